@@ -1,0 +1,40 @@
+//! Answers that are known now, or later.
+
+use futures_util::future::BoxFuture;
+
+/// The answer of an operation: now, or when a future is done.
+pub enum Outcome<T, E> {
+    /// Answered on the spot, from memory or by a system call that cannot wait for the network.
+    Ready(Result<T, E>),
+    /// Answered when the future is. Dropping it abandons the wait, never the work that others wait for.
+    Later(BoxFuture<'static, Result<T, E>>),
+}
+
+impl<T, E> Outcome<T, E>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    /// The answer in another shape.
+    pub fn map<U, F>(
+        self,
+        change: impl FnOnce(Result<T, E>) -> Result<U, F> + Send + 'static,
+    ) -> Outcome<U, F>
+    where
+        U: 'static,
+        F: 'static,
+    {
+        match self {
+            Self::Ready(answer) => Outcome::Ready(change(answer)),
+            Self::Later(answer) => Outcome::Later(Box::pin(async move { change(answer.await) })),
+        }
+    }
+
+    /// Waits for the answer.
+    pub async fn wait(self) -> Result<T, E> {
+        match self {
+            Self::Ready(answer) => answer,
+            Self::Later(answer) => answer.await,
+        }
+    }
+}

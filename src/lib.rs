@@ -1,0 +1,15 @@
+//! The CRDS cache as a file system.
+//!
+//! This is the map of the house. Lower rooms know nothing of higher ones:
+//!
+//! | room | its one job |
+//! | --- | --- |
+//! | [`tree`] | the file system without FUSE: inodes, lookup, listing, attributes, open files, writes |
+//! | [`fetch`] | brings names into the store: catalogs, one transfer per file, ranges, priorities, retries |
+//! | [`crds`] | names, contexts, catalog, `server_config`, Python literals (pure) |
+//!
+//! `docs/architecture.md` tells the states and locks, `README.md` what users are promised.
+
+pub mod crds;
+pub mod fetch;
+pub mod tree;

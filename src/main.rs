@@ -1,0 +1,3 @@
+//! The command `crds-fs`.
+
+fn main() {}

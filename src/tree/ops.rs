@@ -1,0 +1,289 @@
+//! The seam to FUSE: the operations of a file system as values, so that the adapter only decodes and encodes, and the
+//! tree is tested without a kernel.
+//!
+//! Every operation answers with an [`Outcome`]. `Ready` is computed on the calling thread from memory, or with a system
+//! call on a local file that cannot wait for the network; `Later` is a future that the adapter runs as a task.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+pub use crate::fetch::Outcome;
+
+/// An inode number; [`ROOT`] is the root directory.
+pub type Ino = u64;
+
+/// The root directory's inode number.
+pub const ROOT: Ino = 1;
+
+/// A number that stands for an open file or directory until it is released.
+pub type Handle = u64;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// The *thread* id in the daemon's pid namespace; 0 when the caller is outside of it.
+    pub tid: u32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// What sort of thing an inode is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Symlink,
+}
+
+/// The attributes of an inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attr {
+    /// Its number.
+    pub ino: Ino,
+    /// Its sort.
+    pub kind: NodeKind,
+    /// Size in bytes; for a catalogued file the catalog's.
+    pub size: u64,
+    /// Blocks of 512 bytes that are on this disk.
+    pub blocks: u64,
+    /// Last change of the contents; the same before and after a download.
+    pub mtime: SystemTime,
+    /// Permission bits, the umask applied.
+    pub perm: u16,
+    /// Number of names; 0 once an open file is unlinked.
+    pub nlink: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// How long the kernel may remember an answer without asking again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// For good: it changes only with an invalidation (see [`Changes`]).
+    Forever,
+    /// Not at all: it may change at any moment.
+    Never,
+}
+
+/// The answer to a lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// The name is there; the kernel now holds one reference to the inode, given back by [`FileSystem::forget`].
+    Found {
+        /// Its attributes.
+        attr: Attr,
+        /// How long name and attributes hold.
+        keep: Keep,
+    },
+    /// The name is not there, and the kernel may remember that.
+    Absent {
+        /// How long it stays absent.
+        keep: Keep,
+    },
+}
+
+/// Where the bytes of an open file come from.
+#[derive(Debug, Clone)]
+pub enum Backing {
+    /// A complete, verified catalogued file: its bytes never change while the inode lives. Passthrough is allowed.
+    Stored(Arc<File>),
+    /// A local file that may be written; read and written through the page cache.
+    Local(Arc<File>),
+    /// Bytes made at open that do not change while open (`bestrefs.json`, `status.json`).
+    Generated(Bytes),
+}
+
+/// An open file.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// Its handle.
+    pub handle: Handle,
+    /// Its size in bytes at open.
+    pub size: u64,
+    /// Its bytes.
+    pub backing: Backing,
+    /// Whether pages the kernel kept from an earlier open still hold; false for live generated text.
+    pub keep_cache: bool,
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name.
+    pub name: OsString,
+    /// Its inode number.
+    pub ino: Ino,
+    /// Its sort.
+    pub kind: NodeKind,
+    /// The offset from which reading goes on behind this entry.
+    pub next: u64,
+}
+
+/// Which attributes to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SetAttr {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// New length in bytes.
+    pub size: Option<u64>,
+    /// Last access.
+    pub atime: Option<SystemTime>,
+    /// Last change.
+    pub mtime: Option<SystemTime>,
+    /// The open file through which it is asked.
+    pub handle: Option<Handle>,
+}
+
+/// The size of the file system, in bytes and files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatFs {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes free for the owner of the store.
+    pub free: u64,
+    /// Bytes free for ordinary users, within the cache size.
+    pub available: u64,
+    /// Inodes in all.
+    pub files: u64,
+    /// Inodes free.
+    pub files_free: u64,
+}
+
+/// What the kernel has to be told when a new catalog came or the tree changed behind its back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A name appeared in or vanished from a directory: forget what is known of it, also that it was absent.
+    Name {
+        /// The directory.
+        parent: Ino,
+        /// The name in it.
+        name: OsString,
+    },
+    /// The contents or listing of an inode changed: forget cached pages and attributes.
+    Contents {
+        /// The inode.
+        ino: Ino,
+    },
+}
+
+/// Receives [`Change`]s; must not block and must not call back into the tree.
+pub type Changes = Box<dyn Fn(Change) + Send + Sync>;
+
+/// A file system. Names are as the kernel gives them and may be anything.
+///
+/// `Self::Error` is turned into a number by [`FileSystem::errno`], and nowhere else.
+pub trait FileSystem: Send + Sync + 'static {
+    /// The error of its operations.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The errno that tells the caller about this error.
+    fn errno(&self, error: &Self::Error) -> i32;
+
+    /// Where to send changes that the kernel must hear of; called once, before the first request.
+    fn listen(&self, changes: Changes);
+
+    /// Finds `name` in `parent`.
+    fn lookup(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<Lookup, Self::Error>;
+    /// The kernel gives back `count` references to `ino`.
+    fn forget(&self, ino: Ino, count: u64);
+    /// Attributes, and how long they hold.
+    fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, Keep), Self::Error>;
+    /// Changes attributes.
+    fn setattr(&self, caller: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, Keep), Self::Error>;
+    /// The target of a symbolic link.
+    fn readlink(&self, ino: Ino) -> Outcome<OsString, Self::Error>;
+
+    /// Opens a file; `flags` are those of open(2). For a catalogued file that is not in the store this is the download.
+    fn open(&self, caller: Caller, ino: Ino, flags: i32) -> Outcome<Opened, Self::Error>;
+    /// Creates (unless it exists and `flags` lack `O_EXCL`) and opens a file.
+    fn create(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        mode: u32,
+        flags: i32,
+    ) -> Outcome<(Lookup, Opened), Self::Error>;
+    /// Reads up to `size` bytes at `offset`; shorter only at the end of the file.
+    fn read(&self, handle: Handle, offset: u64, size: u32) -> Outcome<Bytes, Self::Error>;
+    /// Writes all of `data` at `offset` (at the end with `O_APPEND`), and says how much was written.
+    fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Outcome<u32, Self::Error>;
+    /// A descriptor of an open file is closed: errors that must reach close(2).
+    fn flush(&self, handle: Handle) -> Outcome<(), Self::Error>;
+    /// Makes what was written durable.
+    fn fsync(&self, handle: Handle, data_only: bool) -> Outcome<(), Self::Error>;
+    /// The last descriptor of an open file is gone.
+    fn release(&self, handle: Handle);
+
+    /// Opens a directory for listing. The listing may be kept by the kernel as [`Keep`] says.
+    fn opendir(&self, caller: Caller, ino: Ino) -> Outcome<(Handle, Keep), Self::Error>;
+    /// Calls `each` for the entries from `offset` on until it returns false; `.` and `..` included. Always on the spot:
+    /// [`FileSystem::opendir`] has done what may take time.
+    fn readdir(
+        &self,
+        handle: Handle,
+        offset: u64,
+        each: &mut dyn FnMut(DirEntry) -> bool,
+    ) -> Result<(), Self::Error>;
+    /// As [`FileSystem::readdir`], with attributes. Each entry that `each` accepts counts as one lookup, except `.` and
+    /// `..`.
+    fn readdirplus(
+        &self,
+        handle: Handle,
+        offset: u64,
+        each: &mut dyn FnMut(DirEntry, Attr, Keep) -> bool,
+    ) -> Result<(), Self::Error>;
+    /// Closes a directory.
+    fn releasedir(&self, handle: Handle);
+    /// Makes the names of a directory durable.
+    fn fsyncdir(&self, ino: Ino) -> Outcome<(), Self::Error>;
+
+    /// Makes a directory.
+    fn mkdir(&self, caller: Caller, parent: Ino, name: &OsStr, mode: u32) -> Outcome<Lookup, Self::Error>;
+    /// Makes a symbolic link.
+    fn symlink(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> Outcome<Lookup, Self::Error>;
+    /// Makes a second name for a file.
+    fn link(&self, caller: Caller, ino: Ino, parent: Ino, name: &OsStr) -> Outcome<Lookup, Self::Error>;
+    /// Removes a file's name.
+    fn unlink(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Self::Error>;
+    /// Removes an empty directory.
+    fn rmdir(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Self::Error>;
+    /// Renames, with the flags of renameat2(2).
+    fn rename(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        new_parent: Ino,
+        new_name: &OsStr,
+        flags: u32,
+    ) -> Outcome<(), Self::Error>;
+
+    /// The value of an extended attribute.
+    fn getxattr(&self, ino: Ino, name: &OsStr) -> Outcome<Vec<u8>, Self::Error>;
+    /// The size of the file system.
+    fn statfs(&self) -> Outcome<StatFs, Self::Error>;
+    /// The mount is going away: waiters are answered, transfers stop where they can be resumed.
+    fn shutdown(&self);
+}
