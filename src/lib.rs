@@ -4,12 +4,16 @@
 //!
 //! | room | its one job |
 //! | --- | --- |
+//! | [`cli`] | one file per subcommand; argument parsing and output only |
+//! | [`mount`] | fuser adapter, sessions, passthrough, daemon, namespaces |
 //! | [`tree`] | the file system without FUSE: inodes, lookup, listing, attributes, open files, writes |
 //! | [`fetch`] | brings names into the store: catalogs, one transfer per file, ranges, priorities, retries |
 //! | [`crds`] | names, contexts, catalog, `server_config`, Python literals (pure) |
 //!
 //! `docs/architecture.md` tells the states and locks, `README.md` what users are promised.
 
+pub mod cli;
 pub mod crds;
 pub mod fetch;
+pub mod mount;
 pub mod tree;

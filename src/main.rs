@@ -1,3 +1,7 @@
 //! The command `crds-fs`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    crds_fs::cli::main()
+}

@@ -1,0 +1,60 @@
+//! The command line: one file per subcommand, which parses arguments, calls the rooms below, and prints.
+//!
+//! Exit status 0 is done, 1 failed, 2 wrong usage. To add a subcommand: a file with `Args` and
+//! `run(Args) -> Result<(), Failure>`, and a variant of [`Command`].
+
+pub mod failure;
+pub mod output;
+mod umount;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use failure::Failure;
+
+/// The CRDS cache as a file system: every rule and reference of HST, JWST and Roman, fetched when opened.
+#[derive(Debug, Parser)]
+#[command(
+    name = "crds-fs",
+    version,
+    about,
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Umount(umount::Args),
+}
+
+/// Runs the command that the process's arguments ask for.
+///
+/// No thread exists when a subcommand starts, so that it may fork; one that needs an async runtime makes its own.
+pub fn main() -> ExitCode {
+    let command = match CommandLine::try_parse() {
+        Ok(line) => line.command,
+        Err(error) => {
+            // Help and version are not errors; clap knows which of the two streams to use.
+            let status = u8::from(error.use_stderr()) * failure::USAGE;
+            return match error.print() {
+                Ok(()) => ExitCode::from(status),
+                Err(_) => ExitCode::from(failure::FAILED),
+            };
+        }
+    };
+    let outcome = match command {
+        Command::Umount(args) => umount::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::failure(&failure);
+            ExitCode::from(failure.status())
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Why a command did not do what was asked: any error of the rooms below, in words, with the exit status.
+
+use std::error::Error;
+use std::fmt;
+
+/// Exit status of a command that failed.
+pub const FAILED: u8 = 1;
+
+/// Exit status of wrong usage.
+pub const USAGE: u8 = 2;
+
+/// A command's failure. Any error becomes one with `?`; it is printed as a chain, outermost first.
+///
+/// It is no [`Error`] itself: it is the end of every chain.
+#[derive(Debug)]
+pub struct Failure {
+    status: u8,
+    error: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    /// What failed, in words that stand alone.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            status: FAILED,
+            error: text.into().into(),
+        }
+    }
+
+    /// The command line or the environment asks for something that makes no sense.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self {
+            status: USAGE,
+            error: text.into().into(),
+        }
+    }
+
+    /// What was being done when `source` stopped it.
+    pub fn because(doing: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            status: FAILED,
+            error: Box::new(While {
+                doing: doing.into(),
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    /// The exit status it leads to.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            status: FAILED,
+            error: Box::new(error),
+        }
+    }
+}
+
+/// The chain of causes on one line. A cause that its effect has already quoted is not said twice.
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.error.to_string();
+        out.write_str(&said)?;
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.contains(&text) {
+                write!(out, ": {text}")?;
+                said.push_str(&text);
+            }
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct While {
+    doing: String,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl fmt::Display for While {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.doing)
+    }
+}
+
+impl Error for While {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_told_once_from_the_outside_in() {
+        let inner = std::io::Error::other("no such device");
+        let outer = Failure::because(
+            "mounting /x",
+            While {
+                doing: "opening /dev/fuse".into(),
+                source: inner.into(),
+            },
+        );
+        assert_eq!(
+            outer.to_string(),
+            "mounting /x: opening /dev/fuse: no such device"
+        );
+        assert_eq!(outer.status(), FAILED);
+
+        let quoted = Failure::because("it said: gone", std::io::Error::other("gone"));
+        assert_eq!(quoted.to_string(), "it said: gone");
+        assert_eq!(Failure::usage("no").status(), USAGE);
+    }
+}

@@ -1,0 +1,56 @@
+//! What commands print, and where: results to standard output, everything else to standard error.
+
+use std::io::{self, Write};
+
+use super::Failure;
+
+/// Writes one line to standard output. A reader that has gone away is an error like any other.
+pub fn line(text: impl AsRef<str>) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{}", text.as_ref())
+}
+
+/// Tells the user why a command failed.
+pub(super) fn failure(failure: &Failure) {
+    // With standard error closed there is nobody left to tell.
+    let _ = writeln!(io::stderr().lock(), "crds-fs: {failure}");
+}
+
+/// A size as people write it, in powers of 1024: `17 B`, `1.5 KiB`, `3.0 GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // Tenths of a unit in integers: exact, and no float cast to argue about.
+    let mut tenths = u128::from(bytes) * 10;
+    let mut unit = "";
+    for name in UNITS {
+        tenths = (tenths + 512) / 1024;
+        unit = name;
+        if tenths < 10_240 {
+            break;
+        }
+    }
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_read_well() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (64 << 20, "64.0 MiB"),
+            (1023 << 20, "1023.0 MiB"),
+            (3 << 30, "3.0 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

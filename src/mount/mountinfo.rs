@@ -1,0 +1,153 @@
+//! What is mounted where, as `/proc/self/mountinfo` tells it (proc(5)). Reading it never touches a mount, dead or alive.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+
+/// The type under which the kernel lists our mounts.
+pub const FSTYPE: &str = "fuse.crds-fs";
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountEntry {
+    /// The device number's minor part: the number of the FUSE connection below `/sys/fs/fuse/connections`.
+    pub minor: u32,
+    /// Where it is mounted.
+    pub mountpoint: PathBuf,
+    /// Its type, such as [`FSTYPE`].
+    pub fstype: String,
+    /// What is mounted.
+    pub source: OsString,
+}
+
+impl MountEntry {
+    /// Whether it is one of ours.
+    pub fn is_ours(&self) -> bool {
+        self.fstype == FSTYPE
+    }
+}
+
+/// All mounts of this process's namespace, later ones (which lie on top) last.
+pub fn read() -> Result<Vec<MountEntry>, Error> {
+    let table = Path::new("/proc/self/mountinfo");
+    let text = std::fs::read(table).map_err(|source| Error::io("reading", table, source))?;
+    Ok(parse(&text))
+}
+
+/// The mount on top at exactly `path`, if there is one. `path` must be absolute and free of links.
+pub fn at(path: &Path) -> Result<Option<MountEntry>, Error> {
+    Ok(read()?.into_iter().rev().find(|entry| entry.mountpoint == path))
+}
+
+/// The mount point that `path` means: absolute, with links resolved, without touching the mount itself, which may be dead.
+pub fn locate(path: &Path) -> Result<PathBuf, Error> {
+    let failed = |source: io::Error| Error::io("resolving", path, source);
+    if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        let place = parent.canonicalize().map_err(failed)?.join(name);
+        if at(&place)?.is_some() {
+            return Ok(place);
+        }
+    }
+    path.canonicalize().map_err(failed)
+}
+
+/// Reads the table; lines that are not as proc(5) says are passed over.
+fn parse(text: &[u8]) -> Vec<MountEntry> {
+    text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<MountEntry> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let device = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let (_, minor) = device.split_once(':')?;
+    let mountpoint = unescape(fields.nth(1)?);
+    // Optional fields follow; a lone hyphen ends them.
+    fields.by_ref().find(|field| *field == b"-")?;
+    let fstype = String::from_utf8(unescape(fields.next()?)).ok()?;
+    let source = unescape(fields.next()?);
+    Some(MountEntry {
+        minor: minor.parse().ok()?,
+        mountpoint: OsString::from_vec(mountpoint).into(),
+        fstype,
+        source: OsString::from_vec(source),
+    })
+}
+
+/// Undoes the kernel's `\ooo` escapes of blanks, tabs, newlines, backslashes and `#`.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, behind)) = rest.split_first() {
+        let octal = |byte: u8| (b'0'..=b'7').contains(&byte).then(|| u32::from(byte - b'0'));
+        let escaped = match behind {
+            [a, b, c, ..] if first == b'\\' => (|| Some(octal(*a)? * 64 + octal(*b)? * 8 + octal(*c)?))(),
+            _ => None,
+        };
+        if let Some(byte) = escaped.and_then(|code| u8::try_from(code).ok()) {
+            plain.push(byte);
+            rest = behind.get(3..).unwrap_or_default();
+        } else {
+            plain.push(first);
+            rest = behind;
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TABLE: &[u8] = b"\
+        22 27 0:20 / /proc rw,nosuid shared:13 - proc proc rw\n\
+        27 1 254:1 / / rw,relatime shared:1 master:2 - ext4 /dev/vda1 rw\n\
+        99 27 0:51 / /home/a\\040b\\134c rw,nosuid,nodev,noatime - fuse.crds-fs https://x.org/a\\043b rw,user_id=0\n\
+        a line that means nothing\n\
+        100 27 0:52 / /mnt rw - fuse.crds-fs x";
+
+    #[test]
+    fn reads_what_the_kernel_writes() {
+        let table = parse(TABLE);
+        assert_eq!(table.len(), 4);
+        let ours = &table[2];
+        assert_eq!(ours.minor, 51);
+        assert_eq!(ours.mountpoint, Path::new("/home/a b\\c"));
+        assert_eq!(ours.source, "https://x.org/a#b");
+        assert!(ours.is_ours() && !table[1].is_ours());
+    }
+
+    #[test]
+    fn this_machine_has_a_root() {
+        assert!(at(Path::new("/")).unwrap().is_some());
+        assert_eq!(locate(Path::new("/proc/../proc/.")).unwrap(), Path::new("/proc"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(line in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = parse(&line);
+        }
+
+        #[test]
+        fn unescaping_inverts_escaping(name in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let mut escaped = Vec::new();
+            for byte in &name {
+                if b" \t\n\\#".contains(byte) {
+                    escaped.extend(format!("\\{byte:03o}").bytes());
+                } else {
+                    escaped.push(*byte);
+                }
+            }
+            prop_assert_eq!(unescape(&escaped), name);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Who uses a mount, found by reading links below `/proc`: the mount itself, which may be dead, is never touched.
+
+use std::fs;
+use std::path::Path;
+
+/// At most so many are named.
+const NAMED: usize = 5;
+
+/// The processes seen to use the mount, as ` by name (pid), ...`, or nothing when none is visible.
+pub(super) fn describe(mountpoint: &Path) -> String {
+    let mut users = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        if uses(&process.path(), mountpoint) {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            users.push(format!("{} ({pid})", name.trim()));
+        }
+    }
+    let more = users.len().saturating_sub(NAMED);
+    users.truncate(NAMED);
+    match (users.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(" by {}", users.join(", ")),
+        (false, _) => format!(" by {} and {more} more", users.join(", ")),
+    }
+}
+
+fn uses(process: &Path, mountpoint: &Path) -> bool {
+    let below = |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(mountpoint));
+    below(&process.join("cwd"))
+        || below(&process.join("root"))
+        || fs::read_dir(process.join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|open| below(&open.path()))
+        || fs::read_to_string(process.join("maps")).is_ok_and(|maps| {
+            maps.lines()
+                .filter_map(|line| line.find('/').and_then(|start| line.get(start..)))
+                .any(|file| Path::new(file).starts_with(mountpoint))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sees_this_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().canonicalize().unwrap();
+        assert_eq!(super::describe(&place), "");
+        let open = std::fs::File::create(place.join("held")).unwrap();
+        assert!(super::describe(&place).contains(&format!("({})", std::process::id())));
+        drop(open);
+    }
+}
