@@ -179,6 +179,12 @@ pub enum Change {
         /// The inode.
         ino: Ino,
     },
+    /// Only attributes changed (blocks after a download or an eviction): forget them, keep cached pages. An inode that
+    /// the kernel does not know is no error.
+    Attributes {
+        /// The inode.
+        ino: Ino,
+    },
 }
 
 /// Receives [`Change`]s; must not block and must not call back into the tree.
