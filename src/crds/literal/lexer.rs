@@ -1,0 +1,309 @@
+//! Tokens of Python source, as far as literals, mappings and header expressions use it.
+//!
+//! Tokens remember their byte offset only; lines and columns are counted when a message needs them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::{LiteralError, number, string};
+
+/// Longest text that is read, in bytes.
+pub const MAX_TEXT: usize = 256 << 20;
+
+/// Deepest nesting of brackets; Python's own parser has the same limit.
+pub const MAX_DEPTH: usize = 200;
+
+/// A piece of source and the byte offset at which it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token<'a> {
+    /// Byte offset of the first byte.
+    pub at: usize,
+    /// What it is.
+    pub kind: TokenKind<'a>,
+}
+
+/// What a token is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TokenKind<'a> {
+    /// A text, adjacent ones already joined; borrowed from the source when nothing in it had to be decoded.
+    Str(Cow<'a, str>),
+    /// An integer that fits 64 bits (never negative: the sign is a token of its own).
+    Int(i64),
+    /// A longer integer: decimal digits without leading zeros.
+    BigInt(String),
+    /// A floating point number.
+    Float(f64),
+    /// An identifier or keyword.
+    Name(&'a str),
+    /// A bracket, separator or operator.
+    Symbol(Symbol),
+    /// The end of a line outside of all brackets.
+    Newline,
+    /// The end of the text.
+    End,
+}
+
+macro_rules! symbols {
+    ($($name:ident $text:literal),* $(,)?) => {
+        /// Brackets, separators and operators.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Symbol {
+            $(#[doc = concat!("`", $text, "`")] $name,)*
+        }
+
+        impl fmt::Display for Symbol {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(match self { $(Self::$name => $text,)* })
+            }
+        }
+    };
+}
+
+symbols! {
+    OpenBrace "{", CloseBrace "}", OpenBracket "[", CloseBracket "]", OpenParen "(", CloseParen ")",
+    Comma ",", Colon ":", Semicolon ";", Dot ".", Plus "+", Minus "-", Assign "=",
+    Equal "==", NotEqual "!=", Less "<", LessEqual "<=", Greater ">", GreaterEqual ">=",
+}
+
+/// What is wrong and where, before the line is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Byte offset.
+    pub at: usize,
+    /// In words.
+    pub what: String,
+}
+
+impl Problem {
+    /// A problem at a byte offset.
+    pub fn new(at: usize, what: impl Into<String>) -> Self {
+        Self {
+            at,
+            what: what.into(),
+        }
+    }
+
+    /// The same with its line and column in `text`.
+    pub fn locate(self, text: &str) -> LiteralError {
+        let before = text.get(..self.at).unwrap_or(text);
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        LiteralError {
+            line: 1 + memchr::memchr_iter(b'\n', before.as_bytes()).count(),
+            column: 1 + before.get(start..).unwrap_or("").chars().count(),
+            what: self.what,
+        }
+    }
+}
+
+impl Token<'_> {
+    /// Whether this is the symbol.
+    pub fn is(&self, symbol: Symbol) -> bool {
+        self.kind == TokenKind::Symbol(symbol)
+    }
+
+    /// The problem that something else was expected here.
+    pub fn unexpected(&self, expected: &str) -> Problem {
+        Problem::new(self.at, format!("expected {expected}, found {self}"))
+    }
+}
+
+impl fmt::Display for Token<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            TokenKind::Str(text) => {
+                let short: String = text.chars().take(40).collect();
+                write!(out, "the text {short:?}")
+            }
+            TokenKind::Int(number) => write!(out, "the number {number}"),
+            TokenKind::BigInt(_) => out.write_str("a long number"),
+            TokenKind::Float(number) => write!(out, "the number {number}"),
+            TokenKind::Name(name) => {
+                let short: String = name.chars().take(40).collect();
+                write!(out, "'{short}'")
+            }
+            TokenKind::Symbol(symbol) => write!(out, "'{symbol}'"),
+            TokenKind::Newline => out.write_str("the end of the line"),
+            TokenKind::End => out.write_str("the end of the text"),
+        }
+    }
+}
+
+/// Cuts a text into tokens.
+#[derive(Debug, Clone)]
+pub struct Lexer<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+}
+
+impl<'a> Lexer<'a> {
+    /// A lexer at the beginning of the text; refuses texts longer than [`MAX_TEXT`].
+    pub fn new(text: &'a str) -> Result<Self, Problem> {
+        if text.len() > MAX_TEXT {
+            let what = format!("the text has {} bytes, more than {MAX_TEXT}", text.len());
+            return Err(Problem::new(0, what));
+        }
+        Ok(Self {
+            text,
+            at: 0,
+            depth: 0,
+        })
+    }
+
+    /// How many brackets are open.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The next token; at the end [`TokenKind::End`] again and again.
+    pub fn token(&mut self) -> Result<Token<'a>, Problem> {
+        self.skip_blanks()?;
+        let at = self.at;
+        let Some(byte) = self.byte(0) else {
+            return Ok(Token {
+                at,
+                kind: TokenKind::End,
+            });
+        };
+        let kind = match byte {
+            b'\'' | b'"' => self.strings()?,
+            b'\n' | b'\r' => {
+                self.at += 1;
+                TokenKind::Newline
+            }
+            b'0'..=b'9' => self.number()?,
+            b'.' if self.byte(1).is_some_and(|next| next.is_ascii_digit()) => self.number()?,
+            b'_' | b'a'..=b'z' | b'A'..=b'Z' => {
+                if string::prefixed(self.rest()).is_some() {
+                    self.strings()?
+                } else {
+                    self.name()
+                }
+            }
+            _ => TokenKind::Symbol(self.symbol(byte)?),
+        };
+        Ok(Token { at, kind })
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or("")
+    }
+
+    fn byte(&self, ahead: usize) -> Option<u8> {
+        self.text.as_bytes().get(self.at + ahead).copied()
+    }
+
+    /// Blanks, comments, joined lines, and within brackets line ends.
+    fn skip_blanks(&mut self) -> Result<(), Problem> {
+        loop {
+            match self.byte(0) {
+                Some(b' ' | b'\t' | b'\x0c') => self.at += 1,
+                Some(b'\n' | b'\r') if self.depth > 0 => self.at += 1,
+                Some(b'#') => {
+                    let rest = self.rest().as_bytes();
+                    self.at += memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+                }
+                Some(b'\\') => match (self.byte(1), self.byte(2)) {
+                    (Some(b'\r'), Some(b'\n')) => self.at += 3,
+                    (Some(b'\n' | b'\r'), _) => self.at += 2,
+                    _ => return Err(Problem::new(self.at, "a '\\' stands outside of a text")),
+                },
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn name(&mut self) -> TokenKind<'a> {
+        let rest = self.rest();
+        let length = rest
+            .bytes()
+            .position(|byte| !(byte.is_ascii_alphanumeric() || byte == b'_'))
+            .unwrap_or(rest.len());
+        self.at += length;
+        TokenKind::Name(rest.get(..length).unwrap_or(""))
+    }
+
+    fn number(&mut self) -> Result<TokenKind<'a>, Problem> {
+        let (kind, length) = number::read(self.rest()).map_err(|what| Problem::new(self.at, what))?;
+        self.at += length;
+        Ok(kind)
+    }
+
+    /// A string literal and all that follow it with only blanks between.
+    fn strings(&mut self) -> Result<TokenKind<'a>, Problem> {
+        let mut joined = self.string()?;
+        loop {
+            self.skip_blanks()?;
+            let more = match self.byte(0) {
+                Some(b'\'' | b'"') => true,
+                Some(byte) if byte.is_ascii_alphabetic() => string::prefixed(self.rest()).is_some(),
+                _ => false,
+            };
+            if !more {
+                return Ok(TokenKind::Str(joined));
+            }
+            let next = self.string()?;
+            joined.to_mut().push_str(&next);
+        }
+    }
+
+    fn string(&mut self) -> Result<Cow<'a, str>, Problem> {
+        let (text, length) = string::read(self.rest(), self.at)?;
+        self.at += length;
+        Ok(text)
+    }
+
+    fn symbol(&mut self, byte: u8) -> Result<Symbol, Problem> {
+        let double = self.byte(1) == Some(b'=');
+        let symbol = match (byte, double) {
+            (b'=', true) => Symbol::Equal,
+            (b'!', true) => Symbol::NotEqual,
+            (b'<', true) => Symbol::LessEqual,
+            (b'>', true) => Symbol::GreaterEqual,
+            (b'=', false) => Symbol::Assign,
+            (b'<', false) => Symbol::Less,
+            (b'>', false) => Symbol::Greater,
+            (b'{', _) => Symbol::OpenBrace,
+            (b'}', _) => Symbol::CloseBrace,
+            (b'[', _) => Symbol::OpenBracket,
+            (b']', _) => Symbol::CloseBracket,
+            (b'(', _) => Symbol::OpenParen,
+            (b')', _) => Symbol::CloseParen,
+            (b',', _) => Symbol::Comma,
+            (b':', _) => Symbol::Colon,
+            (b';', _) => Symbol::Semicolon,
+            (b'.', _) => Symbol::Dot,
+            (b'+', _) => Symbol::Plus,
+            (b'-', _) => Symbol::Minus,
+            _ => {
+                let character = self.rest().chars().next().unwrap_or('?');
+                return Err(Problem::new(
+                    self.at,
+                    format!("the character {character:?} is not allowed here"),
+                ));
+            }
+        };
+        match symbol {
+            Symbol::OpenBrace | Symbol::OpenBracket | Symbol::OpenParen => {
+                self.depth += 1;
+                if self.depth > MAX_DEPTH {
+                    let what = format!("brackets are nested more than {MAX_DEPTH} deep");
+                    return Err(Problem::new(self.at, what));
+                }
+            }
+            Symbol::CloseBrace | Symbol::CloseBracket | Symbol::CloseParen => {
+                self.depth = self.depth.saturating_sub(1);
+            }
+            _ => {}
+        }
+        self.at += if matches!(
+            symbol,
+            Symbol::Equal | Symbol::NotEqual | Symbol::LessEqual | Symbol::GreaterEqual
+        ) {
+            2
+        } else {
+            1
+        };
+        Ok(symbol)
+    }
+}
