@@ -49,6 +49,12 @@ impl Observatory {
             Self::Tobs => "tobs",
         }
     }
+
+    /// The observatory that the beginning of a file name or context names: `hst_0729.pmap`, `jwst.pmap`, `roman-latest`.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let first = name.split(['_', '.', '-']).next().unwrap_or_default();
+        Self::ALL.into_iter().find(|observatory| observatory.as_str() == first)
+    }
 }
 
 impl fmt::Display for Observatory {
@@ -82,6 +88,16 @@ pub enum FileKind {
 }
 
 impl FileKind {
+    /// The kind of a file with this name.
+    pub fn of(name: &str) -> Self {
+        match name.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("pmap") => Self::Pmap,
+            Some("imap") => Self::Imap,
+            Some("rmap") => Self::Rmap,
+            _ => Self::Reference,
+        }
+    }
+
     /// Whether the file is a rule and lives under `mappings/`.
     pub const fn is_mapping(self) -> bool {
         !matches!(self, Self::Reference)
@@ -101,12 +117,7 @@ impl FileName {
 
     /// What kind of file has this name.
     pub fn kind(&self) -> FileKind {
-        match self.0.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("pmap") => FileKind::Pmap,
-            Some("imap") => FileKind::Imap,
-            Some("rmap") => FileKind::Rmap,
-            _ => FileKind::Reference,
-        }
+        FileKind::of(&self.0)
     }
 
     /// The text after the last dot, if there is one.
