@@ -195,10 +195,10 @@ impl Catalog {
             .index_of(name)
             .or_else(|| self.index_of(&lower))
             .or_else(|| {
-                let found = self
-                    .capitals
-                    .iter()
-                    .find(|&&index| self.name_at(index as usize).is_some_and(|it| it.eq_ignore_ascii_case(name)))?;
+                let found = self.capitals.iter().find(|&&index| {
+                    self.name_at(index as usize)
+                        .is_some_and(|it| it.eq_ignore_ascii_case(name))
+                })?;
                 Some(*found as usize)
             })?;
         self.at(index)
@@ -235,7 +235,10 @@ impl Catalog {
         const NOTHING: CatalogItem<'static> = CatalogItem {
             index: 0,
             name: "",
-            entry: CatalogEntry { size: None, sha1: None },
+            entry: CatalogEntry {
+                size: None,
+                sha1: None,
+            },
         };
         (0..self.len()).map(|index| self.at(index).unwrap_or(NOTHING))
     }

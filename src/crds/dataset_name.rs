@@ -32,8 +32,7 @@ pub struct DatasetId {
 pub struct Parameters(BTreeMap<String, String>);
 
 const WHAT_ID: &str = "a dataset id (letters, digits, '_', '.', '+', '-'; two of them joined by ':')";
-const WHAT_PARAMETERS: &str =
-    "a list of parameters (KEY=VALUE,KEY=VALUE...; in values '%2C' for ',', '%3D' for '=', '%2F' for '/', '%25' for '%')";
+const WHAT_PARAMETERS: &str = "a list of parameters (KEY=VALUE,KEY=VALUE...; in values '%2C' for ',', '%3D' for '=', '%2F' for '/', '%25' for '%')";
 
 /// More bytes than this in one name are refused: nothing that the kernel passes on is longer.
 const MAX_LENGTH: usize = 4096;
@@ -116,8 +115,7 @@ impl Parameters {
         let mut parameters = BTreeMap::new();
         for (key, value) in header {
             let wrong = |text: &str| NameError::new(text, WHAT_PARAMETERS);
-            let allowed =
-                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
             if !(1..=MAX_PART).contains(&key.len()) || !key.bytes().all(allowed) || key.starts_with('.') {
                 return Err(wrong(&key));
             }
@@ -239,15 +237,18 @@ mod tests {
         };
         assert_eq!(parameters.as_map()["META.EXPOSURE.TYPE"], "MIR,IMAGE/%=");
         assert_eq!(name(&typed.to_string()), typed);
-        assert_eq!(name("DATE-OBS=2020-01-01,TIME-OBS=12:00:00.5"), name("TIME-OBS=12:00:00.5,DATE-OBS=2020-01-01"));
+        assert_eq!(
+            name("DATE-OBS=2020-01-01,TIME-OBS=12:00:00.5"),
+            name("TIME-OBS=12:00:00.5,DATE-OBS=2020-01-01")
+        );
     }
 
     #[test]
     fn refuses_everything_else() {
         let long = "x".repeat(129);
         for text in [
-            "", ".", "..", ".hidden", "a:", ":a", "a:b:c", "a b", "a/b", "N/A", "é", "a%2fb", &long,
-            "=x", "a=1,", ",a=1", "a=1,,b=2", "a=1,a=2", "a=1,A=2", "a=1=2", "a=/", "a=%00", "a=%ff", "a b=1",
+            "", ".", "..", ".hidden", "a:", ":a", "a:b:c", "a b", "a/b", "N/A", "é", "a%2fb", &long, "=x",
+            "a=1,", ",a=1", "a=1,,b=2", "a=1,a=2", "a=1,A=2", "a=1=2", "a=/", "a=%00", "a=%ff", "a b=1",
             ".a=1", "a=1,b",
         ] {
             assert!(text.parse::<DatasetName>().is_err(), "{text}");

@@ -105,7 +105,12 @@ mod tests {
 
     #[test]
     fn what_is_not_encoded_stays() {
-        for value in [json!(null), json!({"crds_payload": "x"}), json!("1.0"), json!([1])] {
+        for value in [
+            json!(null),
+            json!({"crds_payload": "x"}),
+            json!("1.0"),
+            json!([1]),
+        ] {
             assert_eq!(decode(value.clone()), Ok(value));
         }
     }

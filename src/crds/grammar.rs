@@ -14,7 +14,8 @@ pub fn plausible(observatory: Observatory, name: &str) -> bool {
             is_crds(&lower) || is_ssc(&lower)
         }
         None => {
-            matches!(observatory, Observatory::Hst | Observatory::Roman) && is_cdbs(&name.to_ascii_lowercase())
+            matches!(observatory, Observatory::Hst | Observatory::Roman)
+                && is_cdbs(&name.to_ascii_lowercase())
         }
     }
 }
@@ -96,7 +97,9 @@ fn is_observatory(text: &str) -> bool {
 }
 
 fn is_instrument(text: &str) -> bool {
-    word(text, 1..=16, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    word(text, 1..=16, |byte| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit()
+    })
 }
 
 fn is_kind(text: &str) -> bool {
@@ -190,7 +193,10 @@ mod tests {
         }
         assert!(!plausible(Observatory::Jwst, "v8q14451j_idc.fits"));
         assert!(!plausible(Observatory::Jwst, "hst_0729.pmap"));
-        assert!(!plausible(Observatory::Jwst, "jwst_miri_flat_extra_field_0023.fits"));
+        assert!(!plausible(
+            Observatory::Jwst,
+            "jwst_miri_flat_extra_field_0023.fits"
+        ));
         assert!(!plausible(Observatory::Roman, "hst_acs_darkfile_0107.fits"));
     }
 }

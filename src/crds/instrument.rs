@@ -113,7 +113,11 @@ mod tests {
             (Observatory::Jwst, "jwst_miri_flat_0023.fits", Some("miri")),
             (Observatory::Jwst, "jwst_other_flat_0023.fits", None),
             (Observatory::Jwst, "v8q14451j_idc.fits", None),
-            (Observatory::Roman, "roman_wfi_prism_wavesol_ctx0001.asdf", Some("wfi")),
+            (
+                Observatory::Roman,
+                "roman_wfi_prism_wavesol_ctx0001.asdf",
+                Some("wfi"),
+            ),
             (Observatory::Roman, "SFD_dust_4096_ngp.fits", Some("wfi")),
         ] {
             assert_eq!(observatory.instrument_of(name), instrument, "{name}");

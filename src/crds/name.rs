@@ -53,7 +53,9 @@ impl Observatory {
     /// The observatory that the beginning of a file name or context names: `hst_0729.pmap`, `jwst.pmap`, `roman-latest`.
     pub fn of_name(name: &str) -> Option<Self> {
         let first = name.split(['_', '.', '-']).next().unwrap_or_default();
-        Self::ALL.into_iter().find(|observatory| observatory.as_str() == first)
+        Self::ALL
+            .into_iter()
+            .find(|observatory| observatory.as_str() == first)
     }
 }
 

@@ -107,8 +107,7 @@ pub enum ServerInfoError {
 impl ServerInfo {
     /// Reads the result of `get_server_info`, as JSON text.
     pub fn from_json(text: &str) -> Result<Self, ServerInfoError> {
-        let value =
-            serde_json::from_str(text).map_err(|error| ServerInfoError::Json(error.to_string()))?;
+        let value = serde_json::from_str(text).map_err(|error| ServerInfoError::Json(error.to_string()))?;
         Self::from_json_value(value)
     }
 

@@ -30,7 +30,10 @@ fn finds_by_name_and_by_place() {
     assert_eq!(catalog.get("zzz"), None);
     assert_eq!(catalog.get(""), None);
     let names: Vec<_> = catalog.iter().map(|item| (item.index, item.name)).collect();
-    assert_eq!(names, [(0, "a.fits"), (1, "aa.fits"), (2, "b.fits"), (3, "hst.pmap")]);
+    assert_eq!(
+        names,
+        [(0, "a.fits"), (1, "aa.fits"), (2, "b.fits"), (3, "hst.pmap")]
+    );
     assert_eq!(catalog.at(3).unwrap().kind(), FileKind::Pmap);
     assert_eq!(catalog.at(4), None);
     assert_eq!(catalog.mappings().count(), 1);
@@ -41,9 +44,18 @@ fn finds_by_name_and_by_place() {
 fn capitals_are_found_when_nothing_else_is() {
     let catalog = catalog(&[("SFD_dust.fits", 1), ("weekdark_0H.fits", 2), ("plain.fits", 3)]);
     assert_eq!(catalog.get("sfd_dust.fits"), None);
-    assert_eq!(catalog.find_ignoring_case("sfd_dust.fits").unwrap().name, "SFD_dust.fits");
-    assert_eq!(catalog.find_ignoring_case("WEEKdark_0h.fits").unwrap().name, "weekdark_0H.fits");
-    assert_eq!(catalog.find_ignoring_case("PLAIN.fits").unwrap().name, "plain.fits");
+    assert_eq!(
+        catalog.find_ignoring_case("sfd_dust.fits").unwrap().name,
+        "SFD_dust.fits"
+    );
+    assert_eq!(
+        catalog.find_ignoring_case("WEEKdark_0h.fits").unwrap().name,
+        "weekdark_0H.fits"
+    );
+    assert_eq!(
+        catalog.find_ignoring_case("PLAIN.fits").unwrap().name,
+        "plain.fits"
+    );
     assert_eq!(catalog.find_ignoring_case("other.fits"), None);
 }
 
@@ -89,11 +101,19 @@ fn reads_what_servers_write() {
 
 #[test]
 fn a_hundred_thousand_names_stay_small() {
-    let files = (0..100_000_u64).map(|serial| (name(&format!("jwst_nirspec_wavelengthrange_{serial:06}.asdf")), entry(serial)));
+    let files = (0..100_000_u64).map(|serial| {
+        (
+            name(&format!("jwst_nirspec_wavelengthrange_{serial:06}.asdf")),
+            entry(serial),
+        )
+    });
     let catalog = Catalog::new(files);
     assert_eq!(catalog.len(), 100_000);
     assert!(catalog.heap_bytes() < 9_000_000, "{} bytes", catalog.heap_bytes());
-    assert_eq!(catalog.get("jwst_nirspec_wavelengthrange_099999.asdf"), Some(entry(99_999)));
+    assert_eq!(
+        catalog.get("jwst_nirspec_wavelengthrange_099999.asdf"),
+        Some(entry(99_999))
+    );
 }
 
 #[test]

@@ -98,7 +98,9 @@ impl<'de> Visitor<'de> for FilesVisitor {
         while let Some((name, fields)) = entries.next_entry::<String, Value>()? {
             files.add(&name, &fields);
             if files.known.len() > MAX_FILES {
-                return Err(A::Error::custom(format!("a catalog of more than {MAX_FILES} files")));
+                return Err(A::Error::custom(format!(
+                    "a catalog of more than {MAX_FILES} files"
+                )));
             }
         }
         Ok(files)

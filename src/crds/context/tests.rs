@@ -21,7 +21,9 @@ fn spec(text: &str) -> ContextSpec {
 }
 
 fn mapping(text: &str) -> Result<String, ContextError> {
-    spec(text).resolve(&info()).map(|resolved| resolved.mapping.to_string())
+    spec(text)
+        .resolve(&info())
+        .map(|resolved| resolved.mapping.to_string())
 }
 
 #[test]
@@ -55,19 +57,37 @@ fn parts_are_told_apart() {
         ("roman-wfi-2026-01-01", "wfi", None),
     ] {
         let part = spec(text).resolve(&info()).unwrap().part.unwrap();
-        assert_eq!((part.instrument.as_str(), part.reftype.as_ref().map(Reftype::as_str)), (instrument, reftype));
+        assert_eq!(
+            (
+                part.instrument.as_str(),
+                part.reftype.as_ref().map(Reftype::as_str)
+            ),
+            (instrument, reftype)
+        );
         assert_eq!(spec(text).to_string().parse::<ContextSpec>().unwrap(), spec(text));
     }
 }
 
 #[test]
 fn what_the_server_does_not_say_is_an_error() {
-    assert!(matches!(mapping("roman-versions"), Err(ContextError::NotSet { .. })));
+    assert!(matches!(
+        mapping("roman-versions"),
+        Err(ContextError::NotSet { .. })
+    ));
     assert!(matches!(mapping("roman-build"), Err(ContextError::Build(_))));
     assert!(matches!(mapping("build"), Err(ContextError::Build(_))));
-    assert!(matches!(mapping("2018-12-31T23:59:59"), Err(ContextError::BeforeHistory { .. })));
-    assert!(matches!(mapping("jwst-latest"), Err(ContextError::OtherObservatory { .. })));
-    assert!(matches!(mapping("jwst_0001.pmap"), Err(ContextError::OtherObservatory { .. })));
+    assert!(matches!(
+        mapping("2018-12-31T23:59:59"),
+        Err(ContextError::BeforeHistory { .. })
+    ));
+    assert!(matches!(
+        mapping("jwst-latest"),
+        Err(ContextError::OtherObservatory { .. })
+    ));
+    assert!(matches!(
+        mapping("jwst_0001.pmap"),
+        Err(ContextError::OtherObservatory { .. })
+    ));
     let empty = ServerInfo::empty(Observatory::Hst);
     assert_eq!(
         spec("latest").resolve(&empty).unwrap_err().to_string(),
@@ -79,10 +99,30 @@ fn what_the_server_does_not_say_is_an_error() {
 #[test]
 fn refuses_everything_else() {
     for text in [
-        "", "edit", "operational", "versions", "roman", "roman-", "-latest", "roman-nonsense", "ROMAN-latest",
-        "mars-latest", "roman-2020-13-01", "roman-2020-01-32", "20200101", "2020-01-01 00:00:00", "2020-01-01T",
-        "2020-01-01T00:00:00Z", "2020-01-01T00:00:00+00:00", "2020-01-01T00:00:00-05", "roman_wfi_dark_0001.asdf",
-        "../roman_0001.pmap", "roman--latest", "roman-wfi--latest", "roman-WFI-latest", "roman-wfi-dark",
+        "",
+        "edit",
+        "operational",
+        "versions",
+        "roman",
+        "roman-",
+        "-latest",
+        "roman-nonsense",
+        "ROMAN-latest",
+        "mars-latest",
+        "roman-2020-13-01",
+        "roman-2020-01-32",
+        "20200101",
+        "2020-01-01 00:00:00",
+        "2020-01-01T",
+        "2020-01-01T00:00:00Z",
+        "2020-01-01T00:00:00+00:00",
+        "2020-01-01T00:00:00-05",
+        "roman_wfi_dark_0001.asdf",
+        "../roman_0001.pmap",
+        "roman--latest",
+        "roman-wfi--latest",
+        "roman-WFI-latest",
+        "roman-wfi-dark",
     ] {
         assert!(text.parse::<ContextSpec>().is_err(), "{text}");
     }
@@ -96,7 +136,11 @@ fn forms_that_mean_something_are_listed() {
         .collect();
     assert_eq!(
         forms,
-        ["roman-latest roman_0055.pmap", "roman-operational roman_0055.pmap", "roman-edit roman_0056.pmap"]
+        [
+            "roman-latest roman_0055.pmap",
+            "roman-operational roman_0055.pmap",
+            "roman-edit roman_0056.pmap"
+        ]
     );
 }
 

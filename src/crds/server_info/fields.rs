@@ -15,7 +15,14 @@ use crate::crds::name::{FileName, Observatory};
 pub(super) struct Fields(Vec<(Value, Value)>);
 
 /// Fields that differ with every reply, or that the client adds.
-const TIMES: [&str; 6] = ["last_synced", "last_refreshed", "updated", "server", "status", "connected"];
+const TIMES: [&str; 6] = [
+    "last_synced",
+    "last_refreshed",
+    "updated",
+    "server",
+    "status",
+    "connected",
+];
 
 impl Fields {
     pub(super) fn new(value: Value) -> Option<Self> {
@@ -33,7 +40,12 @@ impl Fields {
     }
 
     pub(super) fn set(&mut self, key: &str, value: Value) {
-        match self.0.iter_mut().rev().find(|(name, _)| name.as_str() == Some(key)) {
+        match self
+            .0
+            .iter_mut()
+            .rev()
+            .find(|(name, _)| name.as_str() == Some(key))
+        {
             Some((_, old)) => *old = value,
             None => self.0.push((Value::from(key), value)),
         }
@@ -76,11 +88,7 @@ impl Fields {
                 Some(HistoryEntry {
                     start: date(line.first()?.as_str()?)?,
                     context: line.get(1)?.as_str()?.parse().ok()?,
-                    description: line
-                        .get(2)
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                        .to_owned(),
+                    description: line.get(2).and_then(Value::as_str).unwrap_or_default().to_owned(),
                 })
             })
             .collect()
