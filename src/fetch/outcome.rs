@@ -31,7 +31,10 @@ where
     }
 
     /// Goes on with the answer, which may need waiting again.
-    pub fn then<U, F>(self, next: impl FnOnce(Result<T, E>) -> Outcome<U, F> + Send + 'static) -> Outcome<U, F>
+    pub fn then<U, F>(
+        self,
+        next: impl FnOnce(Result<T, E>) -> Outcome<U, F> + Send + 'static,
+    ) -> Outcome<U, F>
     where
         U: Send + 'static,
         F: Send + 'static,

@@ -115,7 +115,10 @@ fn observatory_at(index: Ino) -> Option<Observatory> {
 }
 
 fn position<T: PartialEq>(all: &[T], one: &T) -> Ino {
-    all.iter().zip(0..).find(|(each, _)| *each == one).map_or(0, |(_, index)| index)
+    all.iter()
+        .zip(0..)
+        .find(|(each, _)| *each == one)
+        .map_or(0, |(_, index)| index)
 }
 
 fn at<T: Copy>(all: &[T], index: Ino) -> Option<T> {

@@ -12,8 +12,12 @@ use std::time::{Duration, SystemTime};
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
-use rustix::fs::{AtFlags, DirEntryExt, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
-use rustix::fs::{UTIME_OMIT, chmodat, chownat, fchmod, fchown, fstat, futimens, renameat_with, statat, utimensat};
+use rustix::fs::{
+    AtFlags, DirEntryExt, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid,
+};
+use rustix::fs::{
+    UTIME_OMIT, chmodat, chownat, fchmod, fchown, fstat, futimens, renameat_with, statat, utimensat,
+};
 
 use super::ops::{Caller, NodeKind, SetAttr};
 
@@ -54,7 +58,9 @@ impl LocalStat {
             kind,
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             blocks: u64::try_from(stat.st_blocks).unwrap_or_default(),
-            mtime: whole.and_then(|time| time.checked_add(nanos)).unwrap_or(SystemTime::UNIX_EPOCH),
+            mtime: whole
+                .and_then(|time| time.checked_add(nanos))
+                .unwrap_or(SystemTime::UNIX_EPOCH),
             perm: u16::try_from(stat.st_mode & 0o7777).unwrap_or_default(),
             nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
             uid: stat.st_uid,
@@ -152,7 +158,10 @@ impl Local {
 
     /// What is at `path`; `None` for nothing, or for something that is not shown.
     pub(super) fn stat(&self, path: &Path) -> io::Result<Option<LocalStat>> {
-        match self.parent(path).and_then(|(dir, name)| Ok(statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?)) {
+        match self
+            .parent(path)
+            .and_then(|(dir, name)| Ok(statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+        {
             Ok(stat) => Ok(LocalStat::of(&stat)),
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
@@ -175,7 +184,11 @@ impl Local {
                 let file = file.into_std();
                 fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
                 // Only root may give files away; anyone else serves only themselves.
-                let _ = fchown(&file, Some(Uid::from_raw(caller.uid)), Some(Gid::from_raw(caller.gid)));
+                let _ = fchown(
+                    &file,
+                    Some(Uid::from_raw(caller.uid)),
+                    Some(Gid::from_raw(caller.gid)),
+                );
                 Ok(file)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !access.exclusive => {
@@ -217,7 +230,13 @@ impl Local {
     pub(super) fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from_dir, from_name) = self.parent(from)?;
         let (to_dir, to_name) = self.made_parent(to)?;
-        Ok(rustix::fs::linkat(&from_dir, from_name, &to_dir, to_name, AtFlags::empty())?)
+        Ok(rustix::fs::linkat(
+            &from_dir,
+            from_name,
+            &to_dir,
+            to_name,
+            AtFlags::empty(),
+        )?)
     }
 
     pub(super) fn unlink(&self, path: &Path) -> io::Result<()> {
@@ -233,7 +252,11 @@ impl Local {
     pub(super) fn rename(&self, from: &Path, to: &Path, keep_target: bool) -> io::Result<()> {
         let (from_dir, from_name) = self.parent(from)?;
         let (to_dir, to_name) = self.made_parent(to)?;
-        let flags = if keep_target { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+        let flags = if keep_target {
+            RenameFlags::NOREPLACE
+        } else {
+            RenameFlags::empty()
+        };
         Ok(renameat_with(&from_dir, from_name, &to_dir, to_name, flags)?)
     }
 
@@ -269,13 +292,20 @@ impl Local {
         let (dir, name) = self.parent(path)?;
         let link = AtFlags::SYMLINK_NOFOLLOW;
         if let Some(size) = change.size {
-            self.open(path, Access::of(OFlags::WRONLY.bits().cast_signed()))?.set_len(size)?;
+            self.open(path, Access::of(OFlags::WRONLY.bits().cast_signed()))?
+                .set_len(size)?;
         }
         if let Some(mode) = change.mode {
             chmodat(&dir, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?;
         }
         if change.uid.is_some() || change.gid.is_some() {
-            chownat(&dir, name, change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw), link)?;
+            chownat(
+                &dir,
+                name,
+                change.uid.map(Uid::from_raw),
+                change.gid.map(Gid::from_raw),
+                link,
+            )?;
         }
         if let Some(times) = timestamps(change) {
             utimensat(&dir, name, &times, link)?;
@@ -329,7 +359,10 @@ fn timestamps(change: &SetAttr) -> Option<Timestamps> {
 
 fn timespec(time: Option<SystemTime>) -> Timespec {
     let Some(time) = time else {
-        return Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        return Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        };
     };
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => Timespec {
@@ -349,5 +382,8 @@ fn timespec(time: Option<SystemTime>) -> Timespec {
 
 /// Whether the error says that there is nothing there.
 fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }

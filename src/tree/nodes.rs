@@ -132,7 +132,11 @@ impl Nodes {
 
     /// The names of a local node.
     pub(super) fn paths(&self, ino: Ino) -> Vec<PathBuf> {
-        self.state().by_ino.get(&ino).map(|node| node.paths.clone()).unwrap_or_default()
+        self.state()
+            .by_ino
+            .get(&ino)
+            .map(|node| node.paths.clone())
+            .unwrap_or_default()
     }
 
     /// The name `path` is gone: what it stood for has one name less.
@@ -186,7 +190,11 @@ mod tests {
         nodes.forget(ino, 1);
         assert_eq!(nodes.key(ino), None);
         assert_eq!(nodes.len(), 0);
-        assert_eq!(nodes.refer(local(7), None), ino, "the same key has the same number again");
+        assert_eq!(
+            nodes.refer(local(7), None),
+            ino,
+            "the same key has the same number again"
+        );
     }
 
     #[test]

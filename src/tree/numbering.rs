@@ -71,7 +71,10 @@ impl Numbering {
             .collect();
         let mut place_of_serial = vec![NONE; usize::try_from(given).unwrap_or_default()];
         for (serial, place) in serial_of_place.iter().zip(0..) {
-            if let Some(slot) = usize::try_from(*serial).ok().and_then(|serial| place_of_serial.get_mut(serial)) {
+            if let Some(slot) = usize::try_from(*serial)
+                .ok()
+                .and_then(|serial| place_of_serial.get_mut(serial))
+            {
                 *slot = place;
             }
         }
