@@ -5,6 +5,7 @@
 
 pub mod failure;
 pub mod output;
+mod serve;
 mod umount;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ struct CommandLine {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Umount(umount::Args),
 }
 
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match command {
+        Command::Serve(args) => serve::run(args),
         Command::Umount(args) => umount::run(&args),
     };
     match outcome {

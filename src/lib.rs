@@ -6,16 +6,16 @@
 //! | --- | --- |
 //! | [`cli`] | one file per subcommand; argument parsing and output only |
 //! | [`mount`] | fuser adapter, sessions, passthrough, daemon, namespaces |
+//! | [`serve`] | the embedded CRDS server |
 //! | [`tree`] | the file system without FUSE: inodes, lookup, listing, attributes, open files, writes |
 //! | [`fetch`] | brings names into the store: catalogs, one transfer per file, ranges, priorities, retries |
-//! | [`dataset`] | dataset file to header, header to dataset file (FITS, ASDF, GEIS) |
 //! | [`crds`] | names, contexts, catalog, `server_config`, Python literals (pure) |
 //!
 //! `docs/architecture.md` tells the states and locks, `README.md` what users are promised.
 
 pub mod cli;
 pub mod crds;
-pub mod dataset;
 pub mod fetch;
 pub mod mount;
+pub mod serve;
 pub mod tree;

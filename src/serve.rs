@@ -1,0 +1,236 @@
+//! An embedded CRDS server over an existing cache directory: the service that the demo, the tests and a site without a
+//! network use, and that any CRDS client can talk to.
+//!
+//! One base URL per observatory, `http://HOST:PORT/<obs>`. The catalog is made at start from the bytes that are there,
+//! never from a catalog that came with them (a copied cache is often not what its `server_config` says it is). Nothing in
+//! a request is ever used as a path: names are looked up in that catalog.
+//!
+//! | path | answer |
+//! | --- | --- |
+//! | `/<obs>/json/...` | JSON-RPC (spec/crds-service 1) |
+//! | `/<obs>/unchecked_get/{mappings,references,config}/<obs>/<name>` | files: GET, HEAD, ranges, validators |
+//! | `/.counters` | what was asked for so far, as JSON |
+
+mod archive;
+mod counters;
+mod datasets;
+mod description;
+mod download;
+mod envelope;
+mod library;
+mod methods;
+mod range;
+mod router;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use archive::Hashed;
+pub use counters::{Counters, FileCount};
+pub use datasets::DatasetsError;
+
+use crate::crds::Observatory;
+use library::Library;
+
+/// How long connections may finish what they are sending when the server goes away.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How a server is set up.
+#[derive(Default)]
+pub struct Options {
+    /// Where to listen; by default a free port of the loopback address.
+    pub listen: Option<SocketAddr>,
+    /// A JSON file of datasets: `{id: {"header": {...}, "bestrefs": {context: {reftype: value}}}}`.
+    pub datasets: Option<PathBuf>,
+    /// Told how far the catalog is, while the files are hashed.
+    pub progress: Option<Box<dyn Fn(Hashed) + Send + Sync>>,
+}
+
+/// The server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The directory holds nothing to serve.
+    #[error(
+        "{} holds no CRDS cache: there is no rule or reference below mappings/<observatory> or references/<observatory>",
+        .0.display()
+    )]
+    NoCache(PathBuf),
+    /// A file or directory of the cache cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}; choose another address with --listen")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The datasets file is not usable.
+    #[error(transparent)]
+    Datasets(#[from] DatasetsError),
+    /// Hashing the cache was cut short.
+    #[error("the catalog was not finished: {0}")]
+    Interrupted(String),
+}
+
+/// The embedded server; see [`Server::bind`].
+pub struct Server;
+
+/// A running server. It stops when this is dropped, at once; [`Handle::shutdown`] lets it finish what it sends.
+pub struct Handle {
+    address: SocketAddr,
+    library: Arc<Library>,
+    stop: CancellationToken,
+    connections: TaskTracker,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Hashes every file of the cache, then listens; on return requests are answered.
+    pub async fn bind(cache: &Path, options: Options) -> Result<Handle, ServeError> {
+        let Options {
+            listen,
+            datasets,
+            progress,
+        } = options;
+        let root = cache.to_owned();
+        let library = tokio::task::spawn_blocking(move || {
+            let progress = progress.unwrap_or_else(|| Box::new(|_| ()));
+            Library::load(&root, datasets.as_deref(), &*progress)
+        })
+        .await
+        .map_err(|error| ServeError::Interrupted(error.to_string()))??;
+
+        let wanted = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let refused = |source| ServeError::Listen {
+            address: wanted,
+            source,
+        };
+        let listener = TcpListener::bind(wanted).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+
+        let library = Arc::new(library);
+        let stop = CancellationToken::new();
+        let connections = TaskTracker::new();
+        let accepting = tokio::spawn(accept(
+            listener,
+            router::router(Arc::clone(&library), address),
+            connections.clone(),
+            stop.clone(),
+        ));
+        Ok(Handle {
+            address,
+            library,
+            stop,
+            connections,
+            accepting,
+        })
+    }
+}
+
+impl Handle {
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The observatories that are served.
+    pub fn observatories(&self) -> impl Iterator<Item = Observatory> + '_ {
+        self.library.shelves().map(|shelf| shelf.observatory)
+    }
+
+    /// The base URL of an observatory, as `CRDS_SERVER_URL` wants it.
+    pub fn url(&self, observatory: Observatory) -> String {
+        format!("http://{}/{observatory}", self.address)
+    }
+
+    /// How many files of an observatory are in the catalog.
+    pub fn files(&self, observatory: Observatory) -> usize {
+        self.library
+            .shelf(observatory)
+            .map_or(0, |shelf| shelf.files.len())
+    }
+
+    /// What was asked for so far.
+    pub fn counters(&self) -> &Counters {
+        &self.library.counters
+    }
+
+    /// Stops listening and closes every connection; answers that are being sent have a second to finish.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        // A panic of the accepting task has been reported by the runtime; there is nothing left to stop.
+        let _ = (&mut self.accepting).await;
+        self.connections.close();
+        self.connections.wait().await;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Accepts connections until `stop`, each a task of its own.
+async fn accept(
+    listener: TcpListener,
+    router: axum::Router,
+    connections: TaskTracker,
+    stop: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(converse(stream, router.clone(), stop.clone()));
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: the connections that are open will give some back.
+                log::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection until it closes, or until `stop` and the time of grace.
+async fn converse(stream: TcpStream, router: axum::Router, stop: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        log::debug!("cannot switch off Nagle's algorithm: {error}");
+    }
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(GRACE, connection).await.ok()
+        }
+    };
+    if let Some(Err(error)) = ended {
+        log::debug!("a connection ended early: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! What was asked of the server, so that tests and the demo can show what a client did not ask for.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::crds::FileKey;
+
+/// Requests so far, by JSON-RPC method and by file.
+#[derive(Debug, Default)]
+pub struct Counters(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    methods: BTreeMap<String, u64>,
+    files: BTreeMap<FileKey, FileCount>,
+}
+
+/// Requests for one file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FileCount {
+    /// GET requests, whole or for a range.
+    pub gets: u64,
+    /// HEAD requests.
+    pub heads: u64,
+    /// Bytes of its contents handed to the network.
+    pub bytes: u64,
+}
+
+impl Counters {
+    /// Calls of a JSON-RPC method.
+    pub fn calls(&self, method: &str) -> u64 {
+        self.counts().methods.get(method).copied().unwrap_or_default()
+    }
+
+    /// Calls of all JSON-RPC methods.
+    pub fn all_calls(&self) -> u64 {
+        self.counts().methods.values().sum()
+    }
+
+    /// Requests for one file.
+    pub fn file(&self, key: &FileKey) -> FileCount {
+        self.counts().files.get(key).copied().unwrap_or_default()
+    }
+
+    /// Requests for every file that was asked for.
+    pub fn files(&self) -> BTreeMap<FileKey, FileCount> {
+        self.counts().files.clone()
+    }
+
+    /// GET requests for all files.
+    pub fn downloads(&self) -> u64 {
+        self.counts().files.values().map(|count| count.gets).sum()
+    }
+
+    /// As `/.counters` shows them.
+    pub fn to_json(&self) -> serde_json::Value {
+        let counts = self.counts();
+        let files: serde_json::Map<_, _> = counts
+            .files
+            .iter()
+            .map(|(key, count)| {
+                let count =
+                    serde_json::json!({"gets": count.gets, "heads": count.heads, "bytes": count.bytes});
+                (key.to_string(), count)
+            })
+            .collect();
+        serde_json::json!({"methods": &counts.methods, "files": files})
+    }
+
+    pub(super) fn called(&self, method: &str) {
+        *self.counts().methods.entry(method.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn asked(&self, key: &FileKey, change: impl FnOnce(&mut FileCount)) {
+        change(self.counts().files.entry(key.clone()).or_default());
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

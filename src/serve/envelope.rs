@@ -1,0 +1,189 @@
+//! The JSON-RPC 1.0 envelope: requests in, results and error objects out (spec/crds-service 1.1).
+
+use std::fmt::Display;
+
+use serde_json::{Value, json};
+
+/// A call, taken out of its envelope.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) method: String,
+    pub(super) id: Value,
+    pub(super) params: Params,
+}
+
+/// Positional parameters.
+#[derive(Debug)]
+pub(super) struct Params(Vec<Value>);
+
+/// An error as the servers tell it: the name of its class and a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    name: &'static str,
+    message: String,
+}
+
+impl Fault {
+    pub(super) fn new(name: &'static str, message: impl Display) -> Self {
+        Self {
+            name,
+            message: message.to_string(),
+        }
+    }
+
+    /// The class that the servers use for whatever has no class of its own.
+    pub(super) fn other(message: impl Display) -> Self {
+        Self::new("OtherError", message)
+    }
+}
+
+impl Call {
+    /// Reads a request; the fault is for the caller, with the `id` if there is one.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, (Value, Fault)> {
+        let unusable = |message: String| (Value::Null, Fault::new("ParseError", message));
+        let request: Value = serde_json::from_slice(body)
+            .map_err(|error| unusable(format!("the request is not JSON: {error}")))?;
+        let Value::Object(mut request) = request else {
+            return Err(unusable("the request is not an object".to_owned()));
+        };
+        let id = request.remove("id").unwrap_or(Value::Null);
+        let Some(Value::String(method)) = request.remove("method") else {
+            return Err((
+                id,
+                Fault::new("InvalidRequestError", "the request names no method"),
+            ));
+        };
+        match request.remove("params") {
+            Some(Value::Array(params)) => Ok(Self {
+                method,
+                id,
+                params: Params(params),
+            }),
+            None | Some(Value::Null) => Ok(Self {
+                method,
+                id,
+                params: Params(Vec::new()),
+            }),
+            Some(_) => Err((id, Fault::new("InvalidParamsError", "params is not an array"))),
+        }
+    }
+}
+
+/// The reply's body.
+pub(super) fn reply(id: &Value, answer: Result<Value, Fault>) -> Value {
+    match answer {
+        Ok(result) => json!({"error": null, "jsonrpc": "1.0", "id": id, "result": result}),
+        Err(fault) => {
+            let message = format!("{}: {}", fault.name, escape(&fault.message));
+            json!({
+                "error": {"name": fault.name, "code": 500, "message": message, "data": null},
+                "jsonrpc": "1.0", "id": id, "result": null,
+            })
+        }
+    }
+}
+
+/// The servers escape their texts for HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+}
+
+impl Params {
+    /// A parameter; one that was left out is null.
+    fn at(&self, index: usize) -> &Value {
+        self.0.get(index).unwrap_or(&Value::Null)
+    }
+
+    /// A text.
+    pub(super) fn text(&self, index: usize, what: &str) -> Result<&str, Fault> {
+        self.optional_text(index, what)?
+            .ok_or_else(|| invalid(what, "a string"))
+    }
+
+    /// A text or null.
+    pub(super) fn optional_text(&self, index: usize, what: &str) -> Result<Option<&str>, Fault> {
+        match self.at(index) {
+            Value::Null => Ok(None),
+            Value::String(text) => Ok(Some(text)),
+            _ => Err(invalid(what, "a string")),
+        }
+    }
+
+    /// An array of texts.
+    pub(super) fn texts(&self, index: usize, what: &str) -> Result<Vec<&str>, Fault> {
+        self.optional_texts(index, what)?
+            .ok_or_else(|| invalid(what, "an array of strings"))
+    }
+
+    /// An array of texts or null.
+    pub(super) fn optional_texts(&self, index: usize, what: &str) -> Result<Option<Vec<&str>>, Fault> {
+        match self.at(index) {
+            Value::Null => Ok(None),
+            Value::Array(items) => items
+                .iter()
+                .map(|item| item.as_str().ok_or_else(|| invalid(what, "an array of strings")))
+                .collect::<Result<_, _>>()
+                .map(Some),
+            _ => Err(invalid(what, "an array of strings")),
+        }
+    }
+
+    /// Anything that counts as true in Python.
+    pub(super) fn flag(&self, index: usize) -> bool {
+        match self.at(index) {
+            Value::Null => false,
+            Value::Bool(flag) => *flag,
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+        }
+    }
+}
+
+fn invalid(what: &str, kind: &str) -> Fault {
+    Fault::new("InvalidParamsError", format_args!("{what} must be {kind}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_read() {
+        let call =
+            Call::parse(br#"{"jsonrpc":"1.0","method":"m","params":["a",null,["x"],1],"id":"i"}"#).unwrap();
+        assert_eq!((call.method.as_str(), &call.id), ("m", &json!("i")));
+        assert_eq!(call.params.text(0, "a").unwrap(), "a");
+        assert_eq!(call.params.optional_text(1, "b").unwrap(), None);
+        assert_eq!(call.params.texts(2, "c").unwrap(), ["x"]);
+        assert!(call.params.flag(3));
+        assert!(!call.params.flag(4));
+        assert!(call.params.text(1, "b").is_err());
+        assert!(call.params.texts(0, "a").is_err());
+    }
+
+    #[test]
+    fn broken_calls_are_faults() {
+        for body in ["", "[]", "{}", r#"{"method":1}"#, r#"{"method":"m","params":{}}"#] {
+            assert!(Call::parse(body.as_bytes()).is_err(), "{body}");
+        }
+        let (id, _) = Call::parse(br#"{"id":7}"#).unwrap_err();
+        assert_eq!(id, json!(7));
+    }
+
+    #[test]
+    fn texts_of_faults_are_escaped() {
+        let reply = reply(&json!(1), Err(Fault::other("no '<x>' & \"y\"")));
+        assert_eq!(
+            reply["error"]["message"],
+            "OtherError: no &#39;&lt;x&gt;&#39; &amp; &quot;y&quot;"
+        );
+        assert_eq!(reply["error"]["code"], 500);
+        assert!(reply["result"].is_null());
+    }
+}

@@ -1,0 +1,128 @@
+//! Everything the server knows, made once at start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::ServeError;
+use super::archive::{self, Files, Hashed};
+use super::counters::Counters;
+use super::datasets::Datasets;
+use super::description::Description;
+use super::envelope::Fault;
+use crate::crds::{ContextSpec, FileKind, FileName, Observatory, ServerInfo, encoded};
+
+/// What is served.
+pub(super) struct Library {
+    shelves: BTreeMap<Observatory, Shelf>,
+    pub(super) datasets: Datasets,
+    pub(super) counters: Counters,
+}
+
+/// What is served of one observatory.
+pub(super) struct Shelf {
+    pub(super) observatory: Observatory,
+    pub(super) files: Files,
+    pub(super) description: Description,
+    /// `download_metadata`, encoded once.
+    pub(super) catalog: Value,
+    /// The same description as clients understand it.
+    known: ServerInfo,
+}
+
+impl Library {
+    pub(super) fn load(
+        root: &Path,
+        datasets: Option<&Path>,
+        progress: &(dyn Fn(Hashed) + Sync),
+    ) -> Result<Self, ServeError> {
+        let datasets = datasets.map(Datasets::read).transpose()?.unwrap_or_default();
+        let shelves = archive::read(root, progress)?
+            .into_iter()
+            .map(|(observatory, files)| Ok((observatory, Shelf::new(root, observatory, files)?)))
+            .collect::<Result<_, ServeError>>()?;
+        Ok(Self {
+            shelves,
+            datasets,
+            counters: Counters::default(),
+        })
+    }
+
+    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf> {
+        self.shelves.values()
+    }
+
+    pub(super) fn shelf(&self, observatory: Observatory) -> Option<&Shelf> {
+        self.shelves.get(&observatory)
+    }
+}
+
+impl Shelf {
+    fn new(root: &Path, observatory: Observatory, files: Files) -> Result<Self, ServeError> {
+        let description = Description::read(root, observatory, &files);
+        let catalog = encoded::encode(metadata(&files).to_string().as_bytes())
+            .map_err(|error| ServeError::Interrupted(error.to_string()))?;
+        let known = ServerInfo::empty(observatory);
+        let mut shelf = Self {
+            observatory,
+            files,
+            description,
+            catalog,
+            known,
+        };
+        shelf.known = ServerInfo::from_json_value(shelf.info(""))
+            .map_err(|error| ServeError::Interrupted(error.to_string()))?;
+        Ok(shelf)
+    }
+
+    /// The result of `get_server_info` for a client that knows the server as `base`.
+    pub(super) fn info(&self, base: &str) -> Value {
+        let mappings = self.files.keys().filter(|name| name.kind().is_mapping());
+        self.description
+            .to_json(self.observatory, mappings, &self.catalog, base)
+    }
+
+    /// The literal name of the mapping that a text means.
+    pub(super) fn resolve_context(&self, text: &str) -> Result<FileName, Fault> {
+        let unknown = |why: &dyn std::fmt::Display| Fault::new("UnknownContext", why);
+        let resolved = text
+            .parse::<ContextSpec>()
+            .and_then(|spec| spec.resolve(&self.known))
+            .map_err(|error| unknown(&error))?;
+        if resolved.part.is_some() {
+            return Err(unknown(&format_args!(
+                "'{text}': only whole contexts are resolved by this server"
+            )));
+        }
+        match self.files.get_key_value(resolved.mapping.as_str()) {
+            Some((name, _)) if name.kind().is_mapping() => Ok(name.clone()),
+            _ => Err(unknown(&format_args!(
+                "'{text}' means {}, which is not among the files of this server",
+                resolved.mapping
+            ))),
+        }
+    }
+
+    /// The types that the names of the rules tell of: `<obs>_<instrument>_<type>_<serial>.rmap`.
+    pub(super) fn types(&self) -> BTreeSet<String> {
+        self.files
+            .keys()
+            .filter(|name| name.kind() == FileKind::Rmap)
+            .filter_map(|name| name.as_str().split(['_', '.']).nth(2))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+/// The catalog as clients know it: sizes are texts.
+fn metadata(files: &Files) -> Value {
+    let entry =
+        |file: &archive::ServedFile| json!({"size": file.size.to_string(), "sha1sum": file.sha1.to_string()});
+    Value::Object(
+        files
+            .iter()
+            .map(|(name, file)| (name.to_string(), entry(file)))
+            .collect::<Map<_, _>>(),
+    )
+}

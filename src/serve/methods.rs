@@ -1,0 +1,383 @@
+//! The JSON-RPC methods (spec/crds-service 1.3).
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::{Map, Value, json};
+
+use super::archive::ServedFile;
+use super::datasets::Dataset;
+use super::description::MAX_PER_CALL;
+use super::envelope::{Call, Fault, Params};
+use super::library::{Library, Shelf};
+use crate::crds::{FileKind, FileName};
+
+/// A call with all that its answer may depend on.
+struct Ask<'a> {
+    library: &'a Library,
+    shelf: &'a Shelf,
+    base: &'a str,
+    params: &'a Params,
+}
+
+type Answer = Result<Value, Fault>;
+
+type Method = fn(&Ask<'_>) -> Answer;
+
+/// Every method that is answered.
+const METHODS: &[(&str, Method)] = &[
+    ("get_server_info", server_info),
+    ("get_file_info_map", file_info_map),
+    ("get_file_info", file_info),
+    ("list_mappings", list_mappings),
+    ("list_references", list_references),
+    ("get_default_context", default_context),
+    ("get_build_context", build_context),
+    ("get_context_by_date", context_by_date),
+    ("get_context_history", context_history),
+    ("get_dataset_ids", dataset_ids),
+    ("get_dataset_headers_by_id", dataset_headers),
+    ("get_best_references_by_ids", best_references_by_ids),
+];
+
+/// Answers a call, and counts it.
+pub(super) fn answer(library: &Library, shelf: &Shelf, base: &str, call: &Call) -> Answer {
+    let Some((name, method)) = METHODS.iter().find(|(name, _)| *name == call.method) else {
+        library.counters.called("(unknown)");
+        return Err(Fault::new(
+            "MethodNotFoundError",
+            format_args!("this server has no method '{}'", call.method),
+        ));
+    };
+    library.counters.called(name);
+    method(&Ask {
+        library,
+        shelf,
+        base,
+        params: &call.params,
+    })
+}
+
+impl Ask<'_> {
+    /// Refuses an observatory that this server is not; null is the server's own.
+    fn check_observatory(&self, index: usize) -> Result<(), Fault> {
+        match self.params.optional_text(index, "the observatory")? {
+            Some(other) if !other.eq_ignore_ascii_case(self.shelf.observatory.as_str()) => Err(Fault::other(
+                format_args!("this server serves '{}', not '{other}'", self.shelf.observatory),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The mapping that a parameter means, which may be symbolic or a date.
+    fn context(&self, index: usize) -> Result<FileName, Fault> {
+        self.shelf
+            .resolve_context(self.params.text(index, "the context")?)
+    }
+
+    fn file(&self, name: &str) -> Option<(&FileName, &ServedFile)> {
+        self.shelf.files.get_key_value(name)
+    }
+
+    /// What is known of a file, as texts.
+    fn fields(&self, name: &FileName, file: &ServedFile) -> Map<String, Value> {
+        let bad = self
+            .shelf
+            .description
+            .bad_files
+            .iter()
+            .any(|bad| bad == name.as_str());
+        let text = name.as_str();
+        let parts: Vec<_> = text
+            .rsplit_once('.')
+            .map_or(text, |(stem, _)| stem)
+            .split('_')
+            .collect();
+        let named = parts.first() == Some(&self.shelf.observatory.as_str());
+        let part = |index: usize| {
+            parts
+                .get(index)
+                .copied()
+                .filter(|_| named && parts.len() > index + 1)
+                .unwrap_or("none")
+        };
+        let pairs = [
+            ("name", text.to_owned()),
+            ("observatory", self.shelf.observatory.to_string()),
+            ("instrument", part(1).to_owned()),
+            ("filekind", part(2).to_owned()),
+            (
+                "type",
+                if name.kind().is_mapping() {
+                    "mapping"
+                } else {
+                    "reference"
+                }
+                .to_owned(),
+            ),
+            ("size", file.size.to_string()),
+            ("sha1sum", file.sha1.to_string()),
+            ("state", "operational".to_owned()),
+            ("rejected", bad.to_string()),
+            ("blacklisted", "false".to_owned()),
+        ];
+        pairs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), Value::String(value)))
+            .collect()
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a method like the others")]
+fn server_info(ask: &Ask<'_>) -> Answer {
+    Ok(ask.shelf.info(ask.base))
+}
+
+fn file_info_map(ask: &Ask<'_>) -> Answer {
+    ask.check_observatory(0)?;
+    let files = ask.params.optional_texts(1, "files")?;
+    let wanted = ask.params.optional_texts(2, "fields")?;
+    let fields = |name: &FileName, file: &ServedFile| {
+        let mut fields = ask.fields(name, file);
+        if let Some(wanted) = &wanted {
+            fields.retain(|key, _| wanted.contains(&key.as_str()));
+        }
+        Value::Object(fields)
+    };
+    let answer: Map<_, _> = match files {
+        None => ask
+            .shelf
+            .files
+            .iter()
+            .map(|(name, file)| (name.to_string(), fields(name, file)))
+            .collect(),
+        Some(names) => names
+            .into_iter()
+            .map(|name| {
+                let known = ask.file(name).map(|(name, file)| fields(name, file));
+                (name.to_owned(), known.unwrap_or_else(|| json!("NOT FOUND")))
+            })
+            .collect(),
+    };
+    Ok(Value::Object(answer))
+}
+
+fn file_info(ask: &Ask<'_>) -> Answer {
+    let name = ask.params.text(1, "the file name")?;
+    let (name, file) = ask
+        .file(name)
+        .ok_or_else(|| Fault::new("UnknownFile", format_args!("file '{name}' is not known to CRDS")))?;
+    Ok(Value::Object(ask.fields(name, file)))
+}
+
+fn list_mappings(ask: &Ask<'_>) -> Answer {
+    list(ask, FileKind::is_mapping)
+}
+
+fn list_references(ask: &Ask<'_>) -> Answer {
+    list(ask, |kind| !kind.is_mapping())
+}
+
+fn list(ask: &Ask<'_>, of_kind: impl Fn(FileKind) -> bool) -> Answer {
+    ask.check_observatory(0)?;
+    let pattern = glob(ask.params.text(1, "the glob pattern")?)?;
+    let names = ask
+        .shelf
+        .files
+        .keys()
+        .filter(|name| of_kind(name.kind()) && pattern.is_match(name.as_str()));
+    Ok(names.map(FileName::as_str).collect())
+}
+
+/// A shell pattern as a regular expression; the servers allow few characters in one.
+fn glob(text: &str) -> Result<Regex, Fault> {
+    let wrong = || Fault::other(format_args!("invalid file pattern '{text}'"));
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.*+()-[]?".contains(&byte);
+    if !(1..=128).contains(&text.len()) || !text.bytes().all(allowed) {
+        return Err(wrong());
+    }
+    let mut expression = String::from("^(?:");
+    for character in text.chars() {
+        match character {
+            '*' => expression.push_str(".*"),
+            '?' => expression.push('.'),
+            '[' | ']' | '-' => expression.push(character),
+            other => expression.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    expression.push_str(")$");
+    Regex::new(&expression).map_err(|_| wrong())
+}
+
+fn default_context(ask: &Ask<'_>) -> Answer {
+    ask.check_observatory(0)?;
+    let description = &ask.shelf.description;
+    let context = match ask.params.optional_text(1, "the state")? {
+        None | Some("latest" | "operational") => &description.latest,
+        Some("edit") => &description.edit,
+        Some("versions") => &description.versions,
+        Some("build") => &description.build,
+        Some(other) => return Err(Fault::other(format_args!("unknown context state '{other}'"))),
+    };
+    known(context)
+}
+
+fn build_context(ask: &Ask<'_>) -> Answer {
+    ask.check_observatory(0)?;
+    let version = ask.params.text(1, "the version")?;
+    if version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Err(Fault::other(format_args!(
+            "invalid calibration software version '{version}'"
+        )));
+    }
+    known(&ask.shelf.description.build)
+}
+
+/// A context, unless it is not known.
+fn known(context: &str) -> Answer {
+    if context.is_empty() {
+        Err(Fault::other("no such context is known"))
+    } else {
+        Ok(json!(context))
+    }
+}
+
+fn context_by_date(ask: &Ask<'_>) -> Answer {
+    ask.check_observatory(1)?;
+    ask.context(0).map(|context| json!(context.as_str()))
+}
+
+fn context_history(ask: &Ask<'_>) -> Answer {
+    ask.check_observatory(0)?;
+    Ok(json!(ask.shelf.description.history))
+}
+
+fn dataset_ids(ask: &Ask<'_>) -> Answer {
+    ask.context(0)?;
+    let instrument = ask.params.text(1, "the instrument")?.to_ascii_lowercase();
+    let of_instrument = |dataset: &Dataset| dataset.instrument().is_none_or(|named| named == instrument);
+    let ids = ask
+        .library
+        .datasets
+        .of(ask.shelf.observatory)
+        .filter(|(_, dataset)| of_instrument(dataset));
+    Ok(ids
+        .map(|(id, _)| {
+            if id.contains(':') {
+                id.to_owned()
+            } else {
+                format!("{id}:{id}")
+            }
+        })
+        .collect())
+}
+
+/// The ids that a call asks for.
+fn asked_ids<'a>(ask: &'a Ask<'_>) -> Result<Vec<&'a str>, Fault> {
+    let ids = ask.params.texts(1, "the dataset ids")?;
+    if ids.len() > MAX_PER_CALL {
+        return Err(Fault::other(format_args!(
+            "{} ids in one call; the limit is {MAX_PER_CALL}",
+            ids.len()
+        )));
+    }
+    Ok(ids)
+}
+
+fn dataset_headers(ask: &Ask<'_>) -> Answer {
+    let context = ask.context(0)?;
+    let mut headers = Map::new();
+    for id in asked_ids(ask)? {
+        match ask.library.datasets.find(ask.shelf.observatory, id) {
+            Ok((key, dataset)) => {
+                let mut header = dataset.header.clone();
+                header.insert("PARAMS_SOURCE".to_owned(), json!("crds-fs serve"));
+                header.insert("PARAMS_CTX".to_owned(), json!(context.as_str()));
+                headers.insert(key, Value::Object(header));
+            }
+            Err(refusal) => {
+                headers.insert(id.to_ascii_uppercase(), json!(refusal));
+            }
+        }
+    }
+    Ok(Value::Object(headers))
+}
+
+fn best_references_by_ids(ask: &Ask<'_>) -> Answer {
+    let context = ask.context(0)?;
+    let ids = asked_ids(ask)?;
+    let types = wanted_types(ask)?;
+    let (mut answers, mut headers) = (Map::new(), Map::new());
+    for id in ids {
+        match ask.library.datasets.find(ask.shelf.observatory, id) {
+            Ok((key, dataset)) => {
+                answers.insert(key.clone(), recorded(dataset, &context, types.as_ref(), &key));
+                headers.insert(key, Value::Object(dataset.header.clone()));
+            }
+            Err(refusal) => {
+                answers.insert(id.to_ascii_uppercase(), json!([false, refusal]));
+            }
+        }
+    }
+    if ask.params.flag(3) {
+        answers.insert("headers".to_owned(), Value::Object(headers));
+    }
+    Ok(Value::Object(answers))
+}
+
+/// The types that a call asks for, none for all. One unknown type fails the call.
+fn wanted_types(ask: &Ask<'_>) -> Result<Option<BTreeSet<String>>, Fault> {
+    let Some(asked) = ask
+        .params
+        .optional_texts(2, "the reference types")?
+        .filter(|types| !types.is_empty())
+    else {
+        return Ok(None);
+    };
+    let mut known = ask.library.datasets.types(ask.shelf.observatory);
+    known.extend(ask.shelf.types());
+    let asked: BTreeSet<_> = asked.into_iter().map(str::to_ascii_lowercase).collect();
+    match asked.iter().find(|reftype| !known.contains(*reftype)) {
+        Some(unknown) => Err(Fault::new(
+            "UnknownReferenceTypeError",
+            format_args!("Unknown reference type '{unknown}'"),
+        )),
+        None => Ok(Some(asked)),
+    }
+}
+
+/// The recorded answers of one dataset.
+fn recorded(dataset: &Dataset, context: &FileName, types: Option<&BTreeSet<String>>, id: &str) -> Value {
+    match dataset.bestrefs.get(context.as_str()) {
+        Some(answers) => {
+            let wanted = answers
+                .iter()
+                .filter(|(reftype, _)| types.is_none_or(|types| types.contains(*reftype)));
+            let answers: Map<_, _> = wanted
+                .map(|(reftype, value)| (reftype.clone(), value.clone()))
+                .collect();
+            json!([true, answers])
+        }
+        None => json!([
+            false,
+            format!("FAILED: no best references of {id} are recorded for {context}")
+        ]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_whole_names() {
+        let matches = |pattern: &str, name: &str| glob(pattern).unwrap().is_match(name);
+        assert!(matches("*.pmap", "hst_0001.pmap"));
+        assert!(!matches("*.pmap", "hst_0001.pmapx"));
+        assert!(matches("hst_000[1-3].pmap", "hst_0002.pmap"));
+        assert!(!matches("hst.pmap", "hstxpmap"));
+        for pattern in ["", "a/b", "[", "a|b", &"x".repeat(129)] {
+            assert!(glob(pattern).is_err(), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Which request goes where.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::Authority};
+use axum::routing::{get, post};
+use serde_json::Value;
+
+use super::envelope::{self, Call};
+use super::library::{Library, Shelf};
+use super::{download, methods};
+use crate::crds::Observatory;
+
+/// The largest request; one that names every file of a large catalog is some megabytes.
+const MAX_REQUEST: usize = 64 << 20;
+
+#[derive(Clone)]
+struct Context {
+    library: Arc<Library>,
+    address: SocketAddr,
+}
+
+/// All that the server answers.
+pub(super) fn router(library: Arc<Library>, address: SocketAddr) -> Router {
+    Router::new()
+        .route("/.counters", get(counters))
+        .route("/{observatory}/json/", post(call))
+        .route("/{observatory}/json/{*rest}", post(call_below))
+        .route("/{observatory}/unchecked_get/{part}/{of}/{name}", get(file))
+        .fallback(nothing_here)
+        .with_state(Context { library, address })
+}
+
+impl Context {
+    fn shelf(&self, observatory: &str) -> Option<&Shelf> {
+        let named: Observatory = observatory.parse().ok()?;
+        // Paths are spelt exactly as the server spells them.
+        self.library
+            .shelf(named)
+            .filter(|_| named.as_str() == observatory)
+    }
+
+    /// The base URL as the client knows the server, which may be reached under many names.
+    fn base(&self, headers: &HeaderMap, observatory: Observatory) -> String {
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .and_then(|host| host.parse::<Authority>().ok());
+        match host {
+            Some(host) => format!("http://{host}/{observatory}"),
+            None => format!("http://{}/{observatory}", self.address),
+        }
+    }
+}
+
+async fn call(
+    State(context): State<Context>,
+    Path(observatory): Path<String>,
+    request: Request<Body>,
+) -> Response<Body> {
+    answer_call(&context, &observatory, request).await
+}
+
+/// Clients append the method and an id to the path, for the sake of web logs only.
+async fn call_below(
+    State(context): State<Context>,
+    Path((observatory, _)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Response<Body> {
+    answer_call(&context, &observatory, request).await
+}
+
+async fn answer_call(context: &Context, observatory: &str, request: Request<Body>) -> Response<Body> {
+    let Some(shelf) = context.shelf(observatory) else {
+        return not_found(&format!("no observatory '{observatory}' is served here"));
+    };
+    let base = context.base(request.headers(), shelf.observatory);
+    let Ok(body) = axum::body::to_bytes(request.into_body(), MAX_REQUEST).await else {
+        return text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request is too large or broke off",
+        );
+    };
+    let reply = match Call::parse(&body) {
+        Err((id, fault)) => envelope::reply(&id, Err(fault)),
+        Ok(call) => envelope::reply(&call.id, methods::answer(&context.library, shelf, &base, &call)),
+    };
+    json(&reply)
+}
+
+async fn file(
+    State(context): State<Context>,
+    Path((observatory, part, of, name)): Path<(String, String, String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response<Body> {
+    match context.shelf(&observatory).filter(|_| of == observatory) {
+        Some(shelf) => {
+            let base = context.base(&headers, shelf.observatory);
+            let (part, name, head) = (&part, &name, method == Method::HEAD);
+            let request = download::Request {
+                shelf,
+                base: &base,
+                part,
+                name,
+                head,
+                headers: &headers,
+            };
+            download::answer(&context.library, request).await
+        }
+        None => not_found(&format!("no observatory '{observatory}' is served here")),
+    }
+}
+
+async fn counters(State(context): State<Context>) -> Response<Body> {
+    json(&context.library.counters.to_json())
+}
+
+async fn nothing_here(State(context): State<Context>) -> Response<Body> {
+    let served: Vec<_> = context
+        .library
+        .shelves()
+        .map(|shelf| format!("/{}", shelf.observatory))
+        .collect();
+    not_found(&format!(
+        "nothing is here; this CRDS server answers below {}",
+        served.join(" ")
+    ))
+}
+
+fn json(value: &Value) -> Response<Body> {
+    respond(StatusCode::OK, "application/json-rpc", value.to_string().into())
+}
+
+pub(super) fn not_found(why: &str) -> Response<Body> {
+    text(StatusCode::NOT_FOUND, why)
+}
+
+pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
+    respond(status, "text/plain; charset=utf-8", format!("{text}\n").into())
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+}
