@@ -1,0 +1,271 @@
+//! The store in a directory.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::ledger::Ledger;
+use super::{
+    Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError, Usage,
+};
+use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
+
+mod files;
+mod own;
+mod shelf;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
+use shelf::{Kept, Shelf};
+
+/// How a store is used.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// How many bytes it may hold; `None` is as many as the disk gives.
+    pub cache_size: Option<u64>,
+    /// How many bytes of its disk stay free.
+    pub keep_free: u64,
+    /// Whether digests are compared (`CRDS_DOWNLOAD_CHECKSUMS`).
+    pub checksums: bool,
+    /// Whether lengths are compared (`CRDS_DOWNLOAD_LENGTHS`).
+    pub lengths: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            cache_size: None,
+            keep_free: 1 << 30,
+            checksums: true,
+            lengths: true,
+        }
+    }
+}
+
+/// A CRDS cache in a directory, used through one handle on it. One process at a time.
+#[derive(Debug)]
+pub struct DiskStore {
+    root: Dir,
+    /// `.crds-fs` in it.
+    own: Dir,
+    options: StoreOptions,
+    layout: ReferenceLayout,
+    books: Mutex<Books>,
+    /// Held for its lock as long as the store is in use.
+    _owner: File,
+}
+
+/// Everything that is known of the store without asking the disk.
+#[derive(Debug)]
+struct Books {
+    shelves: HashMap<Observatory, Shelf>,
+    ledger: Ledger,
+    /// Open files, shared by all who open them.
+    open: HashMap<FileKey, Weak<File>>,
+    /// Directories with names that are not durable yet.
+    unsettled: BTreeSet<PathBuf>,
+}
+
+impl DiskStore {
+    /// Opens a directory, making it when it is missing, and takes possession of it.
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::io("open", path, source);
+        std::fs::create_dir_all(path).map_err(failed)?;
+        let root = Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)?;
+        Self::from_dir(root, options)
+    }
+
+    /// Takes possession of an open directory. What may be mounted over it later does not matter.
+    pub fn from_dir(root: Dir, options: StoreOptions) -> Result<Self, StoreError> {
+        let own = own::open(&root)?;
+        let owner = own::lock(&own)?;
+        own::check_format(&own)?;
+        let layout = own::find_layout(&root);
+        let books = Books {
+            shelves: HashMap::new(),
+            ledger: Ledger::new(options.cache_size, options.keep_free),
+            open: HashMap::new(),
+            unsettled: BTreeSet::new(),
+        };
+        Ok(Self {
+            root,
+            own,
+            options,
+            layout,
+            books: Mutex::new(books),
+            _owner: owner,
+        })
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for DiskStore {
+    fn layout(&self) -> ReferenceLayout {
+        self.layout
+    }
+
+    fn directory(&self) -> Option<&Dir> {
+        Some(&self.root)
+    }
+
+    fn index(&self, observatory: Observatory) -> Result<(), StoreError> {
+        self.ensure_shelf(observatory)
+    }
+
+    fn holding(&self, key: &FileKey) -> Option<Holding> {
+        self.books().kept(key).map(Kept::holding)
+    }
+
+    fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
+        self.ensure_shelf(observatory)?;
+        let books = self.books();
+        let shelf = books.shelves.get(&observatory);
+        Ok(shelf
+            .into_iter()
+            .flat_map(Shelf::iter)
+            .map(|(name, kept)| {
+                let name = FileName::clone(name);
+                (FileKey { observatory, name }, kept.holding())
+            })
+            .collect())
+    }
+
+    fn open(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
+        self.open_file(key, wanted)
+    }
+
+    fn verify(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
+        self.verify_file(key, wanted)
+    }
+
+    fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
+        self.reserve_bytes(key, size)
+    }
+
+    fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
+        self.evict_bytes(key, bytes)
+    }
+
+    fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
+        self.begin_transfer(key)
+    }
+
+    fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
+        self.record_transfer(key, record)
+    }
+
+    fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
+        self.publish_transfer(key, partial, sha1)
+    }
+
+    fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
+        self.abandon_transfer(key, keep)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        self.settle_names()
+    }
+
+    fn set_local(&self, key: &FileKey) -> Result<(), StoreError> {
+        self.mark_local(key)
+    }
+
+    fn move_in(&self, from: &Path, key: &FileKey) -> Result<(), StoreError> {
+        self.move_local(from, key)
+    }
+
+    fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
+        self.remove_file(key)
+    }
+
+    fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
+        own::snapshot(&self.root, observatory)
+    }
+
+    fn save_snapshot(
+        &self,
+        observatory: Observatory,
+        literal: &str,
+        bad_files: &[String],
+    ) -> Result<(), StoreError> {
+        own::save_snapshot(&self.root, observatory, literal, bad_files, self.layout)
+    }
+
+    fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
+        let path = own::config_path(observatory, "server_config");
+        self.quarantine(&path, &format!("{observatory}-server_config"), "cannot be read")
+    }
+
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        own::note(&self.own, name)
+    }
+
+    fn save_note(&self, name: &str, contents: &[u8]) -> Result<(), StoreError> {
+        own::save_note(&self.own, name, contents)
+    }
+
+    fn usage(&self) -> Result<Usage, StoreError> {
+        let disk = self.disk_space()?;
+        let books = self.books();
+        let (used, files) = (books.ledger.used(), books.ledger.files());
+        let free = disk.free.saturating_sub(books.ledger.floor());
+        let within = books.ledger.limit().map(|limit| limit.saturating_sub(used));
+        Ok(Usage {
+            total: books.ledger.limit().map_or(disk.total, |limit| limit.min(disk.total)),
+            available: within.map_or(free, |within| within.min(free)),
+            used,
+            files: u64::try_from(files).unwrap_or(u64::MAX),
+            files_free: disk.files_free,
+        })
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.settle_names()?;
+        let books = self.books();
+        let order: String = books
+            .ledger
+            .order()
+            .map(|key| format!("{}\t{}\n", key.observatory, key.name))
+            .collect();
+        drop(books);
+        own::replace(&self.own, Path::new("order"), order.as_bytes(), own::Durable::Yes)
+    }
+}
+
+impl Books {
+    fn kept(&self, key: &FileKey) -> Option<&Kept> {
+        self.shelves.get(&key.observatory)?.get(&key.name)
+    }
+
+    /// Whether somebody has the file open.
+    fn is_open(open: &HashMap<FileKey, Weak<File>>, key: &FileKey) -> bool {
+        open.get(key).is_some_and(|file| file.strong_count() > 0)
+    }
+
+    /// Takes a file into the books, or changes what they say of it.
+    fn put(&mut self, key: &FileKey, kept: Kept) {
+        match kept.kind {
+            HoldingKind::Catalogued => self.ledger.add_copy(key, kept.bytes()),
+            HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, kept.bytes()),
+        }
+        if let Some(shelf) = self.shelves.get_mut(&key.observatory) {
+            shelf.put(key.name.clone(), kept);
+        }
+    }
+
+    /// Strikes a file from the books.
+    fn strike(&mut self, key: &FileKey) -> Option<Kept> {
+        self.ledger.remove(key);
+        self.open.remove(key);
+        self.shelves.get_mut(&key.observatory)?.take(&key.name)
+    }
+}

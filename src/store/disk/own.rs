@@ -1,0 +1,248 @@
+//! What the store keeps for itself under `.crds-fs/`, and the configuration files that clients read.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cap_std::fs::{Dir, MetadataExt, OpenOptions};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::crds::{FileName, Observatory};
+use crate::store::layout::instruments;
+use crate::store::{ReferenceLayout, Snapshot, StoreError};
+
+/// The directory that is crds-fs's own.
+pub(super) const OWN: &str = ".crds-fs";
+const FORMAT: &str = "1";
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # Partial downloads and state of crds-fs; they can be made again. See https://bford.info/cachedir/\n";
+/// Limits on files read whole, in bytes.
+const SNAPSHOT_LIMIT: u64 = 256 << 20;
+const NOTE_LIMIT: u64 = 256 << 20;
+pub(super) const MEMORY_LIMIT: u64 = 256 << 20;
+const SMALL_LIMIT: u64 = 4096;
+/// Keeps temporary names apart.
+static TURN: AtomicU64 = AtomicU64::new(0);
+
+/// Opens `.crds-fs`, making it when it is missing.
+pub(super) fn open(root: &Dir) -> Result<Dir, StoreError> {
+    let failed = |error| StoreError::io("make", OWN, error);
+    match root.create_dir(OWN) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    root.open_dir(OWN).map_err(failed)
+}
+
+/// Takes the lock of the store; who holds it is written in the file.
+pub(super) fn lock(own: &Dir) -> Result<File, StoreError> {
+    let failed = |error| StoreError::io("lock", Path::new(OWN).join("lock"), error);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true);
+    let mut file = own.open_with("lock", &options).map_err(failed)?.into_std();
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            let _ = (&file).take(SMALL_LIMIT).read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "another process".to_owned(),
+                text => text.to_owned(),
+            };
+            return Err(StoreError::InUse { holder });
+        }
+        Err(error) => return Err(failed(error.into())),
+    }
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(Path::file_name).unwrap_or_default();
+    file.set_len(0).map_err(failed)?;
+    writeln!(file, "process {} ({})", std::process::id(), program.display()).map_err(failed)?;
+    Ok(file)
+}
+
+/// Refuses a store of another format; marks a new one.
+pub(super) fn check_format(own: &Dir) -> Result<(), StoreError> {
+    match read_text(own, Path::new("format"), SMALL_LIMIT)? {
+        Some(text) if text.trim() == FORMAT => Ok(()),
+        Some(text) => Err(StoreError::Format {
+            found: text.trim().chars().take(40).collect(),
+            known: FORMAT,
+        }),
+        None => {
+            replace(own, Path::new("CACHEDIR.TAG"), TAG.as_bytes(), Durable::No)?;
+            replace(own, Path::new("format"), format!("{FORMAT}\n").as_bytes(), Durable::No)
+        }
+    }
+}
+
+/// How the store lays out references: as its tag says, else as it looks, else flat.
+pub(super) fn find_layout(root: &Dir) -> ReferenceLayout {
+    for observatory in Observatory::ALL {
+        let path = config_path(observatory, "ref_cache_subdir_mode");
+        let Ok(Some(text)) = read_text(root, &path, SMALL_LIMIT) else {
+            continue;
+        };
+        match text.trim() {
+            "flat" => return ReferenceLayout::Flat,
+            "instrument" => return ReferenceLayout::Instrument,
+            other => log::warn!(
+                "{} says '{}', which is neither 'flat' nor 'instrument': ignored",
+                path.display(),
+                other.escape_debug()
+            ),
+        }
+    }
+    let has_files = |directory: PathBuf| {
+        root.read_dir(directory)
+            .is_ok_and(|mut entries| entries.next().is_some())
+    };
+    let by_instrument = Observatory::ALL.into_iter().any(|observatory| {
+        let references: PathBuf = ["references", observatory.as_str()].iter().collect();
+        instruments(observatory)
+            .iter()
+            .any(|instrument| has_files(references.join(instrument)))
+    });
+    if by_instrument {
+        ReferenceLayout::Instrument
+    } else {
+        ReferenceLayout::Flat
+    }
+}
+
+/// A file of an observatory's configuration.
+pub(super) fn config_path(observatory: Observatory, name: &str) -> PathBuf {
+    ["config", observatory.as_str(), name].iter().collect()
+}
+
+pub(super) fn snapshot(root: &Dir, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
+    let path = config_path(observatory, "server_config");
+    let Some(text) = read_text(root, &path, SNAPSHOT_LIMIT)? else {
+        return Ok(None);
+    };
+    let written = root
+        .metadata(&path)
+        .and_then(|metadata| metadata.modified())
+        .map_err(|error| StoreError::io("look at", &path, error))?;
+    Ok(Some(Snapshot {
+        text,
+        written: written.into_std(),
+    }))
+}
+
+pub(super) fn save_snapshot(
+    root: &Dir,
+    observatory: Observatory,
+    literal: &str,
+    bad_files: &[String],
+    layout: ReferenceLayout,
+) -> Result<(), StoreError> {
+    let directory: PathBuf = ["config", observatory.as_str()].iter().collect();
+    root.create_dir_all(&directory)
+        .map_err(|error| StoreError::io("make", &directory, error))?;
+    let at = |name| config_path(observatory, name);
+    let tag = at("ref_cache_subdir_mode");
+    if read_text(root, &tag, SMALL_LIMIT)?.as_deref().map(str::trim) != Some(layout.as_str()) {
+        replace(root, &tag, layout.as_str().as_bytes(), Durable::No)?;
+    }
+    replace(root, &at("bad_files.txt"), bad_files.join("\n").as_bytes(), Durable::No)?;
+    replace(root, &at("server_config"), literal.as_bytes(), Durable::Yes)
+}
+
+fn note_path(name: &str) -> Result<PathBuf, StoreError> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+    if (1..=64).contains(&name.len()) && name.bytes().all(fits) {
+        Ok(Path::new("notes").join(name))
+    } else {
+        let error = io::Error::new(ErrorKind::InvalidInput, "not the name of a note");
+        Err(StoreError::io("find", name, error))
+    }
+}
+
+pub(super) fn note(own: &Dir, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    read(own, &note_path(name)?, NOTE_LIMIT)
+}
+
+pub(super) fn save_note(own: &Dir, name: &str, contents: &[u8]) -> Result<(), StoreError> {
+    replace(own, &note_path(name)?, contents, Durable::Yes)
+}
+
+/// When the files of an observatory were used last, as the last run wrote it down: nanoseconds on the scale of file
+/// times, in the right order rather than exact.
+pub(super) fn last_use(own: &Dir, observatory: Observatory) -> HashMap<FileName, i128> {
+    let path = Path::new("order");
+    let Ok(Some(text)) = read_text(own, path, MEMORY_LIMIT) else {
+        return HashMap::new();
+    };
+    let Ok(metadata) = own.metadata(path) else {
+        return HashMap::new();
+    };
+    let written = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    (0_i128..)
+        .zip(text.lines().rev())
+        .filter_map(|(age, line)| {
+            let (owner, name) = line.split_once('\t')?;
+            (owner == observatory.as_str()).then_some(())?;
+            Some((name.parse().ok()?, written - age))
+        })
+        .collect()
+}
+
+/// Whether a replaced file must survive a power failure at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    Yes,
+    No,
+}
+
+/// Replaces a small file atomically: readers see the old or the new contents, never a mixture.
+pub(super) fn replace(dir: &Dir, path: &Path, contents: &[u8], durable: Durable) -> Result<(), StoreError> {
+    let failed = |error| StoreError::io("write", path, error);
+    let parent = path.parent().unwrap_or(Path::new(""));
+    if !parent.as_os_str().is_empty() {
+        dir.create_dir_all(parent).map_err(failed)?;
+    }
+    let name = path.file_name().unwrap_or_default();
+    let turn = TURN.fetch_add(1, Ordering::Relaxed);
+    let mut temporary = std::ffi::OsString::from(format!(".crds-fs~{turn}~"));
+    temporary.push(name);
+    let temporary = parent.join(temporary);
+    let written = dir.create(&temporary).and_then(|mut file| {
+        file.write_all(contents)?;
+        if durable == Durable::Yes {
+            file.sync_data()?;
+        }
+        dir.rename(&temporary, dir, path)
+    });
+    written.map_err(|error| {
+        let _ = dir.remove_file(&temporary);
+        failed(error)
+    })
+}
+
+/// The contents of a file of at most `limit` bytes, if it is there.
+pub(super) fn read(dir: &Dir, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let failed = |error| StoreError::io("read", path, error);
+    let file = match dir.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut contents = Vec::new();
+    file.take(limit + 1).read_to_end(&mut contents).map_err(failed)?;
+    if u64::try_from(contents.len()).is_ok_and(|length| length <= limit) {
+        Ok(Some(contents))
+    } else {
+        Err(failed(io::Error::new(ErrorKind::FileTooLarge, "it is absurdly large")))
+    }
+}
+
+/// As [`read`], as text; bytes that are not UTF-8 are replaced, so that a broken file is seen as broken by its parser.
+pub(super) fn read_text(dir: &Dir, path: &Path, limit: u64) -> Result<Option<String>, StoreError> {
+    let contents = read(dir, path, limit)?;
+    Ok(contents.map(|bytes| match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }))
+}

@@ -1,0 +1,300 @@
+//! A store without a disk, for tests and for looking around without keeping anything.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cap_std::fs::Dir;
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::ledger::Ledger;
+use super::{
+    Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError, Usage,
+};
+use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
+
+/// A store in memory.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shelves: Mutex<Shelves>,
+}
+
+#[derive(Debug)]
+struct Shelves {
+    files: HashMap<FileKey, Kept>,
+    partials: HashMap<FileKey, (Arc<File>, Option<Record>)>,
+    snapshots: HashMap<Observatory, Snapshot>,
+    notes: HashMap<String, Vec<u8>>,
+    ledger: Ledger,
+}
+
+#[derive(Debug)]
+struct Kept {
+    kind: HoldingKind,
+    sha1: Option<Sha1Sum>,
+    size: u64,
+    bytes: Arc<File>,
+    open: Weak<File>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::with_size(None)
+    }
+}
+
+impl MemoryStore {
+    /// An empty store of at most so many bytes.
+    pub fn with_size(cache_size: Option<u64>) -> Self {
+        Self {
+            shelves: Mutex::new(Shelves {
+                files: HashMap::new(),
+                partials: HashMap::new(),
+                snapshots: HashMap::new(),
+                notes: HashMap::new(),
+                ledger: Ledger::new(cache_size, 0),
+            }),
+        }
+    }
+
+    /// Puts a file into the store, as the user's own.
+    pub fn put_local(&self, key: &FileKey, contents: &[u8]) -> Result<(), StoreError> {
+        let bytes = Arc::new(memory_file(key)?);
+        let failed = |error| StoreError::io("write", key.name.as_str(), error);
+        bytes.write_all_at(contents, 0).map_err(failed)?;
+        let kept = Kept {
+            kind: HoldingKind::Local,
+            sha1: None,
+            size: u64::try_from(contents.len()).unwrap_or(u64::MAX),
+            bytes,
+            open: Weak::new(),
+        };
+        let mut shelves = self.shelves();
+        shelves.ledger.add_kept(key, kept.size);
+        shelves.files.insert(key.clone(), kept);
+        Ok(())
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, Shelves> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn hand_out(&mut self, key: &FileKey) -> Result<Arc<File>, StoreError> {
+        if let Some(open) = self.open.upgrade() {
+            return Ok(open);
+        }
+        let copy = self
+            .bytes
+            .try_clone()
+            .map_err(|error| StoreError::io("open", key.name.as_str(), error))?;
+        let copy = Arc::new(copy);
+        self.open = Arc::downgrade(&copy);
+        Ok(copy)
+    }
+
+    fn holding(&self) -> Holding {
+        Holding {
+            kind: self.kind,
+            size: self.size,
+            blocks: self.size.div_ceil(512),
+            modified: UNIX_EPOCH,
+        }
+    }
+}
+
+fn memory_file(key: &FileKey) -> Result<File, StoreError> {
+    memfd_create(key.name.as_str(), MemfdFlags::CLOEXEC)
+        .map(File::from)
+        .map_err(|error| StoreError::io("make", key.name.as_str(), error.into()))
+}
+
+impl Store for MemoryStore {
+    fn layout(&self) -> ReferenceLayout {
+        ReferenceLayout::Flat
+    }
+
+    fn directory(&self) -> Option<&Dir> {
+        None
+    }
+
+    fn index(&self, _: Observatory) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn holding(&self, key: &FileKey) -> Option<Holding> {
+        self.shelves().files.get(key).map(Kept::holding)
+    }
+
+    fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
+        let shelves = self.shelves();
+        let of_it = shelves.files.iter().filter(|(key, _)| key.observatory == observatory);
+        Ok(of_it.map(|(key, kept)| (key.clone(), kept.holding())).collect())
+    }
+
+    fn open(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
+        let mut shelves = self.shelves();
+        shelves.ledger.touch(key);
+        let Some(kept) = shelves.files.get_mut(key) else {
+            return Ok(Found::Absent);
+        };
+        if kept.kind == HoldingKind::Local {
+            return Ok(Found::Local(kept.hand_out(key)?));
+        }
+        if wanted.size.is_none_or(|size| size == kept.size) && (wanted.sha1.is_none() || wanted.sha1 == kept.sha1) {
+            return Ok(Found::Catalogued(kept.hand_out(key)?));
+        }
+        shelves.files.remove(key);
+        shelves.ledger.remove(key);
+        Ok(Found::Absent)
+    }
+
+    fn verify(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
+        self.open(key, wanted)
+    }
+
+    fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
+        let mut shelves = self.shelves();
+        let Shelves { files, ledger, .. } = &mut *shelves;
+        let is_open = |other: &FileKey| files.get(other).is_some_and(|kept| kept.open.strong_count() > 0);
+        let victims = ledger.reserve(key, size, u64::MAX, is_open)?;
+        for victim in victims {
+            files.remove(&victim);
+        }
+        Ok(())
+    }
+
+    fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
+        let mut shelves = self.shelves();
+        for victim in shelves.ledger.evict(bytes, |other| other == key) {
+            shelves.files.remove(&victim);
+        }
+        Ok(())
+    }
+
+    fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
+        let mut shelves = self.shelves();
+        if let Some((file, record)) = shelves.partials.get(key) {
+            if record.is_none() {
+                file.set_len(0)
+                    .map_err(|error| StoreError::io("write", key.name.as_str(), error))?;
+            }
+            return Ok(Partial {
+                file: Arc::clone(file),
+                record: record.clone(),
+            });
+        }
+        let file = Arc::new(memory_file(key)?);
+        shelves.partials.insert(key.clone(), (Arc::clone(&file), None));
+        Ok(Partial { file, record: None })
+    }
+
+    fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
+        if let Some(partial) = self.shelves().partials.get_mut(key) {
+            partial.1 = Some(record.clone());
+        }
+        Ok(())
+    }
+
+    fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
+        let size = partial
+            .file
+            .metadata()
+            .map_err(|error: io::Error| StoreError::io("look at", key.name.as_str(), error))?
+            .len();
+        let mut shelves = self.shelves();
+        if shelves.files.get(key).is_some_and(|kept| kept.kind == HoldingKind::Local) {
+            return Err(StoreError::Overridden(key.to_string()));
+        }
+        shelves.partials.remove(key);
+        shelves.ledger.commit(key, size);
+        let mut kept = Kept {
+            kind: HoldingKind::Catalogued,
+            sha1: Some(sha1),
+            size,
+            bytes: Arc::clone(&partial.file),
+            open: Weak::new(),
+        };
+        let file = kept.hand_out(key)?;
+        shelves.files.insert(key.clone(), kept);
+        Ok(file)
+    }
+
+    fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
+        let mut shelves = self.shelves();
+        shelves.ledger.release(key);
+        if !keep {
+            shelves.partials.remove(key);
+        }
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn set_local(&self, key: &FileKey) -> Result<(), StoreError> {
+        if let Some(kept) = self.shelves().files.get_mut(key) {
+            kept.kind = HoldingKind::Local;
+        }
+        Ok(())
+    }
+
+    fn move_in(&self, from: &Path, _: &FileKey) -> Result<(), StoreError> {
+        Err(StoreError::io("rename", from, io::ErrorKind::Unsupported.into()))
+    }
+
+    fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
+        let mut shelves = self.shelves();
+        shelves.ledger.remove(key);
+        Ok(shelves.files.remove(key).is_some())
+    }
+
+    fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
+        Ok(self.shelves().snapshots.get(&observatory).cloned())
+    }
+
+    fn save_snapshot(&self, observatory: Observatory, literal: &str, _: &[String]) -> Result<(), StoreError> {
+        let snapshot = Snapshot {
+            text: literal.to_owned(),
+            written: SystemTime::now(),
+        };
+        self.shelves().snapshots.insert(observatory, snapshot);
+        Ok(())
+    }
+
+    fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
+        self.shelves().snapshots.remove(&observatory);
+        Ok(())
+    }
+
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.shelves().notes.get(name).cloned())
+    }
+
+    fn save_note(&self, name: &str, contents: &[u8]) -> Result<(), StoreError> {
+        self.shelves().notes.insert(name.to_owned(), contents.to_owned());
+        Ok(())
+    }
+
+    fn usage(&self) -> Result<Usage, StoreError> {
+        let shelves = self.shelves();
+        let total = shelves.ledger.limit().unwrap_or(1 << 40);
+        Ok(Usage {
+            total,
+            available: total.saturating_sub(shelves.ledger.used()),
+            used: shelves.ledger.used(),
+            files: u64::try_from(shelves.files.len()).unwrap_or(u64::MAX),
+            files_free: 1 << 20,
+        })
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
