@@ -9,6 +9,8 @@
 //! | [`serve`] | the embedded CRDS server |
 //! | [`tree`] | the file system without FUSE: inodes, lookup, listing, attributes, open files, writes |
 //! | [`fetch`] | brings names into the store: catalogs, one transfer per file, ranges, priorities, retries |
+//! | [`store`] | the cache on disk: layout, partial files, verification, eviction |
+//! | [`dataset`] | dataset file to header, header to dataset file (FITS, ASDF, GEIS) |
 //! | [`crds`] | names, contexts, catalog, `server_config`, Python literals (pure) |
 //!
 //! `docs/architecture.md` tells the states and locks, `README.md` what users are promised.
@@ -18,4 +20,5 @@ pub mod crds;
 pub mod fetch;
 pub mod mount;
 pub mod serve;
+pub mod store;
 pub mod tree;

@@ -155,7 +155,7 @@ impl DiskStore {
                     .max(nanoseconds(metadata.mtime(), metadata.mtime_nsec()));
                 ranked.push((name.clone(), order.get(&name).map_or(seen, |known| seen.max(*known))));
                 files.insert(name, kept);
-            })?;
+            });
         }
         if untidy {
             let lines: String = files
@@ -179,19 +179,18 @@ fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
 }
 
-/// Calls `each` for the regular files with usable names in a directory, if it is there.
-fn scan(
-    root: &Dir,
-    directory: &Path,
-    mut each: impl FnMut(FileName, &Metadata),
-) -> Result<(), StoreError> {
+/// Calls `each` for the regular files with usable names in a directory, if it is there. A directory that cannot be read
+/// (a link that leads out of the store, for one) holds nothing that could be used.
+fn scan(root: &Dir, directory: &Path, mut each: impl FnMut(FileName, &Metadata)) {
     let entries = match root.read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound) => return Ok(()),
-        Err(error) => return Err(StoreError::io("list", directory, error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => {
+            log::warn!("cannot list {} in the store: {error}", directory.display());
+            return;
+        }
     };
-    for entry in entries {
-        let entry = entry.map_err(|error| StoreError::io("list", directory, error))?;
+    for entry in entries.flatten() {
         let Some(name) = entry.file_name().to_str().and_then(|text| text.parse().ok()) else {
             continue;
         };
@@ -202,5 +201,4 @@ fn scan(
             each(name, &metadata);
         }
     }
-    Ok(())
 }

@@ -7,8 +7,8 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_std::fs::{Dir, Metadata, OpenOptions};
-use rustix::fs::{FallocateFlags, RenameFlags};
+use cap_std::fs::{Dir, OpenOptions};
+use rustix::fs::{FallocateFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::files::place;
@@ -228,14 +228,18 @@ impl DiskStore {
     pub(super) fn settle_names(&self) -> Result<(), StoreError> {
         let directories = std::mem::take(&mut self.books().unsettled);
         for directory in directories {
-            let synced = self
-                .root
-                .open_dir(&directory)
-                .and_then(|dir| rustix::fs::fsync(dir.as_fd()).map_err(io::Error::from));
+            let synced = self.root.open_dir(&directory).and_then(|dir| sync_directory(&dir));
             synced.map_err(|error| StoreError::io("write", &directory, error))?;
         }
         Ok(())
     }
+}
+
+/// Makes the names in a directory durable. A `Dir` is only a place; to be synced it has to be opened for reading.
+fn sync_directory(dir: &Dir) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = rustix::fs::openat(dir.as_fd(), ".", flags, Mode::empty())?;
+    Ok(rustix::fs::fsync(open)?)
 }
 
 fn link_new(source: &Dir, old: &Path, target: &Dir, new: &Path) -> io::Result<()> {

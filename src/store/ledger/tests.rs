@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -7,5 +9,195 @@ fn key(number: u8) -> FileKey {
     FileKey {
         observatory: Observatory::Hst,
         name: format!("f{number}.fits").parse().unwrap(),
+    }
+}
+
+const AMPLE: u64 = 1 << 40;
+
+fn nobody(_: &FileKey) -> bool {
+    false
+}
+
+#[test]
+fn evicts_the_least_recently_used_that_are_neither_open_nor_kept() {
+    let mut ledger = Ledger::new(Some(100), 0);
+    ledger.add_kept(&key(0), 20);
+    for number in 1..=4 {
+        ledger.add_copy(&key(number), 20);
+    }
+    ledger.touch(&key(1));
+    assert_eq!(
+        ledger.reserve(&key(9), 30, AMPLE, |other| *other == key(2)).unwrap(),
+        [key(3), key(4)]
+    );
+    assert_eq!(ledger.used(), 90);
+    ledger.commit(&key(9), 30);
+    assert_eq!(ledger.order().cloned().collect::<Vec<_>>(), [key(2), key(1), key(9)]);
+}
+
+#[test]
+fn what_can_never_fit_is_refused_and_evicts_nothing() {
+    let mut ledger = Ledger::new(Some(100), 0);
+    ledger.add_kept(&key(0), 20);
+    ledger.add_copy(&key(1), 20);
+    let refused = ledger.reserve(&key(9), 81, AMPLE, nobody).unwrap_err();
+    assert!(refused.to_string().contains("--cache-size"), "{refused}");
+    assert_eq!((ledger.used(), ledger.files()), (40, 2));
+    assert_eq!(ledger.reserve(&key(9), 80, AMPLE, nobody).unwrap(), [key(1)]);
+}
+
+#[test]
+fn the_floor_of_the_disk_is_kept() {
+    let mut ledger = Ledger::new(None, 50);
+    ledger.add_copy(&key(1), 30);
+    assert_eq!(ledger.reserve(&key(2), 40, 100, nobody).unwrap(), []);
+    // 40 are promised and not taken yet: 10 of the 100 are left for others.
+    let refused = ledger.reserve(&key(3), 41, 100, nobody).unwrap_err();
+    assert!(refused.to_string().contains("--keep-free"), "{refused}");
+    assert_eq!(ledger.reserve(&key(3), 40, 100, nobody).unwrap(), [key(1)]);
+    // Once the disk has given them they are missing from its free space instead.
+    ledger.took(&key(2), 40);
+    ledger.took(&key(3), 40);
+    assert_eq!(ledger.reserve(&key(4), 20, 70, nobody).unwrap(), []);
+}
+
+#[test]
+fn a_reservation_can_change() {
+    let mut ledger = Ledger::new(Some(100), 0);
+    ledger.reserve(&key(1), 60, AMPLE, nobody).unwrap();
+    ledger.reserve(&key(1), 100, AMPLE, nobody).unwrap();
+    assert!(ledger.reserve(&key(1), 101, AMPLE, nobody).is_err());
+    assert_eq!(ledger.reservation(&key(1)), Some(100));
+    ledger.release(&key(1));
+    assert_eq!(ledger.used(), 0);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Reserve(u8, u64),
+    Commit(u8),
+    Release(u8),
+    Keep(u8, u64),
+    Copy(u8, u64),
+    Remove(u8),
+    Touch(u8),
+    Evict(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..8_u8, 0..60_u64).prop_map(|(number, size)| Step::Reserve(number, size)),
+        4 => (0..8_u8).prop_map(Step::Commit),
+        1 => (0..8_u8).prop_map(Step::Release),
+        1 => (0..8_u8, 0..30_u64).prop_map(|(number, size)| Step::Keep(number, size)),
+        1 => (0..8_u8, 0..30_u64).prop_map(|(number, size)| Step::Copy(number, size)),
+        1 => (0..8_u8).prop_map(Step::Remove),
+        2 => (0..8_u8).prop_map(Step::Touch),
+        1 => (0..60_u64).prop_map(Step::Evict),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+/// The obvious ledger: lists, and sums made anew each time.
+#[derive(Debug, Default)]
+struct Model {
+    copies: Vec<(u8, u64)>,
+    kept: BTreeMap<u8, u64>,
+    reserved: BTreeMap<u8, u64>,
+}
+
+impl Model {
+    fn used(&self) -> u64 {
+        self.copies.iter().map(|(_, size)| size).sum::<u64>()
+            + self.kept.values().sum::<u64>()
+            + self.reserved.values().sum::<u64>()
+    }
+
+    fn remove(&mut self, number: u8) {
+        self.copies.retain(|(other, _)| *other != number);
+        self.kept.remove(&number);
+    }
+
+    /// Takes the oldest that are not busy until `bytes` are free.
+    fn oldest(&self, bytes: u64, busy: impl Fn(u8) -> bool) -> (Vec<u8>, u64) {
+        let mut freed = 0;
+        let mut victims = Vec::new();
+        for (number, size) in &self.copies {
+            if freed < bytes && !busy(*number) {
+                freed += size;
+                victims.push(*number);
+            }
+        }
+        (victims, freed)
+    }
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_the_model(steps in steps(), limit in 20..200_u64, open in 0..8_u8) {
+        let mut ledger = Ledger::new(Some(limit), 0);
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Reserve(number, size) => {
+                    let answer = ledger.reserve(&key(number), size, AMPLE, |other| *other == key(open));
+                    let earlier = model.reserved.remove(&number);
+                    let over = (model.used() + size).saturating_sub(limit);
+                    let (victims, freed) = model.oldest(over, |other| other == open || other == number);
+                    if freed >= over {
+                        let expected: Vec<FileKey> = victims.iter().copied().map(key).collect();
+                        prop_assert_eq!(answer.unwrap(), expected);
+                        victims.into_iter().for_each(|victim| model.remove(victim));
+                        model.reserved.insert(number, size);
+                    } else {
+                        prop_assert!(answer.is_err());
+                        model.reserved.extend(earlier.map(|size| (number, size)));
+                    }
+                }
+                Step::Commit(number) => {
+                    if let Some(size) = model.reserved.remove(&number) {
+                        ledger.commit(&key(number), size);
+                        model.remove(number);
+                        model.copies.push((number, size));
+                    }
+                }
+                Step::Release(number) => {
+                    ledger.release(&key(number));
+                    model.reserved.remove(&number);
+                }
+                Step::Keep(number, size) => {
+                    ledger.add_kept(&key(number), size);
+                    model.remove(number);
+                    model.kept.insert(number, size);
+                }
+                Step::Copy(number, size) => {
+                    ledger.add_copy(&key(number), size);
+                    model.remove(number);
+                    model.copies.push((number, size));
+                }
+                Step::Remove(number) => {
+                    ledger.remove(&key(number));
+                    model.remove(number);
+                }
+                Step::Touch(number) => {
+                    ledger.touch(&key(number));
+                    if let Some(at) = model.copies.iter().position(|(other, _)| *other == number) {
+                        let copy = model.copies.remove(at);
+                        model.copies.push(copy);
+                    }
+                }
+                Step::Evict(bytes) => {
+                    let answer = ledger.evict(bytes, |other| *other == key(open));
+                    let (victims, _) = model.oldest(bytes, |other| other == open);
+                    let expected: Vec<FileKey> = victims.iter().copied().map(key).collect();
+                    prop_assert_eq!(answer, expected);
+                    victims.into_iter().for_each(|victim| model.remove(victim));
+                }
+            }
+            prop_assert_eq!(ledger.used(), model.used());
+            prop_assert_eq!(ledger.files(), model.copies.len() + model.kept.len());
+            let order: Vec<FileKey> = model.copies.iter().map(|(number, _)| key(*number)).collect();
+            prop_assert_eq!(ledger.order().cloned().collect::<Vec<_>>(), order);
+        }
     }
 }
