@@ -28,7 +28,7 @@ pub use error::StoreError;
 pub use layout::{ReferenceLayout, file_path, instrument_of};
 pub use ledger::{Full, Ledger};
 pub use memory::MemoryStore;
-pub use partial::{Partial, Part, Record};
+pub use partial::{Part, Partial, Record};
 
 /// How a file in the store came to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -220,7 +220,10 @@ impl Store for DiskStore {
         let free = disk.free.saturating_sub(books.ledger.floor());
         let within = books.ledger.limit().map(|limit| limit.saturating_sub(used));
         Ok(Usage {
-            total: books.ledger.limit().map_or(disk.total, |limit| limit.min(disk.total)),
+            total: books
+                .ledger
+                .limit()
+                .map_or(disk.total, |limit| limit.min(disk.total)),
             available: within.map_or(free, |within| within.min(free)),
             used,
             files: u64::try_from(files).unwrap_or(u64::MAX),

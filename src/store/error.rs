@@ -29,7 +29,9 @@ pub enum StoreError {
         holder: String,
     },
     /// The store was made by a newer crds-fs.
-    #[error("the store has format '{found}', this crds-fs knows '{known}': use a newer crds-fs or another --cache")]
+    #[error(
+        "the store has format '{found}', this crds-fs knows '{known}': use a newer crds-fs or another --cache"
+    )]
     Format {
         /// What it says.
         found: String,

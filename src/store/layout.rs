@@ -69,10 +69,7 @@ pub fn instrument_of(observatory: Observatory, name: &FileName) -> Option<&'stat
     }
 }
 
-fn hst_instrument(
-    name: &str,
-    known: impl Fn(&str) -> Option<&'static str>,
-) -> Option<&'static str> {
+fn hst_instrument(name: &str, known: impl Fn(&str) -> Option<&'static str>) -> Option<&'static str> {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let fields: Vec<&str> = stem.split('_').collect();
     if let [first, second, _] | [first, second, _, _] = fields.as_slice()
@@ -138,12 +135,21 @@ mod tests {
         let data = key(Observatory::Jwst, "jwst_miri_dark_0023.fits");
         let odd = key(Observatory::Hst, "2018_super_bia.fits");
         let at = |layout, key| file_path(layout, key).to_str().unwrap().to_owned();
-        assert_eq!(at(ReferenceLayout::Instrument, &rule), "mappings/hst/hst_acs_0001.imap");
-        assert_eq!(at(ReferenceLayout::Flat, &data), "references/jwst/jwst_miri_dark_0023.fits");
+        assert_eq!(
+            at(ReferenceLayout::Instrument, &rule),
+            "mappings/hst/hst_acs_0001.imap"
+        );
+        assert_eq!(
+            at(ReferenceLayout::Flat, &data),
+            "references/jwst/jwst_miri_dark_0023.fits"
+        );
         assert_eq!(
             at(ReferenceLayout::Instrument, &data),
             "references/jwst/miri/jwst_miri_dark_0023.fits"
         );
-        assert_eq!(at(ReferenceLayout::Instrument, &odd), "references/hst/2018_super_bia.fits");
+        assert_eq!(
+            at(ReferenceLayout::Instrument, &odd),
+            "references/hst/2018_super_bia.fits"
+        );
     }
 }

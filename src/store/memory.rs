@@ -133,7 +133,10 @@ impl Store for MemoryStore {
 
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
         let shelves = self.shelves();
-        let of_it = shelves.files.iter().filter(|(key, _)| key.observatory == observatory);
+        let of_it = shelves
+            .files
+            .iter()
+            .filter(|(key, _)| key.observatory == observatory);
         Ok(of_it.map(|(key, kept)| (key.clone(), kept.holding())).collect())
     }
 
@@ -146,7 +149,9 @@ impl Store for MemoryStore {
         if kept.kind == HoldingKind::Local {
             return Ok(Found::Local(kept.hand_out(key)?));
         }
-        if wanted.size.is_none_or(|size| size == kept.size) && (wanted.sha1.is_none() || wanted.sha1 == kept.sha1) {
+        if wanted.size.is_none_or(|size| size == kept.size)
+            && (wanted.sha1.is_none() || wanted.sha1 == kept.sha1)
+        {
             return Ok(Found::Catalogued(kept.hand_out(key)?));
         }
         shelves.files.remove(key);
@@ -208,7 +213,11 @@ impl Store for MemoryStore {
             .map_err(|error: io::Error| StoreError::io("look at", key.name.as_str(), error))?
             .len();
         let mut shelves = self.shelves();
-        if shelves.files.get(key).is_some_and(|kept| kept.kind == HoldingKind::Local) {
+        if shelves
+            .files
+            .get(key)
+            .is_some_and(|kept| kept.kind == HoldingKind::Local)
+        {
             return Err(StoreError::Overridden(key.to_string()));
         }
         shelves.partials.remove(key);

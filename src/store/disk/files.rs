@@ -135,7 +135,10 @@ impl DiskStore {
     pub(super) fn share(&self, key: &FileKey, file: File, kept: Kept) -> Arc<File> {
         let file = Arc::new(file);
         let mut books = self.books();
-        if books.kept(key).is_none_or(|known| known.kind != kept.kind || known.identity != kept.identity) {
+        if books
+            .kept(key)
+            .is_none_or(|known| known.kind != kept.kind || known.identity != kept.identity)
+        {
             books.put(key, kept);
         }
         books.ledger.touch(key);
@@ -177,8 +180,13 @@ impl DiskStore {
             return vec![None];
         }
         let home = self.home(key);
-        let elsewhere = instruments(key.observatory).iter().copied().map(Some).chain([None]);
-        let elsewhere = elsewhere.filter(|place| *place != home && self.layout == ReferenceLayout::Instrument);
+        let elsewhere = instruments(key.observatory)
+            .iter()
+            .copied()
+            .map(Some)
+            .chain([None]);
+        let elsewhere =
+            elsewhere.filter(|place| *place != home && self.layout == ReferenceLayout::Instrument);
         std::iter::once(home).chain(elsewhere).collect()
     }
 
@@ -265,7 +273,9 @@ impl DiskStore {
     /// Deletes evicted copies, which the ledger has struck out already.
     pub(super) fn delete(&self, victims: &[FileKey]) {
         for victim in victims {
-            let Some(kept) = self.books().strike(victim) else { continue };
+            let Some(kept) = self.books().strike(victim) else {
+                continue;
+            };
             let path = kept.path(victim);
             match self.root.remove_file(&path) {
                 Ok(()) => log::info!("evicted {victim} ({} bytes)", kept.bytes()),
@@ -277,7 +287,9 @@ impl DiskStore {
     pub(super) fn remove_file(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.ensure_shelf(key.observatory)?;
         let mut books = self.books();
-        let instrument = books.kept(key).map_or_else(|| self.home(key), |kept| kept.instrument);
+        let instrument = books
+            .kept(key)
+            .map_or_else(|| self.home(key), |kept| kept.instrument);
         books.strike(key);
         if let Some(shelf) = books.shelves.get(&key.observatory) {
             shelf.remember(&key.name, &Mark::Gone);
@@ -293,7 +305,10 @@ impl DiskStore {
 
     pub(super) fn mark_local(&self, key: &FileKey) -> Result<(), StoreError> {
         self.ensure_shelf(key.observatory)?;
-        let instrument = self.books().kept(key).map_or_else(|| self.home(key), |kept| kept.instrument);
+        let instrument = self
+            .books()
+            .kept(key)
+            .map_or_else(|| self.home(key), |kept| kept.instrument);
         let path = place(key, instrument);
         let metadata = self
             .root

@@ -72,7 +72,12 @@ pub(super) fn check_format(own: &Dir) -> Result<(), StoreError> {
         }),
         None => {
             replace(own, Path::new("CACHEDIR.TAG"), TAG.as_bytes(), Durable::No)?;
-            replace(own, Path::new("format"), format!("{FORMAT}\n").as_bytes(), Durable::No)
+            replace(
+                own,
+                Path::new("format"),
+                format!("{FORMAT}\n").as_bytes(),
+                Durable::No,
+            )
         }
     }
 }
@@ -146,7 +151,12 @@ pub(super) fn save_snapshot(
     if read_text(root, &tag, SMALL_LIMIT)?.as_deref().map(str::trim) != Some(layout.as_str()) {
         replace(root, &tag, layout.as_str().as_bytes(), Durable::No)?;
     }
-    replace(root, &at("bad_files.txt"), bad_files.join("\n").as_bytes(), Durable::No)?;
+    replace(
+        root,
+        &at("bad_files.txt"),
+        bad_files.join("\n").as_bytes(),
+        Durable::No,
+    )?;
     replace(root, &at("server_config"), literal.as_bytes(), Durable::Yes)
 }
 
@@ -234,7 +244,10 @@ pub(super) fn read(dir: &Dir, path: &Path, limit: u64) -> Result<Option<Vec<u8>>
     if u64::try_from(contents.len()).is_ok_and(|length| length <= limit) {
         Ok(Some(contents))
     } else {
-        Err(failed(io::Error::new(ErrorKind::FileTooLarge, "it is absurdly large")))
+        Err(failed(io::Error::new(
+            ErrorKind::FileTooLarge,
+            "it is absurdly large",
+        )))
     }
 }
 

@@ -62,7 +62,9 @@ fn quarantined(dir: &TempDir) -> Vec<Vec<u8>> {
     let Ok(entries) = fs::read_dir(dir.path().join(".crds-fs/quarantine")) else {
         return Vec::new();
     };
-    entries.map(|entry| fs::read(entry.unwrap().path()).unwrap_or_default()).collect()
+    entries
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap_or_default())
+        .collect()
 }
 
 #[test]
@@ -71,14 +73,28 @@ fn published_files_survive_a_restart_and_are_ordinary() {
     let (rule, data) = (key("jwst_miri_0001.imap"), key("jwst_miri_dark_0001.fits"));
     {
         let store = open(&dir);
-        assert!(matches!(store.open(&rule, entry(b"rules")).unwrap(), Found::Absent));
+        assert!(matches!(
+            store.open(&rule, entry(b"rules")).unwrap(),
+            Found::Absent
+        ));
         assert_eq!(bytes_of(&put(&store, &rule, b"rules").unwrap()), b"rules");
         put(&store, &data, b"data").unwrap();
         store.close().unwrap();
     }
-    assert_eq!(fs::read(dir.path().join("mappings/jwst/jwst_miri_0001.imap")).unwrap(), b"rules");
-    assert_eq!(fs::read(dir.path().join("references/jwst/jwst_miri_dark_0001.fits")).unwrap(), b"data");
-    assert!(fs::read_dir(dir.path().join(".crds-fs/partial/jwst")).unwrap().next().is_none());
+    assert_eq!(
+        fs::read(dir.path().join("mappings/jwst/jwst_miri_0001.imap")).unwrap(),
+        b"rules"
+    );
+    assert_eq!(
+        fs::read(dir.path().join("references/jwst/jwst_miri_dark_0001.fits")).unwrap(),
+        b"data"
+    );
+    assert!(
+        fs::read_dir(dir.path().join(".crds-fs/partial/jwst"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
     let store = open(&dir);
     let found = store.open(&rule, entry(b"rules")).unwrap();
     assert_eq!(bytes_of(catalogued(&found)), b"rules");
@@ -107,7 +123,10 @@ fn found_files_are_hashed_once() {
     fs::write(dir.path().join("mappings/hst/hst_0001.pmap"), b"good").unwrap();
     {
         let store = open(&dir);
-        assert!(matches!(store.open(&rule, entry(b"good")).unwrap(), Found::Unverified));
+        assert!(matches!(
+            store.open(&rule, entry(b"good")).unwrap(),
+            Found::Unverified
+        ));
         assert_eq!(store.holding(&rule).unwrap().kind, HoldingKind::Unverified);
         catalogued(&store.verify(&rule, entry(b"good")).unwrap());
         catalogued(&store.open(&rule, entry(b"good")).unwrap());
@@ -117,10 +136,20 @@ fn found_files_are_hashed_once() {
     drop(store);
     // The same length, but written anew: no longer the file that was hashed.
     fs::write(dir.path().join("mappings/hst/new"), b"evil").unwrap();
-    fs::rename(dir.path().join("mappings/hst/new"), dir.path().join("mappings/hst/hst_0001.pmap")).unwrap();
+    fs::rename(
+        dir.path().join("mappings/hst/new"),
+        dir.path().join("mappings/hst/hst_0001.pmap"),
+    )
+    .unwrap();
     let store = open(&dir);
-    assert!(matches!(store.open(&rule, entry(b"good")).unwrap(), Found::Unverified));
-    assert!(matches!(store.verify(&rule, entry(b"good")).unwrap(), Found::Absent));
+    assert!(matches!(
+        store.open(&rule, entry(b"good")).unwrap(),
+        Found::Unverified
+    ));
+    assert!(matches!(
+        store.verify(&rule, entry(b"good")).unwrap(),
+        Found::Absent
+    ));
     assert_eq!(quarantined(&dir), [b"evil"]);
     assert!(store.holding(&rule).is_none());
 }
@@ -132,7 +161,10 @@ fn a_changed_file_is_noticed_while_it_is_open() {
     let rule = key("hst_0001.pmap");
     let _held = put(&store, &rule, b"good").unwrap();
     fs::write(dir.path().join("mappings/hst/hst_0001.pmap"), b"goo").unwrap();
-    assert!(matches!(store.open(&rule, entry(b"good")).unwrap(), Found::Absent));
+    assert!(matches!(
+        store.open(&rule, entry(b"good")).unwrap(),
+        Found::Absent
+    ));
     assert_eq!(quarantined(&dir), [b"goo"]);
 }
 
@@ -142,8 +174,14 @@ fn a_new_catalog_is_compared_with_what_is_there() {
     let store = open(&dir);
     let rule = key("hst_0001.pmap");
     put(&store, &rule, b"old!").unwrap();
-    assert!(matches!(store.open(&rule, entry(b"new!")).unwrap(), Found::Unverified));
-    assert!(matches!(store.verify(&rule, entry(b"new!")).unwrap(), Found::Absent));
+    assert!(matches!(
+        store.open(&rule, entry(b"new!")).unwrap(),
+        Found::Unverified
+    ));
+    assert!(matches!(
+        store.verify(&rule, entry(b"new!")).unwrap(),
+        Found::Absent
+    ));
     assert_eq!(quarantined(&dir), [b"old!"]);
 }
 
@@ -159,7 +197,10 @@ fn checks_can_be_switched_off() {
     };
     let store = DiskStore::open(dir.path(), unchecked.clone()).unwrap();
     catalogued(&store.open(&key("hst_0001.pmap"), entry(b"good")).unwrap());
-    assert!(matches!(store.open(&key("hst_0002.pmap"), entry(b"good")).unwrap(), Found::Absent));
+    assert!(matches!(
+        store.open(&key("hst_0002.pmap"), entry(b"good")).unwrap(),
+        Found::Absent
+    ));
     drop(store);
     fs::write(dir.path().join("mappings/hst/hst_0002.pmap"), b"longer").unwrap();
     let anything = StoreOptions {
@@ -171,7 +212,10 @@ fn checks_can_be_switched_off() {
     drop(store);
     // With checks again, what was let through is looked at.
     let store = open(&dir);
-    assert!(matches!(store.open(&key("hst_0001.pmap"), entry(b"good")).unwrap(), Found::Unverified));
+    assert!(matches!(
+        store.open(&key("hst_0001.pmap"), entry(b"good")).unwrap(),
+        Found::Unverified
+    ));
 }
 
 #[test]
@@ -180,14 +224,24 @@ fn links_out_of_the_store_are_not_followed() {
     let outside = TempDir::new().unwrap();
     fs::write(outside.path().join("secret"), b"good").unwrap();
     fs::create_dir_all(dir.path().join("mappings/hst")).unwrap();
-    symlink(outside.path().join("secret"), dir.path().join("mappings/hst/hst_0001.pmap")).unwrap();
+    symlink(
+        outside.path().join("secret"),
+        dir.path().join("mappings/hst/hst_0001.pmap"),
+    )
+    .unwrap();
     symlink(outside.path(), dir.path().join("references")).unwrap();
     let store = open(&dir);
-    assert!(matches!(store.open(&key("hst_0001.pmap"), entry(b"good")), Ok(Found::Absent)));
+    assert!(matches!(
+        store.open(&key("hst_0001.pmap"), entry(b"good")),
+        Ok(Found::Absent)
+    ));
     assert_eq!(quarantined(&dir).len(), 1);
     assert!(put(&store, &key("hst_x_y_0001.fits"), b"data").is_err());
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
-    assert_eq!(bytes_of(&put(&store, &key("hst_0001.pmap"), b"good").unwrap()), b"good");
+    assert_eq!(
+        bytes_of(&put(&store, &key("hst_0001.pmap"), b"good").unwrap()),
+        b"good"
+    );
     assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"good");
 }
 
@@ -200,7 +254,10 @@ fn pipes_and_directories_do_not_stop_an_open() {
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let store = open(&dir);
     for name in ["hst_0001.pmap", "hst_0002.pmap"] {
-        assert!(matches!(store.open(&key(name), entry(b"good")).unwrap(), Found::Absent));
+        assert!(matches!(
+            store.open(&key(name), entry(b"good")).unwrap(),
+            Found::Absent
+        ));
         put(&store, &key(name), b"good").unwrap();
     }
 }
@@ -209,17 +266,29 @@ fn pipes_and_directories_do_not_stop_an_open() {
 fn instrument_layout_is_kept_when_the_store_has_it() {
     let dir = TempDir::new().unwrap();
     fs::create_dir_all(dir.path().join("config/jwst")).unwrap();
-    fs::write(dir.path().join("config/jwst/ref_cache_subdir_mode"), "instrument\n").unwrap();
+    fs::write(
+        dir.path().join("config/jwst/ref_cache_subdir_mode"),
+        "instrument\n",
+    )
+    .unwrap();
     let store = open(&dir);
     assert_eq!(store.layout(), ReferenceLayout::Instrument);
     put(&store, &key("jwst_miri_dark_0001.fits"), b"data").unwrap();
-    assert!(dir.path().join("references/jwst/miri/jwst_miri_dark_0001.fits").exists());
+    assert!(
+        dir.path()
+            .join("references/jwst/miri/jwst_miri_dark_0001.fits")
+            .exists()
+    );
     store.save_snapshot(Observatory::Hst, "{}", &[]).unwrap();
     let tag = fs::read_to_string(dir.path().join("config/hst/ref_cache_subdir_mode")).unwrap();
     assert_eq!(tag, "instrument");
     drop(store);
     let store = open(&dir);
-    catalogued(&store.open(&key("jwst_miri_dark_0001.fits"), entry(b"data")).unwrap());
+    catalogued(
+        &store
+            .open(&key("jwst_miri_dark_0001.fits"), entry(b"data"))
+            .unwrap(),
+    );
     assert!(store.remove(&key("jwst_miri_dark_0001.fits")).unwrap());
     assert!(!store.remove(&key("jwst_miri_dark_0001.fits")).unwrap());
 }
@@ -233,8 +302,14 @@ fn local_files_win_and_are_remembered() {
         put(&store, &rule, b"theirs").unwrap();
         fs::write(dir.path().join("mappings/hst/.tmp"), b"mine").unwrap();
         store.move_in(Path::new("mappings/hst/.tmp"), &rule).unwrap();
-        assert!(matches!(store.open(&rule, entry(b"theirs")).unwrap(), Found::Local(_)));
-        assert!(matches!(put(&store, &rule, b"theirs"), Err(StoreError::Overridden(_))));
+        assert!(matches!(
+            store.open(&rule, entry(b"theirs")).unwrap(),
+            Found::Local(_)
+        ));
+        assert!(matches!(
+            put(&store, &rule, b"theirs"),
+            Err(StoreError::Overridden(_))
+        ));
         store.abandon(&rule, false).unwrap();
     }
     let store = open(&dir);
@@ -260,7 +335,10 @@ fn publication_replaces_nothing_silently() {
     fs::write(dir.path().join("mappings/hst/hst_0001.pmap"), b"unasked").unwrap();
     put(&store, &rule, b"good").unwrap();
     assert_eq!(quarantined(&dir), [b"unasked"]);
-    assert_eq!(fs::read(dir.path().join("mappings/hst/hst_0001.pmap")).unwrap(), b"good");
+    assert_eq!(
+        fs::read(dir.path().join("mappings/hst/hst_0001.pmap")).unwrap(),
+        b"good"
+    );
 }
 
 #[test]
@@ -271,7 +349,10 @@ fn transfers_go_on_after_a_restart() {
         url: "http://127.0.0.1/".into(),
         validator: Some("\"v\"".into()),
         size: 10,
-        parts: parts.iter().map(|&(start, end, done)| Part { start, end, done }).collect(),
+        parts: parts
+            .iter()
+            .map(|&(start, end, done)| Part { start, end, done })
+            .collect(),
     };
     {
         let store = open(&dir);
@@ -285,20 +366,30 @@ fn transfers_go_on_after_a_restart() {
         assert_eq!(store.begin(&data).unwrap().record, Some(record(&[(0, 10, 4)])));
         // Parts beyond the end of the file were lost.
         store.record(&data, &record(&[(0, 5, 5), (5, 10, 9)])).unwrap();
-        assert_eq!(store.begin(&data).unwrap().record, Some(record(&[(0, 5, 4), (5, 10, 5)])));
+        assert_eq!(
+            store.begin(&data).unwrap().record,
+            Some(record(&[(0, 5, 4), (5, 10, 5)]))
+        );
         store.record(&data, &record(&[(0, 5, 4), (6, 10, 6)])).unwrap();
         let partial = store.begin(&data).unwrap();
         assert!(partial.record.is_none());
         assert_eq!(partial.file.metadata().unwrap().len(), 0);
         store.abandon(&data, false).unwrap();
     }
-    assert!(fs::read_dir(dir.path().join(".crds-fs/partial/hst")).unwrap().next().is_none());
+    assert!(
+        fs::read_dir(dir.path().join(".crds-fs/partial/hst"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
 }
 
 #[test]
 fn least_recently_used_copies_make_room() {
     let dir = TempDir::new().unwrap();
-    let names: Vec<FileKey> = (0..4).map(|number| key(&format!("hst_000{number}.pmap"))).collect();
+    let names: Vec<FileKey> = (0..4)
+        .map(|number| key(&format!("hst_000{number}.pmap")))
+        .collect();
     let small = StoreOptions {
         cache_size: Some(30),
         ..options()
@@ -317,7 +408,12 @@ fn least_recently_used_copies_make_room() {
     assert!(store.holding(&names[2]).is_none());
     assert!(!dir.path().join("mappings/hst/hst_0002.pmap").exists());
     assert!(store.holding(&names[0]).is_some());
-    assert!(store.reserve(&key("hst_9999.pmap"), 31).unwrap_err().is_no_space());
+    assert!(
+        store
+            .reserve(&key("hst_9999.pmap"), 31)
+            .unwrap_err()
+            .is_no_space()
+    );
     put(&store, &names[2], b"01234567890123456789").unwrap();
     assert_eq!(bytes_of(catalogued(&held)), b"0123456789");
     assert!(store.holding(&names[1]).is_some(), "open files stay");
@@ -340,7 +436,10 @@ fn another_format_is_refused() {
     drop(open(&dir));
     assert!(dir.path().join(".crds-fs/CACHEDIR.TAG").exists());
     fs::write(dir.path().join(".crds-fs/format"), "2\n").unwrap();
-    assert!(matches!(DiskStore::open(dir.path(), options()), Err(StoreError::Format { .. })));
+    assert!(matches!(
+        DiskStore::open(dir.path(), options()),
+        Err(StoreError::Format { .. })
+    ));
 }
 
 #[test]
@@ -349,17 +448,25 @@ fn snapshots_and_notes() {
     {
         let store = open(&dir);
         assert!(store.snapshot(Observatory::Hst).unwrap().is_none());
-        store.save_snapshot(Observatory::Hst, "{'a': 1}", &["x".into(), "y".into()]).unwrap();
+        store
+            .save_snapshot(Observatory::Hst, "{'a': 1}", &["x".into(), "y".into()])
+            .unwrap();
         assert!(store.note("answers").unwrap().is_none());
         store.save_note("answers", b"{}").unwrap();
         assert!(store.save_note("../x", b"").is_err());
     }
     let store = open(&dir);
     assert_eq!(store.note("answers").unwrap().unwrap(), b"{}");
-    assert_eq!(store.snapshot(Observatory::Hst).unwrap().unwrap().text, "{'a': 1}");
+    assert_eq!(
+        store.snapshot(Observatory::Hst).unwrap().unwrap().text,
+        "{'a': 1}"
+    );
     let config = dir.path().join("config/hst");
     assert_eq!(fs::read_to_string(config.join("bad_files.txt")).unwrap(), "x\ny");
-    assert_eq!(fs::read_to_string(config.join("ref_cache_subdir_mode")).unwrap(), "flat");
+    assert_eq!(
+        fs::read_to_string(config.join("ref_cache_subdir_mode")).unwrap(),
+        "flat"
+    );
     store.set_aside_snapshot(Observatory::Hst).unwrap();
     assert!(store.snapshot(Observatory::Hst).unwrap().is_none());
     assert_eq!(quarantined(&dir), [b"{'a': 1}"]);

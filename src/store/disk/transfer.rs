@@ -17,7 +17,7 @@ use super::shelf::Kept;
 use super::{Books, DiskStore};
 use crate::crds::{FileKey, Observatory, Sha1Sum};
 use crate::store::verified::Mark;
-use crate::store::{HoldingKind, Partial, Part, Record, StoreError};
+use crate::store::{HoldingKind, Part, Partial, Record, StoreError};
 
 /// From this size on, in bytes, the disk is asked for all of a file's blocks beforehand.
 const ALLOCATED: u64 = 1 << 20;
@@ -71,7 +71,11 @@ impl DiskStore {
         };
         let file = file.map_err(failed)?.into_std();
         let length = file.metadata().map_err(failed)?.len();
-        let record = if length == 0 { None } else { self.earlier_record(key, length) };
+        let record = if length == 0 {
+            None
+        } else {
+            self.earlier_record(key, length)
+        };
         match &record {
             Some(record) if record.size < length => file.set_len(record.size).map_err(failed)?,
             None if length > 0 => file.set_len(0).map_err(failed)?,
@@ -119,7 +123,8 @@ impl DiskStore {
 
     pub(super) fn record_transfer(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
         let path = record_path(key);
-        let json = serde_json::to_vec(record).map_err(|error| StoreError::io("write", &path, error.into()))?;
+        let json =
+            serde_json::to_vec(record).map_err(|error| StoreError::io("write", &path, error.into()))?;
         own::replace(&self.own, &path, &json, Durable::No)
     }
 
@@ -195,7 +200,8 @@ impl DiskStore {
             return Err(ErrorKind::InvalidInput.into());
         };
         let source = self.own.open_dir(parent)?;
-        let renamed = rustix::fs::renameat_with(source.as_fd(), old, target.as_fd(), new, RenameFlags::NOREPLACE);
+        let renamed =
+            rustix::fs::renameat_with(source.as_fd(), old, target.as_fd(), new, RenameFlags::NOREPLACE);
         match renamed {
             // Some file systems cannot rename without replacing; a second name does not replace either.
             Err(Errno::INVAL | Errno::NOSYS) => link_new(&source, Path::new(old), &target, Path::new(new)),
@@ -228,7 +234,10 @@ impl DiskStore {
     pub(super) fn settle_names(&self) -> Result<(), StoreError> {
         let directories = std::mem::take(&mut self.books().unsettled);
         for directory in directories {
-            let synced = self.root.open_dir(&directory).and_then(|dir| sync_directory(&dir));
+            let synced = self
+                .root
+                .open_dir(&directory)
+                .and_then(|dir| sync_directory(&dir));
             synced.map_err(|error| StoreError::io("write", &directory, error))?;
         }
         Ok(())
@@ -256,12 +265,17 @@ fn link_new(source: &Dir, old: &Path, target: &Dir, new: &Path) -> io::Result<()
 }
 
 fn partial_path(key: &FileKey) -> PathBuf {
-    [PARTIAL, key.observatory.as_str(), key.name.as_str()].iter().collect()
+    [PARTIAL, key.observatory.as_str(), key.name.as_str()]
+        .iter()
+        .collect()
 }
 
 /// Beside the partial file; `~` is in no file name of CRDS.
 fn record_path(key: &FileKey) -> PathBuf {
     let mut name = OsString::from(key.name.as_str());
     name.push("~record");
-    [PARTIAL, key.observatory.as_str()].iter().collect::<PathBuf>().join(name)
+    [PARTIAL, key.observatory.as_str()]
+        .iter()
+        .collect::<PathBuf>()
+        .join(name)
 }

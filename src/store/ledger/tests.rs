@@ -27,12 +27,17 @@ fn evicts_the_least_recently_used_that_are_neither_open_nor_kept() {
     }
     ledger.touch(&key(1));
     assert_eq!(
-        ledger.reserve(&key(9), 30, AMPLE, |other| *other == key(2)).unwrap(),
+        ledger
+            .reserve(&key(9), 30, AMPLE, |other| *other == key(2))
+            .unwrap(),
         [key(3), key(4)]
     );
     assert_eq!(ledger.used(), 90);
     ledger.commit(&key(9), 30);
-    assert_eq!(ledger.order().cloned().collect::<Vec<_>>(), [key(2), key(1), key(9)]);
+    assert_eq!(
+        ledger.order().cloned().collect::<Vec<_>>(),
+        [key(2), key(1), key(9)]
+    );
 }
 
 #[test]
