@@ -17,6 +17,7 @@
 
 pub mod cli;
 pub mod crds;
+pub mod dataset;
 pub mod fetch;
 pub mod mount;
 pub mod serve;
