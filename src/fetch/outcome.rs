@@ -30,6 +30,21 @@ where
         }
     }
 
+    /// Goes on with the answer, which may need waiting again.
+    pub fn then<U, F>(
+        self,
+        next: impl FnOnce(Result<T, E>) -> Outcome<U, F> + Send + 'static,
+    ) -> Outcome<U, F>
+    where
+        U: Send + 'static,
+        F: Send + 'static,
+    {
+        match self {
+            Self::Ready(answer) => next(answer),
+            Self::Later(answer) => Outcome::Later(Box::pin(async move { next(answer.await).wait().await })),
+        }
+    }
+
     /// Waits for the answer.
     pub async fn wait(self) -> Result<T, E> {
         match self {

@@ -1,0 +1,107 @@
+//! Dataset files: from a file to the header that best references are looked up with, and back into the file
+//! (spec/crds-rules, sections 21 and 22).
+//!
+//! | file | its one job |
+//! | --- | --- |
+//! | `format` | which format and which observatory a file is |
+//! | `header` | the united header: first value wins, cross-strapping, the instrument |
+//! | `fits`, `asdf`, `geis`, `json` | one format each: header bytes to (name, text) pairs |
+//! | `strap` | the two names of each JWST parameter |
+//! | `plan` | what an update writes, given the answers (pure) |
+//! | `source` | plain and gzip files as a forward reader that skips data without reading it |
+//!
+//! Only header bytes are read, and all of it is bounded: a dataset file is untrusted input.
+
+mod error;
+mod format;
+mod geis;
+mod header;
+mod plan;
+mod python;
+mod source;
+mod strap;
+
+pub use error::DatasetError;
+pub use format::Format;
+pub use header::{DatasetHeader, NoInstrument, UNDEFINED_CARD};
+
+pub use plan::{Change, Plan, Recipe, VERSION_TEXT, plan};
+pub use strap::annotate;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use crate::crds::Observatory;
+use error::Trouble;
+use source::Source;
+
+/// Reads the header of a dataset file as the Python client does (spec, section 21). The observatory is guessed from name
+/// and content where the caller does not give it. Of a GEIS pair either half may be named; the header half is read.
+pub fn read(path: &Path, observatory: Option<Observatory>) -> Result<DatasetHeader, DatasetError> {
+    let actual = header_half(path);
+    let file = File::open(&actual).map_err(|error| DatasetError::io("open", &actual, &error))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(DatasetError::io(
+            "read",
+            &actual,
+            &std::io::ErrorKind::IsADirectory.into(),
+        ));
+    }
+    read_from(BufReader::new(file), path, observatory)
+}
+
+/// As [`read`], from an open file or from memory; `name` is for its extension, the guess of the observatory, and errors.
+pub fn read_from<R: Read + Seek>(
+    input: R,
+    name: &Path,
+    observatory: Option<Observatory>,
+) -> Result<DatasetHeader, DatasetError> {
+    let mut source = Source::new(input).map_err(|error| DatasetError::io("read", name, &error))?;
+    let format = match Format::of_name(name) {
+        Some(format) => format,
+        None => Format::of_content(&mut source)
+            .map_err(|error| DatasetError::io("read", name, &error))?
+            .ok_or_else(|| DatasetError::UnknownFormat {
+                path: name.to_owned(),
+            })?,
+    };
+    let pairs = match format {
+        Format::Geis => geis::read(&mut source),
+        _ => Err(Trouble::Malformed("this format is not readable".to_owned())),
+    }
+    .map_err(|trouble| trouble.at(name, format))?;
+    let observatory = observatory.unwrap_or_else(|| format::observatory(name, format, &pairs));
+    Ok(DatasetHeader::unite(format, observatory, pairs))
+}
+
+/// Writes `changes` into the primary header of a dataset file, or into the tree of an ASDF file, and nothing else.
+/// Returns whether the file was rewritten: a file that already says all this is left alone.
+pub fn update(path: &Path, changes: &[Change]) -> Result<bool, DatasetError> {
+    if changes.is_empty() {
+        return Ok(false);
+    }
+    Err(DatasetError::NotUpdatable {
+        path: header_half(path),
+        reason: "this format cannot be written".to_owned(),
+    })
+}
+
+/// The `.rNh` half of a GEIS pair; any other path as it is.
+fn header_half(path: &Path) -> PathBuf {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some(extension) if matches!(extension.as_bytes(), [b'r', b'0'..=b'9', b'd']) => {
+            path.with_extension(format!("{}h", &extension[..2]))
+        }
+        _ => path.to_owned(),
+    }
+}
+
+/// Text from a file: UTF-8 where it is that, else each byte a Latin-1 character.
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => bytes.iter().copied().map(char::from).collect(),
+    }
+}

@@ -1,0 +1,107 @@
+//! Which format and which observatory a dataset file is (spec, section 21).
+
+use std::fmt;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+
+use crate::crds::Observatory;
+
+use super::source::Source;
+
+/// The length of a line of a GEIS header, which is that of a FITS card plus its newline.
+const GEIS_LINE: usize = 81;
+
+/// The formats that datasets come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// FITS, plain or gzip.
+    Fits,
+    /// ASDF.
+    Asdf,
+    /// The header half (`.rNh`) of a GEIS pair.
+    Geis,
+    /// A JSON object.
+    Json,
+    /// A YAML mapping.
+    Yaml,
+}
+
+impl Format {
+    /// The name as the header's `FILE_FORMAT` has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fits => "FITS",
+            Self::Asdf => "ASDF",
+            Self::Geis => "GEIS",
+            Self::Json => "JSON",
+            Self::Yaml => "YAML",
+        }
+    }
+
+    /// The format that a file's extension means, if it means one. Compressed FITS files are known by `.fits.gz` too.
+    pub(super) fn of_name(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_string_lossy();
+        let extension = name.strip_suffix(".gz").unwrap_or(&name).rsplit_once('.')?.1;
+        match extension.as_bytes() {
+            b"fits" => Some(Self::Fits),
+            b"asdf" => Some(Self::Asdf),
+            b"json" => Some(Self::Json),
+            b"yaml" => Some(Self::Yaml),
+            [b'r', b'0'..=b'9', b'h' | b'd'] => Some(Self::Geis),
+            _ => None,
+        }
+    }
+
+    /// The format that a file's first bytes mean.
+    pub(super) fn of_content<R: Read + Seek>(source: &mut Source<R>) -> io::Result<Option<Self>> {
+        let start = source.peek(2 * GEIS_LINE)?;
+        if start.starts_with(b"#ASDF") {
+            return Ok(Some(Self::Asdf));
+        }
+        if start.starts_with(b"SIMPL") {
+            let newline_at = |index: usize| start.get(index) == Some(&b'\n');
+            let geis = newline_at(GEIS_LINE - 1) && newline_at(2 * GEIS_LINE - 1);
+            return Ok(Some(if geis { Self::Geis } else { Self::Fits }));
+        }
+        let text = start.iter().find(|byte| !byte.is_ascii_whitespace());
+        Ok(match text {
+            Some(b'{') => Some(Self::Json),
+            Some(b'%' | b'-' | b'#' | b'"' | b'\'' | b'a'..=b'z' | b'A'..=b'Z' | b'_') => Some(Self::Yaml),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// The observatory of a file whose caller does not say: by the path's beginning, else by what the header says of the
+/// telescope, else Hubble.
+pub(super) fn observatory(path: &Path, format: Format, pairs: &[(String, String)]) -> Observatory {
+    let names = [path.to_str(), path.file_name().and_then(|name| name.to_str())];
+    let by_name = Observatory::ALL.into_iter().find(|observatory| {
+        let starts = |text: &str| {
+            text.strip_prefix(observatory.as_str())
+                .is_some_and(|rest| rest.starts_with('_'))
+        };
+        names.into_iter().flatten().any(starts)
+    });
+    let telescope = |key: &str| {
+        let (_, text) = pairs.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?;
+        text.trim().parse().ok()
+    };
+    by_name
+        .or_else(|| match format {
+            Format::Fits => telescope("TELESCOP"),
+            Format::Asdf if pairs.iter().any(|(name, _)| name.starts_with("ROMAN.")) => {
+                Some(Observatory::Roman)
+            }
+            Format::Asdf => telescope("META.TELESCOPE"),
+            Format::Json | Format::Yaml => Some(Observatory::Jwst),
+            Format::Geis => None,
+        })
+        .unwrap_or(Observatory::Hst)
+}

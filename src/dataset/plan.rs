@@ -1,0 +1,193 @@
+//! What `bestrefs --update-bestrefs` writes into a dataset, given the answers (spec, section 22). Pure.
+
+use std::collections::BTreeMap;
+
+use crate::crds::Observatory;
+
+use super::format::Format;
+use super::{DatasetHeader, strap};
+
+/// What stands in `CRDS_VER` of the files that this program updates.
+pub const VERSION_TEXT: &str = concat!("crds-fs ", env!("CARGO_PKG_VERSION"));
+
+/// One value to write: a FITS or GEIS keyword, or the dotted path of a key in an ASDF tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `DARKFILE`, or `roman.meta.ref_file.dark`.
+    pub keyword: String,
+    /// The text to write there.
+    pub value: String,
+}
+
+/// What the plan depends on besides the answers.
+#[derive(Debug, Clone)]
+pub struct Recipe<'a> {
+    /// The dataset, as messages name it.
+    pub dataset: &'a str,
+    /// Its instrument, upper case ([`DatasetHeader::instrument`]).
+    pub instrument: &'a str,
+    /// The context's literal name.
+    pub context: &'a str,
+    /// Whether no match is an error, rather than recorded as `N/A` (`--undefined-differences-matter`).
+    pub undefined_differences_matter: bool,
+}
+
+/// What is to be written, and what could not be decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order of writing; empty if there is nothing to update.
+    pub changes: Vec<Change>,
+    /// The updated types (lower case) and their files (lower case), without those that are `N/A`: for checking them
+    /// against the list of bad files.
+    pub references: BTreeMap<String, String>,
+    /// One message for each type that is not updated, worded as the client words it.
+    pub errors: Vec<String>,
+}
+
+/// What one answer amounts to.
+enum Verdict {
+    Write(String),
+    NoMatch(String),
+    Failed(String),
+}
+
+/// Plans the update of the file that `header` came from. `answers` maps reference types (any case) to texts: a file's
+/// name or a `NOT FOUND ...` text (spec, section 20).
+pub fn plan<'a>(
+    header: &DatasetHeader,
+    recipe: &Recipe<'_>,
+    answers: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Plan {
+    let answers: BTreeMap<String, &str> = answers
+        .into_iter()
+        .map(|(reftype, text)| (reftype.to_lowercase(), text))
+        .collect();
+    let place = Place::of(header);
+    let prefix = prefix(header.observatory(), recipe.instrument);
+    let mut plan = Plan::default();
+    let mut updates = Vec::new();
+    for (reftype, text) in answers {
+        let fault = match verdict(text, recipe.undefined_differences_matter) {
+            Verdict::Write(file) => {
+                let keyword = place.keyword(&reftype);
+                if file == "N/A" {
+                    updates.push(Change { keyword, value: file });
+                } else {
+                    let file = file.to_lowercase();
+                    updates.push(Change {
+                        keyword,
+                        value: format!("{prefix}{file}"),
+                    });
+                    plan.references.insert(reftype, file);
+                }
+                continue;
+            }
+            Verdict::NoMatch(text) => format!("New: No match found: {}", super::python::repr(&text)),
+            Verdict::Failed(text) => format!("New: Bestref FAILED: {text}"),
+        };
+        plan.errors.push(strap::annotate(&format!(
+            "instrument={} type={} data={} ::  {fault}",
+            super::python::repr(&recipe.instrument.to_uppercase()),
+            super::python::repr(&reftype.to_uppercase()),
+            super::python::repr(recipe.dataset),
+        )));
+    }
+    if !updates.is_empty() {
+        let change = |keyword: String, value: &str| Change {
+            keyword,
+            value: value.to_owned(),
+        };
+        plan.changes.push(change(place.context(), recipe.context));
+        plan.changes.push(change(place.version(), VERSION_TEXT));
+        plan.changes.append(&mut updates);
+    }
+    plan
+}
+
+/// Reads one answer (spec, section 22, step 4).
+fn verdict(answer: &str, no_match_is_an_error: bool) -> Verdict {
+    let text = if answer.contains("ref$") {
+        answer.rsplit('$').next().unwrap_or(answer)
+    } else {
+        answer.strip_prefix("crds://").unwrap_or(answer)
+    };
+    let text = text.trim();
+    let upper = text.to_uppercase();
+    match upper.as_str() {
+        upper if upper.starts_with("NOT FOUND N/A") => Verdict::Write("N/A".to_owned()),
+        "NOT FOUND NO MATCH FOUND." | "UNDEFINED" | "NONE" | "" | "*" if no_match_is_an_error => {
+            Verdict::NoMatch(text.to_owned())
+        }
+        "NOT FOUND NO MATCH FOUND." | "UNDEFINED" | "NONE" | "" | "*" => Verdict::Write("N/A".to_owned()),
+        upper if upper.starts_with("NOT FOUND") => {
+            Verdict::Failed(text.get("NOT FOUND".len()..).unwrap_or_default().to_owned())
+        }
+        _ => Verdict::Write(upper),
+    }
+}
+
+/// What precedes a file's name in a header.
+fn prefix(observatory: Observatory, instrument: &str) -> &'static str {
+    match (observatory, instrument.to_uppercase().as_str()) {
+        (Observatory::Hst, "ACS") => "jref$",
+        (Observatory::Hst, "COS") => "lref$",
+        (Observatory::Hst, "NICMOS") => "nref$",
+        (Observatory::Hst, "STIS") => "oref$",
+        (Observatory::Hst, "WFC3") => "iref$",
+        (Observatory::Hst, "WFPC2") => "uref$",
+        (Observatory::Hst, "SYNPHOT") => "ttab$",
+        _ => "crds://",
+    }
+}
+
+/// Where a file records its references.
+enum Place {
+    /// FITS and GEIS keywords, the type itself.
+    Keywords,
+    /// FITS keywords by the JWST data model.
+    JwstKeywords,
+    /// `meta.ref_file.TYPE.name` in an ASDF tree, as the JWST data model serialises it.
+    JwstTree,
+    /// `roman.meta.ref_file.TYPE` in an ASDF tree.
+    RomanTree,
+}
+
+impl Place {
+    fn of(header: &DatasetHeader) -> Self {
+        match (header.format(), header.observatory()) {
+            (Format::Asdf, Observatory::Jwst) => Self::JwstTree,
+            (Format::Asdf, _) => Self::RomanTree,
+            (_, Observatory::Jwst) => Self::JwstKeywords,
+            _ => Self::Keywords,
+        }
+    }
+
+    fn keyword(&self, reftype: &str) -> String {
+        match self {
+            Self::Keywords => reftype.to_uppercase(),
+            Self::JwstKeywords => {
+                strap::reference_keyword(reftype).map_or_else(|| reftype.to_uppercase(), str::to_owned)
+            }
+            Self::JwstTree => format!("meta.ref_file.{reftype}.name"),
+            Self::RomanTree => format!("roman.meta.ref_file.{reftype}"),
+        }
+    }
+
+    fn context(&self) -> String {
+        match self {
+            Self::Keywords | Self::JwstKeywords => "CRDS_CTX",
+            Self::JwstTree => "meta.ref_file.crds.context_used",
+            Self::RomanTree => "roman.meta.ref_file.crds.context",
+        }
+        .to_owned()
+    }
+
+    fn version(&self) -> String {
+        match self {
+            Self::Keywords | Self::JwstKeywords => "CRDS_VER",
+            Self::JwstTree => "meta.ref_file.crds.sw_version",
+            Self::RomanTree => "roman.meta.ref_file.crds.version",
+        }
+        .to_owned()
+    }
+}

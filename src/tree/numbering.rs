@@ -1,0 +1,141 @@
+//! Serials: the part of a catalogued file's inode number that stays the same when a new catalog moves its name to
+//! another place.
+
+use std::collections::HashMap;
+
+/// What takes a name's place in a table when there is none.
+const NONE: u32 = u32::MAX;
+
+/// Serials of the names of one observatory's catalog, two small integers per name, none before a second catalog comes.
+#[derive(Debug, Default)]
+pub(super) struct Numbering {
+    /// `None`: serials are places in the catalog.
+    tables: Option<Tables>,
+    /// The number of serials given out.
+    given: u32,
+}
+
+#[derive(Debug)]
+struct Tables {
+    serial_of_place: Vec<u32>,
+    place_of_serial: Vec<u32>,
+}
+
+impl Numbering {
+    /// Serials for the first catalog, of `len` names.
+    pub(super) fn first(len: usize) -> Self {
+        Self {
+            tables: None,
+            given: u32::try_from(len).unwrap_or(NONE),
+        }
+    }
+
+    /// The serial of the name at `place` in the current catalog.
+    pub(super) fn serial(&self, place: usize) -> Option<u32> {
+        match &self.tables {
+            None => u32::try_from(place).ok().filter(|serial| *serial < self.given),
+            Some(tables) => tables.serial_of_place.get(place).copied(),
+        }
+    }
+
+    /// Where the name with this serial is in the current catalog; none when it is no longer there.
+    pub(super) fn place(&self, serial: u32) -> Option<usize> {
+        let place = match &self.tables {
+            None => Some(serial).filter(|serial| *serial < self.given)?,
+            Some(tables) => *tables
+                .place_of_serial
+                .get(usize::try_from(serial).ok()?)
+                .filter(|place| **place != NONE)?,
+        };
+        usize::try_from(place).ok()
+    }
+
+    /// Serials for a new catalog: names of the old one keep theirs, new names get fresh ones. Both lists in order.
+    pub(super) fn next<'a>(
+        &self,
+        old: impl Iterator<Item = &'a str>,
+        new: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let known: HashMap<&str, u32> = old
+            .enumerate()
+            .filter_map(|(place, name)| Some((name, self.serial(place)?)))
+            .collect();
+        let mut given = self.given;
+        let serial_of_place: Vec<u32> = new
+            .map(|name| {
+                known.get(name).copied().unwrap_or_else(|| {
+                    given += 1;
+                    given - 1
+                })
+            })
+            .collect();
+        let mut place_of_serial = vec![NONE; usize::try_from(given).unwrap_or_default()];
+        for (serial, place) in serial_of_place.iter().zip(0..) {
+            if let Some(slot) = usize::try_from(*serial)
+                .ok()
+                .and_then(|serial| place_of_serial.get_mut(serial))
+            {
+                *slot = place;
+            }
+        }
+        Self {
+            tables: Some(Tables {
+                serial_of_place,
+                place_of_serial,
+            }),
+            given,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_first_catalog_needs_no_tables() {
+        let numbering = Numbering::first(3);
+        assert_eq!(numbering.serial(2), Some(2));
+        assert_eq!(numbering.place(2), Some(2));
+        assert_eq!(numbering.serial(3), None);
+        assert_eq!(numbering.place(3), None);
+    }
+
+    #[test]
+    fn a_vanished_name_has_no_place_and_gives_its_serial_to_nobody() {
+        let first = Numbering::first(2);
+        let second = first.next(["a", "b"].into_iter(), ["b", "c"].into_iter());
+        assert_eq!(second.serial(0), Some(1), "b keeps its serial");
+        assert_eq!(second.serial(1), Some(2), "c gets a fresh one");
+        assert_eq!(second.place(0), None, "a is gone");
+        let third = second.next(["b", "c"].into_iter(), ["a", "b", "c"].into_iter());
+        assert_eq!(third.serial(0), Some(3));
+    }
+
+    proptest! {
+        #[test]
+        fn serials_are_stable_over_any_row_of_catalogs(
+            catalogs in prop::collection::vec(prop::collection::btree_set("[a-e]{1,2}", 0..20), 1..6)
+        ) {
+            let mut numbering = Numbering::first(catalogs[0].len());
+            let mut previous: &BTreeSet<String> = &catalogs[0];
+            for next in &catalogs[1..] {
+                let later = numbering.next(
+                    previous.iter().map(String::as_str),
+                    next.iter().map(String::as_str),
+                );
+                for (place, name) in next.iter().enumerate() {
+                    let serial = later.serial(place).unwrap();
+                    prop_assert_eq!(later.place(serial), Some(place));
+                    if let Some(before) = previous.iter().position(|old| old == name) {
+                        prop_assert_eq!(numbering.serial(before), Some(serial));
+                    }
+                }
+                numbering = later;
+                previous = next;
+            }
+        }
+    }
+}
