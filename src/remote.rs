@@ -1,0 +1,23 @@
+//! The world outside: the JSON-RPC service of a CRDS server, and the places that files come from.
+//!
+//! Nothing here retries or waits: an error says by itself whether trying again is sensible ([`Retry`]), and the room
+//! above decides.
+
+mod config;
+pub mod endpoints;
+mod error;
+mod file;
+mod http;
+pub mod memory;
+mod origin;
+mod rpc;
+pub mod service;
+
+pub use config::ConfigUriServer;
+pub use endpoints::{EndpointError, Endpoints, NoUrl, ServerSetting, Settings};
+pub use error::{RemoteError, RemoteErrorKind, Retry};
+pub use file::FileOrigin;
+pub use http::{HttpClient, HttpOrigin, HttpSettings};
+pub use origin::{ByteRange, Download, Origin, UrlOrigin};
+pub use rpc::JsonRpcServer;
+pub use service::{BestReferences, CrdsServer, TypeValues};

@@ -1,0 +1,70 @@
+//! A server whose description of itself is read from a place (`CRDS_CONFIG_URI`, spec/crds-service 2.3).
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use super::error::{RemoteError, RemoteErrorKind};
+use super::origin::Origin;
+use super::service::CrdsServer;
+use crate::crds::{Observatory, ServerInfo};
+
+/// The largest `server_config` that is read, in bytes.
+const MAX_CONFIG: usize = 256 << 20;
+
+/// A server; but its description is the `server_config` at a URL.
+pub struct ConfigUriServer {
+    server: Arc<dyn CrdsServer>,
+    origin: Arc<dyn Origin>,
+    config_url: String,
+}
+
+impl ConfigUriServer {
+    /// `server`, described by the file at `config_url` of `origin`.
+    pub fn new(server: Arc<dyn CrdsServer>, origin: Arc<dyn Origin>, config_url: String) -> Self {
+        Self {
+            server,
+            origin,
+            config_url,
+        }
+    }
+
+    async fn read(&self) -> Result<ServerInfo, RemoteError> {
+        let wrong = |message: String| RemoteError::new(RemoteErrorKind::Protocol, &self.config_url, message);
+        let mut body = self.origin.get(&self.config_url, None, None).await?.body;
+        let mut bytes = Vec::new();
+        while let Some(part) = body.try_next().await? {
+            if bytes.len() + part.len() > MAX_CONFIG {
+                return Err(wrong(format!("server_config is larger than {MAX_CONFIG} bytes")));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        let text = String::from_utf8(bytes).map_err(|_| wrong("server_config is not UTF-8".to_owned()))?;
+        let info = ServerInfo::from_literal(&text).map_err(|error| wrong(error.to_string()))?;
+        let (asked, found) = (self.observatory(), info.observatory());
+        if asked != found {
+            return Err(wrong(format!("server_config describes the server of {found}, not of {asked}")));
+        }
+        Ok(info)
+    }
+}
+
+impl CrdsServer for ConfigUriServer {
+    fn observatory(&self) -> Observatory {
+        self.server.observatory()
+    }
+
+    fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
+        self.server.call(method, params)
+    }
+
+    fn server_info(&self) -> BoxFuture<'_, Result<ServerInfo, RemoteError>> {
+        Box::pin(self.read())
+    }
+}

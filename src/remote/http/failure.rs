@@ -1,0 +1,87 @@
+//! Failures of HTTP, told apart and put into words.
+
+use std::error::Error as _;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+
+use crate::remote::error::{RemoteError, RemoteErrorKind, Retry};
+
+/// A server that asks for more patience than this is asked again after it.
+const MAX_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// The failure to get a reply, or the rest of one. `advice` is for failures of TLS.
+pub(super) fn from_reqwest(error: &reqwest::Error, url: &str, advice: Option<&str>) -> RemoteError {
+    let kind = if error.is_timeout() {
+        RemoteErrorKind::TimedOut
+    } else if error.is_connect() {
+        RemoteErrorKind::Unreachable
+    } else if error.is_redirect() || error.is_builder() {
+        RemoteErrorKind::Protocol
+    } else {
+        RemoteErrorKind::Interrupted
+    };
+    let reason = innermost(error);
+    let message = match kind {
+        RemoteErrorKind::TimedOut => format!("no connection in time: {reason}"),
+        RemoteErrorKind::Unreachable => match advice.filter(|_| reason.contains("certificate")) {
+            Some(advice) => format!("the server cannot be reached: {reason}; {advice}"),
+            None => format!("the server cannot be reached: {reason}"),
+        },
+        RemoteErrorKind::Protocol => format!("the request cannot be carried out: {reason}"),
+        _ => format!("the connection broke: {reason}"),
+    };
+    RemoteError::new(kind, url, message)
+}
+
+/// The last cause of an error is the one that says what happened.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        reason = inner.to_string();
+        cause = inner.source();
+    }
+    reason
+}
+
+pub(super) fn timed_out(url: &str, what: &str, waited: Duration) -> RemoteError {
+    let waited = humantime::format_duration(waited);
+    RemoteError::new(RemoteErrorKind::TimedOut, url, format!("{what} for {waited}"))
+}
+
+/// The failure that the status of a reply tells.
+pub(in crate::remote) fn from_status(response: &Response, url: &str) -> RemoteError {
+    let status = response.status();
+    let kind = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RemoteErrorKind::Denied,
+        StatusCode::NOT_FOUND | StatusCode::GONE => RemoteErrorKind::NotFound,
+        StatusCode::RANGE_NOT_SATISFIABLE => RemoteErrorKind::NoSuchRange,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            RemoteErrorKind::Busy
+        }
+        _ if status.is_server_error() => RemoteErrorKind::Server,
+        _ => RemoteErrorKind::Protocol,
+    };
+    let error = RemoteError::new(kind, url, format!("the server answered {status}"));
+    match retry_after(response.headers()) {
+        Some(pause) if error.retry == Retry::Soon => error.with_retry(Retry::After(pause)),
+        _ => error,
+    }
+}
+
+/// `Retry-After`: seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let pause = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            SystemTime::from(date)
+                .duration_since(SystemTime::now())
+                .unwrap_or_default()
+        }
+    };
+    Some(pause.min(MAX_PATIENCE))
+}

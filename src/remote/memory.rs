@@ -1,0 +1,219 @@
+//! An origin that lives in memory and misbehaves on command: the double with which rooms above are tested.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::watch;
+
+use super::error::{RemoteError, RemoteErrorKind};
+use super::origin::{ByteRange, Download, Origin};
+
+/// How many bytes one item of a body holds.
+const CHUNK: usize = 64 * 1024;
+
+/// Files in memory, by URL. Clones share them.
+#[derive(Clone)]
+pub struct MemoryOrigin {
+    state: Arc<Mutex<State>>,
+    gate: Arc<watch::Sender<bool>>,
+}
+
+#[derive(Default)]
+struct State {
+    files: HashMap<String, Bytes>,
+    failures: HashMap<String, VecDeque<Failure>>,
+    ignores_ranges: bool,
+    requests: Vec<Request>,
+}
+
+/// What goes wrong with one request.
+#[derive(Debug, Clone)]
+pub enum Failure {
+    /// The request fails.
+    Refuse(RemoteError),
+    /// The connection breaks after so many bytes of the body.
+    CutAfter(usize),
+    /// The byte at this place of the file arrives flipped.
+    Flip(u64),
+}
+
+/// A request that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What for.
+    pub url: String,
+    /// Which part of it.
+    pub range: Option<ByteRange>,
+    /// On what condition.
+    pub if_range: Option<String>,
+}
+
+impl Default for MemoryOrigin {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            gate: Arc::new(watch::Sender::new(true)),
+        }
+    }
+}
+
+impl MemoryOrigin {
+    /// An origin without files.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a file there, or another content into it (its validator changes).
+    pub fn put(&self, url: &str, content: impl Into<Bytes>) {
+        self.state().files.insert(url.to_owned(), content.into());
+    }
+
+    /// Takes a file away.
+    pub fn remove(&self, url: &str) {
+        self.state().files.remove(url);
+    }
+
+    /// Makes the next request for `url` go wrong; several are used one after the other.
+    pub fn fail(&self, url: &str, failure: Failure) {
+        self.state()
+            .failures
+            .entry(url.to_owned())
+            .or_default()
+            .push_back(failure);
+    }
+
+    /// Whether to answer every request with the whole file.
+    pub fn ignore_ranges(&self, ignore: bool) {
+        self.state().ignores_ranges = ignore;
+    }
+
+    /// Lets every body stall before its next bytes, until [`MemoryOrigin::release`].
+    pub fn hold(&self) {
+        self.gate.send_replace(false);
+    }
+
+    /// Lets stalled bodies go on.
+    pub fn release(&self) {
+        self.gate.send_replace(true);
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.state().requests.clone()
+    }
+
+    fn begin(
+        &self,
+        url: &str,
+        range: Option<ByteRange>,
+        if_range: Option<&str>,
+    ) -> Result<Download, RemoteError> {
+        let mut state = self.state();
+        state.requests.push(Request {
+            url: url.to_owned(),
+            range,
+            if_range: if_range.map(str::to_owned),
+        });
+        let failure = state.failures.get_mut(url).and_then(VecDeque::pop_front);
+        if let Some(Failure::Refuse(error)) = failure {
+            return Err(error);
+        }
+        let content = state
+            .files
+            .get(url)
+            .cloned()
+            .ok_or_else(|| RemoteError::new(RemoteErrorKind::NotFound, url, "404 Not Found"))?;
+        let validator = validator(&content);
+        let range = range.filter(|_| !state.ignores_ranges && if_range.is_none_or(|it| it == validator));
+        drop(state);
+        let total = content.len();
+        let (start, end) = bounds(range, total)
+            .ok_or_else(|| RemoteError::new(RemoteErrorKind::NoSuchRange, url, "416 Range Not Satisfiable"))?;
+        Ok(Download {
+            url: url.to_owned(),
+            offset: start as u64,
+            total: Some(total as u64),
+            length: Some((end - start) as u64),
+            validator: Some(validator),
+            body: self.body(url, &content, start..end, failure).boxed(),
+        })
+    }
+
+    fn body(
+        &self,
+        url: &str,
+        content: &Bytes,
+        range: std::ops::Range<usize>,
+        failure: Option<Failure>,
+    ) -> impl stream::Stream<Item = Result<Bytes, RemoteError>> + Send + 'static {
+        let mut sent = content.slice(range.clone());
+        let mut broken = None;
+        match failure {
+            Some(Failure::CutAfter(count)) => {
+                sent.truncate(count);
+                let message = "the connection broke before the end of the file";
+                broken = Some(Err(RemoteError::new(RemoteErrorKind::Interrupted, url, message)));
+            }
+            Some(Failure::Flip(place)) => {
+                let mut bytes = sent.to_vec();
+                let place = usize::try_from(place).ok().and_then(|place| place.checked_sub(range.start));
+                if let Some(byte) = place.and_then(|place| bytes.get_mut(place)) {
+                    *byte = !*byte;
+                }
+                sent = bytes.into();
+            }
+            Some(Failure::Refuse(_)) | None => {}
+        }
+        let mut chunks = VecDeque::new();
+        while !sent.is_empty() {
+            chunks.push_back(Ok(sent.split_to(sent.len().min(CHUNK))));
+        }
+        chunks.extend(broken);
+        let gate = self.gate.subscribe();
+        stream::iter(chunks).then(move |chunk| {
+            let mut gate = gate.clone();
+            async move {
+                // A gate that is gone is open.
+                let _ = gate.wait_for(|open| *open).await;
+                chunk
+            }
+        })
+    }
+}
+
+/// A text that changes with the content.
+fn validator(content: &[u8]) -> String {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+fn bounds(range: Option<ByteRange>, total: usize) -> Option<(usize, usize)> {
+    let Some(range) = range else {
+        return Some((0, total));
+    };
+    let start = usize::try_from(range.start).ok().filter(|&start| start < total)?;
+    let end = range
+        .end
+        .map_or(total, |end| usize::try_from(end).unwrap_or(total).min(total));
+    (start < end).then_some((start, end))
+}
+
+impl Origin for MemoryOrigin {
+    fn get<'a>(
+        &'a self,
+        url: &'a str,
+        range: Option<ByteRange>,
+        if_range: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Download, RemoteError>> {
+        Box::pin(std::future::ready(self.begin(url, range, if_range)))
+    }
+}

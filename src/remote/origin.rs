@@ -1,0 +1,107 @@
+//! A place that files come from, in parts if wanted.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use super::error::{RemoteError, RemoteErrorKind};
+use super::file::FileOrigin;
+use super::http::HttpOrigin;
+
+/// A part of a file: from `start` up to, but not including, `end`, or to the end of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteRange {
+    /// The first byte, counted from 0.
+    pub start: u64,
+    /// The byte after the last one.
+    pub end: Option<u64>,
+}
+
+impl ByteRange {
+    /// Everything from `start` on.
+    pub const fn from(start: u64) -> Self {
+        Self { start, end: None }
+    }
+}
+
+/// Bytes on their way.
+pub struct Download {
+    /// Where they come from in the end, redirects followed, without credentials.
+    pub url: String,
+    /// The place in the file of the first byte that `body` gives. 0 when the origin ignores ranges or the file has
+    /// changed: **whoever asked for a part must look here**.
+    pub offset: u64,
+    /// The length of the whole file, if the origin says.
+    pub total: Option<u64>,
+    /// How many bytes `body` gives, if the origin says. A body that ends early ends with an error.
+    pub length: Option<u64>,
+    /// What to give as `if_range` to go on with the same content later: a strong `ETag`, else `Last-Modified`.
+    pub validator: Option<String>,
+    /// The bytes.
+    pub body: BoxStream<'static, Result<Bytes, RemoteError>>,
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Download")
+            .field("url", &self.url)
+            .field("offset", &self.offset)
+            .field("total", &self.total)
+            .field("length", &self.length)
+            .field("validator", &self.validator)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place that files come from. Dropping a [`Download`] ends it.
+pub trait Origin: Send + Sync {
+    /// Begins to read the file at `url`.
+    ///
+    /// With `range` only that part is asked for, and the whole file is what may come ([`Download::offset`]). With
+    /// `if_range`, a [`Download::validator`] of before, the part is given only if the content is still the same, else
+    /// the whole file.
+    fn get<'a>(
+        &'a self,
+        url: &'a str,
+        range: Option<ByteRange>,
+        if_range: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Download, RemoteError>>;
+}
+
+/// Files by URL: `https`, `http` and `file`.
+#[derive(Clone)]
+pub struct UrlOrigin {
+    http: HttpOrigin,
+    file: FileOrigin,
+}
+
+impl UrlOrigin {
+    /// Files over this client, and from disk.
+    pub fn new(http: HttpOrigin) -> Self {
+        Self {
+            http,
+            file: FileOrigin::new(),
+        }
+    }
+}
+
+impl Origin for UrlOrigin {
+    fn get<'a>(
+        &'a self,
+        url: &'a str,
+        range: Option<ByteRange>,
+        if_range: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Download, RemoteError>> {
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("http" | "https") => self.http.get(url, range, if_range),
+            Some("file") => self.file.get(url, range, if_range),
+            _ => {
+                let message = "only https, http and file URLs can be read";
+                let error = RemoteError::new(RemoteErrorKind::Protocol, url, message);
+                Box::pin(std::future::ready(Err(error)))
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! JSON-RPC as CRDS servers speak it (spec/crds-service 1.1).
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::BytesMut;
+use futures_util::TryStreamExt as _;
+use futures_util::future::BoxFuture;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::{Value, json};
+
+use super::error::{RemoteError, RemoteErrorKind};
+use super::http::{HttpClient, from_status};
+use super::service::CrdsServer;
+use crate::crds::{Observatory, encoded};
+
+mod escapes;
+
+/// No reply may be larger: some fifty times today's largest.
+const MAX_REPLY: usize = 256 << 20;
+
+/// The server of one observatory, over HTTP(S).
+pub struct JsonRpcServer {
+    observatory: Observatory,
+    url: String,
+    client: HttpClient,
+    calls: Calls,
+}
+
+/// What calls are numbered with, so that both sides can find one in their logs.
+struct Calls {
+    process: String,
+    counter: AtomicU32,
+}
+
+impl Calls {
+    fn new() -> Self {
+        let bits: u128 = rand::random();
+        // A UUID of version 4: its version and variant bits are fixed.
+        let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+        let hex = format!("{bits:032x}");
+        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
+        let uuid = [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-");
+        Self {
+            process: format!("crds-fs-{}-{uuid}", env!("CARGO_PKG_VERSION")),
+            counter: AtomicU32::new(0),
+        }
+    }
+
+    fn next(&self) -> String {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number:08x}", self.process)
+    }
+}
+
+/// Whether a server URL means that no server is to be asked.
+pub(super) fn is_serverless(url: &str) -> bool {
+    url.contains("serverless") || url.contains("server-less")
+}
+
+impl JsonRpcServer {
+    /// The server at `url`, without `/json/`. A URL that says `serverless` fails every call with
+    /// [`RemoteErrorKind::Offline`].
+    pub fn new(observatory: Observatory, url: &str, client: HttpClient) -> Self {
+        Self {
+            observatory,
+            url: url.strip_suffix('/').unwrap_or(url).to_owned(),
+            client,
+            calls: Calls::new(),
+        }
+    }
+
+    async fn post(&self, method: &str, params: Value) -> Result<Value, RemoteError> {
+        if is_serverless(&self.url) {
+            return Err(RemoteError::offline(&self.url));
+        }
+        let id = self.calls.next();
+        // The service is at /json/; the rest is for the server's access log, as in the Python client.
+        let url = format!("{}/json/{method}/{id}/", self.url);
+        let request = json!({"jsonrpc": "1.0", "method": method, "params": params, "id": id}).to_string();
+        let timeout = self.client.settings().call_timeout;
+        let response = self
+            .client
+            .send(
+                &url,
+                |client| {
+                    client
+                        .post(&url)
+                        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                        .body(request)
+                },
+                timeout,
+            )
+            .await?;
+        let refusal = (!response.status().is_success()).then(|| from_status(&response, &url));
+        match (self.read(&url, response).await, refusal) {
+            (Ok(reply), refusal) => result(reply, refusal, &url),
+            (Err(_), Some(refusal)) => Err(refusal),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    async fn read(&self, url: &str, response: reqwest::Response) -> Result<Value, RemoteError> {
+        let protocol = |message: String| RemoteError::new(RemoteErrorKind::Protocol, url, message);
+        let too_large = || protocol(format!("the server's reply is larger than {MAX_REPLY} bytes"));
+        let said = response.content_length().unwrap_or_default();
+        if said > MAX_REPLY as u64 {
+            return Err(too_large());
+        }
+        let mut text = BytesMut::with_capacity(usize::try_from(said).unwrap_or_default());
+        let mut body = self.client.body(url.to_owned(), response);
+        while let Some(part) = body.try_next().await? {
+            if text.len() + part.len() > MAX_REPLY {
+                return Err(too_large());
+            }
+            text.extend_from_slice(&part);
+        }
+        serde_json::from_slice(&text).map_err(|_| {
+            let start = String::from_utf8_lossy(text.get(..80).unwrap_or(&text)).into_owned();
+            protocol(format!("the server's reply is not JSON; it begins with {start:?}"))
+        })
+    }
+}
+
+/// The result in a reply, decoded. An error object counts under any status; without one the status does.
+fn result(reply: Value, refusal: Option<RemoteError>, url: &str) -> Result<Value, RemoteError> {
+    let Value::Object(mut fields) = reply else {
+        let message = "the server's reply is not an object";
+        return Err(refusal.unwrap_or_else(|| RemoteError::new(RemoteErrorKind::Protocol, url, message)));
+    };
+    if let Some(error) = fields.get("error").filter(|error| !error.is_null()) {
+        let message = error
+            .get("message")
+            .and_then(Value::as_str)
+            .or_else(|| error.as_str())
+            .map_or_else(|| error.to_string(), escapes::unescape);
+        return Err(RemoteError::new(RemoteErrorKind::Rpc, url, message));
+    }
+    if let Some(refusal) = refusal {
+        return Err(refusal);
+    }
+    let result = fields.remove("result").ok_or_else(|| {
+        RemoteError::new(RemoteErrorKind::Protocol, url, "the server's reply has no result")
+    })?;
+    encoded::decode(result).map_err(|error| RemoteError::new(RemoteErrorKind::Protocol, url, error.to_string()))
+}
+
+impl CrdsServer for JsonRpcServer {
+    fn observatory(&self) -> Observatory {
+        self.observatory
+    }
+
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
+        Box::pin(self.post(method, params))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! The methods of a CRDS server, with their results in types (spec/crds-service 1.3 and 1.4).
+
+use std::collections::BTreeMap;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use super::error::{RemoteError, RemoteErrorKind};
+use crate::crds::{DatasetId, FileName, Observatory, Reftype, ServerInfo};
+
+mod results;
+
+/// The values of reference types by their names; what the values mean is for the room above (spec/crds-service 1.5).
+pub type TypeValues = BTreeMap<String, Value>;
+
+/// What a server answers to a question for the best references of datasets.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BestReferences {
+    /// By dataset, as the server names it: the values, or why there are none.
+    pub answers: BTreeMap<String, Result<TypeValues, String>>,
+    /// The matching parameters that were used, by dataset, where they were asked for.
+    pub headers: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl BestReferences {
+    /// The answer for the dataset that was asked for as `id`.
+    pub fn answer(&self, id: &DatasetId) -> Option<&Result<TypeValues, String>> {
+        self.answers.get(find_id(&self.answers, id.as_str())?)
+    }
+
+    /// The matching parameters of the dataset that was asked for as `id`.
+    pub fn header(&self, id: &DatasetId) -> Option<&BTreeMap<String, String>> {
+        self.headers.get(find_id(&self.headers, id.as_str())?)
+    }
+}
+
+/// The key under which the result for the upper-case `id` stands: the id itself, `ID:ID`, else the first of those of
+/// which one half is the id, at last with its last `_` read as `.` (spec/crds-service 1.4).
+pub fn find_id<'a, V>(results: &'a BTreeMap<String, V>, id: &str) -> Option<&'a str> {
+    let key = |wanted: &str| results.get_key_value(wanted).map(|(key, _)| key.as_str());
+    let with_half = |wanted: &str| {
+        results.keys().map(String::as_str).find(|key| {
+            key.split_once(':')
+                .map_or(*key == wanted, |(product, exposure)| product == wanted || exposure == wanted)
+        })
+    };
+    key(id)
+        .or_else(|| key(&format!("{id}:{id}")))
+        .or_else(|| with_half(id))
+        .or_else(|| {
+            let (head, tail) = id.rsplit_once('_')?;
+            with_half(&format!("{head}.{tail}"))
+        })
+}
+
+/// A CRDS server. What is asked for is sent once; nothing is retried here.
+///
+/// Only [`CrdsServer::call`] has to be written for another kind of server; the methods are made of it.
+pub trait CrdsServer: Send + Sync {
+    /// Whose server it is.
+    fn observatory(&self) -> Observatory;
+
+    /// Its URL, for messages.
+    fn url(&self) -> &str;
+
+    /// Calls a method with positional parameters and gives its decoded result.
+    fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>>;
+
+    /// The server's description of itself. If an old server leaves the catalog out, it is asked for as well.
+    fn server_info(&self) -> BoxFuture<'_, Result<ServerInfo, RemoteError>> {
+        Box::pin(async move {
+            let described = self.call("get_server_info", json!([])).await?;
+            let info = ServerInfo::from_json_value(described).map_err(|error| self.nonsense(&error))?;
+            let (asked, found) = (self.observatory(), info.observatory());
+            if asked != found {
+                return Err(self.nonsense(&format!("this is the server of {found}, not of {asked}")));
+            }
+            let info = info.received_from(self.url());
+            if info.has_metadata() {
+                return Ok(info);
+            }
+            let params = json!([asked.as_str(), null, ["sha1sum", "size"]]);
+            let files = self.call("get_file_info_map", params).await?;
+            info.with_metadata(files.to_string().as_bytes())
+                .map_err(|error| self.nonsense(&error))
+        })
+    }
+
+    /// Size and digest of these files, as a catalog; what is unknown is not in it.
+    fn file_info_map<'a>(
+        &'a self,
+        files: &'a [FileName],
+    ) -> BoxFuture<'a, Result<crate::crds::Catalog, RemoteError>> {
+        Box::pin(async move {
+            let mut names: Vec<&str> = files.iter().map(FileName::as_str).collect();
+            names.sort_unstable();
+            let params = json!([self.observatory().as_str(), names, ["sha1sum", "size"]]);
+            let result = self.call("get_file_info_map", params).await?;
+            let found = result
+                .as_object()
+                .ok_or_else(|| self.nonsense(&"the information on files is not an object"))?;
+            Ok(crate::crds::Catalog::from_map(found).0)
+        })
+    }
+
+    /// Everything that the server knows of one file.
+    fn file_info<'a>(
+        &'a self,
+        file: &'a FileName,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, RemoteError>> {
+        Box::pin(async move {
+            let params = json!([self.observatory().as_str(), file.as_str()]);
+            let result = self.call("get_file_info", params).await?;
+            results::texts(result).map_err(|what| self.nonsense(&what))
+        })
+    }
+
+    /// The mappings that a context is made of, itself included.
+    fn mapping_names<'a>(&'a self, context: &'a str) -> BoxFuture<'a, Result<Vec<FileName>, RemoteError>> {
+        self.names("get_mapping_names", context)
+    }
+
+    /// The references that a context names (data halves of GEIS files are not among them).
+    fn reference_names<'a>(&'a self, context: &'a str) -> BoxFuture<'a, Result<Vec<FileName>, RemoteError>> {
+        self.names("get_reference_names", context)
+    }
+
+    /// The result of a method that gives the names of files of a context; what cannot be a name is left out.
+    fn names<'a>(
+        &'a self,
+        method: &'a str,
+        context: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<FileName>, RemoteError>> {
+        Box::pin(async move {
+            let result = self.call(method, json!([context])).await?;
+            results::names(&result).map_err(|what| self.nonsense(&what))
+        })
+    }
+
+    /// The default context, or with `state` `"edit"` the one being edited. Servers before 13.0 know no `state`.
+    fn default_context<'a>(
+        &'a self,
+        state: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<FileName, RemoteError>> {
+        Box::pin(async move {
+            let observatory = self.observatory().as_str();
+            let result = match self.call("get_default_context", json!([observatory, state])).await {
+                Err(error) if error.kind == RemoteErrorKind::Rpc && state != Some("edit") => {
+                    self.call("get_default_context", json!([observatory])).await
+                }
+                other => other,
+            }?;
+            results::name(&result).map_err(|what| self.nonsense(&what))
+        })
+    }
+
+    /// The mapping that a date or symbolic context means. `None` if it means a type that does not apply.
+    fn context_by_date<'a>(&'a self, spec: &'a str) -> BoxFuture<'a, Result<Option<FileName>, RemoteError>> {
+        Box::pin(async move {
+            let params = json!([spec, self.observatory().as_str()]);
+            let result = self.call("get_context_by_date", params).await?;
+            if result.as_str() == Some("N/A") {
+                return Ok(None);
+            }
+            results::name(&result)
+                .map(Some)
+                .map_err(|what| self.nonsense(&what))
+        })
+    }
+
+    /// The best references of one header. `types` `None` asks for all.
+    fn best_references<'a>(
+        &'a self,
+        context: &'a FileName,
+        header: &'a BTreeMap<String, String>,
+        types: Option<&'a [Reftype]>,
+    ) -> BoxFuture<'a, Result<TypeValues, RemoteError>> {
+        Box::pin(async move {
+            let params = json!([context.as_str(), header, type_names(types)]);
+            let result = self.call("get_best_references", params).await?;
+            results::type_values(result).map_err(|what| self.nonsense(&what))
+        })
+    }
+
+    /// The best references of datasets of the archive, with `headers` also their matching parameters. At most
+    /// [`crate::crds::Limits::bestrefs_per_rpc`] at once; 10 to 50 are sensible.
+    fn best_references_by_ids<'a>(
+        &'a self,
+        context: &'a FileName,
+        ids: &'a [DatasetId],
+        types: Option<&'a [Reftype]>,
+        headers: bool,
+    ) -> BoxFuture<'a, Result<BestReferences, RemoteError>> {
+        Box::pin(async move {
+            let params = json!([context.as_str(), id_texts(ids), type_names(types), headers]);
+            let result = self.call("get_best_references_by_ids", params).await?;
+            results::best_references(result, str::to_ascii_uppercase).map_err(|what| self.nonsense(&what))
+        })
+    }
+
+    /// The best references of many headers, by names of the caller's choice.
+    fn best_references_by_header_map<'a>(
+        &'a self,
+        context: &'a FileName,
+        headers: &'a BTreeMap<String, BTreeMap<String, String>>,
+        types: Option<&'a [Reftype]>,
+    ) -> BoxFuture<'a, Result<BestReferences, RemoteError>> {
+        Box::pin(async move {
+            let params = json!([context.as_str(), headers, type_names(types)]);
+            let result = self.call("get_best_references_by_header_map", params).await?;
+            results::best_references(result, str::to_owned).map_err(|what| self.nonsense(&what))
+        })
+    }
+
+    /// The matching parameters of datasets, by dataset as the server names it, or why there are none.
+    fn dataset_headers_by_id<'a>(
+        &'a self,
+        context: &'a FileName,
+        ids: &'a [DatasetId],
+    ) -> BoxFuture<'a, Result<BTreeMap<String, Result<BTreeMap<String, String>, String>>, RemoteError>> {
+        Box::pin(async move {
+            let params = json!([context.as_str(), id_texts(ids), null]);
+            let result = self.call("get_dataset_headers_by_id", params).await?;
+            results::headers_or_texts(result).map_err(|what| self.nonsense(&what))
+        })
+    }
+
+    /// The matching parameters that each instrument needs.
+    fn required_parkeys<'a>(
+        &'a self,
+        context: &'a FileName,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, Vec<String>>, RemoteError>> {
+        Box::pin(async move {
+            let result = self.call("get_required_parkeys", json!([context.as_str()])).await?;
+            serde_json::from_value(result).map_err(|error| self.nonsense(&error))
+        })
+    }
+
+    /// The error for a reply that makes no sense.
+    fn nonsense(&self, what: &dyn std::fmt::Display) -> RemoteError {
+        let message = format!("the server's reply makes no sense: {what}");
+        RemoteError::new(RemoteErrorKind::Protocol, self.url(), message)
+    }
+}
+
+fn type_names(types: Option<&[Reftype]>) -> Option<Vec<&str>> {
+    types.map(|types| types.iter().map(Reftype::as_str).collect())
+}
+
+fn id_texts(ids: &[DatasetId]) -> Vec<&str> {
+    ids.iter().map(DatasetId::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests;
