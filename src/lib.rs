@@ -10,6 +10,7 @@
 //! | [`tree`] | the file system without FUSE: inodes, lookup, listing, attributes, open files, writes |
 //! | [`fetch`] | brings names into the store: catalogs, one transfer per file, ranges, priorities, retries |
 //! | [`store`] | the cache on disk: layout, partial files, verification, eviction |
+//! | [`remote`] | JSON-RPC and file origins (HTTP(S), file) |
 //! | [`dataset`] | dataset file to header, header to dataset file (FITS, ASDF, GEIS) |
 //! | [`crds`] | names, contexts, catalog, `server_config`, Python literals (pure) |
 //!
@@ -20,6 +21,7 @@ pub mod crds;
 pub mod dataset;
 pub mod fetch;
 pub mod mount;
+pub mod remote;
 pub mod serve;
 pub mod store;
 pub mod tree;
