@@ -45,7 +45,9 @@ impl ConfigUriServer {
         let info = ServerInfo::from_literal(&text).map_err(|error| wrong(error.to_string()))?;
         let (asked, found) = (self.observatory(), info.observatory());
         if asked != found {
-            return Err(wrong(format!("server_config describes the server of {found}, not of {asked}")));
+            return Err(wrong(format!(
+                "server_config describes the server of {found}, not of {asked}"
+            )));
         }
         Ok(info)
     }

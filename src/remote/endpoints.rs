@@ -71,7 +71,9 @@ pub enum EndpointError {
     #[error("'{0}' is not an observatory (hst, jwst, roman)")]
     Observatory(String),
     /// The server could be anybody's.
-    #[error("it is not clear whose server {0} is: write OBSERVATORY=URL, or name the observatory with --observatory")]
+    #[error(
+        "it is not clear whose server {0} is: write OBSERVATORY=URL, or name the observatory with --observatory"
+    )]
     WhoseServer(String),
     /// An override that is no URL.
     #[error("{variable} is '{value}', which is not a URL: it must begin with https://, http:// or file:///")]
@@ -82,7 +84,9 @@ pub enum EndpointError {
         value: String,
     },
     /// An override that leads to S3.
-    #[error("{variable} is '{value}': reading from S3 is not yet supported; unset {variable}, or give an https:// URL")]
+    #[error(
+        "{variable} is '{value}': reading from S3 is not yet supported; unset {variable}, or give an https:// URL"
+    )]
     S3 {
         /// The environment variable.
         variable: &'static str,
@@ -256,8 +260,14 @@ fn check_uri(variable: &'static str, value: Option<&str>) -> Result<Option<Strin
     match Url::parse(value) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(owned)),
         Ok(url) if url.scheme() == "file" && url.to_file_path().is_ok() => Ok(Some(owned)),
-        Ok(url) if url.scheme() == "s3" => Err(EndpointError::S3 { variable, value: owned }),
-        _ => Err(EndpointError::Uri { variable, value: owned }),
+        Ok(url) if url.scheme() == "s3" => Err(EndpointError::S3 {
+            variable,
+            value: owned,
+        }),
+        _ => Err(EndpointError::Uri {
+            variable,
+            value: owned,
+        }),
     }
 }
 

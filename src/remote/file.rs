@@ -37,21 +37,25 @@ impl Origin for FileOrigin {
     }
 }
 
-async fn begin(
-    url: &str,
-    range: Option<ByteRange>,
-    if_range: Option<&str>,
-) -> Result<Download, RemoteError> {
+async fn begin(url: &str, range: Option<ByteRange>, if_range: Option<&str>) -> Result<Download, RemoteError> {
     let path = Url::parse(url)
         .ok()
         .and_then(|url| url.to_file_path().ok())
         .ok_or_else(|| RemoteError::new(RemoteErrorKind::Protocol, url, "not the URL of a file"))?;
     // Asked before opening: opening a pipe would wait for its writer.
-    let metadata = tokio::fs::metadata(&path).await.map_err(|error| from_io(&error, url))?;
+    let metadata = tokio::fs::metadata(&path)
+        .await
+        .map_err(|error| from_io(&error, url))?;
     if !metadata.is_file() {
-        return Err(RemoteError::new(RemoteErrorKind::NotFound, url, "not a regular file"));
+        return Err(RemoteError::new(
+            RemoteErrorKind::NotFound,
+            url,
+            "not a regular file",
+        ));
     }
-    let mut file = tokio::fs::File::open(&path).await.map_err(|error| from_io(&error, url))?;
+    let mut file = tokio::fs::File::open(&path)
+        .await
+        .map_err(|error| from_io(&error, url))?;
     let total = metadata.len();
     let changed = metadata
         .modified()
@@ -118,14 +122,23 @@ mod tests {
         std::fs::write(&path, b"0123456789").unwrap();
         let url = Url::from_file_path(&path).unwrap().to_string();
         assert_eq!(read(&url, None, None).await, (0, b"0123456789".to_vec()));
-        let middle = ByteRange { start: 3, end: Some(5) };
+        let middle = ByteRange {
+            start: 3,
+            end: Some(5),
+        };
         assert_eq!(read(&url, Some(middle), None).await, (3, b"34".to_vec()));
-        assert_eq!(read(&url, Some(ByteRange::from(8)), None).await, (8, b"89".to_vec()));
+        assert_eq!(
+            read(&url, Some(ByteRange::from(8)), None).await,
+            (8, b"89".to_vec())
+        );
         let download = FileOrigin::new().get(&url, None, None).await.unwrap();
         assert_eq!((download.total, download.length), (Some(10), Some(10)));
         let validator = download.validator.unwrap();
         assert_eq!(read(&url, Some(middle), Some(&validator)).await.0, 3);
-        assert_eq!(read(&url, Some(middle), Some("\"other\"")).await, (0, b"0123456789".to_vec()));
+        assert_eq!(
+            read(&url, Some(middle), Some("\"other\"")).await,
+            (0, b"0123456789".to_vec())
+        );
     }
 
     #[tokio::test]

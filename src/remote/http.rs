@@ -221,7 +221,9 @@ impl Head {
         let expected = first == range.start && range.end.is_none_or(|end| last < end);
         if !expected || length.is_some_and(|length| length != last - first + 1) {
             let asked = range_text(range);
-            return Err(format!("the server sent another part of the file: asked for {asked}, got {given}"));
+            return Err(format!(
+                "the server sent another part of the file: asked for {asked}, got {given}"
+            ));
         }
         Ok(Self {
             offset: first,
@@ -235,10 +237,18 @@ impl Head {
 /// A web page, or compressed bytes, cannot be the file that was asked for.
 fn refuse_other_content(headers: &HeaderMap) -> Result<(), String> {
     let content_type = header(headers, &CONTENT_TYPE).unwrap_or_default();
-    if content_type.trim_start().to_ascii_lowercase().starts_with("text/html") {
+    if content_type
+        .trim_start()
+        .to_ascii_lowercase()
+        .starts_with("text/html")
+    {
         return Err("the server sent a web page instead of the file (an error or login page?)".to_owned());
     }
-    if content_type.trim_start().to_ascii_lowercase().starts_with("multipart/") {
+    if content_type
+        .trim_start()
+        .to_ascii_lowercase()
+        .starts_with("multipart/")
+    {
         return Err("the server sent several parts where one was asked for".to_owned());
     }
     match header(headers, &CONTENT_ENCODING).map(str::trim) {
@@ -270,7 +280,8 @@ fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
         "*" => None,
         digits => Some(digits.parse().ok()?),
     };
-    (first <= last && last < u64::MAX && total.is_none_or(|total| last < total)).then_some((first, last, total))
+    (first <= last && last < u64::MAX && total.is_none_or(|total| last < total))
+        .then_some((first, last, total))
 }
 
 /// The body, as long as it was said to be or with an error at its end.
@@ -288,13 +299,19 @@ pub(super) fn exactly(
                     Some(left) => Some((Ok(bytes), Some((body, left)))),
                     None => {
                         let message = "the server sent more bytes than it had said";
-                        Some((Err(RemoteError::new(RemoteErrorKind::Protocol, &url, message)), None))
+                        Some((
+                            Err(RemoteError::new(RemoteErrorKind::Protocol, &url, message)),
+                            None,
+                        ))
                     }
                 },
                 Some(Err(error)) => Some((Err(error), None)),
                 None if left > 0 => {
                     let message = format!("the connection ended {left} bytes before the end of the file");
-                    Some((Err(RemoteError::new(RemoteErrorKind::Interrupted, &url, message)), None))
+                    Some((
+                        Err(RemoteError::new(RemoteErrorKind::Interrupted, &url, message)),
+                        None,
+                    ))
                 }
                 None => None,
             }

@@ -134,8 +134,9 @@ impl MemoryOrigin {
         let range = range.filter(|_| !state.ignores_ranges && if_range.is_none_or(|it| it == validator));
         drop(state);
         let total = content.len();
-        let (start, end) = bounds(range, total)
-            .ok_or_else(|| RemoteError::new(RemoteErrorKind::NoSuchRange, url, "416 Range Not Satisfiable"))?;
+        let (start, end) = bounds(range, total).ok_or_else(|| {
+            RemoteError::new(RemoteErrorKind::NoSuchRange, url, "416 Range Not Satisfiable")
+        })?;
         Ok(Download {
             url: url.to_owned(),
             offset: start as u64,
@@ -163,7 +164,9 @@ impl MemoryOrigin {
             }
             Some(Failure::Flip(place)) => {
                 let mut bytes = sent.to_vec();
-                let place = usize::try_from(place).ok().and_then(|place| place.checked_sub(range.start));
+                let place = usize::try_from(place)
+                    .ok()
+                    .and_then(|place| place.checked_sub(range.start));
                 if let Some(byte) = place.and_then(|place| bytes.get_mut(place)) {
                     *byte = !*byte;
                 }

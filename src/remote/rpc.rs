@@ -116,7 +116,9 @@ impl JsonRpcServer {
         }
         serde_json::from_slice(&text).map_err(|_| {
             let start = String::from_utf8_lossy(text.get(..80).unwrap_or(&text)).into_owned();
-            protocol(format!("the server's reply is not JSON; it begins with {start:?}"))
+            protocol(format!(
+                "the server's reply is not JSON; it begins with {start:?}"
+            ))
         })
     }
 }
@@ -141,7 +143,8 @@ fn result(reply: Value, refusal: Option<RemoteError>, url: &str) -> Result<Value
     let result = fields.remove("result").ok_or_else(|| {
         RemoteError::new(RemoteErrorKind::Protocol, url, "the server's reply has no result")
     })?;
-    encoded::decode(result).map_err(|error| RemoteError::new(RemoteErrorKind::Protocol, url, error.to_string()))
+    encoded::decode(result)
+        .map_err(|error| RemoteError::new(RemoteErrorKind::Protocol, url, error.to_string()))
 }
 
 impl CrdsServer for JsonRpcServer {

@@ -40,8 +40,9 @@ pub fn find_id<'a, V>(results: &'a BTreeMap<String, V>, id: &str) -> Option<&'a 
     let key = |wanted: &str| results.get_key_value(wanted).map(|(key, _)| key.as_str());
     let with_half = |wanted: &str| {
         results.keys().map(String::as_str).find(|key| {
-            key.split_once(':')
-                .map_or(*key == wanted, |(product, exposure)| product == wanted || exposure == wanted)
+            key.split_once(':').map_or(*key == wanted, |(product, exposure)| {
+                product == wanted || exposure == wanted
+            })
         })
     };
     key(id)
@@ -138,13 +139,13 @@ pub trait CrdsServer: Send + Sync {
     }
 
     /// The default context, or with `state` `"edit"` the one being edited. Servers before 13.0 know no `state`.
-    fn default_context<'a>(
-        &'a self,
-        state: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<FileName, RemoteError>> {
+    fn default_context<'a>(&'a self, state: Option<&'a str>) -> BoxFuture<'a, Result<FileName, RemoteError>> {
         Box::pin(async move {
             let observatory = self.observatory().as_str();
-            let result = match self.call("get_default_context", json!([observatory, state])).await {
+            let result = match self
+                .call("get_default_context", json!([observatory, state]))
+                .await
+            {
                 Err(error) if error.kind == RemoteErrorKind::Rpc && state != Some("edit") => {
                     self.call("get_default_context", json!([observatory])).await
                 }
@@ -231,7 +232,9 @@ pub trait CrdsServer: Send + Sync {
         context: &'a FileName,
     ) -> BoxFuture<'a, Result<BTreeMap<String, Vec<String>>, RemoteError>> {
         Box::pin(async move {
-            let result = self.call("get_required_parkeys", json!([context.as_str()])).await?;
+            let result = self
+                .call("get_required_parkeys", json!([context.as_str()]))
+                .await?;
             serde_json::from_value(result).map_err(|error| self.nonsense(&error))
         })
     }

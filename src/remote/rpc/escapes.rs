@@ -51,7 +51,10 @@ mod tests {
             unescape("OtherError: can&#39;t find &lt;&quot;x&quot;&gt; &amp;amp; &#x27;y&#x27;"),
             "OtherError: can't find <\"x\"> &amp; 'y'"
         );
-        assert_eq!(unescape("a & b &; &nonsense; &#0; &#xffffffff; &"), "a & b &; &nonsense; &#0; &#xffffffff; &");
+        assert_eq!(
+            unescape("a & b &; &nonsense; &#0; &#xffffffff; &"),
+            "a & b &; &nonsense; &#0; &#xffffffff; &"
+        );
         assert_eq!(unescape("&&lt;é&gt;"), "&<é>");
     }
 }

@@ -38,7 +38,10 @@ fn text(value: Value) -> String {
 /// An object of texts.
 pub(super) fn texts(value: Value) -> Result<BTreeMap<String, String>, Wrong> {
     let fields = object(value, "a set of fields")?;
-    Ok(fields.into_iter().map(|(key, value)| (key, text(value))).collect())
+    Ok(fields
+        .into_iter()
+        .map(|(key, value)| (key, text(value)))
+        .collect())
 }
 
 /// A file name.
@@ -94,7 +97,10 @@ fn answer(payload: Value) -> Result<Result<TypeValues, String>, Wrong> {
         Value::Array(pair) => match <[Value; 2]>::try_from(pair) {
             Ok([Value::Bool(true), values]) => type_values(values).map(Ok),
             Ok([Value::Bool(false), why]) => Ok(Err(text(why))),
-            Ok(other) => Err(format!("not an answer: {}", glimpse(&Value::from(other.to_vec())))),
+            Ok(other) => Err(format!(
+                "not an answer: {}",
+                glimpse(&Value::from(other.to_vec()))
+            )),
             Err(other) => Err(format!("not an answer: {}", glimpse(&Value::from(other)))),
         },
         Value::String(why) => Ok(Err(why)),
