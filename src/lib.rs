@@ -8,6 +8,7 @@
 //! | [`mount`] | fuser adapter, sessions, passthrough, daemon, namespaces |
 //! | [`serve`] | the embedded CRDS server |
 //! | [`tree`] | the file system without FUSE: inodes, lookup, listing, attributes, open files, writes |
+//! | [`resolve`] | (context, dataset, type) to file: server, rules, memory of answers |
 //! | [`fetch`] | brings names into the store: catalogs, one transfer per file, ranges, priorities, retries |
 //! | [`store`] | the cache on disk: layout, partial files, verification, eviction |
 //! | [`remote`] | JSON-RPC and file origins (HTTP(S), file) |
@@ -22,6 +23,7 @@ pub mod dataset;
 pub mod fetch;
 pub mod mount;
 pub mod remote;
+pub mod resolve;
 pub mod serve;
 pub mod store;
 pub mod tree;
