@@ -3,9 +3,20 @@
 //! This is the only room that knows fuser, libc and `unsafe`. It is generic over
 //! [`FileSystem`](crate::tree::ops::FileSystem), so that its tests mount file systems of their own.
 
+mod adapter;
+mod device;
 mod error;
+mod interrupt;
 pub mod mountinfo;
+mod mountpoint;
+mod notify;
+mod opens;
+mod passthrough;
+mod session;
 pub mod unmount;
 mod users;
 
+pub use adapter::{Op, Upcalls};
 pub use error::Error;
+pub use mountpoint::{Appearance, Mountpoint};
+pub use session::Mounted;

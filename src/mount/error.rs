@@ -38,6 +38,42 @@ pub enum Error {
     /// The set-user-id helper failed; its own words.
     #[error("fusermount3 says: {0}")]
     Helper(String),
+    /// There is no helper, and without it only root may mount.
+    #[error("only root may mount by itself, and fusermount3 is not installed: install the package fuse3")]
+    NoHelper,
+    /// The FUSE device cannot be opened.
+    #[error("cannot open '{path}': {remedy}")]
+    Device {
+        /// The device.
+        path: PathBuf,
+        /// What to do about it.
+        remedy: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The descriptor handed over is no FUSE device.
+    #[error("'{0}' is not a FUSE device")]
+    NotADevice(PathBuf),
+    /// There is nothing to mount on.
+    #[error("there is no directory '{0}' to mount on: make it with mkdir")]
+    NoMountpoint(PathBuf),
+    /// A file is in the way.
+    #[error("'{0}' is not a directory")]
+    NotADirectory(PathBuf),
+    /// A living file system of ours is there.
+    #[error("a crds-fs file system is mounted at '{0}' already; 'crds-fs umount' takes it away")]
+    AlreadyMounted(PathBuf),
+    /// Somebody else's dead mount is in the way.
+    #[error("the {fstype} file system mounted at '{path}' is dead; unmount it first")]
+    DeadForeign {
+        /// The mount point.
+        path: PathBuf,
+        /// The type of what is there.
+        fstype: String,
+    },
+    /// The kernel and we did not come to terms.
+    #[error("cannot serve the file system")]
+    Session(#[source] io::Error),
 }
 
 impl Error {
@@ -47,5 +83,9 @@ impl Error {
             path: path.to_owned(),
             source: source.into(),
         }
+    }
+
+    pub(super) fn helper(source: impl Into<io::Error>) -> Self {
+        Self::io("running", Path::new("fusermount3"), source)
     }
 }

@@ -1,0 +1,591 @@
+//! From FUSE requests to the tree and back: decode, call, encode, and nothing else.
+
+mod answer;
+mod encode;
+mod upcalls;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, PollEvents, PollFlags,
+    PollNotifier, RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::opens::Mode;
+use crate::tree::ops::{Attr, Caller, FileSystem, Ino, Keep, Lookup, Opened, SetAttr};
+use answer::register;
+
+pub(super) use answer::Core;
+pub use upcalls::{Op, Upcalls};
+
+/// Background requests (readahead) that the kernel may have under way.
+const MAX_BACKGROUND: u16 = 64;
+
+/// fuser's view of a [`FileSystem`].
+pub(super) struct Adapter<F> {
+    core: Arc<Core<F>>,
+}
+
+impl<F: FileSystem> Adapter<F> {
+    pub(super) fn new(core: Arc<Core<F>>) -> Self {
+        Self { core }
+    }
+}
+
+fn caller(request: &Request) -> Caller {
+    Caller {
+        tid: request.pid(),
+        uid: request.uid(),
+        gid: request.gid(),
+    }
+}
+
+fn send_attr<F>(_: &Core<F>, reply: ReplyAttr, (attr, keep): (Attr, Keep)) {
+    reply.attr(&encode::lifetime(keep), &encode::attributes(&attr));
+}
+
+fn send_entry<F>(_: &Core<F>, reply: ReplyEntry, found: Lookup) {
+    match found {
+        Lookup::Found { attr, keep } => {
+            reply.entry(&encode::lifetime(keep), &encode::attributes(&attr), Generation(0));
+        }
+        Lookup::Absent { keep: Keep::Forever } => {
+            reply.entry(&encode::lifetime(Keep::Forever), &encode::absent(), Generation(0));
+        }
+        Lookup::Absent { keep: Keep::Never } => reply.error(Errno::ENOENT),
+    }
+}
+
+fn send_done<F>(_: &Core<F>, reply: ReplyEmpty, (): ()) {
+    reply.ok();
+}
+
+/// What the kernel is told about a handle that is not passed through.
+fn open_flags<B>(mode: &Mode<B>, opened: &Opened, writable: bool) -> FopenFlags {
+    let mut flags = match mode {
+        Mode::Direct => FopenFlags::FOPEN_DIRECT_IO,
+        Mode::Cached if opened.keep_cache => FopenFlags::FOPEN_KEEP_CACHE,
+        Mode::Cached | Mode::Passthrough(_) => FopenFlags::empty(),
+    };
+    if !writable {
+        // Nothing is written through it, so its close has nothing to tell.
+        flags |= FopenFlags::FOPEN_NOFLUSH;
+    }
+    flags
+}
+
+fn send_opened<F: FileSystem>(core: &Core<F>, ino: Ino, writable: bool, reply: ReplyOpen, opened: &Opened) {
+    let mode = core.open_mode(ino, opened, |file| register(&reply, file));
+    let flags = open_flags(&mode, opened, writable);
+    match mode {
+        Mode::Passthrough(id) => reply.opened_passthrough(FileHandle(opened.handle), flags, &id),
+        Mode::Cached | Mode::Direct => reply.opened(FileHandle(opened.handle), flags),
+    }
+}
+
+fn send_created<F: FileSystem>(core: &Core<F>, reply: ReplyCreate, (found, opened): (Lookup, Opened)) {
+    let Lookup::Found { attr, keep } = found else {
+        log::error!("a bug in crds-fs, please report it: a created file is absent");
+        reply.error(Errno::EIO);
+        return;
+    };
+    // A file that was there all the time may be open already, and passed through.
+    let mode = core.open_mode(attr.ino, &opened, |file| reply.open_backing(file));
+    let flags = open_flags(&mode, &opened, true);
+    let (lifetime, handle) = (encode::lifetime(keep), FileHandle(opened.handle));
+    let attr = encode::attributes(&attr);
+    match mode {
+        Mode::Passthrough(id) => {
+            reply.created_passthrough(&lifetime, &attr, Generation(0), handle, flags, &id);
+        }
+        Mode::Cached | Mode::Direct => reply.created(&lifetime, &attr, Generation(0), handle, flags),
+    }
+}
+
+fn time(asked: TimeOrNow) -> SystemTime {
+    match asked {
+        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::Now => SystemTime::now(),
+    }
+}
+
+impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for flag in [
+            // Lookups in one directory need not wait for each other.
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            // A listing brings the attributes along when the caller is seen to look at them.
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+        ] {
+            if let Err(missing) = config.add_capabilities(flag) {
+                log::debug!("this kernel has no {missing:?}");
+            }
+        }
+        // Depth 2 allows a store on an overlay, as in containers.
+        if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
+            && config.set_max_stack_depth(2).is_ok()
+        {
+            self.core.allow_passthrough();
+        }
+        if let Err(nearest) = config.set_max_background(MAX_BACKGROUND) {
+            log::debug!("max_background stays at {nearest}");
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let caller = caller(request);
+        self.core.answer(
+            Op::Lookup,
+            caller.tid,
+            reply,
+            |tree| tree.lookup(caller, parent.0, name),
+            send_entry,
+        );
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
+        self.core.tell(Op::Forget, |tree| tree.forget(ino.0, count));
+    }
+
+    fn getattr(&self, request: &Request, ino: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        let handle = handle.map(|handle| handle.0);
+        self.core.answer(
+            Op::Getattr,
+            request.pid(),
+            reply,
+            |tree| tree.getattr(ino.0, handle),
+            send_attr,
+        );
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let caller = caller(request);
+        let change = SetAttr {
+            mode,
+            uid,
+            gid,
+            size,
+            atime: atime.map(time),
+            mtime: mtime.map(time),
+            handle: handle.map(|handle| handle.0),
+        };
+        self.core.answer(
+            Op::Setattr,
+            caller.tid,
+            reply,
+            |tree| tree.setattr(caller, ino.0, change),
+            send_attr,
+        );
+    }
+
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        self.core.answer(
+            Op::Readlink,
+            request.pid(),
+            reply,
+            |tree| tree.readlink(ino.0),
+            |_, reply, target| reply.data(target.as_bytes()),
+        );
+    }
+
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let caller = caller(request);
+        let writable = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        self.core.answer(
+            Op::Open,
+            caller.tid,
+            reply,
+            |tree| tree.open(caller, ino.0, flags.0),
+            move |core, reply, opened| send_opened(core, ino.0, writable, reply, &opened),
+        );
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let caller = caller(request);
+        self.core.answer(
+            Op::Create,
+            caller.tid,
+            reply,
+            |tree| tree.create(caller, parent.0, name, mode, flags),
+            send_created,
+        );
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.core.answer(
+            Op::Read,
+            request.pid(),
+            reply,
+            |tree| tree.read(handle.0, offset, size),
+            |_, reply, data| reply.data(&data),
+        );
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        self.core.answer(
+            Op::Write,
+            request.pid(),
+            reply,
+            |tree| tree.write(handle.0, offset, data),
+            |_, reply, written| reply.written(written),
+        );
+    }
+
+    fn flush(&self, request: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        self.core.answer(
+            Op::Flush,
+            request.pid(),
+            reply,
+            |tree| tree.flush(handle.0),
+            send_done,
+        );
+    }
+
+    fn fsync(&self, request: &Request, _: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
+        self.core.answer(
+            Op::Fsync,
+            request.pid(),
+            reply,
+            |tree| tree.fsync(handle.0, data_only),
+            send_done,
+        );
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.core.close(ino.0);
+        self.core.tell(Op::Release, |tree| tree.release(handle.0));
+        reply.ok();
+    }
+
+    fn opendir(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let caller = caller(request);
+        self.core.answer(
+            Op::Opendir,
+            caller.tid,
+            reply,
+            |tree| tree.opendir(caller, ino.0),
+            // The kernel could keep the listing as well, but what it keeps comes without attributes, and every `stat`
+            // behind it would be a request of its own.
+            |_, reply, (handle, _keep)| reply.opened(FileHandle(handle), FopenFlags::empty()),
+        );
+    }
+
+    fn readdir(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let listed = self.core.now(Op::Readdir, |tree| {
+            tree.readdir(handle.0, offset, &mut |entry| {
+                !reply.add(
+                    INodeNo(entry.ino),
+                    entry.next,
+                    encode::kind(entry.kind),
+                    &entry.name,
+                )
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let listed = self.core.now(Op::Readdirplus, |tree| {
+            tree.readdirplus(handle.0, offset, &mut |entry, attr, keep| {
+                let lifetime = encode::lifetime(keep);
+                let attr = encode::attributes(&attr);
+                !reply.add(
+                    INodeNo(entry.ino),
+                    entry.next,
+                    &entry.name,
+                    &lifetime,
+                    &attr,
+                    Generation(0),
+                )
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.core.tell(Op::Releasedir, |tree| tree.releasedir(handle.0));
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, request: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.core.answer(
+            Op::Fsyncdir,
+            request.pid(),
+            reply,
+            |tree| tree.fsyncdir(ino.0),
+            send_done,
+        );
+    }
+
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
+        let caller = caller(request);
+        let ask = |tree: &F| tree.mkdir(caller, parent.0, name, mode);
+        self.core.answer(Op::Mkdir, caller.tid, reply, ask, send_entry);
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let caller = caller(request);
+        let ask = |tree: &F| tree.symlink(caller, parent.0, name, target.as_os_str());
+        self.core.answer(Op::Symlink, caller.tid, reply, ask, send_entry);
+    }
+
+    fn link(&self, request: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let caller = caller(request);
+        let ask = |tree: &F| tree.link(caller, ino.0, parent.0, name);
+        self.core.answer(Op::Link, caller.tid, reply, ask, send_entry);
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let caller = caller(request);
+        self.core.answer(
+            Op::Unlink,
+            caller.tid,
+            reply,
+            |tree| tree.unlink(caller, parent.0, name),
+            send_done,
+        );
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let caller = caller(request);
+        self.core.answer(
+            Op::Rmdir,
+            caller.tid,
+            reply,
+            |tree| tree.rmdir(caller, parent.0, name),
+            send_done,
+        );
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let caller = caller(request);
+        let ask = |tree: &F| tree.rename(caller, parent.0, name, new_parent.0, new_name, flags.bits());
+        self.core.answer(Op::Rename, caller.tid, reply, ask, send_done);
+    }
+
+    fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        self.core.answer(
+            Op::Getxattr,
+            request.pid(),
+            reply,
+            |tree| tree.getxattr(ino.0, name),
+            move |_, reply, value| match u32::try_from(value.len()) {
+                Ok(length) if size == 0 => reply.size(length),
+                Ok(length) if length <= size => reply.data(&value),
+                _ => reply.error(Errno::ERANGE),
+            },
+        );
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, size: u32, reply: ReplyXattr) {
+        // Attributes are answered by name and never listed: what is listed gets copied by backups.
+        self.core.tell(Op::Listxattr, |_| ());
+        if size == 0 {
+            reply.size(0);
+        } else {
+            reply.data(&[]);
+        }
+    }
+
+    fn statfs(&self, request: &Request, _: INodeNo, reply: ReplyStatfs) {
+        self.core
+            .answer(Op::Statfs, request.pid(), reply, F::statfs, |_, reply, size| {
+                encode::file_system(size, reply);
+            });
+    }
+
+    // What follows is answered ENOSYS: the kernel then does its own part (permissions by mode, locks among its processes,
+    // holes and copies by reading and writing) and does not ask again.
+
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn mknod(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
+        // No devices, pipes or sockets; ordinary files are created by open.
+        reply.error(Errno::EPERM);
+    }
+
+    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getlk(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: LockOwner,
+        _: u64,
+        _: u64,
+        _: i32,
+        _: u32,
+        reply: ReplyLock,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn setlk(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: LockOwner,
+        _: u64,
+        _: u64,
+        _: i32,
+        _: u32,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn bmap(&self, _: &Request, _: INodeNo, _: u32, _: u64, reply: ReplyBmap) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        _: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+}

@@ -1,0 +1,91 @@
+//! The FUSE device, and what to do when it cannot be had.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use nix::libc;
+
+use super::Error;
+
+const DEVICE: &str = "/dev/fuse";
+
+/// Opens the device for a mount of our own.
+pub(super) fn open() -> Result<OwnedFd, Error> {
+    open_at(Path::new(DEVICE))
+}
+
+fn open_at(path: &Path) -> Result<OwnedFd, Error> {
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|source| Error::Device {
+            path: path.to_owned(),
+            remedy: remedy(&source),
+            source,
+        })?;
+    Ok(device.into())
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+            "this kernel has no FUSE at hand: load it with 'modprobe fuse'; in a container, start it with \
+             '--device /dev/fuse --cap-add SYS_ADMIN'"
+        }
+        Some(libc::EACCES | libc::EPERM) => {
+            "it is not open to you: let an administrator run 'chmod 666 /dev/fuse', which is the usual mode, or run as root"
+        }
+        _ => "FUSE does not work on this machine",
+    }
+}
+
+/// The descriptor behind a mount point of the form `/dev/fd/N`: a device that somebody else has mounted already.
+pub(super) fn handed_over(mountpoint: &Path) -> Option<Result<OwnedFd, Error>> {
+    let number: RawFd = mountpoint.to_str()?.strip_prefix("/dev/fd/")?.parse().ok()?;
+    Some(adopt(number, mountpoint))
+}
+
+#[expect(unsafe_code, reason = "a descriptor that was inherited has no owner yet")]
+fn adopt(number: RawFd, path: &Path) -> Result<OwnedFd, Error> {
+    let what = std::fs::metadata(path).map_err(|source| Error::io("looking at", path, source))?;
+    if !what.file_type().is_char_device() || number < 3 {
+        return Err(Error::NotADevice(path.to_owned()));
+    }
+    // SAFETY: the descriptor is open, as was just seen. Whoever started this process named it as the one to take over,
+    // and it is none of the standard streams, so nothing else here owns it.
+    let device = unsafe { File::from_raw_fd(number) };
+    Ok(device.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn a_missing_device_is_told_with_the_remedy() {
+        let error = open_at(Path::new("/nonexistent/fuse")).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("/nonexistent/fuse") && text.contains("modprobe fuse"),
+            "{text}"
+        );
+        assert!(error.source().is_some());
+        assert!(remedy(&io::Error::from_raw_os_error(libc::EACCES)).contains("chmod"));
+    }
+
+    #[test]
+    fn only_device_descriptors_are_taken_over() {
+        assert!(handed_over(Path::new("/mnt/x")).is_none());
+        assert!(handed_over(Path::new("/dev/fd/x")).is_none());
+        assert!(matches!(handed_over(Path::new("/dev/fd/0")), Some(Err(_))));
+        assert!(matches!(
+            handed_over(Path::new("/dev/fd/12345")),
+            Some(Err(Error::Io { .. }))
+        ));
+    }
+}

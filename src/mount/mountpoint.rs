@@ -1,0 +1,275 @@
+//! The place where a file system appears: looked at and mended before, mounted on with mount(2), or with the set-user-id
+//! helper `fusermount3` where that is not allowed.
+
+use std::fs;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::mount::MsFlags;
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
+};
+use nix::unistd::{getgid, getuid};
+
+use super::unmount::{self, How};
+use super::{Error, device, mountinfo};
+
+/// What a mount looks like from outside.
+#[derive(Debug, Clone)]
+pub struct Appearance {
+    /// What `findmnt` shows as the source.
+    pub source: String,
+    /// Every write is EROFS, in the kernel already.
+    pub read_only: bool,
+    /// Other users may enter, root included; the modes decide what they may do. Else only the user who mounts may.
+    pub allow_other: bool,
+}
+
+/// Where to mount.
+#[derive(Debug)]
+pub enum Mountpoint {
+    /// On this directory: absolute, without links, and with no mount of ours on it.
+    Directory(PathBuf),
+    /// The connection exists and is mounted by somebody else, who hands over its device as `/dev/fd/N`.
+    Device(OwnedFd),
+}
+
+impl Mountpoint {
+    /// Looks at the place and mends it: a mount of ours whose process died is taken away. To be called before the store is
+    /// opened, which may lie below.
+    pub fn prepare(path: &Path) -> Result<Self, Error> {
+        if let Some(device) = device::handed_over(path) {
+            return device.map(Self::Device);
+        }
+        loop {
+            let place = match mountinfo::locate(path) {
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    return Err(Error::NoMountpoint(path.to_owned()));
+                }
+                other => other?,
+            };
+            let Some(entry) = mountinfo::at(&place)? else {
+                return Self::directory(place);
+            };
+            match (entry.is_ours(), is_dead(&place)) {
+                (true, true) => {
+                    log::warn!(
+                        "taking away the mount at '{}', whose process has died",
+                        place.display()
+                    );
+                    unmount::detach(&entry, How::Lazy)?;
+                }
+                (true, false) => return Err(Error::AlreadyMounted(place)),
+                (false, true) => {
+                    return Err(Error::DeadForeign {
+                        path: place,
+                        fstype: entry.fstype,
+                    });
+                }
+                (false, false) => return Self::directory(place),
+            }
+        }
+    }
+
+    fn directory(place: PathBuf) -> Result<Self, Error> {
+        let what = fs::metadata(&place).map_err(|source| Error::io("looking at", &place, source))?;
+        if what.is_dir() {
+            Ok(Self::Directory(place))
+        } else {
+            Err(Error::NotADirectory(place))
+        }
+    }
+
+    /// The directory, unless somebody else mounts.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(place) => Some(place),
+            Self::Device(_) => None,
+        }
+    }
+}
+
+/// Whether a mount's process has died: its connection is cut, and every request fails at once.
+fn is_dead(place: &Path) -> bool {
+    let cut = |error: io::Error| matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED));
+    fs::metadata(place).is_err_and(cut)
+}
+
+/// Mounts on `place`; the connection's device is the answer.
+pub(super) fn mount(place: &Path, appearance: &Appearance) -> Result<OwnedFd, Error> {
+    let device = match device::open() {
+        Ok(device) => device,
+        // The helper may be allowed where we are not.
+        Err(Error::Device { source, remedy, path })
+            if source.kind() == io::ErrorKind::PermissionDenied && !getuid().is_root() =>
+        {
+            return by_helper(place, appearance).map_err(|_| Error::Device { path, remedy, source });
+        }
+        Err(error) => return Err(error),
+    };
+    match directly(&device, place, appearance) {
+        Ok(()) => Ok(device),
+        Err(Errno::EPERM) => {
+            drop(device);
+            by_helper(place, appearance)
+        }
+        Err(errno) => Err(Error::io("mounting on", place, errno)),
+    }
+}
+
+fn directly(device: &OwnedFd, place: &Path, appearance: &Appearance) -> nix::Result<()> {
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
+    flags.set(MsFlags::MS_RDONLY, appearance.read_only);
+    let data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions{}",
+        device.as_raw_fd(),
+        getuid(),
+        getgid(),
+        if appearance.allow_other {
+            ",allow_other"
+        } else {
+            ""
+        },
+    );
+    nix::mount::mount(
+        Some(appearance.source.as_str()),
+        place,
+        Some(mountinfo::FSTYPE),
+        flags,
+        Some(data.as_str()),
+    )
+}
+
+/// Lets `fusermount3` mount, which sends the device through a socket.
+fn by_helper(place: &Path, appearance: &Appearance) -> Result<OwnedFd, Error> {
+    // The helper's end is inherited, so it must not be closed on exec; ours must be.
+    let (theirs, ours) =
+        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::empty()).map_err(Error::helper)?;
+    fcntl(&ours, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(Error::helper)?;
+    let helper = Command::new("fusermount3")
+        .arg("-o")
+        .arg(helper_options(appearance))
+        .arg("--")
+        .arg(place)
+        .env("_FUSE_COMMFD", theirs.as_raw_fd().to_string())
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let helper = match helper {
+        Ok(helper) => helper,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NoHelper),
+        Err(source) => return Err(Error::io("running fusermount3 for", place, source)),
+    };
+    drop(theirs);
+    let device = receive(&ours);
+    let output = helper
+        .wait_with_output()
+        .map_err(|source| Error::io("waiting for fusermount3 on", place, source))?;
+    match device {
+        Ok(Some(device)) if output.status.success() => Ok(device),
+        Err(errno) if output.status.success() => Err(Error::helper(errno)),
+        _ => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(Error::Helper(
+                said.trim().trim_start_matches("fusermount3: ").to_owned(),
+            ))
+        }
+    }
+}
+
+fn helper_options(appearance: &Appearance) -> String {
+    let mut options = format!(
+        "fsname={},subtype=crds-fs,nosuid,nodev,noatime,default_permissions",
+        escape(&appearance.source)
+    );
+    if appearance.allow_other {
+        options.push_str(",allow_other");
+    }
+    if appearance.read_only {
+        options.push_str(",ro");
+    }
+    options
+}
+
+/// Keeps commas in a value from being taken for the end of it.
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(',', "\\,")
+}
+
+#[expect(
+    unsafe_code,
+    reason = "a descriptor that came through a socket has no owner yet"
+)]
+fn receive(socket: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
+    let mut byte = [0_u8];
+    let mut buffers = [IoSliceMut::new(&mut byte)];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let message = loop {
+        match recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut buffers,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control
+            && let Some(&descriptor) = descriptors.first()
+        {
+            // SAFETY: the kernel has just made this descriptor for us; the buffer has room for no second one.
+            return Ok(Some(unsafe { OwnedFd::from_raw_fd(descriptor) }));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_cannot_smuggle_options_in() {
+        let appearance = Appearance {
+            source: r"http://x/,suid\".into(),
+            read_only: true,
+            allow_other: false,
+        };
+        assert_eq!(
+            helper_options(&appearance),
+            r"fsname=http://x/\,suid\\,subtype=crds-fs,nosuid,nodev,noatime,default_permissions,ro"
+        );
+    }
+
+    #[test]
+    fn places_that_cannot_be_mounted_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing");
+        assert!(matches!(
+            Mountpoint::prepare(&missing),
+            Err(Error::NoMountpoint(_))
+        ));
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(matches!(Mountpoint::prepare(&file), Err(Error::NotADirectory(_))));
+        let place = Mountpoint::prepare(
+            &directory
+                .path()
+                .join("../")
+                .join(directory.path().file_name().unwrap()),
+        );
+        assert_eq!(
+            place.unwrap().path(),
+            Some(directory.path().canonicalize().unwrap().as_path())
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! Tells the kernel what changed behind its back.
+//!
+//! A notification may wait inside the kernel for a request that only this process can answer. So it is sent from a thread
+//! of its own, which holds no lock and answers no request.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use fuser::{INodeNo, Notifier};
+
+use crate::tree::ops::{Change, Changes};
+
+/// Sends changes to the kernel until it is disarmed or dropped.
+pub(super) struct Announcer {
+    armed: Arc<AtomicBool>,
+}
+
+impl Announcer {
+    /// Starts the thread; gives the function through which the tree reports.
+    pub(super) fn start(notifier: Notifier) -> io::Result<(Self, Changes)> {
+        let armed = Arc::new(AtomicBool::new(true));
+        let (sender, receiver) = mpsc::channel();
+        let theirs = Arc::clone(&armed);
+        // It ends when the tree drops the sender.
+        std::thread::Builder::new()
+            .name("announce".into())
+            .spawn(move || announce(&notifier, &receiver, &theirs))?;
+        Ok((
+            Self {
+                armed: Arc::clone(&armed),
+            },
+            changes(sender, armed),
+        ))
+    }
+
+    /// Nothing is sent from now on: a connection that is going away must not be waited for.
+    pub(super) fn disarm(&self) {
+        self.armed.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Announcer {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}
+
+fn changes(sender: Sender<Change>, armed: Arc<AtomicBool>) -> Changes {
+    Box::new(move |change| {
+        if armed.load(Ordering::Acquire) {
+            // The receiver is gone only when the thread could not go on; the kernel then keeps what it knows.
+            let _ = sender.send(change);
+        }
+    })
+}
+
+fn announce(notifier: &Notifier, changes: &Receiver<Change>, armed: &AtomicBool) {
+    while let Ok(change) = changes.recv() {
+        if !armed.load(Ordering::Acquire) {
+            return;
+        }
+        let sent = match &change {
+            Change::Name { parent, name } => notifier.inval_entry(INodeNo(*parent), name),
+            Change::Contents { ino } => notifier.inval_inode(INodeNo(*ino), 0, 0),
+            // A negative offset leaves the pages alone.
+            Change::Attributes { ino } => notifier.inval_inode(INodeNo(*ino), -1, 0),
+        };
+        if let Err(error) = sent {
+            // Not known to the kernel, or the mount is going: there is nothing to forget.
+            log::debug!("the kernel does not take {change:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A mounted file system, from INIT to the last request.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fuser::{Config, Session, SessionACL};
+use nix::libc;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::adapter::{Adapter, Core, Upcalls};
+use super::mountpoint::{self, Appearance, Mountpoint};
+use super::notify::Announcer;
+use super::unmount::{self, How};
+use super::{Error, mountinfo, passthrough};
+use crate::tree::ops::FileSystem;
+
+/// Threads that read requests. They never wait, so a few do for any number of callers.
+const THREADS: usize = 2;
+
+/// Readahead of what is not passed through, in KiB; the kernel's own default is 128.
+const READ_AHEAD_KIB: u32 = 1024;
+
+/// A file system that is mounted and served by threads of this process. Dropping it detaches it.
+pub struct Mounted {
+    place: Option<Place>,
+    stop: Box<dyn Fn() + Send + Sync>,
+    announcer: Announcer,
+    upcalls: Arc<Upcalls>,
+    passthrough: bool,
+    ended: watch::Receiver<Option<End>>,
+}
+
+/// How a session ended; an error here is one of reading requests.
+type End = Result<(), Arc<io::Error>>;
+
+struct Place {
+    path: PathBuf,
+    /// The connection's number, by which our mount is told from one that came to the same place later.
+    minor: u32,
+}
+
+impl Mounted {
+    /// Mounts `tree` and serves it. Answers that come later are made by tasks on `runtime`.
+    pub fn start<F: FileSystem>(
+        tree: Arc<F>,
+        mountpoint: Mountpoint,
+        appearance: &Appearance,
+        runtime: Handle,
+    ) -> Result<Self, Error> {
+        warn_of_timeouts();
+        let core = Core::new(Arc::clone(&tree), runtime).map_err(Error::Session)?;
+        let (device, place) = match mountpoint {
+            Mountpoint::Device(device) => (device, None),
+            Mountpoint::Directory(path) => (mountpoint::mount(&path, appearance)?, Some(path)),
+        };
+        let place = place.map(Place::find).transpose()?;
+        let started = Self::serve(&tree, &core, device);
+        let (announcer, ended, passthrough) = started.map_err(|error| {
+            if let Some(place) = &place
+                && let Err(left) = place.unmount(How::Lazy)
+            {
+                log::warn!("{left}");
+            }
+            Error::Session(error)
+        })?;
+        if let Some(place) = &place {
+            place.raise_readahead();
+        }
+        let upcalls = core.upcalls();
+        let stop = Box::new(move || {
+            core.end();
+            tree.shutdown();
+        });
+        Ok(Self {
+            place,
+            stop,
+            announcer,
+            upcalls,
+            passthrough,
+            ended,
+        })
+    }
+
+    fn serve<F: FileSystem>(
+        tree: &Arc<F>,
+        core: &Arc<Core<F>>,
+        device: OwnedFd,
+    ) -> io::Result<(Announcer, watch::Receiver<Option<End>>, bool)> {
+        let mut config = Config::default();
+        config.n_threads = Some(THREADS);
+        // Who may enter is decided by the kernel alone, from the mount's options.
+        let session = Session::from_fd(Adapter::new(Arc::clone(core)), device, SessionACL::All, config)?;
+        if core.passes_through()
+            && let Err(error) = passthrough::probe(&session)
+        {
+            log::info!("no passthrough ({error}): cached files are read through crds-fs, at a lower speed");
+            core.forbid_passthrough();
+        }
+        let passthrough = core.passes_through();
+        let (announcer, changes) = Announcer::start(session.notifier())?;
+        tree.listen(changes);
+        let (end, ended) = watch::channel(None);
+        std::thread::Builder::new()
+            .name("session".into())
+            .spawn(move || {
+                let result = match session.run() {
+                    // The connection was aborted, by hand or by a forced unmount: an end like any other.
+                    Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
+                    other => other.map_err(Arc::new),
+                };
+                end.send_replace(Some(result));
+            })?;
+        Ok((announcer, ended, passthrough))
+    }
+
+    /// Counts of what the kernel asked for.
+    pub fn upcalls(&self) -> &Arc<Upcalls> {
+        &self.upcalls
+    }
+
+    /// Whether the kernel reads complete files itself.
+    pub fn passes_through(&self) -> bool {
+        self.passthrough
+    }
+
+    /// Waits until the file system is unmounted, by whomever, and the last request is answered.
+    pub async fn ended(&self) -> Result<(), Error> {
+        let mut ended = self.ended.clone();
+        let end = ended.wait_for(Option::is_some).await;
+        match end.as_deref() {
+            Ok(Some(Err(error))) => Err(Error::Session(io::Error::new(error.kind(), Arc::clone(error)))),
+            // A channel closed without a word is a thread that panicked, after all requests.
+            Ok(Some(Ok(())) | None) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Answers all who wait with ESHUTDOWN, stops transfers where they can be resumed, and keeps quiet to the kernel.
+    pub fn stop_waiting(&self) {
+        self.announcer.disarm();
+        (self.stop)();
+    }
+
+    /// Takes the mount away, unless it is gone already.
+    pub fn unmount(&self, how: How) -> Result<(), Error> {
+        self.place.as_ref().map_or(Ok(()), |place| place.unmount(how))
+    }
+
+    /// Where it is mounted, unless somebody else mounted it.
+    pub fn path(&self) -> Option<&Path> {
+        self.place.as_ref().map(|place| place.path.as_path())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        self.stop_waiting();
+        // Also after the end: an aborted connection leaves a dead mount behind.
+        if let Err(error) = self.unmount(How::Lazy) {
+            log::warn!("{error}");
+        }
+    }
+}
+
+impl Place {
+    fn find(path: PathBuf) -> Result<Self, Error> {
+        let entry = mountinfo::at(&path)?.filter(mountinfo::MountEntry::is_ours);
+        match entry {
+            Some(entry) => Ok(Self {
+                path,
+                minor: entry.minor,
+            }),
+            None => Err(Error::NotMounted(path)),
+        }
+    }
+
+    fn unmount(&self, how: How) -> Result<(), Error> {
+        match mountinfo::at(&self.path)? {
+            Some(entry) if entry.is_ours() && entry.minor == self.minor => unmount::detach(&entry, how),
+            _ => Ok(()),
+        }
+    }
+
+    fn raise_readahead(&self) {
+        let setting = format!("/sys/class/bdi/0:{}/read_ahead_kb", self.minor);
+        if let Err(error) = std::fs::write(&setting, READ_AHEAD_KIB.to_string()) {
+            log::debug!("readahead stays as it is: {setting}: {error}");
+        }
+    }
+}
+
+/// Since Linux 6.15 the kernel can be told to cut the whole connection when one request takes too long, as a download does.
+fn warn_of_timeouts() {
+    for name in ["default_request_timeout", "max_request_timeout"] {
+        let setting = format!("/proc/sys/fs/fuse/{name}");
+        let seconds = std::fs::read_to_string(&setting)
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok());
+        if let Some(seconds @ 1..) = seconds {
+            log::warn!("{setting} is {seconds}: a download that takes longer ends this mount; set it to 0");
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! A mounted file system: reading in each mode, waiting, interrupting, panics, and the end.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "common/mounted.rs"]
+mod mounted;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+
+use crds_fs::mount::{Op, mountinfo, unmount};
+use crds_fs::tree::ops::{Change, ROOT};
+use mounted::{Content, TestMount, TestTree, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|place| u8::try_from((place * 31 + place / 251) % 256).unwrap())
+        .collect()
+}
+
+fn passthrough_is_possible() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap(), numbers.next().unwrap());
+    let first_namespace = fs::read_to_string("/proc/self/uid_map")
+        .unwrap()
+        .contains("4294967295");
+    version >= (6, 9) && nix::unistd::geteuid().is_root() && first_namespace
+}
+
+fn cat(mount: &TestMount, name: &str) -> Child {
+    Command::new("cat")
+        .arg(mount.file(name))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+}
+
+#[test]
+fn large_files_are_read_by_the_kernel_itself() {
+    let bytes = pattern(3 * 1024 * 1024 + 17);
+    let Some(mount) = TestMount::new(TestTree::new(vec![("large", Content::Stored(bytes.clone()))])) else {
+        return;
+    };
+    for _ in 0..2 {
+        assert!(fs::read(mount.file("large")).unwrap() == bytes);
+    }
+    let file = File::open(mount.file("large")).unwrap();
+    let mut piece = [0; 1000];
+    file.read_exact_at(&mut piece, 2_000_001).unwrap();
+    assert_eq!(piece, bytes[2_000_001..2_001_001]);
+    if passthrough_is_possible() {
+        assert!(mount.mounted.passes_through());
+        assert_eq!(mount.upcalls(Op::Read), 0);
+    } else {
+        eprintln!("passed over: passthrough needs Linux 6.9 and root");
+    }
+}
+
+#[test]
+fn small_files_stay_in_the_page_cache() {
+    let bytes = pattern(60 * 1024);
+    let Some(mount) = TestMount::new(TestTree::new(vec![("small", Content::Stored(bytes.clone()))])) else {
+        return;
+    };
+    assert_eq!(fs::read(mount.file("small")).unwrap(), bytes);
+    let first = mount.upcalls(Op::Read);
+    assert!(first > 0);
+    for _ in 0..3 {
+        assert_eq!(fs::read(mount.file("small")).unwrap(), bytes);
+    }
+    assert_eq!(mount.upcalls(Op::Read), first, "a second read asks nobody");
+    assert_eq!(
+        mount.upcalls(Op::Flush),
+        0,
+        "closing what was only read asks nobody"
+    );
+}
+
+#[test]
+fn live_text_is_new_at_every_open() {
+    let tree = TestTree::new(vec![
+        ("live", Content::Live),
+        ("text", Content::Text("unchanging")),
+    ]);
+    let Some(mount) = TestMount::new(tree) else { return };
+    let first = fs::read_to_string(mount.file("live")).unwrap();
+    let second = fs::read_to_string(mount.file("live")).unwrap();
+    assert!(first.starts_with("opened") && first != second, "{first}{second}");
+    assert_eq!(fs::read_to_string(mount.file("text")).unwrap(), "unchanging");
+}
+
+/// A mixture of modes on one inode would be EIO.
+#[test]
+fn many_handles_of_one_file_agree() {
+    let bytes = pattern(256 * 1024);
+    let tree = TestTree::new(vec![
+        ("large", Content::Stored(bytes.clone())),
+        ("live", Content::Live),
+    ]);
+    let Some(mount) = TestMount::new(tree) else { return };
+    std::thread::scope(|threads| {
+        for _ in 0..8 {
+            threads.spawn(|| {
+                for _ in 0..50 {
+                    let mut first = File::open(mount.file("large")).unwrap();
+                    let mut second = File::open(mount.file("large")).unwrap();
+                    let mut text = Vec::new();
+                    first.read_to_end(&mut text).unwrap();
+                    drop(first);
+                    assert!(text == bytes);
+                    text.clear();
+                    second.read_to_end(&mut text).unwrap();
+                    assert!(text == bytes);
+                    assert!(
+                        fs::read_to_string(mount.file("live"))
+                            .unwrap()
+                            .starts_with("opened")
+                    );
+                }
+            });
+        }
+    });
+    eventually("all handles are released", || mount.tree.open_handles() == 0);
+}
+
+#[test]
+fn a_map_of_a_file_holds_its_bytes() {
+    let bytes = pattern(300 * 1024);
+    let Some(mount) = TestMount::new(TestTree::new(vec![("large", Content::Stored(bytes.clone()))])) else {
+        return;
+    };
+    let original = tempfile::tempdir().unwrap();
+    fs::write(original.path().join("large"), &bytes).unwrap();
+    let script = "import mmap,sys\nf=open(sys.argv[1],'rb')\nm=mmap.mmap(f.fileno(),0,access=mmap.ACCESS_READ)\n\
+                  f.close()\nprint(m[:]==open(sys.argv[2],'rb').read())";
+    let python = Command::new("python3")
+        .args(["-c", script])
+        .arg(mount.file("large"))
+        .arg(original.path().join("large"))
+        .output();
+    match python {
+        Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), "True\n"),
+        Err(error) => eprintln!("passed over: python3: {error}"),
+    }
+}
+
+#[test]
+fn names_attributes_and_absence_are_remembered_by_the_kernel() {
+    let Some(mount) = TestMount::new(TestTree::new(vec![("text", Content::Text("hello"))])) else {
+        return;
+    };
+    for _ in 0..5 {
+        assert_eq!(fs::metadata(mount.file("text")).unwrap().len(), 5);
+        assert!(fs::metadata(mount.file("absent")).is_err());
+    }
+    assert_eq!(mount.upcalls(Op::Lookup), 2);
+
+    mount.tree.report(Change::Name {
+        parent: ROOT,
+        name: "absent".into(),
+    });
+    eventually("the kernel asks again", || {
+        assert!(fs::metadata(mount.file("absent")).is_err());
+        mount.upcalls(Op::Lookup) == 3
+    });
+    let asked = mount.upcalls(Op::Getattr);
+    let ino = fs::metadata(mount.file("text")).unwrap().ino();
+    mount.tree.report(Change::Attributes { ino });
+    eventually("the kernel asks for attributes again", || {
+        fs::metadata(mount.file("text")).unwrap();
+        mount.upcalls(Op::Getattr) > asked
+    });
+}
+
+#[test]
+fn extended_attributes_are_answered_by_name_and_not_listed() {
+    let Some(mount) = TestMount::new(TestTree::new(vec![("text", Content::Text("hello"))])) else {
+        return;
+    };
+    let getfattr = |arguments: &[&str]| {
+        Command::new("getfattr")
+            .args(arguments)
+            .arg(mount.file("text"))
+            .output()
+    };
+    let Ok(value) = getfattr(&["--only-values", "-n", "user.crds.state"]) else {
+        eprintln!("passed over: no getfattr");
+        return;
+    };
+    assert_eq!(value.stdout, b"cached");
+    let list = getfattr(&["-d", "-m", "-"]).unwrap();
+    assert!(list.status.success() && list.stdout.is_empty());
+    assert!(!getfattr(&["-n", "user.other"]).unwrap().status.success());
+}
+
+#[test]
+fn the_size_of_the_file_system_is_the_tree_s() {
+    let Some(mount) = TestMount::new(TestTree::new(vec![])) else {
+        return;
+    };
+    let size = nix::sys::statvfs::statvfs(mount.path()).unwrap();
+    assert_eq!(size.blocks() * size.fragment_size(), 1 << 40);
+    assert_eq!(size.blocks_available() * size.fragment_size(), 1 << 38);
+}
+
+#[test]
+fn stalled_opens_delay_nobody_and_can_be_interrupted() {
+    let tree = TestTree::new(vec![
+        ("stalled", Content::Stalled),
+        ("text", Content::Text("hello")),
+    ]);
+    let Some(mount) = TestMount::new(tree) else { return };
+    let children: Vec<Child> = (0..200).map(|_| cat(&mount, "stalled")).collect();
+    eventually("all are waiting", || mount.upcalls(Op::Open) >= 200);
+
+    // Were a thread of the adapter blocked, these would never return.
+    assert_eq!(fs::read_to_string(mount.file("text")).unwrap(), "hello");
+    assert!(fs::metadata(mount.file("stalled")).unwrap().is_file());
+    eventually("what opened is released", || mount.tree.open_handles() == 0);
+
+    let signals = [
+        Signal::SIGKILL,
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ];
+    for (child, which) in children.iter().zip(signals.into_iter().cycle()) {
+        signal(child, which);
+    }
+    for (mut child, which) in children.into_iter().zip(signals.into_iter().cycle()) {
+        assert_eq!(child.wait().unwrap().signal(), Some(which as i32));
+    }
+
+    // Those who were not told anything get their file.
+    let mut patient = cat(&mount, "stalled");
+    eventually("it waits", || mount.upcalls(Op::Open) >= 202);
+    mount.tree.gate.cancel();
+    assert!(patient.wait().unwrap().success());
+}
+
+/// A signal that is caught and means to go on (a timer, a child) must not break the wait; one that is ignored neither.
+#[test]
+fn other_signals_are_none_of_our_business() {
+    let Some(mount) = TestMount::new(TestTree::new(vec![("stalled", Content::Stalled)])) else {
+        return;
+    };
+    let script = "trap '' INT; trap : CHLD URG ALRM; exec 3<\"$0\" && echo opened";
+    let mut child = Command::new("sh")
+        .args(["-c", script])
+        .arg(mount.file("stalled"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("it waits", || mount.upcalls(Op::Open) >= 1);
+    for which in [Signal::SIGINT, Signal::SIGURG, Signal::SIGALRM, Signal::SIGCHLD] {
+        signal(&child, which);
+    }
+    // Another caller who is told to stop shows that the watcher has looked since.
+    let mut other = cat(&mount, "stalled");
+    eventually("the other waits", || mount.upcalls(Op::Open) >= 2);
+    signal(&other, Signal::SIGTERM);
+    assert_eq!(other.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
+
+    mount.tree.gate.cancel();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    child.wait().unwrap();
+    assert_eq!(said, "opened\n");
+}
+
+#[test]
+fn a_panic_is_an_error_of_one_call() {
+    let tree = TestTree::new(vec![
+        ("panics", Content::Panics),
+        ("later", Content::PanicsLater),
+        ("text", Content::Text("hello")),
+    ]);
+    let Some(mount) = TestMount::new(tree) else { return };
+    for _ in 0..4 {
+        for name in ["panics", "later"] {
+            assert_eq!(
+                fs::read(mount.file(name)).unwrap_err().raw_os_error(),
+                Some(libc::EIO)
+            );
+        }
+    }
+    assert_eq!(fs::read_to_string(mount.file("text")).unwrap(), "hello");
+}
+
+#[test]
+fn a_directory_of_100_000_names() {
+    const NAMES: u64 = 100_000;
+    let Some(mount) = TestMount::new(TestTree::new(vec![]).with_many(NAMES)) else {
+        return;
+    };
+    let list = || {
+        fs::read_dir(mount.file("many"))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+    };
+    // First plainly, then with every attribute: the listing brings them along, no name is asked for by itself.
+    assert_eq!(list().count() as u64, NAMES);
+    let sizes: u64 = list().map(|entry| entry.metadata().unwrap().len()).sum();
+    assert_eq!(sizes, NAMES * 1234);
+    let looked_up = mount.upcalls(Op::Lookup);
+    let requests = mount.upcalls(Op::Readdir) + mount.upcalls(Op::Readdirplus);
+    println!(
+        "lookups {looked_up}, getattr {}, listing requests {requests}",
+        mount.upcalls(Op::Getattr)
+    );
+    assert!(looked_up < 2000, "{looked_up} lookups");
+    // Once more: now everything is known.
+    let before = mount.upcalls(Op::Lookup) + mount.upcalls(Op::Getattr);
+    assert_eq!(
+        list().map(|entry| entry.metadata().unwrap().len()).sum::<u64>(),
+        sizes
+    );
+    assert!(mount.upcalls(Op::Lookup) + mount.upcalls(Op::Getattr) - before < 2000);
+}
+
+#[test]
+fn the_mount_has_a_type_of_its_own_and_is_taken_away_by_anybody() {
+    let Some(mount) = TestMount::new(TestTree::new(vec![])) else {
+        return;
+    };
+    let entry = mountinfo::at(mount.path()).unwrap().unwrap();
+    assert_eq!(
+        (entry.fstype.as_str(), entry.source.to_str()),
+        ("fuse.crds-fs", Some("test"))
+    );
+
+    // In use: refused, with the user named.
+    let held = File::open(mount.path()).unwrap();
+    let error = unmount::unmount(mount.path(), unmount::How::Plain)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(&format!("({})", std::process::id())), "{error}");
+    drop(held);
+
+    unmount::unmount(mount.path(), unmount::How::Plain).unwrap();
+    mount.runtime.block_on(mount.mounted.ended()).unwrap();
+    assert!(mountinfo::at(mount.path()).unwrap().is_none());
+    mount.mounted.unmount(unmount::How::Plain).unwrap();
+}
+
+#[test]
+fn ending_answers_all_who_wait() {
+    let Some(mount) = TestMount::new(TestTree::new(vec![("stalled", Content::Stalled)])) else {
+        return;
+    };
+    let waiting = cat(&mount, "stalled");
+    eventually("it waits", || mount.upcalls(Op::Open) >= 1);
+    mount.mounted.stop_waiting();
+    let output = waiting.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("shutdown"), "{said}");
+    assert!(mount.tree.shut_down.load(Ordering::SeqCst));
+    mount.mounted.unmount(unmount::How::Plain).unwrap();
+    mount.runtime.block_on(mount.mounted.ended()).unwrap();
+}
+
+#[test]
+fn an_abort_is_a_clean_end() {
+    let Some(mount) = TestMount::new(TestTree::new(vec![("text", Content::Text("hello"))])) else {
+        return;
+    };
+    let entry = mountinfo::at(mount.path()).unwrap().unwrap();
+    let control = tempfile::tempdir().unwrap();
+    let fusectl = nix::mount::mount(
+        Some("fusectl"),
+        control.path(),
+        Some("fusectl"),
+        nix::mount::MsFlags::empty(),
+        None::<&str>,
+    );
+    if let Err(error) = fusectl {
+        eprintln!("passed over: fusectl: {error}");
+        return;
+    }
+    let aborted = fs::write(control.path().join(entry.minor.to_string()).join("abort"), "1");
+    nix::mount::umount(control.path()).unwrap();
+    aborted.unwrap();
+    mount.runtime.block_on(mount.mounted.ended()).unwrap();
+    assert_eq!(
+        fs::read(mount.file("text")).unwrap_err().raw_os_error(),
+        Some(libc::ENOTCONN)
+    );
+}
