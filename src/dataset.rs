@@ -12,14 +12,19 @@
 //!
 //! Only header bytes are read, and all of it is bounded: a dataset file is untrusted input.
 
+mod asdf;
 mod error;
+mod fits;
+mod flatten;
 mod format;
 mod geis;
 mod header;
+mod json;
 mod plan;
 mod python;
 mod source;
 mod strap;
+mod yaml;
 
 pub use error::DatasetError;
 pub use format::Format;
@@ -34,7 +39,6 @@ use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::crds::Observatory;
-use error::Trouble;
 use source::Source;
 
 /// Reads the header of a dataset file as the Python client does (spec, section 21). The observatory is guessed from name
@@ -68,8 +72,11 @@ pub fn read_from<R: Read + Seek>(
             })?,
     };
     let pairs = match format {
+        Format::Fits => fits::read(&mut source),
         Format::Geis => geis::read(&mut source),
-        _ => Err(Trouble::Malformed("this format is not readable".to_owned())),
+        Format::Asdf => asdf::read(&mut source),
+        Format::Json => json::read(&mut source),
+        Format::Yaml => asdf::read_yaml(&mut source),
     }
     .map_err(|trouble| trouble.at(name, format))?;
     let observatory = observatory.unwrap_or_else(|| format::observatory(name, format, &pairs));

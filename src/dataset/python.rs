@@ -1,23 +1,49 @@
 //! How Python prints what headers hold (spec, section 8).
 
-/// A float as Python's `repr`: the shortest decimal that reads back as the same double.
-pub(super) fn float(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".to_owned();
-    }
-    if value.is_infinite() {
-        return if value < 0.0 { "-inf" } else { "inf" }.to_owned();
-    }
-    let shortest = format!("{value:e}");
-    let Some((digits, exponent)) = shortest.split_once('e') else {
-        return shortest;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::crds::literal::float_text;
+
+/// A complex number as Python's `str`.
+pub(super) fn complex_text(real: f64, imaginary: f64) -> String {
+    let part = |number: f64| {
+        let text = float_text(number);
+        text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
     };
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    if (-4..16).contains(&exponent) {
-        return format!("{value:?}");
+    if real == 0.0 && real.is_sign_positive() {
+        return format!("{}j", part(imaginary));
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+    let sign = if imaginary.is_sign_negative() { "" } else { "+" };
+    format!("({}{sign}{}j)", part(real), part(imaginary))
+}
+
+/// Reads a complex number (`1+2j`, `(1+2i)`, `2J`, `1.5`) and prints it as Python's `str` does.
+pub(super) fn read_complex(text: &str) -> Option<String> {
+    static COMPLEX: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let number = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|nan";
+        Regex::new(&format!(
+            "^(?:([-+]?(?:{number})))?(?:([-+]?(?:{number}))[ijIJ])?$"
+        ))
+        .ok()
+    });
+    let text = text.trim();
+    let text = text
+        .strip_prefix('(')
+        .and_then(|text| text.strip_suffix(')'))
+        .unwrap_or(text);
+    let found = COMPLEX.as_ref()?.captures(text)?;
+    let part = |index| {
+        found
+            .get(index)
+            .and_then(|part| part.as_str().parse::<f64>().ok())
+    };
+    match (part(1), part(2)) {
+        (None, None) => None,
+        (real, imaginary) => Some(complex_text(real.unwrap_or(0.0), imaginary.unwrap_or(0.0))),
+    }
 }
 
 /// A text as Python's `repr`.
@@ -37,7 +63,7 @@ pub(super) fn repr(text: &str) -> String {
             '\\' => out.push_str("\\\\"),
             c if c == quote => out.extend(['\\', c]),
             c if c.is_ascii_control() || ('\u{7f}'..='\u{a0}').contains(&c) || c == '\u{ad}' => {
-                out.push_str(&format!("\\x{:02x}", u32::from(c)));
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
             }
             c => out.push(c),
         }
@@ -51,22 +77,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn floats() {
-        for (value, text) in [
-            (0.0, "0.0"),
-            (-0.0, "-0.0"),
-            (1.0, "1.0"),
-            (0.1, "0.1"),
-            (1e-4, "0.0001"),
-            (1e-5, "1e-05"),
-            (1e15, "1000000000000000.0"),
-            (1e16, "1e+16"),
-            (1.5e300, "1.5e+300"),
-            (9_999_999_999_999_998.0, "9999999999999998.0"),
-            (f64::INFINITY, "inf"),
-            (f64::NAN, "nan"),
+    fn texts() {
+        for (text, shown) in [
+            ("it", "'it'"),
+            ("it's", "\"it's\""),
+            ("\"it's\"", "'\"it\\'s\"'"),
+            ("a\\b\n\u{7}\u{a0}é", "'a\\\\b\\n\\x07\\xa0é'"),
         ] {
-            assert_eq!(float(value), text);
+            assert_eq!(repr(text), shown);
         }
+    }
+
+    #[test]
+    fn complex_numbers() {
+        for (text, shown) in [
+            ("1+2j", "(1+2j)"),
+            ("(1.5-2e20i)", "(1.5-2e+20j)"),
+            ("2J", "2j"),
+            ("3", "(3+0j)"),
+        ] {
+            assert_eq!(read_complex(text).as_deref(), Some(shown));
+        }
+        assert_eq!(read_complex("1+2"), None);
     }
 }
