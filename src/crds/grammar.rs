@@ -6,18 +6,16 @@ use super::name::{FileKind, Observatory};
 /// Whether the observatory could have a file of this name, so that asking its server for a newer catalog is sensible.
 /// Lock files, temporary files and UUIDs are not plausible (spec/crds-service 9, trap 6).
 pub fn plausible(observatory: Observatory, name: &str) -> bool {
-    match Observatory::of_name(name) {
-        Some(named) if named != observatory => false,
-        Some(_) if FileKind::of(name).is_mapping() => is_mapping(name),
-        Some(_) => {
-            let lower = name.to_ascii_lowercase();
-            is_crds(&lower) || is_ssc(&lower)
-        }
-        None => {
-            matches!(observatory, Observatory::Hst | Observatory::Roman)
-                && is_cdbs(&name.to_ascii_lowercase())
-        }
+    let named = Observatory::of_name(name);
+    if named.is_some_and(|named| named != observatory) {
+        return false;
     }
+    if FileKind::of(name).is_mapping() {
+        return named.is_some() && is_mapping(name);
+    }
+    let lower = name.to_ascii_lowercase();
+    let has_older_names = matches!(observatory, Observatory::Hst | Observatory::Roman);
+    (named.is_some() && (is_crds(&lower) || is_ssc(&lower))) || (has_older_names && is_cdbs(&lower))
 }
 
 /// `obs(_instr(_kind)?)?(_dddd)?.ext` in lower case.
@@ -140,6 +138,7 @@ mod tests {
                     "a0h1524tu.r4d",
                     "weekdark_15551_0H_wk03_drk.fits",
                     "2018_super_bia.fits",
+                    "hst_ota_007_syn.fits",
                 ][..],
             ),
             (

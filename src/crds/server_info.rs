@@ -320,7 +320,7 @@ impl ServerInfo {
         self.observatory == other.observatory
             && self.catalog == other.catalog
             && self.has_metadata == other.has_metadata
-            && self.fields.same_but_for_times(&other.fields)
+            && self.fields.same_but_for_times(&other.fields, self.observatory)
     }
 }
 

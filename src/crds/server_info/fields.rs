@@ -120,22 +120,22 @@ impl Fields {
         }
     }
 
-    pub(super) fn same_but_for_times(&self, other: &Self) -> bool {
+    /// Whether both say the same but for times and the catalog. What the writer adds is no difference.
+    pub(super) fn same_but_for_times(&self, other: &Self, observatory: Observatory) -> bool {
         let lasting = |fields: &Self| {
-            let mut pairs: Vec<(String, Value)> = fields
-                .0
-                .iter()
-                .filter(|(key, _)| key.as_str().is_none_or(|key| !TIMES.contains(&key)))
-                .filter(|(key, _)| key.as_str() != Some("download_metadata"))
-                .map(|(key, value)| (literal::write(key), value.clone()))
-                .collect();
-            pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+            let mut pairs = fields.completed(observatory).0;
+            pairs.retain(|(key, _)| {
+                key.as_str()
+                    .is_none_or(|key| !TIMES.contains(&key) && key != "download_metadata")
+            });
+            pairs.sort_by_cached_key(|(key, _)| literal::write(key));
             pairs
         };
         lasting(self) == lasting(other)
     }
 
-    pub(super) fn to_literal(&self, observatory: Observatory) -> String {
+    /// The fields, and those missing without which a client would crash (spec/crds-service 2.2).
+    fn completed(&self, observatory: Observatory) -> Self {
         let mut complete = self.clone();
         complete.set("observatory", Value::from(observatory.as_str()));
         if complete.text("latest_context").is_none() && complete.text("operational_context").is_none() {
@@ -156,7 +156,12 @@ impl Fields {
                 complete.set(key, default);
             }
         }
-        let mut lines: Vec<String> = complete
+        complete
+    }
+
+    pub(super) fn to_literal(&self, observatory: Observatory) -> String {
+        let mut lines: Vec<String> = self
+            .completed(observatory)
             .0
             .iter()
             .map(|(key, value)| format!("{}: {}", literal::write(key), literal::write(value)))
