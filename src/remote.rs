@@ -8,6 +8,8 @@ pub mod endpoints;
 mod error;
 mod file;
 mod http;
+#[cfg(test)]
+pub(crate) mod loopback;
 pub mod memory;
 mod origin;
 mod rpc;
