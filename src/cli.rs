@@ -4,8 +4,10 @@
 //! `run(Args) -> Result<(), Failure>`, and a variant of [`Command`].
 
 pub mod failure;
+mod flags;
 pub mod output;
 mod serve;
+mod settings;
 mod umount;
 
 use std::process::ExitCode;

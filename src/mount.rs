@@ -4,11 +4,13 @@
 //! [`FileSystem`](crate::tree::ops::FileSystem), so that its tests mount file systems of their own.
 
 mod adapter;
+pub mod daemon;
 mod device;
 mod error;
 mod interrupt;
 pub mod mountinfo;
 mod mountpoint;
+pub mod namespace;
 mod notify;
 mod opens;
 mod passthrough;

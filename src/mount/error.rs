@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 /// Why a file system could not be mounted, unmounted or served, with the remedy where there is one.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,33 @@ pub enum Error {
         /// The type of what is there.
         fstype: String,
     },
+    /// The process for a file system could not be made or waited for.
+    #[error("cannot start a process for the file system")]
+    Fork(#[source] io::Error),
+    /// A fork was asked for in a process with several threads.
+    #[error("cannot start a process for the file system: this one has several threads")]
+    Threads,
+    /// The new process gave no sign in time.
+    #[error(
+        "the file system is not ready after {seconds} s; something at the mount point or the cache does not answer"
+    )]
+    NotReady {
+        /// How long it was waited for.
+        seconds: u16,
+    },
+    /// The new process ended before it was ready, without a word.
+    #[error("the process for the file system ended without a word ({0}); its log may tell more")]
+    Died(ExitStatus),
+    /// The new process could not do it, in its own words.
+    #[error("{0}")]
+    Told(String),
+    /// No private namespace is to be had.
+    #[error(
+        "this kernel does not let you have a namespace of your own: an administrator can allow it with \
+         'sysctl -w user.max_user_namespaces=10000' (and kernel.unprivileged_userns_clone=1 on Debian, \
+         kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu)"
+    )]
+    Namespace(#[source] io::Error),
     /// The kernel and we did not come to terms.
     #[error("cannot serve the file system")]
     Session(#[source] io::Error),
@@ -87,5 +115,13 @@ impl Error {
 
     pub(super) fn helper(source: impl Into<io::Error>) -> Self {
         Self::io("running", Path::new("fusermount3"), source)
+    }
+
+    pub(super) fn fork(source: impl Into<io::Error>) -> Self {
+        Self::Fork(source.into())
+    }
+
+    pub(super) fn namespace(source: impl Into<io::Error>) -> Self {
+        Self::Namespace(source.into())
     }
 }

@@ -1,0 +1,197 @@
+//! The flags that say how a file system is to be mounted, as texts: [`settings`](super::settings) makes sense of them,
+//! together with the environment.
+
+use super::Failure;
+
+/// The flags of everything that mounts. Each may also be given as `CRDS_FS_<FLAG>` in the environment, or as an option of
+/// `-o`.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct MountFlags {
+    /// Keep what is fetched in DIR, not in the mount point itself.
+    #[arg(long, value_name = "DIR")]
+    pub(super) cache: Option<String>,
+    /// The server to ask; may be given once per observatory.
+    #[arg(long, value_name = "[OBS=]URL")]
+    pub(super) server: Vec<String>,
+    /// Show only these observatories [default: hst, jwst, roman].
+    #[arg(long, value_name = "OBS,...")]
+    pub(super) observatory: Option<String>,
+    /// The context that is meant where none is named.
+    #[arg(long, value_name = "NAME")]
+    pub(super) context: Option<String>,
+    /// Never use the network: only what is in the cache can be opened.
+    #[arg(long)]
+    pub(super) offline: bool,
+    /// Refuse all writes.
+    #[arg(long)]
+    pub(super) read_only: bool,
+    /// Keep the cache below this size, such as 100G [default: unlimited].
+    #[arg(long, value_name = "SIZE")]
+    pub(super) cache_size: Option<String>,
+    /// Keep this much of the disk free [default: 1G].
+    #[arg(long, value_name = "SIZE")]
+    pub(super) keep_free: Option<String>,
+    /// Fetch at most so many large files at a time [default: 8].
+    #[arg(long, value_name = "N")]
+    pub(super) jobs: Option<String>,
+    /// Show best references as symbolic links or as files [default: link].
+    #[arg(long, value_name = "link|file")]
+    pub(super) bestrefs_as: Option<String>,
+    /// Ask for a new catalog when the present one is older [default: 10min].
+    #[arg(long, value_name = "DUR")]
+    pub(super) catalog_ttl: Option<String>,
+    /// Believe an answer on best references for so long [default: 1h].
+    #[arg(long, value_name = "DUR")]
+    pub(super) bestrefs_ttl: Option<String>,
+    /// Answer no extended attributes: 'ls -l' of large directories is faster.
+    #[arg(long)]
+    pub(super) no_xattr: bool,
+    /// Retry a transfer that makes no progress for so long [default: 30s].
+    #[arg(long, value_name = "DUR")]
+    pub(super) stall_timeout: Option<String>,
+    /// Give up opening a file when no byte came for so long [default: 5min].
+    #[arg(long, value_name = "DUR")]
+    pub(super) timeout: Option<String>,
+    /// Let other users in, too.
+    #[arg(long)]
+    pub(super) allow_other: bool,
+    /// The owner of all files [default: who mounts].
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) uid: Option<String>,
+    /// The group of all files [default: that of who mounts].
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) gid: Option<String>,
+    /// Permission bits that no file has, in octal [default: that of the process].
+    #[arg(long, value_name = "OCTAL")]
+    pub(super) umask: Option<String>,
+    /// Options as in fstab: any flag above as name or name=value, ro, rw; those for others are passed over.
+    #[arg(short = 'o', value_name = "OPT,...")]
+    pub(super) options: Vec<String>,
+    /// Log to this file [default: standard error; in the background a file below ~/.local/state/crds-fs].
+    #[arg(long, value_name = "PATH")]
+    pub(super) log_file: Option<String>,
+    /// Log more; twice, everything.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Log only problems; twice, only errors.
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "verbose")]
+    pub(super) quiet: u8,
+}
+
+/// The names of all flags that take a value.
+const VALUED: [&str; 15] = [
+    "cache",
+    "server",
+    "observatory",
+    "context",
+    "cache-size",
+    "keep-free",
+    "jobs",
+    "bestrefs-as",
+    "catalog-ttl",
+    "bestrefs-ttl",
+    "stall-timeout",
+    "timeout",
+    "uid",
+    "gid",
+    "umask",
+];
+
+/// The names of all flags that are on or off.
+const SWITCHES: [&str; 4] = ["offline", "read-only", "no-xattr", "allow-other"];
+
+/// Options that mount(8) and systemd put in fstab for themselves, and those that are the case anyway.
+const OTHERS: [&str; 22] = [
+    "_netdev",
+    "nofail",
+    "noauto",
+    "auto",
+    "user",
+    "users",
+    "nouser",
+    "owner",
+    "group",
+    "defaults",
+    "nosuid",
+    "suid",
+    "nodev",
+    "dev",
+    "exec",
+    "async",
+    "noatime",
+    "atime",
+    "relatime",
+    "nodiratime",
+    "default_permissions",
+    "comment",
+];
+
+impl MountFlags {
+    /// The value of a flag that was given on the command line.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        let value = match name {
+            "cache" => &self.cache,
+            "observatory" => &self.observatory,
+            "context" => &self.context,
+            "cache-size" => &self.cache_size,
+            "keep-free" => &self.keep_free,
+            "jobs" => &self.jobs,
+            "bestrefs-as" => &self.bestrefs_as,
+            "catalog-ttl" => &self.catalog_ttl,
+            "bestrefs-ttl" => &self.bestrefs_ttl,
+            "stall-timeout" => &self.stall_timeout,
+            "timeout" => &self.timeout,
+            "uid" => &self.uid,
+            "gid" => &self.gid,
+            "umask" => &self.umask,
+            "log-file" => &self.log_file,
+            _ => &None,
+        };
+        value.as_deref()
+    }
+
+    /// Whether a switch was given on the command line.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        match name {
+            "offline" => self.offline,
+            "read-only" => self.read_only,
+            "no-xattr" => self.no_xattr,
+            "allow-other" => self.allow_other,
+            _ => false,
+        }
+    }
+
+    /// The options of all `-o`, as flag names with their values (`true` for a switch without one), in order.
+    pub(super) fn options(&self) -> Result<Vec<(String, String)>, Failure> {
+        let mut known = Vec::new();
+        for option in self
+            .options
+            .iter()
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
+        {
+            let (name, value) = match option.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (option, None),
+            };
+            let flag = name.replace('_', "-");
+            match (flag.as_str(), value) {
+                ("ro", None) => known.push(("read-only".into(), "true".into())),
+                ("rw", None) => known.push(("read-only".into(), "false".into())),
+                ("log-file", Some(value)) => known.push((flag, value.into())),
+                (switch, value) if SWITCHES.contains(&switch) => {
+                    known.push((flag, value.unwrap_or("true").into()))
+                }
+                (valued, Some(value)) if VALUED.contains(&valued) => known.push((flag, value.into())),
+                (valued, None) if VALUED.contains(&valued) => {
+                    return Err(Failure::usage(format!(
+                        "-o {name}: it needs a value, as in {name}=..."
+                    )));
+                }
+                _ if option.is_empty() || OTHERS.contains(&name) || name.starts_with("x-") => {}
+                _ => return Err(Failure::usage(format!("-o {option}: there is no such option"))),
+            }
+        }
+        Ok(known)
+    }
+}

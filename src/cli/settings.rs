@@ -1,0 +1,265 @@
+//! What the user wants, from the flag, else `CRDS_FS_<FLAG>`, else the CRDS variables (spec/crds-service 8.1), else the
+//! default: a pure function of the arguments and the environment.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::Failure;
+use super::flags::MountFlags;
+use crate::crds::{ContextSpec, Observatory};
+use crate::remote;
+use crate::resolve::Mode;
+
+/// The environment, as far as it is text.
+pub(super) type Environment = BTreeMap<String, String>;
+
+/// This process's environment.
+pub(super) fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// How best references are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BestrefsAs {
+    /// As symbolic links to the references.
+    Link,
+    /// As regular files that share the reference's inode.
+    File,
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) mountpoint: PathBuf,
+    /// The store's directory; the mount point itself when not set.
+    pub(super) cache: Option<PathBuf>,
+    pub(super) remote: remote::Settings,
+    pub(super) observatories: Vec<Observatory>,
+    pub(super) context: Option<ContextSpec>,
+    pub(super) offline: bool,
+    pub(super) read_only: bool,
+    pub(super) cache_size: Option<u64>,
+    pub(super) keep_free: u64,
+    pub(super) jobs: usize,
+    pub(super) bestrefs_as: BestrefsAs,
+    pub(super) catalog_ttl: Duration,
+    pub(super) bestrefs_ttl: Duration,
+    pub(super) xattr: bool,
+    pub(super) stall_timeout: Duration,
+    pub(super) timeout: Duration,
+    pub(super) allow_other: bool,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    pub(super) umask: Option<u16>,
+    pub(super) log_file: Option<PathBuf>,
+    pub(super) log_level: LevelFilter,
+    pub(super) checksums: bool,
+    pub(super) lengths: bool,
+    pub(super) allow_bad_references: bool,
+    pub(super) allow_bad_rules: bool,
+    pub(super) ignore_mapping_checksum: bool,
+    pub(super) mode: Mode,
+}
+
+impl Settings {
+    /// Makes sense of what was said. `mountpoint` is the command's own argument.
+    pub(super) fn new(
+        mountpoint: Option<&str>,
+        flags: &MountFlags,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
+        let said = Said {
+            flags,
+            options: flags.options()?,
+            environment,
+        };
+        let mountpoint = match mountpoint {
+            Some(path) => path.to_owned(),
+            None => said
+                .variable("CRDS_PATH")
+                .map(str::to_owned)
+                .ok_or_else(|| Failure::usage("where to mount? Name a directory, or set CRDS_PATH to one"))?,
+        };
+        let remote = said.remote()?;
+        let serverless = remote.server_url.as_deref().is_some_and(parse::is_serverless);
+        Ok(Self {
+            mountpoint: mountpoint.into(),
+            cache: said.get("cache", &[], parse::text)?.map(PathBuf::from),
+            observatories: said.observatories()?,
+            context: said.get("context", &["CRDS_CONTEXT"], parse::from_str)?,
+            offline: said.switch("offline", &[])?.unwrap_or(serverless),
+            read_only: said
+                .switch("read-only", &["CRDS_READONLY_CACHE"])?
+                .unwrap_or(false),
+            cache_size: said.get("cache-size", &[], parse::size)?,
+            keep_free: said.get("keep-free", &[], parse::size)?.unwrap_or(1 << 30),
+            jobs: said.get("jobs", &[], parse::jobs)?.unwrap_or(8),
+            bestrefs_as: said
+                .get("bestrefs-as", &[], parse::bestrefs_as)?
+                .unwrap_or(BestrefsAs::Link),
+            catalog_ttl: said.duration("catalog-ttl", 10 * 60)?,
+            bestrefs_ttl: said.duration("bestrefs-ttl", 60 * 60)?,
+            xattr: !said.switch("no-xattr", &[])?.unwrap_or(false),
+            stall_timeout: said.duration("stall-timeout", 30)?,
+            timeout: said.duration("timeout", 5 * 60)?,
+            allow_other: said.switch("allow-other", &[])?.unwrap_or(false),
+            uid: said.get("uid", &[], parse::from_str)?,
+            gid: said.get("gid", &[], parse::from_str)?,
+            umask: said.get("umask", &[], parse::umask)?,
+            log_file: said.get("log-file", &[], parse::text)?.map(PathBuf::from),
+            log_level: said.log_level()?,
+            checksums: said.truth("CRDS_DOWNLOAD_CHECKSUMS")?.unwrap_or(true),
+            lengths: said.truth("CRDS_DOWNLOAD_LENGTHS")?.unwrap_or(true),
+            allow_bad_references: said.truth("CRDS_ALLOW_BAD_REFERENCES")?.unwrap_or(false),
+            allow_bad_rules: said.truth("CRDS_ALLOW_BAD_RULES")?.unwrap_or(false),
+            ignore_mapping_checksum: said.truth("CRDS_IGNORE_MAPPING_CHECKSUM")?.unwrap_or(false),
+            mode: said
+                .get_variable("CRDS_MODE", parse::from_str)?
+                .unwrap_or_default(),
+            remote,
+        })
+    }
+}
+
+/// Who said what.
+struct Said<'a> {
+    flags: &'a MountFlags,
+    options: Vec<(String, String)>,
+    environment: &'a Environment,
+}
+
+impl Said<'_> {
+    /// A variable of the environment, unless it says nothing (spec/crds-service 8.2).
+    fn variable(&self, name: &str) -> Option<&str> {
+        let value = self.environment.get(name)?.as_str();
+        let nothing = value.is_empty() || matches!(value, "None" | "none" | "NONE");
+        (!nothing).then_some(value)
+    }
+
+    /// The value of a setting, with the name of what it was said by: the flag, else the last `-o`, else the environment.
+    fn find(&self, name: &str, variables: &[&str]) -> Option<(String, &str)> {
+        if let Some(value) = self.flags.value(name) {
+            return Some((format!("--{name}"), value));
+        }
+        if let Some((_, value)) = self.options.iter().rev().find(|(option, _)| option == name) {
+            return Some((format!("-o {name}"), value));
+        }
+        let own = own_variable(name);
+        std::iter::once(own.as_str())
+            .chain(variables.iter().copied())
+            .find_map(|variable| Some((variable.to_owned(), self.variable(variable)?)))
+    }
+
+    fn get<T>(
+        &self,
+        name: &str,
+        variables: &[&str],
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Failure> {
+        self.find(name, variables)
+            .map(|(by, value)| understand(&by, value, parse))
+            .transpose()
+    }
+
+    fn get_variable<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Failure> {
+        self.variable(name)
+            .map(|value| understand(name, value, parse))
+            .transpose()
+    }
+
+    fn truth(&self, variable: &str) -> Result<Option<bool>, Failure> {
+        self.get_variable(variable, parse::truth)
+    }
+
+    fn switch(&self, name: &str, variables: &[&str]) -> Result<Option<bool>, Failure> {
+        if self.flags.is_on(name) {
+            return Ok(Some(true));
+        }
+        self.get(name, variables, parse::truth)
+    }
+
+    fn duration(&self, name: &str, default: u64) -> Result<Duration, Failure> {
+        Ok(self
+            .get(name, &[], parse::duration)?
+            .unwrap_or(Duration::from_secs(default)))
+    }
+
+    fn observatories(&self) -> Result<Vec<Observatory>, Failure> {
+        let listed = self.get("observatory", &["CRDS_OBSERVATORY"], parse::observatories)?;
+        Ok(listed.unwrap_or_else(|| vec![Observatory::Hst, Observatory::Jwst, Observatory::Roman]))
+    }
+
+    fn remote(&self) -> Result<remote::Settings, Failure> {
+        let mut given: Vec<(String, &str)> = self
+            .flags
+            .server
+            .iter()
+            .map(|url| ("--server".into(), url.as_str()))
+            .collect();
+        if given.is_empty() {
+            let options = self.options.iter().filter(|(name, _)| name == "server");
+            given = options
+                .map(|(_, url)| ("-o server".into(), url.as_str()))
+                .collect();
+        }
+        if given.is_empty() {
+            let own = self
+                .variable("CRDS_FS_SERVER")
+                .into_iter()
+                .flat_map(|list| list.split(','));
+            given = own.map(|url| ("CRDS_FS_SERVER".into(), url.trim())).collect();
+        }
+        let servers: Vec<remote::ServerSetting> = given
+            .into_iter()
+            .map(|(by, url)| understand(&by, url, parse::from_str))
+            .collect::<Result<_, _>>()?;
+        let text = |name| self.variable(name).map(str::to_owned);
+        Ok(remote::Settings {
+            // A server named to us outweighs one that clients are told of, which may be "serverless".
+            server_url: if servers.is_empty() {
+                text("CRDS_SERVER_URL")
+            } else {
+                None
+            },
+            servers,
+            mapping_uri: text("CRDS_MAPPING_URI"),
+            reference_uri: text("CRDS_REFERENCE_URI"),
+            config_uri: text("CRDS_CONFIG_URI"),
+        })
+    }
+
+    fn log_level(&self) -> Result<LevelFilter, Failure> {
+        let talkative = self
+            .get_variable("CRDS_VERBOSITY", parse::from_str::<i64>)?
+            .is_some_and(|level| level >= 50);
+        Ok(match (self.flags.quiet, self.flags.verbose) {
+            (0, 0) if talkative => LevelFilter::Debug,
+            (0, 0) => LevelFilter::Info,
+            (0, 1) => LevelFilter::Debug,
+            (0, _) => LevelFilter::Trace,
+            (1, _) => LevelFilter::Warn,
+            _ => LevelFilter::Error,
+        })
+    }
+}
+
+fn own_variable(flag: &str) -> String {
+    format!("CRDS_FS_{}", flag.to_ascii_uppercase().replace('-', "_"))
+}
+
+fn understand<T>(by: &str, value: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, Failure> {
+    parse(value).map_err(|why| Failure::usage(format!("{by}: {why}")))
+}

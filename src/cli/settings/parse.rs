@@ -1,0 +1,127 @@
+//! Texts as values. Errors are told behind the name of the flag or variable that the text comes from.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::BestrefsAs;
+use crate::crds::Observatory;
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it stands beside texts that can be wrong"
+)]
+pub(super) fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+pub(super) fn from_str<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|error: T::Err| {
+        let why = error.to_string();
+        if why.contains(text.trim()) {
+            why
+        } else {
+            format!("'{text}': {why}")
+        }
+    })
+}
+
+/// Truth values as the Python client reads them (spec/crds-service 8.2).
+pub(super) fn truth(text: &str) -> Result<bool, String> {
+    match text.trim() {
+        "1" | "true" | "t" | "True" | "TRUE" | "T" => Ok(true),
+        "0" | "false" | "f" | "False" | "FALSE" | "F" => Ok(false),
+        _ => Err(format!(
+            "'{text}' is neither true (1, true, t) nor false (0, false, f)"
+        )),
+    }
+}
+
+/// A number of bytes: `4096`, `100G`, `1.5T`, in powers of 1024; `GB` and `GiB` are `G`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is not a size such as 500M, 100G or 1.5T");
+    let text = text.trim();
+    let split = text
+        .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = unit.trim().to_ascii_lowercase();
+    let power = match unit
+        .strip_suffix("ib")
+        .or(unit.strip_suffix('b'))
+        .unwrap_or(&unit)
+    {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        "p" => 5,
+        _ => return Err(wrong()),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.len() > 6 || (number.contains('.') && (fraction.is_empty() || power == 0)) {
+        return Err(wrong());
+    }
+    let unit = 1_u128 << (10 * power);
+    let whole: u128 = whole.parse().map_err(|_| wrong())?;
+    let fraction: u128 = format!("{fraction:0<6}").parse().map_err(|_| wrong())?;
+    let bytes = whole
+        .checked_mul(unit)
+        .and_then(|whole| whole.checked_add(fraction * unit / 1_000_000));
+    bytes
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .ok_or_else(wrong)
+}
+
+/// A time span: `10min`, `1h 30s`, or a number of seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| format!("'{text}' is not a time span such as 30s, 10min or 2h"))
+}
+
+pub(super) fn jobs(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(number @ 1..=256) => Ok(number),
+        _ => Err(format!("'{text}' is not a number from 1 to 256")),
+    }
+}
+
+pub(super) fn bestrefs_as(text: &str) -> Result<BestrefsAs, String> {
+    match text.trim() {
+        "link" => Ok(BestrefsAs::Link),
+        "file" => Ok(BestrefsAs::File),
+        _ => Err(format!("'{text}' is neither link nor file")),
+    }
+}
+
+pub(super) fn umask(text: &str) -> Result<u16, String> {
+    match u16::from_str_radix(text.trim(), 8) {
+        Ok(mask @ 0..=0o777) => Ok(mask),
+        _ => Err(format!("'{text}' is not a mask of permission bits such as 022")),
+    }
+}
+
+pub(super) fn observatories(text: &str) -> Result<Vec<Observatory>, String> {
+    let mut list = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let observatory = from_str(name)?;
+        if !list.contains(&observatory) {
+            list.push(observatory);
+        }
+    }
+    if list.is_empty() {
+        Err("it names no observatory".into())
+    } else {
+        Ok(list)
+    }
+}
+
+/// Whether a URL stands for "no server" (spec/crds-service 8.1).
+pub(super) fn is_serverless(url: &str) -> bool {
+    url.contains("serverless") || url.contains("server-less")
+}

@@ -1,0 +1,240 @@
+use clap::Parser;
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Parser)]
+struct Line {
+    mountpoint: Option<String>,
+    #[command(flatten)]
+    flags: MountFlags,
+}
+
+fn settings(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Settings, String> {
+    let line = Line::try_parse_from(std::iter::once("crds-fs").chain(arguments.iter().copied())).unwrap();
+    let environment = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Settings::new(line.mountpoint.as_deref(), &line.flags, &environment).map_err(|failure| {
+        assert_eq!(failure.status(), crate::cli::failure::USAGE);
+        failure.to_string()
+    })
+}
+
+#[test]
+fn defaults() {
+    let plain = settings(&["/crds"], &[]).unwrap();
+    assert_eq!(plain.mountpoint, PathBuf::from("/crds"));
+    assert_eq!(
+        plain.observatories,
+        [Observatory::Hst, Observatory::Jwst, Observatory::Roman]
+    );
+    assert_eq!(
+        (plain.cache_size, plain.keep_free, plain.jobs),
+        (None, 1 << 30, 8)
+    );
+    assert_eq!(plain.catalog_ttl, Duration::from_secs(600));
+    assert_eq!(plain.timeout, Duration::from_secs(300));
+    assert!(plain.xattr && plain.checksums && plain.lengths);
+    assert!(!plain.offline && !plain.read_only && !plain.allow_other && !plain.allow_bad_rules);
+    assert_eq!((plain.mode, plain.bestrefs_as), (Mode::Auto, BestrefsAs::Link));
+    assert_eq!(plain.log_level, LevelFilter::Info);
+    assert!(plain.cache.is_none() && plain.context.is_none() && plain.umask.is_none());
+}
+
+#[test]
+fn flags_outweigh_options_outweigh_variables() {
+    let variables = [("CRDS_FS_CACHE_SIZE", "3G"), ("CRDS_PATH", "/from/variable")];
+    let size = |arguments: &[&str]| settings(arguments, &variables).unwrap().cache_size;
+    assert_eq!(size(&[]), Some(3 << 30));
+    assert_eq!(size(&["-o", "cache_size=2G"]), Some(2 << 30));
+    assert_eq!(
+        size(&["-o", "cache_size=2G", "--cache-size", "1G"]),
+        Some(1 << 30)
+    );
+    assert_eq!(
+        settings(&[], &variables).unwrap().mountpoint,
+        PathBuf::from("/from/variable")
+    );
+    assert_eq!(
+        settings(&["/named"], &variables).unwrap().mountpoint,
+        PathBuf::from("/named")
+    );
+}
+
+#[test]
+fn the_variables_of_the_client() {
+    let said = settings(
+        &["/crds"],
+        &[
+            ("CRDS_OBSERVATORY", "JWST"),
+            ("CRDS_SERVER_URL", "https://jwst-crds.stsci.edu"),
+            ("CRDS_CONTEXT", "jwst_0500.pmap"),
+            ("CRDS_READONLY_CACHE", "1"),
+            ("CRDS_DOWNLOAD_CHECKSUMS", "0"),
+            ("CRDS_ALLOW_BAD_REFERENCES", "True"),
+            ("CRDS_MODE", "remote"),
+            ("CRDS_MAPPING_URI", "https://mirror.example/mappings"),
+            ("CRDS_VERBOSITY", "60"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(said.observatories, [Observatory::Jwst]);
+    assert_eq!(
+        said.remote.server_url.as_deref(),
+        Some("https://jwst-crds.stsci.edu")
+    );
+    assert_eq!(
+        said.remote.mapping_uri.as_deref(),
+        Some("https://mirror.example/mappings")
+    );
+    assert!(said.context.is_some() && said.read_only && !said.checksums && said.allow_bad_references);
+    assert_eq!(said.mode, Mode::Remote);
+    assert_eq!(said.log_level, LevelFilter::Debug);
+}
+
+/// What a crds-fs inherits from a Python process that has imported crds.
+#[test]
+fn none_says_nothing() {
+    let variables = [
+        ("CRDS_OBSERVATORY", "None"),
+        ("CRDS_CONTEXT", "none"),
+        ("CRDS_CONFIG_URI", "NONE"),
+        ("CRDS_SERVER_URL", ""),
+        ("CRDS_READONLY_CACHE", "None"),
+        ("CRDS_MODE", "auto"),
+        ("CRDS_FS_CACHE_SIZE", ""),
+    ];
+    let said = settings(&["/crds"], &variables).unwrap();
+    assert_eq!(said.observatories.len(), 3);
+    assert!(said.context.is_none() && said.remote.config_uri.is_none() && said.remote.server_url.is_none());
+    assert!(!said.read_only && said.cache_size.is_none());
+    assert!(
+        settings(&[], &[("CRDS_PATH", "None")])
+            .unwrap_err()
+            .contains("CRDS_PATH")
+    );
+}
+
+#[test]
+fn serverless_is_offline_unless_we_are_told_a_server() {
+    let variables = [("CRDS_SERVER_URL", "https://crds-serverless-mode.stsci.edu")];
+    assert!(settings(&["/crds"], &variables).unwrap().offline);
+    let told = settings(
+        &["/crds", "--server", "roman=http://localhost:1/roman"],
+        &variables,
+    )
+    .unwrap();
+    assert!(!told.offline && told.remote.server_url.is_none());
+    assert_eq!(told.remote.servers[0].observatory, Some(Observatory::Roman));
+    assert!(
+        !settings(&["/crds", "-o", "offline=false"], &variables)
+            .unwrap()
+            .offline
+    );
+}
+
+#[test]
+fn options_of_fstab() {
+    let options = "rw,_netdev,nofail,x-systemd.automount,comment=mine,allow_other,offline,uid=1000,umask=027,server=https://a.b/c";
+    let said = settings(&["/crds", "-o", options, "-o", "ro,cache=/var/cache/crds"], &[]).unwrap();
+    assert!(
+        said.allow_other && said.offline && said.read_only,
+        "the last of ro and rw counts"
+    );
+    assert_eq!((said.uid, said.umask), (Some(1000), Some(0o27)));
+    assert_eq!(said.cache, Some(PathBuf::from("/var/cache/crds")));
+    assert_eq!(said.remote.servers[0].url, "https://a.b/c");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    for (arguments, variables, expected) in [
+        (vec!["/x", "--cache-size", "many"], vec![], "--cache-size: 'many'"),
+        (
+            vec!["/x", "-o", "catalog_ttl=soon"],
+            vec![],
+            "-o catalog-ttl: 'soon'",
+        ),
+        (
+            vec!["/x", "-o", "frobnicate"],
+            vec![],
+            "-o frobnicate: there is no such option",
+        ),
+        (vec!["/x", "-o", "cache"], vec![], "-o cache: it needs a value"),
+        (
+            vec!["/x", "--observatory", "hubble"],
+            vec![],
+            "--observatory: 'hubble'",
+        ),
+        (vec!["/x", "--server", "ftp://x"], vec![], "--server: 'ftp://x'"),
+        (vec!["/x", "--umask", "999"], vec![], "--umask: '999'"),
+        (vec!["/x", "--jobs", "0"], vec![], "--jobs: '0'"),
+        (
+            vec!["/x"],
+            vec![("CRDS_READONLY_CACHE", "yes")],
+            "CRDS_READONLY_CACHE: 'yes'",
+        ),
+        (
+            vec!["/x"],
+            vec![("CRDS_FS_TIMEOUT", "-1")],
+            "CRDS_FS_TIMEOUT: '-1'",
+        ),
+        (vec!["/x"], vec![("CRDS_MODE", "Local")], "CRDS_MODE"),
+        (vec![], vec![], "where to mount?"),
+    ] {
+        let error = settings(&arguments, &variables).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn sizes_and_time_spans() {
+    for (text, bytes) in [
+        ("0", 0),
+        ("4096", 4096),
+        ("100G", 100 << 30),
+        ("1.5T", 3 << 39),
+        ("10 MiB", 10 << 20),
+        ("2kb", 2048),
+        ("7B", 7),
+    ] {
+        assert_eq!(parse::size(text), Ok(bytes), "{text}");
+    }
+    for text in [
+        "",
+        "G",
+        "1.",
+        "1.5",
+        "-1",
+        "1X",
+        "1e9",
+        "99999999P",
+        "1.2.3G",
+        "G1",
+    ] {
+        assert!(parse::size(text).is_err(), "{text}");
+    }
+    for (text, seconds) in [("45", 45), ("10min", 600), ("1h 30s", 3630), ("0", 0)] {
+        assert_eq!(parse::duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+    }
+    assert!(parse::duration("").is_err() && parse::duration("10 parsecs").is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in ".{0,20}") {
+        let _ = parse::size(&text);
+        let _ = parse::duration(&text);
+        let _ = parse::truth(&text);
+        let _ = parse::umask(&text);
+        let _ = settings(&["/x", "-o", &format!("cache={text}")], &[("CRDS_FS_JOBS", &text)]);
+    }
+
+    #[test]
+    fn sizes_are_read_as_written(number in 0_u64..1 << 40) {
+        prop_assert_eq!(parse::size(&number.to_string()), Ok(number));
+        prop_assert_eq!(parse::size(&format!("{}K", number >> 10)), Ok(number >> 10 << 10));
+    }
+}

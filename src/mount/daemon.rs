@@ -1,0 +1,292 @@
+//! A process of its own for a file system: forked before any thread exists, it tells its parent when it is ready, or why
+//! not, and serves until it is unmounted or told to stop.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::unmount::How;
+use super::{Error, Mounted};
+
+/// Mounting needs no network; who is not ready by then never will be.
+const READY_WITHIN: u16 = 60_000;
+
+/// How often a busy file system is asked to go, after SIGTERM.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// So long its users get to leave; then it is detached, and ends with the last of them.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How the new process relates to its parent.
+#[derive(Debug)]
+pub enum Tie {
+    /// It outlives its parent, in a session of its own; what it prints goes here.
+    Detached(File),
+    /// It is told to stop when its parent dies, and prints where its parent does.
+    Attached,
+}
+
+/// The new process's line to the parent who waits for it.
+#[derive(Debug)]
+pub struct Ready(Option<File>);
+
+/// A process made by [`launch`].
+#[derive(Debug)]
+pub struct Daemon {
+    pid: Pid,
+}
+
+impl Ready {
+    /// For a process that nobody waits for.
+    pub fn nobody() -> Self {
+        Self(None)
+    }
+
+    /// The file system answers. Fails when the parent has died meanwhile.
+    pub fn ready(self) -> io::Result<()> {
+        self.tell(&[READY])
+    }
+
+    /// It does not, for this reason.
+    pub fn failed(self, reason: &str) {
+        // Without a parent nobody wants to know.
+        let _ = self.tell(reason.as_bytes());
+    }
+
+    /// Whether somebody waits, who will also tell the user what went wrong.
+    pub fn is_awaited(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn tell(self, message: &[u8]) -> io::Result<()> {
+        self.0.map_or(Ok(()), |mut pipe| pipe.write_all(message))
+    }
+}
+
+/// The byte that says "ready"; no text of an error begins with it.
+const READY: u8 = 1;
+
+/// Forks. The new process does `work`, whose result is its exit status; this one returns when the other is ready.
+///
+/// There must be no other thread in this process.
+pub fn launch(tie: Tie, work: impl FnOnce(Ready) -> u8) -> Result<Daemon, Error> {
+    if !is_single_threaded() {
+        return Err(Error::Threads);
+    }
+    let (receiver, sender) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(Error::fork)?;
+    match fork().map_err(Error::fork)? {
+        ForkResult::Child => {
+            drop(receiver);
+            let ready = Ready(Some(File::from(sender)));
+            let status = match settle(tie) {
+                Ok(()) => work(ready),
+                Err(errno) => {
+                    ready.failed(&format!("cannot detach from the terminal: {errno}"));
+                    1
+                }
+            };
+            std::process::exit(status.into())
+        }
+        ForkResult::Parent { child } => {
+            drop(sender);
+            let daemon = Daemon { pid: child };
+            daemon.await_word(receiver)?;
+            Ok(daemon)
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "fork is unsafe where other threads exist")]
+fn fork() -> nix::Result<ForkResult> {
+    // SAFETY: the caller has seen that this is the only thread, so the child inherits no lock that another holds.
+    unsafe { nix::unistd::fork() }
+}
+
+fn is_single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+}
+
+/// Puts the new process in its place.
+fn settle(tie: Tie) -> nix::Result<()> {
+    match tie {
+        Tie::Detached(output) => {
+            nix::unistd::setsid()?;
+            let nothing = File::open("/dev/null")
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+            nix::unistd::dup2_stdin(&nothing)?;
+            nix::unistd::dup2_stdout(&output)?;
+            nix::unistd::dup2_stderr(&output)?;
+        }
+        Tie::Attached => nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?,
+    }
+    // The working directory must not keep any file system busy, and least of all lie on our own.
+    nix::unistd::chdir("/")
+}
+
+impl Daemon {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(&self) -> Result<ExitStatus, Error> {
+        match kill(self.pid, Signal::SIGTERM) {
+            Ok(()) | Err(Errno::ESRCH) => self.wait(),
+            Err(errno) => Err(Error::fork(errno)),
+        }
+    }
+
+    /// Waits for its end.
+    pub fn wait(&self) -> Result<ExitStatus, Error> {
+        loop {
+            match waitpid(self.pid, None) {
+                Ok(nix::sys::wait::WaitStatus::Exited(_, status)) => {
+                    return Ok(ExitStatus::from_raw(status << 8));
+                }
+                Ok(nix::sys::wait::WaitStatus::Signaled(_, signal, _)) => {
+                    return Ok(ExitStatus::from_raw(signal as i32));
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::fork(errno)),
+            }
+        }
+    }
+
+    fn await_word(&self, pipe: OwnedFd) -> Result<(), Error> {
+        let mut waiting = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        let answered = loop {
+            match poll(&mut waiting, PollTimeout::from(READY_WITHIN)) {
+                Err(Errno::EINTR) => {}
+                other => break other.map_err(Error::fork)?,
+            }
+        };
+        if answered == 0 {
+            // It may be stuck in the kernel, so it is not waited for.
+            let _ = kill(self.pid, Signal::SIGKILL);
+            return Err(Error::NotReady {
+                seconds: READY_WITHIN / 1000,
+            });
+        }
+        let mut word = Vec::new();
+        let read = File::from(pipe).read_to_end(&mut word);
+        if word.first() == Some(&READY) {
+            return Ok(());
+        }
+        let status = self.wait()?;
+        match read {
+            Ok(0) => Err(Error::Died(status)),
+            Ok(_) => Err(Error::Told(String::from_utf8_lossy(&word).into_owned())),
+            Err(source) => Err(Error::fork(source)),
+        }
+    }
+}
+
+/// Asks a file system that was mounted by another process for its root and its size: it is ready when it answers.
+pub fn answers(mountpoint: &Path) -> Result<(), Error> {
+    std::fs::metadata(mountpoint).map_err(|source| Error::io("looking at", mountpoint, source))?;
+    nix::sys::statvfs::statvfs(mountpoint).map_err(|errno| Error::io("looking at", mountpoint, errno))?;
+    Ok(())
+}
+
+/// The signals that tell a file system to go.
+#[derive(Debug)]
+pub struct StopSignals {
+    signals: [tokio::signal::unix::Signal; 3],
+}
+
+impl StopSignals {
+    /// Receives SIGTERM, SIGINT and SIGHUP from now on. To be called within the runtime, and before mounting, so that no
+    /// moment is left in which a signal would end the process with the mount in place.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            signals: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            ],
+        })
+    }
+
+    async fn next(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.signals;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Serves until the file system is unmounted, by whomever. The first signal unmounts it as soon as its users have left,
+/// the second one at once.
+pub async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> Result<(), Error> {
+    tokio::select! {
+        end = mounted.ended() => {
+            mounted.stop_waiting();
+            return end;
+        }
+        () = signals.next() => {}
+    }
+    log::info!("told to stop");
+    mounted.stop_waiting();
+    tokio::select! {
+        end = leave(mounted) => end,
+        () = signals.next() => {
+            log::warn!("told to stop again: not waiting for those who still use the file system");
+            take_away(mounted, How::Lazy).await
+        }
+    }
+}
+
+/// Unmounts as soon as nobody uses it; after a while it is only detached, and served to its last user.
+async fn leave(mounted: &Arc<Mounted>) -> Result<(), Error> {
+    if mounted.path().is_none() {
+        // Somebody else mounted it, and takes it away when the device is closed.
+        return Ok(());
+    }
+    let mut told = false;
+    let patient = async {
+        loop {
+            match take_away(mounted, How::Plain).await {
+                Err(error @ Error::Busy { .. }) => {
+                    if !told {
+                        log::warn!("{error}");
+                        told = true;
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+                other => break other,
+            }
+        }
+    };
+    if let Ok(gone) = tokio::time::timeout(GRACE, patient).await {
+        gone?;
+    } else {
+        log::warn!("still in use: detaching it; it ends when its last user leaves");
+        take_away(mounted, How::Lazy).await?;
+    }
+    mounted.ended().await
+}
+
+/// Unmounting may wait for requests that this process answers, so it is done on a thread that answers none.
+async fn take_away(mounted: &Arc<Mounted>, how: How) -> Result<(), Error> {
+    let mounted = Arc::clone(mounted);
+    match tokio::task::spawn_blocking(move || mounted.unmount(how)).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Session(io::Error::other(error))),
+    }
+}
