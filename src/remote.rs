@@ -17,9 +17,9 @@ pub mod service;
 
 pub use config::ConfigUriServer;
 pub use endpoints::{EndpointError, Endpoints, NoUrl, ServerSetting, Settings};
-pub use error::{RemoteError, RemoteErrorKind, Retry};
+pub use error::{RemoteError, RemoteErrorKind, Retry, without_credentials};
 pub use file::FileOrigin;
 pub use http::{HttpClient, HttpOrigin, HttpSettings};
 pub use origin::{ByteRange, Download, Origin, UrlOrigin};
 pub use rpc::JsonRpcServer;
-pub use service::{BestReferences, CrdsServer, TypeValues};
+pub use service::{BestReferences, ByDataset, CrdsServer, Header, TypeValues};

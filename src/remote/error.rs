@@ -99,7 +99,7 @@ impl RemoteError {
 }
 
 /// The URL without user name, password and query, for messages and logs.
-pub(super) fn without_credentials(url: &str) -> String {
+pub fn without_credentials(url: &str) -> String {
     match Url::parse(url) {
         Ok(mut parsed) => {
             let plain = parsed.username().is_empty() && parsed.password().is_none();

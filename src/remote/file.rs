@@ -86,7 +86,7 @@ async fn begin(url: &str, range: Option<ByteRange>, if_range: Option<&str>) -> R
         validator: Some(validator),
         body: super::http::exactly(
             end - offset,
-            name.clone(),
+            url.into(),
             bytes
                 .map(move |part| part.map_err(|error| from_io(&error, &name)))
                 .boxed(),

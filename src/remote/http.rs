@@ -74,7 +74,7 @@ impl HttpClient {
     fn built(&self, url: &str) -> Result<&client::Built, RemoteError> {
         self.shared
             .client
-            .get_or_init(|| client::build(self.shared.settings.connect_timeout))
+            .get_or_init(|| client::build(self.shared.settings.connect_timeout, client::machine_roots()))
             .as_ref()
             .map_err(|message| RemoteError::new(RemoteErrorKind::Unreachable, url, message.as_str()))
     }
@@ -92,7 +92,7 @@ impl HttpClient {
             .send();
         match tokio::time::timeout(timeout, reply).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(from_reqwest(&error, url, built.advice)),
+            Ok(Err(error)) => Err(from_reqwest(&error, url, built.has_roots)),
             Err(_) => Err(timed_out(url, "no reply", timeout)),
         }
     }
@@ -100,19 +100,19 @@ impl HttpClient {
     /// The body of a reply, every part of which must arrive within the stall timeout.
     pub(super) fn body(
         &self,
-        url: String,
+        url: Arc<str>,
         response: Response,
     ) -> BoxStream<'static, Result<Bytes, RemoteError>> {
         let timeout = self.shared.settings.stall_timeout;
         let parts = response.bytes_stream().boxed();
         stream::unfold(Some(parts), move |parts| {
-            let url = url.clone();
+            let url = Arc::clone(&url);
             async move {
                 let mut parts = parts?;
                 match tokio::time::timeout(timeout, parts.next()).await {
                     Ok(None) => None,
                     Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(parts))),
-                    Ok(Some(Err(error))) => Some((Err(from_reqwest(&error, &url, None)), None)),
+                    Ok(Some(Err(error))) => Some((Err(from_reqwest(&error, &url, true)), None)),
                     Err(_) => Some((Err(timed_out(&url, "no more bytes", timeout)), None)),
                 }
             }
@@ -156,14 +156,14 @@ impl HttpOrigin {
         }
         let head = Head::read(&response, range)
             .map_err(|message| RemoteError::new(RemoteErrorKind::Protocol, url, message))?;
-        let final_url = without_credentials(response.url().as_str());
-        let body = self.client.body(final_url.clone(), response);
+        let final_url: Arc<str> = without_credentials(response.url().as_str()).into();
+        let body = self.client.body(Arc::clone(&final_url), response);
         Ok(Download {
+            url: final_url.to_string(),
             body: match head.length {
-                Some(length) => exactly(length, final_url.clone(), body),
+                Some(length) => exactly(length, final_url, body),
                 None => body,
             },
-            url: final_url,
             offset: head.offset,
             total: head.total,
             length: head.length,
@@ -287,32 +287,27 @@ fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
 /// The body, as long as it was said to be or with an error at its end.
 pub(super) fn exactly(
     length: u64,
-    url: String,
+    url: Arc<str>,
     body: BoxStream<'static, Result<Bytes, RemoteError>>,
 ) -> BoxStream<'static, Result<Bytes, RemoteError>> {
     stream::unfold(Some((body, length)), move |state| {
-        let url = url.clone();
+        let url = Arc::clone(&url);
         async move {
             let (mut body, left) = state?;
+            let failed = |kind, message: String| Some((Err(RemoteError::new(kind, &url, message)), None));
             match body.next().await {
-                Some(Ok(bytes)) => match left.checked_sub(bytes.len() as u64) {
-                    Some(left) => Some((Ok(bytes), Some((body, left)))),
-                    None => {
-                        let message = "the server sent more bytes than it had said";
-                        Some((
-                            Err(RemoteError::new(RemoteErrorKind::Protocol, &url, message)),
-                            None,
-                        ))
-                    }
-                },
-                Some(Err(error)) => Some((Err(error), None)),
-                None if left > 0 => {
-                    let message = format!("the connection ended {left} bytes before the end of the file");
-                    Some((
-                        Err(RemoteError::new(RemoteErrorKind::Interrupted, &url, message)),
-                        None,
-                    ))
+                Some(Ok(bytes)) => {
+                    let Some(left) = left.checked_sub(bytes.len() as u64) else {
+                        let message = "the server sent more bytes than it had said".to_owned();
+                        return failed(RemoteErrorKind::Protocol, message);
+                    };
+                    Some((Ok(bytes), Some((body, left))))
                 }
+                Some(Err(error)) => Some((Err(error), None)),
+                None if left > 0 => failed(
+                    RemoteErrorKind::Interrupted,
+                    format!("the connection ended {left} bytes before the end of the file"),
+                ),
                 None => None,
             }
         }

@@ -3,9 +3,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::RootCertStore;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it came: head and body.
 #[derive(Debug, Clone)]
@@ -49,6 +52,33 @@ pub(crate) struct Loopback {
 
 impl Loopback {
     pub(crate) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(answer, None).await
+    }
+
+    /// A server that speaks TLS, and the roots with which its certificate is trusted.
+    pub(crate) async fn start_tls(
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> (Self, RootCertStore) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        let mut server = Self::listen(answer, Some(TlsAcceptor::from(Arc::new(config)))).await;
+        server.url = server.url.replace("http://127.0.0.1", "https://localhost");
+        (server, roots)
+    }
+
+    async fn listen(
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -57,9 +87,16 @@ impl Loopback {
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 *counted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-                let (noted, answer) = (Arc::clone(&noted), Arc::clone(&answer));
+                let (noted, answer, tls) = (Arc::clone(&noted), Arc::clone(&answer), tls.clone());
                 tokio::spawn(async move {
-                    serve(stream, &noted, &*answer).await;
+                    match tls {
+                        None => serve(stream, &noted, &*answer).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, &noted, &*answer).await;
+                            }
+                        }
+                    }
                 });
             }
         });
@@ -86,7 +123,11 @@ impl Drop for Loopback {
     }
 }
 
-async fn serve(mut stream: TcpStream, noted: &Mutex<Vec<Seen>>, answer: &(dyn Fn(&Seen) -> Reply + Sync)) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    noted: &Mutex<Vec<Seen>>,
+    answer: &(dyn Fn(&Seen) -> Reply + Sync),
+) {
     let mut buffer = Vec::new();
     while let Some(seen) = request(&mut stream, &mut buffer).await {
         noted
@@ -110,7 +151,7 @@ async fn serve(mut stream: TcpStream, noted: &Mutex<Vec<Seen>>, answer: &(dyn Fn
     }
 }
 
-async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
+async fn request(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<Seen> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             break end;

@@ -143,7 +143,7 @@ impl MemoryOrigin {
             total: Some(total as u64),
             length: Some((end - start) as u64),
             validator: Some(validator),
-            body: self.body(url, &content, start..end, failure).boxed(),
+            body: self.body(url, &content, start..end, failure.as_ref()).boxed(),
         })
     }
 
@@ -152,19 +152,19 @@ impl MemoryOrigin {
         url: &str,
         content: &Bytes,
         range: std::ops::Range<usize>,
-        failure: Option<Failure>,
+        failure: Option<&Failure>,
     ) -> impl stream::Stream<Item = Result<Bytes, RemoteError>> + Send + 'static {
         let mut sent = content.slice(range.clone());
         let mut broken = None;
         match failure {
             Some(Failure::CutAfter(count)) => {
-                sent.truncate(count);
+                sent.truncate(*count);
                 let message = "the connection broke before the end of the file";
                 broken = Some(Err(RemoteError::new(RemoteErrorKind::Interrupted, url, message)));
             }
             Some(Failure::Flip(place)) => {
                 let mut bytes = sent.to_vec();
-                let place = usize::try_from(place)
+                let place = usize::try_from(*place)
                     .ok()
                     .and_then(|place| place.checked_sub(range.start));
                 if let Some(byte) = place.and_then(|place| bytes.get_mut(place)) {
@@ -218,5 +218,87 @@ impl Origin for MemoryOrigin {
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>> {
         Box::pin(std::future::ready(self.begin(url, range, if_range)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt as _;
+
+    use super::*;
+
+    const URL: &str = "memory:a.fits";
+
+    async fn read(origin: &MemoryOrigin, range: Option<ByteRange>) -> Result<(u64, Vec<u8>), RemoteError> {
+        let download = origin.get(URL, range, None).await?;
+        let parts: Vec<Bytes> = download.body.try_collect().await?;
+        Ok((download.offset, parts.concat()))
+    }
+
+    #[tokio::test]
+    async fn gives_what_was_put() {
+        let origin = MemoryOrigin::new();
+        let content: Vec<u8> = (0..200_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        assert_eq!(
+            read(&origin, None).await.unwrap_err().kind,
+            RemoteErrorKind::NotFound
+        );
+        origin.put(URL, content.clone());
+        assert_eq!(read(&origin, None).await, Ok((0, content.clone())));
+        let middle = ByteRange {
+            start: 70_000,
+            end: Some(150_000),
+        };
+        assert_eq!(
+            read(&origin, Some(middle)).await,
+            Ok((70_000, content[70_000..150_000].to_vec()))
+        );
+        let beyond = read(&origin, Some(ByteRange::from(200_000))).await.unwrap_err();
+        assert_eq!(beyond.kind, RemoteErrorKind::NoSuchRange);
+        origin.ignore_ranges(true);
+        assert_eq!(read(&origin, Some(middle)).await.unwrap().0, 0);
+        assert_eq!(origin.requests().len(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_noticed() {
+        let origin = MemoryOrigin::new();
+        origin.put(URL, "old content");
+        let validator = origin.get(URL, None, None).await.unwrap().validator.unwrap();
+        let part = Some(ByteRange::from(4));
+        assert_eq!(origin.get(URL, part, Some(&validator)).await.unwrap().offset, 4);
+        origin.put(URL, "new content");
+        assert_eq!(origin.get(URL, part, Some(&validator)).await.unwrap().offset, 0);
+    }
+
+    #[tokio::test]
+    async fn goes_wrong_on_command_once() {
+        let origin = MemoryOrigin::new();
+        origin.put(URL, "0123456789");
+        let refusal = RemoteError::new(RemoteErrorKind::Busy, URL, "busy");
+        origin.fail(URL, Failure::Refuse(refusal.clone()));
+        origin.fail(URL, Failure::CutAfter(3));
+        origin.fail(URL, Failure::Flip(5));
+        assert_eq!(read(&origin, None).await, Err(refusal));
+        let mut body = origin.get(URL, None, None).await.unwrap().body;
+        assert_eq!(body.try_next().await.unwrap().unwrap(), "012");
+        assert_eq!(
+            body.try_next().await.unwrap_err().kind,
+            RemoteErrorKind::Interrupted
+        );
+        let (_, bytes) = read(&origin, Some(ByteRange::from(4))).await.unwrap();
+        assert_eq!((bytes[0], bytes[1], bytes[2]), (b'4', !b'5', b'6'));
+        assert_eq!(read(&origin, None).await.unwrap().1, b"0123456789");
+    }
+
+    #[tokio::test]
+    async fn stalls_until_released() {
+        let origin = MemoryOrigin::new();
+        origin.put(URL, "x");
+        origin.hold();
+        let mut body = origin.get(URL, None, None).await.unwrap().body;
+        assert!(futures_util::poll!(body.next()).is_pending());
+        origin.release();
+        assert_eq!(body.try_next().await.unwrap().unwrap(), "x");
     }
 }

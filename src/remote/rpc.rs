@@ -107,7 +107,7 @@ impl JsonRpcServer {
             return Err(too_large());
         }
         let mut text = BytesMut::with_capacity(usize::try_from(said).unwrap_or_default());
-        let mut body = self.client.body(url.to_owned(), response);
+        let mut body = self.client.body(url.into(), response);
         while let Some(part) = body.try_next().await? {
             if text.len() + part.len() > MAX_REPLY {
                 return Err(too_large());

@@ -6,20 +6,26 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::error::{RemoteError, RemoteErrorKind};
-use crate::crds::{DatasetId, FileName, Observatory, Reftype, ServerInfo};
+use crate::crds::{Catalog, DatasetId, FileName, Observatory, Reftype, ServerInfo};
 
 mod results;
 
 /// The values of reference types by their names; what the values mean is for the room above (spec/crds-service 1.5).
 pub type TypeValues = BTreeMap<String, Value>;
 
+/// The matching parameters of a dataset.
+pub type Header = BTreeMap<String, String>;
+
+/// What there is of each dataset, or why it is not there, by dataset as the server names it.
+pub type ByDataset<T> = BTreeMap<String, Result<T, String>>;
+
 /// What a server answers to a question for the best references of datasets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BestReferences {
-    /// By dataset, as the server names it: the values, or why there are none.
-    pub answers: BTreeMap<String, Result<TypeValues, String>>,
+    /// The values.
+    pub answers: ByDataset<TypeValues>,
     /// The matching parameters that were used, by dataset, where they were asked for.
-    pub headers: BTreeMap<String, BTreeMap<String, String>>,
+    pub headers: BTreeMap<String, Header>,
 }
 
 impl BestReferences {
@@ -29,7 +35,7 @@ impl BestReferences {
     }
 
     /// The matching parameters of the dataset that was asked for as `id`.
-    pub fn header(&self, id: &DatasetId) -> Option<&BTreeMap<String, String>> {
+    pub fn header(&self, id: &DatasetId) -> Option<&Header> {
         self.headers.get(find_id(&self.headers, id.as_str())?)
     }
 }
@@ -88,10 +94,7 @@ pub trait CrdsServer: Send + Sync {
     }
 
     /// Size and digest of these files, as a catalog; what is unknown is not in it.
-    fn file_info_map<'a>(
-        &'a self,
-        files: &'a [FileName],
-    ) -> BoxFuture<'a, Result<crate::crds::Catalog, RemoteError>> {
+    fn file_info_map<'a>(&'a self, files: &'a [FileName]) -> BoxFuture<'a, Result<Catalog, RemoteError>> {
         Box::pin(async move {
             let mut names: Vec<&str> = files.iter().map(FileName::as_str).collect();
             names.sort_unstable();
@@ -100,7 +103,7 @@ pub trait CrdsServer: Send + Sync {
             let found = result
                 .as_object()
                 .ok_or_else(|| self.nonsense(&"the information on files is not an object"))?;
-            Ok(crate::crds::Catalog::from_map(found).0)
+            Ok(Catalog::from_map(found).0)
         })
     }
 
@@ -173,7 +176,7 @@ pub trait CrdsServer: Send + Sync {
     fn best_references<'a>(
         &'a self,
         context: &'a FileName,
-        header: &'a BTreeMap<String, String>,
+        header: &'a Header,
         types: Option<&'a [Reftype]>,
     ) -> BoxFuture<'a, Result<TypeValues, RemoteError>> {
         Box::pin(async move {
@@ -203,7 +206,7 @@ pub trait CrdsServer: Send + Sync {
     fn best_references_by_header_map<'a>(
         &'a self,
         context: &'a FileName,
-        headers: &'a BTreeMap<String, BTreeMap<String, String>>,
+        headers: &'a BTreeMap<String, Header>,
         types: Option<&'a [Reftype]>,
     ) -> BoxFuture<'a, Result<BestReferences, RemoteError>> {
         Box::pin(async move {
@@ -218,7 +221,7 @@ pub trait CrdsServer: Send + Sync {
         &'a self,
         context: &'a FileName,
         ids: &'a [DatasetId],
-    ) -> BoxFuture<'a, Result<BTreeMap<String, Result<BTreeMap<String, String>, String>>, RemoteError>> {
+    ) -> BoxFuture<'a, Result<ByDataset<Header>, RemoteError>> {
         Box::pin(async move {
             let params = json!([context.as_str(), id_texts(ids), null]);
             let result = self.call("get_dataset_headers_by_id", params).await?;

@@ -10,23 +10,27 @@ use rustls::{ClientConfig, RootCertStore};
 /// More redirects than this are a circle.
 const MAX_REDIRECTS: usize = 5;
 
-/// A client, and what to advise where TLS fails.
+/// A client.
 pub(super) struct Built {
     pub(super) client: Client,
-    pub(super) advice: Option<&'static str>,
+    /// Whether there is any certificate to check servers with.
+    pub(super) has_roots: bool,
 }
 
-/// Builds the client. A machine without certificates can still use plain HTTP, so that is no error.
-pub(super) fn build(connect_timeout: Duration) -> Result<Built, String> {
+/// The certificates that this machine trusts. There may be none: plain HTTP works without.
+pub(super) fn machine_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         log::debug!("certificates of this machine: {error}");
     }
     roots.add_parsable_certificates(found.certs);
-    let advice = roots.is_empty().then_some(
-        "this machine has no certificates to check servers with: install the package ca-certificates, or set SSL_CERT_FILE",
-    );
+    roots
+}
+
+/// Builds a client that trusts the servers vouched for by `roots`.
+pub(super) fn build(connect_timeout: Duration, roots: RootCertStore) -> Result<Built, String> {
+    let has_roots = !roots.is_empty();
     let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?
@@ -45,7 +49,7 @@ pub(super) fn build(connect_timeout: Duration) -> Result<Built, String> {
         .redirect(Policy::custom(follow))
         .build()
         .map_err(|error| format!("the HTTP client cannot be set up: {error}"))?;
-    Ok(Built { client, advice })
+    Ok(Built { client, has_roots })
 }
 
 /// A few redirects, and none from an encrypted connection to a plain one.

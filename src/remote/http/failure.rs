@@ -11,8 +11,8 @@ use crate::remote::error::{RemoteError, RemoteErrorKind, Retry};
 /// A server that asks for more patience than this is asked again after it.
 const MAX_PATIENCE: Duration = Duration::from_secs(3600);
 
-/// The failure to get a reply, or the rest of one. `advice` is for failures of TLS.
-pub(super) fn from_reqwest(error: &reqwest::Error, url: &str, advice: Option<&str>) -> RemoteError {
+/// The failure to get a reply, or the rest of one. Without roots no certificate can be right.
+pub(super) fn from_reqwest(error: &reqwest::Error, url: &str, has_roots: bool) -> RemoteError {
     let kind = if error.is_timeout() {
         RemoteErrorKind::TimedOut
     } else if error.is_connect() {
@@ -25,10 +25,11 @@ pub(super) fn from_reqwest(error: &reqwest::Error, url: &str, advice: Option<&st
     let reason = innermost(error);
     let message = match kind {
         RemoteErrorKind::TimedOut => format!("no connection in time: {reason}"),
-        RemoteErrorKind::Unreachable => match advice.filter(|_| reason.contains("certificate")) {
-            Some(advice) => format!("the server cannot be reached: {reason}; {advice}"),
-            None => format!("the server cannot be reached: {reason}"),
-        },
+        RemoteErrorKind::Unreachable if reason.contains("certificate") && !has_roots => format!(
+            "the server cannot be reached: {reason}; this machine has no certificates to check servers with: install \
+             the package ca-certificates, or set SSL_CERT_FILE"
+        ),
+        RemoteErrorKind::Unreachable => format!("the server cannot be reached: {reason}"),
         RemoteErrorKind::Protocol => format!("the request cannot be carried out: {reason}"),
         _ => format!("the connection broke: {reason}"),
     };
@@ -74,14 +75,13 @@ pub(in crate::remote) fn from_status(response: &Response, url: &str) -> RemoteEr
 /// `Retry-After`: seconds, or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            SystemTime::from(date)
-                .duration_since(SystemTime::now())
-                .unwrap_or_default()
-        }
+    let pause = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        SystemTime::from(date)
+            .duration_since(SystemTime::now())
+            .unwrap_or_default()
     };
     Some(pause.min(MAX_PATIENCE))
 }

@@ -197,7 +197,6 @@ async fn web_pages_and_compressed_bytes_are_no_files() {
 async fn bodies_that_end_early_are_interrupted() {
     let short = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n012345".to_vec();
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n012\r\n9\r\n3".to_vec();
-    // The part is said to be four bytes long, its last chunk comes after two.
     for bytes in [
         short.clone(),
         chunked,
@@ -262,7 +261,6 @@ async fn nobody_there_is_unreachable() {
 
 #[tokio::test]
 async fn plain_bytes_on_a_tls_port_are_unreachable() {
-    let server = Loopback::start(|_| Reply::Close(reply("200 OK", &[], "x"))).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/x", listener.local_addr().unwrap());
     let task = tokio::spawn(async move {
@@ -274,7 +272,6 @@ async fn plain_bytes_on_a_tls_port_are_unreachable() {
     let error = read(&url, None).await.unwrap_err();
     assert_eq!(error.kind, RemoteErrorKind::Unreachable, "{error}");
     task.await.unwrap();
-    drop(server);
 }
 
 #[tokio::test]
@@ -294,6 +291,64 @@ async fn redirects_are_followed_a_few_times() {
     let error = read(&format!("{}/6", server.url), None).await.unwrap_err();
     assert_eq!(error.kind, RemoteErrorKind::Protocol, "{error}");
     assert!(error.message.contains("more than 5 redirects"), "{error}");
+}
+
+/// An origin that trusts exactly these roots.
+fn trusting(roots: rustls::RootCertStore) -> HttpOrigin {
+    let settings = HttpSettings::default();
+    let client = HttpClient::new(settings);
+    let built = client::build(settings.connect_timeout, roots);
+    assert!(client.shared.client.set(built).is_ok());
+    HttpOrigin::new(client)
+}
+
+#[tokio::test]
+async fn encrypted_files_are_read_from_trusted_servers_only() {
+    let (server, roots) = Loopback::start_tls(|_| Reply::Keep(reply("200 OK", &[], "secret"))).await;
+    let download = trusting(roots).get(&server.url, None, None).await.unwrap();
+    let parts: Vec<Bytes> = download.body.try_collect().await.unwrap();
+    assert_eq!(parts.concat(), b"secret");
+
+    let (_, others) = Loopback::start_tls(|_| Reply::Stall(Vec::new())).await;
+    let error = trusting(others).get(&server.url, None, None).await.unwrap_err();
+    assert_eq!(error.kind, RemoteErrorKind::Unreachable);
+    assert!(
+        error.message.contains("certificate") && !error.message.contains("SSL_CERT_FILE"),
+        "{error}"
+    );
+    let none = rustls::RootCertStore::empty();
+    let error = trusting(none).get(&server.url, None, None).await.unwrap_err();
+    assert!(error.message.contains("SSL_CERT_FILE"), "{error}");
+}
+
+#[tokio::test]
+async fn no_redirect_leads_out_of_encryption() {
+    let plain = Loopback::start(|_| Reply::Keep(reply("200 OK", &[], "anybody's"))).await;
+    let location = format!("Location: {}/x", plain.url);
+    let (server, roots) =
+        Loopback::start_tls(move |_| Reply::Keep(reply("302 Found", &[&location], ""))).await;
+    let error = trusting(roots).get(&server.url, None, None).await.unwrap_err();
+    assert_eq!((error.kind, error.retry), (RemoteErrorKind::Protocol, Retry::No));
+    assert!(error.message.contains("not encrypted"), "{error}");
+    assert!(plain.seen().is_empty());
+}
+
+#[tokio::test]
+async fn urls_choose_the_origin() {
+    let server = Loopback::start(|_| Reply::Keep(reply("200 OK", &[], "over http"))).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "from disk").unwrap();
+    let file_url = url::Url::from_file_path(file.path()).unwrap().to_string();
+    let both = crate::remote::UrlOrigin::new(origin());
+    for (url, expected) in [(&server.url, "over http"), (&file_url, "from disk")] {
+        let download = both.get(url, None, None).await.unwrap();
+        let parts: Vec<Bytes> = download.body.try_collect().await.unwrap();
+        assert_eq!(parts.concat(), expected.as_bytes());
+    }
+    for url in ["s3://bucket/x", "x", ""] {
+        let error = both.get(url, None, None).await.unwrap_err();
+        assert_eq!(error.kind, RemoteErrorKind::Protocol);
+    }
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Readers of results, tolerant of what servers of several generations return.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
-use super::{BestReferences, TypeValues};
+use super::{BestReferences, ByDataset, Header, TypeValues};
 use crate::crds::{FileName, Reftype};
 
 /// What is wrong with a result, in words.
@@ -36,7 +34,7 @@ fn text(value: Value) -> String {
 }
 
 /// An object of texts.
-pub(super) fn texts(value: Value) -> Result<BTreeMap<String, String>, Wrong> {
+pub(super) fn texts(value: Value) -> Result<Header, Wrong> {
     let fields = object(value, "a set of fields")?;
     Ok(fields
         .into_iter()
@@ -109,9 +107,7 @@ fn answer(payload: Value) -> Result<Result<TypeValues, String>, Wrong> {
 }
 
 /// `{id: header}` or `{id: "NOT FOUND ..."}`.
-pub(super) fn headers_or_texts(
-    value: Value,
-) -> Result<BTreeMap<String, Result<BTreeMap<String, String>, String>>, Wrong> {
+pub(super) fn headers_or_texts(value: Value) -> Result<ByDataset<Header>, Wrong> {
     object(value, "the set of headers")?
         .into_iter()
         .map(|(id, header)| {

@@ -243,8 +243,8 @@ async fn headers_and_header_maps() {
 fn ids_are_found_in_every_form() {
     let results = |keys: &[&str]| {
         keys.iter()
-            .map(|key| ((*key).to_owned(), ()))
-            .collect::<BTreeMap<_, ()>>()
+            .map(|key| ((*key).to_owned(), 0))
+            .collect::<BTreeMap<_, _>>()
     };
     let keys = results(&["A", "A:A", "A:B", "C:D", "B:C", "JW1_2_3.NRCB2:JW1_2_3.NRCB2"]);
     for (asked, found) in [
