@@ -1,0 +1,169 @@
+use proptest::prelude::*;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use super::*;
+
+fn chance() -> StdRng {
+    StdRng::seed_from_u64(1)
+}
+
+fn course() -> Course {
+    Course::new(&FetchSettings::default())
+}
+
+fn error(kind: RemoteErrorKind) -> RemoteError {
+    RemoteError::new(kind, "http://127.0.0.1/x", "because")
+}
+
+fn broke(error: &RemoteError) -> Event<'_> {
+    Event::Broke {
+        error,
+        progress: false,
+        idle: Duration::ZERO,
+    }
+}
+
+#[test]
+fn a_smooth_course() {
+    let mut course = course();
+    for (event, step, state) in [
+        (Event::Slot, Step::Receive, State::Receiving),
+        (Event::Complete, Step::Verify, State::Verifying),
+        (Event::Match, Step::Publish, State::Publishing),
+        (Event::Published, Step::Finish, State::Done),
+    ] {
+        assert_eq!(course.on(&event, &mut chance()), step);
+        assert_eq!(course.state(), state);
+    }
+}
+
+#[test]
+fn a_mismatch_is_forgiven_once() {
+    let mut course = course();
+    course.on(&Event::Slot, &mut chance());
+    course.on(&Event::Complete, &mut chance());
+    assert_eq!(course.on(&Event::Mismatch, &mut chance()), Step::ReceiveAnew);
+    course.on(&Event::Complete, &mut chance());
+    assert_eq!(course.on(&Event::Mismatch, &mut chance()), Step::GiveUp);
+    assert_eq!(course.state(), State::Failed);
+}
+
+/// How many tries a server gets that fails in this way each time.
+fn tries(kind: RemoteErrorKind) -> u32 {
+    let mut course = course();
+    let error = error(kind);
+    course.on(&Event::Slot, &mut chance());
+    (1..)
+        .find(|_| match course.on(&broke(&error), &mut chance()) {
+            Step::Pause(_) => {
+                assert_eq!(course.state(), State::Waiting);
+                course.on(&Event::Rested, &mut chance()) != Step::Receive
+            }
+            step => step == Step::GiveUp,
+        })
+        .unwrap()
+}
+
+#[test]
+fn tries_depend_on_the_failure() {
+    let settings = FetchSettings::default();
+    assert_eq!(tries(RemoteErrorKind::Server), settings.tries);
+    assert_eq!(tries(RemoteErrorKind::Busy), settings.tries);
+    assert_eq!(tries(RemoteErrorKind::Interrupted), settings.tries);
+    assert_eq!(tries(RemoteErrorKind::Unreachable), settings.tries_unreachable);
+    assert_eq!(tries(RemoteErrorKind::NotFound), 1);
+    assert_eq!(tries(RemoteErrorKind::Denied), 1);
+    assert_eq!(tries(RemoteErrorKind::Protocol), 1);
+}
+
+#[test]
+fn silence_is_bounded_by_time() {
+    let mut course = course();
+    let error = error(RemoteErrorKind::TimedOut);
+    course.on(&Event::Slot, &mut chance());
+    let silent = |seconds| Event::Broke {
+        error: &error,
+        progress: false,
+        idle: Duration::from_secs(seconds),
+    };
+    assert!(matches!(course.on(&silent(30), &mut chance()), Step::Pause(_)));
+    course.on(&Event::Rested, &mut chance());
+    assert_eq!(course.on(&silent(300), &mut chance()), Step::GiveUp);
+}
+
+#[test]
+fn progress_starts_the_count_anew() {
+    let mut course = course();
+    let error = error(RemoteErrorKind::Interrupted);
+    course.on(&Event::Slot, &mut chance());
+    for _ in 0..100 {
+        let event = Event::Broke {
+            error: &error,
+            progress: true,
+            idle: Duration::ZERO,
+        };
+        assert!(matches!(course.on(&event, &mut chance()), Step::Pause(_)));
+        course.on(&Event::Rested, &mut chance());
+    }
+}
+
+#[test]
+fn the_server_says_how_long() {
+    let mut course = course();
+    course.on(&Event::Slot, &mut chance());
+    let busy = error(RemoteErrorKind::Busy).with_retry(Retry::After(Duration::from_secs(20)));
+    let Step::Pause(pause) = course.on(&broke(&busy), &mut chance()) else {
+        panic!("gave up");
+    };
+    assert!(pause >= Duration::from_secs(20));
+    course.on(&Event::Rested, &mut chance());
+    let absurd = error(RemoteErrorKind::Busy).with_retry(Retry::After(Duration::from_secs(86_400)));
+    assert_eq!(course.on(&broke(&absurd), &mut chance()), Step::GiveUp);
+}
+
+#[test]
+fn a_content_that_keeps_changing_is_trouble() {
+    let mut course = course();
+    course.on(&Event::Slot, &mut chance());
+    for _ in 0..CHANGES {
+        assert_eq!(course.on(&Event::Changed, &mut chance()), Step::ReceiveAnew);
+    }
+    assert_eq!(course.on(&Event::Changed, &mut chance()), Step::GiveUp);
+}
+
+proptest! {
+    #[test]
+    fn pauses_stay_within_their_limits(seed: u64, fruitless in 1..40_u32) {
+        let mut course = course();
+        course.fruitless = fruitless;
+        let pause = course.jittered_pause(&mut StdRng::seed_from_u64(seed));
+        prop_assert!(pause <= course.rules.longest_pause);
+        prop_assert!(pause <= course.rules.pause.saturating_mul(1 << fruitless.min(20)));
+    }
+
+    #[test]
+    fn nothing_follows_an_end(events in prop::collection::vec(0..8_u8, 1..60)) {
+        let mut course = course();
+        let broken = error(RemoteErrorKind::Server);
+        let mut over = false;
+        for number in events {
+            let event = match number {
+                0 => Event::Slot,
+                1 => broke(&broken),
+                2 => Event::Changed,
+                3 => Event::Rested,
+                4 => Event::Complete,
+                5 => Event::Match,
+                6 => Event::Mismatch,
+                _ => Event::Stopped,
+            };
+            let step = course.on(&event, &mut chance());
+            if over {
+                prop_assert_eq!(step, Step::GiveUp);
+            }
+            over |= matches!(course.state(), State::Failed);
+            prop_assert!(course.state() != State::Done);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Why a file cannot be had.
+
+use std::sync::Arc;
+
+use crate::crds::{FileKey, Observatory};
+use crate::remote::{RemoteError, RemoteErrorKind};
+use crate::store::StoreError;
+
+/// The kinds of failure; each is an errno of its own further up (design, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FetchErrorKind {
+    /// The catalog has no such name.
+    NotInCatalog,
+    /// The server cannot be reached.
+    Unreachable,
+    /// No byte within the time allowed.
+    TimedOut,
+    /// There is no network on purpose, and the file is not in the store.
+    Offline,
+    /// The server does not hand it out (401, 403).
+    Denied,
+    /// The server does not have it, although the catalog does (404, 410).
+    Gone,
+    /// The server fails, or makes no sense, after all retries.
+    ServerTrouble,
+    /// What arrived is not what the catalog says, twice.
+    Corrupt,
+    /// No room in the store.
+    NoSpace,
+    /// The file system is going away.
+    ShuttingDown,
+    /// The store itself fails.
+    Store,
+}
+
+impl FetchErrorKind {
+    /// The kind in a word, for status and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotInCatalog => "not-in-catalog",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed-out",
+            Self::Offline => "offline",
+            Self::Denied => "denied",
+            Self::Gone => "gone",
+            Self::ServerTrouble => "server-trouble",
+            Self::Corrupt => "corrupt",
+            Self::NoSpace => "no-space",
+            Self::ShuttingDown => "shutting-down",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// A failure to provide a file or a catalog, shared by everybody who waited for it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{subject}: {message}{}", .url.as_ref().map(|url| format!(" ({url})")).unwrap_or_default())]
+pub struct FetchError {
+    /// What sort of failure.
+    pub kind: FetchErrorKind,
+    /// What could not be had: `jwst/name`, or the catalog of an observatory.
+    pub subject: String,
+    /// Where it was asked for.
+    pub url: Option<String>,
+    /// Why, for a person.
+    pub message: String,
+    /// The failure of the store below, if it was that.
+    #[source]
+    pub source: Option<Arc<StoreError>>,
+}
+
+impl FetchError {
+    pub(super) fn new(kind: FetchErrorKind, subject: impl ToString, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            subject: subject.to_string(),
+            url: None,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    pub(super) fn not_in_catalog(key: &FileKey) -> Self {
+        let message = format!("the catalog of {} has no such file", key.observatory);
+        Self::new(FetchErrorKind::NotInCatalog, key, message)
+    }
+
+    pub(super) fn offline(subject: impl ToString) -> Self {
+        let message = "it is not in the store and there is no server to ask (offline)";
+        Self::new(FetchErrorKind::Offline, subject, message)
+    }
+
+    pub(super) fn shutting_down(subject: impl ToString) -> Self {
+        Self::new(FetchErrorKind::ShuttingDown, subject, "the file system is going away")
+    }
+
+    pub(super) fn store(subject: impl ToString, error: StoreError) -> Self {
+        let kind = if error.is_no_space() {
+            FetchErrorKind::NoSpace
+        } else {
+            FetchErrorKind::Store
+        };
+        let mut message = error.to_string();
+        if let Some(cause) = std::error::Error::source(&error) {
+            message = format!("{message}: {cause}");
+        }
+        Self {
+            source: Some(Arc::new(error)),
+            ..Self::new(kind, subject, message)
+        }
+    }
+
+    pub(super) fn remote(subject: impl ToString, error: &RemoteError) -> Self {
+        let kind = match error.kind {
+            RemoteErrorKind::Unreachable => FetchErrorKind::Unreachable,
+            RemoteErrorKind::TimedOut => FetchErrorKind::TimedOut,
+            RemoteErrorKind::Denied => FetchErrorKind::Denied,
+            RemoteErrorKind::NotFound => FetchErrorKind::Gone,
+            RemoteErrorKind::Offline => FetchErrorKind::Offline,
+            RemoteErrorKind::Interrupted
+            | RemoteErrorKind::NoSuchRange
+            | RemoteErrorKind::Busy
+            | RemoteErrorKind::Server
+            | RemoteErrorKind::Protocol
+            | RemoteErrorKind::Rpc => FetchErrorKind::ServerTrouble,
+        };
+        Self::new(kind, subject, error.message.clone()).at(&error.url)
+    }
+
+    pub(super) fn catalog_subject(observatory: Observatory) -> String {
+        format!("catalog of {observatory}")
+    }
+
+    #[must_use]
+    pub(super) fn at(self, url: &str) -> Self {
+        Self {
+            url: Some(url.to_owned()),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How to fetch.
+
+use std::time::Duration;
+
+use crate::crds::BaseUrls;
+
+/// Settings of transfers.
+#[derive(Debug, Clone)]
+pub struct FetchSettings {
+    /// Files received at a time (small ones have as many slots of their own, twice over).
+    pub jobs: usize,
+    /// Files up to this size, in bytes, use the small files' lane.
+    pub small: u64,
+    /// Files from this size on, in bytes, are received over several connections.
+    pub large: u64,
+    /// Connections for one large file.
+    pub streams: usize,
+    /// Bytes asked for at a time over each of them.
+    pub part: u64,
+    /// A transfer without a byte for so long is tried again.
+    pub stall_timeout: Duration,
+    /// A transfer without a byte for so long, over all tries, has failed.
+    pub timeout: Duration,
+    /// Tries without a byte that a failing server gets.
+    pub tries: u32,
+    /// Tries without a byte that a server which cannot be reached gets.
+    pub tries_unreachable: u32,
+    /// The pause before the second try, which doubles from then on. The real one is a random share of it.
+    pub pause: Duration,
+    /// The longest pause that is not asked for by the server.
+    pub longest_pause: Duration,
+    /// For how long a failure answers further opens.
+    pub failure_memory: Duration,
+    /// Whether digests are compared (`CRDS_DOWNLOAD_CHECKSUMS`).
+    pub checksums: bool,
+    /// Whether lengths are compared (`CRDS_DOWNLOAD_LENGTHS`).
+    pub lengths: bool,
+    /// Where to download from instead of where the server says (`CRDS_MAPPING_URI`, `CRDS_REFERENCE_URI`).
+    pub base_urls: BaseUrls,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
+}
+
+impl Default for FetchSettings {
+    fn default() -> Self {
+        Self {
+            jobs: 8,
+            small: 1 << 20,
+            large: 64 << 20,
+            streams: 4,
+            part: 32 << 20,
+            stall_timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(300),
+            tries: 5,
+            tries_unreachable: 2,
+            pause: Duration::from_millis(250),
+            longest_pause: Duration::from_secs(10),
+            failure_memory: Duration::from_secs(1),
+            checksums: true,
+            lengths: true,
+            base_urls: BaseUrls::default(),
+            offline: false,
+        }
+    }
+}
