@@ -1,5 +1,266 @@
 //! Brings names into the store: catalogs, and one transfer per file.
+//!
+//! [`Catalogs`] holds the current catalog of each observatory. [`Fetcher::open`] gives a verified open file: on the spot
+//! when the store has it, else in a future. A transfer is a task of its own, which nobody who waits for it can end.
 
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::crds::{CatalogEntry, FileKey, Observatory};
+use crate::remote::{Endpoints, Origin};
+use crate::store::{Found, HoldingKind, Store};
+
+mod catalogs;
+mod counters;
+mod course;
+mod digester;
+mod error;
+mod flights;
 mod outcome;
+mod receive;
+mod settings;
+mod transfer;
 
+#[cfg(test)]
+mod tests;
+
+pub use catalogs::{CatalogChange, CatalogSource, Catalogs};
+pub use counters::Counters;
+pub use course::State as TransferState;
+pub use error::{FetchError, FetchErrorKind};
+pub use flights::TransferStatus;
 pub use outcome::Outcome;
+pub use settings::{CatalogSettings, FetchSettings};
+
+use counters::Tally;
+use flights::{Flights, Joined};
+
+/// Where the bytes of a catalogued file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileState {
+    /// On the server only.
+    Remote,
+    /// On their way.
+    Fetching {
+        /// Bytes that have arrived.
+        done: u64,
+        /// Bytes in all; 0 while that is not known.
+        total: u64,
+    },
+    /// In the store.
+    Cached,
+    /// In the store, as the user's own file in place of the catalogued one.
+    Local,
+}
+
+impl FileState {
+    /// The state in a word, as in `user.crds.state`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Remote => "remote",
+            Self::Fetching { .. } => "fetching",
+            Self::Cached => "cached",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// Provides files. Cheap to clone.
+#[derive(Clone)]
+pub struct Fetcher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runtime: Handle,
+    store: Arc<dyn Store>,
+    origin: Arc<dyn Origin>,
+    endpoints: Endpoints,
+    catalogs: Catalogs,
+    settings: FetchSettings,
+    flights: Flights,
+    tally: Tally,
+    small_lane: Arc<Semaphore>,
+    large_lane: Arc<Semaphore>,
+    /// Whether names wait to be made durable.
+    unsettled: AtomicBool,
+    end: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Fetcher {
+    /// A fetcher whose tasks run on `runtime`.
+    pub fn new(
+        runtime: Handle,
+        origin: Arc<dyn Origin>,
+        endpoints: Endpoints,
+        catalogs: Catalogs,
+        settings: FetchSettings,
+    ) -> Self {
+        let jobs = settings.jobs.max(1);
+        let inner = Inner {
+            runtime,
+            store: Arc::clone(catalogs.store()),
+            origin,
+            endpoints,
+            catalogs,
+            flights: Flights::default(),
+            tally: Tally::default(),
+            small_lane: Arc::new(Semaphore::new(jobs.saturating_mul(2))),
+            large_lane: Arc::new(Semaphore::new(jobs)),
+            settings,
+            unsettled: AtomicBool::new(false),
+            end: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A verified open file. What the store has is answered with a few system calls; for everything else there is a
+    /// future, which may be dropped at any time: the transfer goes on. The file is shared: read with positions only.
+    pub fn open(&self, key: &FileKey) -> Outcome<Arc<File>, FetchError> {
+        let Some(info) = self.inner.catalogs.current(key.observatory) else {
+            return self.open_after_catalog(key);
+        };
+        match info.catalog().get(key.name.as_str()) {
+            Some(entry) => self.open_entry(key, entry),
+            None => Outcome::Ready(Err(FetchError::not_in_catalog(key))),
+        }
+    }
+
+    fn open_after_catalog(&self, key: &FileKey) -> Outcome<Arc<File>, FetchError> {
+        match self.inner.catalogs.load(key.observatory) {
+            Outcome::Ready(Ok(_)) => self.open(key),
+            Outcome::Ready(Err(error)) => Outcome::Ready(Err(error)),
+            Outcome::Later(load) => {
+                let (fetcher, key) = (self.clone(), key.clone());
+                Outcome::Later(Box::pin(async move {
+                    load.await?;
+                    fetcher.open(&key).wait().await
+                }))
+            }
+        }
+    }
+
+    fn open_entry(&self, key: &FileKey, entry: CatalogEntry) -> Outcome<Arc<File>, FetchError> {
+        let inner = &self.inner;
+        let found = match inner.store.open(key, entry) {
+            Ok(found) => found,
+            Err(error) => return Outcome::Ready(Err(FetchError::store(key, error))),
+        };
+        if let Found::Catalogued(file) | Found::Local(file) = found {
+            inner.tally.hits.add(1);
+            return Outcome::Ready(Ok(file));
+        }
+        if inner.end.is_cancelled() {
+            return Outcome::Ready(Err(FetchError::shutting_down(key)));
+        }
+        if matches!(found, Found::Absent) {
+            if inner.is_offline(key.observatory) {
+                return Outcome::Ready(Err(FetchError::offline(key)));
+            }
+            if let Some(error) = inner.flights.recent_failure(key, inner.settings.failure_memory) {
+                return Outcome::Ready(Err(error));
+            }
+        }
+        inner.tally.misses.add(1);
+        let flight = match inner.flights.join(key, self.url(key), entry.size.unwrap_or(0)) {
+            Joined::Running(flight) => flight,
+            Joined::New(flight) => {
+                let task = transfer::run(Arc::clone(inner), Arc::clone(&flight), entry);
+                inner.tasks.spawn_on(task, &inner.runtime);
+                flight
+            }
+        };
+        Outcome::Later(flight.wait())
+    }
+
+    /// Where the bytes of a file are. From memory.
+    pub fn state(&self, key: &FileKey) -> FileState {
+        if let Some(flight) = self.inner.flights.get(key) {
+            let (done, total) = flight.progress();
+            return FileState::Fetching { done, total };
+        }
+        match self.inner.store.holding(key).map(|holding| holding.kind) {
+            Some(HoldingKind::Local) => FileState::Local,
+            Some(HoldingKind::Catalogued | HoldingKind::Unverified) => FileState::Cached,
+            None => FileState::Remote,
+        }
+    }
+
+    /// The last failure to provide a file, until it succeeds.
+    pub fn last_error(&self, key: &FileKey) -> Option<FetchError> {
+        self.inner.flights.last_failure(key)
+    }
+
+    /// The last failures of all, oldest first.
+    pub fn last_errors(&self) -> Vec<(SystemTime, FetchError)> {
+        self.inner.flights.last_failures()
+    }
+
+    /// Forgets that a file could not be had, so that the next open asks again at once.
+    pub fn forget_error(&self, key: &FileKey) {
+        self.inner.flights.forget_failure(key);
+    }
+
+    /// Where a file comes from, if its catalog is loaded.
+    pub fn url(&self, key: &FileKey) -> Option<String> {
+        let info = self.inner.catalogs.current(key.observatory)?;
+        self.inner.endpoints.file_url(&info, &key.name).ok()
+    }
+
+    /// The transfers that run, oldest first.
+    pub fn transfers(&self) -> Vec<TransferStatus> {
+        self.inner.flights.statuses()
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        self.inner.tally.counters()
+    }
+
+    /// The catalogs.
+    pub fn catalogs(&self) -> &Catalogs {
+        &self.inner.catalogs
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// The mount is going away: whoever waits gets [`FetchErrorKind::ShuttingDown`], and transfers stop where they can go
+    /// on later.
+    pub fn shutdown(&self) {
+        self.inner.end.cancel();
+        self.inner.tasks.close();
+        self.inner.catalogs.shutdown();
+    }
+
+    /// Waits, after [`Fetcher::shutdown`], until the last transfer has put away what it had.
+    pub async fn finished(&self) {
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Fetcher")
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn is_offline(&self, observatory: Observatory) -> bool {
+        self.settings.offline || self.catalogs.is_offline(observatory)
+    }
+}

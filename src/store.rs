@@ -24,7 +24,7 @@ mod partial;
 mod verified;
 
 pub use disk::{DiskStore, StoreOptions};
-pub use error::StoreError;
+pub use error::{StoreError, is_disk_full};
 pub use layout::{ReferenceLayout, file_path, instrument_of};
 pub use ledger::{Full, Ledger};
 pub use memory::MemoryStore;
@@ -153,12 +153,12 @@ pub trait Store: Send + Sync + 'static {
     /// The last server description of an observatory.
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError>;
 
-    /// Keeps a server description (as a Python literal), its bad files and the layout tag.
+    /// Keeps a server description (as a Python literal), its bad files (one name a line) and the layout tag.
     fn save_snapshot(
         &self,
         observatory: Observatory,
         literal: &str,
-        bad_files: &[String],
+        bad_files: &str,
     ) -> Result<(), StoreError>;
 
     /// Moves a server description that cannot be read out of the way.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::crds::BaseUrls;
-
 /// Settings of transfers.
 #[derive(Debug, Clone)]
 pub struct FetchSettings {
@@ -35,8 +33,6 @@ pub struct FetchSettings {
     pub checksums: bool,
     /// Whether lengths are compared (`CRDS_DOWNLOAD_LENGTHS`).
     pub lengths: bool,
-    /// Where to download from instead of where the server says (`CRDS_MAPPING_URI`, `CRDS_REFERENCE_URI`).
-    pub base_urls: BaseUrls,
     /// Whether nothing may be fetched.
     pub offline: bool,
 }
@@ -58,7 +54,36 @@ impl Default for FetchSettings {
             failure_memory: Duration::from_secs(1),
             checksums: true,
             lengths: true,
-            base_urls: BaseUrls::default(),
+            offline: false,
+        }
+    }
+}
+
+/// Settings of catalogs.
+#[derive(Debug, Clone)]
+pub struct CatalogSettings {
+    /// A catalog older than this is asked for again, in the background.
+    pub ttl: Duration,
+    /// At most so often is it asked for again because a plausible name is missing from it.
+    pub missing_interval: Duration,
+    /// After a failure the next try in the background comes no sooner than this.
+    pub retry_interval: Duration,
+    /// A server that does not answer a request within this time is given up.
+    pub timeout: Duration,
+    /// For how long a failure answers further requests.
+    pub failure_memory: Duration,
+    /// Whether no server may be asked.
+    pub offline: bool,
+}
+
+impl Default for CatalogSettings {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(600),
+            missing_interval: Duration::from_secs(30),
+            retry_interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(300),
+            failure_memory: Duration::from_secs(1),
             offline: false,
         }
     }

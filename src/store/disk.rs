@@ -195,7 +195,7 @@ impl Store for DiskStore {
         &self,
         observatory: Observatory,
         literal: &str,
-        bad_files: &[String],
+        bad_files: &str,
     ) -> Result<(), StoreError> {
         own::save_snapshot(&self.root, observatory, literal, bad_files, self.layout)
     }

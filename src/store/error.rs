@@ -44,7 +44,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn io(doing: &'static str, path: impl AsRef<std::path::Path>, source: io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: impl AsRef<std::path::Path>, source: io::Error) -> Self {
         Self::Io {
             doing,
             path: path.as_ref().display().to_string(),

@@ -268,7 +268,7 @@ impl Store for MemoryStore {
         Ok(self.shelves().snapshots.get(&observatory).cloned())
     }
 
-    fn save_snapshot(&self, observatory: Observatory, literal: &str, _: &[String]) -> Result<(), StoreError> {
+    fn save_snapshot(&self, observatory: Observatory, literal: &str, _: &str) -> Result<(), StoreError> {
         let snapshot = Snapshot {
             text: literal.to_owned(),
             written: SystemTime::now(),

@@ -140,7 +140,7 @@ pub(super) fn save_snapshot(
     root: &Dir,
     observatory: Observatory,
     literal: &str,
-    bad_files: &[String],
+    bad_files: &str,
     layout: ReferenceLayout,
 ) -> Result<(), StoreError> {
     let directory: PathBuf = ["config", observatory.as_str()].iter().collect();
@@ -154,7 +154,7 @@ pub(super) fn save_snapshot(
     replace(
         root,
         &at("bad_files.txt"),
-        bad_files.join("\n").as_bytes(),
+        bad_files.as_bytes(),
         Durable::No,
     )?;
     replace(root, &at("server_config"), literal.as_bytes(), Durable::Yes)

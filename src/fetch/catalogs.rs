@@ -1,0 +1,441 @@
+//! The current catalog of each observatory: the store's at once, the server's in the background.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Outcome;
+use super::error::{FetchError, FetchErrorKind};
+use super::settings::CatalogSettings;
+use crate::crds::grammar::plausible;
+use crate::crds::{Observatory, ServerInfo};
+use crate::remote::CrdsServer;
+use crate::store::{Store, StoreError};
+
+#[cfg(test)]
+mod tests;
+
+/// What is known of a server, and where more is asked for.
+pub struct CatalogSource {
+    /// Whose catalog.
+    pub observatory: Observatory,
+    /// Its server; `None` when there is none to ask.
+    pub server: Option<Arc<dyn CrdsServer>>,
+}
+
+/// A catalog was loaded, or replaced by another one.
+#[derive(Debug, Clone)]
+pub struct CatalogChange {
+    /// Whose.
+    pub observatory: Observatory,
+    /// What was there before.
+    pub old: Option<Arc<ServerInfo>>,
+    /// What is there now.
+    pub new: Arc<ServerInfo>,
+}
+
+/// The catalogs of all observatories. Cheap to clone.
+#[derive(Clone)]
+pub struct Catalogs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runtime: Handle,
+    store: Arc<dyn Store>,
+    settings: CatalogSettings,
+    observatories: Vec<Observatory>,
+    slots: Vec<Slot>,
+    listeners: Mutex<Vec<mpsc::UnboundedSender<CatalogChange>>>,
+    end: CancellationToken,
+}
+
+struct Slot {
+    observatory: Observatory,
+    server: Option<Arc<dyn CrdsServer>>,
+    state: Mutex<SlotState>,
+}
+
+type Answer = Result<Arc<ServerInfo>, FetchError>;
+
+#[derive(Default)]
+struct SlotState {
+    info: Option<Arc<ServerInfo>>,
+    /// When the server was asked last, successfully or not.
+    asked: Option<Instant>,
+    failure: Option<(Instant, FetchError)>,
+    offline_since: Option<SystemTime>,
+    loading: Option<watch::Receiver<Option<Answer>>>,
+    refreshing: Option<watch::Receiver<Option<Answer>>>,
+}
+
+impl Catalogs {
+    /// Catalogs of these observatories. Nothing is read or asked for yet.
+    pub fn new(
+        runtime: Handle,
+        store: Arc<dyn Store>,
+        sources: Vec<CatalogSource>,
+        settings: CatalogSettings,
+    ) -> Self {
+        let slots: Vec<Slot> = sources
+            .into_iter()
+            .map(|source| Slot {
+                observatory: source.observatory,
+                server: source.server.filter(|_| !settings.offline),
+                state: Mutex::default(),
+            })
+            .collect();
+        let inner = Inner {
+            runtime,
+            store,
+            settings,
+            observatories: slots.iter().map(|slot| slot.observatory).collect(),
+            slots,
+            listeners: Mutex::default(),
+            end: CancellationToken::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The observatories that are shown.
+    pub fn observatories(&self) -> &[Observatory] {
+        &self.inner.observatories
+    }
+
+    /// The store in which the last catalogs are kept.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// The server of an observatory, if one may be asked.
+    pub fn server(&self, observatory: Observatory) -> Option<&Arc<dyn CrdsServer>> {
+        self.inner.slot(observatory)?.server.as_ref()
+    }
+
+    /// The current catalog, if it is loaded. From memory.
+    pub fn current(&self, observatory: Observatory) -> Option<Arc<ServerInfo>> {
+        self.inner.slot(observatory)?.state().info.clone()
+    }
+
+    /// The catalog: what is loaded, else what the store has kept, else what the server says.
+    pub fn load(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
+        let Some(slot) = self.inner.slot(observatory) else {
+            let message = "this observatory is not mounted (--observatory)";
+            let subject = FetchError::catalog_subject(observatory);
+            return Outcome::Ready(Err(FetchError::new(FetchErrorKind::NotInCatalog, subject, message)));
+        };
+        let mut state = slot.state();
+        if let Some(info) = &state.info {
+            return Outcome::Ready(Ok(Arc::clone(info)));
+        }
+        if let Some((when, error)) = &state.failure
+            && when.elapsed() < self.inner.settings.failure_memory
+        {
+            return Outcome::Ready(Err(error.clone()));
+        }
+        let receiver = state.loading.get_or_insert_with(|| {
+            let (sender, receiver) = watch::channel(None);
+            self.inner.spawn_load(observatory, sender);
+            receiver
+        });
+        Outcome::Later(wait_for(receiver.clone(), observatory))
+    }
+
+    /// A plausible name is missing: asks the server for a new catalog, unless it was asked a short while ago. The future
+    /// tells whether the name is there now. `None`: the name is not there, and there is no use in asking.
+    pub fn missing(&self, observatory: Observatory, name: &str) -> Option<BoxFuture<'static, bool>> {
+        let slot = self.inner.slot(observatory)?;
+        slot.server.as_ref()?;
+        if !plausible(observatory, name) {
+            return None;
+        }
+        let mut state = slot.state();
+        state.info.as_ref()?;
+        let recently = |asked: Instant| asked.elapsed() < self.inner.settings.missing_interval;
+        if state.refreshing.is_none() && state.asked.is_some_and(recently) {
+            return None;
+        }
+        let receiver = self.inner.refresh(&mut state, observatory);
+        let name = name.to_owned();
+        Some(Box::pin(async move {
+            let answer = wait_for(receiver, observatory).await;
+            answer.is_ok_and(|info| info.catalog().contains(&name))
+        }))
+    }
+
+    /// Asks the server for a new catalog now.
+    pub fn refresh(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
+        match self.inner.slot(observatory) {
+            Some(slot) if slot.server.is_some() => {
+                let receiver = self.inner.refresh(&mut slot.state(), observatory);
+                Outcome::Later(wait_for(receiver, observatory))
+            }
+            _ => Outcome::Ready(Err(FetchError::offline(FetchError::catalog_subject(observatory)))),
+        }
+    }
+
+    /// Every catalog that is loaded or replaced from now on.
+    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<CatalogChange> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.inner.listeners().push(sender);
+        receiver
+    }
+
+    /// Since when the server has not been reached; `None` while it answers or was never asked.
+    pub fn offline_since(&self, observatory: Observatory) -> Option<SystemTime> {
+        self.inner.slot(observatory)?.state().offline_since
+    }
+
+    /// Whether no server may be asked for this observatory.
+    pub fn is_offline(&self, observatory: Observatory) -> bool {
+        self.server(observatory).is_none()
+    }
+
+    /// Stops what goes on in the background.
+    pub fn shutdown(&self) {
+        self.inner.end.cancel();
+    }
+}
+
+impl fmt::Debug for Catalogs {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Catalogs")
+            .field("observatories", &self.inner.observatories)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for an answer that a task will give.
+fn wait_for(
+    mut receiver: watch::Receiver<Option<Answer>>,
+    observatory: Observatory,
+) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        let gone = || FetchError::shutting_down(FetchError::catalog_subject(observatory));
+        let answer = receiver.wait_for(Option::is_some).await.map_err(|_| gone())?;
+        answer.clone().unwrap_or_else(|| Err(gone()))
+    })
+}
+
+impl Slot {
+    fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A catalog from the store and how old it is.
+struct Kept {
+    info: Arc<ServerInfo>,
+    age: Duration,
+}
+
+impl Inner {
+    fn slot(&self, observatory: Observatory) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.observatory == observatory)
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<CatalogChange>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first load: from the store, else from the server; then the catalog is kept fresh.
+    fn spawn_load(self: &Arc<Self>, observatory: Observatory, sender: watch::Sender<Option<Answer>>) {
+        let inner = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let answer = inner.load(observatory).await;
+            if let Some(slot) = inner.slot(observatory) {
+                slot.state().loading = None;
+            }
+            let age = match &answer {
+                Ok((_, age)) => *age,
+                Err(_) => Duration::ZERO,
+            };
+            let loaded = answer.is_ok();
+            // Whoever waited may have left.
+            let _ = sender.send(Some(answer.map(|(info, _)| info)));
+            if loaded && inner.slot(observatory).is_some_and(|slot| slot.server.is_some()) {
+                inner.runtime.spawn(keep_fresh(Arc::downgrade(&inner), observatory, age));
+            }
+        });
+    }
+
+    async fn load(self: &Arc<Self>, observatory: Observatory) -> Result<(Arc<ServerInfo>, Duration), FetchError> {
+        let inner = Arc::clone(self);
+        let kept = tokio::task::spawn_blocking(move || inner.from_store(observatory)).await;
+        match kept {
+            Ok(Ok(Some(kept))) => {
+                self.install(observatory, &kept.info);
+                return Ok((kept.info, kept.age));
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => return Err(self.fail(observatory, FetchError::store(subject(observatory), error))),
+            Err(_) => return Err(FetchError::shutting_down(subject(observatory))),
+        }
+        let info = self.ask(observatory).await?;
+        Ok((info, Duration::ZERO))
+    }
+
+    /// Blocking: indexes the store and reads the catalog that it has kept.
+    fn from_store(&self, observatory: Observatory) -> Result<Option<Kept>, StoreError> {
+        self.store.index(observatory)?;
+        let Some(snapshot) = self.store.snapshot(observatory)? else {
+            return Ok(None);
+        };
+        match ServerInfo::from_literal(&snapshot.text) {
+            Ok(info) if info.observatory() == observatory => Ok(Some(Kept {
+                info: Arc::new(info),
+                age: snapshot.written.elapsed().unwrap_or_default(),
+            })),
+            Ok(info) => {
+                log::warn!("the stored catalog of {observatory} is one of {}", info.observatory());
+                self.store.set_aside_snapshot(observatory)?;
+                Ok(None)
+            }
+            Err(error) => {
+                log::warn!("the stored catalog of {observatory} cannot be read: {error}");
+                self.store.set_aside_snapshot(observatory)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Joins the running question to the server, or asks.
+    fn refresh(
+        self: &Arc<Self>,
+        state: &mut SlotState,
+        observatory: Observatory,
+    ) -> watch::Receiver<Option<Answer>> {
+        if let Some(receiver) = &state.refreshing {
+            return receiver.clone();
+        }
+        let (sender, receiver) = watch::channel(None);
+        state.refreshing = Some(receiver.clone());
+        let inner = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let answer = inner.ask(observatory).await;
+            if let Some(slot) = inner.slot(observatory) {
+                slot.state().refreshing = None;
+            }
+            let _ = sender.send(Some(answer));
+        });
+        receiver
+    }
+
+    /// Asks the server, keeps and publishes what it says.
+    async fn ask(self: &Arc<Self>, observatory: Observatory) -> Answer {
+        let slot = self.slot(observatory);
+        let Some((slot, server)) = slot.and_then(|slot| Some((slot, slot.server.as_ref()?))) else {
+            let error = FetchError::offline(subject(observatory));
+            return Err(self.fail(observatory, error));
+        };
+        let asked = tokio::select! {
+            () = self.end.cancelled() => return Err(FetchError::shutting_down(subject(observatory))),
+            asked = tokio::time::timeout(self.settings.timeout, server.server_info()) => asked,
+        };
+        slot.state().asked = Some(Instant::now());
+        let info = match asked {
+            Ok(Ok(info)) => info,
+            Ok(Err(error)) => return Err(self.fail(observatory, FetchError::remote(subject(observatory), &error))),
+            Err(_) => {
+                let message = format!("the server has not answered within {:?}", self.settings.timeout);
+                let error = FetchError::new(FetchErrorKind::TimedOut, subject(observatory), message);
+                return Err(self.fail(observatory, error.at(server.url())));
+            }
+        };
+        let dropped = info.dropped();
+        if dropped.count > 0 {
+            let examples = dropped.examples.join(", ").escape_debug().to_string();
+            log::warn!("{} names of {observatory} cannot be file names: left out ({examples})", dropped.count);
+        }
+        let info = Arc::new(info);
+        let (inner, kept) = (Arc::clone(self), Arc::clone(&info));
+        // The index must be there before the catalog is: presence is answered from it.
+        let saved = tokio::task::spawn_blocking(move || {
+            inner.store.index(observatory)?;
+            inner
+                .store
+                .save_snapshot(observatory, &kept.to_literal(), &kept.bad_files_text())
+        })
+        .await;
+        if let Ok(Err(error)) = saved {
+            log::warn!("the catalog of {observatory} cannot be kept: {error}");
+        }
+        Ok(self.install(observatory, &info))
+    }
+
+    /// Makes a catalog the current one, unless it says nothing new, and tells the listeners.
+    fn install(&self, observatory: Observatory, info: &Arc<ServerInfo>) -> Arc<ServerInfo> {
+        let Some(slot) = self.slot(observatory) else {
+            return Arc::clone(info);
+        };
+        let old = {
+            let mut state = slot.state();
+            state.failure = None;
+            if state.asked.is_some() {
+                state.offline_since = None;
+            }
+            match &state.info {
+                Some(old) if old.says_the_same(info) => return Arc::clone(old),
+                _ => state.info.replace(Arc::clone(info)),
+            }
+        };
+        log::info!("catalog of {observatory}: {} files", info.catalog().len());
+        let change = CatalogChange {
+            observatory,
+            old,
+            new: Arc::clone(info),
+        };
+        self.listeners()
+            .retain(|listener| listener.send(change.clone()).is_ok());
+        Arc::clone(info)
+    }
+
+    fn fail(&self, observatory: Observatory, error: FetchError) -> FetchError {
+        if let Some(slot) = self.slot(observatory) {
+            let mut state = slot.state();
+            let told = state.failure.as_ref().is_some_and(|(_, earlier)| earlier.kind == error.kind);
+            let level = if told { log::Level::Debug } else { log::Level::Warn };
+            log::log!(level, "{error}");
+            state.failure = Some((Instant::now(), error.clone()));
+            if matches!(error.kind, FetchErrorKind::Unreachable | FetchErrorKind::TimedOut) {
+                state.offline_since.get_or_insert_with(SystemTime::now);
+            }
+        }
+        error
+    }
+}
+
+fn subject(observatory: Observatory) -> String {
+    FetchError::catalog_subject(observatory)
+}
+
+/// Asks for a new catalog whenever the current one has become too old, as long as anybody uses the catalogs.
+async fn keep_fresh(inner: Weak<Inner>, observatory: Observatory, age: Duration) {
+    let Some((ttl, retry, end)) = inner
+        .upgrade()
+        .map(|inner| (inner.settings.ttl, inner.settings.retry_interval, inner.end.clone()))
+    else {
+        return;
+    };
+    let mut pause = ttl.saturating_sub(age);
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        let Some(slot) = inner.slot(observatory) else { return };
+        let receiver = inner.refresh(&mut slot.state(), observatory);
+        drop(inner);
+        pause = match wait_for(receiver, observatory).await {
+            Ok(_) => ttl,
+            Err(_) => ttl.min(retry),
+        };
+    }
+}

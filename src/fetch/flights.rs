@@ -1,0 +1,238 @@
+//! Which files are on their way, who waits for them, and what failed a moment ago.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::BoxFuture;
+use lru::LruCache;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::course::State;
+use super::error::FetchError;
+use crate::crds::FileKey;
+
+/// Failures of so many files are remembered, for `user.crds.error`.
+const FAILURES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+/// So many of the last failures are shown in the status.
+const LAST: usize = 20;
+
+pub(super) type Answer = Result<Arc<File>, FetchError>;
+
+/// A transfer as others see it.
+#[derive(Debug, Clone)]
+pub struct TransferStatus {
+    /// Which file.
+    pub key: FileKey,
+    /// From where.
+    pub url: Option<String>,
+    /// Where it stands.
+    pub state: State,
+    /// Bytes that have arrived.
+    pub done: u64,
+    /// Bytes in all; 0 while that is not known.
+    pub total: u64,
+    /// How many opens wait for it.
+    pub waiters: usize,
+    /// Since when it has been running.
+    pub age: Duration,
+}
+
+/// A transfer that runs.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) key: FileKey,
+    pub(super) url: Option<String>,
+    started: Instant,
+    state: Mutex<State>,
+    done: AtomicU64,
+    total: AtomicU64,
+    waiters: AtomicUsize,
+    result: watch::Sender<Option<Answer>>,
+}
+
+impl Flight {
+    fn new(key: FileKey, url: Option<String>, total: u64) -> Self {
+        Self {
+            key,
+            url,
+            started: Instant::now(),
+            state: Mutex::new(State::Queued),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(total),
+            waiters: AtomicUsize::new(0),
+            result: watch::Sender::new(None),
+        }
+    }
+
+    pub(super) fn enter(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    pub(super) fn set_done(&self, done: u64) {
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_total(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn status(&self) -> TransferStatus {
+        let (done, total) = self.progress();
+        TransferStatus {
+            key: self.key.clone(),
+            url: self.url.clone(),
+            state: *self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            done,
+            total,
+            waiters: self.waiters.load(Ordering::Relaxed),
+            age: self.age(),
+        }
+    }
+
+    /// Waits for the end. Dropping the future leaves the transfer alone.
+    pub(super) fn wait(self: &Arc<Self>) -> BoxFuture<'static, Answer> {
+        let (flight, mut result) = (Arc::clone(self), self.result.subscribe());
+        let waiter = Waiter::new(flight);
+        Box::pin(async move {
+            let gone = || FetchError::shutting_down(&waiter.0.key);
+            let answer = result.wait_for(Option::is_some).await.map_err(|_| gone())?;
+            answer.clone().unwrap_or_else(|| Err(gone()))
+        })
+    }
+}
+
+/// Counts somebody who waits, until dropped.
+struct Waiter(Arc<Flight>);
+
+impl Waiter {
+    fn new(flight: Arc<Flight>) -> Self {
+        flight.waiters.fetch_add(1, Ordering::Relaxed);
+        Self(flight)
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// All transfers that run, and the failures of the last while.
+#[derive(Debug)]
+pub(super) struct Flights {
+    running: Mutex<HashMap<FileKey, Arc<Flight>>>,
+    failed: Mutex<Failed>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    by_file: LruCache<FileKey, (Instant, FetchError)>,
+    last: VecDeque<(SystemTime, FetchError)>,
+}
+
+/// A flight, and whether it has to be started.
+pub(super) enum Joined {
+    /// It runs already.
+    Running(Arc<Flight>),
+    /// It was entered just now: the caller starts the task.
+    New(Arc<Flight>),
+}
+
+impl Default for Flights {
+    fn default() -> Self {
+        Self {
+            running: Mutex::default(),
+            failed: Mutex::new(Failed {
+                by_file: LruCache::new(FAILURES),
+                last: VecDeque::new(),
+            }),
+        }
+    }
+}
+
+impl Flights {
+    fn running(&self) -> MutexGuard<'_, HashMap<FileKey, Arc<Flight>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn join(&self, key: &FileKey, url: Option<String>, total: u64) -> Joined {
+        let mut running = self.running();
+        if let Some(flight) = running.get(key) {
+            return Joined::Running(Arc::clone(flight));
+        }
+        let flight = Arc::new(Flight::new(key.clone(), url, total));
+        running.insert(key.clone(), Arc::clone(&flight));
+        Joined::New(flight)
+    }
+
+    pub(super) fn get(&self, key: &FileKey) -> Option<Arc<Flight>> {
+        self.running().get(key).cloned()
+    }
+
+    /// The end of a transfer: strikes it out, remembers a failure, and tells those who wait. In this order, so that an
+    /// open that comes in between finds the file in the store or the failure in the memory.
+    pub(super) fn land(&self, flight: &Arc<Flight>, answer: Answer) {
+        {
+            let mut failed = self.failed();
+            match &answer {
+                Ok(_) => drop(failed.by_file.pop(&flight.key)),
+                Err(error) => {
+                    failed
+                        .by_file
+                        .put(flight.key.clone(), (Instant::now(), error.clone()));
+                    failed.last.push_back((SystemTime::now(), error.clone()));
+                    if failed.last.len() > LAST {
+                        failed.last.pop_front();
+                    }
+                }
+            }
+        }
+        self.running().remove(&flight.key);
+        flight.enter(if answer.is_ok() { State::Done } else { State::Failed });
+        flight.result.send_replace(Some(answer));
+    }
+
+    /// The failure of this file, if it is younger than `memory`.
+    pub(super) fn recent_failure(&self, key: &FileKey, memory: Duration) -> Option<FetchError> {
+        let failed = self.failed();
+        let (when, error) = failed.by_file.peek(key)?;
+        (when.elapsed() < memory).then(|| error.clone())
+    }
+
+    /// The last failure of this file, however old, unless it was fetched since.
+    pub(super) fn last_failure(&self, key: &FileKey) -> Option<FetchError> {
+        self.failed().by_file.peek(key).map(|(_, error)| error.clone())
+    }
+
+    /// The last failures of all, oldest first.
+    pub(super) fn last_failures(&self) -> Vec<(SystemTime, FetchError)> {
+        self.failed().last.iter().cloned().collect()
+    }
+
+    pub(super) fn forget_failure(&self, key: &FileKey) {
+        self.failed().by_file.pop(key);
+    }
+
+    pub(super) fn statuses(&self) -> Vec<TransferStatus> {
+        let mut all: Vec<TransferStatus> = self.running().values().map(|flight| flight.status()).collect();
+        all.sort_by(|left, right| right.age.cmp(&left.age).then_with(|| left.key.cmp(&right.key)));
+        all
+    }
+}

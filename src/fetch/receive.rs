@@ -1,0 +1,686 @@
+//! Bytes from an origin into a partial file: one stream, or several over ranges of a large file.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Inner;
+use super::digester::Digester;
+use super::error::FetchError;
+use super::flights::Flight;
+use super::transfer::silence;
+use crate::crds::Sha1Sum;
+use crate::remote::{ByteRange, Download, RemoteError, RemoteErrorKind};
+use crate::store::{Part, Partial, Record, StoreError, is_disk_full};
+
+/// Bytes gathered before they are written.
+const GATHERED: usize = 1 << 20;
+/// Bytes that have waited so long are written, few as they are.
+const GATHER_TIME: Duration = Duration::from_millis(200);
+/// How far a transfer of several parts has come is written down this often, in bytes and time.
+const RECORDED: u64 = 16 << 20;
+const RECORD_TIME: Duration = Duration::from_secs(1);
+/// Files from this size on have a record from the first byte on, so that they go on after a crash.
+const RECORD_FROM: u64 = 256 << 10;
+/// A file has at most so many parts.
+const PARTS: u64 = 512;
+/// A file of unknown length that is longer than this is not a mapping.
+const UNKNOWN_LIMIT: u64 = 256 << 20;
+
+/// Why a try ended before all bytes were there.
+#[derive(Debug)]
+pub(super) enum Break {
+    /// The origin failed.
+    Remote {
+        error: RemoteError,
+        /// Whether any byte came.
+        progress: bool,
+        /// For how long none has come now.
+        idle: Duration,
+    },
+    /// The content is another one than at the beginning.
+    Changed,
+    /// The origin's file has this length, which is not the catalog's.
+    WrongLength(u64),
+    /// The store failed.
+    Store(StoreError),
+}
+
+/// Receives one file.
+pub(super) struct Intake {
+    inner: Arc<Inner>,
+    flight: Arc<Flight>,
+    url: String,
+    partial: Partial,
+    /// The length that the catalog promises.
+    expected: Option<u64>,
+    ground: Mutex<Ground>,
+    digest: Option<(Sha1Sum, u64)>,
+}
+
+/// What the streams of a transfer share.
+struct Ground {
+    /// The content that the bytes belong to.
+    validator: Option<String>,
+    parts: Vec<Part>,
+    digester: Digester,
+    last_byte: Instant,
+    /// Bytes that have come in this try.
+    received: u64,
+    recorded: (Instant, u64),
+}
+
+/// A piece of the file that a stream brings.
+#[derive(Clone, Copy)]
+struct Piece {
+    index: usize,
+    from: u64,
+    /// One past its last byte; `u64::MAX` when nobody knows.
+    end: u64,
+}
+
+/// How a stream ended that was not broken.
+enum Ended {
+    Done,
+    /// Another stream has failed.
+    Halted,
+}
+
+impl Intake {
+    pub(super) fn new(
+        inner: &Arc<Inner>,
+        flight: &Arc<Flight>,
+        url: String,
+        partial: Partial,
+        expected: Option<u64>,
+    ) -> Result<Self, FetchError> {
+        let earlier = partial.record.clone().filter(|record| {
+            record.validator.is_some()
+                && record.url == url
+                && expected.is_none_or(|size| size == record.size)
+        });
+        let (validator, parts) = match earlier {
+            Some(record) => (record.validator, record.parts),
+            None => (None, plan(expected, inner)),
+        };
+        let now = Instant::now();
+        let ground = Ground {
+            digester: Digester::new(Arc::clone(&partial.file)),
+            validator,
+            parts,
+            last_byte: now,
+            received: 0,
+            recorded: (now, 0),
+        };
+        let fresh = ground.arrived() == 0;
+        let intake = Self {
+            inner: Arc::clone(inner),
+            flight: Arc::clone(flight),
+            url,
+            partial,
+            expected,
+            ground: Mutex::new(ground),
+            digest: None,
+        };
+        if fresh {
+            intake.truncate()?;
+        } else {
+            log::info!("{} goes on at {} bytes", flight.key, intake.ground().arrived());
+            intake.ground().advance();
+        }
+        Ok(intake)
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Forgets what has arrived; from now on over one connection.
+    pub(super) fn begin_anew(&mut self) -> Result<(), FetchError> {
+        self.truncate()?;
+        self.digest = None;
+        self.ground().begin_anew(self.expected, &self.partial.file);
+        Ok(())
+    }
+
+    fn truncate(&self) -> Result<(), FetchError> {
+        self.partial
+            .file
+            .set_len(0)
+            .map_err(|error| FetchError::store(&self.flight.key, self.write_error(error)))
+    }
+
+    /// How far it came, if a later attempt could go on from there.
+    pub(super) fn record(&self) -> Option<Record> {
+        let ground = self.ground();
+        ground.validator.as_ref()?;
+        (ground.arrived() > 0).then(|| ground.record(&self.url)).flatten()
+    }
+
+    /// Receives what is missing.
+    pub(super) async fn receive(&mut self) -> Result<(), Break> {
+        let several = {
+            let mut ground = self.ground();
+            ground.received = 0;
+            ground.parts.len() > 1
+        };
+        let result = if several { self.receive_parts().await } else { self.receive_whole().await };
+        self.flight.set_done(self.ground().arrived());
+        result
+    }
+
+    /// The digest of everything that has arrived.
+    pub(super) async fn digest(&mut self) -> Result<Sha1Sum, FetchError> {
+        let (digester, size) = {
+            let mut ground = self.ground();
+            let fresh = Digester::new(Arc::clone(&self.partial.file));
+            let size = ground.arrived();
+            (std::mem::replace(&mut ground.digester, fresh), size)
+        };
+        let sum = digester
+            .finish(size)
+            .await
+            .map_err(|error| FetchError::store(&self.flight.key, self.write_error(error)))?;
+        self.digest = Some((sum, size));
+        Ok(sum)
+    }
+
+    /// What is to be published: file, digest, length.
+    pub(super) fn result(&self) -> Result<(Partial, Sha1Sum, u64), FetchError> {
+        let missing = || {
+            let message = "the file was not verified";
+            FetchError::new(super::FetchErrorKind::Store, &self.flight.key, message)
+        };
+        let (sum, size) = self.digest.ok_or_else(missing)?;
+        Ok((self.partial.clone(), sum, size))
+    }
+
+    fn ground(&self) -> MutexGuard<'_, Ground> {
+        self.ground.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_error(&self, error: std::io::Error) -> StoreError {
+        StoreError::io("write", self.flight.key.name.as_str(), error)
+    }
+
+    fn broken(&self, error: RemoteError) -> Break {
+        let ground = self.ground();
+        Break::Remote {
+            error,
+            progress: ground.received > 0,
+            idle: ground.last_byte.elapsed(),
+        }
+    }
+
+    fn protocol(&self, message: String) -> Break {
+        self.broken(RemoteError::new(RemoteErrorKind::Protocol, &self.url, message))
+    }
+
+    /// How long the next byte may take.
+    fn patience(&self) -> Duration {
+        let idle = self.ground().last_byte.elapsed();
+        let settings = &self.inner.settings;
+        settings.stall_timeout.min(settings.timeout.saturating_sub(idle))
+    }
+
+    async fn get(&self, range: Option<ByteRange>) -> Result<Download, Break> {
+        let validator = self.ground().validator.clone().filter(|_| range.is_some());
+        let patience = self.patience();
+        let asked = self.inner.origin.get(&self.url, range, validator.as_deref());
+        let download = match tokio::time::timeout(patience, asked).await {
+            Ok(Ok(download)) => download,
+            Ok(Err(error)) => return Err(self.broken(error)),
+            Err(_) => return Err(self.broken(silence(&self.url, patience))),
+        };
+        if let (Some(expected), Some(total)) = (self.expected, download.total)
+            && expected != total
+        {
+            return Err(Break::WrongLength(total));
+        }
+        Ok(download)
+    }
+
+    async fn receive_whole(&self) -> Result<(), Break> {
+        let from = self.ground().parts.first().map_or(0, |part| part.done);
+        let end = self.ground().parts.first().map_or(u64::MAX, |part| part.end);
+        if from == end && self.ground().validator.is_some() {
+            return Ok(());
+        }
+        let download = self.get((from > 0).then(|| ByteRange::from(from))).await?;
+        self.receive_one(download, from).await
+    }
+
+    /// Takes a download as the whole file, or as the rest of it from `from` on.
+    async fn receive_one(&self, download: Download, from: u64) -> Result<(), Break> {
+        let mut from = from;
+        if download.offset != from {
+            if download.offset != 0 {
+                let message = format!("asked for byte {from}, got byte {}", download.offset);
+                return Err(self.protocol(message));
+            }
+            // Ranges are ignored, or the content has changed: what comes is the whole file.
+            from = 0;
+        } else if from > 0 && self.ground().is_other(download.validator.as_deref()) {
+            return Err(Break::Changed);
+        }
+        let size = self.expected.or(download.total);
+        if from == 0 {
+            let emptied = self.partial.file.set_len(0);
+            emptied.map_err(|error| Break::Store(self.write_error(error)))?;
+            let mut ground = self.ground();
+            ground.begin_anew(size, &self.partial.file);
+            ground.validator.clone_from(&download.validator);
+        }
+        if self.expected.is_none() {
+            self.reserve(size).await?;
+        }
+        if size.is_some_and(|size| size >= RECORD_FROM) {
+            self.save_record().await?;
+        }
+        self.flight.set_total(size.unwrap_or(0));
+        let piece = Piece {
+            index: 0,
+            from,
+            end: size.unwrap_or(u64::MAX),
+        };
+        let never = CancellationToken::new();
+        self.pour(download, piece, &never).await?;
+        self.close_whole()
+    }
+
+    /// At the end of a file of unknown length, what has come is all.
+    fn close_whole(&self) -> Result<(), Break> {
+        let mut ground = self.ground();
+        if let Some(part) = ground.parts.first_mut() {
+            if part.end == u64::MAX {
+                part.end = part.done;
+            } else if part.done < part.end {
+                return Err(Break::WrongLength(part.done));
+            }
+        }
+        Ok(())
+    }
+
+    async fn reserve(&self, size: Option<u64>) -> Result<(), Break> {
+        let (store, key) = (Arc::clone(&self.inner.store), self.flight.key.clone());
+        // What has no known length is a mapping, and those are small; a wrong guess is found out while writing.
+        let size = size.unwrap_or(1 << 20);
+        if self.expected.is_none() && size > UNKNOWN_LIMIT {
+            return Err(self.protocol(format!("{size} bytes for a file that the catalog gives no length for")));
+        }
+        let reserved = tokio::task::spawn_blocking(move || store.reserve(&key, size)).await;
+        match reserved {
+            Ok(result) => result.map_err(Break::Store),
+            Err(error) => Err(Break::Store(self.write_error(std::io::Error::other(error)))),
+        }
+    }
+
+    async fn receive_parts(&self) -> Result<(), Break> {
+        let Some(first) = self.ground().next_piece(&[]) else {
+            return Ok(());
+        };
+        let download = self.get_piece(first).await?;
+        let size = self.expected.unwrap_or_default();
+        let length = download.length.or(download.total).unwrap_or(u64::MAX);
+        if download.offset != first.from || (first.from == 0 && length > first.end) {
+            if download.offset != 0 {
+                return Err(self.protocol(format!("asked for byte {}, got byte {}", first.from, download.offset)));
+            }
+            if self.ground().arrived() > 0 && self.ground().is_other(download.validator.as_deref()) {
+                return Err(Break::Changed);
+            }
+            log::debug!("{} comes in one stream: its server ignores ranges", self.flight.key);
+            return self.receive_one(download, 0).await;
+        }
+        if self.ground().is_other(download.validator.as_deref()) {
+            return Err(Break::Changed);
+        }
+        {
+            let mut ground = self.ground();
+            if ground.validator.is_none() {
+                ground.validator.clone_from(&download.validator);
+            }
+        }
+        self.flight.set_total(size);
+        self.save_record().await?;
+        let (halt, taken) = (CancellationToken::new(), Mutex::new(vec![first.index]));
+        let mut begun = Some((download, first));
+        let streams = (0..self.inner.settings.streams.max(1)).map(|_| self.stream(begun.take(), &taken, &halt));
+        join_all(streams).await.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+    }
+
+    /// One of several streams: takes one piece after the other. Its failure halts the others, which put away what they
+    /// have; none is cut off in the middle of a write.
+    async fn stream(
+        &self,
+        begun: Option<(Download, Piece)>,
+        taken: &Mutex<Vec<usize>>,
+        halt: &CancellationToken,
+    ) -> Result<(), Break> {
+        let mut begun = begun;
+        loop {
+            let (download, piece) = match begun.take() {
+                Some(begun) => begun,
+                None => {
+                    let next = {
+                        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+                        let next = self.ground().next_piece(&taken);
+                        taken.extend(next.map(|piece| piece.index));
+                        next
+                    };
+                    let Some(piece) = next.filter(|_| !halt.is_cancelled()) else {
+                        return Ok(());
+                    };
+                    let asked = tokio::select! {
+                        () = halt.cancelled() => return Ok(()),
+                        asked = self.get_piece(piece) => asked,
+                    };
+                    match asked.and_then(|download| self.check_piece(piece, download)) {
+                        Ok(download) => (download, piece),
+                        Err(stop) => {
+                            halt.cancel();
+                            return Err(stop);
+                        }
+                    }
+                }
+            };
+            match self.pour(download, piece, halt).await {
+                Ok(Ended::Done) => {}
+                Ok(Ended::Halted) => return Ok(()),
+                Err(stop) => {
+                    halt.cancel();
+                    return Err(stop);
+                }
+            }
+        }
+    }
+
+    async fn get_piece(&self, piece: Piece) -> Result<Download, Break> {
+        let range = ByteRange {
+            start: piece.from,
+            end: Some(piece.end),
+        };
+        self.get(Some(range)).await
+    }
+
+    fn check_piece(&self, piece: Piece, download: Download) -> Result<Download, Break> {
+        if download.offset != piece.from || self.ground().is_other(download.validator.as_deref()) {
+            return Err(Break::Changed);
+        }
+        Ok(download)
+    }
+
+    /// Writes what a download brings for a piece. Whatever happens, no write is under way when this returns.
+    async fn pour(&self, download: Download, piece: Piece, halt: &CancellationToken) -> Result<Ended, Break> {
+        let Download { body, total, length, .. } = download;
+        let mut body = body;
+        let mut writer = Writer::new(self, piece);
+        let ended = loop {
+            if writer.received == piece.end {
+                break Ok(Ended::Done);
+            }
+            let patience = self.patience();
+            let gather = writer.has_gathered() && patience > GATHER_TIME;
+            let wait = if gather { GATHER_TIME } else { patience };
+            let next = tokio::select! {
+                biased;
+                () = halt.cancelled() => break Ok(Ended::Halted),
+                next = tokio::time::timeout(wait, body.next()) => next,
+            };
+            match next {
+                Ok(Some(Ok(bytes))) => {
+                    self.note_bytes(&bytes);
+                    if let Err(stop) = writer.take(bytes).await {
+                        break Err(stop);
+                    }
+                }
+                Ok(Some(Err(error))) => break Err(self.broken(error)),
+                Ok(None) if piece.end == u64::MAX => break Ok(Ended::Done),
+                Ok(None) if total.is_none() && length.is_none() => break Err(Break::WrongLength(writer.received)),
+                Ok(None) => {
+                    let message = format!("the data ended at byte {} of {}", writer.received, piece.end);
+                    let error = RemoteError::new(RemoteErrorKind::Interrupted, &self.url, message);
+                    break Err(self.broken(error));
+                }
+                Err(_) if gather => {
+                    if let Err(stop) = writer.flush().await {
+                        break Err(stop);
+                    }
+                }
+                Err(_) => break Err(self.broken(silence(&self.url, patience))),
+            }
+        };
+        let written = writer.finish().await;
+        match ended {
+            Err(stop) => Err(stop),
+            Ok(ended) => written.map(|()| ended),
+        }
+    }
+
+    fn note_bytes(&self, bytes: &Bytes) {
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.inner.tally.bytes.add(count);
+        let mut ground = self.ground();
+        ground.last_byte = Instant::now();
+        ground.received += count;
+    }
+
+    /// Bytes of a piece are in the file up to `done`.
+    async fn wrote(&self, piece: Piece, done: u64) -> Result<(), Break> {
+        let due = {
+            let mut ground = self.ground();
+            if let Some(part) = ground.parts.get_mut(piece.index) {
+                part.done = part.done.max(done);
+            }
+            let arrived = ground.arrived();
+            ground.advance();
+            self.flight.set_done(arrived);
+            let (when, bytes) = ground.recorded;
+            // One stream needs no more than its first record: the length of the partial file tells the rest.
+            ground.parts.len() > 1 && (arrived >= bytes + RECORDED || when.elapsed() >= RECORD_TIME)
+        };
+        if due { self.save_record().await } else { Ok(()) }
+    }
+
+    async fn save_record(&self) -> Result<(), Break> {
+        let record = {
+            let mut ground = self.ground();
+            if ground.validator.is_none() {
+                return Ok(());
+            }
+            ground.recorded = (Instant::now(), ground.arrived());
+            ground.record(&self.url)
+        };
+        let Some(record) = record else { return Ok(()) };
+        let (store, key) = (Arc::clone(&self.inner.store), self.flight.key.clone());
+        let saved = tokio::task::spawn_blocking(move || store.record(&key, &record)).await;
+        if let Ok(Err(error)) = saved {
+            // It only means that a restart begins anew.
+            log::debug!("{error}");
+        }
+        Ok(())
+    }
+}
+
+impl Ground {
+    fn arrived(&self) -> u64 {
+        self.parts.iter().map(|part| part.done - part.start).sum()
+    }
+
+    /// Tells the digester up to where no byte is missing.
+    fn advance(&mut self) {
+        let gap = self.parts.iter().find(|part| part.done < part.end);
+        let frontier = gap.or(self.parts.last()).map_or(0, |part| part.done);
+        self.digester.advance(frontier);
+    }
+
+    fn begin_anew(&mut self, size: Option<u64>, file: &Arc<File>) {
+        self.validator = None;
+        self.digester = Digester::new(Arc::clone(file));
+        self.parts = vec![Part {
+            start: 0,
+            end: size.unwrap_or(u64::MAX),
+            done: 0,
+        }];
+    }
+
+    /// Whether the content is known to be another one than that of the bytes so far.
+    fn is_other(&self, validator: Option<&str>) -> bool {
+        match (&self.validator, validator) {
+            (Some(known), Some(found)) => known != found,
+            _ => false,
+        }
+    }
+
+    fn next_piece(&self, taken: &[usize]) -> Option<Piece> {
+        let mut open = self.parts.iter().enumerate().filter(|(_, part)| part.done < part.end);
+        open.find(|(index, _)| !taken.contains(index))
+            .map(|(index, part)| Piece {
+                index,
+                from: part.done,
+                end: part.end,
+            })
+    }
+
+    fn record(&self, url: &str) -> Option<Record> {
+        let size = self.parts.last()?.end;
+        (size != u64::MAX).then(|| Record {
+            url: url.to_owned(),
+            validator: self.validator.clone(),
+            size,
+            parts: self.parts.clone(),
+        })
+    }
+}
+
+/// The parts of a file that nothing has come of yet.
+fn plan(expected: Option<u64>, inner: &Inner) -> Vec<Part> {
+    let settings = &inner.settings;
+    let size = expected.unwrap_or(u64::MAX);
+    let whole = expected.is_none() || size < settings.large || settings.streams < 2;
+    let step = if whole { size.max(1) } else { settings.part.max(size.div_ceil(PARTS)).max(1) };
+    let mut parts = Vec::new();
+    let mut start = 0;
+    while start < size || parts.is_empty() {
+        let end = start.saturating_add(step).min(size);
+        parts.push(Part {
+            start,
+            end,
+            done: start,
+        });
+        start = end;
+    }
+    parts
+}
+
+/// Gathers small pieces of data and writes them on a blocking thread, while the next ones arrive.
+struct Writer<'a> {
+    intake: &'a Intake,
+    piece: Piece,
+    /// One past the last byte that has come, counted from the start of the file.
+    received: u64,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
+    /// The write under way, and where it ends.
+    job: Option<(JoinHandle<std::io::Result<()>>, u64)>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(intake: &'a Intake, piece: Piece) -> Self {
+        Self {
+            intake,
+            piece,
+            received: piece.from,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            job: None,
+        }
+    }
+
+    fn has_gathered(&self) -> bool {
+        !self.gathered.is_empty()
+    }
+
+    async fn take(&mut self, bytes: Bytes) -> Result<(), Break> {
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let room = self.piece.end - self.received;
+        if count > room && self.intake.ground().parts.len() == 1 {
+            return Err(Break::WrongLength(self.received.saturating_add(count)));
+        }
+        let mut bytes = bytes;
+        // A part ends where the next one begins, even if the server sends more.
+        bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        if self.piece.end == u64::MAX && self.received > UNKNOWN_LIMIT {
+            let message = "a file that the catalog gives no length for does not end";
+            return Err(self.intake.protocol(message.to_owned()));
+        }
+        self.received += u64::try_from(bytes.len()).unwrap_or_default();
+        self.gathered_bytes += bytes.len();
+        self.gathered.push(bytes);
+        if self.gathered_bytes >= GATHERED {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Begins to write what is gathered, when the write before is done.
+    async fn flush(&mut self) -> Result<(), Break> {
+        self.settle().await?;
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let chunks = std::mem::take(&mut self.gathered);
+        let from = self.received - u64::try_from(self.gathered_bytes).unwrap_or_default();
+        self.gathered_bytes = 0;
+        let file = Arc::clone(&self.intake.partial.file);
+        let (store, key) = (Arc::clone(&self.intake.inner.store), self.intake.flight.key.clone());
+        let job = tokio::task::spawn_blocking(move || match write(&file, from, &chunks) {
+            Err(error) if is_disk_full(&error) => {
+                let bytes = chunks.iter().map(Bytes::len).sum::<usize>().max(GATHERED);
+                let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+                if store.make_room(&key, bytes).is_ok() {
+                    write(&file, from, &chunks)
+                } else {
+                    Err(error)
+                }
+            }
+            other => other,
+        });
+        self.job = Some((job, self.received));
+        Ok(())
+    }
+
+    /// Waits for the write under way.
+    async fn settle(&mut self) -> Result<(), Break> {
+        let Some((job, done)) = self.job.take() else {
+            return Ok(());
+        };
+        match job.await {
+            Ok(Ok(())) => self.intake.wrote(self.piece, done).await,
+            Ok(Err(error)) => Err(Break::Store(self.intake.write_error(error))),
+            Err(error) => Err(Break::Store(self.intake.write_error(std::io::Error::other(error)))),
+        }
+    }
+
+    async fn finish(mut self) -> Result<(), Break> {
+        self.flush().await?;
+        self.settle().await
+    }
+}
+
+fn write(file: &File, from: u64, chunks: &[Bytes]) -> std::io::Result<()> {
+    let mut at = from;
+    for chunk in chunks {
+        file.write_all_at(chunk, at)?;
+        at += u64::try_from(chunk.len()).unwrap_or_default();
+    }
+    Ok(())
+}

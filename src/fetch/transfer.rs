@@ -1,0 +1,345 @@
+//! One transfer, from the slot in its lane to the file in the store.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Inner;
+use super::course::{Course, Event, State, Step};
+use super::error::{FetchError, FetchErrorKind};
+use super::flights::{Answer, Flight};
+use super::receive::{Break, Intake};
+use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
+use crate::remote::{RemoteError, RemoteErrorKind};
+use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
+
+/// After a publication, how long to wait for others before the directory is synced.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// The task of a transfer. It ends only with the file, a failure, or the end of the mount.
+pub(super) async fn run(inner: Arc<Inner>, flight: Arc<Flight>, entry: CatalogEntry) {
+    let landing = Landing {
+        inner: Arc::clone(&inner),
+        flight: Some(Arc::clone(&flight)),
+    };
+    let mut transfer = Transfer {
+        inner: &inner,
+        flight: &flight,
+        entry,
+        intake: None,
+    };
+    let answer = tokio::select! {
+        biased;
+        () = inner.end.cancelled() => Err(FetchError::shutting_down(&flight.key)),
+        answer = transfer.go() => answer,
+    };
+    if let Err(error) = &answer {
+        transfer.put_away(error).await;
+        let quiet = matches!(error.kind, FetchErrorKind::ShuttingDown | FetchErrorKind::Offline);
+        log::log!(if quiet { log::Level::Debug } else { log::Level::Warn }, "{error}");
+        inner.tally.failures.add(1);
+    }
+    landing.land(answer);
+}
+
+/// Sees to it that every transfer ends for those who wait, also one that panics.
+struct Landing {
+    inner: Arc<Inner>,
+    flight: Option<Arc<Flight>>,
+}
+
+impl Landing {
+    fn land(mut self, answer: Answer) {
+        if let Some(flight) = self.flight.take() {
+            self.inner.flights.land(&flight, answer);
+        }
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            let message = "the transfer has ended without a result, which is a mistake in crds-fs";
+            let error = FetchError::new(FetchErrorKind::Store, &flight.key, message);
+            self.inner.flights.land(&flight, Err(error));
+        }
+    }
+}
+
+struct Transfer<'a> {
+    inner: &'a Arc<Inner>,
+    flight: &'a Arc<Flight>,
+    entry: CatalogEntry,
+    intake: Option<Intake>,
+}
+
+impl Transfer<'_> {
+    fn key(&self) -> &FileKey {
+        &self.flight.key
+    }
+
+    async fn go(&mut self) -> Answer {
+        let _slot = self.slot().await?;
+        if let Some(file) = self.adopt().await? {
+            return Ok(file);
+        }
+        if self.inner.is_offline(self.key().observatory) {
+            return Err(FetchError::offline(self.key()));
+        }
+        self.prepare().await?;
+        let mut course = Course::new(&self.inner.settings);
+        let mut step = self.enter(&mut course, &Event::Slot);
+        let mut reason = FetchError::shutting_down(self.key());
+        loop {
+            step = match step {
+                Step::Receive => self.receive(&mut course, &mut reason).await?,
+                Step::ReceiveAnew => {
+                    self.inner.tally.retries.add(1);
+                    self.intake()?.begin_anew()?;
+                    self.receive(&mut course, &mut reason).await?
+                }
+                Step::Pause(pause) => {
+                    self.inner.tally.retries.add(1);
+                    tokio::time::sleep(pause).await;
+                    self.enter(&mut course, &Event::Rested)
+                }
+                Step::Verify => self.verify(&mut course, &mut reason).await?,
+                Step::Publish => {
+                    let file = self.publish().await?;
+                    self.enter(&mut course, &Event::Published);
+                    return Ok(file);
+                }
+                Step::Finish | Step::GiveUp => return Err(reason),
+            };
+        }
+    }
+
+    fn enter(&self, course: &mut Course, event: &Event<'_>) -> Step {
+        let step = course.on(event, &mut rand::rng());
+        self.flight.enter(course.state());
+        step
+    }
+
+    fn intake(&mut self) -> Result<&mut Intake, FetchError> {
+        let key = &self.flight.key;
+        self.intake
+            .as_mut()
+            .ok_or_else(|| FetchError::new(FetchErrorKind::Store, key, "the transfer was not prepared"))
+    }
+
+    /// A slot of the lane. While others receive anything the wait is nobody's fault; without a byte it has its limit.
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, FetchError> {
+        let small = self.entry.size.is_none_or(|size| size <= self.inner.settings.small);
+        let lane = if small { &self.inner.small_lane } else { &self.inner.large_lane };
+        loop {
+            let before = self.inner.tally.bytes.get();
+            let slot = Arc::clone(lane).acquire_owned();
+            match tokio::time::timeout(self.inner.settings.timeout, slot).await {
+                Ok(Ok(slot)) => return Ok(slot),
+                Ok(Err(_)) => return Err(FetchError::shutting_down(self.key())),
+                Err(_) if self.inner.tally.bytes.get() == before => {
+                    let message = "the transfers before it have not received a byte for too long (--timeout)";
+                    return Err(FetchError::new(FetchErrorKind::TimedOut, self.key(), message));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Hashes what the store has found under this name, if there is anything.
+    async fn adopt(&self) -> Result<Option<Arc<File>>, FetchError> {
+        let holding = self.inner.store.holding(self.key());
+        if holding.is_none_or(|holding| holding.kind != HoldingKind::Unverified) {
+            return Ok(None);
+        }
+        self.flight.enter(State::Verifying);
+        let entry = self.entry;
+        let found = self.blocking(move |store, key| store.verify(key, entry)).await?;
+        self.flight.enter(State::Queued);
+        match found {
+            Found::Catalogued(file) | Found::Local(file) => {
+                self.inner.tally.adopted.add(1);
+                Ok(Some(file))
+            }
+            Found::Absent | Found::Unverified => Ok(None),
+        }
+    }
+
+    /// Reserves the space, opens the partial file.
+    async fn prepare(&mut self) -> Result<(), FetchError> {
+        let Some(url) = self.flight.url.clone() else {
+            let message = "its server does not say where such files are downloaded from";
+            return Err(FetchError::new(FetchErrorKind::ServerTrouble, self.key(), message));
+        };
+        let size = self.entry.size;
+        let begun: Result<Partial, FetchError> = self
+            .blocking(move |store, key| {
+                if let Some(size) = size {
+                    store.reserve(key, size)?;
+                }
+                match store.begin(key) {
+                    Err(error) if error.is_no_space() => {
+                        store.make_room(key, size.unwrap_or(1 << 20))?;
+                        store.begin(key)
+                    }
+                    other => other,
+                }
+            })
+            .await;
+        let partial = begun.map_err(|error| error.at(&url))?;
+        let expected = size.filter(|_| self.inner.settings.lengths);
+        self.intake = Some(Intake::new(self.inner, self.flight, url, partial, expected)?);
+        Ok(())
+    }
+
+    async fn receive(&mut self, course: &mut Course, reason: &mut FetchError) -> Result<Step, FetchError> {
+        let key = self.flight.key.clone();
+        let intake = self.intake()?;
+        let outcome = intake.receive().await;
+        let url = intake.url().to_owned();
+        Ok(match outcome {
+            Ok(()) => self.enter(course, &Event::Complete),
+            Err(Break::Remote { error, progress, idle }) => {
+                *reason = FetchError::remote(&key, &error);
+                log::debug!("{reason}");
+                let event = Event::Broke {
+                    error: &error,
+                    progress,
+                    idle,
+                };
+                self.enter(course, &event)
+            }
+            Err(Break::Changed) => {
+                let message = "the content on the server changes while it is received";
+                *reason = FetchError::new(FetchErrorKind::ServerTrouble, &key, message).at(&url);
+                self.enter(course, &Event::Changed)
+            }
+            Err(Break::WrongLength(found)) => {
+                let expected = self.entry.size.unwrap_or_default();
+                let what = format!("the server sends {found} bytes where the catalog says {expected}");
+                self.mismatch(course, reason, what, &url)
+            }
+            Err(Break::Store(error)) => return Err(FetchError::store(&key, error).at(&url)),
+        })
+    }
+
+    async fn verify(&mut self, course: &mut Course, reason: &mut FetchError) -> Result<Step, FetchError> {
+        let checksums = self.inner.settings.checksums;
+        let expected = self.entry.sha1.filter(|_| checksums);
+        let intake = self.intake()?;
+        let url = intake.url().to_owned();
+        let found = intake.digest().await?;
+        if expected.is_none_or(|expected| expected == found) {
+            return Ok(self.enter(course, &Event::Match));
+        }
+        let expected = expected.as_ref().map(Sha1Sum::to_string).unwrap_or_default();
+        let what = format!("the SHA-1 of what arrived is {found} where the catalog says {expected}");
+        Ok(self.mismatch(course, reason, what, &url))
+    }
+
+    fn mismatch(&self, course: &mut Course, reason: &mut FetchError, what: String, url: &str) -> Step {
+        self.inner.tally.mismatches.add(1);
+        let step = self.enter(course, &Event::Mismatch);
+        if step == Step::GiveUp {
+            let message = format!("{what}, twice; nothing of it is kept");
+            *reason = FetchError::new(FetchErrorKind::Corrupt, self.key(), message).at(url);
+        } else {
+            log::warn!("{}: {what}: thrown away and fetched once more ({url})", self.key());
+        }
+        step
+    }
+
+    async fn publish(&mut self) -> Answer {
+        let (partial, sha1, bytes) = self.intake()?.result()?;
+        let published = {
+            let (store, key) = (Arc::clone(&self.inner.store), self.key().clone());
+            tokio::task::spawn_blocking(move || store.publish(&key, &partial, sha1)).await
+        };
+        match published {
+            Ok(Ok(file)) => {
+                self.inner.tally.downloads.add(1);
+                log::info!("fetched {} ({bytes} bytes in {:.2?})", self.key(), self.flight.age());
+                self.settle_soon();
+                Ok(file)
+            }
+            Ok(Err(StoreError::Overridden(_))) => {
+                let entry = self.entry;
+                let found = self
+                    .blocking(move |store, key| {
+                        store.abandon(key, false)?;
+                        store.open(key, entry)
+                    })
+                    .await?;
+                match found {
+                    Found::Catalogued(file) | Found::Local(file) => Ok(file),
+                    Found::Absent | Found::Unverified => {
+                        let message = "a local file took its name and went away again; open it once more";
+                        Err(FetchError::new(FetchErrorKind::Store, self.key(), message))
+                    }
+                }
+            }
+            Ok(Err(error)) => Err(FetchError::store(self.key(), error)),
+            Err(_) => Err(FetchError::shutting_down(self.key())),
+        }
+    }
+
+    /// The directory is synced once for all publications of a short while: until then a power failure costs the name,
+    /// never the bytes behind it.
+    fn settle_soon(&self) {
+        if self.inner.unsettled.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inner = Arc::clone(self.inner);
+        self.inner.runtime.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(SETTLE) => {}
+                () = inner.end.cancelled() => {}
+            }
+            inner.unsettled.store(false, Ordering::Release);
+            let store = Arc::clone(&inner.store);
+            let settled = tokio::task::spawn_blocking(move || store.settle()).await;
+            if let Ok(Err(error)) = settled {
+                log::warn!("{error}");
+            }
+        });
+    }
+
+    /// After a failure: keeps what has arrived for the next attempt, if that can go on from it.
+    async fn put_away(&mut self, error: &FetchError) {
+        let record = match (&self.intake, error.kind) {
+            (_, FetchErrorKind::Corrupt) | (None, _) => None,
+            (Some(intake), _) => intake.record(),
+        };
+        let had_intake = self.intake.take().is_some();
+        let put_away = self.blocking(move |store, key| {
+            if let Some(record) = &record {
+                store.record(key, record)?;
+            }
+            // Without an intake nothing was touched: an earlier attempt's bytes stay as they are.
+            store.abandon(key, record.is_some() || !had_intake)
+        });
+        if let Err(error) = put_away.await {
+            log::debug!("{error}");
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, FetchError> {
+        let (store, key) = (Arc::clone(&self.inner.store), self.key().clone());
+        tokio::task::spawn_blocking(move || work(&*store, &key))
+            .await
+            .map_err(|_| FetchError::shutting_down(self.key()))?
+            .map_err(|error| FetchError::store(self.key(), error))
+    }
+}
+
+/// The failure of a server that says nothing.
+pub(super) fn silence(url: &str, patience: Duration) -> RemoteError {
+    let message = format!("no byte has come for {:.1} s", patience.as_secs_f64());
+    RemoteError::new(RemoteErrorKind::TimedOut, url, message)
+}
