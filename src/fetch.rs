@@ -121,7 +121,9 @@ impl Fetcher {
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// A verified open file. What the store has is answered with a few system calls; for everything else there is a

@@ -100,7 +100,9 @@ impl Catalogs {
             listeners: Mutex::default(),
             end: CancellationToken::new(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The observatories that are shown.
@@ -128,7 +130,11 @@ impl Catalogs {
         let Some(slot) = self.inner.slot(observatory) else {
             let message = "this observatory is not mounted (--observatory)";
             let subject = FetchError::catalog_subject(observatory);
-            return Outcome::Ready(Err(FetchError::new(FetchErrorKind::NotInCatalog, subject, message)));
+            return Outcome::Ready(Err(FetchError::new(
+                FetchErrorKind::NotInCatalog,
+                subject,
+                message,
+            )));
         };
         let mut state = slot.state();
         if let Some(info) = &state.info {
@@ -260,12 +266,17 @@ impl Inner {
             // Whoever waited may have left.
             let _ = sender.send(Some(answer.map(|(info, _)| info)));
             if loaded && inner.slot(observatory).is_some_and(|slot| slot.server.is_some()) {
-                inner.runtime.spawn(keep_fresh(Arc::downgrade(&inner), observatory, age));
+                inner
+                    .runtime
+                    .spawn(keep_fresh(Arc::downgrade(&inner), observatory, age));
             }
         });
     }
 
-    async fn load(self: &Arc<Self>, observatory: Observatory) -> Result<(Arc<ServerInfo>, Duration), FetchError> {
+    async fn load(
+        self: &Arc<Self>,
+        observatory: Observatory,
+    ) -> Result<(Arc<ServerInfo>, Duration), FetchError> {
         let inner = Arc::clone(self);
         let kept = tokio::task::spawn_blocking(move || inner.from_store(observatory)).await;
         match kept {
@@ -274,7 +285,9 @@ impl Inner {
                 return Ok((kept.info, kept.age));
             }
             Ok(Ok(None)) => {}
-            Ok(Err(error)) => return Err(self.fail(observatory, FetchError::store(subject(observatory), error))),
+            Ok(Err(error)) => {
+                return Err(self.fail(observatory, FetchError::store(subject(observatory), error)));
+            }
             Err(_) => return Err(FetchError::shutting_down(subject(observatory))),
         }
         let info = self.ask(observatory).await?;
@@ -293,7 +306,10 @@ impl Inner {
                 age: snapshot.written.elapsed().unwrap_or_default(),
             })),
             Ok(info) => {
-                log::warn!("the stored catalog of {observatory} is one of {}", info.observatory());
+                log::warn!(
+                    "the stored catalog of {observatory} is one of {}",
+                    info.observatory()
+                );
                 self.store.set_aside_snapshot(observatory)?;
                 Ok(None)
             }
@@ -341,7 +357,9 @@ impl Inner {
         slot.state().asked = Some(Instant::now());
         let info = match asked {
             Ok(Ok(info)) => info,
-            Ok(Err(error)) => return Err(self.fail(observatory, FetchError::remote(subject(observatory), &error))),
+            Ok(Err(error)) => {
+                return Err(self.fail(observatory, FetchError::remote(subject(observatory), &error)));
+            }
             Err(_) => {
                 let message = format!("the server has not answered within {:?}", self.settings.timeout);
                 let error = FetchError::new(FetchErrorKind::TimedOut, subject(observatory), message);
@@ -351,7 +369,10 @@ impl Inner {
         let dropped = info.dropped();
         if dropped.count > 0 {
             let examples = dropped.examples.join(", ").escape_debug().to_string();
-            log::warn!("{} names of {observatory} cannot be file names: left out ({examples})", dropped.count);
+            log::warn!(
+                "{} names of {observatory} cannot be file names: left out ({examples})",
+                dropped.count
+            );
         }
         let info = Arc::new(info);
         let (inner, kept) = (Arc::clone(self), Arc::clone(&info));
@@ -399,7 +420,10 @@ impl Inner {
     fn fail(&self, observatory: Observatory, error: FetchError) -> FetchError {
         if let Some(slot) = self.slot(observatory) {
             let mut state = slot.state();
-            let told = state.failure.as_ref().is_some_and(|(_, earlier)| earlier.kind == error.kind);
+            let told = state
+                .failure
+                .as_ref()
+                .is_some_and(|(_, earlier)| earlier.kind == error.kind);
             let level = if told { log::Level::Debug } else { log::Level::Warn };
             log::log!(level, "{error}");
             state.failure = Some((Instant::now(), error.clone()));
@@ -417,10 +441,13 @@ fn subject(observatory: Observatory) -> String {
 
 /// Asks for a new catalog whenever the current one has become too old, as long as anybody uses the catalogs.
 async fn keep_fresh(inner: Weak<Inner>, observatory: Observatory, age: Duration) {
-    let Some((ttl, retry, end)) = inner
-        .upgrade()
-        .map(|inner| (inner.settings.ttl, inner.settings.retry_interval, inner.end.clone()))
-    else {
+    let Some((ttl, retry, end)) = inner.upgrade().map(|inner| {
+        (
+            inner.settings.ttl,
+            inner.settings.retry_interval,
+            inner.end.clone(),
+        )
+    }) else {
         return;
     };
     let mut pause = ttl.saturating_sub(age);
@@ -430,7 +457,9 @@ async fn keep_fresh(inner: Weak<Inner>, observatory: Observatory, age: Duration)
             () = tokio::time::sleep(pause) => {}
         }
         let Some(inner) = inner.upgrade() else { return };
-        let Some(slot) = inner.slot(observatory) else { return };
+        let Some(slot) = inner.slot(observatory) else {
+            return;
+        };
         let receiver = inner.refresh(&mut slot.state(), observatory);
         drop(inner);
         pause = match wait_for(receiver, observatory).await {

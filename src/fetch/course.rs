@@ -147,7 +147,9 @@ impl Course {
 
     fn follow(&mut self, event: &Event<'_>, chance: &mut impl Rng) -> (State, Step) {
         match (self.state, event) {
-            (State::Queued, Event::Slot) | (State::Waiting, Event::Rested) => (State::Receiving, Step::Receive),
+            (State::Queued, Event::Slot) | (State::Waiting, Event::Rested) => {
+                (State::Receiving, Step::Receive)
+            }
             (State::Receiving, Event::Complete) => (State::Verifying, Step::Verify),
             (State::Verifying, Event::Match) => (State::Publishing, Step::Publish),
             (State::Publishing, Event::Published) => (State::Done, Step::Finish),
@@ -184,7 +186,11 @@ impl Course {
             self.changes += 1;
             return (State::Receiving, Step::ReceiveAnew);
         }
-        self.fruitless = if progress { 1 } else { self.fruitless.saturating_add(1) };
+        self.fruitless = if progress {
+            1
+        } else {
+            self.fruitless.saturating_add(1)
+        };
         let tries = match error.kind {
             RemoteErrorKind::Unreachable => self.rules.tries_unreachable,
             // A server that says nothing is bounded by time alone.

@@ -91,7 +91,11 @@ impl FetchError {
     }
 
     pub(super) fn shutting_down(subject: impl ToString) -> Self {
-        Self::new(FetchErrorKind::ShuttingDown, subject, "the file system is going away")
+        Self::new(
+            FetchErrorKind::ShuttingDown,
+            subject,
+            "the file system is going away",
+        )
     }
 
     pub(super) fn store(subject: impl ToString, error: StoreError) -> Self {

@@ -82,7 +82,10 @@ impl Flight {
     }
 
     pub(super) fn progress(&self) -> (u64, u64) {
-        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+        (
+            self.done.load(Ordering::Relaxed),
+            self.total.load(Ordering::Relaxed),
+        )
     }
 
     pub(super) fn age(&self) -> Duration {
@@ -205,7 +208,11 @@ impl Flights {
             }
         }
         self.running().remove(&flight.key);
-        flight.enter(if answer.is_ok() { State::Done } else { State::Failed });
+        flight.enter(if answer.is_ok() {
+            State::Done
+        } else {
+            State::Failed
+        });
         flight.result.send_replace(Some(answer));
     }
 

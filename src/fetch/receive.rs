@@ -103,9 +103,7 @@ impl Intake {
         expected: Option<u64>,
     ) -> Result<Self, FetchError> {
         let earlier = partial.record.clone().filter(|record| {
-            record.validator.is_some()
-                && record.url == url
-                && expected.is_none_or(|size| size == record.size)
+            record.validator.is_some() && record.url == url && expected.is_none_or(|size| size == record.size)
         });
         let (validator, parts) = match earlier {
             Some(record) => (record.validator, record.parts),
@@ -172,7 +170,11 @@ impl Intake {
             ground.received = 0;
             ground.parts.len() > 1
         };
-        let result = if several { self.receive_parts().await } else { self.receive_whole().await };
+        let result = if several {
+            self.receive_parts().await
+        } else {
+            self.receive_whole().await
+        };
         self.flight.set_done(self.ground().arrived());
         result
     }
@@ -314,7 +316,9 @@ impl Intake {
         // What has no known length is a mapping, and those are small; a wrong guess is found out while writing.
         let size = size.unwrap_or(1 << 20);
         if self.expected.is_none() && size > UNKNOWN_LIMIT {
-            return Err(self.protocol(format!("{size} bytes for a file that the catalog gives no length for")));
+            return Err(self.protocol(format!(
+                "{size} bytes for a file that the catalog gives no length for"
+            )));
         }
         let reserved = tokio::task::spawn_blocking(move || store.reserve(&key, size)).await;
         match reserved {
@@ -332,12 +336,18 @@ impl Intake {
         let length = download.length.or(download.total).unwrap_or(u64::MAX);
         if download.offset != first.from || (first.from == 0 && length > first.end) {
             if download.offset != 0 {
-                return Err(self.protocol(format!("asked for byte {}, got byte {}", first.from, download.offset)));
+                return Err(self.protocol(format!(
+                    "asked for byte {}, got byte {}",
+                    first.from, download.offset
+                )));
             }
             if self.ground().arrived() > 0 && self.ground().is_other(download.validator.as_deref()) {
                 return Err(Break::Changed);
             }
-            log::debug!("{} comes in one stream: its server ignores ranges", self.flight.key);
+            log::debug!(
+                "{} comes in one stream: its server ignores ranges",
+                self.flight.key
+            );
             return self.receive_one(download, 0).await;
         }
         if self.ground().is_other(download.validator.as_deref()) {
@@ -353,8 +363,13 @@ impl Intake {
         self.save_record().await?;
         let (halt, taken) = (CancellationToken::new(), Mutex::new(vec![first.index]));
         let mut begun = Some((download, first));
-        let streams = (0..self.inner.settings.streams.max(1)).map(|_| self.stream(begun.take(), &taken, &halt));
-        join_all(streams).await.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+        let streams =
+            (0..self.inner.settings.streams.max(1)).map(|_| self.stream(begun.take(), &taken, &halt));
+        join_all(streams)
+            .await
+            .into_iter()
+            .find(Result::is_err)
+            .unwrap_or(Ok(()))
     }
 
     /// One of several streams: takes one piece after the other. Its failure halts the others, which put away what they
@@ -420,7 +435,9 @@ impl Intake {
 
     /// Writes what a download brings for a piece. Whatever happens, no write is under way when this returns.
     async fn pour(&self, download: Download, piece: Piece, halt: &CancellationToken) -> Result<Ended, Break> {
-        let Download { body, total, length, .. } = download;
+        let Download {
+            body, total, length, ..
+        } = download;
         let mut body = body;
         let mut writer = Writer::new(self, piece);
         let ended = loop {
@@ -444,7 +461,9 @@ impl Intake {
                 }
                 Ok(Some(Err(error))) => break Err(self.broken(error)),
                 Ok(None) if piece.end == u64::MAX => break Ok(Ended::Done),
-                Ok(None) if total.is_none() && length.is_none() => break Err(Break::WrongLength(writer.received)),
+                Ok(None) if total.is_none() && length.is_none() => {
+                    break Err(Break::WrongLength(writer.received));
+                }
                 Ok(None) => {
                     let message = format!("the data ended at byte {} of {}", writer.received, piece.end);
                     let error = RemoteError::new(RemoteErrorKind::Interrupted, &self.url, message);
@@ -541,7 +560,11 @@ impl Ground {
     }
 
     fn next_piece(&self, taken: &[usize]) -> Option<Piece> {
-        let mut open = self.parts.iter().enumerate().filter(|(_, part)| part.done < part.end);
+        let mut open = self
+            .parts
+            .iter()
+            .enumerate()
+            .filter(|(_, part)| part.done < part.end);
         open.find(|(index, _)| !taken.contains(index))
             .map(|(index, part)| Piece {
                 index,
@@ -566,7 +589,11 @@ fn plan(expected: Option<u64>, inner: &Inner) -> Vec<Part> {
     let settings = &inner.settings;
     let size = expected.unwrap_or(u64::MAX);
     let whole = expected.is_none() || size < settings.large || settings.streams < 2;
-    let step = if whole { size.max(1) } else { settings.part.max(size.div_ceil(PARTS)).max(1) };
+    let step = if whole {
+        size.max(1)
+    } else {
+        settings.part.max(size.div_ceil(PARTS)).max(1)
+    };
     let mut parts = Vec::new();
     let mut start = 0;
     while start < size || parts.is_empty() {
@@ -641,7 +668,10 @@ impl<'a> Writer<'a> {
         let from = self.received - u64::try_from(self.gathered_bytes).unwrap_or_default();
         self.gathered_bytes = 0;
         let file = Arc::clone(&self.intake.partial.file);
-        let (store, key) = (Arc::clone(&self.intake.inner.store), self.intake.flight.key.clone());
+        let (store, key) = (
+            Arc::clone(&self.intake.inner.store),
+            self.intake.flight.key.clone(),
+        );
         let job = tokio::task::spawn_blocking(move || match write(&file, from, &chunks) {
             Err(error) if is_disk_full(&error) => {
                 let bytes = chunks.iter().map(Bytes::len).sum::<usize>().max(GATHERED);
@@ -666,7 +696,9 @@ impl<'a> Writer<'a> {
         match job.await {
             Ok(Ok(())) => self.intake.wrote(self.piece, done).await,
             Ok(Err(error)) => Err(Break::Store(self.intake.write_error(error))),
-            Err(error) => Err(Break::Store(self.intake.write_error(std::io::Error::other(error)))),
+            Err(error) => Err(Break::Store(
+                self.intake.write_error(std::io::Error::other(error)),
+            )),
         }
     }
 

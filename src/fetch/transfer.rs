@@ -39,7 +39,14 @@ pub(super) async fn run(inner: Arc<Inner>, flight: Arc<Flight>, entry: CatalogEn
     if let Err(error) = &answer {
         transfer.put_away(error).await;
         let quiet = matches!(error.kind, FetchErrorKind::ShuttingDown | FetchErrorKind::Offline);
-        log::log!(if quiet { log::Level::Debug } else { log::Level::Warn }, "{error}");
+        log::log!(
+            if quiet {
+                log::Level::Debug
+            } else {
+                log::Level::Warn
+            },
+            "{error}"
+        );
         inner.tally.failures.add(1);
     }
     landing.land(answer);
@@ -132,8 +139,15 @@ impl Transfer<'_> {
 
     /// A slot of the lane. While others receive anything the wait is nobody's fault; without a byte it has its limit.
     async fn slot(&self) -> Result<OwnedSemaphorePermit, FetchError> {
-        let small = self.entry.size.is_none_or(|size| size <= self.inner.settings.small);
-        let lane = if small { &self.inner.small_lane } else { &self.inner.large_lane };
+        let small = self
+            .entry
+            .size
+            .is_none_or(|size| size <= self.inner.settings.small);
+        let lane = if small {
+            &self.inner.small_lane
+        } else {
+            &self.inner.large_lane
+        };
         loop {
             let before = self.inner.tally.bytes.get();
             let slot = Arc::clone(lane).acquire_owned();
@@ -172,7 +186,11 @@ impl Transfer<'_> {
     async fn prepare(&mut self) -> Result<(), FetchError> {
         let Some(url) = self.flight.url.clone() else {
             let message = "its server does not say where such files are downloaded from";
-            return Err(FetchError::new(FetchErrorKind::ServerTrouble, self.key(), message));
+            return Err(FetchError::new(
+                FetchErrorKind::ServerTrouble,
+                self.key(),
+                message,
+            ));
         };
         let size = self.entry.size;
         let begun: Result<Partial, FetchError> = self
@@ -202,7 +220,11 @@ impl Transfer<'_> {
         let url = intake.url().to_owned();
         Ok(match outcome {
             Ok(()) => self.enter(course, &Event::Complete),
-            Err(Break::Remote { error, progress, idle }) => {
+            Err(Break::Remote {
+                error,
+                progress,
+                idle,
+            }) => {
                 *reason = FetchError::remote(&key, &error);
                 log::debug!("{reason}");
                 let event = Event::Broke {
@@ -247,7 +269,10 @@ impl Transfer<'_> {
             let message = format!("{what}, twice; nothing of it is kept");
             *reason = FetchError::new(FetchErrorKind::Corrupt, self.key(), message).at(url);
         } else {
-            log::warn!("{}: {what}: thrown away and fetched once more ({url})", self.key());
+            log::warn!(
+                "{}: {what}: thrown away and fetched once more ({url})",
+                self.key()
+            );
         }
         step
     }
@@ -261,7 +286,11 @@ impl Transfer<'_> {
         match published {
             Ok(Ok(file)) => {
                 self.inner.tally.downloads.add(1);
-                log::info!("fetched {} ({bytes} bytes in {:.2?})", self.key(), self.flight.age());
+                log::info!(
+                    "fetched {} ({bytes} bytes in {:.2?})",
+                    self.key(),
+                    self.flight.age()
+                );
                 self.settle_soon();
                 Ok(file)
             }

@@ -151,12 +151,7 @@ pub(super) fn save_snapshot(
     if read_text(root, &tag, SMALL_LIMIT)?.as_deref().map(str::trim) != Some(layout.as_str()) {
         replace(root, &tag, layout.as_str().as_bytes(), Durable::No)?;
     }
-    replace(
-        root,
-        &at("bad_files.txt"),
-        bad_files.as_bytes(),
-        Durable::No,
-    )?;
+    replace(root, &at("bad_files.txt"), bad_files.as_bytes(), Durable::No)?;
     replace(root, &at("server_config"), literal.as_bytes(), Durable::Yes)
 }
 

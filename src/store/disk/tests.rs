@@ -448,9 +448,7 @@ fn snapshots_and_notes() {
     {
         let store = open(&dir);
         assert!(store.snapshot(Observatory::Hst).unwrap().is_none());
-        store
-            .save_snapshot(Observatory::Hst, "{'a': 1}", "x\ny")
-            .unwrap();
+        store.save_snapshot(Observatory::Hst, "{'a': 1}", "x\ny").unwrap();
         assert!(store.note("answers").unwrap().is_none());
         store.save_note("answers", b"{}").unwrap();
         assert!(store.save_note("../x", b"").is_err());
