@@ -1,9 +1,253 @@
 //! From a context and a dataset to the best references: asked of the server or computed here, and remembered.
+//!
+//! [`Resolver::remembered`] answers on the spot from memory, which survives restarts; [`Resolver::answer`] asks. Callers
+//! who ask at the same time share requests. Nothing here blocks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::crds::context::symbolic_forms;
+use crate::crds::{ContextSpec, DatasetName, FileKind, FileName, Observatory};
+use crate::fetch::{Fetcher, Outcome};
 
 mod answer;
 mod bad_files;
+mod batch;
+mod context;
+mod error;
+mod keeper;
+mod memory;
 mod options;
+#[cfg(test)]
+mod tests;
+mod work;
 
 pub use answer::{Answer, ComputedBy, Header, TypeAnswer};
-pub use bad_files::permit;
+pub use error::ResolveError;
 pub use options::{BadFilePolicy, Clock, Mode, Permit, ResolveOptions, UnknownMode};
+
+use batch::Batcher;
+use keeper::Keeper;
+use memory::{Lifetimes, Memory, Question, Recall};
+
+/// Answers questions for best references. Clones share everything.
+#[derive(Clone)]
+pub struct Resolver {
+    shared: Arc<Shared>,
+}
+
+type Answered = Result<Arc<Answer>, ResolveError>;
+
+struct Shared {
+    fetcher: Fetcher,
+    batchers: BTreeMap<Observatory, Arc<Batcher>>,
+    options: ResolveOptions,
+    runtime: Handle,
+    state: Mutex<State>,
+    keeper: Keeper,
+}
+
+struct State {
+    memory: Memory,
+    /// Questions that are being worked on.
+    pending: HashMap<Question, watch::Receiver<Option<Answered>>>,
+    /// Contexts asked for in this run.
+    contexts: BTreeSet<FileName>,
+}
+
+impl Resolver {
+    /// A resolver that asks the servers of the fetcher's catalogs, with what an earlier run remembered. Reads one note
+    /// from the store. Tasks run on `runtime`.
+    pub fn new(fetcher: Fetcher, options: ResolveOptions, runtime: Handle) -> Self {
+        let catalogs = fetcher.catalogs();
+        let batcher = |observatory: &Observatory| {
+            let server = catalogs.server(*observatory)?;
+            let batcher = Batcher::new(Arc::clone(server), runtime.clone(), &options);
+            Some((*observatory, Arc::new(batcher)))
+        };
+        let batchers = catalogs.observatories().iter().filter_map(batcher).collect();
+        let lifetimes = Lifetimes {
+            answers: options.ttl,
+            failures: options.failure_ttl,
+        };
+        let mut memory = Memory::new(lifetimes, options.capacity);
+        keeper::restore(&mut memory, &**fetcher.store());
+        let shared = Shared {
+            fetcher,
+            batchers,
+            options,
+            runtime,
+            state: Mutex::new(State {
+                memory,
+                pending: HashMap::new(),
+                contexts: BTreeSet::new(),
+            }),
+            keeper: Keeper::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &ResolveOptions {
+        &self.shared.options
+    }
+
+    /// The literal context that `spec` means; it exists.
+    pub fn context(&self, spec: &ContextSpec) -> Outcome<FileName, ResolveError> {
+        context::resolve(&self.shared, spec)
+    }
+
+    /// The answer, if it is known and still holds, or holds for want of a better one because no server can be asked.
+    /// From memory only.
+    pub fn remembered(&self, context: &FileName, dataset: &DatasetName) -> Option<Arc<Answer>> {
+        let shared = &self.shared;
+        let question = Question::new(context, dataset)?;
+        match shared.lock().memory.recall(&question, shared.options.clock.now()) {
+            Recall::Fresh(answer) => Some(answer),
+            Recall::Stale(answer) if shared.cut_off(question.observatory) => Some(answer),
+            Recall::Stale(_) | Recall::Failed(_) | Recall::Nothing => None,
+        }
+    }
+
+    /// The best references of a dataset under a literal context. Dropping the future abandons the wait, not the work.
+    pub fn answer(&self, context: &FileName, dataset: &DatasetName) -> Outcome<Arc<Answer>, ResolveError> {
+        let shared = &self.shared;
+        let Some(question) = Question::new(context, dataset) else {
+            return Outcome::Ready(Err(context::unknown(
+                context,
+                "its name belongs to no observatory",
+            )));
+        };
+        let mut state = shared.lock();
+        match state.memory.recall(&question, shared.options.clock.now()) {
+            Recall::Fresh(answer) => return Outcome::Ready(Ok(answer)),
+            Recall::Failed(error) => return Outcome::Ready(Err(error)),
+            Recall::Stale(answer) if shared.cut_off(question.observatory) => {
+                return Outcome::Ready(Ok(answer));
+            }
+            Recall::Stale(_) | Recall::Nothing => {}
+        }
+        // One whose task died is as good as none.
+        let pending = state
+            .pending
+            .get(&question)
+            .filter(|pending| pending.has_changed().is_ok());
+        let mut waiting = if let Some(pending) = pending {
+            pending.clone()
+        } else {
+            let (tell, waiting) = watch::channel(None);
+            state.pending.insert(question.clone(), waiting.clone());
+            shared.runtime.spawn(Arc::clone(shared).work(question, tell));
+            waiting
+        };
+        drop(state);
+        Outcome::Later(Box::pin(async move {
+            match waiting.wait_for(Option::is_some).await {
+                Ok(answered) => answered.clone().unwrap_or(Err(ResolveError::ShuttingDown)),
+                Err(_) => Err(ResolveError::ShuttingDown),
+            }
+        }))
+    }
+
+    /// The literal contexts that are known, sorted: the pipeline contexts of the catalogs in memory, and everything that
+    /// was asked for.
+    pub fn contexts(&self) -> Vec<FileName> {
+        let mut contexts = {
+            let state = self.shared.lock();
+            let mut contexts = state.memory.contexts();
+            contexts.extend(state.contexts.iter().cloned());
+            contexts
+        };
+        for info in self.shared.catalogs_in_memory() {
+            let pmaps = info
+                .catalog()
+                .mappings()
+                .filter(|item| item.kind() == FileKind::Pmap);
+            contexts.extend(pmaps.filter_map(|item| item.name.parse().ok()));
+        }
+        contexts.into_iter().collect()
+    }
+
+    /// The symbolic contexts of the catalogs in memory (`jwst-latest`; `latest` where one observatory is served), with
+    /// what they mean today.
+    pub fn symbolic_contexts(&self) -> Vec<(String, FileName)> {
+        let mut forms: Vec<_> = self
+            .shared
+            .catalogs_in_memory()
+            .flat_map(|info| symbolic_forms(&info))
+            .collect();
+        if let ([observatory], Some(info)) = (
+            self.shared.observatories(),
+            self.shared.catalogs_in_memory().next(),
+        ) && info.observatory() == *observatory
+        {
+            forms.extend(
+                info.default_context()
+                    .map(|context| ("latest".to_owned(), context.clone())),
+            );
+        }
+        forms
+    }
+
+    /// The datasets that have an answer under a context, sorted.
+    pub fn datasets(&self, context: &FileName) -> Vec<DatasetName> {
+        self.shared.lock().memory.datasets(context)
+    }
+
+    /// What the policy says about a file that an answer names, by the server's present list of bad files.
+    pub fn permit(&self, answer: &Answer, file: &FileName) -> Permit {
+        match self.shared.fetcher.catalogs().current(answer.observatory) {
+            Some(info) => bad_files::permit(&info, self.shared.options.bad_files, &answer.context, file),
+            None => Permit::Fine,
+        }
+    }
+
+    /// How many answers are remembered.
+    pub fn remembered_count(&self) -> usize {
+        self.shared.lock().memory.len()
+    }
+
+    /// Writes down what is remembered, if something changed since that was last done. For the end of a mount.
+    pub async fn save(&self) {
+        Arc::clone(&self.shared).save().await;
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn observatories(&self) -> &[Observatory] {
+        self.fetcher.catalogs().observatories()
+    }
+
+    fn catalogs_in_memory(&self) -> impl Iterator<Item = Arc<crate::crds::ServerInfo>> {
+        let catalogs = self.fetcher.catalogs();
+        catalogs
+            .observatories()
+            .iter()
+            .filter_map(|observatory| catalogs.current(*observatory))
+    }
+
+    /// Whether there is no point in asking the server.
+    fn cut_off(&self, observatory: Observatory) -> bool {
+        !self.batchers.contains_key(&observatory)
+    }
+}
+
+impl Question {
+    fn new(context: &FileName, dataset: &DatasetName) -> Option<Self> {
+        let observatory = Observatory::of_name(context.as_str())?;
+        Some(Self {
+            observatory,
+            context: context.clone(),
+            dataset: dataset.clone(),
+        })
+    }
+}

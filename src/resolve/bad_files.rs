@@ -4,7 +4,12 @@ use super::options::{BadFilePolicy, Permit};
 use crate::crds::{FileName, ServerInfo};
 
 /// What the policy says about opening `file`, an answer under `context`.
-pub fn permit(info: &ServerInfo, policy: BadFilePolicy, context: &FileName, file: &FileName) -> Permit {
+pub(super) fn permit(
+    info: &ServerInfo,
+    policy: BadFilePolicy,
+    context: &FileName,
+    file: &FileName,
+) -> Permit {
     let bad = info.bad_files();
     let (text, allowed, variable) = if bad.contains(file) {
         let text = format!(

@@ -96,12 +96,12 @@ pub struct ResolveOptions {
     pub ttl: Duration,
     /// How long a failure holds.
     pub failure_ttl: Duration,
-    /// Never ask a server (`--offline`).
-    pub offline: bool,
     /// What to do about bad files.
     pub bad_files: BadFilePolicy,
     /// `CRDS_IGNORE_MAPPING_CHECKSUM`: use rules whose own checksum is wrong.
     pub ignore_mapping_checksum: bool,
+    /// How long a server may take for one request (`--timeout`).
+    pub timeout: Duration,
     /// How many answers are remembered.
     pub capacity: NonZeroUsize,
     /// How long a request waits for company; every newcomer starts the wait anew, at most ten times.
@@ -124,9 +124,9 @@ impl Default for ResolveOptions {
             mode: Mode::Auto,
             ttl: Duration::from_secs(60 * 60),
             failure_ttl: Duration::from_secs(30),
-            offline: false,
             bad_files: BadFilePolicy::default(),
             ignore_mapping_checksum: false,
+            timeout: Duration::from_secs(5 * 60),
             capacity: count(4096),
             window: Duration::from_millis(5),
             batch: count(50),

@@ -1,0 +1,257 @@
+//! Requests to one server, gathered: callers who ask within a short window share a request of many datasets, and a
+//! dataset that spoils a request is found and fails alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::answer::{Header, TypeAnswer};
+use super::error::ResolveError;
+use super::options::ResolveOptions;
+use crate::crds::{DatasetId, FileName, Reftype};
+use crate::remote::{BestReferences, CrdsServer, RemoteError, RemoteErrorKind, Retry};
+
+/// Requests at a time to one server.
+const AT_ONCE: usize = 4;
+
+/// How often newcomers may start the wait anew.
+const MAX_WAITS: usize = 10;
+
+/// Requests spent on finding the datasets that spoil one batch.
+const SEARCH_BUDGET: usize = 64;
+
+/// Attempts of a request whose failure may pass.
+const ATTEMPTS: u32 = 3;
+
+/// The longest pause between attempts; a server that asks for a longer one is not waited for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a server says of one dataset.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Found {
+    pub(super) types: BTreeMap<Reftype, TypeAnswer>,
+    pub(super) header: Option<Arc<Header>>,
+}
+
+/// What is said about one dataset.
+pub(super) type Verdict = Result<Found, ResolveError>;
+
+type Asks = Vec<(DatasetId, oneshot::Sender<Verdict>)>;
+
+/// The requests to one server.
+pub(super) struct Batcher {
+    server: Arc<dyn CrdsServer>,
+    runtime: Handle,
+    window: Duration,
+    timeout: Duration,
+    gathering: Mutex<HashMap<FileName, Gathering>>,
+    slots: Semaphore,
+}
+
+#[derive(Default)]
+struct Gathering {
+    asks: Asks,
+    /// Asks that have come in all, to see whether newcomers came.
+    arrivals: usize,
+}
+
+impl Batcher {
+    pub(super) fn new(server: Arc<dyn CrdsServer>, runtime: Handle, options: &ResolveOptions) -> Self {
+        Self {
+            server,
+            runtime,
+            window: options.window,
+            timeout: options.timeout,
+            gathering: Mutex::default(),
+            slots: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    /// Asks about a dataset, in company of up to `limit`. Leaving early does not stop the request.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        context: &FileName,
+        dataset: DatasetId,
+        limit: usize,
+    ) -> Verdict {
+        let (answer, verdict) = oneshot::channel();
+        self.join(context, dataset, answer, limit);
+        verdict.await.unwrap_or(Err(ResolveError::ShuttingDown))
+    }
+
+    fn join(
+        self: &Arc<Self>,
+        context: &FileName,
+        dataset: DatasetId,
+        answer: oneshot::Sender<Verdict>,
+        limit: usize,
+    ) {
+        let mut gathering = self.lock();
+        let batch = gathering.entry(context.clone()).or_default();
+        batch.asks.push((dataset, answer));
+        batch.arrivals += 1;
+        let (first, full) = (batch.arrivals == 1, batch.asks.len() >= limit.max(1));
+        if full {
+            let asks = std::mem::take(&mut batch.asks);
+            self.runtime.spawn(Arc::clone(self).send(context.clone(), asks));
+        }
+        if first {
+            self.runtime.spawn(Arc::clone(self).gather(context.clone()));
+        }
+    }
+
+    /// Waits until nobody joins any more, then sends what is there.
+    async fn gather(self: Arc<Self>, context: FileName) {
+        let mut seen = 0;
+        for _ in 0..MAX_WAITS {
+            sleep(self.window).await;
+            let arrivals = self.lock().get(&context).map_or(0, |batch| batch.arrivals);
+            if arrivals == seen {
+                break;
+            }
+            seen = arrivals;
+        }
+        let batch = self.lock().remove(&context);
+        if let Some(batch) = batch
+            && !batch.asks.is_empty()
+        {
+            self.send(context, batch.asks).await;
+        }
+    }
+
+    async fn send(self: Arc<Self>, context: FileName, asks: Asks) {
+        let datasets: Vec<DatasetId> = asks.iter().map(|(dataset, _)| dataset.clone()).collect();
+        let budget = AtomicUsize::new(SEARCH_BUDGET);
+        let verdicts = self.request(&context, &datasets, &budget).await;
+        for ((_, answer), verdict) in asks.into_iter().zip(verdicts) {
+            // A caller who left does not want it.
+            let _ = answer.send(verdict);
+        }
+    }
+
+    /// One verdict for each dataset. A request that the server refuses is halved until the culprits stand alone.
+    fn request<'a>(
+        &'a self,
+        context: &'a FileName,
+        datasets: &'a [DatasetId],
+        budget: &'a AtomicUsize,
+    ) -> BoxFuture<'a, Vec<Verdict>> {
+        async move {
+            let error = match self.attempt(context, datasets).await {
+                Ok(reply) => return datasets.iter().map(|dataset| verdict(&reply, dataset)).collect(),
+                Err(error) => error,
+            };
+            // Only what the service itself refuses can be the fault of one dataset.
+            let may_search = error.kind == RemoteErrorKind::Rpc
+                && budget
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(2))
+                    .is_ok();
+            match datasets {
+                [_, _, ..] if may_search => {
+                    let (left, right) = datasets.split_at(datasets.len() / 2);
+                    let (mut verdicts, others) = join(
+                        self.request(context, left, budget),
+                        self.request(context, right, budget),
+                    )
+                    .await;
+                    verdicts.extend(others);
+                    verdicts
+                }
+                _ => datasets
+                    .iter()
+                    .map(|dataset| Err(failure(dataset, &error)))
+                    .collect(),
+            }
+        }
+        .boxed()
+    }
+
+    /// The request, again where its failure may pass.
+    async fn attempt(
+        &self,
+        context: &FileName,
+        datasets: &[DatasetId],
+    ) -> Result<BestReferences, RemoteError> {
+        let mut attempt = 1;
+        loop {
+            let answer = {
+                // The semaphore is never closed; without a slot the request goes out all the same.
+                let _slot = self.slots.acquire().await.ok();
+                let request = self.server.best_references_by_ids(context, datasets, None, true);
+                timeout(self.timeout, request).await.unwrap_or_else(|_| {
+                    let message = format!("the server has not answered within {:?}", self.timeout);
+                    Err(
+                        RemoteError::new(RemoteErrorKind::TimedOut, self.server.url(), message)
+                            .with_retry(Retry::No),
+                    )
+                })
+            };
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let pause = match error.retry {
+                Retry::Soon => Duration::from_millis(200) * attempt * attempt,
+                Retry::After(pause) => pause,
+                Retry::No => return Err(error),
+            };
+            // Who waits should hear at once that nobody is there, or that nobody answers.
+            let silent = matches!(
+                error.kind,
+                RemoteErrorKind::Unreachable | RemoteErrorKind::TimedOut
+            );
+            if attempt == ATTEMPTS || pause > LONGEST_PAUSE || silent {
+                return Err(error);
+            }
+            attempt += 1;
+            sleep(pause.mul_f64(rand::random_range(0.8..1.2))).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<FileName, Gathering>> {
+        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the reply says of a dataset.
+fn verdict(reply: &BestReferences, dataset: &DatasetId) -> Verdict {
+    match reply.answer(dataset) {
+        Some(Ok(values)) => Ok(Found {
+            types: values
+                .iter()
+                .filter_map(|(reftype, value)| Some((reftype.parse().ok()?, TypeAnswer::from_json(value))))
+                .collect(),
+            header: reply.header(dataset).cloned().map(Arc::new),
+        }),
+        Some(Err(text)) => Err(unknown(dataset, text)),
+        None => Err(unknown(dataset, "the server's answer does not mention it")),
+    }
+}
+
+/// The failure of a dataset whose request failed.
+fn failure(dataset: &DatasetId, error: &RemoteError) -> ResolveError {
+    let text = error.message.to_ascii_lowercase();
+    let about_dataset = error.kind == RemoteErrorKind::Rpc
+        && ["not found dataset", "dataset id does not exist", "bad id format"]
+            .iter()
+            .any(|words| text.contains(words));
+    if about_dataset {
+        unknown(dataset, &error.message)
+    } else {
+        error.clone().into()
+    }
+}
+
+fn unknown(dataset: &DatasetId, text: &str) -> ResolveError {
+    ResolveError::UnknownDataset {
+        dataset: dataset.typed().to_owned(),
+        text: text.to_owned(),
+    }
+}

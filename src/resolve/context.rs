@@ -1,0 +1,144 @@
+//! From the name of a context to the mapping that it means.
+
+use std::sync::Arc;
+
+use super::error::ResolveError;
+use super::{Question, Shared};
+use crate::crds::{ContextSpec, FileKey, FileKind, FileName, Observatory, ServerInfo};
+use crate::fetch::Outcome;
+use crate::store::HoldingKind;
+
+pub(super) fn unknown(context: &impl ToString, reason: &(impl ToString + ?Sized)) -> ResolveError {
+    ResolveError::UnknownContext {
+        context: context.to_string(),
+        reason: reason.to_string(),
+    }
+}
+
+/// The literal context that `spec` means: on the spot where the catalog in memory says it all.
+pub(super) fn resolve(shared: &Arc<Shared>, spec: &ContextSpec) -> Outcome<FileName, ResolveError> {
+    let observatory = match observatory(shared, spec) {
+        Ok(observatory) => observatory,
+        Err(error) => return Outcome::Ready(Err(error)),
+    };
+    if let Some(info) = shared.fetcher.catalogs().current(observatory)
+        && let Ok(resolved) = spec.resolve(&info)
+        && resolved.part.is_none()
+        && info.catalog().contains(resolved.mapping.as_str())
+    {
+        shared.lock().contexts.insert(resolved.mapping.clone());
+        return Outcome::Ready(Ok(resolved.mapping));
+    }
+    let (shared, spec) = (Arc::clone(shared), spec.clone());
+    Outcome::Later(Box::pin(async move {
+        let context = find(&shared, observatory, &spec).await?;
+        shared.lock().contexts.insert(context.clone());
+        Ok(context)
+    }))
+}
+
+/// Whose context it is: that which the text names, or the only one there is.
+fn observatory(shared: &Shared, spec: &ContextSpec) -> Result<Observatory, ResolveError> {
+    let served = shared.observatories();
+    match (spec.observatory(), served) {
+        (Some(named), served) if served.contains(&named) => Ok(named),
+        (Some(named), _) => Err(unknown(spec, &format!("{named} is not served here"))),
+        (None, [only]) if !matches!(spec, ContextSpec::Literal(_)) => Ok(*only),
+        (None, _) => Err(unknown(spec, "it does not say of which observatory it is")),
+    }
+}
+
+async fn find(
+    shared: &Arc<Shared>,
+    observatory: Observatory,
+    spec: &ContextSpec,
+) -> Result<FileName, ResolveError> {
+    let info = shared.fetcher.catalogs().load(observatory).wait().await?;
+    let resolved = spec.resolve(&info).map_err(|error| unknown(spec, &error))?;
+    let mapping = match resolved.part {
+        None => resolved.mapping,
+        Some(_) => by_server(shared, observatory, spec).await?,
+    };
+    exists(shared, observatory, &mapping)
+        .await
+        .map_err(|error| match error {
+            ResolveError::UnknownContext { reason, .. } if spec.to_string() != mapping.as_str() => {
+                unknown(spec, &format!("it means {mapping}, and {reason}"))
+            }
+            error => error,
+        })?;
+    Ok(mapping)
+}
+
+/// Asks the server what a qualified context (`jwst-miri-dark-2016-01-01`) means.
+async fn by_server(
+    shared: &Shared,
+    observatory: Observatory,
+    spec: &ContextSpec,
+) -> Result<FileName, ResolveError> {
+    match shared.fetcher.catalogs().server(observatory) {
+        Some(server) => server
+            .context_by_date(&spec.to_string())
+            .await?
+            .ok_or_else(|| unknown(spec, "the type does not apply to the instrument")),
+        None => Err(unknown(
+            spec,
+            "only the server can tell what it means, and crds-fs is offline",
+        )),
+    }
+}
+
+/// Makes sure that a mapping is there: in the catalog, in a newer catalog, or as the user's own file.
+pub(super) async fn exists(
+    shared: &Shared,
+    observatory: Observatory,
+    mapping: &FileName,
+) -> Result<Arc<ServerInfo>, ResolveError> {
+    if mapping.kind() == FileKind::Reference {
+        return Err(unknown(
+            mapping,
+            "it is not the name of a rule (.pmap, .imap, .rmap)",
+        ));
+    }
+    let catalogs = shared.fetcher.catalogs();
+    let info = catalogs.load(observatory).wait().await?;
+    if info.catalog().contains(mapping.as_str()) || is_local(shared, observatory, mapping) {
+        return Ok(info);
+    }
+    if let Some(refreshed) = catalogs.missing(observatory, mapping.as_str()) {
+        refreshed.await;
+        if let Some(info) = catalogs.current(observatory)
+            && info.catalog().contains(mapping.as_str())
+        {
+            return Ok(info);
+        }
+    }
+    Err(unknown(
+        mapping,
+        &format!("the {observatory} catalog does not list it"),
+    ))
+}
+
+/// Whether it is the user's own file.
+pub(super) fn is_local(shared: &Shared, observatory: Observatory, mapping: &FileName) -> bool {
+    let key = FileKey {
+        observatory,
+        name: mapping.clone(),
+    };
+    shared
+        .fetcher
+        .store()
+        .holding(&key)
+        .is_some_and(|holding| holding.kind == HoldingKind::Local)
+}
+
+impl Question {
+    /// For messages.
+    pub(super) fn not_computable(&self, text: impl Into<String>) -> ResolveError {
+        ResolveError::NotComputable {
+            dataset: self.dataset.display(),
+            context: self.context.to_string(),
+            text: text.into(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Why a question about best references has no answer.
+
+use crate::crds::NameError;
+use crate::fetch::FetchError;
+use crate::remote::RemoteError;
+
+/// Why a question about best references has no answer. Clonable: many callers wait for one request.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ResolveError {
+    /// There is no such context.
+    #[error("there is no context '{context}': {reason}")]
+    UnknownContext {
+        /// As it was asked for.
+        context: String,
+        /// What was looked at.
+        reason: String,
+    },
+    /// The archive has no such dataset.
+    #[error("there is no dataset '{dataset}': {text}")]
+    UnknownDataset {
+        /// As it was asked for.
+        dataset: String,
+        /// The server's words.
+        text: String,
+    },
+    /// The name can be neither an archive id nor matching parameters.
+    #[error(transparent)]
+    BadDatasetName(#[from] NameError),
+    /// The rules have no answer as a whole: an unknown instrument, parameters that are not known here, broken rules.
+    #[error("no best references for '{dataset}' under {context}: {text}")]
+    NotComputable {
+        /// The dataset.
+        dataset: String,
+        /// The context.
+        context: String,
+        /// The reason; the client's own words where it has some.
+        text: String,
+    },
+    /// A catalog or a rule could not be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The server could not be asked, or did not answer.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// Offline by choice, and the answer is not known here.
+    #[error("the best references of '{dataset}' under {context} are not known here, and crds-fs is offline")]
+    Offline {
+        /// The dataset.
+        dataset: String,
+        /// The context.
+        context: String,
+    },
+    /// The program is ending.
+    #[error("crds-fs is shutting down")]
+    ShuttingDown,
+}

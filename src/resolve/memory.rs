@@ -1,0 +1,369 @@
+//! What was answered before: bounded, with an age, and kept over restarts as one JSON text. Pure: the caller brings
+//! the time and the store.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lru::LruCache;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::answer::{Answer, ComputedBy, Header, TypeAnswer};
+use super::error::ResolveError;
+use crate::crds::{DatasetName, FileName, Observatory};
+
+/// The format of [`Memory::to_json`]; texts of another format are not read.
+const FORMAT: u32 = 1;
+
+/// What can be asked: a dataset under a literal context.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) observatory: Observatory,
+    pub(super) context: FileName,
+    pub(super) dataset: DatasetName,
+}
+
+/// How long things hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetimes {
+    /// Answers and headers.
+    pub(super) answers: Duration,
+    /// Failures.
+    pub(super) failures: Duration,
+}
+
+/// What the memory says to a question.
+#[derive(Debug)]
+pub(super) enum Recall {
+    /// An answer that still holds.
+    Fresh(Arc<Answer>),
+    /// The question failed a moment ago.
+    Failed(ResolveError),
+    /// An answer that should be asked for anew, if that is possible.
+    Stale(Arc<Answer>),
+    /// Never asked, or forgotten.
+    Nothing,
+}
+
+/// Answers, failures and headers.
+pub(super) struct Memory {
+    lifetimes: Lifetimes,
+    answers: LruCache<Question, Arc<Answer>>,
+    failures: LruCache<Question, (ResolveError, SystemTime)>,
+    headers: LruCache<(Observatory, DatasetName), (Arc<Header>, SystemTime)>,
+    changes: u64,
+}
+
+impl Memory {
+    /// An empty memory for at most `capacity` answers, and as many failures and headers.
+    pub(super) fn new(lifetimes: Lifetimes, capacity: NonZeroUsize) -> Self {
+        Self {
+            lifetimes,
+            answers: LruCache::new(capacity),
+            failures: LruCache::new(capacity),
+            headers: LruCache::new(capacity),
+            changes: 0,
+        }
+    }
+
+    /// What is known about a question at `now`.
+    pub(super) fn recall(&mut self, question: &Question, now: SystemTime) -> Recall {
+        match self.answers.get(question) {
+            Some(answer) if holds(answer.when, self.lifetimes.answers, now) => {
+                return Recall::Fresh(Arc::clone(answer));
+            }
+            _ => {}
+        }
+        match self.failures.get(question) {
+            Some((error, when)) if holds(*when, self.lifetimes.failures, now) => {
+                Recall::Failed(error.clone())
+            }
+            _ => self
+                .answers
+                .peek(question)
+                .map_or(Recall::Nothing, |answer| Recall::Stale(Arc::clone(answer))),
+        }
+    }
+
+    /// The answer to a question, however old.
+    pub(super) fn answer(&mut self, question: &Question) -> Option<Arc<Answer>> {
+        self.answers.get(question).cloned()
+    }
+
+    /// Keeps an answer, and its header for other contexts.
+    pub(super) fn keep(&mut self, question: Question, answer: &Arc<Answer>) {
+        self.failures.pop(&question);
+        if let (Some(header), DatasetName::Id(_), ComputedBy::Server) =
+            (&answer.header, &question.dataset, answer.computed_by)
+        {
+            self.keep_header(
+                question.observatory,
+                question.dataset.clone(),
+                header,
+                answer.when,
+            );
+        }
+        self.answers.put(question, Arc::clone(answer));
+        self.changes += 1;
+    }
+
+    /// Keeps the header of a dataset.
+    pub(super) fn keep_header(
+        &mut self,
+        observatory: Observatory,
+        dataset: DatasetName,
+        header: &Arc<Header>,
+        when: SystemTime,
+    ) {
+        self.headers
+            .put((observatory, dataset), (Arc::clone(header), when));
+        self.changes += 1;
+    }
+
+    /// Keeps a failure for its short while.
+    pub(super) fn keep_failure(&mut self, question: Question, error: &ResolveError, now: SystemTime) {
+        self.failures.put(question, (error.clone(), now));
+    }
+
+    /// The header of a dataset, and whether it still holds.
+    pub(super) fn header(
+        &mut self,
+        observatory: Observatory,
+        dataset: &DatasetName,
+        now: SystemTime,
+    ) -> Option<(Arc<Header>, bool)> {
+        let (header, when) = self.headers.get(&(observatory, dataset.clone()))?;
+        Some((Arc::clone(header), holds(*when, self.lifetimes.answers, now)))
+    }
+
+    /// The contexts with answers.
+    pub(super) fn contexts(&self) -> BTreeSet<FileName> {
+        self.answers
+            .iter()
+            .map(|(question, _)| question.context.clone())
+            .collect()
+    }
+
+    /// The datasets with an answer under a context.
+    pub(super) fn datasets(&self, context: &FileName) -> Vec<DatasetName> {
+        let mut datasets: Vec<_> = self
+            .answers
+            .iter()
+            .filter(|(question, _)| question.context == *context)
+            .map(|(question, _)| question.dataset.clone())
+            .collect();
+        datasets.sort_unstable();
+        datasets
+    }
+
+    /// How many answers are kept.
+    pub(super) fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// A number that grows with every change that [`Memory::snapshot`] would show.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Everything but the failures, cheaply: the parts are shared, [`Snapshot::to_json`] does the work elsewhere.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            answers: self
+                .answers
+                .iter()
+                .rev()
+                .map(|(_, answer)| Arc::clone(answer))
+                .collect(),
+            headers: self
+                .headers
+                .iter()
+                .rev()
+                .map(|((observatory, dataset), (header, when))| KnownHeader {
+                    observatory: *observatory,
+                    dataset: dataset.clone(),
+                    header: Arc::clone(header),
+                    when: *when,
+                })
+                .collect(),
+        }
+    }
+
+    /// Takes in what an earlier run kept; entries that do not read are left out.
+    pub(super) fn restore(&mut self, text: &[u8]) -> Result<(), serde_json::Error> {
+        let saved: Saved = serde_json::from_slice(text)?;
+        if saved.format != FORMAT {
+            return Ok(());
+        }
+        let headers: Vec<Arc<Header>> = saved.headers.into_iter().map(Arc::new).collect();
+        for entry in saved.datasets {
+            if let (Some(header), Ok(observatory), Ok(dataset)) = (
+                headers.get(entry.header),
+                entry.observatory.parse(),
+                entry.dataset.parse(),
+            ) {
+                self.headers
+                    .put((observatory, dataset), (Arc::clone(header), time(entry.when)));
+            }
+        }
+        for entry in saved.answers {
+            if let Some((question, answer)) = entry.read(&headers) {
+                self.answers.put(question, Arc::new(answer));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parts of a memory that outlive the process.
+pub(super) struct Snapshot {
+    answers: Vec<Arc<Answer>>,
+    headers: Vec<KnownHeader>,
+}
+
+struct KnownHeader {
+    observatory: Observatory,
+    dataset: DatasetName,
+    header: Arc<Header>,
+    when: SystemTime,
+}
+
+impl Snapshot {
+    /// The text to keep. Headers shared by several answers are written once.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut headers = SharedHeaders::default();
+        let datasets = self
+            .headers
+            .iter()
+            .map(|known| SavedHeader {
+                observatory: known.observatory.as_str().into(),
+                dataset: known.dataset.to_string(),
+                header: headers.index(&known.header),
+                when: seconds(known.when),
+            })
+            .collect();
+        let answers = self
+            .answers
+            .iter()
+            .map(|answer| SavedAnswer::new(answer, &mut headers))
+            .collect();
+        let headers = headers
+            .headers
+            .iter()
+            .map(|header| Header::clone(header))
+            .collect();
+        serde_json::to_vec(&Saved {
+            format: FORMAT,
+            headers,
+            datasets,
+            answers,
+        })
+    }
+}
+
+#[derive(Default)]
+struct SharedHeaders {
+    headers: Vec<Arc<Header>>,
+    places: HashMap<*const Header, usize>,
+}
+
+impl SharedHeaders {
+    fn index(&mut self, header: &Arc<Header>) -> usize {
+        *self.places.entry(Arc::as_ptr(header)).or_insert_with(|| {
+            self.headers.push(Arc::clone(header));
+            self.headers.len() - 1
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    format: u32,
+    headers: Vec<Header>,
+    datasets: Vec<SavedHeader>,
+    answers: Vec<SavedAnswer>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedHeader {
+    observatory: String,
+    dataset: String,
+    header: usize,
+    when: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedAnswer {
+    observatory: String,
+    context: String,
+    dataset: String,
+    server: bool,
+    when: u64,
+    header: Option<usize>,
+    bestrefs: Map<String, Value>,
+}
+
+impl SavedAnswer {
+    fn new(answer: &Answer, headers: &mut SharedHeaders) -> Self {
+        Self {
+            observatory: answer.observatory.as_str().into(),
+            context: answer.context.as_str().into(),
+            dataset: answer.dataset.display(),
+            server: answer.computed_by == ComputedBy::Server,
+            when: seconds(answer.when),
+            header: answer.header.as_ref().map(|header| headers.index(header)),
+            bestrefs: answer
+                .types
+                .iter()
+                .map(|(reftype, answer)| (reftype.as_str().to_owned(), answer.to_json()))
+                .collect(),
+        }
+    }
+
+    fn read(self, headers: &[Arc<Header>]) -> Option<(Question, Answer)> {
+        let observatory = self.observatory.parse().ok()?;
+        let context: FileName = self.context.parse().ok()?;
+        let dataset: DatasetName = self.dataset.parse().ok()?;
+        let answer = Answer {
+            observatory,
+            context: context.clone(),
+            dataset: dataset.clone(),
+            types: self
+                .bestrefs
+                .iter()
+                .filter_map(|(reftype, value)| Some((reftype.parse().ok()?, TypeAnswer::from_json(value))))
+                .collect(),
+            header: self.header.and_then(|index| headers.get(index).cloned()),
+            computed_by: if self.server {
+                ComputedBy::Server
+            } else {
+                ComputedBy::Here
+            },
+            when: time(self.when),
+        };
+        Some((
+            Question {
+                observatory,
+                context,
+                dataset,
+            },
+            answer,
+        ))
+    }
+}
+
+/// Whether something of the time `when` still holds. A time in the future (a clock that was set back) does not.
+fn holds(when: SystemTime, lifetime: Duration, now: SystemTime) -> bool {
+    now.duration_since(when).is_ok_and(|age| age < lifetime)
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn time(seconds: u64) -> SystemTime {
+    // Far beyond any clock, and still representable: a damaged number must not panic.
+    UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40))
+}

@@ -1,0 +1,180 @@
+//! How many requests, and who suffers when one fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use super::Archive;
+use crate::crds::{DatasetId, FileName};
+use crate::remote::RemoteErrorKind;
+use crate::resolve::batch::{Batcher, Verdict};
+use crate::resolve::{ResolveError, ResolveOptions};
+
+fn context() -> FileName {
+    "roman_0042.pmap".parse().unwrap()
+}
+
+fn id(text: &str) -> DatasetId {
+    text.parse().unwrap()
+}
+
+fn archive_of(count: usize) -> Archive {
+    let archive = Archive::new();
+    for number in 0..count {
+        archive.put(
+            &format!("D{number}:D{number}"),
+            json!([true, {"dark": format!("dark_{number}.asdf")}]),
+        );
+    }
+    archive
+}
+
+/// Asks for all of them at once, in order.
+async fn ask(archive: &Archive, ids: impl IntoIterator<Item = String>, limit: usize) -> Vec<Verdict> {
+    let server = Arc::new(archive.clone());
+    let options = ResolveOptions {
+        window: Duration::from_millis(1),
+        ..ResolveOptions::default()
+    };
+    let batcher = Arc::new(Batcher::new(server, Handle::current(), &options));
+    let context = context();
+    join_all(
+        ids.into_iter()
+            .map(|text| batcher.ask(&context, id(&text), limit)),
+    )
+    .await
+}
+
+fn file(verdict: &Verdict) -> &str {
+    verdict.as_ref().unwrap().types["dark"].file().unwrap().as_str()
+}
+
+#[tokio::test]
+async fn a_hundred_at_once_are_two_requests() {
+    let archive = archive_of(100);
+    let verdicts = ask(&archive, (0..100).map(|number| format!("d{number}")), 50).await;
+    for (number, verdict) in verdicts.iter().enumerate() {
+        assert_eq!(file(verdict), format!("dark_{number}.asdf"));
+    }
+    let sizes: Vec<usize> = archive.requests().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [50, 50]);
+}
+
+#[tokio::test]
+async fn the_rest_of_a_full_batch_goes_too() {
+    let archive = archive_of(7);
+    let verdicts = ask(&archive, (0..7).map(|number| format!("D{number}")), 3).await;
+    assert!(verdicts.iter().all(Result::is_ok));
+    let mut sizes: Vec<usize> = archive.requests().iter().map(Vec::len).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [1, 3, 3]);
+}
+
+#[tokio::test]
+async fn one_bad_id_fails_alone() {
+    let archive = archive_of(50);
+    archive.poison("D17", "OtherError: NOT FOUND bad ID format for 'D17'");
+    let verdicts = ask(&archive, (0..50).map(|number| format!("D{number}")), 50).await;
+    for (number, verdict) in verdicts.iter().enumerate() {
+        match verdict {
+            Err(ResolveError::UnknownDataset { dataset, text }) => {
+                assert_eq!(number, 17);
+                assert_eq!(dataset, "D17");
+                assert!(text.contains("bad ID format"));
+            }
+            other => assert_eq!(file(other), format!("dark_{number}.asdf")),
+        }
+    }
+    assert!(archive.requests().len() <= 13, "{}", archive.requests().len());
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_everything_is_not_asked_for_ever() {
+    let archive = archive_of(50);
+    for number in 0..50 {
+        archive.poison(&format!("D{number}"), "OtherError: the database is asleep");
+    }
+    let verdicts = ask(&archive, (0..50).map(|number| format!("D{number}")), 50).await;
+    assert!(
+        verdicts
+            .iter()
+            .all(|verdict| matches!(verdict, Err(ResolveError::Remote(_))))
+    );
+    assert!(archive.requests().len() <= 65, "{}", archive.requests().len());
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_at_once_and_to_all() {
+    let archive = archive_of(9);
+    archive.go_down(RemoteErrorKind::Unreachable);
+    let verdicts = ask(&archive, (0..9).map(|number| format!("D{number}")), 50).await;
+    for verdict in verdicts {
+        match verdict {
+            Err(ResolveError::Remote(error)) => assert_eq!(error.kind, RemoteErrorKind::Unreachable),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_passing_trouble_is_tried_again() {
+    let archive = archive_of(1);
+    archive.fail_next(RemoteErrorKind::Server);
+    let verdicts = ask(&archive, ["D0".to_owned()], 50).await;
+    assert_eq!(file(&verdicts[0]), "dark_0.asdf");
+}
+
+#[tokio::test]
+async fn all_forms_of_keys_and_payloads() {
+    let archive = Archive::new();
+    archive.put("PLAIN", json!([true, {"dark": "a.asdf"}]));
+    archive.put("PRODUCT:EXPOSURE", json!([true, {"dark": "b.asdf"}]));
+    archive.put(
+        "MISSING",
+        json!([false, "NOT FOUND dataset ID does not exist 'MISSING'"]),
+    );
+    archive.put(
+        "BROKEN",
+        json!([false, "FAILED: unable to obtain matching parameters."]),
+    );
+    archive.put(
+        "UNPAIRED",
+        json!({"DARK": "c.asdf", "flat": "NOT FOUND n/a", "bad type!": "d.asdf"}),
+    );
+    archive.put_header(
+        "PLAIN",
+        json!({"ROMAN.META.INSTRUMENT.NAME": "WFI", "NUMBER": 2.5}),
+    );
+    let ids = [
+        "plain",
+        "exposure",
+        "product",
+        "missing",
+        "broken",
+        "unpaired",
+        "never-heard-of",
+    ];
+    let verdicts = ask(&archive, ids.map(str::to_owned), 50).await;
+    assert_eq!(file(&verdicts[0]), "a.asdf");
+    let header = verdicts[0].as_ref().unwrap().header.as_ref().unwrap();
+    assert_eq!(header["ROMAN.META.INSTRUMENT.NAME"], "WFI");
+    assert_eq!(header["NUMBER"], "2.5");
+    assert_eq!(file(&verdicts[1]), "b.asdf");
+    assert_eq!(file(&verdicts[2]), "b.asdf");
+    for (verdict, words) in [
+        (&verdicts[3], "does not exist"),
+        (&verdicts[4], "unable to obtain"),
+        (&verdicts[6], "not mention"),
+    ] {
+        match verdict {
+            Err(ResolveError::UnknownDataset { text, .. }) => assert!(text.contains(words), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let unpaired = verdicts[5].as_ref().unwrap();
+    assert_eq!(unpaired.types.len(), 2);
+    assert_eq!(file(&verdicts[5]), "c.asdf");
+}

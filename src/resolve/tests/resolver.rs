@@ -1,0 +1,403 @@
+//! The resolver as a whole: contexts, sharing, ages, restarts, and life without a server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::join_all;
+use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+
+use super::Archive;
+use crate::crds::{DatasetName, FileName, Observatory};
+use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher, Outcome};
+use crate::remote::memory::MemoryOrigin;
+use crate::remote::{CrdsServer, Endpoints, RemoteErrorKind, Settings};
+use crate::resolve::{
+    Answer, BadFilePolicy, Clock, ComputedBy, Permit, ResolveError, ResolveOptions, Resolver, TypeAnswer,
+};
+use crate::store::{MemoryStore, Store};
+
+const ID: &str = "R0000101001001001001_01101_0001.WFI16";
+
+/// A server, a store and a clock that outlive resolvers.
+struct World {
+    archive: Archive,
+    store: Arc<dyn Store>,
+    seconds: Arc<AtomicU64>,
+    options: ResolveOptions,
+}
+
+impl World {
+    fn new() -> Self {
+        let archive = Archive::new();
+        let names = [
+            "roman_0041.pmap",
+            "roman_0042.pmap",
+            "roman_0043.pmap",
+            "roman_wfi_0007.imap",
+            "dark_1.asdf",
+        ];
+        let sums: Map<String, Value> = names
+            .iter()
+            .map(|name| {
+                (
+                    name.to_string(),
+                    json!({"size": "9", "sha1sum": "3f0c92aae539cb67f8e8823cc6815130018948f7"}),
+                )
+            })
+            .collect();
+        archive.set_info(json!({
+            "observatory": "roman",
+            "latest_context": "roman_0042.pmap",
+            "operational_context": "roman_0042.pmap",
+            "edit_context": "roman_0043.pmap",
+            "versions_context": "",
+            "context_history": [
+                ["2026-06-17 18:42:21", "roman_0042.pmap", "newer"],
+                ["2025-01-01 00:00:00", "roman_0041.pmap", "older"],
+                ["2024-01-01 00:00:00", "roman_0001.pmap", "no longer there"],
+            ],
+            "mappings": names.iter().filter(|name| name.ends_with("map")).collect::<Vec<_>>(),
+            "bad_files_list": ["dark_bad.asdf"],
+            "download_metadata": sums,
+            "mapping_url": {"roman": "https://archive.example/mappings/"},
+            "reference_url": {"roman": "https://archive.example/references/"},
+            "force_remote_mode": 0,
+            "last_synced": "2026-06-17 14:43:06",
+        }));
+        archive.put(&format!("{ID}:{ID}"), json!([true, {
+            "dark": "dark_1.asdf", "flat": "NOT FOUND No match found.", "ipc": "NOT FOUND n/a", "area": "dark_bad.asdf",
+        }]));
+        archive.put_header(
+            &format!("{ID}:{ID}"),
+            json!({"ROMAN.META.INSTRUMENT.NAME": "WFI"}),
+        );
+        let seconds = Arc::new(AtomicU64::new(1_000_000));
+        let now = Arc::clone(&seconds);
+        let clock = Clock::new(move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::SeqCst)));
+        Self {
+            archive,
+            store: Arc::new(MemoryStore::default()),
+            seconds,
+            options: ResolveOptions {
+                clock,
+                window: Duration::from_millis(1),
+                ..ResolveOptions::default()
+            },
+        }
+    }
+
+    fn start(&self) -> Resolver {
+        self.start_with(false)
+    }
+
+    fn start_with(&self, offline: bool) -> Resolver {
+        let server: Arc<dyn CrdsServer> = Arc::new(self.archive.clone());
+        let source = CatalogSource {
+            observatory: Observatory::Roman,
+            server: Some(server),
+        };
+        let settings = CatalogSettings {
+            offline,
+            ..CatalogSettings::default()
+        };
+        let catalogs = Catalogs::new(Handle::current(), Arc::clone(&self.store), vec![source], settings);
+        let endpoints = Endpoints::new(&Settings::default(), &[Observatory::Roman]).unwrap();
+        let origin = Arc::new(MemoryOrigin::new());
+        let settings = FetchSettings {
+            offline,
+            ..FetchSettings::default()
+        };
+        let fetcher = Fetcher::new(Handle::current(), origin, endpoints, catalogs, settings);
+        Resolver::new(fetcher, self.options.clone(), Handle::current())
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> SystemTime {
+        self.options.clock.now()
+    }
+}
+
+fn context() -> FileName {
+    "roman_0042.pmap".parse().unwrap()
+}
+
+fn dataset(text: &str) -> DatasetName {
+    text.parse().unwrap()
+}
+
+async fn ask(resolver: &Resolver, name: &str) -> Result<Arc<Answer>, ResolveError> {
+    resolver.answer(&context(), &dataset(name)).wait().await
+}
+
+async fn spec(resolver: &Resolver, text: &str) -> Result<String, ResolveError> {
+    resolver
+        .context(&text.parse().unwrap())
+        .wait()
+        .await
+        .map(|name| name.to_string())
+}
+
+#[tokio::test]
+async fn an_answer_is_asked_for_once() {
+    let world = World::new();
+    let resolver = world.start();
+    assert!(resolver.remembered(&context(), &dataset(ID)).is_none());
+    let answer = ask(&resolver, ID).await.unwrap();
+    assert_eq!(
+        answer.get("dark"),
+        Some(&TypeAnswer::File("dark_1.asdf".parse().unwrap()))
+    );
+    assert_eq!(
+        answer.get("flat").unwrap().reason(),
+        Some("NOT FOUND No match found.")
+    );
+    assert_eq!(answer.get("gain"), None);
+    assert_eq!(answer.computed_by, ComputedBy::Server);
+    assert_eq!(answer.when, world.now());
+    assert_eq!(
+        answer.header.as_ref().unwrap()["ROMAN.META.INSTRUMENT.NAME"],
+        "WFI"
+    );
+    assert_eq!(answer.to_json()["bestrefs"]["ipc"], "NOT FOUND n/a");
+    // The same dataset by another spelling.
+    let lower = dataset(&ID.to_lowercase());
+    assert!(resolver.remembered(&context(), &lower).is_some());
+    assert!(matches!(
+        resolver.answer(&context(), &lower),
+        Outcome::Ready(Ok(_))
+    ));
+    assert_eq!(world.archive.requests(), [[ID]]);
+    assert_eq!(resolver.datasets(&context()), [lower]);
+}
+
+#[tokio::test]
+async fn a_thousand_callers_share_one_request() {
+    let world = World::new();
+    let resolver = world.start();
+    let answers = join_all((0..1000).map(|_| ask(&resolver, ID))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(world.archive.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn who_leaves_does_not_spoil_it_for_others() {
+    let world = World::new();
+    let resolver = world.start();
+    drop(resolver.answer(&context(), &dataset(ID)));
+    let outcome = resolver.answer(&context(), &dataset(ID));
+    assert!(matches!(outcome, Outcome::Later(_)));
+    assert!(outcome.wait().await.is_ok());
+    assert_eq!(world.archive.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_hundred_datasets_at_once_are_few_requests() {
+    let world = World::new();
+    for number in 0..100 {
+        world
+            .archive
+            .put(&format!("D{number}"), json!([true, {"dark": "dark_1.asdf"}]));
+    }
+    let resolver = world.start();
+    let names: Vec<String> = (0..100).map(|number| format!("d{number}")).collect();
+    let answers = join_all(names.iter().map(|name| ask(&resolver, name))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(world.archive.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn answers_age_and_failures_age_faster() {
+    let world = World::new();
+    let resolver = world.start();
+    ask(&resolver, ID).await.unwrap();
+    let unknown = ask(&resolver, "NOBODY").await.unwrap_err();
+    assert!(
+        matches!(unknown, ResolveError::UnknownDataset { .. }),
+        "{unknown}"
+    );
+    assert_eq!(world.archive.requests().len(), 2);
+    world.pass(29);
+    assert!(matches!(
+        resolver.answer(&context(), &dataset("NOBODY")),
+        Outcome::Ready(Err(_))
+    ));
+    world.pass(1);
+    world
+        .archive
+        .put("NOBODY", json!([true, {"dark": "dark_1.asdf"}]));
+    ask(&resolver, "NOBODY").await.unwrap();
+    assert_eq!(world.archive.requests().len(), 3);
+    world.pass(3569);
+    assert!(resolver.remembered(&context(), &dataset(ID)).is_some());
+    world.pass(1);
+    assert!(resolver.remembered(&context(), &dataset(ID)).is_none());
+    ask(&resolver, ID).await.unwrap();
+    assert_eq!(world.archive.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn an_old_answer_is_better_than_none() {
+    let world = World::new();
+    let resolver = world.start();
+    let first = ask(&resolver, ID).await.unwrap();
+    world.pass(100_000);
+    for kind in [
+        RemoteErrorKind::Unreachable,
+        RemoteErrorKind::TimedOut,
+        RemoteErrorKind::Protocol,
+    ] {
+        world.archive.go_down(kind);
+        assert_eq!(ask(&resolver, ID).await.unwrap(), first);
+        let error = ask(&resolver, &format!("{kind:?}")).await.unwrap_err();
+        assert!(matches!(error, ResolveError::Remote(error) if error.kind == kind));
+    }
+    world.archive.come_back();
+    assert_eq!(ask(&resolver, ID).await.unwrap().when, world.now());
+}
+
+#[tokio::test]
+async fn answers_survive_a_restart_and_the_loss_of_the_server() {
+    let world = World::new();
+    let before = world.start();
+    let first = ask(&before, ID).await.unwrap();
+    before.save().await;
+    drop(before);
+    world.pass(100_000);
+    let offline = world.start_with(true);
+    assert_eq!(
+        offline.remembered(&context(), &dataset(ID)),
+        Some(Arc::clone(&first))
+    );
+    assert!(matches!(
+        offline.answer(&context(), &dataset(ID)),
+        Outcome::Ready(Ok(_))
+    ));
+    let error = ask(&offline, "OTHER").await.unwrap_err();
+    assert!(matches!(error, ResolveError::Offline { .. }), "{error}");
+    assert_eq!(offline.datasets(&context()), [dataset(ID)]);
+    assert_eq!(spec(&offline, "roman-latest").await.unwrap(), "roman_0042.pmap");
+    world.archive.go_down(RemoteErrorKind::Unreachable);
+    let cut_off = world.start();
+    assert_eq!(ask(&cut_off, ID).await.unwrap(), first);
+    assert_eq!(world.archive.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_note_is_no_reason_to_fail() {
+    let world = World::new();
+    world.store.save_note("bestrefs", b"{\"format\":1,").unwrap();
+    let resolver = world.start();
+    ask(&resolver, ID).await.unwrap();
+    resolver.save().await;
+    assert_eq!(world.start().remembered_count(), 1);
+}
+
+#[tokio::test]
+async fn contexts_by_every_name() {
+    let world = World::new();
+    let resolver = world.start();
+    for (text, name) in [
+        ("roman_0041.pmap", "roman_0041.pmap"),
+        ("roman_wfi_0007.imap", "roman_wfi_0007.imap"),
+        ("roman-latest", "roman_0042.pmap"),
+        ("roman-operational", "roman_0042.pmap"),
+        ("latest", "roman_0042.pmap"),
+        ("roman-edit", "roman_0043.pmap"),
+        ("roman-2026-01-01", "roman_0041.pmap"),
+        ("2026-12-31", "roman_0042.pmap"),
+    ] {
+        assert_eq!(spec(&resolver, text).await.unwrap(), name, "{text}");
+        // From memory, once the catalog is there.
+        assert!(
+            matches!(resolver.context(&text.parse().unwrap()), Outcome::Ready(Ok(_))),
+            "{text}"
+        );
+    }
+    for text in [
+        "roman_9999.pmap",
+        "roman-versions",
+        "roman-2020-01-01",
+        "roman-2024-06-01",
+        "roman-build",
+        "hst_0001.pmap",
+        "jwst-latest",
+        "mars_0001.pmap",
+        "roman-wfi-2026-01-01",
+    ] {
+        let error = spec(&resolver, text).await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ResolveError::UnknownContext { .. } | ResolveError::Remote(_)
+            ),
+            "{text}: {error}"
+        );
+        assert!(
+            error.to_string().contains(text) || matches!(error, ResolveError::Remote(_)),
+            "{error}"
+        );
+    }
+    let listed: Vec<String> = resolver.contexts().iter().map(FileName::to_string).collect();
+    assert_eq!(
+        listed,
+        [
+            "roman_0041.pmap",
+            "roman_0042.pmap",
+            "roman_0043.pmap",
+            "roman_wfi_0007.imap"
+        ]
+    );
+    let symbolic: Vec<String> = resolver
+        .symbolic_contexts()
+        .into_iter()
+        .map(|(form, _)| form)
+        .collect();
+    assert_eq!(
+        symbolic,
+        ["roman-latest", "roman-operational", "roman-edit", "latest"]
+    );
+}
+
+#[tokio::test]
+async fn a_qualified_context_is_the_servers_to_tell() {
+    let world = World::new();
+    world
+        .archive
+        .set_context_by_date("roman-wfi-edit", "roman_wfi_0007.imap");
+    assert_eq!(
+        spec(&world.start(), "roman-wfi-edit").await.unwrap(),
+        "roman_wfi_0007.imap"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_context_is_not_asked_about() {
+    let world = World::new();
+    let resolver = world.start();
+    let context = "roman_9999.pmap".parse().unwrap();
+    let error = resolver.answer(&context, &dataset(ID)).wait().await.unwrap_err();
+    assert!(matches!(error, ResolveError::UnknownContext { .. }), "{error}");
+    assert_eq!(world.archive.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn bad_files_are_refused_unless_allowed() {
+    let mut world = World::new();
+    let resolver = world.start();
+    let answer = ask(&resolver, ID).await.unwrap();
+    let (good, bad) = ("dark_1.asdf".parse().unwrap(), "dark_bad.asdf".parse().unwrap());
+    assert_eq!(resolver.permit(&answer, &good), Permit::Fine);
+    assert!(matches!(resolver.permit(&answer, &bad), Permit::Refuse(text) if text.contains("dark_bad.asdf")));
+    world.options.bad_files = BadFilePolicy {
+        allow_references: true,
+        allow_rules: false,
+    };
+    let resolver = world.start();
+    let answer = ask(&resolver, ID).await.unwrap();
+    assert!(matches!(resolver.permit(&answer, &bad), Permit::Warn(_)));
+}
