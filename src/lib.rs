@@ -13,6 +13,7 @@
 //! | [`store`] | the cache on disk: layout, partial files, verification, eviction |
 //! | [`remote`] | JSON-RPC and file origins (HTTP(S), file) |
 //! | [`dataset`] | dataset file to header, header to dataset file (FITS, ASDF, GEIS) |
+//! | [`rules`] | mappings and their evaluation (pure) |
 //! | [`crds`] | names, contexts, catalog, `server_config`, Python literals (pure) |
 //!
 //! `docs/architecture.md` tells the states and locks, `README.md` what users are promised.
@@ -24,6 +25,7 @@ pub mod fetch;
 pub mod mount;
 pub mod remote;
 pub mod resolve;
+pub mod rules;
 pub mod serve;
 pub mod store;
 pub mod tree;

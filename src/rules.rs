@@ -1,0 +1,50 @@
+//! CRDS rules: mappings and their evaluation, exactly as the Python client does it (spec/crds-rules). Pure: no I/O, no
+//! clock, no threads.
+//!
+//! A [`Mapping`] is the compiled text of a pmap, imap or rmap. A [`Context`] is the mapping that lookups start from;
+//! it gets the others through [`Mappings`] and puts the rules of an instrument together when a header first needs them.
+//! [`Context::best_references`] gives an [`Answer`] for each reference type.
+//!
+//! | module | its job |
+//! | --- | --- |
+//! | `source`, `load`, `compile` | text -> syntax -> checks -> compiled selectors |
+//! | `selector`, `column`, `pattern`, `glob`, `version` | the compiled forms |
+//! | `evaluate`, `merge`, `reference`, `hooks`, `expression` | evaluation of one rmap |
+//! | `linked`, `context`, `answer` | all rmaps of an instrument, lookups, results |
+//! | `condition`, `date`, `python` | values, dates, and Python's ways with texts and numbers |
+
+mod answer;
+mod bits;
+mod column;
+mod compile;
+mod condition;
+mod context;
+mod date;
+mod evaluate;
+mod expression;
+mod frame;
+mod glob;
+mod header;
+mod hooks;
+mod jwst;
+mod linked;
+mod load;
+mod mapping;
+mod merge;
+mod pattern;
+mod pool;
+mod python;
+mod reference;
+mod selector;
+mod slots;
+mod source;
+pub mod units;
+mod version;
+
+pub use answer::{Answer, BestRefs, NotFound};
+pub use context::{Context, LookupError, LookupOptions};
+pub use header::{Header, HeaderValue};
+pub use jwst::default_reftypes;
+pub use load::{LoadError, LoadErrorKind};
+pub use mapping::{Instrument, Mapping, Mappings, Pipeline, Target};
+pub use reference::Reference;

@@ -1,0 +1,431 @@
+//! Lookups that start from a context: finding the instrument, reducing the header, evaluating (spec/crds-rules 17, 18).
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use super::answer::{Answer, BestRefs};
+use super::condition::UNDEFINED;
+use super::header::Header;
+use super::jwst;
+use super::linked::{self, Linked, LinkedEntry};
+use super::load::{LoadError, LoadErrorKind, basename};
+use super::mapping::{Entry, Instrument, Mapping, Mappings, Pipeline, Target};
+use super::python::{lower, repr, repr_list, upper};
+use crate::crds::Observatory;
+
+/// A lookup fails as a whole. `Display` gives the client's text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// The header does not name its instrument.
+    #[error("Missing '{0}' keyword in header for determining instrument.")]
+    NoInstrument(String),
+    /// The context does not have the instrument: instrument, context.
+    #[error("Unknown instrument {} for context {}", repr(.0), repr(.1))]
+    UnknownInstrument(String, String),
+    /// An rmap was asked for another type: context, its type, the types asked for as the client lists them.
+    #[error("ReferenceMapping {} can only compute bestrefs for type {} not {}", repr(.0), repr(.1), .2)]
+    UnknownReftype(String, String, String),
+    /// The instrument's entry in the context is a special word, which the client takes for a mapping.
+    #[error("'str' object has no attribute '{0}'")]
+    NoMapping(&'static str),
+    /// A mapping cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl LookupError {
+    /// The name of the client's class of errors.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::NoInstrument(_) => "CrdsError",
+            Self::UnknownInstrument(..) => "CrdsUnknownInstrumentError",
+            Self::UnknownReftype(..) => "CrdsUnknownReftypeError",
+            Self::NoMapping(_) => "AttributeError",
+            Self::Load(error) => error.class(),
+        }
+    }
+
+    /// Whether a mapping is not there (yet): fetch [`Context::missing`] and try again.
+    pub fn is_absent_mapping(&self) -> bool {
+        matches!(self, Self::Load(error) if error.kind() == LoadErrorKind::Absent)
+    }
+}
+
+/// How lookups are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LookupOptions {
+    /// Whether wrong checksums of mappings are passed over (`CRDS_IGNORE_MAPPING_CHECKSUM`).
+    pub ignore_checksum: bool,
+}
+
+/// A mapping from which lookups start, with the rules that earlier lookups have put together.
+#[derive(Debug)]
+pub struct Context {
+    mapping: Arc<Mapping>,
+    observatory: Observatory,
+    options: LookupOptions,
+    /// By entry of a pmap; else one.
+    linked: Vec<OnceLock<Linked>>,
+}
+
+impl Context {
+    /// A context of an observatory, which decides about names of parameters. Fails if the mapping's checksum is wrong.
+    pub fn new(
+        mapping: Arc<Mapping>,
+        observatory: Observatory,
+        options: LookupOptions,
+    ) -> Result<Self, LookupError> {
+        if !options.ignore_checksum {
+            mapping.checksum()?;
+        }
+        let count = match mapping.target() {
+            Target::Pipeline(pipeline) => pipeline.entries.len(),
+            _ => 1,
+        };
+        Ok(Self {
+            linked: (0..count).map(|_| OnceLock::new()).collect(),
+            mapping,
+            observatory,
+            options,
+        })
+    }
+
+    /// The mapping that the lookups start from.
+    pub fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+
+    /// The observatory whose rules for names hold.
+    pub fn observatory(&self) -> Observatory {
+        self.observatory
+    }
+
+    /// The best references for a header.
+    ///
+    /// `reftypes` are the types asked for; none of them given, all types (for JWST the default types of the header's
+    /// exposure). An empty list means all types too. Mappings that were not needed before are taken from `mappings`.
+    pub fn best_references<S: AsRef<str>>(
+        &self,
+        mappings: &dyn Mappings,
+        header: &Header,
+        reftypes: Option<&[S]>,
+    ) -> Result<BestRefs<'_>, LookupError> {
+        match self.mapping.target() {
+            Target::Pipeline(pipeline) => self.from_pipeline(pipeline, mappings, header, reftypes),
+            Target::Instrument(instrument) => {
+                let linked = self.whole(mappings, instrument)?;
+                Ok(self.from_linked(linked, header, reftypes, &linked.reduce(header, self.meta())))
+            }
+            Target::Reference(reference) => {
+                let filekind = lower(&reference.filekind).into_owned();
+                let asked: Vec<&str> = match reftypes {
+                    Some(reftypes) => reftypes.iter().map(AsRef::as_ref).collect(),
+                    None => {
+                        let wanted = self.default_types(header);
+                        wanted
+                            .contains(&*filekind)
+                            .then_some(&*filekind)
+                            .into_iter()
+                            .collect()
+                    }
+                };
+                if !asked.contains(&&*filekind) {
+                    let context = basename(self.mapping.name()).to_owned();
+                    let types = repr_list(asked.iter().copied());
+                    return Err(LookupError::UnknownReftype(context, filekind, types));
+                }
+                let linked = self.whole_or(|| {
+                    let entry = LinkedEntry::Rmap(self.mapping.clone());
+                    Ok(Linked::new(self.is_jwst(), &[], vec![(filekind.clone(), entry)]))
+                })?;
+                let reduced = linked.reduce(header, self.meta());
+                Ok(linked.best_references::<&str>(&reduced, None))
+            }
+        }
+    }
+
+    /// Evaluates an rmap on a header exactly as it is: nothing conditioned, renamed or added. Nothing if the type is
+    /// omitted or the context is no rmap.
+    pub fn evaluate_raw(&self, header: &Header) -> Option<Answer<'_>> {
+        match self.mapping.target() {
+            Target::Reference(reference) => linked::evaluate_raw(reference, header),
+            _ => None,
+        }
+    }
+
+    /// The mappings that a lookup of this header needs next and `mappings` does not have. Fetch them and ask again,
+    /// until there are none: at most the imap first, then all its rmaps at once.
+    pub fn missing(&self, mappings: &dyn Mappings, header: &Header) -> Vec<String> {
+        let absent =
+            |name: &str| matches!(mappings.get(name), Err(error) if error.kind() == LoadErrorKind::Absent);
+        let children = |mapping: &Mapping| -> Vec<String> {
+            let names = mapping.children().into_iter();
+            names.filter(|name| absent(name)).map(str::to_owned).collect()
+        };
+        match self.mapping.target() {
+            Target::Reference(_) => Vec::new(),
+            Target::Instrument(_) => {
+                if self.linked.first().is_some_and(|linked| linked.get().is_some()) {
+                    return Vec::new();
+                }
+                children(&self.mapping)
+            }
+            Target::Pipeline(pipeline) => {
+                let Ok((place, Entry::File(name))) = self.instrument_entry(pipeline, header) else {
+                    return Vec::new();
+                };
+                if self
+                    .linked
+                    .get(place)
+                    .is_some_and(|linked| linked.get().is_some())
+                {
+                    return Vec::new();
+                }
+                match mappings.get(name) {
+                    Ok(imap) => children(&imap),
+                    Err(error) if error.kind() == LoadErrorKind::Absent => vec![name.clone()],
+                    Err(_) => Vec::new(),
+                }
+            }
+        }
+    }
+
+    /// The parameters that the rules of each instrument ask for. An rmap's or imap's are those of its instrument.
+    pub fn required_parkeys(
+        &self,
+        mappings: &dyn Mappings,
+    ) -> Result<Vec<(String, Vec<String>)>, LookupError> {
+        match self.mapping.target() {
+            Target::Reference(reference) => Ok(vec![(reference.instrument.clone(), reference.keys.clone())]),
+            Target::Instrument(instrument) => {
+                let linked = self.whole(mappings, instrument)?;
+                Ok(vec![(instrument.instrument.clone(), linked.keys().to_vec())])
+            }
+            Target::Pipeline(pipeline) => {
+                let mut all = Vec::new();
+                for (place, (instrument, entry)) in pipeline.entries.iter().enumerate() {
+                    if let Entry::File(name) = entry {
+                        let linked = self.instrument(mappings, place, name, pipeline)?;
+                        all.push((instrument.clone(), linked.keys().to_vec()));
+                    }
+                }
+                Ok(all)
+            }
+        }
+    }
+
+    fn is_jwst(&self) -> bool {
+        self.observatory == Observatory::Jwst
+    }
+
+    /// What is put before names that begin with `META`.
+    fn meta(&self) -> &'static str {
+        if self.observatory == Observatory::Roman {
+            "ROMAN."
+        } else {
+            ""
+        }
+    }
+
+    /// The default types of the observatory for a header; nothing means all types.
+    fn default_types(&self, header: &Header) -> BTreeSet<&'static str> {
+        if self.is_jwst() {
+            jwst::default_reftypes(&header.conditioned())
+        } else {
+            BTreeSet::new()
+        }
+    }
+
+    fn from_pipeline<'c, S: AsRef<str>>(
+        &'c self,
+        pipeline: &'c Pipeline,
+        mappings: &dyn Mappings,
+        header: &Header,
+        reftypes: Option<&[S]>,
+    ) -> Result<BestRefs<'c>, LookupError> {
+        let (place, entry) = self.instrument_entry(pipeline, header)?;
+        let Entry::File(name) = entry else {
+            let method = if reftypes.is_some() {
+                "get_required_parkeys"
+            } else {
+                "get_filekinds"
+            };
+            return Err(LookupError::NoMapping(method));
+        };
+        let linked = self.instrument(mappings, place, name, pipeline)?;
+        let reduced = linked.reduce(header, self.meta());
+        // The client looks for the instrument again in the reduced header, where not all its names survive.
+        let survives = |name: &str| {
+            linked
+                .value(&reduced, name)
+                .is_some_and(|value| value != UNDEFINED)
+        };
+        if !survives(&pipeline.parkey) && !INSTRUMENT_NAMES.iter().any(|name| survives(name)) {
+            return Err(LookupError::NoInstrument(pipeline.parkey.clone()));
+        }
+        Ok(self.from_linked(linked, header, reftypes, &reduced))
+    }
+
+    fn from_linked<'c, S: AsRef<str>>(
+        &self,
+        linked: &'c Linked,
+        header: &Header,
+        reftypes: Option<&[S]>,
+        reduced: &linked::Reduced<'_>,
+    ) -> BestRefs<'c> {
+        if reftypes.is_some() {
+            return linked.best_references(reduced, reftypes);
+        }
+        let mut wanted = self.default_types(header);
+        if !wanted.is_empty() {
+            let own: BTreeSet<&str> = linked.filekinds().collect();
+            wanted.retain(|filekind| own.contains(filekind));
+        }
+        let wanted: Vec<&str> = wanted.into_iter().collect();
+        linked.best_references(reduced, Some(&wanted))
+    }
+
+    /// The pmap's entry for the instrument of a header.
+    fn instrument_entry<'p>(
+        &self,
+        pipeline: &'p Pipeline,
+        header: &Header,
+    ) -> Result<(usize, &'p Entry), LookupError> {
+        let instrument = self
+            .instrument_name(pipeline, header)
+            .ok_or_else(|| LookupError::NoInstrument(pipeline.parkey.clone()))?;
+        let found = pipeline
+            .entries
+            .iter()
+            .enumerate()
+            .find(|(_, (own, _))| *own == instrument);
+        match found {
+            Some((place, (_, entry))) => Ok((place, entry)),
+            None => {
+                let context = basename(self.mapping.name()).to_owned();
+                Err(LookupError::UnknownInstrument(instrument, context))
+            }
+        }
+    }
+
+    /// The instrument of a header, in lower case.
+    fn instrument_name(&self, pipeline: &Pipeline, header: &Header) -> Option<String> {
+        let names = std::iter::once(pipeline.parkey.as_str()).chain(INSTRUMENT_NAMES);
+        for wanted in names {
+            let value = self.last_value(header, wanted).filter(|value| value != UNDEFINED);
+            if let Some(value) = value {
+                let instrument = lower(&value).into_owned();
+                return Some(if instrument == "wfii" {
+                    "wfpc2".to_owned()
+                } else {
+                    instrument
+                });
+            }
+        }
+        None
+    }
+
+    /// The conditioned value of a parameter in a header as it came.
+    fn last_value(&self, header: &Header, wanted: &str) -> Option<String> {
+        let meta = self.meta();
+        let mut found = None;
+        for (name, value) in header.iter() {
+            let tail = if !meta.is_empty() && first_word(name).eq_ignore_ascii_case("META") {
+                wanted.strip_prefix(meta)
+            } else {
+                Some(wanted)
+            };
+            if tail.is_some_and(|tail| tail.len() == name.len() && upper(name) == tail) {
+                found = Some(value);
+            }
+        }
+        found.map(|value| value.conditioned().into_owned())
+    }
+
+    fn whole_or(&self, make: impl FnOnce() -> Result<Linked, LookupError>) -> Result<&Linked, LookupError> {
+        self.linked_at(0, make)
+    }
+
+    fn whole(&self, mappings: &dyn Mappings, instrument: &Instrument) -> Result<&Linked, LookupError> {
+        self.whole_or(|| self.link(mappings, instrument, None))
+    }
+
+    fn instrument(
+        &self,
+        mappings: &dyn Mappings,
+        place: usize,
+        name: &str,
+        pipeline: &Pipeline,
+    ) -> Result<&Linked, LookupError> {
+        self.linked_at(place, || {
+            let imap = self.load(mappings, name)?;
+            match imap.target() {
+                Target::Instrument(instrument) => self.link(mappings, instrument, Some(&pipeline.parkey)),
+                _ => {
+                    let what = format!("'{name}' is no instrument mapping");
+                    Err(LoadError::new(LoadErrorKind::Mapping, what).into())
+                }
+            }
+        })
+    }
+
+    fn linked_at(
+        &self,
+        place: usize,
+        make: impl FnOnce() -> Result<Linked, LookupError>,
+    ) -> Result<&Linked, LookupError> {
+        let Some(cell) = self.linked.get(place) else {
+            return Err(LookupError::NoMapping("get_filekinds"));
+        };
+        if let Some(linked) = cell.get() {
+            return Ok(linked);
+        }
+        let made = make()?;
+        // Another thread may have been faster: its rules are the same.
+        Ok(cell.get_or_init(|| made))
+    }
+
+    fn load(&self, mappings: &dyn Mappings, name: &str) -> Result<Arc<Mapping>, LoadError> {
+        let mapping = mappings.get(name)?;
+        if !self.options.ignore_checksum {
+            mapping.checksum()?;
+        }
+        Ok(mapping)
+    }
+
+    /// Loads all rmaps of an instrument: one that cannot be loaded fails every lookup.
+    fn link(
+        &self,
+        mappings: &dyn Mappings,
+        instrument: &Instrument,
+        parkey: Option<&str>,
+    ) -> Result<Linked, LookupError> {
+        let mut entries = Vec::with_capacity(instrument.entries.len());
+        for (filekind, entry) in &instrument.entries {
+            let entry = match entry {
+                Entry::File(name) => LinkedEntry::Rmap(self.load(mappings, name)?),
+                Entry::NotApplicable => LinkedEntry::NotApplicable,
+                Entry::Omitted => LinkedEntry::Omitted,
+            };
+            entries.push((filekind.clone(), entry));
+        }
+        let mut keys = instrument.keys.clone();
+        keys.extend(parkey.map(str::to_owned));
+        Ok(Linked::new(self.is_jwst(), &keys, entries))
+    }
+}
+
+/// Where instruments are named besides the parameter that the pmap names.
+const INSTRUMENT_NAMES: [&str; 7] = [
+    "INSTRUME",
+    "META.INSTRUMENT.NAME",
+    "META_INSTRUMENT_NAME",
+    "INSTRUMENT",
+    "ROMAN.META.INSTRUMENT.NAME",
+    "META.INSTRUMENT.TYPE",
+    "META_INSTRUMENT_TYPE",
+];
+
+fn first_word(name: &str) -> &str {
+    name.split('.').next().unwrap_or("")
+}

@@ -1,0 +1,553 @@
+//! Evaluation of selectors (spec/crds-rules 12 and 13).
+
+use std::cmp::Ordering;
+
+use super::bits::Bits;
+use super::column::{Column, Refusal};
+use super::condition::{UNDEFINED, alternatives};
+use super::date;
+use super::frame::Frame;
+use super::merge::{self, Merged};
+use super::pool::Pool;
+use super::python::{repr, repr_tuple, strip, to_float};
+use super::selector::{Choice, Keys, Kind, Selector, Table};
+use super::slots::Slot;
+use super::version::{Relation, parse_version};
+
+/// What a selector found.
+#[derive(Debug, Clone)]
+pub(crate) enum Found<'c> {
+    /// An entry, which is no selector.
+    Choice(&'c Choice),
+    /// Several: a Python tuple.
+    Several(Vec<Found<'c>>),
+    /// A selector as such, within a tuple.
+    Object(Kind),
+}
+
+/// Why a selector found nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure<'c> {
+    /// Whether an enclosing selector goes on with its next candidate.
+    pub(crate) lookup: bool,
+    pub(crate) reason: Reason<'c>,
+}
+
+/// The text of a failure, made when it is shown.
+#[derive(Debug, Clone)]
+pub(crate) enum Reason<'c> {
+    Constant(&'static str),
+    Text(String),
+    /// A parameter, its value, and the column that does not list it.
+    NotListed(&'c str, String, &'c Column),
+}
+
+impl<'c> Failure<'c> {
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
+        Self {
+            lookup: false,
+            reason: Reason::Text(text.into()),
+        }
+    }
+
+    fn lookup(text: impl Into<String>) -> Self {
+        Self {
+            lookup: true,
+            reason: Reason::Text(text.into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Reason<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Constant(text) => out.write_str(text),
+            Self::Text(text) => out.write_str(text),
+            Self::NotListed(param, value, column) => {
+                let (param, value) = (repr(param), repr(value));
+                write!(
+                    out,
+                    " parameter={param} value={value} is not in {}",
+                    column.shown_values()
+                )
+            }
+        }
+    }
+}
+
+pub(crate) type Outcome<'c> = Result<Found<'c>, Failure<'c>>;
+
+/// What evaluation needs of an rmap.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'c> {
+    pub(crate) pool: &'c Pool,
+    pub(crate) slots: &'c [Slot],
+    pub(crate) merge_overlaps: bool,
+}
+
+/// Memory that evaluations use again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    rows: Bits,
+    other: Bits,
+    text: String,
+}
+
+/// One evaluation of one rmap's selectors on one header.
+pub(crate) struct Evaluation<'c, 'f, 'h> {
+    pub(crate) rules: Rules<'c>,
+    pub(crate) frame: Frame<'f, 'h>,
+    pub(crate) scratch: &'f mut Scratch,
+}
+
+impl<'c> Evaluation<'c, '_, '_> {
+    fn param(&self, slot: u16) -> &'c str {
+        self.rules
+            .slots
+            .get(usize::from(slot))
+            .map_or("", |slot| &slot.name)
+    }
+
+    fn params(&self, slots: &[u16]) -> String {
+        repr_tuple(slots.iter().map(|&slot| self.param(slot)))
+    }
+
+    /// Evaluates a selector.
+    pub(crate) fn selector(&mut self, selector: &'c Selector) -> Outcome<'c> {
+        if let Keys::Match(table) = &selector.keys {
+            return self.table(table, &selector.choices);
+        }
+        let listed = match &selector.keys {
+            Keys::Nearest { optional, .. } => !*optional,
+            Keys::Relations(_) | Keys::Numbers(_) => false,
+            _ => true,
+        };
+        if listed {
+            self.require(selector.kind, &selector.slots)?;
+        }
+        match &selector.keys {
+            Keys::Match(_) => Err(Failure::plain("")),
+            Keys::Dates { texts, packed } if selector.kind == Kind::UseAfter => {
+                let moment = self.moment(selector)?;
+                let count = if let Some(packed) = packed {
+                    let wanted = moment.packed();
+                    packed.partition_point(|&key| key <= wanted)
+                } else {
+                    let wanted = moment.to_string();
+                    texts.partition_point(|&key| self.rules.pool.get(key) <= wanted.as_str())
+                };
+                let chosen = count.checked_sub(1).and_then(|place| selector.choices.get(place));
+                let chosen = chosen.ok_or_else(|| no_selection(&repr(&moment.to_string())))?;
+                self.settle(chosen)
+            }
+            Keys::Dates { texts, .. } => {
+                let moment = self.moment(selector)?;
+                let texts = texts.iter().map(|&text| self.rules.pool.get(text));
+                let place = closest(moment, texts)?;
+                self.pick(selector, place)
+            }
+            Keys::Versions(keys) => {
+                let version = self.version(selector)?;
+                let count = keys.partition_point(|key| *key <= version);
+                let chosen = count.checked_sub(1).and_then(|place| selector.choices.get(place));
+                let [one, two, three] = version;
+                let chosen = chosen.ok_or_else(|| no_selection(&format!("({one}, {two}, {three})")))?;
+                self.settle(chosen)
+            }
+            Keys::Relations(keys) => self.select_version(selector, keys),
+            Keys::Nearest { keys, .. } => {
+                let value = self.number(selector)?;
+                let mut distances = Vec::with_capacity(keys.len());
+                for &key in keys {
+                    let key = self.rules.pool.get(key);
+                    let key = super::python::float(key).map_err(Failure::plain)?;
+                    distances.push((single(key) - single(value)).abs());
+                }
+                self.pick(selector, first_smallest(&distances)?)
+            }
+            Keys::Numbers(keys) => self.bracket(selector, keys),
+        }
+    }
+
+    /// Evaluates a chosen entry of a selector that is not a Match.
+    fn settle(&mut self, choice: &'c Choice) -> Outcome<'c> {
+        let Choice::Selector(selector) = choice else {
+            return Ok(Found::Choice(choice));
+        };
+        self.selector(selector).map_err(|failure| {
+            if failure.lookup {
+                let text = format!("All lookup attempts failed. last exception: {}", failure.reason);
+                Failure::lookup(text)
+            } else {
+                failure
+            }
+        })
+    }
+
+    fn pick(&mut self, selector: &'c Selector, place: usize) -> Outcome<'c> {
+        match selector.choices.get(place) {
+            Some(choice) => self.settle(choice),
+            None => Err(Failure::plain("list index out of range")),
+        }
+    }
+
+    /// Fails if a parameter that is needed is missing.
+    fn require(&self, kind: Kind, slots: &[u16]) -> Result<(), Failure<'c>> {
+        match slots.iter().find(|&&slot| self.frame.get(slot).is_none()) {
+            Some(&slot) => Err(self.required(kind, slot)),
+            None => Ok(()),
+        }
+    }
+
+    fn required(&self, kind: Kind, slot: u16) -> Failure<'c> {
+        let param = repr(self.param(slot));
+        Failure::plain(format!(
+            "{} required lookup parameter {param} is undefined.",
+            kind.name()
+        ))
+    }
+
+    /// The date of the header, for `UseAfter` and `ClosestTime`.
+    fn moment(&mut self, selector: &Selector) -> Result<date::Moment, Failure<'c>> {
+        self.moment_of(selector.kind, &selector.slots)
+    }
+
+    pub(super) fn moment_of(&mut self, kind: Kind, slots: &[u16]) -> Result<date::Moment, Failure<'c>> {
+        let mut text = std::mem::take(&mut self.scratch.text);
+        text.clear();
+        for &slot in slots {
+            let value = strip(self.frame.get(slot).unwrap_or(""));
+            if value == UNDEFINED {
+                let param = repr(self.param(slot));
+                return Err(Failure::plain(format!(
+                    "UseAfter parameter {param} is UNDEFINED."
+                )));
+            }
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(value);
+        }
+        let moment = date::parse(strip(&text)).map_err(|failure| {
+            let (params, text, failure) = (self.params(slots), repr(strip(&text)), repr(&failure));
+            Failure::plain(format!(
+                "{} Invalid date/time format for {params} value = {text} exception is {failure}",
+                kind.name()
+            ))
+        });
+        self.scratch.text = text;
+        moment
+    }
+
+    fn version(&self, selector: &Selector) -> Result<[u32; 3], Failure<'c>> {
+        let values: Vec<&str> = selector
+            .slots
+            .iter()
+            .map(|&slot| self.frame.get(slot).unwrap_or(""))
+            .collect();
+        let text = values.join(".");
+        parse_version(&alternatives(&text).join("|")).map_err(Failure::plain)
+    }
+
+    pub(super) fn version_of(&self, slots: &[u16]) -> Result<[u32; 3], Failure<'c>> {
+        let values: Vec<&str> = slots
+            .iter()
+            .map(|&slot| self.frame.get(slot).unwrap_or(""))
+            .collect();
+        parse_version(&alternatives(&values.join(".")).join("|")).map_err(Failure::plain)
+    }
+
+    /// The text of the only parameter of a numeric selector.
+    fn only_value(&self, selector: &Selector) -> Result<(&'c str, &str), Failure<'c>> {
+        let slot = selector.slots.first().copied().unwrap_or(u16::MAX);
+        let param = self.param(slot);
+        let value = self.frame.get(slot).ok_or_else(|| Failure::plain(repr(param)))?;
+        Ok((param, value))
+    }
+
+    fn number(&self, selector: &Selector) -> Result<f64, Failure<'c>> {
+        let (param, value) = self.only_value(selector)?;
+        to_float(value).ok_or_else(|| {
+            let (kind, param, value) = (selector.kind.name(), repr(param), repr(value));
+            Failure::plain(format!("{kind} Invalid number for {param} value = {value}"))
+        })
+    }
+
+    fn select_version(&mut self, selector: &'c Selector, keys: &[Relation]) -> Outcome<'c> {
+        let (_, value) = self.only_value(selector)?;
+        let is_default = value.replace(['=', ' '], "") == "default";
+        if !is_default {
+            self.number(selector)?;
+        }
+        let wanted = Relation::parse(value).map_err(Failure::plain)?;
+        for (place, key) in keys.iter().enumerate() {
+            if key.compare(&wanted).map_err(Failure::plain)? != Ordering::Less {
+                return self.pick(selector, place);
+            }
+        }
+        Err(Failure::plain("list index out of range"))
+    }
+
+    fn bracket(&mut self, selector: &'c Selector, keys: &[f64]) -> Outcome<'c> {
+        let value = self.number(selector)?;
+        if keys.is_empty() {
+            return Err(Failure::plain("list index out of range"));
+        }
+        let above = if value.is_nan() {
+            0
+        } else {
+            keys.partition_point(|&key| key < value)
+        };
+        let (low, high) = match keys.get(above) {
+            None => (keys.len() - 1, keys.len() - 1),
+            Some(_) if above == 0 => (0, 0),
+            #[expect(clippy::float_cmp, reason = "the rules say equal")]
+            Some(&key) if key == value => (above, above),
+            Some(_) => (above - 1, above),
+        };
+        let first = self.pick(selector, low)?;
+        let second = if low == high {
+            first.clone()
+        } else {
+            self.pick(selector, high)?
+        };
+        Ok(Found::Several(vec![first, second]))
+    }
+
+    /// Evaluates a Match selector.
+    fn table(&mut self, table: &'c Table, choices: &'c [Choice]) -> Outcome<'c> {
+        for column in &table.columns {
+            if self.frame.get(column.slot).is_none() && !column.optional() {
+                return Err(self.required(Kind::Match, column.slot));
+            }
+        }
+        let mut rows = std::mem::take(&mut self.scratch.rows);
+        let survivors = self.survivors(table, &mut rows);
+        let ranked = survivors.map(|()| self.rank(table, &rows));
+        self.scratch.rows = rows;
+        let ranked = ranked?;
+        let mut from = 0;
+        while let Some(&(weight, _)) = ranked.get(from) {
+            let count = ranked
+                .get(from..)
+                .unwrap_or(&[])
+                .iter()
+                .take_while(|(other, _)| *other == weight)
+                .count();
+            let group = ranked.get(from..from + count).unwrap_or(&[]);
+            from += count;
+            match self.group(group, choices) {
+                Err(failure) if failure.lookup => {}
+                other => return other,
+            }
+        }
+        Err(Failure {
+            lookup: true,
+            reason: Reason::Constant("No match found."),
+        })
+    }
+
+    /// Leaves in `rows` the rows that no column refuses, after the check of valid values.
+    fn survivors(&mut self, table: &'c Table, rows: &mut Bits) -> Result<(), Failure<'c>> {
+        let frame = self.frame;
+        for column in &table.columns {
+            let (value, number) = frame.column_value(column);
+            column
+                .check(value, number)
+                .map_err(|refusal| self.refused(column, refusal))?;
+        }
+        rows.fill(table.rows);
+        for column in &table.columns {
+            let (value, number) = frame.column_value(column);
+            column.restrict(value, number, rows, &mut self.scratch.other);
+            if rows.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, column: &'c Column, refusal: Refusal) -> Failure<'c> {
+        let param = self.param(column.slot);
+        match refusal {
+            Refusal::NotListed(value) => Failure {
+                lookup: false,
+                reason: Reason::NotListed(param, value, column),
+            },
+            Refusal::OutOfRange(value, range) => {
+                let (param, value) = (repr(param), repr(&value));
+                Failure::plain(format!(
+                    " parameter={param} value ={value} is not in range {range}"
+                ))
+            }
+            Refusal::Message(message) => Failure::plain(message),
+        }
+    }
+
+    /// The surviving rows with their weights, the heaviest first, else in the order of keys.
+    fn rank(&self, table: &Table, rows: &Bits) -> Vec<(u32, u32)> {
+        let mut ranked: Vec<(u32, u32)> = rows
+            .iter()
+            .map(|row| {
+                let counting = table.columns.iter().filter(|column| {
+                    let value = self.frame.get(column.slot).unwrap_or(UNDEFINED);
+                    column.counts(value, row)
+                });
+                (u32::try_from(counting.count()).unwrap_or(u32::MAX), row)
+            })
+            .collect();
+        if ranked.len() > 1 {
+            ranked.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
+        }
+        ranked
+    }
+
+    /// The candidate of rows of equal weight.
+    fn group(&mut self, group: &[(u32, u32)], choices: &'c [Choice]) -> Outcome<'c> {
+        let choice = |row: u32| choices.get(row as usize);
+        if let [(_, row)] = *group {
+            return match choice(row) {
+                Some(Choice::Selector(selector)) => self.selector(selector),
+                Some(choice) => Ok(Found::Choice(choice)),
+                None => Err(Failure::plain("list index out of range")),
+            };
+        }
+        if !self.rules.merge_overlaps {
+            return Err(Failure::plain("More than one match clause matched."));
+        }
+        let choices: Vec<&'c Choice> = group.iter().filter_map(|&(_, row)| choice(row)).collect();
+        let Some(Choice::Selector(first)) = choices.first() else {
+            let items = choices.into_iter().map(|choice| match choice {
+                Choice::Selector(selector) => Found::Object(selector.kind),
+                other => Found::Choice(other),
+            });
+            return Ok(Found::Several(items.collect()));
+        };
+        if choices.iter().any(|choice| choice.has_dict()) {
+            return Err(Failure::plain("unhashable type: 'dict'"));
+        }
+        if let Some(outcome) = self.latest_of_all(first, &choices) {
+            return outcome;
+        }
+        let merged =
+            merge::merge(self.rules.pool, first, choices.get(1..).unwrap_or(&[])).map_err(Failure::plain)?;
+        self.merged(&merged)
+    }
+
+    /// The usual merge, of UseAfter selectors of plain names, without building it: the latest of the members' own
+    /// answers, of equally late ones the greatest name.
+    fn latest_of_all(&mut self, first: &'c Selector, choices: &[&'c Choice]) -> Option<Outcome<'c>> {
+        let all_plain = choices.iter().all(
+            |choice| matches!(choice, Choice::Selector(selector) if selector.plain && selector.kind == Kind::UseAfter),
+        );
+        if !all_plain {
+            return None;
+        }
+        if let Err(failure) = self.require(first.kind, &first.slots) {
+            return Some(Err(failure));
+        }
+        let moment = match self.moment(first) {
+            Ok(moment) => moment,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let wanted = moment.to_string();
+        let pool = self.rules.pool;
+        let mut best: Option<(&str, &str, &'c Choice)> = None;
+        for choice in choices {
+            let Choice::Selector(selector) = choice else {
+                continue;
+            };
+            let Keys::Dates { texts, .. } = &selector.keys else {
+                continue;
+            };
+            let count = texts.partition_point(|&key| pool.get(key) <= wanted.as_str());
+            let Some(place) = count.checked_sub(1) else {
+                continue;
+            };
+            if let (Some(&key), Some(choice @ Choice::Text(name))) =
+                (texts.get(place), selector.choices.get(place))
+            {
+                let candidate = (pool.get(key), pool.get(*name));
+                if best.is_none_or(|(key, name, _)| (key, name) < candidate) {
+                    best = Some((candidate.0, candidate.1, choice));
+                }
+            }
+        }
+        Some(match best {
+            Some((_, _, choice)) => Ok(Found::Choice(choice)),
+            None => Err(no_selection(&repr(&wanted))),
+        })
+    }
+
+    /// Evaluates a merged selector.
+    fn merged(&mut self, merged: &Merged<'c>) -> Outcome<'c> {
+        self.require(merged.kind, merged.slots)?;
+        let entries = &merged.entries;
+        let place = match merged.kind {
+            Kind::VersionAfter => {
+                let version = self.version_of(merged.slots)?;
+                let [one, two, three] = version;
+                let wanted = merge::Key::Version(version);
+                merge::floor(entries, &wanted)
+                    .map_err(Failure::plain)?
+                    .ok_or_else(|| no_selection(&format!("({one}, {two}, {three})")))?
+            }
+            Kind::ClosestTime => {
+                let moment = self.moment_of(merged.kind, merged.slots)?;
+                closest(moment, entries.iter().map(|(key, _)| key.text()))?
+            }
+            _ => {
+                let moment = self.moment_of(merged.kind, merged.slots)?;
+                let wanted = moment.to_string();
+                merge::floor(entries, &merge::Key::Text(&wanted))
+                    .map_err(Failure::plain)?
+                    .ok_or_else(|| no_selection(&repr(&wanted)))?
+            }
+        };
+        match entries.get(place) {
+            Some((_, choice)) => self.settle(choice),
+            None => Err(Failure::plain("list index out of range")),
+        }
+    }
+}
+
+fn no_selection<'c>(wanted: &str) -> Failure<'c> {
+    Failure::lookup(format!("No selection <= {wanted}"))
+}
+
+/// The place of the date closest to the moment.
+fn closest<'c, 't>(moment: date::Moment, texts: impl Iterator<Item = &'t str>) -> Result<usize, Failure<'c>> {
+    let mut distances = Vec::new();
+    for text in texts {
+        let key = date::parse(text).map_err(Failure::plain)?;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the client rounds to single precision in the end"
+        )]
+        let micros = moment.micros().abs_diff(key.micros()) as f64;
+        distances.push(single(micros / 1e6));
+    }
+    first_smallest(&distances)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the client works in single precision"
+)]
+fn single(number: f64) -> f32 {
+    number as f32
+}
+
+/// As numpy's `argmin`: a NaN is smaller than anything.
+fn first_smallest<'c>(distances: &[f32]) -> Result<usize, Failure<'c>> {
+    let mut best: Option<(usize, f32)> = None;
+    for (place, &distance) in distances.iter().enumerate() {
+        match best {
+            Some((_, least)) if least.is_nan() => break,
+            Some((_, least)) if !(distance.is_nan() || distance < least) => {}
+            _ => best = Some((place, distance)),
+        }
+    }
+    let (place, _) = best.ok_or_else(|| Failure::plain("attempt to get argmin of an empty sequence"))?;
+    Ok(place)
+}

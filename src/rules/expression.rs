@@ -1,0 +1,631 @@
+//! Expressions over header parameters: `rmap_relevance`, `rmap_omit`, `parkey_relevance` (spec/crds-rules 15).
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use super::python::repr;
+use super::slots::Slots;
+use crate::crds::literal::lexer::{Lexer, Problem, Symbol, Token, TokenKind};
+
+/// A compiled expression.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Expression {
+    Constant(Constant),
+    /// A parameter's slot and the name for messages.
+    Name(u16, Box<str>),
+    Negative(Box<Expression>),
+    Not(Box<Expression>),
+    And(Vec<Expression>),
+    Or(Vec<Expression>),
+    /// Condition, value if true, value if false.
+    If(Box<[Expression; 3]>),
+    /// First operand, then operators with theirs.
+    Comparison(Box<Expression>, Vec<(Operator, Expression)>),
+    Tuple(Vec<Expression>),
+    List(Vec<Expression>),
+    Dict(Vec<(Expression, Expression)>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Constant {
+    Text(Box<str>),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operator {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    In,
+    NotIn,
+}
+
+/// Why an expression cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ExpressionError {
+    /// It is not Python.
+    Syntax(String),
+    /// It is Python that rules may not use.
+    Forbidden(String),
+}
+
+impl From<Problem> for ExpressionError {
+    fn from(problem: Problem) -> Self {
+        Self::Syntax(format!("{} (at character {})", problem.what, problem.at + 1))
+    }
+}
+
+/// Deepest nesting of operators; brackets have their own limit.
+const MAX_NESTING: usize = 200;
+
+impl Expression {
+    /// Compiles an expression; names get slots of the rmap.
+    pub(crate) fn parse(source: &str, slots: &mut Slots) -> Result<Self, ExpressionError> {
+        let source = source.trim_matches([' ', '\t']);
+        let mut lexer = Lexer::new(source)?;
+        let next = lexer.token()?;
+        let mut parser = Parser {
+            lexer,
+            next,
+            slots,
+            nesting: 0,
+        };
+        let expression = parser.expression()?;
+        while parser.next.kind == TokenKind::Newline {
+            parser.advance()?;
+        }
+        if parser.next.kind == TokenKind::End {
+            Ok(expression)
+        } else {
+            Err(parser.unexpected("the end of the expression"))
+        }
+    }
+
+    /// Replaces a name by a constant.
+    pub(crate) fn define(&mut self, name: &str, constant: &Constant) {
+        match self {
+            Self::Name(_, own) if **own == *name => *self = Self::Constant(constant.clone()),
+            Self::Constant(_) | Self::Name(..) => {}
+            Self::Negative(one) | Self::Not(one) => one.define(name, constant),
+            Self::And(all) | Self::Or(all) | Self::Tuple(all) | Self::List(all) => {
+                all.iter_mut().for_each(|one| one.define(name, constant));
+            }
+            Self::If(three) => three.iter_mut().for_each(|one| one.define(name, constant)),
+            Self::Comparison(first, others) => {
+                first.define(name, constant);
+                others.iter_mut().for_each(|(_, one)| one.define(name, constant));
+            }
+            Self::Dict(pairs) => pairs.iter_mut().for_each(|(key, value)| {
+                key.define(name, constant);
+                value.define(name, constant);
+            }),
+        }
+    }
+
+    /// Whether the expression is true, or the text of its failure. `lookup` gives the values of slots.
+    pub(crate) fn is_true<'h>(&self, lookup: &impl Fn(u16) -> Option<&'h str>) -> Result<bool, String> {
+        Ok(self.evaluate(lookup)?.is_true())
+    }
+
+    fn evaluate<'e, 'h: 'e>(&'e self, lookup: &impl Fn(u16) -> Option<&'h str>) -> Result<Value<'e>, String> {
+        let all = |items: &'e [Self]| -> Result<Vec<Value<'e>>, String> {
+            items.iter().map(|item| item.evaluate(lookup)).collect()
+        };
+        match self {
+            Self::Constant(constant) => Ok(constant.value()),
+            Self::Name(slot, name) => lookup(*slot)
+                .map(Value::Text)
+                .ok_or_else(|| format!("name {} is not defined", repr(name))),
+            Self::Negative(operand) => match operand.evaluate(lookup)? {
+                Value::Int(number) => Ok(Value::Int(number.saturating_neg())),
+                Value::Float(number) => Ok(Value::Float(-number)),
+                Value::Bool(truth) => Ok(Value::Int(-i64::from(truth))),
+                other => Err(format!("bad operand type for unary -: '{}'", other.type_name())),
+            },
+            Self::Not(operand) => Ok(Value::Bool(!operand.evaluate(lookup)?.is_true())),
+            Self::And(operands) => until(operands, lookup, false),
+            Self::Or(operands) => until(operands, lookup, true),
+            Self::If(three) => {
+                let [condition, yes, no] = &**three;
+                let chosen = if condition.evaluate(lookup)?.is_true() {
+                    yes
+                } else {
+                    no
+                };
+                chosen.evaluate(lookup)
+            }
+            Self::Comparison(first, others) => {
+                let mut left = first.evaluate(lookup)?;
+                for (operator, right) in others {
+                    if let (Self::Tuple(items) | Self::List(items), Value::Text(text)) = (right, &left)
+                        && let Some(found) = among_constants(text, items)
+                        && matches!(operator, Operator::In | Operator::NotIn)
+                    {
+                        if found != (*operator == Operator::In) {
+                            return Ok(Value::Bool(false));
+                        }
+                        left = Value::List(Vec::new());
+                        continue;
+                    }
+                    let right = right.evaluate(lookup)?;
+                    if !operator.holds(&left, &right)? {
+                        return Ok(Value::Bool(false));
+                    }
+                    left = right;
+                }
+                Ok(Value::Bool(true))
+            }
+            Self::Tuple(items) => Ok(Value::Tuple(all(items)?)),
+            Self::List(items) => Ok(Value::List(all(items)?)),
+            Self::Dict(pairs) => {
+                let keys = pairs.iter().map(|(key, value)| {
+                    let key = key.evaluate(lookup)?;
+                    value.evaluate(lookup)?;
+                    Ok(key)
+                });
+                Ok(Value::Dict(keys.collect::<Result<_, String>>()?))
+            }
+        }
+    }
+}
+
+/// Whether a text is in a list of constant texts; nothing for other lists. Chained comparisons cannot see the list
+/// itself, so it need not be built.
+fn among_constants(text: &str, items: &[Expression]) -> Option<bool> {
+    let mut found = false;
+    for item in items {
+        match item {
+            Expression::Constant(Constant::Text(item)) => found |= **item == *text,
+            _ => return None,
+        }
+    }
+    Some(found)
+}
+
+/// The first operand whose truth is `wanted`, else the last one.
+fn until<'e, 'h: 'e>(
+    operands: &'e [Expression],
+    lookup: &impl Fn(u16) -> Option<&'h str>,
+    wanted: bool,
+) -> Result<Value<'e>, String> {
+    let mut last = Value::None;
+    for operand in operands {
+        last = operand.evaluate(lookup)?;
+        if last.is_true() == wanted {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+/// A value while an expression is evaluated.
+#[derive(Debug, Clone)]
+enum Value<'e> {
+    Text(&'e str),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    None,
+    Tuple(Vec<Value<'e>>),
+    List(Vec<Value<'e>>),
+    /// The keys only.
+    Dict(Vec<Value<'e>>),
+}
+
+impl Constant {
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Text(text) => Value::Text(text),
+            Self::Int(number) => Value::Int(*number),
+            Self::Float(number) => Value::Float(*number),
+            Self::Bool(truth) => Value::Bool(*truth),
+            Self::None => Value::None,
+        }
+    }
+}
+
+impl Value<'_> {
+    fn is_true(&self) -> bool {
+        match self {
+            Self::Text(text) => !text.is_empty(),
+            Self::Int(number) => *number != 0,
+            Self::Float(number) => *number != 0.0,
+            Self::Bool(truth) => *truth,
+            Self::None => false,
+            Self::Tuple(items) | Self::List(items) | Self::Dict(items) => !items.is_empty(),
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "str",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float",
+            Self::Bool(_) => "bool",
+            Self::None => "NoneType",
+            Self::Tuple(_) => "tuple",
+            Self::List(_) => "list",
+            Self::Dict(_) => "dict",
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "long integers are compared as floats")]
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Int(number) => Some(*number as f64),
+            Self::Float(number) => Some(*number),
+            Self::Bool(truth) => Some(f64::from(u8::from(*truth))),
+            _ => None,
+        }
+    }
+
+    fn equals(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(one), Self::Text(two)) => one == two,
+            (Self::None, Self::None) => true,
+            (Self::Tuple(one), Self::Tuple(two)) | (Self::List(one), Self::List(two)) => {
+                one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.equals(two))
+            }
+            _ => self.number().is_some() && self.number() == other.number(),
+        }
+    }
+
+    /// The order of two values; nothing if neither is greater and they are not equal (NaN), `Err` if Python has none.
+    fn compare(&self, other: &Self, operator: &str) -> Result<Option<Ordering>, String> {
+        match (self, other) {
+            (Self::Text(one), Self::Text(two)) => return Ok(Some(one.cmp(two))),
+            (Self::Tuple(one), Self::Tuple(two)) | (Self::List(one), Self::List(two)) => {
+                for (one, two) in one.iter().zip(two) {
+                    if !one.equals(two) {
+                        return one.compare(two, operator);
+                    }
+                }
+                return Ok(Some(one.len().cmp(&two.len())));
+            }
+            _ => {}
+        }
+        if let (Some(one), Some(two)) = (self.number(), other.number()) {
+            return Ok(one.partial_cmp(&two));
+        }
+        let (one, two) = (self.type_name(), other.type_name());
+        Err(format!(
+            "'{operator}' not supported between instances of '{one}' and '{two}'"
+        ))
+    }
+
+    fn is_in(&self, container: &Self) -> Result<bool, String> {
+        match (container, self) {
+            (Self::Text(text), Self::Text(part)) => Ok(text.contains(part)),
+            (Self::Text(_), other) => Err(format!(
+                "'in <string>' requires string as left operand, not {}",
+                other.type_name()
+            )),
+            (Self::Tuple(items) | Self::List(items), _) => Ok(items.iter().any(|item| item.equals(self))),
+            (Self::Dict(_), Self::List(_) | Self::Dict(_)) => {
+                Err(format!("unhashable type: '{}'", self.type_name()))
+            }
+            (Self::Dict(keys), _) => Ok(keys.iter().any(|key| key.equals(self))),
+            (other, _) => Err(format!(
+                "argument of type '{}' is not iterable",
+                other.type_name()
+            )),
+        }
+    }
+}
+
+impl Operator {
+    fn holds(self, left: &Value<'_>, right: &Value<'_>) -> Result<bool, String> {
+        match self {
+            Self::Equal => Ok(left.equals(right)),
+            Self::NotEqual => Ok(!left.equals(right)),
+            Self::In => left.is_in(right),
+            Self::NotIn => Ok(!left.is_in(right)?),
+            Self::Less => Ok(left.compare(right, "<")?.is_some_and(Ordering::is_lt)),
+            Self::LessEqual => Ok(left.compare(right, "<=")?.is_some_and(Ordering::is_le)),
+            Self::Greater => Ok(left.compare(right, ">")?.is_some_and(Ordering::is_gt)),
+            Self::GreaterEqual => Ok(left.compare(right, ">=")?.is_some_and(Ordering::is_ge)),
+        }
+    }
+}
+
+struct Parser<'a, 's> {
+    lexer: Lexer<'a>,
+    next: Token<'a>,
+    slots: &'s mut Slots,
+    nesting: usize,
+}
+
+type Parsed = Result<Expression, ExpressionError>;
+
+impl<'a> Parser<'a, '_> {
+    fn advance(&mut self) -> Result<Token<'a>, ExpressionError> {
+        let token = self.lexer.token()?;
+        Ok(std::mem::replace(&mut self.next, token))
+    }
+
+    fn unexpected(&self, expected: &str) -> ExpressionError {
+        self.next.unexpected(expected).into()
+    }
+
+    fn word(&self, word: &str) -> bool {
+        matches!(self.next.kind, TokenKind::Name(name) if name == word)
+    }
+
+    fn deeper(&mut self) -> Result<(), ExpressionError> {
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return Err(ExpressionError::Syntax(format!(
+                "the expression is nested more than {MAX_NESTING} deep"
+            )));
+        }
+        Ok(())
+    }
+
+    fn expression(&mut self) -> Parsed {
+        self.deeper()?;
+        if self.word("lambda") {
+            return Err(ExpressionError::Forbidden(
+                "'lambda' is not allowed in rules".to_owned(),
+            ));
+        }
+        let value = self.or()?;
+        let expression = if self.word("if") {
+            self.advance()?;
+            let condition = self.or()?;
+            if !self.word("else") {
+                return Err(self.unexpected("'else'"));
+            }
+            self.advance()?;
+            let otherwise = self.expression()?;
+            Expression::If(Box::new([condition, value, otherwise]))
+        } else {
+            value
+        };
+        self.nesting -= 1;
+        Ok(expression)
+    }
+
+    fn or(&mut self) -> Parsed {
+        let mut operands = vec![self.and()?];
+        while self.word("or") {
+            self.advance()?;
+            operands.push(self.and()?);
+        }
+        Ok(only_or(operands, Expression::Or))
+    }
+
+    fn and(&mut self) -> Parsed {
+        let mut operands = vec![self.not()?];
+        while self.word("and") {
+            self.advance()?;
+            operands.push(self.not()?);
+        }
+        Ok(only_or(operands, Expression::And))
+    }
+
+    fn not(&mut self) -> Parsed {
+        if self.word("not") {
+            self.deeper()?;
+            self.advance()?;
+            let operand = self.not()?;
+            self.nesting -= 1;
+            return Ok(Expression::Not(Box::new(operand)));
+        }
+        self.comparison()
+    }
+
+    fn comparison(&mut self) -> Parsed {
+        let first = self.atom()?;
+        let mut others = Vec::new();
+        while let Some(operator) = self.operator()? {
+            others.push((operator, self.atom()?));
+        }
+        Ok(if others.is_empty() {
+            first
+        } else {
+            Expression::Comparison(Box::new(first), others)
+        })
+    }
+
+    fn operator(&mut self) -> Result<Option<Operator>, ExpressionError> {
+        let operator = match self.next.kind {
+            TokenKind::Symbol(Symbol::Equal) => Operator::Equal,
+            TokenKind::Symbol(Symbol::NotEqual) => Operator::NotEqual,
+            TokenKind::Symbol(Symbol::Less) => Operator::Less,
+            TokenKind::Symbol(Symbol::LessEqual) => Operator::LessEqual,
+            TokenKind::Symbol(Symbol::Greater) => Operator::Greater,
+            TokenKind::Symbol(Symbol::GreaterEqual) => Operator::GreaterEqual,
+            TokenKind::Name("in") => Operator::In,
+            TokenKind::Name("not") => {
+                self.advance()?;
+                if !self.word("in") {
+                    return Err(self.unexpected("'in'"));
+                }
+                Operator::NotIn
+            }
+            TokenKind::Symbol(
+                Symbol::Dot | Symbol::Plus | Symbol::Minus | Symbol::OpenBracket | Symbol::OpenParen,
+            )
+            | TokenKind::Name("is" | "for") => {
+                let what = format!("{} is not allowed here in rules", self.next);
+                return Err(ExpressionError::Forbidden(what));
+            }
+            _ => return Ok(None),
+        };
+        self.advance()?;
+        Ok(Some(operator))
+    }
+
+    fn atom(&mut self) -> Parsed {
+        let token = self.advance()?;
+        Ok(match token.kind {
+            TokenKind::Str(text) => Expression::Constant(Constant::Text(Cow::into_owned(text).into())),
+            TokenKind::Int(number) => Expression::Constant(Constant::Int(number)),
+            TokenKind::BigInt(digits) => {
+                Expression::Constant(Constant::Float(digits.parse().unwrap_or(f64::NAN)))
+            }
+            TokenKind::Float(number) => Expression::Constant(Constant::Float(number)),
+            TokenKind::Name("True") => Expression::Constant(Constant::Bool(true)),
+            TokenKind::Name("False") => Expression::Constant(Constant::Bool(false)),
+            TokenKind::Name("None") => Expression::Constant(Constant::None),
+            TokenKind::Name("and" | "or" | "not" | "in" | "is" | "if" | "else" | "for" | "lambda") => {
+                return Err(token.unexpected("a value").into());
+            }
+            TokenKind::Name(name) => Expression::Name(self.slots.expression(name), name.into()),
+            TokenKind::Symbol(Symbol::Minus) => {
+                self.deeper()?;
+                let operand = self.atom()?;
+                self.nesting -= 1;
+                Expression::Negative(Box::new(operand))
+            }
+            TokenKind::Symbol(Symbol::OpenParen) => {
+                let (mut items, comma) = self.items(Symbol::CloseParen)?;
+                match items.pop() {
+                    Some(only) if items.is_empty() && !comma => only,
+                    last => {
+                        items.extend(last);
+                        Expression::Tuple(items)
+                    }
+                }
+            }
+            TokenKind::Symbol(Symbol::OpenBracket) => Expression::List(self.items(Symbol::CloseBracket)?.0),
+            TokenKind::Symbol(Symbol::OpenBrace) => self.dict()?,
+            _ => return Err(token.unexpected("a value").into()),
+        })
+    }
+
+    fn items(&mut self, close: Symbol) -> Result<(Vec<Expression>, bool), ExpressionError> {
+        let mut items = Vec::new();
+        let mut comma = false;
+        while !self.next.is(close) {
+            items.push(self.expression()?);
+            comma = self.next.is(Symbol::Comma);
+            if comma {
+                self.advance()?;
+            } else if !self.next.is(close) {
+                return Err(self.unexpected(&format!("',' or '{close}'")));
+            }
+        }
+        self.advance()?;
+        Ok((items, comma))
+    }
+
+    fn dict(&mut self) -> Parsed {
+        let mut pairs = Vec::new();
+        while !self.next.is(Symbol::CloseBrace) {
+            let key = self.expression()?;
+            if !self.next.is(Symbol::Colon) {
+                return Err(self.unexpected("':'"));
+            }
+            self.advance()?;
+            pairs.push((key, self.expression()?));
+            if self.next.is(Symbol::Comma) {
+                self.advance()?;
+            } else if !self.next.is(Symbol::CloseBrace) {
+                return Err(self.unexpected("',' or '}'"));
+            }
+        }
+        self.advance()?;
+        Ok(Expression::Dict(pairs))
+    }
+}
+
+fn only_or(mut operands: Vec<Expression>, many: impl FnOnce(Vec<Expression>) -> Expression) -> Expression {
+    match operands.pop() {
+        Some(only) if operands.is_empty() => only,
+        last => {
+            operands.extend(last);
+            many(operands)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evaluate(source: &str) -> Result<bool, String> {
+        let mut slots = Slots::default();
+        let expression = Expression::parse(source, &mut slots).unwrap();
+        let slots = slots.finish();
+        expression.is_true(&|slot| match &*slots[usize::from(slot)].name {
+            "DETECTOR" => Some("WFC"),
+            "GAIN" => Some("2.0"),
+            "EMPTY" => Some(""),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn expressions_are_python() {
+        for (source, truth) in [
+            ("DETECTOR == \"WFC\"", true),
+            ("(DETECTOR != 'WFC') or GAIN in ['1.0', '2.0']", true),
+            ("GAIN not in ('2.0',) and NOSUCH == 1", false),
+            ("not EMPTY", true),
+            ("DETECTOR", true),
+            ("'F' in DETECTOR", true),
+            ("GAIN == 2.0", false),
+            ("'A' < DETECTOR <= 'Z'", true),
+            ("1 == 1.0 == True", true),
+            ("-1 < 0", true),
+            ("'x' if EMPTY else ''", false),
+            ("'a' in {'a': 1}", true),
+            ("(1, 'a') == (1, 'a')", true),
+            ("[] or None or ()", false),
+        ] {
+            assert_eq!(evaluate(source), Ok(truth), "{source}");
+        }
+    }
+
+    #[test]
+    fn failures_have_pythons_words() {
+        for (source, message) in [
+            ("NOSUCH == 'A'", "name 'NOSUCH' is not defined"),
+            (
+                "GAIN < 2",
+                "'<' not supported between instances of 'str' and 'int'",
+            ),
+            ("GAIN in 2", "argument of type 'int' is not iterable"),
+            (
+                "2 in GAIN",
+                "'in <string>' requires string as left operand, not int",
+            ),
+        ] {
+            assert_eq!(evaluate(source).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_refused() {
+        let parse = |source: &str| Expression::parse(source, &mut Slots::default());
+        for source in ["A.B == 'x'", "len(A)", "A[0]", "A + B", "A is None", "lambda: 1"] {
+            assert!(
+                matches!(parse(source), Err(ExpressionError::Forbidden(_))),
+                "{source}"
+            );
+        }
+        for source in [
+            "",
+            "A ==",
+            "A x= 'B'",
+            "(A",
+            "A B",
+            "not",
+            &"(".repeat(10_000),
+            &"not ".repeat(10_000),
+        ] {
+            assert!(
+                matches!(parse(source), Err(ExpressionError::Syntax(_))),
+                "{source}"
+            );
+        }
+    }
+}

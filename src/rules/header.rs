@@ -1,0 +1,149 @@
+//! Dataset headers as they come: parameters with their values, in order.
+
+use std::borrow::Cow;
+
+use super::condition::condition;
+use super::python::upper;
+use crate::crds::literal::float_text;
+
+/// The value of a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeaderValue {
+    /// A text.
+    Text(String),
+    /// An integer.
+    Int(i64),
+    /// A floating point number.
+    Float(f64),
+    /// A logical value.
+    Bool(bool),
+    /// No value; conditioned to `NONE`.
+    None,
+}
+
+impl HeaderValue {
+    /// The value as Python's `str` shows it.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Int(number) => number.to_string().into(),
+            Self::Float(number) => float_text(*number).into(),
+            Self::Bool(true) => "True".into(),
+            Self::Bool(false) => "False".into(),
+            Self::None => "None".into(),
+        }
+    }
+
+    /// The normal form (spec/crds-rules 7).
+    pub fn conditioned(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => condition(text),
+            other => condition(&other.text()).into_owned().into(),
+        }
+    }
+}
+
+impl From<&str> for HeaderValue {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for HeaderValue {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&serde_json::Value> for HeaderValue {
+    /// Numbers are what JSON says: `2` is an integer, `2.0` a float. Lists and objects become their JSON text.
+    fn from(value: &serde_json::Value) -> Self {
+        use serde_json::Value;
+        match value {
+            Value::Null => Self::None,
+            Value::Bool(truth) => Self::Bool(*truth),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(number), _) => Self::Int(number),
+                (None, Some(number)) => Self::Float(number),
+                (None, None) => Self::Text(number.to_string()),
+            },
+            Value::String(text) => Self::Text(text.clone()),
+            Value::Array(_) | Value::Object(_) => Self::Text(value.to_string()),
+        }
+    }
+}
+
+/// A dataset header. The order of its entries matters where two spellings of one parameter meet (spec/crds-rules 17).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Header {
+    entries: Vec<(String, HeaderValue)>,
+}
+
+impl Header {
+    /// An empty header.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an entry at the end, even if the parameter is there already: the later one will count.
+    pub fn push(&mut self, name: impl Into<String>, value: impl Into<HeaderValue>) {
+        self.entries.push((name.into(), value.into()));
+    }
+
+    /// The entries in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
+        self.entries.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The value of a parameter, its name exactly as written; the last one counts.
+    pub fn get(&self, name: &str) -> Option<&HeaderValue> {
+        self.entries
+            .iter()
+            .rev()
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// Names upper-cased and values in normal form, a later entry replacing an earlier one in its place.
+    pub fn conditioned(&self) -> Self {
+        let mut result: Vec<(String, HeaderValue)> = Vec::with_capacity(self.entries.len());
+        let mut places = std::collections::HashMap::with_capacity(self.entries.len());
+        for (name, value) in &self.entries {
+            let name = upper(name).into_owned();
+            let value = HeaderValue::Text(value.conditioned().into_owned());
+            match places.get(&name) {
+                Some(&place) => {
+                    if let Some(entry) = result.get_mut(place) {
+                        let (_, old): &mut (String, HeaderValue) = entry;
+                        *old = value;
+                    }
+                }
+                None => {
+                    places.insert(name.clone(), result.len());
+                    result.push((name, value));
+                }
+            }
+        }
+        Self { entries: result }
+    }
+}
+
+impl<N: Into<String>, V: Into<HeaderValue>> FromIterator<(N, V)> for Header {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
+        Self {
+            entries: entries
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What is special about JWST: the two names of its parameters, and the types it computes by default
+//! (spec/crds-rules 17 and 19). The tables are in `data/`.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use regex::Regex;
+use rustc_hash::FxHashMap;
+
+use super::header::Header;
+
+/// Parameters with their FITS keywords: `parkey`, `fits_keyword`, and two columns of statistics.
+const KEYWORDS: &str = include_str!("data/jwst-keywords.tsv");
+
+/// Calibration versions with their tables, and the tables: `table`, `section`, `key`, `type`, `values` (a list joined
+/// by `|`).
+const DEFAULT_TYPES: &str = include_str!("data/jwst-default-reftypes.tsv");
+
+/// FITS keywords with the data-model paths that they stand for, both in upper case.
+pub(crate) fn keywords() -> &'static FxHashMap<&'static str, &'static str> {
+    static TABLE: OnceLock<FxHashMap<&'static str, &'static str>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let rows = KEYWORDS.lines().skip(1).filter_map(|line| {
+            let mut fields = line.split('\t');
+            let (path, keyword) = (fields.next()?, fields.next()?);
+            (!keyword.is_empty()).then_some((keyword, path))
+        });
+        rows.collect()
+    })
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    pipelines_of_exposure: FxHashMap<&'static str, Vec<&'static str>>,
+    steps_of_pipeline: FxHashMap<&'static str, Vec<&'static str>>,
+    types_of_step: FxHashMap<&'static str, Vec<&'static str>>,
+    exceptions: Vec<Exceptions>,
+}
+
+/// How one parameter changes pipelines.
+#[derive(Debug)]
+struct Exceptions {
+    /// In upper case.
+    parameter: String,
+    default: Option<&'static str>,
+    /// A value that none of these match changes the pipeline.
+    dont_replace: Vec<Regex>,
+    /// A value that one of these matches changes the pipeline.
+    do_replace: Vec<Regex>,
+    replacements: FxHashMap<&'static str, &'static str>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    versions: Vec<([u64; 3], &'static str)>,
+    tables: FxHashMap<&'static str, Table>,
+}
+
+fn tables() -> &'static Tables {
+    static TABLES: OnceLock<Tables> = OnceLock::new();
+    TABLES.get_or_init(|| {
+        let mut all = Tables::default();
+        for line in DEFAULT_TYPES.lines().skip(1) {
+            let fields: Vec<&'static str> = line.split('\t').collect();
+            match fields[..] {
+                ["version", version, table, ..] => all
+                    .versions
+                    .extend(release(version).map(|version| (version, table))),
+                [table, section, key, kind, values] => {
+                    all.tables
+                        .entry(table)
+                        .or_default()
+                        .add(section, key, kind, values);
+                }
+                _ => {}
+            }
+        }
+        all
+    })
+}
+
+impl Table {
+    fn add(&mut self, section: &'static str, key: &'static str, kind: &str, values: &'static str) {
+        let list = || {
+            values
+                .split('|')
+                .filter(|value| !value.is_empty())
+                .collect::<Vec<_>>()
+        };
+        match section {
+            "exptypes_to_pipelines" => {
+                self.pipelines_of_exposure.insert(key, list());
+            }
+            "pipeline_cfgs_to_steps" => {
+                self.steps_of_pipeline.insert(key, list());
+            }
+            "steps_to_reftypes" => {
+                self.types_of_step.insert(key, list());
+            }
+            _ => {
+                if let Some(parameter) = section.strip_prefix("pipeline_exceptions:") {
+                    self.exceptions_of(parameter).add(key, kind, values);
+                }
+            }
+        }
+    }
+
+    fn exceptions_of(&mut self, parameter: &str) -> &mut Exceptions {
+        let parameter = parameter.to_uppercase();
+        let place = self
+            .exceptions
+            .iter()
+            .position(|exceptions| exceptions.parameter == parameter)
+            .unwrap_or_else(|| {
+                self.exceptions.push(Exceptions {
+                    parameter,
+                    default: None,
+                    dont_replace: Vec::new(),
+                    do_replace: Vec::new(),
+                    replacements: FxHashMap::default(),
+                });
+                self.exceptions.len() - 1
+            });
+        &mut self.exceptions[place]
+    }
+}
+
+impl Exceptions {
+    fn add(&mut self, key: &'static str, kind: &str, values: &'static str) {
+        let whole = |pattern: &str| Regex::new(&format!("^(?:{pattern})$")).ok();
+        // A list written as a text acts as a list of its characters.
+        let patterns = || -> Vec<Regex> {
+            if kind == "str" {
+                values
+                    .chars()
+                    .filter_map(|letter| whole(letter.encode_utf8(&mut [0; 4])))
+                    .collect()
+            } else {
+                values.split('|').filter_map(whole).collect()
+            }
+        };
+        match key {
+            "default_missing" => self.default = Some(values),
+            "dont_replace" => self.dont_replace = patterns(),
+            "do_replace" => self.do_replace = patterns(),
+            _ => {
+                self.replacements.insert(key, values);
+            }
+        }
+    }
+
+    fn adjust(&self, pipeline: &'static str, header: &Header) -> &'static str {
+        let value = header
+            .get(&self.parameter)
+            .map(|value| value.text().into_owned())
+            .unwrap_or_else(|| self.default.unwrap_or("UNDEFINED").to_owned());
+        let replaced = |pipeline| self.replacements.get(pipeline).copied().unwrap_or(pipeline);
+        let mut pipeline = pipeline;
+        if !self.dont_replace.is_empty() && !self.dont_replace.iter().any(|pattern| pattern.is_match(&value))
+        {
+            pipeline = replaced(pipeline);
+        }
+        for pattern in &self.do_replace {
+            if pattern.is_match(&value) {
+                pipeline = replaced(pipeline);
+            }
+        }
+        pipeline
+    }
+}
+
+/// The types that JWST computes for a header when none are asked for; nothing means all types. The header is taken as
+/// it is: conditioned, or raw where the caller is `bestrefs`.
+pub fn default_reftypes(header: &Header) -> BTreeSet<&'static str> {
+    find_default_types(header).unwrap_or_default()
+}
+
+fn find_default_types(header: &Header) -> Option<BTreeSet<&'static str>> {
+    let version = header
+        .get("META.CALIBRATION_SOFTWARE_VERSION")
+        .or_else(|| header.get("CAL_VER"))?;
+    let exposure = header
+        .get("META.EXPOSURE.TYPE")
+        .or_else(|| header.get("EXP_TYPE"))
+        .map_or_else(|| "UNDEFINED".to_owned(), |value| value.text().into_owned());
+    let version = release(&version.text())?;
+    let all = tables();
+    let (_, name) = all
+        .versions
+        .iter()
+        .enumerate()
+        .take_while(|(place, (own, _))| *place == 0 || *own <= version)
+        .last()?
+        .1;
+    let table = all.tables.get(name)?;
+    let mut types = BTreeSet::new();
+    for pipeline in table.pipelines_of_exposure.get(exposure.as_str())? {
+        let pipeline = table.exceptions.iter().fold(*pipeline, |pipeline, exceptions| {
+            exceptions.adjust(pipeline, header)
+        });
+        for step in table.steps_of_pipeline.get(pipeline)? {
+            types.extend(table.types_of_step.get(step)?.iter().copied());
+        }
+    }
+    Some(types)
+}
+
+/// The first three numbers of the release part of a version by PEP 440.
+fn release(text: &str) -> Option<[u64; 3]> {
+    static PATTERN: OnceLock<Option<Regex>> = OnceLock::new();
+    let pattern = PATTERN.get_or_init(|| {
+        let pattern = r"(?ix)^\s* v? (?:[0-9]+!)? (?<release>[0-9]+(?:\.[0-9]+)*)
+            (?: [-_.]? (?:alpha|a|beta|b|preview|pre|c|rc) [-_.]? [0-9]* )?
+            (?: -[0-9]+ | [-_.]? (?:post|rev|r) [-_.]? [0-9]* )?
+            (?: [-_.]? dev [-_.]? [0-9]* )?
+            (?: \+ [a-z0-9]+ (?: [-_.][a-z0-9]+ )* )? \s*$";
+        Regex::new(pattern).ok()
+    });
+    let found = pattern.as_ref()?.captures(text)?;
+    let mut numbers = found
+        .name("release")?
+        .as_str()
+        .split('.')
+        .map(|number| number.parse().ok());
+    let mut next = || numbers.next().unwrap_or(Some(0));
+    Some([next()?, next()?, next()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_complete() {
+        assert_eq!(keywords().get("DETECTOR"), Some(&"META.INSTRUMENT.DETECTOR"));
+        assert!(!keywords().contains_key(""));
+        let all = tables();
+        assert_eq!(all.versions.len(), 11);
+        for (_, name) in &all.versions {
+            let table = &all.tables[name];
+            for pipelines in table.pipelines_of_exposure.values() {
+                assert!(!pipelines.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn versions_and_exposures_choose_the_types() {
+        let header = |entries: &[(&str, &str)]| entries.iter().copied().collect::<Header>();
+        assert!(default_reftypes(&header(&[("EXP_TYPE", "FGS_DARK")])).is_empty());
+        let types = default_reftypes(&header(&[("CAL_VER", "0.7.0"), ("EXP_TYPE", "FGS_DARK")]));
+        assert!(types.contains("superbias"), "{types:?}");
+        assert!(default_reftypes(&header(&[("CAL_VER", "x"), ("EXP_TYPE", "FGS_DARK")])).is_empty());
+        assert_eq!(release("1.2rc1.dev3+abc"), Some([1, 2, 0]));
+        assert_eq!(release("v1!2.3.4.5"), Some([2, 3, 4]));
+        assert_eq!(release("1..2"), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! Small things done exactly as Python does them: blanks, numbers read from text, texts shown in messages
+//! (spec/crds-rules 8).
+
+use std::fmt::Write as _;
+
+/// Whether Python's `str.strip` removes the character.
+pub(crate) fn is_space(character: char) -> bool {
+    character.is_whitespace() || ('\x1c'..='\x1f').contains(&character)
+}
+
+/// `str.strip()`
+pub(crate) fn strip(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+/// `str.split()`
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_space).filter(|word| !word.is_empty())
+}
+
+/// `str.upper()`, without allocating when nothing changes.
+pub(crate) fn upper(text: &str) -> std::borrow::Cow<'_, str> {
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii() && !byte.is_ascii_lowercase())
+    {
+        text.into()
+    } else {
+        text.to_uppercase().into()
+    }
+}
+
+/// `str.lower()`, without allocating when nothing changes.
+pub(crate) fn lower(text: &str) -> std::borrow::Cow<'_, str> {
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+    {
+        text.into()
+    } else {
+        text.to_lowercase().into()
+    }
+}
+
+/// `repr(text)`
+pub(crate) fn repr(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len() + 2);
+    push_repr(&mut shown, text);
+    shown
+}
+
+/// Appends `repr(text)`.
+pub(crate) fn push_repr(shown: &mut String, text: &str) {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    shown.push(quote);
+    for character in text.chars() {
+        match character {
+            '\\' => shown.push_str("\\\\"),
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            ' '..='~' => {
+                if character == quote {
+                    shown.push('\\');
+                }
+                shown.push(character);
+            }
+            _ if is_printable(character) => shown.push(character),
+            _ => {
+                let code = u32::from(character);
+                // Writing to a string cannot fail.
+                let _ = if code < 0x100 {
+                    write!(shown, "\\x{code:02x}")
+                } else if code < 0x10000 {
+                    write!(shown, "\\u{code:04x}")
+                } else {
+                    write!(shown, "\\U{code:08x}")
+                };
+            }
+        }
+    }
+    shown.push(quote);
+}
+
+/// Python and Rust call the same categories of characters printable, but Rust escapes combining ones at the beginning
+/// of a text.
+fn is_printable(character: char) -> bool {
+    let mut buffer = [b'a'; 5];
+    let length = character.encode_utf8(&mut buffer[1..]).len();
+    std::str::from_utf8(&buffer[..=length]).is_ok_and(|text| text.escape_debug().count() == 2)
+}
+
+/// `repr` of a tuple of texts.
+pub(crate) fn repr_tuple<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut shown = String::from("(");
+    let count = push_items(&mut shown, texts);
+    shown.push_str(if count == 1 { ",)" } else { ")" });
+    shown
+}
+
+/// `repr` of a list of texts.
+pub(crate) fn repr_list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut shown = String::from("[");
+    push_items(&mut shown, texts);
+    shown.push(']');
+    shown
+}
+
+fn push_items<'a>(shown: &mut String, texts: impl IntoIterator<Item = &'a str>) -> usize {
+    let mut count = 0;
+    for text in texts {
+        if count > 0 {
+            shown.push_str(", ");
+        }
+        push_repr(shown, text);
+        count += 1;
+    }
+    count
+}
+
+/// `int(text)`, or the text of its failure. Numbers beyond 64 bits are as good as the greatest.
+pub(crate) fn int(text: &str) -> Result<i64, String> {
+    let failure = || format!("invalid literal for int() with base 10: {}", repr(text));
+    let plain = strip(text);
+    let (sign, digits) = match plain.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, plain.strip_prefix('+').unwrap_or(plain)),
+    };
+    let digits = without_underscores(digits).ok_or_else(failure)?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(failure());
+    }
+    Ok(sign * digits.parse::<i64>().unwrap_or(i64::MAX))
+}
+
+/// `float(text)`, or the text of its failure.
+pub(crate) fn float(text: &str) -> Result<f64, String> {
+    to_float(text).ok_or_else(|| format!("could not convert string to float: {}", repr(text)))
+}
+
+/// `float(text)`, if that succeeds.
+pub(crate) fn to_float(text: &str) -> Option<f64> {
+    let plain = strip(text);
+    let unsigned = plain.strip_prefix(['-', '+']).unwrap_or(plain);
+    let first = *unsigned.as_bytes().first()?;
+    if first.is_ascii_digit() || first == b'.' {
+        // Rust reads what Python reads, but for underscores.
+        return without_underscores(plain)?.parse().ok();
+    }
+    let known = ["inf", "infinity", "nan"];
+    if known.iter().any(|word| unsigned.eq_ignore_ascii_case(word)) {
+        return plain.parse().ok();
+    }
+    None
+}
+
+/// Removes single underscores between digits; nothing, if others are there.
+fn without_underscores(text: &str) -> Option<std::borrow::Cow<'_, str>> {
+    if !text.contains('_') {
+        return Some(text.into());
+    }
+    let bytes = text.as_bytes();
+    let digit = |index: Option<usize>| {
+        index
+            .and_then(|index| bytes.get(index))
+            .is_some_and(u8::is_ascii_digit)
+    };
+    let fine = (0..bytes.len())
+        .filter(|&index| bytes.get(index) == Some(&b'_'))
+        .all(|index| digit(index.checked_sub(1)) && digit(Some(index + 1)));
+    fine.then(|| text.replace('_', "").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_shown_as_python_shows_them() {
+        for (text, shown) in [
+            ("a", "'a'"),
+            ("it's", "\"it's\""),
+            ("it's \"both\"", "'it\\'s \"both\"'"),
+            ("\\ \n\r\t\x00\x7f\u{a0}\u{ad}", r"'\\ \n\r\t\x00\x7f\xa0\xad'"),
+            (
+                "é \u{301} 🔭 \u{200b} \u{e000} \u{10ffff}",
+                "'é \u{301} 🔭 \\u200b \\ue000 \\U0010ffff'",
+            ),
+        ] {
+            assert_eq!(repr(text), shown);
+        }
+        assert_eq!(repr_tuple(["A"]), "('A',)");
+        assert_eq!(repr_tuple([]), "()");
+        assert_eq!(repr_list(["A", "B"]), "['A', 'B']");
+    }
+
+    #[test]
+    fn numbers_are_read_as_python_reads_them() {
+        assert_eq!(int(" +1_0 "), Ok(10));
+        assert_eq!(
+            int("5x").unwrap_err(),
+            "invalid literal for int() with base 10: '5x'"
+        );
+        for bad in ["", "_1", "1_", "1__0", "- 1", "0a"] {
+            assert!(int(bad).is_err(), "{bad}");
+        }
+        assert_eq!(to_float(" -1_0.5e1 "), Some(-105.0));
+        assert_eq!(to_float("Infinity"), Some(f64::INFINITY));
+        assert_eq!(to_float("1."), Some(1.0));
+        assert!(to_float("-nan").is_some_and(f64::is_nan));
+        for bad in ["", ".", "1_.0", "1e", "e1", "0x1", "1 2", "i", "in"] {
+            assert_eq!(to_float(bad), None, "{bad}");
+        }
+    }
+}

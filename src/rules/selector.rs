@@ -1,0 +1,116 @@
+//! The compiled form of selectors (spec/crds-rules 10, 12 and 13).
+
+use super::column::Column;
+use super::pool::Span;
+use super::version::{Relation, Version};
+
+/// What a selector's entry holds.
+#[derive(Debug)]
+pub(crate) enum Choice {
+    /// A file name or a special word.
+    Text(Span),
+    Tuple(Box<[Choice]>),
+    /// Keys and values.
+    Dict(Box<[(Choice, Choice)]>),
+    /// A number, truth value or `None`, in Python's notation.
+    Other(Span),
+    Selector(Box<Selector>),
+}
+
+/// The kinds of selectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Bracket,
+    ClosestTime,
+    GeometricallyNearest,
+    Match,
+    SelectVersion,
+    UseAfter,
+    VersionAfter,
+}
+
+impl Kind {
+    /// The kind with this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "Bracket" => Self::Bracket,
+            "ClosestTime" => Self::ClosestTime,
+            "GeometricallyNearest" => Self::GeometricallyNearest,
+            "Match" => Self::Match,
+            "SelectVersion" => Self::SelectVersion,
+            "UseAfter" => Self::UseAfter,
+            "VersionAfter" => Self::VersionAfter,
+            _ => return None,
+        })
+    }
+
+    /// The name in mappings and messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bracket => "Bracket",
+            Self::ClosestTime => "ClosestTime",
+            Self::GeometricallyNearest => "GeometricallyNearest",
+            Self::Match => "Match",
+            Self::SelectVersion => "SelectVersion",
+            Self::UseAfter => "UseAfter",
+            Self::VersionAfter => "VersionAfter",
+        }
+    }
+
+    /// The name of the client's class.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Bracket => "BracketSelector",
+            Self::ClosestTime => "ClosestTimeSelector",
+            Self::GeometricallyNearest => "GeometricallyNearestSelector",
+            Self::Match => "MatchSelector",
+            Self::SelectVersion => "SelectVersionSelector",
+            Self::UseAfter => "UseAfterSelector",
+            Self::VersionAfter => "VersionAfterSelector",
+        }
+    }
+}
+
+/// A compiled selector.
+#[derive(Debug)]
+pub(crate) struct Selector {
+    pub(crate) kind: Kind,
+    /// The parameters, as slots of the rmap.
+    pub(crate) slots: Box<[u16]>,
+    pub(crate) keys: Keys,
+    /// One for each key.
+    pub(crate) choices: Box<[Choice]>,
+    /// Whether all choices are plain texts.
+    pub(crate) plain: bool,
+}
+
+/// The sorted keys of a selector.
+#[derive(Debug)]
+pub(crate) enum Keys {
+    Match(Table),
+    /// `UseAfter`, `ClosestTime`: the keys as written, and if all have the form `YYYY-MM-DD hh:mm:ss`, their
+    /// order-preserving numbers.
+    Dates {
+        texts: Box<[Span]>,
+        packed: Option<Box<[u64]>>,
+    },
+    Versions(Box<[Version]>),
+    Relations(Box<[Relation]>),
+    /// `GeometricallyNearest`: conditioned keys in the order of texts, and whether the valid values admit an undefined
+    /// parameter.
+    Nearest {
+        keys: Box<[Span]>,
+        optional: bool,
+    },
+    /// `Bracket`: ascending numbers.
+    Numbers(Box<[f64]>),
+}
+
+/// The keys of a Match selector, indexed by column.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) columns: Box<[Column]>,
+    /// The keys as written in messages and orders: conditioned elements, row by row.
+    pub(crate) elements: Box<[Span]>,
+    pub(crate) rows: usize,
+}
