@@ -265,6 +265,21 @@ mod tests {
     }
 
     #[test]
+    fn names_tell_their_observatory() {
+        for (text, expected) in [
+            ("hst_0729.pmap", Some(Observatory::Hst)),
+            ("jwst.pmap", Some(Observatory::Jwst)),
+            ("roman-latest", Some(Observatory::Roman)),
+            ("hst", Some(Observatory::Hst)),
+            ("hsta_0001.pmap", None),
+            ("v8q14451j_idc.fits", None),
+            ("", None),
+        ] {
+            assert_eq!(Observatory::of_name(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn kinds_and_halves() {
         let name = |text: &str| text.parse::<FileName>().unwrap();
         assert_eq!(name("hst_0729.pmap").kind(), FileKind::Pmap);
