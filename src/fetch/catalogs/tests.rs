@@ -64,7 +64,15 @@ async fn nothing_is_asked_before_the_first_load_and_then_once() {
     }
     assert_eq!(world.archive.count(), 1);
     assert!(matches!(world.catalogs.load(HST), Outcome::Ready(Ok(_))));
-    assert!(world.store.snapshot(HST).unwrap().unwrap().text.contains("hst_0001.pmap"));
+    assert!(
+        world
+            .store
+            .snapshot(HST)
+            .unwrap()
+            .unwrap()
+            .text
+            .contains("hst_0001.pmap")
+    );
     assert!(world.catalogs.load(Observatory::Jwst).wait().await.is_err());
 }
 
@@ -106,7 +114,15 @@ async fn listeners_hear_of_new_catalogs_only() {
     let second = changes.try_recv().unwrap();
     assert_eq!(names(second.old.as_ref().unwrap()), 1);
     assert_eq!(names(&second.new), 2);
-    assert!(world.store.snapshot(HST).unwrap().unwrap().text.contains("hst_0002.pmap"));
+    assert!(
+        world
+            .store
+            .snapshot(HST)
+            .unwrap()
+            .unwrap()
+            .text
+            .contains("hst_0002.pmap")
+    );
     world.catalogs.shutdown();
     let before = world.archive.count();
     tokio::time::sleep(Duration::from_secs(6000)).await;
@@ -149,7 +165,10 @@ async fn a_server_of_another_observatory_is_refused() {
     let mut other = one();
     other["observatory"] = "jwst".into();
     world.archive.say(Ok(other));
-    assert_eq!(world.load().await.unwrap_err().kind, FetchErrorKind::ServerTrouble);
+    assert_eq!(
+        world.load().await.unwrap_err().kind,
+        FetchErrorKind::ServerTrouble
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,12 +191,23 @@ async fn offline_asks_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_missing_plausible_name_asks_the_server_but_not_often() {
     let world = setting(CatalogSettings::default());
-    assert!(world.catalogs.missing(HST, "hst_0002.pmap").is_none(), "not loaded yet");
+    assert!(
+        world.catalogs.missing(HST, "hst_0002.pmap").is_none(),
+        "not loaded yet"
+    );
     world.load().await.unwrap();
     world.archive.say(Ok(two()));
-    assert!(world.catalogs.missing(HST, "hst_0002.pmap").is_none(), "asked just now");
+    assert!(
+        world.catalogs.missing(HST, "hst_0002.pmap").is_none(),
+        "asked just now"
+    );
     tokio::time::sleep(Duration::from_secs(31)).await;
-    for name in ["hst_0002.pmap.lock", ".tmp_hst_0002.pmap_12", "jwst_0002.pmap", "x"] {
+    for name in [
+        "hst_0002.pmap.lock",
+        ".tmp_hst_0002.pmap_12",
+        "jwst_0002.pmap",
+        "x",
+    ] {
         assert!(world.catalogs.missing(HST, name).is_none(), "{name}");
     }
     let asks: Vec<_> = ["hst_0002.pmap", "hst_0003.pmap", "hst_0002.pmap"]

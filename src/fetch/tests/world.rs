@@ -71,14 +71,29 @@ impl Place {
 
     /// First byte, end, and whether there was a condition, of each request.
     pub(in crate::fetch) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().iter().map(|(_, asked)| *asked).collect()
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, asked)| *asked)
+            .collect()
     }
 
     pub(in crate::fetch) fn asked_for(&self) -> Vec<String> {
-        self.asked.lock().unwrap().iter().map(|(name, _)| name.clone()).collect()
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
-    fn answer(&self, url: &str, range: Option<ByteRange>, condition: Option<&str>) -> Result<Download, RemoteError> {
+    fn answer(
+        &self,
+        url: &str,
+        range: Option<ByteRange>,
+        condition: Option<&str>,
+    ) -> Result<Download, RemoteError> {
         let name = url.rsplit('/').next().unwrap_or_default();
         let from = range.map_or(0, |range| range.start);
         let end = range.and_then(|range| range.end);
@@ -86,7 +101,12 @@ impl Place {
             .lock()
             .unwrap()
             .push((name.to_owned(), (from, end, condition.is_some())));
-        let act = self.always.lock().unwrap().clone().or_else(|| self.acts.lock().unwrap().pop_front());
+        let act = self
+            .always
+            .lock()
+            .unwrap()
+            .clone()
+            .or_else(|| self.acts.lock().unwrap().pop_front());
         match &act {
             Some(Act::Fail(kind)) => return Err(RemoteError::new(*kind, url, "told to fail")),
             Some(Act::BusyFor(time)) => {
@@ -108,7 +128,9 @@ impl Place {
         let total = bytes.len() as u64;
         let partial = range.filter(|_| same && !matches!(act, Some(Act::Whole)));
         let start = partial.map_or(0, |range| range.start);
-        let end = partial.and_then(|range| range.end).map_or(total, |end| end.min(total));
+        let end = partial
+            .and_then(|range| range.end)
+            .map_or(total, |end| end.min(total));
         if start > total || (start == total && total > 0) {
             return Err(RemoteError::new(RemoteErrorKind::NoSuchRange, url, "416"));
         }
@@ -133,7 +155,10 @@ impl Place {
             }
             _ => {}
         }
-        let chunks: Vec<_> = data.chunks(10_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+        let chunks: Vec<_> = data
+            .chunks(10_000)
+            .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+            .collect();
         let body = stream::iter(chunks).chain(last.unwrap_or_else(|| stream::empty().boxed()));
         Ok(Download {
             url: url.to_owned(),
@@ -189,7 +214,11 @@ pub(in crate::fetch) fn description(files: &[(&str, Option<&[u8]>)]) -> Value {
             Some(((*name).to_owned(), entry))
         })
         .collect();
-    let mappings: Vec<&str> = files.iter().map(|(name, _)| *name).filter(|name| name.ends_with("map")).collect();
+    let mappings: Vec<&str> = files
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| name.ends_with("map"))
+        .collect();
     json!({
         "observatory": "hst", "latest_context": "hst_0001.pmap", "mappings": mappings, "bad_files_list": [],
         "mapping_url": {"hst": "http://127.0.0.1/maps"}, "reference_url": {"hst": "http://127.0.0.1/refs"},
@@ -233,7 +262,9 @@ pub(in crate::fetch) fn bytes_of(file: &File) -> Vec<u8> {
 
 /// Bytes that are all different somewhere.
 pub(in crate::fetch) fn content(length: usize) -> Vec<u8> {
-    (0..length).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap()).collect()
+    (0..length)
+        .map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap())
+        .collect()
 }
 
 /// Everything put together, with a store in a directory.
@@ -275,7 +306,11 @@ impl World {
         Self::on(Arc::new(MemoryStore::with_size(cache_size)), files, settings())
     }
 
-    pub(in crate::fetch) fn on(store: Arc<dyn Store>, files: &[(&str, &[u8])], settings: FetchSettings) -> Self {
+    pub(in crate::fetch) fn on(
+        store: Arc<dyn Store>,
+        files: &[(&str, &[u8])],
+        settings: FetchSettings,
+    ) -> Self {
         let place = Arc::new(Place::default());
         let mut listed = Vec::new();
         for (name, bytes) in files {
@@ -296,7 +331,12 @@ impl World {
     pub(in crate::fetch) async fn restart(self, settings: FetchSettings) -> Self {
         self.fetcher.shutdown();
         self.fetcher.finished().await;
-        let Self { place, archive, fetcher, dir } = self;
+        let Self {
+            place,
+            archive,
+            fetcher,
+            dir,
+        } = self;
         fetcher.store().close().unwrap();
         drop(fetcher);
         let store = loop {
@@ -306,7 +346,13 @@ impl World {
                 Err(_) => tokio::task::yield_now().await,
             }
         };
-        let fetcher = super::fetcher(Arc::new(store), &place, &archive, settings, CatalogSettings::default());
+        let fetcher = super::fetcher(
+            Arc::new(store),
+            &place,
+            &archive,
+            settings,
+            CatalogSettings::default(),
+        );
         Self {
             place,
             archive,
@@ -316,7 +362,11 @@ impl World {
     }
 
     pub(in crate::fetch) async fn open(&self, name: &str) -> Result<Vec<u8>, FetchError> {
-        self.fetcher.open(&key(name)).wait().await.map(|file| bytes_of(&file))
+        self.fetcher
+            .open(&key(name))
+            .wait()
+            .await
+            .map(|file| bytes_of(&file))
     }
 
     pub(in crate::fetch) async fn fails(&self, name: &str) -> FetchErrorKind {
@@ -334,7 +384,11 @@ impl World {
             for entry in entries {
                 let entry = entry.unwrap();
                 let name = entry.file_name().into_string().unwrap();
-                assert_eq!(std::fs::read(entry.path()).unwrap(), files[&name].0, "{name} in the store is wrong");
+                assert_eq!(
+                    std::fs::read(entry.path()).unwrap(),
+                    files[&name].0,
+                    "{name} in the store is wrong"
+                );
             }
         }
     }
@@ -372,5 +426,7 @@ pub(in crate::fetch) fn fetcher(
 
 /// The catalog of this text, for stores that exist already.
 pub(in crate::fetch) fn literal(files: &[(&str, Option<&[u8]>)]) -> String {
-    ServerInfo::from_json_value(description(files)).unwrap().to_literal()
+    ServerInfo::from_json_value(description(files))
+        .unwrap()
+        .to_literal()
 }
