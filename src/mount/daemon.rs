@@ -63,7 +63,7 @@ impl Ready {
     /// It does not, for this reason.
     pub fn failed(self, reason: &str) {
         // Without a parent nobody wants to know.
-        let _ = self.tell(reason.as_bytes());
+        let _ = self.tell(reason.as_bytes().get(..LONGEST_WORD).unwrap_or(reason.as_bytes()));
     }
 
     /// Whether somebody waits, who will also tell the user what went wrong.
@@ -78,6 +78,9 @@ impl Ready {
 
 /// The byte that says "ready"; no text of an error begins with it.
 const READY: u8 = 1;
+
+/// A pipe takes so much at once (pipe(7)), so that one write is one read.
+const LONGEST_WORD: usize = 4096;
 
 /// Forks. The new process does `work`, whose result is its exit status; this one returns when the other is ready.
 ///
@@ -181,15 +184,16 @@ impl Daemon {
                 seconds: READY_WITHIN / 1000,
             });
         }
-        let mut word = Vec::new();
-        let read = File::from(pipe).read_to_end(&mut word);
-        if word.first() == Some(&READY) {
-            return Ok(());
-        }
-        let status = self.wait()?;
-        match read {
-            Ok(0) => Err(Error::Died(status)),
-            Ok(_) => Err(Error::Told(String::from_utf8_lossy(&word).into_owned())),
+        // One read, not to the end: processes that the other one has made hold the pipe as well.
+        let mut word = vec![0; LONGEST_WORD];
+        match File::from(pipe).read(&mut word) {
+            Ok(0) => Err(Error::Died(self.wait()?)),
+            Ok(_) if word.first() == Some(&READY) => Ok(()),
+            Ok(length) => {
+                word.truncate(length);
+                self.wait()?;
+                Err(Error::Told(String::from_utf8_lossy(&word).into_owned()))
+            }
             Err(source) => Err(Error::fork(source)),
         }
     }

@@ -94,10 +94,13 @@ impl Mountpoint {
     }
 }
 
-/// Whether a mount's process has died: its connection is cut, and every request fails at once.
+/// Whether a mount's process has died: its connection is cut, and every request fails at once. Attributes may still be
+/// remembered by the kernel, so the question is one that it never answers by itself.
 fn is_dead(place: &Path) -> bool {
-    let cut = |error: io::Error| matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED));
-    fs::metadata(place).is_err_and(cut)
+    matches!(
+        nix::sys::statvfs::statvfs(place),
+        Err(Errno::ENOTCONN | Errno::ECONNABORTED)
+    )
 }
 
 /// Mounts on `place`; the connection's device is the answer.
