@@ -1,9 +1,211 @@
 //! The file system without FUSE: what every path means, in terms of the rooms below.
+//!
+//! [`CrdsTree`] shows the tree of a CRDS cache: catalogued names with their true sizes, whether or not they are on this
+//! disk, the user's own files between them, generated config files, and `/bestrefs`. Looking never touches the network
+//! once an observatory's catalog is there; opening a file that is not in the store is its download.
 
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub mod errno;
 pub mod ops;
 
+mod attr;
+mod bestrefs;
+mod core;
+mod error;
 mod handles;
 mod ino;
+mod listing;
 mod local;
+mod lookup;
+mod names;
 mod nodes;
 mod numbering;
+mod open;
+mod options;
+mod places;
+mod status;
+mod views;
+mod watch;
+mod xattr;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use options::{BestrefsAs, TreeOptions};
+
+use crate::fetch::Fetcher;
+use crate::resolve::Resolver;
+use crate::store::StoreError;
+
+use self::core::{Core, ready};
+use ops::{
+    Attr, Caller, Changes, DirEntry, FileSystem, Handle, Ino, Keep, Lookup, Opened, Outcome, SetAttr, StatFs,
+};
+
+/// A CRDS cache as a file system.
+pub struct CrdsTree {
+    core: Arc<Core>,
+}
+
+impl CrdsTree {
+    /// The tree over a store, its transfers and the memory of best references.
+    pub fn new(fetcher: Fetcher, resolver: Resolver, options: TreeOptions) -> Result<Self, StoreError> {
+        let core = Arc::new(Core::new(fetcher, resolver, options)?);
+        Ok(Self { core })
+    }
+}
+
+impl FileSystem for CrdsTree {
+    type Error = Error;
+
+    fn errno(&self, error: &Error) -> i32 {
+        errno::errno(error)
+    }
+
+    fn listen(&self, changes: Changes) {
+        self.core.listen(changes);
+    }
+
+    fn lookup(&self, _: Caller, parent: Ino, name: &OsStr) -> Outcome<Lookup, Error> {
+        self.core.lookup(parent, name)
+    }
+
+    fn forget(&self, ino: Ino, count: u64) {
+        self.core.nodes.forget(ino, count);
+    }
+
+    fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, Keep), Error> {
+        self.core.getattr(ino, handle)
+    }
+
+    fn setattr(&self, _: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, Keep), Error> {
+        self.core.setattr(ino, change)
+    }
+
+    fn readlink(&self, ino: Ino) -> Outcome<OsString, Error> {
+        self.core.readlink(ino)
+    }
+
+    fn open(&self, _: Caller, ino: Ino, flags: i32) -> Outcome<Opened, Error> {
+        self.core.open(ino, flags)
+    }
+
+    fn create(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        mode: u32,
+        flags: i32,
+    ) -> Outcome<(Lookup, Opened), Error> {
+        let own = name.to_owned();
+        self.core.prepared(&[(parent, name)], move |core| core.create(caller, parent, &own, mode, flags))
+    }
+
+    fn read(&self, handle: Handle, offset: u64, size: u32) -> Outcome<Bytes, Error> {
+        ready(self.core.read(handle, offset, size))
+    }
+
+    fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Outcome<u32, Error> {
+        ready(self.core.write(handle, offset, data))
+    }
+
+    fn flush(&self, _: Handle) -> Outcome<(), Error> {
+        ready(Ok(()))
+    }
+
+    fn fsync(&self, handle: Handle, data_only: bool) -> Outcome<(), Error> {
+        self.core.fsync(handle, data_only)
+    }
+
+    fn release(&self, handle: Handle) {
+        self.core.files.remove(handle);
+    }
+
+    fn opendir(&self, _: Caller, ino: Ino) -> Outcome<(Handle, Keep), Error> {
+        self.core.opendir(ino)
+    }
+
+    fn readdir(
+        &self,
+        handle: Handle,
+        offset: u64,
+        each: &mut dyn FnMut(DirEntry) -> bool,
+    ) -> Result<(), Error> {
+        self.core.readdir(handle, offset, each)
+    }
+
+    fn readdirplus(
+        &self,
+        handle: Handle,
+        offset: u64,
+        each: &mut dyn FnMut(DirEntry, Attr, Keep) -> bool,
+    ) -> Result<(), Error> {
+        self.core.readdirplus(handle, offset, each)
+    }
+
+    fn releasedir(&self, handle: Handle) {
+        self.core.listings.remove(handle);
+    }
+
+    fn fsyncdir(&self, ino: Ino) -> Outcome<(), Error> {
+        self.core.fsyncdir(ino)
+    }
+
+    fn mkdir(&self, caller: Caller, parent: Ino, name: &OsStr, mode: u32) -> Outcome<Lookup, Error> {
+        let own = name.to_owned();
+        self.core.prepared(&[(parent, name)], move |core| core.mkdir(caller, parent, &own, mode))
+    }
+
+    fn symlink(&self, caller: Caller, parent: Ino, name: &OsStr, target: &OsStr) -> Outcome<Lookup, Error> {
+        let (own, target) = (name.to_owned(), target.to_owned());
+        self.core.prepared(&[(parent, name)], move |core| core.symlink(caller, parent, &own, &target))
+    }
+
+    fn link(&self, _: Caller, ino: Ino, parent: Ino, name: &OsStr) -> Outcome<Lookup, Error> {
+        let own = name.to_owned();
+        self.core.prepared(&[(parent, name)], move |core| core.link(ino, parent, &own))
+    }
+
+    fn unlink(&self, _: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Error> {
+        let own = name.to_owned();
+        self.core.prepared(&[(parent, name)], move |core| core.unlink(parent, &own))
+    }
+
+    fn rmdir(&self, _: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Error> {
+        let own = name.to_owned();
+        self.core.prepared(&[(parent, name)], move |core| core.rmdir(parent, &own))
+    }
+
+    fn rename(
+        &self,
+        _: Caller,
+        parent: Ino,
+        name: &OsStr,
+        new_parent: Ino,
+        new_name: &OsStr,
+        flags: u32,
+    ) -> Outcome<(), Error> {
+        let (own, new_own) = (name.to_owned(), new_name.to_owned());
+        self.core.prepared(&[(parent, name), (new_parent, new_name)], move |core| {
+            core.rename(parent, &own, new_parent, &new_own, flags)
+        })
+    }
+
+    fn getxattr(&self, ino: Ino, name: &OsStr) -> Outcome<Vec<u8>, Error> {
+        ready(self.core.getxattr(ino, name))
+    }
+
+    fn statfs(&self) -> Outcome<StatFs, Error> {
+        ready(self.core.statfs())
+    }
+
+    fn shutdown(&self) {
+        self.core.fetcher.shutdown();
+    }
+}

@@ -69,6 +69,8 @@ struct SlotState {
     info: Option<Arc<ServerInfo>>,
     /// When the server was asked last, successfully or not.
     asked: Option<Instant>,
+    /// When the server said what is current.
+    confirmed: Option<SystemTime>,
     failure: Option<(Instant, FetchError)>,
     offline_since: Option<SystemTime>,
     loading: Option<watch::Receiver<Option<Answer>>>,
@@ -198,6 +200,12 @@ impl Catalogs {
         self.inner.slot(observatory)?.state().offline_since
     }
 
+    /// How long ago the server said what is current; also over restarts.
+    pub fn age(&self, observatory: Observatory) -> Option<Duration> {
+        let confirmed = self.inner.slot(observatory)?.state().confirmed?;
+        Some(confirmed.elapsed().unwrap_or_default())
+    }
+
     /// Whether no server may be asked for this observatory.
     pub fn is_offline(&self, observatory: Observatory) -> bool {
         self.server(observatory).is_none()
@@ -282,6 +290,9 @@ impl Inner {
         match kept {
             Ok(Ok(Some(kept))) => {
                 self.install(observatory, &kept.info);
+                if let Some(slot) = self.slot(observatory) {
+                    slot.state().confirmed = SystemTime::now().checked_sub(kept.age);
+                }
                 return Ok((kept.info, kept.age));
             }
             Ok(Ok(None)) => {}
@@ -366,6 +377,7 @@ impl Inner {
                 return Err(self.fail(observatory, error.at(server.url())));
             }
         };
+        slot.state().confirmed = Some(SystemTime::now());
         let dropped = info.dropped();
         if dropped.count > 0 {
             let examples = dropped.examples.join(", ").escape_debug().to_string();

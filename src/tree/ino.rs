@@ -3,7 +3,7 @@
 
 use crate::crds::name::Observatory;
 
-use super::ops::{Ino, ROOT};
+use super::ops::{Ino, NodeKind, ROOT};
 
 /// The four parts of a CRDS cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -145,6 +145,19 @@ impl Fixed {
             Self::InstrumentLink(observatory, index) => {
                 INSTRUMENT_LINK + 256 * observatory_index(observatory) + Ino::from(index)
             }
+        }
+    }
+
+    pub(super) fn kind(self) -> NodeKind {
+        match self {
+            Self::Root
+            | Self::Area(_)
+            | Self::Bestrefs
+            | Self::Control
+            | Self::Observatory(..)
+            | Self::Instrument(..) => NodeKind::Directory,
+            Self::ControlFile(_) | Self::ConfigFile(..) => NodeKind::File,
+            Self::InstrumentLink(..) => NodeKind::Symlink,
         }
     }
 

@@ -153,6 +153,11 @@ impl Nodes {
         }
     }
 
+    /// The node `ino` is no longer called `path`.
+    pub(super) fn lost(&self, ino: Ino, path: &Path) {
+        self.state().drop_path(ino, path);
+    }
+
     /// `from`, and all that is below it, is now called `to`.
     pub(super) fn renamed(&self, from: &Path, to: &Path) {
         self.removed(to);

@@ -1,0 +1,276 @@
+//! Attributes, and changing them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::crds::{Observatory, ServerInfo};
+use crate::store::HoldingKind;
+
+use super::core::{Core, ready};
+use super::error::Error;
+use super::ino::{ConfigFile, Fixed, Number, catalogued};
+use super::local::{LocalStat, change_open};
+use super::nodes::Key;
+use super::open::Content;
+use super::ops::{Attr, Handle, Ino, Keep, NodeKind, Outcome, SetAttr};
+use super::views::Catalogued;
+
+impl Core {
+    pub(super) fn perm(&self, perm: u16) -> u16 {
+        let most = if self.options.read_only { 0o555 } else { 0o777 };
+        perm & most & !self.options.umask
+    }
+
+    /// The attributes that everything generated has in common.
+    pub(super) fn own(&self, ino: Ino, kind: NodeKind, perm: u16, size: u64) -> Attr {
+        Attr {
+            ino,
+            kind,
+            size,
+            blocks: 0,
+            mtime: catalogued_time(),
+            perm: self.perm(perm),
+            // For directories 1 says that the number of subdirectories is not told.
+            nlink: 1,
+            uid: self.options.uid,
+            gid: self.options.gid,
+        }
+    }
+
+    pub(super) fn link_attr(&self, ino: Ino, target: &str) -> Attr {
+        let size = u64::try_from(target.len()).unwrap_or_default();
+        Attr {
+            perm: 0o777,
+            ..self.own(ino, NodeKind::Symlink, 0o777, size)
+        }
+    }
+
+    /// The attributes of a fixed place, and how long they hold.
+    pub(super) fn fixed_attr(&self, fixed: Fixed) -> (Attr, Keep) {
+        let ino = fixed.ino();
+        let directory = |perm| {
+            let mut attr = self.own(ino, NodeKind::Directory, perm, 0);
+            attr.mtime = self.directory_time(ino).unwrap_or(attr.mtime);
+            (attr, Keep::Forever)
+        };
+        match fixed {
+            Fixed::Root | Fixed::Area(_) | Fixed::Observatory(..) | Fixed::Instrument(..) => directory(0o755),
+            Fixed::Bestrefs | Fixed::Control => directory(0o555),
+            Fixed::InstrumentLink(observatory, index) => {
+                let links = observatory.legacy_links();
+                let target = links.get(usize::from(index)).map_or("", |(_, target)| target);
+                (self.link_attr(ino, target), Keep::Forever)
+            }
+            Fixed::ConfigFile(observatory, file) => {
+                let size = u64::try_from(self.config_text(observatory, file).len()).unwrap_or_default();
+                let mut attr = self.own(ino, NodeKind::File, 0o644, size);
+                if file != ConfigFile::SubdirMode
+                    && let Some(view) = self.view(observatory)
+                {
+                    attr.mtime = view.since;
+                }
+                (attr, Keep::Never)
+            }
+            Fixed::ControlFile(file) => {
+                let size = u64::try_from(self.control_text(file).len()).unwrap_or_default();
+                let mut attr = self.own(ino, NodeKind::File, 0o444, size);
+                attr.mtime = SystemTime::now();
+                (attr, Keep::Never)
+            }
+        }
+    }
+
+    /// The attributes of a catalogued file; none when the catalog does not tell its size and it is not in the store.
+    pub(super) fn catalogued_attr(&self, file: &Catalogued) -> Option<Attr> {
+        let holding = self.fetcher.store().holding(&file.key);
+        let size = file.entry.size.or(holding.map(|holding| holding.size))?;
+        let ino = catalogued(file.key.observatory, file.serial);
+        Some(Attr {
+            blocks: holding.map_or(0, |holding| holding.blocks),
+            ..self.own(ino, NodeKind::File, 0o444, size)
+        })
+    }
+
+    /// As [`Self::catalogued_attr`]; a file of unknown size (a mapping without metadata, spec/crds-service 9, trap 4) is
+    /// fetched to learn it.
+    pub(super) fn sized_attr(self: &Arc<Self>, file: Catalogued) -> Outcome<Attr, Error> {
+        if let Some(attr) = self.catalogued_attr(&file) {
+            return ready(Ok(attr));
+        }
+        let core = Arc::clone(self);
+        self.fetcher.open(&file.key).map(move |opened| {
+            let stat = LocalStat::of_file(&*opened?).map_err(Error::local("stat", &core.path_of(&file.key)))?;
+            let ino = catalogued(file.key.observatory, file.serial);
+            Ok(Attr {
+                blocks: stat.blocks,
+                ..core.own(ino, NodeKind::File, 0o444, stat.size)
+            })
+        })
+    }
+
+    /// Whether the user's own file has taken the place of a catalogued one.
+    pub(super) fn is_overridden(&self, file: &Catalogued) -> bool {
+        let holding = self.fetcher.store().holding(&file.key);
+        holding.is_some_and(|holding| holding.kind == HoldingKind::Local)
+    }
+
+    /// The attributes of one of the user's files.
+    pub(super) fn local_attr(&self, ino: Ino, stat: &LocalStat) -> Attr {
+        Attr {
+            ino,
+            kind: stat.kind,
+            size: stat.size,
+            blocks: stat.blocks,
+            mtime: stat.mtime,
+            perm: if self.options.read_only { stat.perm & !0o222 } else { stat.perm },
+            nlink: stat.nlink,
+            uid: stat.uid,
+            gid: stat.gid,
+        }
+    }
+
+    /// The user's file with this number: a name of it, unless all are gone, and what the store's file system says.
+    pub(super) fn stat_node(&self, ino: Ino) -> Result<(Option<PathBuf>, LocalStat), Error> {
+        let Some(Key::Local { dev, ino: inode }) = self.nodes.key(ino) else {
+            return Err(Error::Stale);
+        };
+        let local = self.local()?;
+        for path in self.nodes.paths(ino) {
+            let stat = local.stat(&path).map_err(Error::local("stat", &path))?;
+            match stat {
+                Some(stat) if (stat.dev, stat.ino) == (dev, inode) => return Ok((Some(path), stat)),
+                // Somebody changed the store's directory without going through the mount.
+                _ => self.nodes.lost(ino, &path),
+            }
+        }
+        let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
+        match &open.content {
+            Content::Local { file, .. } => {
+                Ok((None, LocalStat::of_file(file).map_err(Error::local("stat", &PathBuf::new()))?))
+            }
+            Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
+        }
+    }
+
+    /// Attributes, and how long they hold.
+    pub(super) fn getattr(self: &Arc<Self>, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, Keep), Error> {
+        match Number::of(ino) {
+            None => ready(Err(Error::Stale)),
+            Some(Number::Fixed(fixed)) => {
+                let (mut attr, keep) = self.fixed_attr(fixed);
+                // What is open does not change its length any more.
+                if let Some(Content::Generated(bytes)) =
+                    handle.and_then(|handle| self.files.get(handle)).map(|open| open.content.clone())
+                {
+                    attr.size = u64::try_from(bytes.len()).unwrap_or_default();
+                }
+                ready(Ok((attr, keep)))
+            }
+            Some(Number::Catalogued(observatory, serial)) => {
+                match self.view(observatory).and_then(|view| view.with_serial(serial)) {
+                    Some(file) => self.sized_attr(file).map(|attr| Ok((attr?, Keep::Forever))),
+                    None => ready(Err(Error::Stale)),
+                }
+            }
+            Some(Number::Noded(_)) => match self.nodes.key(ino) {
+                None => ready(Err(Error::Stale)),
+                Some(Key::Local { .. }) => {
+                    let core = Arc::clone(self);
+                    ready(self.stat_node(ino).map(|(path, mut stat)| {
+                        if path.is_none() {
+                            stat.nlink = 0;
+                        }
+                        (core.local_attr(ino, &stat), Keep::Never)
+                    }))
+                }
+                Some(key) => self.bestref_attr(ino, key),
+            },
+        }
+    }
+
+    /// Changes attributes.
+    pub(super) fn setattr(self: &Arc<Self>, ino: Ino, change: SetAttr) -> Outcome<(Attr, Keep), Error> {
+        let changed = match Number::of(ino) {
+            None => Err(Error::Stale),
+            Some(_) if self.options.read_only => Err(Error::ReadOnly),
+            Some(Number::Fixed(fixed)) => self.change_fixed(fixed, &change),
+            Some(Number::Catalogued(observatory, serial)) => {
+                let file = self.view(observatory).and_then(|view| view.with_serial(serial));
+                Err(file.map_or(Error::Stale, |file| Error::Immutable(file.key)))
+            }
+            Some(Number::Noded(_)) => self.change_node(ino, &change),
+        };
+        match changed {
+            Ok(()) => self.getattr(ino, change.handle),
+            Err(error) => ready(Err(error)),
+        }
+    }
+
+    /// The directories of a cache belong to the mount. Clients change their modes after making them, and are told that
+    /// all is well (spec/crds-service 6.4).
+    fn change_fixed(&self, fixed: Fixed, change: &SetAttr) -> Result<(), Error> {
+        match fixed {
+            Fixed::Bestrefs | Fixed::Control | Fixed::ControlFile(_) => Err(Error::ReadOnly),
+            Fixed::ConfigFile(..) if change.size.is_none() => Ok(()),
+            Fixed::ConfigFile(..) | Fixed::InstrumentLink(..) => {
+                Err(Error::NotPermitted("this file is kept by crds-fs"))
+            }
+            _ if change.size.is_some() => Err(Error::IsDirectory),
+            _ => {
+                let owner = change.uid.is_none_or(|uid| uid == self.options.uid)
+                    && change.gid.is_none_or(|gid| gid == self.options.gid);
+                if owner { Ok(()) } else { Err(Error::NotPermitted("this directory belongs to crds-fs")) }
+            }
+        }
+    }
+
+    fn change_node(&self, ino: Ino, change: &SetAttr) -> Result<(), Error> {
+        if !matches!(self.nodes.key(ino), Some(Key::Local { .. })) {
+            return Err(Error::ReadOnly);
+        }
+        let local = self.writable()?;
+        let open = match change.handle {
+            Some(handle) => self.files.get(handle),
+            None => None,
+        };
+        if let Some(Content::Local { file, .. }) = open.as_ref().map(|open| &open.content)
+            && change.size.is_some()
+        {
+            return change_open(file, change).map_err(Error::local("change", &PathBuf::new()));
+        }
+        match self.stat_node(ino)? {
+            (Some(path), _) => local.change(&path, change).map_err(Error::local("change", &path)),
+            (None, _) => {
+                let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
+                match &open.content {
+                    Content::Local { file, .. } => {
+                        change_open(file, change).map_err(Error::local("change", &PathBuf::new()))
+                    }
+                    Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
+                }
+            }
+        }
+    }
+
+    /// The text of a config file as it is now.
+    pub(super) fn config_text(&self, observatory: Observatory, file: ConfigFile) -> Bytes {
+        let view = self.view(observatory);
+        match (file, view) {
+            (ConfigFile::SubdirMode, _) => self.layout().as_str().as_bytes().to_vec().into(),
+            (ConfigFile::ServerConfig, Some(view)) => view.server_config(),
+            (ConfigFile::BadFiles, Some(view)) => view.bad_files(),
+            // Clients end with an error when they cannot read it, so that there always is one.
+            (ConfigFile::ServerConfig, None) => ServerInfo::empty(observatory).to_literal().into(),
+            (ConfigFile::BadFiles, None) => Bytes::new(),
+        }
+    }
+}
+
+/// The time of every catalogued file (2000-01-01 UTC): CRDS keeps none, and it has to be the same before and after a
+/// download, and over remounts.
+pub(super) fn catalogued_time() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(946_684_800)
+}

@@ -1,0 +1,413 @@
+//! `/bestrefs`: contexts, datasets, and the best reference of each type.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::crds::{ContextSpec, DatasetName, FileKey, FileName};
+use crate::fetch::Outcome;
+use crate::resolve::{Answer, Permit, ResolveError};
+
+use super::core::{Core, ready};
+use super::error::Error;
+use super::listing::{Node, Other};
+use super::lookup::{ABSENT, NOT_NOW};
+use super::nodes::Key;
+use super::ops::{Attr, Ino, Keep, Lookup, NodeKind, Opened};
+use super::options::BestrefsAs;
+
+const WHOLE_ANSWER: &str = "bestrefs.json";
+const HEADER: &str = "header.json";
+
+/// An entry of a dataset's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    /// A best reference.
+    Reference(FileName),
+    /// Generated text.
+    Text(Bytes),
+}
+
+/// Whether the error says that what was asked for does not exist, as opposed to not being known for some trouble.
+fn says_absent(error: &ResolveError) -> bool {
+    matches!(
+        error,
+        ResolveError::UnknownContext { .. }
+            | ResolveError::UnknownDataset { .. }
+            | ResolveError::BadDatasetName(_)
+            | ResolveError::NotComputable { .. }
+    )
+}
+
+/// What a name in a dataset's directory stands for. Listed are the types, `bestrefs.json`, `header.json` and the data
+/// halves of GEIS references; a type with its file's extension is found too.
+fn entry(answer: &Answer, name: &str) -> Option<Entry> {
+    match name {
+        WHOLE_ANSWER => return Some(Entry::Text(text(&answer.to_json()))),
+        HEADER => {
+            let header = answer.header.as_ref()?;
+            return Some(Entry::Text(text(&serde_json::to_value(header.as_ref()).unwrap_or_default())));
+        }
+        _ => {}
+    }
+    if let Some(found) = answer.get(name) {
+        return found.file().cloned().map(Entry::Reference);
+    }
+    let (reftype, extension) = name.rsplit_once('.')?;
+    let file = answer.get(reftype)?.file()?;
+    if file.extension() == Some(extension) {
+        return Some(Entry::Reference(file.clone()));
+    }
+    let half = file.geis_data_half()?;
+    (half.extension() == Some(extension)).then_some(Entry::Reference(half))
+}
+
+/// The listed names of a dataset's directory.
+fn names(answer: &Answer) -> Vec<String> {
+    let mut names = vec![WHOLE_ANSWER.to_owned()];
+    if answer.header.is_some() {
+        names.push(HEADER.to_owned());
+    }
+    for (reftype, found) in &answer.types {
+        let Some(file) = found.file() else { continue };
+        names.push(reftype.as_str().to_owned());
+        if let Some(half) = file.geis_data_half()
+            && let Some(extension) = half.extension()
+        {
+            names.push(format!("{reftype}.{extension}"));
+        }
+    }
+    names
+}
+
+fn text(value: &Value) -> Bytes {
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+impl Core {
+    /// Finds a context: a directory for the literal name of a mapping, a link for any other form.
+    pub(super) fn lookup_context(self: &Arc<Self>, name: &OsStr) -> Outcome<Lookup, Error> {
+        let Some((text, spec)) = name.to_str().and_then(|text| Some((text, text.parse::<ContextSpec>().ok()?))) else {
+            return ready(Ok(ABSENT));
+        };
+        let (core, text) = (Arc::clone(self), Arc::from(text));
+        self.resolver.context(&spec).map(move |found| match (found, spec) {
+            (Err(error), _) if says_absent(&error) => Ok(NOT_NOW),
+            (Err(error), _) => Err(error.into()),
+            (Ok(context), ContextSpec::Literal(_)) => {
+                let ino = core.nodes.refer(Key::Context(context), None);
+                Ok(core.found_directory(ino))
+            }
+            (Ok(context), ContextSpec::Symbolic(_)) => {
+                let ino = core.nodes.refer(Key::Symbolic(text), None);
+                Ok(Lookup::Found {
+                    attr: core.link_attr(ino, context.as_str()),
+                    keep: Keep::Never,
+                })
+            }
+        })
+    }
+
+    fn found_directory(&self, ino: Ino) -> Lookup {
+        Lookup::Found {
+            attr: self.own(ino, NodeKind::Directory, 0o555, 0),
+            keep: Keep::Never,
+        }
+    }
+
+    /// The best references of a dataset, from memory where they are known.
+    fn answer(&self, context: &FileName, dataset: &str) -> Outcome<Arc<Answer>, ResolveError> {
+        let name: DatasetName = match dataset.parse() {
+            Ok(name) => name,
+            Err(error) => return Outcome::Ready(Err(ResolveError::BadDatasetName(error))),
+        };
+        match self.resolver.remembered(context, &name) {
+            Some(answer) => Outcome::Ready(Ok(answer)),
+            None => self.resolver.answer(context, &name),
+        }
+    }
+
+    /// Finds a dataset, which asks for its best references.
+    pub(super) fn lookup_dataset(self: &Arc<Self>, context: &FileName, name: &OsStr) -> Outcome<Lookup, Error> {
+        let Some(dataset) = name.to_str().map(Arc::<str>::from) else {
+            return ready(Ok(ABSENT));
+        };
+        let (core, context) = (Arc::clone(self), context.clone());
+        self.answer(&context, &dataset).map(move |answer| match answer {
+            Ok(_) => {
+                let ino = core.nodes.refer(Key::Dataset { context, dataset }, None);
+                Ok(core.found_directory(ino))
+            }
+            Err(error) if says_absent(&error) => Ok(NOT_NOW),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    /// Finds an entry of a dataset's directory.
+    pub(super) fn lookup_answer(
+        self: &Arc<Self>,
+        context: &FileName,
+        dataset: &Arc<str>,
+        name: &OsStr,
+    ) -> Outcome<Lookup, Error> {
+        let Some(name) = name.to_str().map(Arc::<str>::from) else {
+            return ready(Ok(ABSENT));
+        };
+        let (core, context, dataset) = (Arc::clone(self), context.clone(), Arc::clone(dataset));
+        self.answer(&context, &dataset).then(move |answer| {
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => return ready(Err(error.into())),
+            };
+            match entry(&answer, &name) {
+                None => ready(Ok(NOT_NOW)),
+                Some(Entry::Reference(file)) if core.options.bestrefs_as == BestrefsAs::File => {
+                    core.lookup_shared(&answer, file)
+                }
+                Some(entry) => {
+                    let entry_name = Arc::clone(&name);
+                    let key = Key::Answer {
+                        context,
+                        dataset,
+                        entry: entry_name,
+                    };
+                    let ino = core.nodes.refer(key, None);
+                    ready(Ok(Lookup::Found {
+                        attr: core.entry_attr(ino, &answer, &entry),
+                        keep: Keep::Never,
+                    }))
+                }
+            }
+        })
+    }
+
+    /// A reference as a file in a dataset's directory: the same file as under `references/`.
+    fn lookup_shared(self: &Arc<Self>, answer: &Answer, file: FileName) -> Outcome<Lookup, Error> {
+        if let Err(error) = self.permit(answer, &file) {
+            return ready(Err(error));
+        }
+        let observatory = answer.observatory;
+        let core = Arc::clone(self);
+        self.ensure(observatory).then(move |view| match view {
+            Ok(view) => match view.named(file.as_str()) {
+                Some(file) => core.found_catalogued(file).map(|found| {
+                    Ok(match found? {
+                        // The answer may be another one tomorrow.
+                        Lookup::Found { attr, .. } => Lookup::Found { attr, keep: Keep::Never },
+                        absent @ Lookup::Absent { .. } => absent,
+                    })
+                }),
+                None => ready(Ok(NOT_NOW)),
+            },
+            Err(error) => ready(Err(error)),
+        })
+    }
+
+    /// Applies the client's policy on bad files.
+    fn permit(&self, answer: &Answer, file: &FileName) -> Result<(), Error> {
+        match self.resolver.permit(answer, file) {
+            Permit::Fine => Ok(()),
+            Permit::Warn(text) => {
+                log::warn!("{text}");
+                Ok(())
+            }
+            Permit::Refuse(text) => Err(Error::BadFile(text)),
+        }
+    }
+
+    fn target(&self, answer: &Answer, file: &FileName) -> String {
+        let key = FileKey {
+            observatory: answer.observatory,
+            name: file.clone(),
+        };
+        format!("../../../{}", self.path_of(&key).display())
+    }
+
+    fn entry_attr(&self, ino: Ino, answer: &Answer, entry: &Entry) -> Attr {
+        let attr = match entry {
+            Entry::Reference(file) => self.link_attr(ino, &self.target(answer, file)),
+            Entry::Text(text) => {
+                let size = u64::try_from(text.len()).unwrap_or_default();
+                self.own(ino, NodeKind::File, 0o444, size)
+            }
+        };
+        Attr {
+            mtime: answer.when,
+            ..attr
+        }
+    }
+
+    /// The answer behind a node, and the entry that the node stands for.
+    fn node_entry(
+        self: &Arc<Self>,
+        context: &FileName,
+        dataset: &str,
+        name: Arc<str>,
+    ) -> Outcome<(Arc<Answer>, Entry), Error> {
+        self.answer(context, dataset).map(move |answer| {
+            let answer = answer?;
+            let entry = entry(&answer, &name).ok_or(Error::Stale)?;
+            Ok((answer, entry))
+        })
+    }
+
+    /// The attributes of a node of `/bestrefs`.
+    pub(super) fn bestref_attr(self: &Arc<Self>, ino: Ino, key: Key) -> Outcome<(Attr, Keep), Error> {
+        let core = Arc::clone(self);
+        match key {
+            Key::Local { .. } => ready(Err(Error::Stale)),
+            Key::Context(_) | Key::Dataset { .. } => {
+                ready(Ok((self.own(ino, NodeKind::Directory, 0o555, 0), Keep::Never)))
+            }
+            Key::Symbolic(text) => {
+                self.symbolic(&text).map(move |context| Ok((core.link_attr(ino, context?.as_str()), Keep::Never)))
+            }
+            Key::Answer {
+                context,
+                dataset,
+                entry,
+            } => self.node_entry(&context, &dataset, entry).map(move |found| {
+                let (answer, entry) = found?;
+                Ok((core.entry_attr(ino, &answer, &entry), Keep::Never))
+            }),
+        }
+    }
+
+    fn symbolic(&self, text: &str) -> Outcome<FileName, Error> {
+        match text.parse::<ContextSpec>() {
+            Ok(spec) => self.resolver.context(&spec).map(|context| Ok(context?)),
+            Err(_) => ready(Err(Error::Stale)),
+        }
+    }
+
+    /// Where a link of `/bestrefs` leads.
+    pub(super) fn bestref_link(self: &Arc<Self>, key: Key) -> Outcome<OsString, Error> {
+        let core = Arc::clone(self);
+        match key {
+            Key::Symbolic(text) => self.symbolic(&text).map(|context| Ok(context?.as_str().into())),
+            Key::Answer {
+                context,
+                dataset,
+                entry,
+            } => self.node_entry(&context, &dataset, entry).map(move |found| match found? {
+                (answer, Entry::Reference(file)) => {
+                    core.permit(&answer, &file)?;
+                    Ok(core.target(&answer, &file).into())
+                }
+                (_, Entry::Text(_)) => Err(Error::Invalid("not a symbolic link")),
+            }),
+            Key::Local { .. } | Key::Context(_) | Key::Dataset { .. } => {
+                ready(Err(Error::Invalid("not a symbolic link")))
+            }
+        }
+    }
+
+    /// Opens generated text of a dataset's directory.
+    pub(super) fn open_answer(self: &Arc<Self>, ino: Ino, key: Key) -> Outcome<Opened, Error> {
+        let core = Arc::clone(self);
+        match key {
+            Key::Answer {
+                context,
+                dataset,
+                entry,
+            } => self.node_entry(&context, &dataset, entry).map(move |found| match found? {
+                (_, Entry::Text(text)) => Ok(core.opened_text(ino, text)),
+                (_, Entry::Reference(_)) => Err(Error::Invalid("a link cannot be opened")),
+            }),
+            Key::Context(_) | Key::Dataset { .. } => ready(Err(Error::IsDirectory)),
+            Key::Local { .. } | Key::Symbolic(_) => ready(Err(Error::Invalid("a link cannot be opened"))),
+        }
+    }
+
+    /// The symbolic forms that mean something today, and the contexts that are known. An observatory that cannot be
+    /// reached shows none.
+    pub(super) fn list_contexts(self: &Arc<Self>) -> Outcome<Vec<Other>, Error> {
+        let observatories = self.fetcher.catalogs().observatories();
+        let mut loading: Outcome<(), Error> = ready(Ok(()));
+        for observatory in observatories {
+            let (core, observatory) = (Arc::clone(self), *observatory);
+            loading = loading.then(move |_| core.ensure(observatory).map(|_| Ok(())));
+        }
+        let core = Arc::clone(self);
+        loading.map(move |_| Ok(core.known_contexts()))
+    }
+
+    fn known_contexts(&self) -> Vec<Other> {
+        let symbolic = self.resolver.symbolic_contexts().into_iter().map(|(form, context)| {
+            let key = Key::Symbolic(form.as_str().into());
+            let attr = self.link_attr(self.nodes.number(&key), context.as_str());
+            made(form, key, attr)
+        });
+        let literal = self.resolver.contexts().into_iter().map(|context| {
+            let name = context.as_str().to_owned();
+            self.made_directory(name, Key::Context(context))
+        });
+        symbolic.chain(literal).collect()
+    }
+
+    fn made_directory(&self, name: String, key: Key) -> Other {
+        let attr = self.own(self.nodes.number(&key), NodeKind::Directory, 0o555, 0);
+        made(name, key, attr)
+    }
+
+    /// The datasets that were asked for under a context.
+    pub(super) fn list_datasets(&self, context: &FileName) -> Vec<Other> {
+        let datasets = self.resolver.datasets(context).into_iter();
+        datasets
+            .map(|dataset| {
+                let name = dataset.to_string();
+                let key = Key::Dataset {
+                    context: context.clone(),
+                    dataset: name.as_str().into(),
+                };
+                self.made_directory(name, key)
+            })
+            .collect()
+    }
+
+    /// The types that have an answer.
+    pub(super) fn list_answers(
+        self: &Arc<Self>,
+        context: &FileName,
+        dataset: &Arc<str>,
+    ) -> Outcome<Vec<Other>, Error> {
+        let core = Arc::clone(self);
+        let (context, dataset) = (context.clone(), Arc::clone(dataset));
+        self.answer(&context, &dataset).map(move |answer| {
+            let answer = answer?;
+            let listed = names(&answer).into_iter();
+            Ok(listed.filter_map(|name| core.list_entry(&context, &dataset, &answer, name)).collect())
+        })
+    }
+
+    fn list_entry(&self, context: &FileName, dataset: &Arc<str>, answer: &Answer, name: String) -> Option<Other> {
+        let found = entry(answer, &name)?;
+        if let Entry::Reference(file) = &found
+            && self.options.bestrefs_as == BestrefsAs::File
+        {
+            let file = self.view(answer.observatory)?.named(file.as_str())?;
+            let attr = self.catalogued_attr(&file)?;
+            let node = Node::Made { key: None, attr };
+            let name = name.into();
+            return Some(Other { name, node });
+        }
+        let key = Key::Answer {
+            context: context.clone(),
+            dataset: Arc::clone(dataset),
+            entry: name.as_str().into(),
+        };
+        let attr = self.entry_attr(self.nodes.number(&key), answer, &found);
+        Some(made(name, key, attr))
+    }
+}
+
+fn made(name: String, key: Key, attr: Attr) -> Other {
+    Other {
+        name: name.into(),
+        node: Node::Made { key: Some(key), attr },
+    }
+}

@@ -1,0 +1,176 @@
+//! What the operations of the tree share.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use crate::crds::{Catalog, FileKey, FileName, Observatory};
+use crate::fetch::Fetcher;
+use crate::resolve::Resolver;
+use crate::store::StoreError;
+
+use super::error::Error;
+use super::handles::Handles;
+use super::ino::{Area, ConfigFile, Fixed, catalogued};
+use super::listing::Listing;
+use super::local::Local;
+use super::nodes::Nodes;
+use super::open::OpenFile;
+use super::ops::{Change, Changes, Ino, Outcome};
+use super::options::TreeOptions;
+use super::places::Subset;
+use super::views::{View, Views};
+
+/// What the operations of the tree share.
+pub(super) struct Core {
+    pub(super) options: TreeOptions,
+    pub(super) fetcher: Fetcher,
+    pub(super) resolver: Resolver,
+    /// The user's files; none when the store is not on a disk.
+    pub(super) local: Option<Local>,
+    pub(super) nodes: Nodes,
+    pub(super) files: Handles<OpenFile>,
+    pub(super) listings: Handles<Listing>,
+    pub(super) views: Views,
+    pub(super) changes: OnceLock<Changes>,
+    pub(super) started: SystemTime,
+    /// When the names in a directory changed during this mount.
+    directory_times: Mutex<HashMap<Ino, SystemTime>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An answer on the spot.
+pub(super) fn ready<T>(answer: Result<T, Error>) -> Outcome<T, Error> {
+    Outcome::Ready(answer)
+}
+
+impl Core {
+    pub(super) fn new(fetcher: Fetcher, resolver: Resolver, options: TreeOptions) -> Result<Self, StoreError> {
+        let local = match fetcher.store().directory() {
+            Some(dir) => Some(Local::new(Arc::new(
+                dir.try_clone().map_err(|source| StoreError::Io {
+                    doing: "open the directory of",
+                    path: String::from("."),
+                    source: Arc::new(source),
+                })?,
+            ))),
+            None => None,
+        };
+        Ok(Self {
+            options,
+            fetcher,
+            resolver,
+            local,
+            nodes: Nodes::default(),
+            files: Handles::default(),
+            listings: Handles::default(),
+            views: Views::default(),
+            changes: OnceLock::new(),
+            started: SystemTime::now(),
+            directory_times: Mutex::default(),
+        })
+    }
+
+    /// The user's files, for looking.
+    pub(super) fn local(&self) -> Result<&Local, Error> {
+        self.local.as_ref().ok_or(Error::NotFound)
+    }
+
+    /// The user's files, for changing.
+    pub(super) fn writable(&self) -> Result<&Local, Error> {
+        if self.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.local.as_ref().ok_or(Error::ReadOnly)
+    }
+
+    /// The current view of an observatory, if its catalog is there. Never waits.
+    pub(super) fn view(&self, observatory: Observatory) -> Option<Arc<View>> {
+        let info = self.fetcher.catalogs().current(observatory)?;
+        let (view, old) = self.views.show(info);
+        if let Some(old) = old {
+            self.tell_difference(&old, &view);
+        }
+        Some(view)
+    }
+
+    /// The view of an observatory that is about to be used: the first touch loads its catalog.
+    pub(super) fn ensure(self: &Arc<Self>, observatory: Observatory) -> Outcome<Arc<View>, Error> {
+        if let Some(view) = self.view(observatory) {
+            return ready(Ok(view));
+        }
+        let core = Arc::clone(self);
+        self.fetcher.catalogs().load(observatory).map(move |loaded| {
+            loaded?;
+            core.view(observatory).ok_or(Error::NotFound)
+        })
+    }
+
+    /// Tells the kernel of something that changed behind its back.
+    pub(super) fn tell(&self, change: Change) {
+        if let Some(changes) = self.changes.get() {
+            changes(change);
+        }
+    }
+
+    /// Tells the kernel what is different in a new catalog: names that it may remember as absent, or as present.
+    fn tell_difference(&self, old: &View, new: &View) {
+        let observatory = new.observatory;
+        for file in [ConfigFile::ServerConfig, ConfigFile::BadFiles] {
+            let ino = Fixed::ConfigFile(observatory, file).ino();
+            self.tell(Change::Contents { ino });
+        }
+        let difference = Catalog::difference(old.catalog(), new.catalog());
+        let mut directories = HashSet::new();
+        for name in difference.added.iter().chain(&difference.removed) {
+            let parent = self.directory_of(observatory, name);
+            directories.insert(parent);
+            let name = name.as_str().into();
+            self.tell(Change::Name { parent, name });
+        }
+        for name in &difference.changed {
+            if let Some(file) = new.named(name.as_str()) {
+                let ino = catalogued(observatory, file.serial);
+                self.tell(Change::Contents { ino });
+            }
+        }
+        for ino in directories {
+            self.touch_directory(ino);
+            self.tell(Change::Contents { ino });
+        }
+    }
+
+    fn directory_of(&self, observatory: Observatory, name: &FileName) -> Ino {
+        let name = name.clone();
+        let key = FileKey { observatory, name };
+        Subset::of(self.layout(), &key).ino(observatory)
+    }
+
+    /// The names in a directory changed now.
+    pub(super) fn touch_directory(&self, ino: Ino) {
+        lock(&self.directory_times).insert(ino, SystemTime::now());
+    }
+
+    /// When the names in a directory changed during this mount.
+    pub(super) fn directory_time(&self, ino: Ino) -> Option<SystemTime> {
+        lock(&self.directory_times).get(&ino).copied()
+    }
+
+    /// The observatory whose catalog rules over this path of the store, with the part of the path below it, if the path
+    /// is below `mappings/` or `references/`.
+    pub(super) fn catalogue_of(path: &Path) -> Option<(Observatory, &OsStr)> {
+        let mut parts = path.iter();
+        let area = parts.next()?;
+        if area != Area::Mappings.as_str() && area != Area::References.as_str() {
+            return None;
+        }
+        let observatory = parts.next()?.to_str()?;
+        let observatory = Observatory::ALL.into_iter().find(|known| known.as_str() == observatory)?;
+        Some((observatory, path.file_name()?))
+    }
+}

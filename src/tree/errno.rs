@@ -1,0 +1,106 @@
+//! The one place that turns errors into numbers.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::fetch::{FetchError, FetchErrorKind};
+use crate::remote::{RemoteError, RemoteErrorKind};
+use crate::resolve::ResolveError;
+use crate::store::StoreError;
+
+use super::error::Error;
+
+/// The errno that tells a caller about an error.
+pub fn errno(error: &Error) -> i32 {
+    number(error).raw_os_error()
+}
+
+fn number(error: &Error) -> Errno {
+    match error {
+        Error::NotFound => Errno::NOENT,
+        Error::Fetch(error) => fetch(error),
+        Error::Resolve(error) => resolve(error),
+        Error::Store(error) => store(error),
+        Error::ReadOnly => Errno::ROFS,
+        Error::Immutable(_) | Error::NotPermitted(_) => Errno::PERM,
+        Error::BadFile(_) => Errno::ACCESS,
+        Error::Exists => Errno::EXIST,
+        Error::NotEmpty => Errno::NOTEMPTY,
+        Error::NotDirectory => Errno::NOTDIR,
+        Error::IsDirectory => Errno::ISDIR,
+        Error::Invalid(_) => Errno::INVAL,
+        Error::Stale => Errno::STALE,
+        Error::BadHandle => Errno::BADF,
+        Error::NoAttribute => Errno::NODATA,
+        Error::NoAttributes => Errno::NOSYS,
+        Error::Local { source, .. } => system(source),
+        Error::ShuttingDown => Errno::SHUTDOWN,
+    }
+}
+
+fn system(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(match error.kind() {
+        io::ErrorKind::NotFound => Errno::NOENT,
+        io::ErrorKind::PermissionDenied => Errno::ACCESS,
+        io::ErrorKind::AlreadyExists => Errno::EXIST,
+        io::ErrorKind::InvalidInput => Errno::INVAL,
+        io::ErrorKind::StorageFull => Errno::NOSPC,
+        _ => Errno::IO,
+    })
+}
+
+fn store(error: &StoreError) -> Errno {
+    match error {
+        StoreError::NoSpace(_) => Errno::NOSPC,
+        StoreError::Io { source, .. } => system(source),
+        StoreError::InUse { .. } => Errno::BUSY,
+        StoreError::Format { .. } => Errno::IO,
+        StoreError::Overridden(_) => Errno::EXIST,
+    }
+}
+
+fn fetch(error: &FetchError) -> Errno {
+    match error.kind {
+        FetchErrorKind::NotInCatalog => Errno::NOENT,
+        FetchErrorKind::Unreachable => Errno::HOSTUNREACH,
+        FetchErrorKind::TimedOut => Errno::TIMEDOUT,
+        FetchErrorKind::Offline => Errno::NETDOWN,
+        FetchErrorKind::Denied => Errno::ACCESS,
+        FetchErrorKind::Gone => Errno::NODATA,
+        FetchErrorKind::ServerTrouble => Errno::REMOTEIO,
+        FetchErrorKind::Corrupt => Errno::BADMSG,
+        FetchErrorKind::NoSpace => Errno::NOSPC,
+        FetchErrorKind::ShuttingDown => Errno::SHUTDOWN,
+        FetchErrorKind::Store => Errno::IO,
+    }
+}
+
+fn resolve(error: &ResolveError) -> Errno {
+    match error {
+        ResolveError::UnknownContext { .. }
+        | ResolveError::UnknownDataset { .. }
+        | ResolveError::BadDatasetName(_)
+        | ResolveError::NotComputable { .. } => Errno::NOENT,
+        ResolveError::Fetch(error) => fetch(error),
+        ResolveError::Remote(error) => remote(error),
+        ResolveError::Offline { .. } => Errno::NETDOWN,
+        ResolveError::ShuttingDown => Errno::SHUTDOWN,
+    }
+}
+
+fn remote(error: &RemoteError) -> Errno {
+    match error.kind {
+        RemoteErrorKind::Unreachable => Errno::HOSTUNREACH,
+        RemoteErrorKind::TimedOut => Errno::TIMEDOUT,
+        RemoteErrorKind::Offline => Errno::NETDOWN,
+        RemoteErrorKind::Denied => Errno::ACCESS,
+        RemoteErrorKind::NotFound => Errno::NODATA,
+        RemoteErrorKind::Interrupted
+        | RemoteErrorKind::NoSuchRange
+        | RemoteErrorKind::Busy
+        | RemoteErrorKind::Server
+        | RemoteErrorKind::Protocol
+        | RemoteErrorKind::Rpc => Errno::REMOTEIO,
+    }
+}

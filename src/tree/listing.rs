@@ -1,0 +1,361 @@
+//! Directory listings: a snapshot is taken when a directory is opened, and read from then on.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::store::ReferenceLayout;
+
+use super::core::{Core, ready};
+use super::error::Error;
+use super::ino::{Area, ConfigFile, ControlFile, Fixed, catalogued};
+use super::nodes::Key;
+use super::ops::{Attr, DirEntry, Handle, Ino, Keep, NodeKind, Outcome};
+use super::places::{Place, Subset};
+use super::views::View;
+
+/// The names of an open directory. Catalogued names are places in a view, four bytes each.
+#[derive(Debug)]
+pub(super) struct Listing {
+    ino: Ino,
+    parent: Ino,
+    others: Vec<Other>,
+    catalogued: Option<(Arc<View>, Vec<u32>)>,
+}
+
+/// A name that is not a catalogued file's.
+#[derive(Debug)]
+pub(super) struct Other {
+    pub(super) name: OsString,
+    pub(super) node: Node,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(super) enum Node {
+    Fixed(Fixed),
+    /// One of the user's files, at a path of the store.
+    Local { key: Key, path: PathBuf, kind: NodeKind },
+    /// Something of `/bestrefs`; with no key a catalogued file.
+    Made { key: Option<Key>, attr: Attr },
+}
+
+impl Other {
+    fn fixed(name: &str, fixed: Fixed) -> Self {
+        Self {
+            name: name.into(),
+            node: Node::Fixed(fixed),
+        }
+    }
+}
+
+/// An entry on its way to the kernel.
+struct Item<'a> {
+    entry: DirEntry,
+    other: Option<&'a Node>,
+    place: Option<usize>,
+}
+
+impl Core {
+    /// Takes the snapshot of a directory.
+    pub(super) fn opendir(self: &Arc<Self>, ino: Ino) -> Outcome<(Handle, Keep), Error> {
+        let place = match self.place(ino) {
+            Ok(place) => place,
+            Err(error) => return ready(Err(error)),
+        };
+        let core = Arc::clone(self);
+        match place {
+            Place::Catalogue(observatory, subset) => self.ensure(observatory).map(move |view| {
+                let listing = core.list_catalogue(ino, view?, subset)?;
+                Ok((core.listings.insert(listing), Keep::Forever))
+            }),
+            Place::Config(observatory) => self.ensure(observatory).map(move |_| {
+                let listing = core.list_names(ino, &Place::Config(observatory))?;
+                Ok((core.listings.insert(listing), Keep::Forever))
+            }),
+            Place::Bestrefs => self.list_contexts().map(move |others| core.open_list(ino, others?)),
+            Place::Context(context) => ready(self.open_list(ino, self.list_datasets(&context))),
+            Place::Dataset(context, dataset) => {
+                self.list_answers(&context, &dataset).map(move |others| core.open_list(ino, others?))
+            }
+            place @ (Place::Root | Place::Area(_) | Place::Pickles(_) | Place::Local(_) | Place::Control) => {
+                let keep = if matches!(place, Place::Local(_)) { Keep::Never } else { Keep::Forever };
+                ready(self.list_names(ino, &place).map(|listing| (self.listings.insert(listing), keep)))
+            }
+        }
+    }
+
+    fn open_list(&self, ino: Ino, others: Vec<Other>) -> Result<(Handle, Keep), Error> {
+        let listing = Listing {
+            ino,
+            parent: self.parent_of(ino),
+            others,
+            catalogued: None,
+        };
+        Ok((self.listings.insert(listing), Keep::Never))
+    }
+
+    /// A directory of fixed places and the user's files.
+    fn list_names(&self, ino: Ino, place: &Place) -> Result<Listing, Error> {
+        let mut others = self.fixed_names(place);
+        self.add_local(place, &mut others, |_| false)?;
+        Ok(Listing {
+            ino,
+            parent: self.parent_of(ino),
+            others,
+            catalogued: None,
+        })
+    }
+
+    /// A directory of catalogued files, and the user's own between them.
+    fn list_catalogue(&self, ino: Ino, view: Arc<View>, subset: Subset) -> Result<Listing, Error> {
+        let place = Place::Catalogue(view.observatory, subset);
+        let mut others = self.fixed_names(&place);
+        let own = others.len();
+        self.add_local(&place, &mut others, |name| {
+            // Copies of catalogued files are shown by their catalog entries.
+            let file = name.to_str().and_then(|text| view.named(text));
+            file.is_some_and(|file| Subset::of(self.layout(), &file.key) == subset && !self.is_overridden(&file))
+        })?;
+        let overridden: HashSet<&OsStr> =
+            others.iter().skip(own).map(|other| other.name.as_os_str()).collect();
+        let flat = self.layout() == ReferenceLayout::Flat;
+        let here = |index: usize| match subset {
+            Subset::Mappings => true,
+            Subset::References if flat => true,
+            Subset::References | Subset::Instrument(_) => {
+                view.at(index).is_some_and(|file| Subset::of(ReferenceLayout::Instrument, &file.key) == subset)
+            }
+        };
+        let places = view
+            .catalog()
+            .iter()
+            .filter(|item| item.kind().is_mapping() == (subset == Subset::Mappings))
+            .filter(|item| overridden.is_empty() || !overridden.contains(OsStr::new(item.name)))
+            .filter(|item| here(item.index))
+            .filter_map(|item| u32::try_from(item.index).ok())
+            .collect();
+        Ok(Listing {
+            ino,
+            parent: self.parent_of(ino),
+            others,
+            catalogued: Some((view, places)),
+        })
+    }
+
+    fn fixed_names(&self, place: &Place) -> Vec<Other> {
+        match place {
+            Place::Root => Area::ALL
+                .into_iter()
+                .map(|area| Other::fixed(area.as_str(), Fixed::Area(area)))
+                .chain([Other::fixed("bestrefs", Fixed::Bestrefs)])
+                .collect(),
+            Place::Control => {
+                ControlFile::ALL.map(|file| Other::fixed(file.as_str(), Fixed::ControlFile(file))).into()
+            }
+            Place::Area(area) => {
+                let observatories = self.fetcher.catalogs().observatories().iter();
+                observatories
+                    .map(|one| Other::fixed(one.as_str(), Fixed::Observatory(*area, *one)))
+                    .collect()
+            }
+            Place::Config(one) => {
+                ConfigFile::ALL.map(|file| Other::fixed(file.as_str(), Fixed::ConfigFile(*one, file))).into()
+            }
+            Place::Catalogue(one, Subset::References) if self.layout() == ReferenceLayout::Instrument => {
+                let links = one.legacy_links().iter().map(|(link, _)| *link);
+                let names = one.instrument_directories().iter().copied().chain(links);
+                names
+                    .filter_map(|name| Some(Other::fixed(name, self.fixed_in(place, OsStr::new(name))?)))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Adds the user's files, but for the names that are shown already.
+    fn add_local(
+        &self,
+        place: &Place,
+        others: &mut Vec<Other>,
+        shown: impl Fn(&OsStr) -> bool,
+    ) -> Result<(), Error> {
+        let (Some(local), Some(directory)) = (&self.local, place.store_path()) else {
+            return Ok(());
+        };
+        let entries = local.list(&directory).map_err(Error::local("list", &directory))?;
+        for entry in entries {
+            let name = entry.name;
+            if self.fixed_in(place, &name).is_some() || self.is_hidden(place, &name) || shown(&name) {
+                continue;
+            }
+            let key = Key::Local {
+                dev: entry.dev,
+                ino: entry.ino,
+            };
+            let (path, kind) = (directory.join(&name), entry.kind);
+            let node = Node::Local { key, path, kind };
+            others.push(Other { name, node });
+        }
+        Ok(())
+    }
+
+    /// The number for `..`, as far as it can be told without asking the store.
+    fn parent_of(&self, ino: Ino) -> Ino {
+        let area = |place: Option<&OsStr>| {
+            Area::ALL.into_iter().find(|area| place == Some(OsStr::new(area.as_str()))).map(Fixed::Area)
+        };
+        let parent = match self.place(ino) {
+            Ok(Place::Config(_)) => Fixed::Area(Area::Config),
+            Ok(Place::Pickles(_)) => Fixed::Area(Area::Pickles),
+            Ok(Place::Catalogue(_, Subset::Mappings)) => Fixed::Area(Area::Mappings),
+            Ok(Place::Catalogue(_, Subset::References)) => Fixed::Area(Area::References),
+            Ok(Place::Catalogue(observatory, Subset::Instrument(_))) => {
+                Fixed::Observatory(Area::References, observatory)
+            }
+            Ok(Place::Context(_) | Place::Dataset(..)) => Fixed::Bestrefs,
+            Ok(Place::Local(path)) => return self.local_parent(&path).or_else(|| {
+                area(path.iter().next()).map(Fixed::ino)
+            }).unwrap_or_else(|| Fixed::Root.ino()),
+            Ok(Place::Root | Place::Area(_) | Place::Bestrefs | Place::Control) | Err(_) => Fixed::Root,
+        };
+        parent.ino()
+    }
+
+    fn local_parent(&self, path: &std::path::Path) -> Option<Ino> {
+        let parent = path.parent()?;
+        let stat = self.local.as_ref()?.stat(parent).ok()??;
+        Some(self.nodes.number(&Key::Local {
+            dev: stat.dev,
+            ino: stat.ino,
+        }))
+    }
+
+    fn listing(&self, handle: Handle) -> Result<Arc<Listing>, Error> {
+        self.listings.get(handle).ok_or(Error::BadHandle)
+    }
+
+    /// Gives the entries from `offset` on, until `each` has enough.
+    pub(super) fn readdir(
+        &self,
+        handle: Handle,
+        offset: u64,
+        each: &mut dyn FnMut(DirEntry) -> bool,
+    ) -> Result<(), Error> {
+        let listing = self.listing(handle)?;
+        let mut next = offset;
+        while let Some(item) = self.item(&listing, next) {
+            next += 1;
+            if !each(item.entry) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Core::readdir`], with attributes; what `each` accepts counts as looked up.
+    pub(super) fn readdirplus(
+        &self,
+        handle: Handle,
+        offset: u64,
+        each: &mut dyn FnMut(DirEntry, Attr, Keep) -> bool,
+    ) -> Result<(), Error> {
+        let listing = self.listing(handle)?;
+        let mut next = offset;
+        while let Some(item) = self.item(&listing, next) {
+            next += 1;
+            let Some((attr, keep)) = self.item_attr(&listing, &item) else {
+                // Removed since the directory was opened.
+                continue;
+            };
+            if !each(item.entry, attr, keep) {
+                break;
+            }
+            match item.other {
+                Some(Node::Local { key, path, .. }) => {
+                    self.nodes.refer(key.clone(), Some(path));
+                }
+                Some(Node::Made { key: Some(key), .. }) => {
+                    self.nodes.refer(key.clone(), None);
+                }
+                Some(Node::Fixed(_) | Node::Made { key: None, .. }) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry at an offset: `.`, `..`, others, catalogued.
+    fn item<'a>(&self, listing: &'a Listing, offset: u64) -> Option<Item<'a>> {
+        let next = offset + 1;
+        let index = usize::try_from(offset).ok()?;
+        let directory = |name: &str, ino| Item {
+            entry: DirEntry {
+                name: name.into(),
+                ino,
+                kind: NodeKind::Directory,
+                next,
+            },
+            other: None,
+            place: None,
+        };
+        match index {
+            0 => return Some(directory(".", listing.ino)),
+            1 => return Some(directory("..", listing.parent)),
+            _ => {}
+        }
+        if let Some(other) = listing.others.get(index - 2) {
+            let (ino, kind) = match &other.node {
+                Node::Fixed(fixed) => (fixed.ino(), fixed.kind()),
+                Node::Local { key, kind, .. } => (self.nodes.number(key), *kind),
+                Node::Made { attr, .. } => (attr.ino, attr.kind),
+            };
+            let name = other.name.clone();
+            return Some(Item {
+                entry: DirEntry { name, ino, kind, next },
+                other: Some(&other.node),
+                place: None,
+            });
+        }
+        let (view, places) = listing.catalogued.as_ref()?;
+        let place = usize::try_from(*places.get(index - 2 - listing.others.len())?).ok()?;
+        let file = view.at(place)?;
+        Some(Item {
+            entry: DirEntry {
+                name: file.key.name.as_str().into(),
+                ino: catalogued(view.observatory, file.serial),
+                kind: NodeKind::File,
+                next,
+            },
+            other: None,
+            place: Some(place),
+        })
+    }
+
+    fn item_attr(&self, listing: &Listing, item: &Item<'_>) -> Option<(Attr, Keep)> {
+        let ino = item.entry.ino;
+        match (item.other, item.place) {
+            (Some(Node::Fixed(fixed)), _) => Some(self.fixed_attr(*fixed)),
+            (Some(Node::Made { attr, .. }), _) => Some((*attr, Keep::Never)),
+            (Some(Node::Local { path, .. }), _) => {
+                let stat = self.local.as_ref()?.stat(path).ok()??;
+                let key = Key::Local {
+                    dev: stat.dev,
+                    ino: stat.ino,
+                };
+                (self.nodes.number(&key) == ino).then(|| (self.local_attr(ino, &stat), Keep::Never))
+            }
+            (None, Some(place)) => {
+                let (view, _) = listing.catalogued.as_ref()?;
+                let file = view.at(place)?;
+                Some(match self.catalogued_attr(&file) {
+                    Some(attr) => (attr, Keep::Forever),
+                    // Of unknown size: the kernel asks for it when somebody wants to know.
+                    None => (self.own(ino, NodeKind::File, 0o444, 0), Keep::Never),
+                })
+            }
+            // `.` and `..`: nobody looks at more than their numbers.
+            (None, None) => Some((self.own(ino, NodeKind::Directory, 0o755, 0), Keep::Never)),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Making, removing and renaming names.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::RenameFlags;
+
+use super::core::{Core, ready};
+use super::error::Error;
+use super::ino::{Fixed, Number};
+use super::local::Local;
+use super::lookup::is_plausible;
+use super::nodes::Key;
+use super::ops::{Caller, Change, Ino, Lookup, NodeKind, Outcome};
+use super::places::Place;
+use super::views::Catalogued;
+
+impl Core {
+    /// Does a change of names once the catalogs that have a say in it are there. Where one cannot be had, names that
+    /// could be in it are not touched.
+    pub(super) fn prepared<T: Send + 'static>(
+        self: &Arc<Self>,
+        names: &[(Ino, &OsStr)],
+        change: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
+    ) -> Outcome<T, Error> {
+        let mut loading: Outcome<(), Error> = ready(Ok(()));
+        for (parent, name) in names {
+            let place = match self.place(*parent) {
+                Ok(place) => place,
+                Err(error) => return ready(Err(error)),
+            };
+            let Place::Catalogue(observatory, subset) = place else {
+                continue;
+            };
+            if self.view(observatory).is_some() || !is_plausible(observatory, subset, name) {
+                continue;
+            }
+            let core = Arc::clone(self);
+            loading = loading.then(move |before| match before {
+                Ok(()) => core.ensure(observatory).map(|view| view.map(drop)),
+                Err(error) => ready(Err(error)),
+            });
+        }
+        let core = Arc::clone(self);
+        loading.map(move |loaded| {
+            loaded?;
+            change(&core)
+        })
+    }
+
+    pub(super) fn mkdir(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        mode: u32,
+    ) -> Result<Lookup, Error> {
+        let path = self.free_path(parent, name)?;
+        self.refuse_catalogued(&path)?;
+        self.writable()?.mkdir(caller, &path, mode).map_err(Error::local("make", &path))?;
+        self.made(parent, &path)
+    }
+
+    pub(super) fn symlink(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> Result<Lookup, Error> {
+        let path = self.free_path(parent, name)?;
+        self.refuse_catalogued(&path)?;
+        self.writable()?.symlink(caller, &path, target).map_err(Error::local("link", &path))?;
+        self.made(parent, &path)
+    }
+
+    pub(super) fn link(&self, ino: Ino, parent: Ino, name: &OsStr) -> Result<Lookup, Error> {
+        let path = self.free_path(parent, name)?;
+        self.refuse_catalogued(&path)?;
+        let local = self.writable()?;
+        match Number::of(ino).ok_or(Error::Stale)? {
+            Number::Noded(_) if matches!(self.nodes.key(ino), Some(Key::Local { .. })) => {}
+            Number::Fixed(_) | Number::Catalogued(..) | Number::Noded(_) => {
+                return Err(Error::NotPermitted("only files of your own can have more than one name"));
+            }
+        }
+        let from = self.stat_node(ino)?.0.ok_or(Error::NotFound)?;
+        local.link(&from, &path).map_err(Error::local("link", &path))?;
+        self.made(parent, &path)
+    }
+
+    fn made(&self, parent: Ino, path: &Path) -> Result<Lookup, Error> {
+        self.touch_directory(parent);
+        self.lookup_path(path)
+    }
+
+    /// The user's file under a name, for taking it away: its path in the store.
+    fn own_path(&self, parent: Ino, name: &OsStr) -> Result<std::path::PathBuf, Error> {
+        let place = self.place(parent)?;
+        let directory = match (place.store_path(), &place) {
+            (Some(directory), _) => directory,
+            (None, Place::Root) => return Err(Error::NotPermitted("the names in the root are fixed")),
+            (None, _) => return Err(Error::ReadOnly),
+        };
+        self.writable()?;
+        if self.is_hidden(&place, name) {
+            return Err(Error::NotFound);
+        }
+        Local::join(&directory, name).ok_or(Error::NotFound)
+    }
+
+    /// Removes a file. Of a catalogued one only the copy in the store goes: the file is still in the catalog, and so
+    /// still there.
+    pub(super) fn unlink(&self, parent: Ino, name: &OsStr) -> Result<(), Error> {
+        let path = self.own_path(parent, name)?;
+        match self.fixed_in(&self.place(parent)?, name) {
+            Some(Fixed::ConfigFile(..) | Fixed::InstrumentLink(..)) => {
+                return Err(Error::NotPermitted("this file is kept by crds-fs"));
+            }
+            Some(_) => return Err(Error::IsDirectory),
+            None => {}
+        }
+        if let Some((file, true)) = self.catalogued_at(&path) {
+            self.fetcher.store().remove(&file.key)?;
+            self.nodes.removed(&path);
+            self.tell(Change::Attributes {
+                ino: Self::number_of(&file),
+            });
+            return Ok(());
+        }
+        self.writable()?.unlink(&path).map_err(Error::local("remove", &path))?;
+        self.nodes.removed(&path);
+        self.touch_directory(parent);
+        Ok(())
+    }
+
+    pub(super) fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<(), Error> {
+        let path = self.own_path(parent, name)?;
+        match self.fixed_in(&self.place(parent)?, name).map(Fixed::kind) {
+            Some(NodeKind::Directory) => return Err(Error::NotEmpty),
+            Some(_) => return Err(Error::NotDirectory),
+            None => {}
+        }
+        self.writable()?.rmdir(&path).map_err(Error::local("remove", &path))?;
+        self.nodes.removed(&path);
+        self.touch_directory(parent);
+        Ok(())
+    }
+
+    pub(super) fn rename(
+        &self,
+        parent: Ino,
+        name: &OsStr,
+        new_parent: Ino,
+        new_name: &OsStr,
+        flags: u32,
+    ) -> Result<(), Error> {
+        let flags = RenameFlags::from_bits_retain(flags);
+        let keep_target = flags.contains(RenameFlags::NOREPLACE);
+        if !(flags - RenameFlags::NOREPLACE).is_empty() {
+            return Err(Error::Invalid("only RENAME_NOREPLACE is known"));
+        }
+        let from = self.own_path(parent, name)?;
+        if self.fixed_in(&self.place(parent)?, name).is_some() {
+            return Err(Error::NotPermitted("this name is kept by crds-fs"));
+        }
+        let moved = match self.catalogued_at(&from) {
+            Some((file, true)) if !self.is_overridden(&file) => return Err(Error::Immutable(file.key)),
+            Some((file, true)) => Some(file),
+            _ => None,
+        };
+        let to_place = self.place(new_parent)?;
+        let to = self.own_path(new_parent, new_name)?;
+        match self.fixed_in(&to_place, new_name) {
+            Some(Fixed::ConfigFile(..)) if !keep_target => return self.give_up(parent, &from),
+            Some(_) => return Err(Error::Exists),
+            None => {}
+        }
+        if self.is_hidden(&to_place, new_name) {
+            return Err(Error::NotPermitted("this observatory is not part of the mount"));
+        }
+        match self.catalogued_at(&to) {
+            Some((_, true)) if keep_target => return Err(Error::Exists),
+            Some((file, true)) => self.override_catalogued(&from, &file)?,
+            _ => {
+                self.refuse_catalogued(&to)?;
+                let local = self.writable()?;
+                local.rename(&from, &to, keep_target).map_err(Error::local("rename", &from))?;
+            }
+        }
+        self.nodes.renamed(&from, &to);
+        if let Some(file) = moved {
+            // The store shall not go on taking the name for the user's.
+            self.fetcher.store().remove(&file.key)?;
+        }
+        self.touch_directory(parent);
+        self.touch_directory(new_parent);
+        Ok(())
+    }
+
+    /// The user's file takes the place of a catalogued one. The store does it, so that a transfer that ends at the same
+    /// moment does not replace the file.
+    fn override_catalogued(&self, from: &Path, file: &Catalogued) -> Result<(), Error> {
+        let stat = self.writable()?.stat(from).map_err(Error::local("stat", from))?.ok_or(Error::NotFound)?;
+        if stat.kind == NodeKind::Directory {
+            return Err(Error::NotDirectory);
+        }
+        Ok(self.fetcher.store().move_in(from, &file.key)?)
+    }
+
+    /// A connected client renames its own copy of the server's description over `server_config` (and the like), once per
+    /// process. What the mount shows there is at least as new, and what the store keeps is what the next offline start
+    /// relies on: so the client's copy is thrown away, and the client is told that all is well. Its next look at the
+    /// name finds the mount's file.
+    fn give_up(&self, parent: Ino, from: &Path) -> Result<(), Error> {
+        let local = self.writable()?;
+        local.unlink(from).map_err(Error::local("replace", from))?;
+        self.nodes.removed(from);
+        self.touch_directory(parent);
+        Ok(())
+    }
+}

@@ -1,0 +1,286 @@
+//! Open files: opening, creating, reading, writing, closing.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::crds::FileKey;
+
+use super::core::{Core, ready};
+use super::error::Error;
+use super::ino::{Area, Fixed, Number, catalogued};
+use super::local::{Access, Local, LocalStat};
+use super::nodes::Key;
+use super::ops::{Backing, Caller, Change, Handle, Ino, Keep, Lookup, Opened, Outcome};
+use super::places::Place;
+use super::views::Catalogued;
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) ino: Ino,
+    pub(super) content: Content,
+}
+
+/// Where an open file's bytes are.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Stored(Arc<File>),
+    Local { file: Arc<File>, access: Access },
+    Generated(Bytes),
+}
+
+impl Core {
+    pub(super) fn open(self: &Arc<Self>, ino: Ino, flags: i32) -> Outcome<Opened, Error> {
+        let access = Access::of(flags);
+        if access.changes() && self.options.read_only {
+            return ready(Err(Error::ReadOnly));
+        }
+        match Number::of(ino) {
+            None => ready(Err(Error::Stale)),
+            Some(Number::Fixed(fixed)) => ready(self.open_fixed(fixed, access)),
+            Some(Number::Catalogued(observatory, serial)) => {
+                let Some(file) = self.view(observatory).and_then(|view| view.with_serial(serial)) else {
+                    return ready(Err(Error::Stale));
+                };
+                if access.changes() {
+                    return ready(Err(Error::Immutable(file.key)));
+                }
+                self.open_catalogued(ino, &file.key)
+            }
+            Some(Number::Noded(_)) => match self.nodes.key(ino) {
+                None => ready(Err(Error::Stale)),
+                Some(Key::Local { .. }) => ready(self.open_local(ino, access)),
+                Some(_) if access.changes() => ready(Err(Error::ReadOnly)),
+                Some(key) => self.open_answer(ino, key),
+            },
+        }
+    }
+
+    /// Opening a catalogued file that is not in the store is its download.
+    fn open_catalogued(self: &Arc<Self>, ino: Ino, key: &FileKey) -> Outcome<Opened, Error> {
+        let held = self.fetcher.store().holding(key).is_some();
+        let (core, path) = (Arc::clone(self), self.path_of(key));
+        self.fetcher.open(key).map(move |opened| {
+            let file = opened?;
+            if !held {
+                // The blocks that the kernel remembers are those of a file that is not here.
+                core.tell(Change::Attributes { ino });
+            }
+            let size = file.metadata().map_err(Error::local("stat", &path))?.len();
+            Ok(core.opened_file(ino, size, Content::Stored(file), true))
+        })
+    }
+
+    fn open_fixed(&self, fixed: Fixed, access: Access) -> Result<Opened, Error> {
+        let text = match fixed {
+            Fixed::ConfigFile(observatory, file) => {
+                if access.changes() {
+                    return Err(Error::NotPermitted("this file is kept by crds-fs"));
+                }
+                self.config_text(observatory, file)
+            }
+            Fixed::ControlFile(file) => {
+                if access.changes() {
+                    return Err(Error::ReadOnly);
+                }
+                self.control_text(file)
+            }
+            Fixed::InstrumentLink(..) => return Err(Error::Invalid("a link cannot be opened")),
+            Fixed::Root
+            | Fixed::Area(_)
+            | Fixed::Bestrefs
+            | Fixed::Control
+            | Fixed::Observatory(..)
+            | Fixed::Instrument(..) => return Err(Error::IsDirectory),
+        };
+        Ok(self.opened_text(fixed.ino(), text))
+    }
+
+    /// An open file of generated text, which does not change while it is open.
+    pub(super) fn opened_text(&self, ino: Ino, text: Bytes) -> Opened {
+        let size = u64::try_from(text.len()).unwrap_or_default();
+        self.opened_file(ino, size, Content::Generated(text), false)
+    }
+
+    fn open_local(&self, ino: Ino, access: Access) -> Result<Opened, Error> {
+        let (path, _) = self.stat_node(ino)?;
+        let path = path.ok_or(Error::Stale)?;
+        let file = self.local()?.open(&path, access).map_err(Error::local("open", &path))?;
+        self.opened_local(ino, file, access, &path)
+    }
+
+    fn opened_local(&self, ino: Ino, file: File, access: Access, path: &Path) -> Result<Opened, Error> {
+        let size = file.metadata().map_err(Error::local("stat", path))?.len();
+        let file = Arc::new(file);
+        Ok(self.opened_file(ino, size, Content::Local { file, access }, false))
+    }
+
+    fn opened_file(&self, ino: Ino, size: u64, content: Content, keep_cache: bool) -> Opened {
+        let backing = match &content {
+            Content::Stored(file) => Backing::Stored(Arc::clone(file)),
+            Content::Local { file, .. } => Backing::Local(Arc::clone(file)),
+            Content::Generated(bytes) => Backing::Generated(bytes.clone()),
+        };
+        let handle = self.files.insert(OpenFile { ino, content });
+        Opened {
+            handle,
+            size,
+            backing,
+            keep_cache,
+        }
+    }
+
+    /// Where a new name may be made: the path in the store, unless the name is taken by something that is not the user's.
+    pub(super) fn free_path(&self, parent: Ino, name: &OsStr) -> Result<PathBuf, Error> {
+        let place = self.place(parent)?;
+        let directory = match (place.store_path(), &place) {
+            (Some(directory), _) => directory,
+            (None, Place::Root) => {
+                return Err(Error::NotPermitted("the names in the root are fixed; use one of its directories"));
+            }
+            (None, _) => return Err(Error::ReadOnly),
+        };
+        self.writable()?;
+        let path = Local::join(&directory, name).ok_or(Error::Invalid("not a file name"))?;
+        if self.fixed_in(&place, name).is_some() {
+            return Err(Error::Exists);
+        }
+        if self.is_hidden(&place, name) {
+            return Err(Error::NotPermitted("this observatory is not part of the mount"));
+        }
+        Ok(path)
+    }
+
+    /// The catalogued file that is shown under a path of the store, or that would be if it lay elsewhere.
+    pub(super) fn catalogued_at(&self, path: &Path) -> Option<(Catalogued, bool)> {
+        let (observatory, name) = Self::catalogue_of(path)?;
+        let file = self.view(observatory)?.named(name.to_str()?)?;
+        let here = self.path_of(&file.key) == path;
+        Some((file, here))
+    }
+
+    /// Refuses to make a file where a catalogued one is shown, and in the other layout's place of one: `crds sync
+    /// --organize` would copy (and so download) the whole archive there (spec/crds-service 6.4).
+    pub(super) fn refuse_catalogued(&self, path: &Path) -> Result<(), Error> {
+        match self.catalogued_at(path) {
+            Some((file, true)) if !self.is_overridden(&file) => Err(Error::Exists),
+            Some((file, false)) if is_cache_directory(path) => Err(Error::Immutable(file.key)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn create(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        mode: u32,
+        flags: i32,
+    ) -> Result<(Lookup, Opened), Error> {
+        let access = Access::of(flags);
+        let path = self.free_path(parent, name)?;
+        self.refuse_catalogued(&path)?;
+        let local = self.writable()?;
+        let file = local.create(caller, &path, access, mode).map_err(Error::local("create", &path))?;
+        let stat = LocalStat::of_file(&file).map_err(Error::local("stat", &path))?;
+        let key = Key::Local {
+            dev: stat.dev,
+            ino: stat.ino,
+        };
+        let ino = self.nodes.refer(key, Some(&path));
+        self.touch_directory(parent);
+        let found = Lookup::Found {
+            attr: self.local_attr(ino, &stat),
+            keep: Keep::Never,
+        };
+        Ok((found, self.opened_local(ino, file, access, &path)?))
+    }
+
+    fn opened(&self, handle: Handle) -> Result<Arc<OpenFile>, Error> {
+        self.files.get(handle).ok_or(Error::BadHandle)
+    }
+
+    pub(super) fn read(&self, handle: Handle, offset: u64, size: u32) -> Result<Bytes, Error> {
+        let open = self.opened(handle)?;
+        let size = usize::try_from(size).unwrap_or_default();
+        match &open.content {
+            Content::Generated(bytes) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let to = from.saturating_add(size).min(bytes.len());
+                Ok(bytes.slice(from..to))
+            }
+            Content::Stored(file) | Content::Local { file, .. } => {
+                read_at(file, offset, size).map_err(Error::local("read", Path::new("")))
+            }
+        }
+    }
+
+    pub(super) fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Result<u32, Error> {
+        let open = self.opened(handle)?;
+        match &open.content {
+            Content::Local { file, access } if access.write => {
+                file.write_all_at(data, offset).map_err(Error::local("write", Path::new("")))?;
+                Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
+            }
+            _ => Err(Error::BadHandle),
+        }
+    }
+
+    pub(super) fn fsync(&self, handle: Handle, data_only: bool) -> Outcome<(), Error> {
+        let open = match self.opened(handle) {
+            Ok(open) => open,
+            Err(error) => return ready(Err(error)),
+        };
+        let Content::Local { file, .. } = &open.content else {
+            return ready(Ok(()));
+        };
+        // A disk may take its time, and the thread that asks serves others too.
+        let file = Arc::clone(file);
+        Outcome::Later(Box::pin(async move {
+            let synced =
+                tokio::task::spawn_blocking(move || if data_only { file.sync_data() } else { file.sync_all() });
+            let synced = synced.await.map_err(|_| Error::ShuttingDown)?;
+            synced.map_err(Error::local("sync", Path::new("")))
+        }))
+    }
+
+    /// The number of a catalogued file, for links that share it.
+    pub(super) fn number_of(file: &Catalogued) -> Ino {
+        catalogued(file.key.observatory, file.serial)
+    }
+}
+
+/// Whether the path is directly in a directory where one of the layouts puts references.
+fn is_cache_directory(path: &Path) -> bool {
+    let parts: Vec<&str> = path.iter().filter_map(OsStr::to_str).collect();
+    match parts.as_slice() {
+        [area, _, _] => *area == Area::References.as_str() || *area == Area::Mappings.as_str(),
+        [area, observatory, directory, _] => {
+            let observatory = super::lookup::observatory_called(observatory);
+            *area == Area::References.as_str()
+                && observatory.is_some_and(|known| known.instrument_directories().contains(directory))
+        }
+        _ => false,
+    }
+}
+
+fn read_at(file: &File, offset: u64, size: usize) -> std::io::Result<Bytes> {
+    let mut buffer = BytesMut::zeroed(size);
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let at = offset.saturating_add(u64::try_from(filled).unwrap_or_default());
+        match file.read_at(rest, at) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer.freeze())
+}

@@ -1,0 +1,390 @@
+//! The tree without FUSE: a store in a temporary directory, a server and files in memory.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use sha1::{Digest, Sha1};
+use tempfile::TempDir;
+
+use super::ops::{Attr, Backing, Caller, Change, FileSystem, Ino, Lookup, Opened, Outcome, ROOT};
+use super::{CrdsTree, Error, TreeOptions};
+use crate::crds::{FileKind, Observatory};
+use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
+use crate::remote::memory::MemoryOrigin;
+use crate::remote::{CrdsServer, Endpoints, Settings, RemoteError, RemoteErrorKind};
+use crate::resolve::{BadFilePolicy, ResolveOptions, Resolver};
+use crate::store::{DiskStore, Store, StoreOptions};
+
+mod bestrefs;
+mod listing;
+mod looking;
+mod many;
+mod model;
+mod reading;
+mod writing;
+
+const CALLER: Caller = Caller {
+    tid: 0,
+    uid: 0,
+    gid: 0,
+};
+
+const O_RDONLY: i32 = 0;
+const O_WRONLY: i32 = 1;
+const O_RDWR: i32 = 2;
+const O_CREAT: i32 = 0o100;
+const O_EXCL: i32 = 0o200;
+const O_TRUNC: i32 = 0o1000;
+const O_APPEND: i32 = 0o2000;
+
+/// A server that knows what it is told.
+struct Server {
+    observatory: Observatory,
+    state: Mutex<ServerState>,
+}
+
+#[derive(Default)]
+struct ServerState {
+    files: BTreeMap<String, Vec<u8>>,
+    bad: Vec<String>,
+    answers: BTreeMap<String, Value>,
+    unreachable: bool,
+    calls: Vec<String>,
+}
+
+impl Server {
+    fn base(&self) -> String {
+        format!("http://{}.test/", self.observatory)
+    }
+
+    fn info(&self) -> Value {
+        let state = self.state.lock().unwrap();
+        let observatory = self.observatory.as_str();
+        let catalog: serde_json::Map<String, Value> = state
+            .files
+            .iter()
+            .map(|(name, contents)| {
+                let sha1: String = Sha1::digest(contents).iter().map(|byte| format!("{byte:02x}")).collect();
+                (name.clone(), json!({"size": contents.len().to_string(), "sha1sum": sha1}))
+            })
+            .collect();
+        let mappings: Vec<&String> = state.files.keys().filter(|name| FileKind::of(name).is_mapping()).collect();
+        let context = mappings.iter().rfind(|name| name.ends_with(".pmap")).map_or("", |name| name.as_str());
+        json!({
+            "observatory": observatory, "latest_context": context, "operational_context": context,
+            "edit_context": context, "versions_context": "", "context_history": [], "mappings": mappings,
+            "bad_files_list": state.bad, "download_metadata": catalog, "force_remote_mode": 0,
+            "last_synced": "2026-01-01 00:00:00",
+            "mapping_url": {observatory: self.base()}, "reference_url": {observatory: self.base()},
+        })
+    }
+}
+
+impl CrdsServer for Server {
+    fn observatory(&self) -> Observatory {
+        self.observatory
+    }
+
+    fn url(&self) -> &str {
+        "http://crds.test"
+    }
+
+    fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
+        self.state.lock().unwrap().calls.push(method.to_owned());
+        let answer = if self.state.lock().unwrap().unreachable {
+            Err(RemoteError::new(RemoteErrorKind::Unreachable, self.url(), "connection refused"))
+        } else if method == "get_server_info" {
+            Ok(self.info())
+        } else if method == "get_best_references_by_ids" {
+            let state = self.state.lock().unwrap();
+            let mut found = serde_json::Map::new();
+            let mut headers = serde_json::Map::new();
+            for id in params[1].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                let id = id.to_ascii_uppercase();
+                let unknown = json!([false, format!("NOT FOUND dataset ID does not exist '{id}'")]);
+                found.insert(id.clone(), state.answers.get(&id).map_or(unknown, |types| json!([true, types])));
+                headers.insert(id, json!({"INSTRUME": "ACS"}));
+            }
+            found.insert("headers".into(), headers.into());
+            Ok(found.into())
+        } else {
+            Err(RemoteError::new(RemoteErrorKind::Rpc, self.url(), "no such method"))
+        };
+        Box::pin(async move { answer })
+    }
+}
+
+/// A tree with all that is below it.
+struct Fixture {
+    tree: CrdsTree,
+    server: Arc<Server>,
+    origin: MemoryOrigin,
+    store: Arc<dyn Store>,
+    changes: Arc<Mutex<Vec<Change>>>,
+    directory: Arc<TempDir>,
+}
+
+/// The contents of a catalogued file of the fixture.
+fn contents(name: &str) -> Vec<u8> {
+    format!("contents of {name}\n").into_bytes()
+}
+
+const NAMES: [&str; 8] = [
+    "hst_0001.pmap",
+    "hst_acs_0001.imap",
+    "hst_acs_darkfile_0001.rmap",
+    "v8q14451j_idc.fits",
+    "a0h1524tu.r4h",
+    "a0h1524tu.r4d",
+    "x1o1958ej_drk.fits",
+    "Weekdark_0H_wk03_drk.fits",
+];
+
+/// How a fixture is made.
+#[derive(Default)]
+struct Making {
+    directory: Option<Arc<TempDir>>,
+    options: TreeOptions,
+    unreachable: bool,
+    bad_files: BadFilePolicy,
+    names: Option<Vec<String>>,
+}
+
+impl Making {
+    fn instrument(self) -> Self {
+        let directory = self.directory.unwrap_or_else(|| Arc::new(TempDir::new().unwrap()));
+        let config = directory.path().join("config/hst");
+        std::fs::create_dir_all(&config).unwrap();
+        std::fs::write(config.join("ref_cache_subdir_mode"), "instrument\n").unwrap();
+        Self {
+            directory: Some(directory),
+            ..self
+        }
+    }
+
+    fn make(self) -> Fixture {
+        let directory = self.directory.unwrap_or_else(|| Arc::new(TempDir::new().unwrap()));
+        let options = StoreOptions {
+            keep_free: 0,
+            ..StoreOptions::default()
+        };
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(directory.path(), options).unwrap());
+        let server = Arc::new(Server {
+            observatory: Observatory::Hst,
+            state: Mutex::default(),
+        });
+        let origin = MemoryOrigin::new();
+        {
+            let mut state = server.state.lock().unwrap();
+            state.unreachable = self.unreachable;
+            let names = self.names.unwrap_or_else(|| NAMES.map(String::from).into());
+            for name in names {
+                state.files.insert(name.clone(), contents(&name));
+            }
+        }
+        for (name, contents) in &server.state.lock().unwrap().files {
+            origin.put(&format!("{}{name}", server.base()), contents.clone());
+        }
+        let runtime = tokio::runtime::Handle::current();
+        let sources = vec![CatalogSource {
+            observatory: Observatory::Hst,
+            server: Some(Arc::clone(&server) as Arc<dyn CrdsServer>),
+        }];
+        let settings = CatalogSettings {
+            missing_interval: std::time::Duration::ZERO,
+            failure_memory: std::time::Duration::ZERO,
+            ..CatalogSettings::default()
+        };
+        let catalogs = Catalogs::new(runtime.clone(), Arc::clone(&store), sources, settings);
+        let fetcher = Fetcher::new(
+            runtime.clone(),
+            Arc::new(origin.clone()),
+            Endpoints::new(&Settings::default(), &[Observatory::Hst]).unwrap(),
+            catalogs,
+            FetchSettings::default(),
+        );
+        let resolve = ResolveOptions {
+            bad_files: self.bad_files,
+            ..ResolveOptions::default()
+        };
+        let resolver = Resolver::new(fetcher.clone(), resolve, runtime);
+        let tree = CrdsTree::new(fetcher, resolver, self.options).unwrap();
+        let changes: Arc<Mutex<Vec<Change>>> = Arc::default();
+        let heard = Arc::clone(&changes);
+        tree.listen(Box::new(move |change| heard.lock().unwrap().push(change)));
+        Fixture {
+            tree,
+            server,
+            origin,
+            store,
+            changes,
+            directory,
+        }
+    }
+}
+
+fn fixture() -> Fixture {
+    Making::default().make()
+}
+
+/// An answer that must be there on the spot.
+#[track_caller]
+fn now<T>(outcome: Outcome<T, Error>) -> Result<T, Error> {
+    match outcome {
+        Outcome::Ready(answer) => answer,
+        Outcome::Later(_) => panic!("this must not need waiting"),
+    }
+}
+
+impl Fixture {
+    fn errno(&self, error: &Error) -> i32 {
+        self.tree.errno(error)
+    }
+
+    async fn find(&self, parent: Ino, name: &str) -> Result<Option<Attr>, Error> {
+        match self.tree.lookup(CALLER, parent, OsStr::new(name)).wait().await? {
+            Lookup::Found { attr, .. } => Ok(Some(attr)),
+            Lookup::Absent { .. } => Ok(None),
+        }
+    }
+
+    /// The attributes of what is at `path`, as the kernel would find it.
+    async fn stat(&self, path: &str) -> Result<Attr, Error> {
+        let mut attr = self.tree.getattr(ROOT, None).wait().await?.0;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            attr = self.find(attr.ino, name).await?.ok_or(Error::NotFound)?;
+        }
+        Ok(attr)
+    }
+
+    async fn ino(&self, path: &str) -> Ino {
+        self.stat(path).await.unwrap_or_else(|error| panic!("{path}: {error}")).ino
+    }
+
+    async fn exists(&self, path: &str) -> bool {
+        match self.stat(path).await {
+            Ok(_) => true,
+            Err(Error::NotFound) => false,
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    /// The listed names, in order.
+    async fn list(&self, path: &str) -> Result<Vec<String>, Error> {
+        let ino = self.stat(path).await?.ino;
+        let (handle, _) = self.tree.opendir(CALLER, ino).wait().await?;
+        let mut names = Vec::new();
+        self.tree.readdir(handle, 0, &mut |entry| {
+            names.push(entry.name.to_str().unwrap().to_owned());
+            true
+        })?;
+        self.tree.releasedir(handle);
+        names.retain(|name| name != "." && name != "..");
+        names.sort();
+        Ok(names)
+    }
+
+    async fn open(&self, path: &str, flags: i32) -> Result<Opened, Error> {
+        let ino = self.stat(path).await?.ino;
+        self.tree.open(CALLER, ino, flags).wait().await
+    }
+
+    async fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let opened = self.open(path, O_RDONLY).await?;
+        let size = u32::try_from(opened.size).unwrap();
+        let bytes = match &opened.backing {
+            Backing::Generated(bytes) => bytes.to_vec(),
+            Backing::Stored(file) | Backing::Local(file) => {
+                let mut bytes = vec![0; opened.size as usize];
+                file.read_exact_at(&mut bytes, 0).unwrap();
+                bytes
+            }
+        };
+        assert_eq!(now(self.tree.read(opened.handle, 0, size + 10))?, bytes);
+        self.tree.release(opened.handle);
+        Ok(bytes)
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let bytes = self.read(path).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Creates a file as `open(2)` with `O_CREAT` does when there is none.
+    async fn create(&self, path: &str, flags: i32, contents: &[u8]) -> Result<Attr, Error> {
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        let parent = self.stat(parent).await?.ino;
+        let made = self.tree.create(CALLER, parent, OsStr::new(name), 0o644, flags | O_CREAT | O_RDWR);
+        let (found, opened) = made.wait().await?;
+        let written = now(self.tree.write(opened.handle, 0, contents))?;
+        assert_eq!(written as usize, contents.len());
+        self.tree.release(opened.handle);
+        match found {
+            Lookup::Found { attr, .. } => Ok(attr),
+            Lookup::Absent { .. } => panic!("created and not there"),
+        }
+    }
+
+    async fn mkdir(&self, path: &str) -> Result<Lookup, Error> {
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        let parent = self.stat(parent).await?.ino;
+        self.tree.mkdir(CALLER, parent, OsStr::new(name), 0o755).wait().await
+    }
+
+    async fn unlink(&self, path: &str) -> Result<(), Error> {
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        let parent = self.stat(parent).await?.ino;
+        self.tree.unlink(CALLER, parent, OsStr::new(name)).wait().await
+    }
+
+    async fn rmdir(&self, path: &str) -> Result<(), Error> {
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        let parent = self.stat(parent).await?.ino;
+        self.tree.rmdir(CALLER, parent, OsStr::new(name)).wait().await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
+        self.rename_with(from, to, 0).await
+    }
+
+    async fn rename_with(&self, from: &str, to: &str, flags: u32) -> Result<(), Error> {
+        let (parent, name) = from.rsplit_once('/').unwrap();
+        let (new_parent, new_name) = to.rsplit_once('/').unwrap();
+        let parent = self.stat(parent).await?.ino;
+        let new_parent = self.stat(new_parent).await?.ino;
+        let renamed =
+            self.tree.rename(CALLER, parent, OsStr::new(name), new_parent, OsStr::new(new_name), flags);
+        renamed.wait().await
+    }
+
+    async fn xattr(&self, path: &str, name: &str) -> Result<String, Error> {
+        let ino = self.stat(path).await?.ino;
+        now(self.tree.getxattr(ino, OsStr::new(name))).map(|value| String::from_utf8(value).unwrap())
+    }
+
+    /// Ends the mount; its directory can be used by the next one.
+    async fn close(self) -> Arc<TempDir> {
+        self.tree.shutdown();
+        self.tree.core.fetcher.finished().await;
+        let Self { tree, store, directory, .. } = self;
+        drop(tree);
+        // Background tasks let go of the store in their own time.
+        while Arc::strong_count(&store) > 1 {
+            tokio::task::yield_now().await;
+        }
+        directory
+    }
+
+    /// How many files were downloaded.
+    fn downloads(&self) -> usize {
+        self.origin.requests().len()
+    }
+
+    fn on_disk(&self, path: &str) -> std::path::PathBuf {
+        self.directory.path().join(path)
+    }
+}

@@ -1,0 +1,141 @@
+//! opendir, readdir, readdirplus.
+
+use super::*;
+use crate::tree::ops::{Keep, NodeKind};
+
+#[tokio::test]
+async fn a_listing_is_the_catalog_and_the_users_files() {
+    let fixture = fixture();
+    fixture.create("references/hst/mine.fits", 0, b"mine").await.unwrap();
+    fixture.mkdir("references/hst/experiments").await.unwrap();
+    fixture.read("references/hst/v8q14451j_idc.fits").await.unwrap();
+    assert_eq!(
+        fixture.list("references/hst").await.unwrap(),
+        [
+            "Weekdark_0H_wk03_drk.fits",
+            "a0h1524tu.r4d",
+            "a0h1524tu.r4h",
+            "experiments",
+            "mine.fits",
+            "v8q14451j_idc.fits",
+            "x1o1958ej_drk.fits"
+        ]
+    );
+    assert_eq!(
+        fixture.list("mappings/hst").await.unwrap(),
+        ["hst_0001.pmap", "hst_acs_0001.imap", "hst_acs_darkfile_0001.rmap"]
+    );
+    assert_eq!(
+        fixture.list("config/hst").await.unwrap(),
+        ["bad_files.txt", "ref_cache_subdir_mode", "server_config"]
+    );
+    assert_eq!(fixture.list(".crds-fs").await.unwrap(), ["metrics", "status.json"]);
+    assert_eq!(fixture.downloads(), 1, "listing downloads nothing");
+}
+
+#[tokio::test]
+async fn an_overridden_name_is_listed_once() {
+    let fixture = fixture();
+    fixture.create("mappings/hst/mine", 0, b"other").await.unwrap();
+    fixture.rename("mappings/hst/mine", "mappings/hst/hst_0001.pmap").await.unwrap();
+    let names = fixture.list("mappings/hst").await.unwrap();
+    assert_eq!(names.iter().filter(|name| *name == "hst_0001.pmap").count(), 1);
+    assert_eq!(names.len(), 3);
+}
+
+#[tokio::test]
+async fn every_listed_number_is_the_one_that_lookup_finds() {
+    let fixture = fixture();
+    fixture.create("references/hst/mine.fits", 0, b"mine").await.unwrap();
+    for path in ["", "config", "config/hst", "mappings/hst", "references/hst", "pickles", ".crds-fs"] {
+        let ino = fixture.stat(path).await.unwrap().ino;
+        let (handle, _) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
+        let mut entries = Vec::new();
+        fixture
+            .tree
+            .readdirplus(handle, 0, &mut |entry, attr, keep| {
+                entries.push((entry, attr, keep));
+                true
+            })
+            .unwrap();
+        for (entry, attr, _) in entries {
+            let name = entry.name.to_str().unwrap();
+            assert_eq!(entry.ino, attr.ino);
+            if name == "." {
+                assert_eq!(entry.ino, ino);
+            } else if name != ".." {
+                let found = fixture.find(ino, name).await.unwrap().unwrap();
+                assert_eq!((found.ino, found.kind, found.size), (entry.ino, entry.kind, attr.size), "{path}/{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn reading_goes_on_where_it_stopped() {
+    let fixture = fixture();
+    fixture.create("references/hst/mine.fits", 0, b"mine").await.unwrap();
+    let ino = fixture.ino("references/hst").await;
+    let (handle, keep) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
+    assert_eq!(keep, Keep::Forever);
+    let (mut names, mut offset) = (Vec::new(), 0);
+    loop {
+        let before = names.len();
+        let mut room = 2;
+        fixture
+            .tree
+            .readdir(handle, offset, &mut |entry| {
+                if room == 0 {
+                    return false;
+                }
+                room -= 1;
+                offset = entry.next;
+                names.push(entry.name);
+                true
+            })
+            .unwrap();
+        if names.len() == before {
+            break;
+        }
+    }
+    assert_eq!(names.len(), 8);
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 8);
+    fixture.tree.releasedir(handle);
+    let error = fixture.tree.readdir(handle, 0, &mut |_| true).unwrap_err();
+    assert_eq!(fixture.errno(&error), 9, "EBADF");
+}
+
+#[tokio::test]
+async fn what_is_listed_with_attributes_is_referred_to() {
+    let fixture = fixture();
+    let made = fixture.create("pickles/hst/a", 0, b"x").await.unwrap();
+    fixture.tree.forget(made.ino, 1);
+    assert!(now(fixture.tree.getattr(made.ino, None)).is_err());
+    let ino = fixture.ino("pickles/hst").await;
+    let (handle, _) = now(fixture.tree.opendir(CALLER, ino)).unwrap();
+    fixture.tree.readdirplus(handle, 2, &mut |entry, _, _| entry.name == "a").unwrap();
+    assert_eq!(now(fixture.tree.getattr(made.ino, None)).unwrap().0.size, 1);
+    fixture.tree.forget(made.ino, 1);
+    assert!(now(fixture.tree.getattr(made.ino, None)).is_err());
+}
+
+#[tokio::test]
+async fn a_name_removed_after_opening_is_left_out_of_a_listing_with_attributes() {
+    let fixture = fixture();
+    fixture.create("pickles/hst/a", 0, b"x").await.unwrap();
+    let ino = fixture.ino("pickles/hst").await;
+    let (handle, _) = now(fixture.tree.opendir(CALLER, ino)).unwrap();
+    fixture.unlink("pickles/hst/a").await.unwrap();
+    let mut names = Vec::new();
+    fixture
+        .tree
+        .readdirplus(handle, 2, &mut |entry, attr, _| {
+            assert_eq!(attr.kind, NodeKind::File);
+            names.push(entry.name);
+            true
+        })
+        .unwrap();
+    assert!(names.is_empty());
+}

@@ -1,0 +1,107 @@
+//! The current catalog of each observatory as the tree shows it: with serials, and with the texts of its config files.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::crds::{Catalog, CatalogEntry, FileKey, Observatory, ServerInfo};
+
+use super::numbering::Numbering;
+
+/// One observatory's files at one time. Whoever holds it sees them unchanged.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) observatory: Observatory,
+    pub(super) info: Arc<ServerInfo>,
+    /// When the tree began to show it.
+    pub(super) since: SystemTime,
+    numbering: Arc<Numbering>,
+    server_config: OnceLock<Bytes>,
+    bad_files: OnceLock<Bytes>,
+}
+
+/// A catalogued file of a view.
+#[derive(Debug, Clone)]
+pub(super) struct Catalogued {
+    pub(super) key: FileKey,
+    pub(super) serial: u32,
+    pub(super) entry: CatalogEntry,
+}
+
+impl View {
+    fn new(info: Arc<ServerInfo>, numbering: Arc<Numbering>) -> Self {
+        Self {
+            observatory: info.observatory(),
+            info,
+            since: SystemTime::now(),
+            numbering,
+            server_config: OnceLock::new(),
+            bad_files: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn catalog(&self) -> &Catalog {
+        self.info.catalog()
+    }
+
+    /// The file of this exact name.
+    pub(super) fn named(&self, name: &str) -> Option<Catalogued> {
+        self.at(self.catalog().index_of(name)?)
+    }
+
+    /// The file at a place of the catalog's order.
+    pub(super) fn at(&self, place: usize) -> Option<Catalogued> {
+        let item = self.catalog().at(place)?;
+        Some(Catalogued {
+            key: FileKey {
+                observatory: self.observatory,
+                name: item.name.parse().ok()?,
+            },
+            serial: self.numbering.serial(place)?,
+            entry: item.entry,
+        })
+    }
+
+    /// The file with this serial; none when it is no longer in the catalog.
+    pub(super) fn with_serial(&self, serial: u32) -> Option<Catalogued> {
+        self.at(self.numbering.place(serial)?)
+    }
+
+    /// The text of `server_config`.
+    pub(super) fn server_config(&self) -> Bytes {
+        self.server_config.get_or_init(|| self.info.to_literal().into()).clone()
+    }
+
+    /// The text of `bad_files.txt`.
+    pub(super) fn bad_files(&self) -> Bytes {
+        self.bad_files.get_or_init(|| self.info.bad_files_text().into()).clone()
+    }
+}
+
+/// The views of all observatories.
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    current: Mutex<HashMap<Observatory, Arc<View>>>,
+}
+
+impl Views {
+    /// The view of `info`, and the one that it takes the place of if that has another catalog.
+    pub(super) fn show(&self, info: Arc<ServerInfo>) -> (Arc<View>, Option<Arc<View>>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = current.get(&info.observatory()).cloned();
+        let numbering = match &old {
+            Some(view) if Arc::ptr_eq(&view.info, &info) => return (Arc::clone(view), None),
+            Some(view) if Arc::ptr_eq(view.info.catalog(), info.catalog()) => Arc::clone(&view.numbering),
+            Some(view) => Arc::new(view.numbering.next(
+                view.catalog().iter().map(|item| item.name),
+                info.catalog().iter().map(|item| item.name),
+            )),
+            None => Arc::new(Numbering::first(info.catalog().len())),
+        };
+        let view = Arc::new(View::new(info, numbering));
+        current.insert(view.observatory, Arc::clone(&view));
+        (view, old)
+    }
+}
