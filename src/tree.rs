@@ -104,7 +104,9 @@ impl FileSystem for CrdsTree {
         flags: i32,
     ) -> Outcome<(Lookup, Opened), Error> {
         let own = name.to_owned();
-        self.core.prepared(&[(parent, name)], move |core| core.create(caller, parent, &own, mode, flags))
+        self.core.prepared(&[(parent, name)], move |core| {
+            core.create(caller, parent, &own, mode, flags)
+        })
     }
 
     fn read(&self, handle: Handle, offset: u64, size: u32) -> Outcome<Bytes, Error> {
@@ -159,27 +161,34 @@ impl FileSystem for CrdsTree {
 
     fn mkdir(&self, caller: Caller, parent: Ino, name: &OsStr, mode: u32) -> Outcome<Lookup, Error> {
         let own = name.to_owned();
-        self.core.prepared(&[(parent, name)], move |core| core.mkdir(caller, parent, &own, mode))
+        self.core.prepared(&[(parent, name)], move |core| {
+            core.mkdir(caller, parent, &own, mode)
+        })
     }
 
     fn symlink(&self, caller: Caller, parent: Ino, name: &OsStr, target: &OsStr) -> Outcome<Lookup, Error> {
         let (own, target) = (name.to_owned(), target.to_owned());
-        self.core.prepared(&[(parent, name)], move |core| core.symlink(caller, parent, &own, &target))
+        self.core.prepared(&[(parent, name)], move |core| {
+            core.symlink(caller, parent, &own, &target)
+        })
     }
 
     fn link(&self, _: Caller, ino: Ino, parent: Ino, name: &OsStr) -> Outcome<Lookup, Error> {
         let own = name.to_owned();
-        self.core.prepared(&[(parent, name)], move |core| core.link(ino, parent, &own))
+        self.core
+            .prepared(&[(parent, name)], move |core| core.link(ino, parent, &own))
     }
 
     fn unlink(&self, _: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Error> {
         let own = name.to_owned();
-        self.core.prepared(&[(parent, name)], move |core| core.unlink(parent, &own))
+        self.core
+            .prepared(&[(parent, name)], move |core| core.unlink(parent, &own))
     }
 
     fn rmdir(&self, _: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Error> {
         let own = name.to_owned();
-        self.core.prepared(&[(parent, name)], move |core| core.rmdir(parent, &own))
+        self.core
+            .prepared(&[(parent, name)], move |core| core.rmdir(parent, &own))
     }
 
     fn rename(
@@ -192,9 +201,10 @@ impl FileSystem for CrdsTree {
         flags: u32,
     ) -> Outcome<(), Error> {
         let (own, new_own) = (name.to_owned(), new_name.to_owned());
-        self.core.prepared(&[(parent, name), (new_parent, new_name)], move |core| {
-            core.rename(parent, &own, new_parent, &new_own, flags)
-        })
+        self.core
+            .prepared(&[(parent, name), (new_parent, new_name)], move |core| {
+                core.rename(parent, &own, new_parent, &new_own, flags)
+            })
     }
 
     fn getxattr(&self, ino: Ino, name: &OsStr) -> Outcome<Vec<u8>, Error> {

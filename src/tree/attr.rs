@@ -102,7 +102,8 @@ impl Core {
         }
         let core = Arc::clone(self);
         self.fetcher.open(&file.key).map(move |opened| {
-            let stat = LocalStat::of_file(&*opened?).map_err(Error::local("stat", &core.path_of(&file.key)))?;
+            let stat =
+                LocalStat::of_file(&*opened?).map_err(Error::local("stat", &core.path_of(&file.key)))?;
             let ino = catalogued(file.key.observatory, file.serial);
             Ok(Attr {
                 blocks: stat.blocks,
@@ -125,7 +126,11 @@ impl Core {
             size: stat.size,
             blocks: stat.blocks,
             mtime: stat.mtime,
-            perm: if self.options.read_only { stat.perm & !0o222 } else { stat.perm },
+            perm: if self.options.read_only {
+                stat.perm & !0o222
+            } else {
+                stat.perm
+            },
             nlink: stat.nlink,
             uid: stat.uid,
             gid: stat.gid,
@@ -148,22 +153,28 @@ impl Core {
         }
         let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
         match &open.content {
-            Content::Local { file, .. } => {
-                Ok((None, LocalStat::of_file(file).map_err(Error::local("stat", &PathBuf::new()))?))
-            }
+            Content::Local { file, .. } => Ok((
+                None,
+                LocalStat::of_file(file).map_err(Error::local("stat", &PathBuf::new()))?,
+            )),
             Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
         }
     }
 
     /// Attributes, and how long they hold.
-    pub(super) fn getattr(self: &Arc<Self>, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, Keep), Error> {
+    pub(super) fn getattr(
+        self: &Arc<Self>,
+        ino: Ino,
+        handle: Option<Handle>,
+    ) -> Outcome<(Attr, Keep), Error> {
         match Number::of(ino) {
             None => ready(Err(Error::Stale)),
             Some(Number::Fixed(fixed)) => {
                 let (mut attr, keep) = self.fixed_attr(fixed);
                 // What is open does not change its length any more.
-                if let Some(Content::Generated(bytes)) =
-                    handle.and_then(|handle| self.files.get(handle)).map(|open| open.content.clone())
+                if let Some(Content::Generated(bytes)) = handle
+                    .and_then(|handle| self.files.get(handle))
+                    .map(|open| open.content.clone())
                 {
                     attr.size = u64::try_from(bytes.len()).unwrap_or_default();
                 }
@@ -222,7 +233,11 @@ impl Core {
             _ => {
                 let owner = change.uid.is_none_or(|uid| uid == self.options.uid)
                     && change.gid.is_none_or(|gid| gid == self.options.gid);
-                if owner { Ok(()) } else { Err(Error::NotPermitted("this directory belongs to crds-fs")) }
+                if owner {
+                    Ok(())
+                } else {
+                    Err(Error::NotPermitted("this directory belongs to crds-fs"))
+                }
             }
         }
     }

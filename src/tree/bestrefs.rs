@@ -48,7 +48,9 @@ fn entry(answer: &Answer, name: &str) -> Option<Entry> {
         WHOLE_ANSWER => return Some(Entry::Text(text(&answer.to_json()))),
         HEADER => {
             let header = answer.header.as_ref()?;
-            return Some(Entry::Text(text(&serde_json::to_value(header.as_ref()).unwrap_or_default())));
+            return Some(Entry::Text(text(
+                &serde_json::to_value(header.as_ref()).unwrap_or_default(),
+            )));
         }
         _ => {}
     }
@@ -91,25 +93,30 @@ fn text(value: &Value) -> Bytes {
 impl Core {
     /// Finds a context: a directory for the literal name of a mapping, a link for any other form.
     pub(super) fn lookup_context(self: &Arc<Self>, name: &OsStr) -> Outcome<Lookup, Error> {
-        let Some((text, spec)) = name.to_str().and_then(|text| Some((text, text.parse::<ContextSpec>().ok()?))) else {
+        let Some((text, spec)) = name
+            .to_str()
+            .and_then(|text| Some((text, text.parse::<ContextSpec>().ok()?)))
+        else {
             return ready(Ok(ABSENT));
         };
         let (core, text) = (Arc::clone(self), Arc::from(text));
-        self.resolver.context(&spec).map(move |found| match (found, spec) {
-            (Err(error), _) if says_absent(&error) => Ok(NOT_NOW),
-            (Err(error), _) => Err(error.into()),
-            (Ok(context), ContextSpec::Literal(_)) => {
-                let ino = core.nodes.refer(Key::Context(context), None);
-                Ok(core.found_directory(ino))
-            }
-            (Ok(context), ContextSpec::Symbolic(_)) => {
-                let ino = core.nodes.refer(Key::Symbolic(text), None);
-                Ok(Lookup::Found {
-                    attr: core.link_attr(ino, context.as_str()),
-                    keep: Keep::Never,
-                })
-            }
-        })
+        self.resolver
+            .context(&spec)
+            .map(move |found| match (found, spec) {
+                (Err(error), _) if says_absent(&error) => Ok(NOT_NOW),
+                (Err(error), _) => Err(error.into()),
+                (Ok(context), ContextSpec::Literal(_)) => {
+                    let ino = core.nodes.refer(Key::Context(context), None);
+                    Ok(core.found_directory(ino))
+                }
+                (Ok(context), ContextSpec::Symbolic(_)) => {
+                    let ino = core.nodes.refer(Key::Symbolic(text), None);
+                    Ok(Lookup::Found {
+                        attr: core.link_attr(ino, context.as_str()),
+                        keep: Keep::Never,
+                    })
+                }
+            })
     }
 
     fn found_directory(&self, ino: Ino) -> Lookup {
@@ -132,7 +139,11 @@ impl Core {
     }
 
     /// Finds a dataset, which asks for its best references.
-    pub(super) fn lookup_dataset(self: &Arc<Self>, context: &FileName, name: &OsStr) -> Outcome<Lookup, Error> {
+    pub(super) fn lookup_dataset(
+        self: &Arc<Self>,
+        context: &FileName,
+        name: &OsStr,
+    ) -> Outcome<Lookup, Error> {
         let Some(dataset) = name.to_str().map(Arc::<str>::from) else {
             return ready(Ok(ABSENT));
         };
@@ -197,7 +208,10 @@ impl Core {
                 Some(file) => core.found_catalogued(file).map(|found| {
                     Ok(match found? {
                         // The answer may be another one tomorrow.
-                        Lookup::Found { attr, .. } => Lookup::Found { attr, keep: Keep::Never },
+                        Lookup::Found { attr, .. } => Lookup::Found {
+                            attr,
+                            keep: Keep::Never,
+                        },
                         absent @ Lookup::Absent { .. } => absent,
                     })
                 }),
@@ -263,9 +277,9 @@ impl Core {
             Key::Context(_) | Key::Dataset { .. } => {
                 ready(Ok((self.own(ino, NodeKind::Directory, 0o555, 0), Keep::Never)))
             }
-            Key::Symbolic(text) => {
-                self.symbolic(&text).map(move |context| Ok((core.link_attr(ino, context?.as_str()), Keep::Never)))
-            }
+            Key::Symbolic(text) => self
+                .symbolic(&text)
+                .map(move |context| Ok((core.link_attr(ino, context?.as_str()), Keep::Never))),
             Key::Answer {
                 context,
                 dataset,
@@ -293,13 +307,15 @@ impl Core {
                 context,
                 dataset,
                 entry,
-            } => self.node_entry(&context, &dataset, entry).map(move |found| match found? {
-                (answer, Entry::Reference(file)) => {
-                    core.permit(&answer, &file)?;
-                    Ok(core.target(&answer, &file).into())
-                }
-                (_, Entry::Text(_)) => Err(Error::Invalid("not a symbolic link")),
-            }),
+            } => self
+                .node_entry(&context, &dataset, entry)
+                .map(move |found| match found? {
+                    (answer, Entry::Reference(file)) => {
+                        core.permit(&answer, &file)?;
+                        Ok(core.target(&answer, &file).into())
+                    }
+                    (_, Entry::Text(_)) => Err(Error::Invalid("not a symbolic link")),
+                }),
             Key::Local { .. } | Key::Context(_) | Key::Dataset { .. } => {
                 ready(Err(Error::Invalid("not a symbolic link")))
             }
@@ -314,10 +330,12 @@ impl Core {
                 context,
                 dataset,
                 entry,
-            } => self.node_entry(&context, &dataset, entry).map(move |found| match found? {
-                (_, Entry::Text(text)) => Ok(core.opened_text(ino, text)),
-                (_, Entry::Reference(_)) => Err(Error::Invalid("a link cannot be opened")),
-            }),
+            } => self
+                .node_entry(&context, &dataset, entry)
+                .map(move |found| match found? {
+                    (_, Entry::Text(text)) => Ok(core.opened_text(ino, text)),
+                    (_, Entry::Reference(_)) => Err(Error::Invalid("a link cannot be opened")),
+                }),
             Key::Context(_) | Key::Dataset { .. } => ready(Err(Error::IsDirectory)),
             Key::Local { .. } | Key::Symbolic(_) => ready(Err(Error::Invalid("a link cannot be opened"))),
         }
@@ -337,11 +355,15 @@ impl Core {
     }
 
     fn known_contexts(&self) -> Vec<Other> {
-        let symbolic = self.resolver.symbolic_contexts().into_iter().map(|(form, context)| {
-            let key = Key::Symbolic(form.as_str().into());
-            let attr = self.link_attr(self.nodes.number(&key), context.as_str());
-            made(form, key, attr)
-        });
+        let symbolic = self
+            .resolver
+            .symbolic_contexts()
+            .into_iter()
+            .map(|(form, context)| {
+                let key = Key::Symbolic(form.as_str().into());
+                let attr = self.link_attr(self.nodes.number(&key), context.as_str());
+                made(form, key, attr)
+            });
         let literal = self.resolver.contexts().into_iter().map(|context| {
             let name = context.as_str().to_owned();
             self.made_directory(name, Key::Context(context))
@@ -380,11 +402,19 @@ impl Core {
         self.answer(&context, &dataset).map(move |answer| {
             let answer = answer?;
             let listed = names(&answer).into_iter();
-            Ok(listed.filter_map(|name| core.list_entry(&context, &dataset, &answer, name)).collect())
+            Ok(listed
+                .filter_map(|name| core.list_entry(&context, &dataset, &answer, name))
+                .collect())
         })
     }
 
-    fn list_entry(&self, context: &FileName, dataset: &Arc<str>, answer: &Answer, name: String) -> Option<Other> {
+    fn list_entry(
+        &self,
+        context: &FileName,
+        dataset: &Arc<str>,
+        answer: &Answer,
+        name: String,
+    ) -> Option<Other> {
         let found = entry(answer, &name)?;
         if let Entry::Reference(file) = &found
             && self.options.bestrefs_as == BestrefsAs::File

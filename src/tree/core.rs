@@ -50,15 +50,19 @@ pub(super) fn ready<T>(answer: Result<T, Error>) -> Outcome<T, Error> {
 }
 
 impl Core {
-    pub(super) fn new(fetcher: Fetcher, resolver: Resolver, options: TreeOptions) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        fetcher: Fetcher,
+        resolver: Resolver,
+        options: TreeOptions,
+    ) -> Result<Self, StoreError> {
         let local = match fetcher.store().directory() {
-            Some(dir) => Some(Local::new(Arc::new(
-                dir.try_clone().map_err(|source| StoreError::Io {
+            Some(dir) => Some(Local::new(Arc::new(dir.try_clone().map_err(|source| {
+                StoreError::Io {
                     doing: "open the directory of",
                     path: String::from("."),
                     source: Arc::new(source),
-                })?,
-            ))),
+                }
+            })?))),
             None => None,
         };
         Ok(Self {
@@ -170,7 +174,9 @@ impl Core {
             return None;
         }
         let observatory = parts.next()?.to_str()?;
-        let observatory = Observatory::ALL.into_iter().find(|known| known.as_str() == observatory)?;
+        let observatory = Observatory::ALL
+            .into_iter()
+            .find(|known| known.as_str() == observatory)?;
         Some((observatory, path.file_name()?))
     }
 }

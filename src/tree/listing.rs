@@ -36,9 +36,16 @@ pub(super) struct Other {
 pub(super) enum Node {
     Fixed(Fixed),
     /// One of the user's files, at a path of the store.
-    Local { key: Key, path: PathBuf, kind: NodeKind },
+    Local {
+        key: Key,
+        path: PathBuf,
+        kind: NodeKind,
+    },
     /// Something of `/bestrefs`; with no key a catalogued file.
-    Made { key: Option<Key>, attr: Attr },
+    Made {
+        key: Option<Key>,
+        attr: Attr,
+    },
 }
 
 impl Other {
@@ -74,14 +81,23 @@ impl Core {
                 let listing = core.list_names(ino, &Place::Config(observatory))?;
                 Ok((core.listings.insert(listing), Keep::Forever))
             }),
-            Place::Bestrefs => self.list_contexts().map(move |others| core.open_list(ino, others?)),
+            Place::Bestrefs => self
+                .list_contexts()
+                .map(move |others| core.open_list(ino, others?)),
             Place::Context(context) => ready(self.open_list(ino, self.list_datasets(&context))),
-            Place::Dataset(context, dataset) => {
-                self.list_answers(&context, &dataset).map(move |others| core.open_list(ino, others?))
-            }
+            Place::Dataset(context, dataset) => self
+                .list_answers(&context, &dataset)
+                .map(move |others| core.open_list(ino, others?)),
             place @ (Place::Root | Place::Area(_) | Place::Pickles(_) | Place::Local(_) | Place::Control) => {
-                let keep = if matches!(place, Place::Local(_)) { Keep::Never } else { Keep::Forever };
-                ready(self.list_names(ino, &place).map(|listing| (self.listings.insert(listing), keep)))
+                let keep = if matches!(place, Place::Local(_)) {
+                    Keep::Never
+                } else {
+                    Keep::Forever
+                };
+                ready(
+                    self.list_names(ino, &place)
+                        .map(|listing| (self.listings.insert(listing), keep)),
+                )
             }
         }
     }
@@ -116,17 +132,22 @@ impl Core {
         self.add_local(&place, &mut others, |name| {
             // Copies of catalogued files are shown by their catalog entries.
             let file = name.to_str().and_then(|text| view.named(text));
-            file.is_some_and(|file| Subset::of(self.layout(), &file.key) == subset && !self.is_overridden(&file))
+            file.is_some_and(|file| {
+                Subset::of(self.layout(), &file.key) == subset && !self.is_overridden(&file)
+            })
         })?;
-        let overridden: HashSet<&OsStr> =
-            others.iter().skip(own).map(|other| other.name.as_os_str()).collect();
+        let overridden: HashSet<&OsStr> = others
+            .iter()
+            .skip(own)
+            .map(|other| other.name.as_os_str())
+            .collect();
         let flat = self.layout() == ReferenceLayout::Flat;
         let here = |index: usize| match subset {
             Subset::Mappings => true,
             Subset::References if flat => true,
-            Subset::References | Subset::Instrument(_) => {
-                view.at(index).is_some_and(|file| Subset::of(ReferenceLayout::Instrument, &file.key) == subset)
-            }
+            Subset::References | Subset::Instrument(_) => view
+                .at(index)
+                .is_some_and(|file| Subset::of(ReferenceLayout::Instrument, &file.key) == subset),
         };
         let places = view
             .catalog()
@@ -151,18 +172,18 @@ impl Core {
                 .map(|area| Other::fixed(area.as_str(), Fixed::Area(area)))
                 .chain([Other::fixed("bestrefs", Fixed::Bestrefs)])
                 .collect(),
-            Place::Control => {
-                ControlFile::ALL.map(|file| Other::fixed(file.as_str(), Fixed::ControlFile(file))).into()
-            }
+            Place::Control => ControlFile::ALL
+                .map(|file| Other::fixed(file.as_str(), Fixed::ControlFile(file)))
+                .into(),
             Place::Area(area) => {
                 let observatories = self.fetcher.catalogs().observatories().iter();
                 observatories
                     .map(|one| Other::fixed(one.as_str(), Fixed::Observatory(*area, *one)))
                     .collect()
             }
-            Place::Config(one) => {
-                ConfigFile::ALL.map(|file| Other::fixed(file.as_str(), Fixed::ConfigFile(*one, file))).into()
-            }
+            Place::Config(one) => ConfigFile::ALL
+                .map(|file| Other::fixed(file.as_str(), Fixed::ConfigFile(*one, file)))
+                .into(),
             Place::Catalogue(one, Subset::References) if self.layout() == ReferenceLayout::Instrument => {
                 let links = one.legacy_links().iter().map(|(link, _)| *link);
                 let names = one.instrument_directories().iter().copied().chain(links);
@@ -204,7 +225,10 @@ impl Core {
     /// The number for `..`, as far as it can be told without asking the store.
     fn parent_of(&self, ino: Ino) -> Ino {
         let area = |place: Option<&OsStr>| {
-            Area::ALL.into_iter().find(|area| place == Some(OsStr::new(area.as_str()))).map(Fixed::Area)
+            Area::ALL
+                .into_iter()
+                .find(|area| place == Some(OsStr::new(area.as_str())))
+                .map(Fixed::Area)
         };
         let parent = match self.place(ino) {
             Ok(Place::Config(_)) => Fixed::Area(Area::Config),
@@ -215,9 +239,12 @@ impl Core {
                 Fixed::Observatory(Area::References, observatory)
             }
             Ok(Place::Context(_) | Place::Dataset(..)) => Fixed::Bestrefs,
-            Ok(Place::Local(path)) => return self.local_parent(&path).or_else(|| {
-                area(path.iter().next()).map(Fixed::ino)
-            }).unwrap_or_else(|| Fixed::Root.ino()),
+            Ok(Place::Local(path)) => {
+                return self
+                    .local_parent(&path)
+                    .or_else(|| area(path.iter().next()).map(Fixed::ino))
+                    .unwrap_or_else(|| Fixed::Root.ino());
+            }
             Ok(Place::Root | Place::Area(_) | Place::Bestrefs | Place::Control) | Err(_) => Fixed::Root,
         };
         parent.ino()
@@ -312,7 +339,12 @@ impl Core {
             };
             let name = other.name.clone();
             return Some(Item {
-                entry: DirEntry { name, ino, kind, next },
+                entry: DirEntry {
+                    name,
+                    ino,
+                    kind,
+                    next,
+                },
                 other: Some(&other.node),
                 place: None,
             });

@@ -50,10 +50,14 @@ impl Core {
         match place {
             Place::Root if name == "bestrefs" => Some(Fixed::Bestrefs),
             Place::Root if name == ".crds-fs" => Some(Fixed::Control),
-            Place::Root => Area::ALL.into_iter().find(|area| area.as_str() == name).map(Fixed::Area),
-            Place::Control => {
-                ControlFile::ALL.into_iter().find(|file| file.as_str() == name).map(Fixed::ControlFile)
-            }
+            Place::Root => Area::ALL
+                .into_iter()
+                .find(|area| area.as_str() == name)
+                .map(Fixed::Area),
+            Place::Control => ControlFile::ALL
+                .into_iter()
+                .find(|file| file.as_str() == name)
+                .map(Fixed::ControlFile),
             Place::Area(area) => {
                 let observatory = observatory_called(name).filter(|found| self.shows(*found))?;
                 Some(Fixed::Observatory(*area, observatory))
@@ -85,7 +89,10 @@ impl Core {
     /// Whether the store may have this name although the mount does not show it: other observatories' directories.
     pub(super) fn is_hidden(&self, place: &Place, name: &OsStr) -> bool {
         matches!(place, Place::Area(_))
-            && name.to_str().and_then(observatory_called).is_some_and(|observatory| !self.shows(observatory))
+            && name
+                .to_str()
+                .and_then(observatory_called)
+                .is_some_and(|observatory| !self.shows(observatory))
     }
 
     fn found_fixed(&self, fixed: Fixed) -> Lookup {
@@ -95,7 +102,10 @@ impl Core {
 
     /// Finds one of the user's files.
     pub(super) fn lookup_local(&self, place: &Place, name: &OsStr) -> Result<Lookup, Error> {
-        let Some(path) = place.store_path().and_then(|directory| Local::join(&directory, name)) else {
+        let Some(path) = place
+            .store_path()
+            .and_then(|directory| Local::join(&directory, name))
+        else {
             return Ok(ABSENT);
         };
         self.lookup_path(&path)
@@ -180,7 +190,9 @@ impl Core {
         let text = name.to_str();
         let file = text.and_then(|text| view.named(text));
         let elsewhere = match file {
-            Some(file) if Subset::of(self.layout(), &file.key) == subset => return self.found_catalogued(file),
+            Some(file) if Subset::of(self.layout(), &file.key) == subset => {
+                return self.found_catalogued(file);
+            }
             other => other.is_some(),
         };
         let local = self.lookup_local(&Place::Catalogue(observatory, subset), &name);
@@ -252,12 +264,17 @@ impl Core {
 
     fn local_link(&self, ino: Ino) -> Result<OsString, Error> {
         let path = self.stat_node(ino)?.0.ok_or(Error::Stale)?;
-        self.local()?.readlink(&path).map_err(Error::local("read the link", &path))
+        self.local()?
+            .readlink(&path)
+            .map_err(Error::local("read the link", &path))
     }
 
     /// Makes the user's names in a directory durable.
     pub(super) fn fsyncdir(&self, ino: Ino) -> Outcome<(), Error> {
-        let (local, path) = match self.place(ino).map(|place| (self.local.clone(), place.store_path())) {
+        let (local, path) = match self
+            .place(ino)
+            .map(|place| (self.local.clone(), place.store_path()))
+        {
             Err(error) => return ready(Err(error)),
             Ok((Some(local), Some(path))) => (local, path),
             Ok(_) => return ready(Ok(())),
@@ -272,18 +289,26 @@ impl Core {
 }
 
 pub(super) fn observatory_called(name: &str) -> Option<Observatory> {
-    Observatory::ALL.into_iter().find(|observatory| observatory.as_str() == name)
+    Observatory::ALL
+        .into_iter()
+        .find(|observatory| observatory.as_str() == name)
 }
 
 /// Whether the server could know of such a file in this directory.
 pub(super) fn is_plausible(observatory: Observatory, subset: Subset, name: &OsStr) -> bool {
-    name.to_str().and_then(|text| text.parse::<FileName>().ok()).is_some_and(|name| {
-        let instrument = || observatory.instrument_of(name.as_str()).and_then(|name| instrument_index(observatory, name));
-        let here = match subset {
-            Subset::Mappings => name.kind().is_mapping(),
-            Subset::References => !name.kind().is_mapping(),
-            Subset::Instrument(index) => !name.kind().is_mapping() && instrument() == Some(index),
-        };
-        here && grammar::plausible(observatory, name.as_str())
-    })
+    name.to_str()
+        .and_then(|text| text.parse::<FileName>().ok())
+        .is_some_and(|name| {
+            let instrument = || {
+                observatory
+                    .instrument_of(name.as_str())
+                    .and_then(|name| instrument_index(observatory, name))
+            };
+            let here = match subset {
+                Subset::Mappings => name.kind().is_mapping(),
+                Subset::References => !name.kind().is_mapping(),
+                Subset::Instrument(index) => !name.kind().is_mapping() && instrument() == Some(index),
+            };
+            here && grammar::plausible(observatory, name.as_str())
+        })
 }

@@ -58,7 +58,9 @@ impl Core {
     ) -> Result<Lookup, Error> {
         let path = self.free_path(parent, name)?;
         self.refuse_catalogued(&path)?;
-        self.writable()?.mkdir(caller, &path, mode).map_err(Error::local("make", &path))?;
+        self.writable()?
+            .mkdir(caller, &path, mode)
+            .map_err(Error::local("make", &path))?;
         self.made(parent, &path)
     }
 
@@ -71,7 +73,9 @@ impl Core {
     ) -> Result<Lookup, Error> {
         let path = self.free_path(parent, name)?;
         self.refuse_catalogued(&path)?;
-        self.writable()?.symlink(caller, &path, target).map_err(Error::local("link", &path))?;
+        self.writable()?
+            .symlink(caller, &path, target)
+            .map_err(Error::local("link", &path))?;
         self.made(parent, &path)
     }
 
@@ -82,7 +86,9 @@ impl Core {
         match Number::of(ino).ok_or(Error::Stale)? {
             Number::Noded(_) if matches!(self.nodes.key(ino), Some(Key::Local { .. })) => {}
             Number::Fixed(_) | Number::Catalogued(..) | Number::Noded(_) => {
-                return Err(Error::NotPermitted("only files of your own can have more than one name"));
+                return Err(Error::NotPermitted(
+                    "only files of your own can have more than one name",
+                ));
             }
         }
         let from = self.stat_node(ino)?.0.ok_or(Error::NotFound)?;
@@ -129,7 +135,9 @@ impl Core {
             });
             return Ok(());
         }
-        self.writable()?.unlink(&path).map_err(Error::local("remove", &path))?;
+        self.writable()?
+            .unlink(&path)
+            .map_err(Error::local("remove", &path))?;
         self.nodes.removed(&path);
         self.touch_directory(parent);
         Ok(())
@@ -142,7 +150,9 @@ impl Core {
             Some(_) => return Err(Error::NotDirectory),
             None => {}
         }
-        self.writable()?.rmdir(&path).map_err(Error::local("remove", &path))?;
+        self.writable()?
+            .rmdir(&path)
+            .map_err(Error::local("remove", &path))?;
         self.nodes.removed(&path);
         self.touch_directory(parent);
         Ok(())
@@ -186,7 +196,9 @@ impl Core {
             _ => {
                 self.refuse_catalogued(&to)?;
                 let local = self.writable()?;
-                local.rename(&from, &to, keep_target).map_err(Error::local("rename", &from))?;
+                local
+                    .rename(&from, &to, keep_target)
+                    .map_err(Error::local("rename", &from))?;
             }
         }
         self.nodes.renamed(&from, &to);
@@ -202,7 +214,11 @@ impl Core {
     /// The user's file takes the place of a catalogued one. The store does it, so that a transfer that ends at the same
     /// moment does not replace the file.
     fn override_catalogued(&self, from: &Path, file: &Catalogued) -> Result<(), Error> {
-        let stat = self.writable()?.stat(from).map_err(Error::local("stat", from))?.ok_or(Error::NotFound)?;
+        let stat = self
+            .writable()?
+            .stat(from)
+            .map_err(Error::local("stat", from))?
+            .ok_or(Error::NotFound)?;
         if stat.kind == NodeKind::Directory {
             return Err(Error::NotDirectory);
         }

@@ -110,7 +110,10 @@ impl Core {
     fn open_local(&self, ino: Ino, access: Access) -> Result<Opened, Error> {
         let (path, _) = self.stat_node(ino)?;
         let path = path.ok_or(Error::Stale)?;
-        let file = self.local()?.open(&path, access).map_err(Error::local("open", &path))?;
+        let file = self
+            .local()?
+            .open(&path, access)
+            .map_err(Error::local("open", &path))?;
         self.opened_local(ino, file, access, &path)
     }
 
@@ -141,7 +144,9 @@ impl Core {
         let directory = match (place.store_path(), &place) {
             (Some(directory), _) => directory,
             (None, Place::Root) => {
-                return Err(Error::NotPermitted("the names in the root are fixed; use one of its directories"));
+                return Err(Error::NotPermitted(
+                    "the names in the root are fixed; use one of its directories",
+                ));
             }
             (None, _) => return Err(Error::ReadOnly),
         };
@@ -186,7 +191,9 @@ impl Core {
         let path = self.free_path(parent, name)?;
         self.refuse_catalogued(&path)?;
         let local = self.writable()?;
-        let file = local.create(caller, &path, access, mode).map_err(Error::local("create", &path))?;
+        let file = local
+            .create(caller, &path, access, mode)
+            .map_err(Error::local("create", &path))?;
         let stat = LocalStat::of_file(&file).map_err(Error::local("stat", &path))?;
         let key = Key::Local {
             dev: stat.dev,
@@ -224,7 +231,8 @@ impl Core {
         let open = self.opened(handle)?;
         match &open.content {
             Content::Local { file, access } if access.write => {
-                file.write_all_at(data, offset).map_err(Error::local("write", Path::new("")))?;
+                file.write_all_at(data, offset)
+                    .map_err(Error::local("write", Path::new("")))?;
                 Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
             }
             _ => Err(Error::BadHandle),
@@ -242,8 +250,13 @@ impl Core {
         // A disk may take its time, and the thread that asks serves others too.
         let file = Arc::clone(file);
         Outcome::Later(Box::pin(async move {
-            let synced =
-                tokio::task::spawn_blocking(move || if data_only { file.sync_data() } else { file.sync_all() });
+            let synced = tokio::task::spawn_blocking(move || {
+                if data_only {
+                    file.sync_data()
+                } else {
+                    file.sync_all()
+                }
+            });
             let synced = synced.await.map_err(|_| Error::ShuttingDown)?;
             synced.map_err(Error::local("sync", Path::new("")))
         }))

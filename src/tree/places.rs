@@ -64,19 +64,26 @@ impl Subset {
 
 /// The place of an instrument directory in [`Observatory::instrument_directories`].
 pub(super) fn instrument_index(observatory: Observatory, name: &str) -> Option<u8> {
-    let index = observatory.instrument_directories().iter().position(|known| *known == name)?;
+    let index = observatory
+        .instrument_directories()
+        .iter()
+        .position(|known| *known == name)?;
     u8::try_from(index).ok()
 }
 
 /// The name of an instrument directory.
 pub(super) fn instrument_name(observatory: Observatory, index: u8) -> Option<&'static str> {
-    observatory.instrument_directories().get(usize::from(index)).copied()
+    observatory
+        .instrument_directories()
+        .get(usize::from(index))
+        .copied()
 }
 
 impl Place {
     /// Where the user's files in this directory lie in the store; none where nobody can put any.
     pub(super) fn store_path(&self) -> Option<PathBuf> {
-        let below = |area: Area, observatory: &Observatory| PathBuf::from(area.as_str()).join(observatory.as_str());
+        let below =
+            |area: Area, observatory: &Observatory| PathBuf::from(area.as_str()).join(observatory.as_str());
         match self {
             Self::Area(area) => Some(PathBuf::from(area.as_str())),
             Self::Config(observatory) => Some(below(Area::Config, observatory)),
@@ -137,7 +144,9 @@ fn fixed_place(fixed: Fixed) -> Option<Place> {
         Fixed::Control => Place::Control,
         Fixed::Observatory(Area::Config, observatory) => Place::Config(observatory),
         Fixed::Observatory(Area::Mappings, observatory) => Place::Catalogue(observatory, Subset::Mappings),
-        Fixed::Observatory(Area::References, observatory) => Place::Catalogue(observatory, Subset::References),
+        Fixed::Observatory(Area::References, observatory) => {
+            Place::Catalogue(observatory, Subset::References)
+        }
         Fixed::Observatory(Area::Pickles, observatory) => Place::Pickles(observatory),
         Fixed::Instrument(observatory, index) => Place::Catalogue(observatory, Subset::Instrument(index)),
         Fixed::ControlFile(_) | Fixed::ConfigFile(..) | Fixed::InstrumentLink(..) => return None,

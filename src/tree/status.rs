@@ -87,7 +87,11 @@ impl Core {
         let mut names: Vec<String> = observatories
             .filter_map(|observatory| self.view(*observatory))
             .flat_map(|view| {
-                let held = self.fetcher.store().holdings(view.observatory).unwrap_or_default();
+                let held = self
+                    .fetcher
+                    .store()
+                    .holdings(view.observatory)
+                    .unwrap_or_default();
                 held.into_iter()
                     .filter(move |(key, holding)| {
                         holding.kind == HoldingKind::Local && view.catalog().contains(key.name.as_str())
@@ -104,34 +108,82 @@ impl Core {
         let counters = self.fetcher.counters();
         [
             ("hits", counters.hits, "Opens answered by the store."),
-            ("misses", counters.misses, "Opens that waited for a transfer or a verification."),
+            (
+                "misses",
+                counters.misses,
+                "Opens that waited for a transfer or a verification.",
+            ),
             ("downloads", counters.downloads, "Files downloaded and published."),
             ("bytes", counters.bytes, "Bytes of file data received."),
-            ("retries", counters.retries, "Requests made again after a failure."),
+            (
+                "retries",
+                counters.retries,
+                "Requests made again after a failure.",
+            ),
             ("failures", counters.failures, "Transfers that failed in the end."),
-            ("mismatches", counters.mismatches, "Downloads thrown away for a wrong length or digest."),
-            ("adopted", counters.adopted, "Files found in the store and verified."),
+            (
+                "mismatches",
+                counters.mismatches,
+                "Downloads thrown away for a wrong length or digest.",
+            ),
+            (
+                "adopted",
+                counters.adopted,
+                "Files found in the store and verified.",
+            ),
         ]
     }
 
     fn metrics(&self) -> String {
         let mut text = String::new();
         for (name, count, help) in self.counters() {
-            metric(&mut text, &format!("crds_fs_{name}_total"), "counter", help, &[("", count)]);
+            metric(
+                &mut text,
+                &format!("crds_fs_{name}_total"),
+                "counter",
+                help,
+                &[("", count)],
+            );
         }
         let usage = self.fetcher.store().usage().unwrap_or_default();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let gauges = [
-            ("transfers", count(self.fetcher.transfers().len()), "Transfers that run."),
+            (
+                "transfers",
+                count(self.fetcher.transfers().len()),
+                "Transfers that run.",
+            ),
             ("open_files", count(self.files.len()), "Open files."),
-            ("nodes", count(self.nodes.len()), "Local files and entries of /bestrefs that the kernel knows."),
-            ("store_used_bytes", usage.used, "Bytes that files in the store take."),
-            ("store_available_bytes", usage.available, "Bytes that can be stored without evicting anything."),
+            (
+                "nodes",
+                count(self.nodes.len()),
+                "Local files and entries of /bestrefs that the kernel knows.",
+            ),
+            (
+                "store_used_bytes",
+                usage.used,
+                "Bytes that files in the store take.",
+            ),
+            (
+                "store_available_bytes",
+                usage.available,
+                "Bytes that can be stored without evicting anything.",
+            ),
             ("store_files", usage.files, "Files in the store."),
-            ("uptime_seconds", seconds_since(self.started), "Seconds since the mount was made."),
+            (
+                "uptime_seconds",
+                seconds_since(self.started),
+                "Seconds since the mount was made.",
+            ),
         ];
         for (name, value, help) in gauges {
-            metric(&mut text, &format!("crds_fs_{name}"), "gauge", help, &[("", value)]);
+            metric(
+                &mut text,
+                &format!("crds_fs_{name}"),
+                "gauge",
+                help,
+                &[("", value)],
+            );
         }
         let catalogs = self.fetcher.catalogs();
         let mut files = Vec::new();
@@ -143,9 +195,21 @@ impl Core {
             }
             unreachable.push((label, u64::from(catalogs.offline_since(*observatory).is_some())));
         }
-        metric(&mut text, "crds_fs_catalog_files", "gauge", "Files in the catalog.", &files);
+        metric(
+            &mut text,
+            "crds_fs_catalog_files",
+            "gauge",
+            "Files in the catalog.",
+            &files,
+        );
         let help = "Whether the server could not be reached the last time.";
-        metric(&mut text, "crds_fs_server_unreachable", "gauge", help, &unreachable);
+        metric(
+            &mut text,
+            "crds_fs_server_unreachable",
+            "gauge",
+            help,
+            &unreachable,
+        );
         text
     }
 
@@ -168,7 +232,10 @@ fn metric(text: &mut String, name: &str, kind: &str, help: &str, values: &[(impl
     let values = values
         .iter()
         .try_for_each(|(labels, value)| writeln!(text, "{name}{} {value}", labels.as_ref()));
-    debug_assert!(header.is_ok() && values.is_ok(), "writing into a string does not fail");
+    debug_assert!(
+        header.is_ok() && values.is_ok(),
+        "writing into a string does not fail"
+    );
 }
 
 fn transfer_status(transfer: &TransferStatus) -> Value {

@@ -15,7 +15,7 @@ use super::{CrdsTree, Error, TreeOptions};
 use crate::crds::{FileKind, Observatory};
 use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
 use crate::remote::memory::MemoryOrigin;
-use crate::remote::{CrdsServer, Endpoints, Settings, RemoteError, RemoteErrorKind};
+use crate::remote::{CrdsServer, Endpoints, RemoteError, RemoteErrorKind, Settings};
 use crate::resolve::{BadFilePolicy, ResolveOptions, Resolver};
 use crate::store::{DiskStore, Store, StoreOptions};
 
@@ -68,12 +68,25 @@ impl Server {
             .files
             .iter()
             .map(|(name, contents)| {
-                let sha1: String = Sha1::digest(contents).iter().map(|byte| format!("{byte:02x}")).collect();
-                (name.clone(), json!({"size": contents.len().to_string(), "sha1sum": sha1}))
+                let sha1: String = Sha1::digest(contents)
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect();
+                (
+                    name.clone(),
+                    json!({"size": contents.len().to_string(), "sha1sum": sha1}),
+                )
             })
             .collect();
-        let mappings: Vec<&String> = state.files.keys().filter(|name| FileKind::of(name).is_mapping()).collect();
-        let context = mappings.iter().rfind(|name| name.ends_with(".pmap")).map_or("", |name| name.as_str());
+        let mappings: Vec<&String> = state
+            .files
+            .keys()
+            .filter(|name| FileKind::of(name).is_mapping())
+            .collect();
+        let context = mappings
+            .iter()
+            .rfind(|name| name.ends_with(".pmap"))
+            .map_or("", |name| name.as_str());
         json!({
             "observatory": observatory, "latest_context": context, "operational_context": context,
             "edit_context": context, "versions_context": "", "context_history": [], "mappings": mappings,
@@ -96,23 +109,42 @@ impl CrdsServer for Server {
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
         self.state.lock().unwrap().calls.push(method.to_owned());
         let answer = if self.state.lock().unwrap().unreachable {
-            Err(RemoteError::new(RemoteErrorKind::Unreachable, self.url(), "connection refused"))
+            Err(RemoteError::new(
+                RemoteErrorKind::Unreachable,
+                self.url(),
+                "connection refused",
+            ))
         } else if method == "get_server_info" {
             Ok(self.info())
         } else if method == "get_best_references_by_ids" {
             let state = self.state.lock().unwrap();
             let mut found = serde_json::Map::new();
             let mut headers = serde_json::Map::new();
-            for id in params[1].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            for id in params[1]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+            {
                 let id = id.to_ascii_uppercase();
                 let unknown = json!([false, format!("NOT FOUND dataset ID does not exist '{id}'")]);
-                found.insert(id.clone(), state.answers.get(&id).map_or(unknown, |types| json!([true, types])));
+                found.insert(
+                    id.clone(),
+                    state
+                        .answers
+                        .get(&id)
+                        .map_or(unknown, |types| json!([true, types])),
+                );
                 headers.insert(id, json!({"INSTRUME": "ACS"}));
             }
             found.insert("headers".into(), headers.into());
             Ok(found.into())
         } else {
-            Err(RemoteError::new(RemoteErrorKind::Rpc, self.url(), "no such method"))
+            Err(RemoteError::new(
+                RemoteErrorKind::Rpc,
+                self.url(),
+                "no such method",
+            ))
         };
         Box::pin(async move { answer })
     }
@@ -156,7 +188,9 @@ struct Making {
 
 impl Making {
     fn instrument(self) -> Self {
-        let directory = self.directory.unwrap_or_else(|| Arc::new(TempDir::new().unwrap()));
+        let directory = self
+            .directory
+            .unwrap_or_else(|| Arc::new(TempDir::new().unwrap()));
         let config = directory.path().join("config/hst");
         std::fs::create_dir_all(&config).unwrap();
         std::fs::write(config.join("ref_cache_subdir_mode"), "instrument\n").unwrap();
@@ -167,7 +201,9 @@ impl Making {
     }
 
     fn make(self) -> Fixture {
-        let directory = self.directory.unwrap_or_else(|| Arc::new(TempDir::new().unwrap()));
+        let directory = self
+            .directory
+            .unwrap_or_else(|| Arc::new(TempDir::new().unwrap()));
         let options = StoreOptions {
             keep_free: 0,
             ..StoreOptions::default()
@@ -262,7 +298,10 @@ impl Fixture {
     }
 
     async fn ino(&self, path: &str) -> Ino {
-        self.stat(path).await.unwrap_or_else(|error| panic!("{path}: {error}")).ino
+        self.stat(path)
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error}"))
+            .ino
     }
 
     async fn exists(&self, path: &str) -> bool {
@@ -310,7 +349,10 @@ impl Fixture {
     }
 
     async fn text(&self, path: &str) -> String {
-        let bytes = self.read(path).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let bytes = self
+            .read(path)
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
         String::from_utf8(bytes).unwrap()
     }
 
@@ -318,7 +360,9 @@ impl Fixture {
     async fn create(&self, path: &str, flags: i32, contents: &[u8]) -> Result<Attr, Error> {
         let (parent, name) = path.rsplit_once('/').unwrap();
         let parent = self.stat(parent).await?.ino;
-        let made = self.tree.create(CALLER, parent, OsStr::new(name), 0o644, flags | O_CREAT | O_RDWR);
+        let made = self
+            .tree
+            .create(CALLER, parent, OsStr::new(name), 0o644, flags | O_CREAT | O_RDWR);
         let (found, opened) = made.wait().await?;
         let written = now(self.tree.write(opened.handle, 0, contents))?;
         assert_eq!(written as usize, contents.len());
@@ -332,7 +376,10 @@ impl Fixture {
     async fn mkdir(&self, path: &str) -> Result<Lookup, Error> {
         let (parent, name) = path.rsplit_once('/').unwrap();
         let parent = self.stat(parent).await?.ino;
-        self.tree.mkdir(CALLER, parent, OsStr::new(name), 0o755).wait().await
+        self.tree
+            .mkdir(CALLER, parent, OsStr::new(name), 0o755)
+            .wait()
+            .await
     }
 
     async fn unlink(&self, path: &str) -> Result<(), Error> {
@@ -356,8 +403,14 @@ impl Fixture {
         let (new_parent, new_name) = to.rsplit_once('/').unwrap();
         let parent = self.stat(parent).await?.ino;
         let new_parent = self.stat(new_parent).await?.ino;
-        let renamed =
-            self.tree.rename(CALLER, parent, OsStr::new(name), new_parent, OsStr::new(new_name), flags);
+        let renamed = self.tree.rename(
+            CALLER,
+            parent,
+            OsStr::new(name),
+            new_parent,
+            OsStr::new(new_name),
+            flags,
+        );
         renamed.wait().await
     }
 
@@ -370,7 +423,12 @@ impl Fixture {
     async fn close(self) -> Arc<TempDir> {
         self.tree.shutdown();
         self.tree.core.fetcher.finished().await;
-        let Self { tree, store, directory, .. } = self;
+        let Self {
+            tree,
+            store,
+            directory,
+            ..
+        } = self;
         drop(tree);
         // Background tasks let go of the store in their own time.
         while Arc::strong_count(&store) > 1 {

@@ -71,12 +71,16 @@ impl View {
 
     /// The text of `server_config`.
     pub(super) fn server_config(&self) -> Bytes {
-        self.server_config.get_or_init(|| self.info.to_literal().into()).clone()
+        self.server_config
+            .get_or_init(|| self.info.to_literal().into())
+            .clone()
     }
 
     /// The text of `bad_files.txt`.
     pub(super) fn bad_files(&self) -> Bytes {
-        self.bad_files.get_or_init(|| self.info.bad_files_text().into()).clone()
+        self.bad_files
+            .get_or_init(|| self.info.bad_files_text().into())
+            .clone()
     }
 }
 

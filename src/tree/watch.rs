@@ -17,13 +17,15 @@ impl Core {
         let core = Arc::downgrade(self);
         // A thread and not a task: the listener is set from wherever the mount is made, and the thread ends with the
         // catalogs.
-        let watching = thread::Builder::new().name("crds-fs-catalogs".into()).spawn(move || {
-            while let Some(change) = catalogs.blocking_recv() {
-                let Some(core) = core.upgrade() else { break };
-                // Taking the new catalog into use tells the kernel what is different.
-                core.view(change.observatory);
-            }
-        });
+        let watching = thread::Builder::new()
+            .name("crds-fs-catalogs".into())
+            .spawn(move || {
+                while let Some(change) = catalogs.blocking_recv() {
+                    let Some(core) = core.upgrade() else { break };
+                    // Taking the new catalog into use tells the kernel what is different.
+                    core.view(change.observatory);
+                }
+            });
         if let Err(error) = watching {
             log::warn!("new names will appear when the directory is looked at again only: {error}");
         }

@@ -20,7 +20,10 @@ impl Core {
             return Err(Error::NoAttributes);
         }
         // The kernel asks for others' attributes (security.capability and the like) with every look at a file.
-        let name = name.to_str().and_then(|name| name.strip_prefix("user.crds.")).ok_or(Error::NoAttribute)?;
+        let name = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("user.crds."))
+            .ok_or(Error::NoAttribute)?;
         let value = match Number::of(ino).ok_or(Error::Stale)? {
             Number::Fixed(Fixed::Root) => self.root_attribute(name),
             Number::Fixed(_) => None,
@@ -62,7 +65,10 @@ impl Core {
                 Some(format!("{done}/{total}").into())
             }
             "url" => self.fetcher.url(key).map(Vec::from),
-            "error" => self.fetcher.last_error(key).map(|error| super::error::chain(&error).into()),
+            "error" => self
+                .fetcher
+                .last_error(key)
+                .map(|error| super::error::chain(&error).into()),
             _ => None,
         }
     }

@@ -22,17 +22,32 @@ fn asked(making: Making) -> Fixture {
 async fn symbolic_contexts_are_links_to_the_literal_name() {
     let fixture = asked(Making::default());
     let names = fixture.list("bestrefs").await.unwrap();
-    for name in ["hst-latest", "hst-operational", "hst-edit", "latest", "hst_0001.pmap"] {
+    for name in [
+        "hst-latest",
+        "hst-operational",
+        "hst-edit",
+        "latest",
+        "hst_0001.pmap",
+    ] {
         assert!(names.contains(&name.to_owned()), "{name} in {names:?}");
         assert!(fixture.exists(&format!("bestrefs/{name}")).await);
     }
     let link = fixture.stat("bestrefs/hst-latest").await.unwrap();
     assert_eq!(link.kind, NodeKind::Symlink);
     assert_eq!(now(fixture.tree.readlink(link.ino)).unwrap(), "hst_0001.pmap");
-    for name in ["hst_9999.pmap", "nonsense", "jwst-latest", "hst-versions", "x.lock"] {
+    for name in [
+        "hst_9999.pmap",
+        "nonsense",
+        "jwst-latest",
+        "hst-versions",
+        "x.lock",
+    ] {
         assert!(!fixture.exists(&format!("bestrefs/{name}")).await, "{name}");
     }
-    assert_eq!(fixture.stat("bestrefs/hst_acs_0001.imap").await.unwrap().kind, NodeKind::Directory);
+    assert_eq!(
+        fixture.stat("bestrefs/hst_acs_0001.imap").await.unwrap().kind,
+        NodeKind::Directory
+    );
 }
 
 #[tokio::test]
@@ -41,7 +56,14 @@ async fn a_dataset_shows_its_references_as_links() {
     let dataset = format!("{CONTEXT}/j8ba0hrpq");
     assert_eq!(
         fixture.list(&dataset).await.unwrap(),
-        ["bestrefs.json", "darkfile", "header.json", "idctab", "maskfile", "maskfile.r4d"]
+        [
+            "bestrefs.json",
+            "darkfile",
+            "header.json",
+            "idctab",
+            "maskfile",
+            "maskfile.r4d"
+        ]
     );
     assert_eq!(fixture.list(CONTEXT).await.unwrap(), ["J8BA0HRPQ"]);
     for (name, target) in [
@@ -57,7 +79,15 @@ async fn a_dataset_shows_its_references_as_links() {
         assert_eq!(now(fixture.tree.readlink(link.ino)).unwrap(), *expected, "{name}");
         assert_eq!(link.size, expected.len() as u64);
     }
-    for name in ["flshfile", "biasfile", "idctab.asdf", "darkfile.r4d", "other", "IDCTAB", "x.y.z"] {
+    for name in [
+        "flshfile",
+        "biasfile",
+        "idctab.asdf",
+        "darkfile.r4d",
+        "other",
+        "IDCTAB",
+        "x.y.z",
+    ] {
         assert!(!fixture.exists(&format!("{dataset}/{name}")).await, "{name}");
     }
     assert_eq!(fixture.downloads(), 0);
@@ -67,17 +97,29 @@ async fn a_dataset_shows_its_references_as_links() {
 async fn in_instrument_mode_the_links_lead_to_the_instruments() {
     let fixture = asked(Making::default().instrument());
     let link = fixture.ino(&format!("{CONTEXT}/j8ba0hrpq/idctab")).await;
-    assert_eq!(now(fixture.tree.readlink(link)).unwrap(), "../../../references/hst/acs/v8q14451j_idc.fits");
+    assert_eq!(
+        now(fixture.tree.readlink(link)).unwrap(),
+        "../../../references/hst/acs/v8q14451j_idc.fits"
+    );
 }
 
 #[tokio::test]
 async fn a_dataset_is_asked_for_once_and_any_case_will_do() {
     let fixture = asked(Making::default());
     for id in ["J8BA0HRPQ", "j8ba0hrpq", "J8ba0hrPQ"] {
-        assert_eq!(fixture.stat(&format!("{CONTEXT}/{id}")).await.unwrap().kind, NodeKind::Directory);
+        assert_eq!(
+            fixture.stat(&format!("{CONTEXT}/{id}")).await.unwrap().kind,
+            NodeKind::Directory
+        );
     }
     let calls = fixture.server.state.lock().unwrap().calls.clone();
-    assert_eq!(calls.iter().filter(|call| *call == "get_best_references_by_ids").count(), 1);
+    assert_eq!(
+        calls
+            .iter()
+            .filter(|call| *call == "get_best_references_by_ids")
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -94,7 +136,10 @@ async fn the_whole_answer_is_there_as_json() {
     let answer: Value =
         serde_json::from_str(&fixture.text(&format!("{CONTEXT}/J8BA0HRPQ/bestrefs.json")).await).unwrap();
     assert_eq!(answer["context"], "hst_0001.pmap");
-    assert!(answer.to_string().contains("NOT FOUND No match found."), "{answer}");
+    assert!(
+        answer.to_string().contains("NOT FOUND No match found."),
+        "{answer}"
+    );
     let header: Value =
         serde_json::from_str(&fixture.text(&format!("{CONTEXT}/J8BA0HRPQ/header.json")).await).unwrap();
     assert_eq!(header["INSTRUME"], "ACS");
@@ -102,12 +147,36 @@ async fn the_whole_answer_is_there_as_json() {
 
 #[tokio::test]
 async fn references_can_be_shown_as_files_that_share_the_inode() {
-    let options = TreeOptions { bestrefs_as: BestrefsAs::File, ..TreeOptions::default() };
-    let fixture = asked(Making { options, ..Making::default() });
+    let options = TreeOptions {
+        bestrefs_as: BestrefsAs::File,
+        ..TreeOptions::default()
+    };
+    let fixture = asked(Making {
+        options,
+        ..Making::default()
+    });
     let real = fixture.stat("references/hst/v8q14451j_idc.fits").await.unwrap();
-    assert_eq!(fixture.stat(&format!("{CONTEXT}/J8BA0HRPQ/idctab")).await.unwrap(), real);
-    assert_eq!(fixture.stat(&format!("{CONTEXT}/J8BA0HRPQ/idctab.fits")).await.unwrap(), real);
-    assert_eq!(fixture.read(&format!("{CONTEXT}/J8BA0HRPQ/idctab")).await.unwrap(), contents("v8q14451j_idc.fits"));
+    assert_eq!(
+        fixture
+            .stat(&format!("{CONTEXT}/J8BA0HRPQ/idctab"))
+            .await
+            .unwrap(),
+        real
+    );
+    assert_eq!(
+        fixture
+            .stat(&format!("{CONTEXT}/J8BA0HRPQ/idctab.fits"))
+            .await
+            .unwrap(),
+        real
+    );
+    assert_eq!(
+        fixture
+            .read(&format!("{CONTEXT}/J8BA0HRPQ/idctab"))
+            .await
+            .unwrap(),
+        contents("v8q14451j_idc.fits")
+    );
     let names = fixture.list(&format!("{CONTEXT}/J8BA0HRPQ")).await.unwrap();
     assert!(names.contains(&"idctab".to_owned()), "{names:?}");
 }
@@ -116,9 +185,19 @@ async fn references_can_be_shown_as_files_that_share_the_inode() {
 async fn bad_references_are_refused_unless_they_are_allowed() {
     for (allow_references, expected) in [(false, Some(13)), (true, None)] {
         for bestrefs_as in [BestrefsAs::Link, BestrefsAs::File] {
-            let bad_files = BadFilePolicy { allow_references, ..BadFilePolicy::default() };
-            let options = TreeOptions { bestrefs_as, ..TreeOptions::default() };
-            let fixture = asked(Making { options, bad_files, ..Making::default() });
+            let bad_files = BadFilePolicy {
+                allow_references,
+                ..BadFilePolicy::default()
+            };
+            let options = TreeOptions {
+                bestrefs_as,
+                ..TreeOptions::default()
+            };
+            let fixture = asked(Making {
+                options,
+                bad_files,
+                ..Making::default()
+            });
             fixture.server.state.lock().unwrap().bad = vec!["v8q14451j_idc.fits".into()];
             let path = format!("{CONTEXT}/J8BA0HRPQ/idctab");
             let followed = match fixture.stat(&path).await {

@@ -6,7 +6,10 @@ use crate::tree::ops::{Keep, NodeKind};
 #[tokio::test]
 async fn a_listing_is_the_catalog_and_the_users_files() {
     let fixture = fixture();
-    fixture.create("references/hst/mine.fits", 0, b"mine").await.unwrap();
+    fixture
+        .create("references/hst/mine.fits", 0, b"mine")
+        .await
+        .unwrap();
     fixture.mkdir("references/hst/experiments").await.unwrap();
     fixture.read("references/hst/v8q14451j_idc.fits").await.unwrap();
     assert_eq!(
@@ -29,7 +32,10 @@ async fn a_listing_is_the_catalog_and_the_users_files() {
         fixture.list("config/hst").await.unwrap(),
         ["bad_files.txt", "ref_cache_subdir_mode", "server_config"]
     );
-    assert_eq!(fixture.list(".crds-fs").await.unwrap(), ["metrics", "status.json"]);
+    assert_eq!(
+        fixture.list(".crds-fs").await.unwrap(),
+        ["metrics", "status.json"]
+    );
     assert_eq!(fixture.downloads(), 1, "listing downloads nothing");
 }
 
@@ -37,7 +43,10 @@ async fn a_listing_is_the_catalog_and_the_users_files() {
 async fn an_overridden_name_is_listed_once() {
     let fixture = fixture();
     fixture.create("mappings/hst/mine", 0, b"other").await.unwrap();
-    fixture.rename("mappings/hst/mine", "mappings/hst/hst_0001.pmap").await.unwrap();
+    fixture
+        .rename("mappings/hst/mine", "mappings/hst/hst_0001.pmap")
+        .await
+        .unwrap();
     let names = fixture.list("mappings/hst").await.unwrap();
     assert_eq!(names.iter().filter(|name| *name == "hst_0001.pmap").count(), 1);
     assert_eq!(names.len(), 3);
@@ -46,8 +55,19 @@ async fn an_overridden_name_is_listed_once() {
 #[tokio::test]
 async fn every_listed_number_is_the_one_that_lookup_finds() {
     let fixture = fixture();
-    fixture.create("references/hst/mine.fits", 0, b"mine").await.unwrap();
-    for path in ["", "config", "config/hst", "mappings/hst", "references/hst", "pickles", ".crds-fs"] {
+    fixture
+        .create("references/hst/mine.fits", 0, b"mine")
+        .await
+        .unwrap();
+    for path in [
+        "",
+        "config",
+        "config/hst",
+        "mappings/hst",
+        "references/hst",
+        "pickles",
+        ".crds-fs",
+    ] {
         let ino = fixture.stat(path).await.unwrap().ino;
         let (handle, _) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
         let mut entries = Vec::new();
@@ -65,7 +85,11 @@ async fn every_listed_number_is_the_one_that_lookup_finds() {
                 assert_eq!(entry.ino, ino);
             } else if name != ".." {
                 let found = fixture.find(ino, name).await.unwrap().unwrap();
-                assert_eq!((found.ino, found.kind, found.size), (entry.ino, entry.kind, attr.size), "{path}/{name}");
+                assert_eq!(
+                    (found.ino, found.kind, found.size),
+                    (entry.ino, entry.kind, attr.size),
+                    "{path}/{name}"
+                );
             }
         }
     }
@@ -74,7 +98,10 @@ async fn every_listed_number_is_the_one_that_lookup_finds() {
 #[tokio::test]
 async fn reading_goes_on_where_it_stopped() {
     let fixture = fixture();
-    fixture.create("references/hst/mine.fits", 0, b"mine").await.unwrap();
+    fixture
+        .create("references/hst/mine.fits", 0, b"mine")
+        .await
+        .unwrap();
     let ino = fixture.ino("references/hst").await;
     let (handle, keep) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
     assert_eq!(keep, Keep::Forever);
@@ -115,7 +142,10 @@ async fn what_is_listed_with_attributes_is_referred_to() {
     assert!(now(fixture.tree.getattr(made.ino, None)).is_err());
     let ino = fixture.ino("pickles/hst").await;
     let (handle, _) = now(fixture.tree.opendir(CALLER, ino)).unwrap();
-    fixture.tree.readdirplus(handle, 2, &mut |entry, _, _| entry.name == "a").unwrap();
+    fixture
+        .tree
+        .readdirplus(handle, 2, &mut |entry, _, _| entry.name == "a")
+        .unwrap();
     assert_eq!(now(fixture.tree.getattr(made.ino, None)).unwrap().0.size, 1);
     fixture.tree.forget(made.ino, 1);
     assert!(now(fixture.tree.getattr(made.ino, None)).is_err());

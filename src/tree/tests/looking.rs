@@ -12,7 +12,10 @@ async fn the_root_shows_the_four_areas_and_bestrefs_and_hides_its_own_directory(
     );
     assert_eq!(fixture.stat(".crds-fs").await.unwrap().kind, NodeKind::Directory);
     assert!(!fixture.exists("data").await);
-    assert!(fixture.server.state.lock().unwrap().calls.is_empty(), "nothing was asked for yet");
+    assert!(
+        fixture.server.state.lock().unwrap().calls.is_empty(),
+        "nothing was asked for yet"
+    );
 }
 
 #[tokio::test]
@@ -40,18 +43,28 @@ async fn a_catalogued_file_has_its_size_before_and_after_its_download() {
     assert!(after.blocks > 0);
     assert_eq!(Attr { blocks: 0, ..after }, before);
     let told = fixture.changes.lock().unwrap().clone();
-    assert!(told.contains(&Change::Attributes { ino: before.ino }), "the kernel hears of the new blocks");
+    assert!(
+        told.contains(&Change::Attributes { ino: before.ino }),
+        "the kernel hears of the new blocks"
+    );
 }
 
 #[tokio::test]
 async fn after_the_first_touch_looking_never_waits() {
     let fixture = fixture();
     let directory = fixture.ino("mappings/hst").await;
-    let first = fixture.tree.lookup(CALLER, directory, OsStr::new("hst_0001.pmap"));
+    let first = fixture
+        .tree
+        .lookup(CALLER, directory, OsStr::new("hst_0001.pmap"));
     assert!(matches!(first, Outcome::Later(_)), "the catalog has to be loaded");
     first.wait().await.unwrap();
-    let found = now(fixture.tree.lookup(CALLER, directory, OsStr::new("hst_acs_0001.imap"))).unwrap();
-    let Lookup::Found { attr, keep } = found else { panic!("not found") };
+    let found = now(fixture
+        .tree
+        .lookup(CALLER, directory, OsStr::new("hst_acs_0001.imap")))
+    .unwrap();
+    let Lookup::Found { attr, keep } = found else {
+        panic!("not found")
+    };
     assert_eq!(keep, Keep::Forever);
     now(fixture.tree.getattr(attr.ino, None)).unwrap();
     now(fixture.tree.opendir(CALLER, directory)).unwrap();
@@ -64,7 +77,12 @@ async fn names_that_cannot_be_in_a_catalog_are_not_asked_for() {
     let fixture = fixture();
     let directory = fixture.ino("references/hst").await;
     fixture.list("references/hst").await.unwrap();
-    for name in ["x.fits.lock", ".tmp_x.fits_77", "3f0c8a9e-28a3-4d7e-9b3a-7b8a3fbc0001", "hst_0001.pmap"] {
+    for name in [
+        "x.fits.lock",
+        ".tmp_x.fits_77",
+        "3f0c8a9e-28a3-4d7e-9b3a-7b8a3fbc0001",
+        "hst_0001.pmap",
+    ] {
         let found = now(fixture.tree.lookup(CALLER, directory, OsStr::new(name))).unwrap();
         assert!(matches!(found, Lookup::Absent { .. }), "{name}");
     }
@@ -79,14 +97,40 @@ async fn a_new_name_is_found_by_asking_for_a_new_catalog() {
     let name = "a1o1958ej_drk.fits";
     let url = format!("{}{name}", fixture.server.base());
     fixture.origin.put(&url, contents(name));
-    fixture.server.state.lock().unwrap().files.insert(name.into(), contents(name));
+    fixture
+        .server
+        .state
+        .lock()
+        .unwrap()
+        .files
+        .insert(name.into(), contents(name));
     let parent = fixture.ino("references/hst").await;
-    assert_eq!(fixture.stat(&format!("references/hst/{name}")).await.unwrap().size, contents(name).len() as u64);
-    assert_eq!(fixture.ino("references/hst/x1o1958ej_drk.fits").await, old, "numbers stay");
-    assert_eq!(fixture.read("references/hst/x1o1958ej_drk.fits").await.unwrap(), contents("x1o1958ej_drk.fits"));
-    assert_eq!(now(fixture.tree.getattr(old, None)).unwrap().0.size, contents("x1o1958ej_drk.fits").len() as u64);
+    assert_eq!(
+        fixture
+            .stat(&format!("references/hst/{name}"))
+            .await
+            .unwrap()
+            .size,
+        contents(name).len() as u64
+    );
+    assert_eq!(
+        fixture.ino("references/hst/x1o1958ej_drk.fits").await,
+        old,
+        "numbers stay"
+    );
+    assert_eq!(
+        fixture.read("references/hst/x1o1958ej_drk.fits").await.unwrap(),
+        contents("x1o1958ej_drk.fits")
+    );
+    assert_eq!(
+        now(fixture.tree.getattr(old, None)).unwrap().0.size,
+        contents("x1o1958ej_drk.fits").len() as u64
+    );
     let told = fixture.changes.lock().unwrap().clone();
-    assert!(told.contains(&Change::Name { parent, name: name.into() }));
+    assert!(told.contains(&Change::Name {
+        parent,
+        name: name.into()
+    }));
     assert!(told.contains(&Change::Contents { ino: parent }));
 }
 
@@ -94,15 +138,25 @@ async fn a_new_name_is_found_by_asking_for_a_new_catalog() {
 async fn a_name_in_lower_case_leads_to_the_one_with_capitals() {
     let fixture = fixture();
     let real = fixture.ino("references/hst/Weekdark_0H_wk03_drk.fits").await;
-    assert_eq!(fixture.ino("references/hst/weekdark_0h_wk03_drk.fits").await, real);
+    assert_eq!(
+        fixture.ino("references/hst/weekdark_0h_wk03_drk.fits").await,
+        real
+    );
 }
 
 #[tokio::test]
 async fn without_a_server_config_files_are_there_and_catalogued_names_are_an_error() {
-    let fixture = Making { unreachable: true, ..Making::default() }.make();
+    let fixture = Making {
+        unreachable: true,
+        ..Making::default()
+    }
+    .make();
     let text = fixture.text("config/hst/server_config").await;
     crate::crds::ServerInfo::from_literal(&text).unwrap();
-    assert_eq!(fixture.text("config/hst/ref_cache_subdir_mode").await.trim(), "flat");
+    assert_eq!(
+        fixture.text("config/hst/ref_cache_subdir_mode").await.trim(),
+        "flat"
+    );
     assert_eq!(fixture.text("config/hst/bad_files.txt").await, "");
     let error = fixture.stat("mappings/hst/hst_0001.pmap").await.unwrap_err();
     assert_eq!(fixture.errno(&error), 113, "EHOSTUNREACH: {error}");
@@ -118,7 +172,10 @@ async fn config_files_say_what_the_server_says() {
     let text = fixture.text("config/hst/server_config").await;
     let info = crate::crds::ServerInfo::from_literal(&text).unwrap();
     assert_eq!(info.catalog().len(), NAMES.len());
-    assert_eq!(fixture.text("config/hst/bad_files.txt").await, "x1o1958ej_drk.fits");
+    assert_eq!(
+        fixture.text("config/hst/bad_files.txt").await,
+        "x1o1958ej_drk.fits"
+    );
     let attr = fixture.stat("config/hst/server_config").await.unwrap();
     assert_eq!((attr.size, attr.perm), (text.len() as u64, 0o644));
 }
@@ -130,15 +187,37 @@ async fn attributes_of_files_and_of_the_root() {
     assert_eq!(fixture.xattr(path, "user.crds.state").await.unwrap(), "remote");
     assert_eq!(fixture.xattr(path, "user.crds.sha1").await.unwrap().len(), 40);
     let size = contents("v8q14451j_idc.fits").len();
-    assert_eq!(fixture.xattr(path, "user.crds.progress").await.unwrap(), format!("0/{size}"));
-    assert!(fixture.xattr(path, "user.crds.url").await.unwrap().ends_with("/v8q14451j_idc.fits"));
+    assert_eq!(
+        fixture.xattr(path, "user.crds.progress").await.unwrap(),
+        format!("0/{size}")
+    );
+    assert!(
+        fixture
+            .xattr(path, "user.crds.url")
+            .await
+            .unwrap()
+            .ends_with("/v8q14451j_idc.fits")
+    );
     fixture.read(path).await.unwrap();
     assert_eq!(fixture.xattr(path, "user.crds.state").await.unwrap(), "cached");
-    assert_eq!(fixture.xattr(path, "user.crds.progress").await.unwrap(), format!("{size}/{size}"));
-    assert_eq!(fixture.xattr("", "user.crds.version").await.unwrap(), env!("CARGO_PKG_VERSION"));
-    assert_eq!(fixture.xattr("", "user.crds.pid").await.unwrap(), std::process::id().to_string());
+    assert_eq!(
+        fixture.xattr(path, "user.crds.progress").await.unwrap(),
+        format!("{size}/{size}")
+    );
+    assert_eq!(
+        fixture.xattr("", "user.crds.version").await.unwrap(),
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(
+        fixture.xattr("", "user.crds.pid").await.unwrap(),
+        std::process::id().to_string()
+    );
     assert_eq!(fixture.xattr("", "user.crds.offline").await.unwrap(), "0");
-    for (path, name) in [(path, "user.crds.error"), (path, "security.selinux"), ("config", "user.crds.state")] {
+    for (path, name) in [
+        (path, "user.crds.error"),
+        (path, "security.selinux"),
+        ("config", "user.crds.state"),
+    ] {
         let error = fixture.xattr(path, name).await.unwrap_err();
         assert_eq!(fixture.errno(&error), 61, "ENODATA for {name} of {path}");
     }
@@ -146,8 +225,15 @@ async fn attributes_of_files_and_of_the_root() {
 
 #[tokio::test]
 async fn attributes_can_be_switched_off() {
-    let options = TreeOptions { xattrs: false, ..TreeOptions::default() };
-    let fixture = Making { options, ..Making::default() }.make();
+    let options = TreeOptions {
+        xattrs: false,
+        ..TreeOptions::default()
+    };
+    let fixture = Making {
+        options,
+        ..Making::default()
+    }
+    .make();
     let error = fixture.xattr("", "user.crds.version").await.unwrap_err();
     assert_eq!(fixture.errno(&error), 38, "ENOSYS");
 }
@@ -169,14 +255,26 @@ async fn numbers_that_were_never_given_out_are_stale() {
 #[tokio::test]
 async fn in_instrument_mode_references_are_with_their_instruments() {
     let fixture = Making::default().instrument().make();
-    assert_eq!(fixture.text("config/hst/ref_cache_subdir_mode").await.trim(), "instrument");
+    assert_eq!(
+        fixture.text("config/hst/ref_cache_subdir_mode").await.trim(),
+        "instrument"
+    );
     let names = fixture.list("references/hst").await.unwrap();
     for name in ["acs", "cos", "jref", "oref", "synphot", "wfpc2"] {
         assert!(names.contains(&name.to_owned()), "{name} in {names:?}");
     }
-    assert_eq!(fixture.list("references/hst/acs").await.unwrap(), ["v8q14451j_idc.fits", "x1o1958ej_drk.fits"]);
-    assert_eq!(fixture.list("references/hst/wfpc2").await.unwrap(), ["a0h1524tu.r4d", "a0h1524tu.r4h"]);
-    assert!(names.contains(&"Weekdark_0H_wk03_drk.fits".to_owned()), "its instrument cannot be told");
+    assert_eq!(
+        fixture.list("references/hst/acs").await.unwrap(),
+        ["v8q14451j_idc.fits", "x1o1958ej_drk.fits"]
+    );
+    assert_eq!(
+        fixture.list("references/hst/wfpc2").await.unwrap(),
+        ["a0h1524tu.r4d", "a0h1524tu.r4h"]
+    );
+    assert!(
+        names.contains(&"Weekdark_0H_wk03_drk.fits".to_owned()),
+        "its instrument cannot be told"
+    );
     assert!(!fixture.exists("references/hst/v8q14451j_idc.fits").await);
     assert!(!fixture.exists("references/hst/cos/v8q14451j_idc.fits").await);
     let link = fixture.stat("references/hst/jref").await.unwrap();

@@ -6,8 +6,14 @@ const COUNT: usize = 100_000;
 
 #[tokio::test]
 async fn a_hundred_thousand_names_cost_no_nodes() {
-    let names = (0..COUNT).map(|number| format!("n{number:07}j_drk.fits")).collect();
-    let fixture = Making { names: Some(names), ..Making::default() }.make();
+    let names = (0..COUNT)
+        .map(|number| format!("n{number:07}j_drk.fits"))
+        .collect();
+    let fixture = Making {
+        names: Some(names),
+        ..Making::default()
+    }
+    .make();
     let ino = fixture.ino("references/hst").await;
     let (handle, _) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
     let (mut seen, mut offset) = (0, 0);
@@ -37,7 +43,9 @@ async fn a_hundred_thousand_names_cost_no_nodes() {
     for number in 0..COUNT {
         let name = format!("n{number:07}j_drk.fits");
         let found = now(fixture.tree.lookup(CALLER, ino, OsStr::new(&name))).unwrap();
-        let Lookup::Found { attr, .. } = found else { panic!("{name} is not there") };
+        let Lookup::Found { attr, .. } = found else {
+            panic!("{name} is not there")
+        };
         assert_eq!(attr.size, contents(&name).len() as u64);
         now(fixture.tree.getattr(attr.ino, None)).unwrap();
     }

@@ -41,7 +41,10 @@ impl Model {
     }
 
     fn is_empty(&self, path: &Path) -> bool {
-        !self.things.keys().any(|other| other.len() > path.len() && other.starts_with(path))
+        !self
+            .things
+            .keys()
+            .any(|other| other.len() > path.len() && other.starts_with(path))
     }
 
     /// Does a step and tells whether it is allowed.
@@ -52,7 +55,8 @@ impl Model {
                     return false;
                 }
                 self.contents.push(vec![*byte]);
-                self.things.insert(path.clone(), Thing::File(self.contents.len() - 1));
+                self.things
+                    .insert(path.clone(), Thing::File(self.contents.len() - 1));
             }
             Step::Append(path, byte) => match self.things.get(path) {
                 Some(Thing::File(index)) => self.contents[*index].push(*byte),
@@ -88,18 +92,27 @@ impl Model {
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> bool {
-        let Some(thing) = self.things.get(from).cloned() else { return false };
+        let Some(thing) = self.things.get(from).cloned() else {
+            return false;
+        };
         if !self.parent_is_there(to) || (to.len() > from.len() && to.starts_with(from)) {
             return false;
         }
         match (&thing, self.things.get(to)) {
             (Thing::File(one), Some(Thing::File(other))) if one == other => return true,
-            (Thing::File(_), Some(Thing::Directory)) | (Thing::Directory, Some(Thing::File(_))) => return false,
+            (Thing::File(_), Some(Thing::Directory)) | (Thing::Directory, Some(Thing::File(_))) => {
+                return false;
+            }
             (Thing::Directory, Some(Thing::Directory)) if from == to => return true,
             (Thing::Directory, Some(Thing::Directory)) if !self.is_empty(to) => return false,
             _ => {}
         }
-        let moved: Vec<Path> = self.things.keys().filter(|path| path.starts_with(from)).cloned().collect();
+        let moved: Vec<Path> = self
+            .things
+            .keys()
+            .filter(|path| path.starts_with(from))
+            .cloned()
+            .collect();
         for path in moved {
             if let Some(thing) = self.things.remove(&path) {
                 let target = to.iter().chain(&path[from.len()..]).copied().collect();
@@ -140,7 +153,11 @@ async fn perform(fixture: &Fixture, step: &Step) -> Result<(), Error> {
 async fn compare(fixture: &Fixture, model: &Model) {
     let mut directories: Vec<Path> = vec![Vec::new()];
     directories.extend(
-        model.things.iter().filter(|(_, thing)| **thing == Thing::Directory).map(|(path, _)| path.clone()),
+        model
+            .things
+            .iter()
+            .filter(|(_, thing)| **thing == Thing::Directory)
+            .map(|(path, _)| path.clone()),
     );
     for directory in directories {
         let expected: Vec<&str> = model
@@ -158,7 +175,11 @@ async fn compare(fixture: &Fixture, model: &Model) {
             Thing::Directory => assert_eq!(attr.kind, NodeKind::Directory),
             Thing::File(index) => {
                 assert_eq!(fixture.read(&full(path)).await.unwrap(), model.contents[*index]);
-                assert_eq!(*numbers.entry(*index).or_insert(attr.ino), attr.ino, "one file, one number");
+                assert_eq!(
+                    *numbers.entry(*index).or_insert(attr.ino),
+                    attr.ino,
+                    "one file, one number"
+                );
                 let names = model.things.values().filter(|other| *other == thing).count();
                 assert_eq!(attr.nlink as usize, names);
             }

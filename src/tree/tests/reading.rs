@@ -13,7 +13,10 @@ async fn opening_downloads_once() {
     assert!(matches!(opened.backing, Backing::Stored(_)));
     assert!(opened.keep_cache);
     assert_eq!(fixture.downloads(), 1);
-    assert_eq!(now(fixture.tree.read(opened.handle, 3, 4)).unwrap(), contents("v8q14451j_idc.fits")[3..7]);
+    assert_eq!(
+        now(fixture.tree.read(opened.handle, 3, 4)).unwrap(),
+        contents("v8q14451j_idc.fits")[3..7]
+    );
     fixture.tree.release(opened.handle);
     let error = now(fixture.tree.read(opened.handle, 0, 1)).unwrap_err();
     assert_eq!(fixture.errno(&error), 9, "EBADF");
@@ -23,7 +26,10 @@ async fn opening_downloads_once() {
 async fn catalogued_files_cannot_be_opened_for_writing() {
     let fixture = fixture();
     for flags in [O_WRONLY, O_RDWR, O_TRUNC, O_WRONLY | O_APPEND, O_RDWR | O_TRUNC] {
-        let error = fixture.open("mappings/hst/hst_0001.pmap", flags).await.unwrap_err();
+        let error = fixture
+            .open("mappings/hst/hst_0001.pmap", flags)
+            .await
+            .unwrap_err();
         assert_eq!(fixture.errno(&error), 1, "EPERM for {flags:#o}");
         let error = fixture.open("config/hst/server_config", flags).await.unwrap_err();
         assert_eq!(fixture.errno(&error), 1, "EPERM for {flags:#o}");
@@ -38,9 +44,15 @@ async fn a_failed_download_is_an_error_of_open_and_readable_afterwards() {
     let fixture = fixture();
     let name = "v8q14451j_idc.fits";
     fixture.origin.remove(&format!("{}{name}", fixture.server.base()));
-    let error = fixture.open(&format!("references/hst/{name}"), O_RDONLY).await.unwrap_err();
+    let error = fixture
+        .open(&format!("references/hst/{name}"), O_RDONLY)
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 61, "ENODATA: {error}");
-    let words = fixture.xattr(&format!("references/hst/{name}"), "user.crds.error").await.unwrap();
+    let words = fixture
+        .xattr(&format!("references/hst/{name}"), "user.crds.error")
+        .await
+        .unwrap();
     assert!(words.contains(name), "{words}");
 }
 
@@ -60,9 +72,21 @@ async fn an_offline_mount_reads_what_it_has() {
         fixture.read("mappings/hst/hst_0001.pmap").await.unwrap();
         fixture.close().await
     };
-    let fixture = Making { directory: Some(directory), unreachable: true, ..Making::default() }.make();
-    assert_eq!(fixture.read("mappings/hst/hst_0001.pmap").await.unwrap(), contents("hst_0001.pmap"));
-    assert_eq!(fixture.list("references/hst").await.unwrap().len(), 5, "the last catalog is shown");
+    let fixture = Making {
+        directory: Some(directory),
+        unreachable: true,
+        ..Making::default()
+    }
+    .make();
+    assert_eq!(
+        fixture.read("mappings/hst/hst_0001.pmap").await.unwrap(),
+        contents("hst_0001.pmap")
+    );
+    assert_eq!(
+        fixture.list("references/hst").await.unwrap().len(),
+        5,
+        "the last catalog is shown"
+    );
     assert_eq!(fixture.downloads(), 0);
 }
 
@@ -75,7 +99,11 @@ async fn attributes_are_the_same_over_remounts() {
         let attr = fixture.stat(path).await.unwrap();
         (fixture.close().await, attr)
     };
-    let fixture = Making { directory: Some(directory), ..Making::default() }.make();
+    let fixture = Making {
+        directory: Some(directory),
+        ..Making::default()
+    }
+    .make();
     assert_eq!(fixture.stat(path).await.unwrap(), before);
 }
 
@@ -89,12 +117,18 @@ async fn status_and_metrics_are_live() {
     assert_eq!(status["observatories"][0]["files"], Value::Null, "not loaded yet");
     fixture.read("mappings/hst/hst_0001.pmap").await.unwrap();
     fixture.create("mappings/hst/mine", 0, b"mine").await.unwrap();
-    fixture.rename("mappings/hst/mine", "mappings/hst/hst_acs_0001.imap").await.unwrap();
+    fixture
+        .rename("mappings/hst/mine", "mappings/hst/hst_acs_0001.imap")
+        .await
+        .unwrap();
     let status: Value = serde_json::from_str(&fixture.text(".crds-fs/status.json").await).unwrap();
     assert_eq!(status["observatories"][0]["files"], NAMES.len());
     assert_eq!(status["counters"]["downloads"], 1);
     assert_eq!(status["local_overrides"], json!(["hst/hst_acs_0001.imap"]));
     let metrics = fixture.text(".crds-fs/metrics").await;
     assert!(metrics.contains("crds_fs_downloads_total 1\n"), "{metrics}");
-    assert!(metrics.contains("crds_fs_catalog_files{observatory=\"hst\"} 8\n"), "{metrics}");
+    assert!(
+        metrics.contains("crds_fs_catalog_files{observatory=\"hst\"} 8\n"),
+        "{metrics}"
+    );
 }

@@ -9,7 +9,12 @@ const EXCHANGE: u32 = 2;
 #[tokio::test]
 async fn files_of_ones_own_persist_in_the_store() {
     let fixture = fixture();
-    for path in ["config/hst/3f0c8a9e", "mappings/hst/x.rmap.lock", "references/hst/.tmp_a.fits_7", "pickles/hst/c.pkl"] {
+    for path in [
+        "config/hst/3f0c8a9e",
+        "mappings/hst/x.rmap.lock",
+        "references/hst/.tmp_a.fits_7",
+        "pickles/hst/c.pkl",
+    ] {
         let attr = fixture.create(path, O_EXCL, b"hello").await.unwrap();
         assert_eq!((attr.kind, attr.perm), (NodeKind::File, 0o644), "{path}");
         assert_eq!(fixture.text(path).await, "hello");
@@ -66,7 +71,10 @@ async fn a_copy_is_dropped_and_the_file_stays() {
     assert!(!fixture.on_disk(path).exists());
     let after = fixture.stat(path).await.unwrap();
     assert_eq!((after.ino, after.blocks), (ino, 0));
-    assert_eq!(now(fixture.tree.read(open.handle, 0, 8)).unwrap(), contents("v8q14451j_idc.fits")[..8]);
+    assert_eq!(
+        now(fixture.tree.read(open.handle, 0, 8)).unwrap(),
+        contents("v8q14451j_idc.fits")[..8]
+    );
     fixture.unlink(path).await.unwrap();
     assert_eq!(fixture.read(path).await.unwrap(), contents("v8q14451j_idc.fits"));
     assert_eq!(fixture.downloads(), 2);
@@ -97,10 +105,17 @@ async fn an_override_survives_a_remount() {
     let directory = {
         let fixture = fixture();
         fixture.create("mappings/hst/mine", 0, b"mine").await.unwrap();
-        fixture.rename("mappings/hst/mine", "mappings/hst/hst_0001.pmap").await.unwrap();
+        fixture
+            .rename("mappings/hst/mine", "mappings/hst/hst_0001.pmap")
+            .await
+            .unwrap();
         fixture.close().await
     };
-    let fixture = Making { directory: Some(directory), ..Making::default() }.make();
+    let fixture = Making {
+        directory: Some(directory),
+        ..Making::default()
+    }
+    .make();
     assert_eq!(fixture.text("mappings/hst/hst_0001.pmap").await, "mine");
 }
 
@@ -108,22 +123,43 @@ async fn an_override_survives_a_remount() {
 async fn moving_an_override_away_brings_the_catalogued_file_back() {
     let fixture = fixture();
     fixture.create("mappings/hst/mine", 0, b"mine").await.unwrap();
-    fixture.rename("mappings/hst/mine", "mappings/hst/hst_0001.pmap").await.unwrap();
-    fixture.rename("mappings/hst/hst_0001.pmap", "mappings/hst/back").await.unwrap();
+    fixture
+        .rename("mappings/hst/mine", "mappings/hst/hst_0001.pmap")
+        .await
+        .unwrap();
+    fixture
+        .rename("mappings/hst/hst_0001.pmap", "mappings/hst/back")
+        .await
+        .unwrap();
     assert_eq!(fixture.text("mappings/hst/back").await, "mine");
-    assert_eq!(fixture.read("mappings/hst/hst_0001.pmap").await.unwrap(), contents("hst_0001.pmap"));
+    assert_eq!(
+        fixture.read("mappings/hst/hst_0001.pmap").await.unwrap(),
+        contents("hst_0001.pmap")
+    );
 }
 
 #[tokio::test]
 async fn a_catalogued_file_cannot_be_moved_or_changed() {
     let fixture = fixture();
-    let error = fixture.rename("mappings/hst/hst_0001.pmap", "mappings/hst/x").await.unwrap_err();
+    let error = fixture
+        .rename("mappings/hst/hst_0001.pmap", "mappings/hst/x")
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 1, "EPERM");
     let ino = fixture.ino("mappings/hst/hst_0001.pmap").await;
     for change in [
-        SetAttr { mode: Some(0o600), ..SetAttr::default() },
-        SetAttr { size: Some(0), ..SetAttr::default() },
-        SetAttr { mtime: Some(std::time::SystemTime::now()), ..SetAttr::default() },
+        SetAttr {
+            mode: Some(0o600),
+            ..SetAttr::default()
+        },
+        SetAttr {
+            size: Some(0),
+            ..SetAttr::default()
+        },
+        SetAttr {
+            mtime: Some(std::time::SystemTime::now()),
+            ..SetAttr::default()
+        },
     ] {
         let error = now(fixture.tree.setattr(CALLER, ino, change)).unwrap_err();
         assert_eq!(fixture.errno(&error), 1, "EPERM");
@@ -139,11 +175,17 @@ async fn reorganising_the_cache_is_refused() {
     fixture.list("references/hst").await.unwrap();
     fixture.mkdir("references/hst/acs").await.unwrap();
     let target = "references/hst/acs/v8q14451j_idc.fits";
-    let error = fixture.rename("references/hst/v8q14451j_idc.fits", target).await.unwrap_err();
+    let error = fixture
+        .rename("references/hst/v8q14451j_idc.fits", target)
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 1, "EPERM");
     let error = fixture.create(target, O_TRUNC, b"").await.unwrap_err();
     assert_eq!(fixture.errno(&error), 1, "EPERM");
-    fixture.create("references/hst/acs/other.fits", 0, b"").await.unwrap();
+    fixture
+        .create("references/hst/acs/other.fits", 0, b"")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -152,12 +194,21 @@ async fn a_client_rewrites_its_config_and_the_mount_keeps_its_own() {
     let before = fixture.text("config/hst/server_config").await;
     for name in ["server_config", "bad_files.txt", "ref_cache_subdir_mode"] {
         let temporary = "config/hst/7d1f2a34-0f8f-4f39-9a3c-111111111111";
-        fixture.create(temporary, O_EXCL, b"{'status': 'theirs'}").await.unwrap();
-        fixture.rename(temporary, &format!("config/hst/{name}")).await.unwrap();
+        fixture
+            .create(temporary, O_EXCL, b"{'status': 'theirs'}")
+            .await
+            .unwrap();
+        fixture
+            .rename(temporary, &format!("config/hst/{name}"))
+            .await
+            .unwrap();
         assert!(!fixture.exists(temporary).await);
     }
     assert_eq!(fixture.text("config/hst/server_config").await, before);
-    assert_eq!(fixture.text("config/hst/ref_cache_subdir_mode").await.trim(), "flat");
+    assert_eq!(
+        fixture.text("config/hst/ref_cache_subdir_mode").await.trim(),
+        "flat"
+    );
     let kept = std::fs::read_to_string(fixture.on_disk("config/hst/server_config")).unwrap();
     crate::crds::ServerInfo::from_literal(&kept).unwrap();
     let error = fixture.unlink("config/hst/server_config").await.unwrap_err();
@@ -183,9 +234,21 @@ async fn an_unlinked_open_file_has_no_names_and_keeps_its_bytes() {
     fixture.unlink("pickles/hst/x.lock").await.unwrap();
     assert_eq!(now(fixture.tree.getattr(made.ino, None)).unwrap().0.nlink, 0);
     now(fixture.tree.write(opened.handle, 4, b"!")).unwrap();
-    assert_eq!(now(fixture.tree.read(opened.handle, 0, 10)).unwrap(), b"held!"[..]);
-    let change = SetAttr { mode: Some(0o600), ..SetAttr::default() };
-    assert_eq!(now(fixture.tree.setattr(CALLER, made.ino, change)).unwrap().0.perm, 0o600);
+    assert_eq!(
+        now(fixture.tree.read(opened.handle, 0, 10)).unwrap(),
+        b"held!"[..]
+    );
+    let change = SetAttr {
+        mode: Some(0o600),
+        ..SetAttr::default()
+    };
+    assert_eq!(
+        now(fixture.tree.setattr(CALLER, made.ino, change))
+            .unwrap()
+            .0
+            .perm,
+        0o600
+    );
     let second = fixture.create("pickles/hst/x.lock", O_EXCL, b"").await.unwrap();
     assert_ne!(second.ino, made.ino);
     fixture.tree.release(opened.handle);
@@ -203,7 +266,10 @@ async fn links_of_both_kinds() {
     assert_eq!((second.ino, second.nlink), (made.ino, 2));
     fixture.unlink("pickles/hst/a").await.unwrap();
     assert_eq!(now(fixture.tree.getattr(made.ino, None)).unwrap().0.nlink, 1);
-    now(fixture.tree.symlink(CALLER, parent, OsStr::new("s"), OsStr::new("../elsewhere"))).unwrap();
+    now(fixture
+        .tree
+        .symlink(CALLER, parent, OsStr::new("s"), OsStr::new("../elsewhere")))
+    .unwrap();
     let link = fixture.stat("pickles/hst/s").await.unwrap();
     assert_eq!(link.kind, NodeKind::Symlink);
     assert_eq!(now(fixture.tree.readlink(link.ino)).unwrap(), "../elsewhere");
@@ -214,7 +280,12 @@ async fn attributes_of_ones_own_files_change() {
     let fixture = fixture();
     let made = fixture.create("pickles/hst/a", 0, b"12345").await.unwrap();
     let when = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500_000_000_250);
-    let change = SetAttr { mode: Some(0o640), size: Some(2), mtime: Some(when), ..SetAttr::default() };
+    let change = SetAttr {
+        mode: Some(0o640),
+        size: Some(2),
+        mtime: Some(when),
+        ..SetAttr::default()
+    };
     let (attr, _) = now(fixture.tree.setattr(CALLER, made.ino, change)).unwrap();
     assert_eq!((attr.perm, attr.size, attr.mtime), (0o640, 2, when));
     assert_eq!(fixture.text("pickles/hst/a").await, "12");
@@ -224,9 +295,18 @@ async fn attributes_of_ones_own_files_change() {
 async fn directories_of_the_cache_accept_the_clients_chmod() {
     let fixture = fixture();
     let ino = fixture.ino("references/hst").await;
-    let change = SetAttr { mode: Some(0o700), ..SetAttr::default() };
-    assert_eq!(now(fixture.tree.setattr(CALLER, ino, change)).unwrap().0.perm, 0o755);
-    let change = SetAttr { size: Some(0), ..SetAttr::default() };
+    let change = SetAttr {
+        mode: Some(0o700),
+        ..SetAttr::default()
+    };
+    assert_eq!(
+        now(fixture.tree.setattr(CALLER, ino, change)).unwrap().0.perm,
+        0o755
+    );
+    let change = SetAttr {
+        size: Some(0),
+        ..SetAttr::default()
+    };
     let error = now(fixture.tree.setattr(CALLER, ino, change)).unwrap_err();
     assert_eq!(fixture.errno(&error), 21, "EISDIR");
 }
@@ -258,32 +338,61 @@ async fn rename_knows_one_flag() {
     let fixture = fixture();
     fixture.create("pickles/hst/a", 0, b"a").await.unwrap();
     fixture.create("pickles/hst/b", 0, b"b").await.unwrap();
-    let error = fixture.rename_with("pickles/hst/a", "pickles/hst/b", NOREPLACE).await.unwrap_err();
+    let error = fixture
+        .rename_with("pickles/hst/a", "pickles/hst/b", NOREPLACE)
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 17, "EEXIST");
-    let error = fixture.rename_with("pickles/hst/a", "pickles/hst/b", EXCHANGE).await.unwrap_err();
+    let error = fixture
+        .rename_with("pickles/hst/a", "pickles/hst/b", EXCHANGE)
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 22, "EINVAL");
-    fixture.rename_with("pickles/hst/a", "pickles/hst/c", NOREPLACE).await.unwrap();
-    let error = fixture.rename("pickles/hst/a", "pickles/hst/d").await.unwrap_err();
+    fixture
+        .rename_with("pickles/hst/a", "pickles/hst/c", NOREPLACE)
+        .await
+        .unwrap();
+    let error = fixture
+        .rename("pickles/hst/a", "pickles/hst/d")
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 2, "ENOENT");
-    let error =
-        fixture.rename_with("pickles/hst/b", "mappings/hst/hst_0001.pmap", NOREPLACE).await.unwrap_err();
+    let error = fixture
+        .rename_with("pickles/hst/b", "mappings/hst/hst_0001.pmap", NOREPLACE)
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 17, "EEXIST");
 }
 
 #[tokio::test]
 async fn a_read_only_mount_refuses_every_change() {
-    let options = TreeOptions { read_only: true, ..TreeOptions::default() };
+    let options = TreeOptions {
+        read_only: true,
+        ..TreeOptions::default()
+    };
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::create_dir_all(directory.path().join("pickles/hst/d")).unwrap();
     std::fs::write(directory.path().join("pickles/hst/a"), b"old").unwrap();
-    let fixture = Making { options, directory: Some(directory), ..Making::default() }.make();
-    for (path, perm) in [("config/hst", 0o555), ("config/hst/server_config", 0o444), ("mappings/hst", 0o555)] {
+    let fixture = Making {
+        options,
+        directory: Some(directory),
+        ..Making::default()
+    }
+    .make();
+    for (path, perm) in [
+        ("config/hst", 0o555),
+        ("config/hst/server_config", 0o444),
+        ("mappings/hst", 0o555),
+    ] {
         assert_eq!(fixture.stat(path).await.unwrap().perm, perm, "{path}");
     }
     assert_eq!(fixture.stat("pickles/hst/a").await.unwrap().perm & 0o222, 0);
     let ino = fixture.ino("pickles/hst/a").await;
     let parent = fixture.ino("pickles/hst").await;
-    let change = SetAttr { mode: Some(0o600), ..SetAttr::default() };
+    let change = SetAttr {
+        mode: Some(0o600),
+        ..SetAttr::default()
+    };
     let errors = [
         fixture.create("pickles/hst/n", 0, b"").await.map(drop),
         fixture.mkdir("pickles/hst/n").await.map(drop),
@@ -295,13 +404,19 @@ async fn a_read_only_mount_refuses_every_change() {
         fixture.open("mappings/hst/hst_0001.pmap", O_RDWR).await.map(drop),
         now(fixture.tree.setattr(CALLER, ino, change)).map(drop),
         now(fixture.tree.link(CALLER, ino, parent, OsStr::new("l"))).map(drop),
-        now(fixture.tree.symlink(CALLER, parent, OsStr::new("l"), OsStr::new("t"))).map(drop),
+        now(fixture
+            .tree
+            .symlink(CALLER, parent, OsStr::new("l"), OsStr::new("t")))
+        .map(drop),
     ];
     for (index, error) in errors.into_iter().enumerate() {
         assert_eq!(fixture.errno(&error.unwrap_err()), 30, "EROFS for change {index}");
     }
     assert_eq!(fixture.text("pickles/hst/a").await, "old");
-    assert_eq!(fixture.read("mappings/hst/hst_0001.pmap").await.unwrap(), contents("hst_0001.pmap"));
+    assert_eq!(
+        fixture.read("mappings/hst/hst_0001.pmap").await.unwrap(),
+        contents("hst_0001.pmap")
+    );
 }
 
 #[tokio::test]
@@ -315,7 +430,9 @@ async fn nothing_leads_out_of_the_store() {
     assert_eq!(link.kind, NodeKind::Symlink, "a link stays a link");
     for name in ["..", ".", "a/b", ""] {
         let parent = fixture.ino("pickles/hst").await;
-        let made = fixture.tree.create(CALLER, parent, OsStr::new(name), 0o644, O_CREAT | O_RDWR);
+        let made = fixture
+            .tree
+            .create(CALLER, parent, OsStr::new(name), 0o644, O_CREAT | O_RDWR);
         assert_eq!(fixture.errno(&now(made).unwrap_err()), 22, "EINVAL for '{name}'");
     }
 }
