@@ -120,6 +120,8 @@ fn word(text: &str, rest: std::ops::RangeInclusive<usize>, allowed: impl Fn(u8) 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
     use regex::Regex;
 
@@ -202,18 +204,24 @@ mod tests {
         assert!(!plausible(Observatory::Roman, "hst_acs_darkfile_0107.fits"));
     }
 
-    const CRDS: &str = r"^[a-z][a-z]{1,8}(_[a-z][a-z0-9]{1,16}(_[a-z][a-z0-9-]{1,32})?)?(_[0-9]{4})?\.(pmap|imap|rmap|fits|asdf|yaml|json|text|r[0-9]h|r[0-9]d)$";
-    const CDBS: &str = r"^[a-z0-9_]{1,52}\.(fits|r[0-9]h|r[0-9]d)$";
-    const SSC: &str =
-        r"^[a-z]{1,8}_[a-z]{1,16}_[a-z]{1,32}_[a-z]{1,32}_([0-9]{4}|ctx[0-9]{4})\.(asdf|yaml|fits)$";
+    /// The patterns of the specification.
+    static PATTERNS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
+        [
+            r"^[a-z][a-z]{1,8}(_[a-z][a-z0-9]{1,16}(_[a-z][a-z0-9-]{1,32})?)?(_[0-9]{4})?\.(pmap|imap|rmap|fits|asdf|yaml|json|text|r[0-9]h|r[0-9]d)$",
+            r"^[a-z0-9_]{1,52}\.(fits|r[0-9]h|r[0-9]d)$",
+            r"^[a-z]{1,8}_[a-z]{1,16}_[a-z]{1,32}_[a-z]{1,32}_([0-9]{4}|ctx[0-9]{4})\.(asdf|yaml|fits)$",
+        ]
+        .map(|pattern| Regex::new(pattern).unwrap())
+    });
 
     proptest! {
         #[test]
         fn the_grammars_are_those_of_the_patterns(
             name in "[a-z]{0,10}(_[a-z]?[a-z0-9-]{0,35}){0,4}(_([0-9]{3,5}|ctx[0-9]{4}))?\\.?(pmap|rmap|fits|asdf|yaml|json|text|txt|r[0-9a]h|r1d|lock)?|[a-z0-9_]{50,54}\\.fits|\\PC{0,12}"
         ) {
-            for (pattern, grammar) in [(CRDS, is_crds as fn(&str) -> bool), (CDBS, is_cdbs), (SSC, is_ssc)] {
-                prop_assert_eq!(Regex::new(pattern).unwrap().is_match(&name), grammar(&name), "{} {}", pattern, name);
+            let grammars: [fn(&str) -> bool; 3] = [is_crds, is_cdbs, is_ssc];
+            for (pattern, grammar) in PATTERNS.iter().zip(grammars) {
+                prop_assert_eq!(pattern.is_match(&name), grammar(&name), "{} {}", pattern, name);
             }
         }
     }
