@@ -21,6 +21,7 @@ mod library;
 mod methods;
 mod range;
 mod router;
+mod rules;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,12 +48,24 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How a server is set up.
 #[derive(Default)]
 pub struct Options {
-    /// Where to listen; by default a free port of the loopback address.
-    pub listen: Option<SocketAddr>,
+    /// Where to listen.
+    pub listen: Listen,
     /// A JSON file of datasets: `{id: {"header": {...}, "bestrefs": {context: {reftype: value}}}}`.
     pub datasets: Option<PathBuf>,
     /// Told how far the catalog is, while the files are hashed.
     pub progress: Option<Box<dyn Fn(Hashed) + Send + Sync>>,
+}
+
+/// Where a server listens.
+#[derive(Debug, Default)]
+pub enum Listen {
+    /// On a free port of the loopback address.
+    #[default]
+    Loopback,
+    /// On this address.
+    Address(SocketAddr),
+    /// On a socket that listens already.
+    Socket(std::net::TcpListener),
 }
 
 /// The server could not start.
@@ -73,10 +86,10 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}; choose another address with --listen")]
+    #[error("cannot listen on {}; choose another address with --listen", told(*address))]
     Listen {
-        /// Which.
-        address: SocketAddr,
+        /// Which; `None` for a socket that was handed over.
+        address: Option<SocketAddr>,
         /// Why.
         source: std::io::Error,
     },
@@ -116,13 +129,11 @@ impl Server {
         .await
         .map_err(|error| ServeError::Interrupted(error.to_string()))??;
 
-        let wanted = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-        let refused = |source| ServeError::Listen {
-            address: wanted,
+        let listener = listen.open().await?;
+        let address = listener.local_addr().map_err(|source| ServeError::Listen {
+            address: None,
             source,
-        };
-        let listener = TcpListener::bind(wanted).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        })?;
 
         let library = Arc::new(library);
         let stop = CancellationToken::new();
@@ -141,6 +152,37 @@ impl Server {
             accepting,
         })
     }
+}
+
+impl Listen {
+    async fn open(self) -> Result<TcpListener, ServeError> {
+        let address = match self {
+            Self::Loopback => SocketAddr::from(([127, 0, 0, 1], 0)),
+            Self::Address(address) => address,
+            Self::Socket(socket) => {
+                return socket
+                    .set_nonblocking(true)
+                    .and_then(|()| TcpListener::from_std(socket))
+                    .map_err(|source| ServeError::Listen {
+                        address: None,
+                        source,
+                    });
+            }
+        };
+        TcpListener::bind(address)
+            .await
+            .map_err(|source| ServeError::Listen {
+                address: Some(address),
+                source,
+            })
+    }
+}
+
+fn told(address: Option<SocketAddr>) -> String {
+    address.map_or_else(
+        || "the socket that was handed over".to_owned(),
+        |address| address.to_string(),
+    )
 }
 
 impl Handle {

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, output};
-use crate::serve::{Handle, Hashed, Options, Server};
+use crate::serve::{Handle, Hashed, Listen, Options, Server};
 
 /// Serve an existing CRDS cache to any CRDS client.
 ///
@@ -38,7 +38,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let options = Options {
-            listen: Some(args.listen),
+            listen: Listen::Address(args.listen),
             datasets: args.datasets,
             progress: Some(Box::new(progress())),
         };

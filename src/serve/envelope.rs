@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A call, taken out of its envelope.
 #[derive(Debug)]
@@ -29,6 +29,11 @@ impl Fault {
             name,
             message: message.to_string(),
         }
+    }
+
+    /// What went wrong, without the class.
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 
     /// The class that the servers use for whatever has no class of its own.
@@ -130,6 +135,13 @@ impl Params {
                 .map(Some),
             _ => Err(invalid(what, "an array of strings")),
         }
+    }
+
+    /// An object.
+    pub(super) fn fields(&self, index: usize, what: &str) -> Result<&Map<String, Value>, Fault> {
+        self.at(index)
+            .as_object()
+            .ok_or_else(|| invalid(what, "an object"))
     }
 
     /// Anything that counts as true in Python.

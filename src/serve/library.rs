@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::datasets::Datasets;
 use super::description::Description;
 use super::envelope::Fault;
+use super::rules::Rules;
 use crate::crds::{ContextSpec, FileKind, FileName, Observatory, ServerInfo, encoded};
 
 /// What is served.
@@ -29,6 +30,7 @@ pub(super) struct Shelf {
     pub(super) catalog: Value,
     /// The same description as clients understand it.
     known: ServerInfo,
+    pub(super) rules: Rules,
 }
 
 impl Library {
@@ -70,6 +72,7 @@ impl Shelf {
             description,
             catalog,
             known,
+            rules: Rules::new(observatory),
         };
         shelf.known = ServerInfo::from_json_value(shelf.info(""))
             .map_err(|error| ServeError::Interrupted(error.to_string()))?;

@@ -1,6 +1,6 @@
 //! The JSON-RPC methods (spec/crds-service 1.3).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -29,6 +29,8 @@ const METHODS: &[(&str, Method)] = &[
     ("get_server_info", server_info),
     ("get_file_info_map", file_info_map),
     ("get_file_info", file_info),
+    ("get_mapping_names", mapping_names),
+    ("get_reference_names", reference_names),
     ("list_mappings", list_mappings),
     ("list_references", list_references),
     ("get_default_context", default_context),
@@ -37,6 +39,9 @@ const METHODS: &[(&str, Method)] = &[
     ("get_context_history", context_history),
     ("get_dataset_ids", dataset_ids),
     ("get_dataset_headers_by_id", dataset_headers),
+    ("get_required_parkeys", required_parkeys),
+    ("get_best_references", best_references),
+    ("get_best_references_by_header_map", best_references_by_header_map),
     ("get_best_references_by_ids", best_references_by_ids),
 ];
 
@@ -170,6 +175,16 @@ fn file_info(ask: &Ask<'_>) -> Answer {
     Ok(Value::Object(ask.fields(name, file)))
 }
 
+fn mapping_names(ask: &Ask<'_>) -> Answer {
+    ask.shelf.rules.mapping_names(&ask.shelf.files, &ask.context(0)?)
+}
+
+fn reference_names(ask: &Ask<'_>) -> Answer {
+    ask.shelf
+        .rules
+        .reference_names(&ask.shelf.files, &ask.context(0)?)
+}
+
 fn list_mappings(ask: &Ask<'_>) -> Answer {
     list(ask, FileKind::is_mapping)
 }
@@ -276,12 +291,15 @@ fn dataset_ids(ask: &Ask<'_>) -> Answer {
 fn asked_ids<'a>(ask: &'a Ask<'_>) -> Result<Vec<&'a str>, Fault> {
     let ids = ask.params.texts(1, "the dataset ids")?;
     if ids.len() > MAX_PER_CALL {
-        return Err(Fault::other(format_args!(
-            "{} ids in one call; the limit is {MAX_PER_CALL}",
-            ids.len()
-        )));
+        return Err(too_many(ids.len()));
     }
     Ok(ids)
+}
+
+fn too_many(count: usize) -> Fault {
+    Fault::other(format_args!(
+        "{count} datasets in one call; the limit is {MAX_PER_CALL}"
+    ))
 }
 
 fn dataset_headers(ask: &Ask<'_>) -> Answer {
@@ -303,6 +321,34 @@ fn dataset_headers(ask: &Ask<'_>) -> Answer {
     Ok(Value::Object(headers))
 }
 
+fn required_parkeys(ask: &Ask<'_>) -> Answer {
+    ask.shelf
+        .rules
+        .required_parkeys(&ask.shelf.files, &ask.context(0)?)
+}
+
+fn best_references(ask: &Ask<'_>) -> Answer {
+    let (context, types) = (ask.context(0)?, wanted_types(ask)?);
+    let header = ask.params.fields(1, "the header")?;
+    ask.shelf
+        .rules
+        .best_references(&ask.shelf.files, &context, header, types.as_deref())
+}
+
+fn best_references_by_header_map(ask: &Ask<'_>) -> Answer {
+    let (context, types) = (ask.context(0)?, wanted_types(ask)?);
+    let headers = ask.params.fields(1, "the headers")?;
+    if headers.len() > MAX_PER_CALL {
+        return Err(too_many(headers.len()));
+    }
+    let answer = |(id, header): (&String, &Value)| {
+        let empty = Map::new();
+        let header = header.as_object().unwrap_or(&empty);
+        (id.clone(), computed(ask, &context, header, types.as_deref()))
+    };
+    Ok(Value::Object(headers.iter().map(answer).collect()))
+}
+
 fn best_references_by_ids(ask: &Ask<'_>) -> Answer {
     let context = ask.context(0)?;
     let ids = asked_ids(ask)?;
@@ -311,7 +357,11 @@ fn best_references_by_ids(ask: &Ask<'_>) -> Answer {
     for id in ids {
         match ask.library.datasets.find(ask.shelf.observatory, id) {
             Ok((key, dataset)) => {
-                answers.insert(key.clone(), recorded(dataset, &context, types.as_ref(), &key));
+                let answer = match dataset.bestrefs.get(context.as_str()) {
+                    Some(recorded) => chosen(recorded, types.as_deref()),
+                    None => computed(ask, &context, &dataset.header, types.as_deref()),
+                };
+                answers.insert(key.clone(), answer);
                 headers.insert(key, Value::Object(dataset.header.clone()));
             }
             Err(refusal) => {
@@ -326,7 +376,7 @@ fn best_references_by_ids(ask: &Ask<'_>) -> Answer {
 }
 
 /// The types that a call asks for, none for all. One unknown type fails the call.
-fn wanted_types(ask: &Ask<'_>) -> Result<Option<BTreeSet<String>>, Fault> {
+fn wanted_types(ask: &Ask<'_>) -> Result<Option<Vec<String>>, Fault> {
     let Some(asked) = ask
         .params
         .optional_texts(2, "the reference types")?
@@ -336,7 +386,7 @@ fn wanted_types(ask: &Ask<'_>) -> Result<Option<BTreeSet<String>>, Fault> {
     };
     let mut known = ask.library.datasets.types(ask.shelf.observatory);
     known.extend(ask.shelf.types());
-    let asked: BTreeSet<_> = asked.into_iter().map(str::to_ascii_lowercase).collect();
+    let asked: Vec<_> = asked.into_iter().map(str::to_ascii_lowercase).collect();
     match asked.iter().find(|reftype| !known.contains(*reftype)) {
         Some(unknown) => Err(Fault::new(
             "UnknownReferenceTypeError",
@@ -346,22 +396,31 @@ fn wanted_types(ask: &Ask<'_>) -> Result<Option<BTreeSet<String>>, Fault> {
     }
 }
 
-/// The recorded answers of one dataset.
-fn recorded(dataset: &Dataset, context: &FileName, types: Option<&BTreeSet<String>>, id: &str) -> Value {
-    match dataset.bestrefs.get(context.as_str()) {
-        Some(answers) => {
-            let wanted = answers
-                .iter()
-                .filter(|(reftype, _)| types.is_none_or(|types| types.contains(*reftype)));
-            let answers: Map<_, _> = wanted
-                .map(|(reftype, value)| (reftype.clone(), value.clone()))
-                .collect();
-            json!([true, answers])
-        }
-        None => json!([
-            false,
-            format!("FAILED: no best references of {id} are recorded for {context}")
-        ]),
+/// The answers that the datasets file gives for the types asked for.
+fn chosen(recorded: &BTreeMap<String, Value>, types: Option<&[String]>) -> Value {
+    let wanted = recorded
+        .iter()
+        .filter(|(reftype, _)| types.is_none_or(|types| types.contains(reftype)));
+    let answers: Map<_, _> = wanted
+        .map(|(reftype, value)| (reftype.clone(), value.clone()))
+        .collect();
+    json!([true, answers])
+}
+
+/// The answers that the rules give for a header.
+fn computed(
+    ask: &Ask<'_>,
+    context: &FileName,
+    header: &Map<String, Value>,
+    types: Option<&[String]>,
+) -> Value {
+    match ask
+        .shelf
+        .rules
+        .best_references(&ask.shelf.files, context, header, types)
+    {
+        Ok(answers) => json!([true, answers]),
+        Err(fault) => json!([false, format!("FAILED: {}", fault.message())]),
     }
 }
 

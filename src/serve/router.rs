@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::
 use axum::routing::{get, post};
 use serde_json::Value;
 
-use super::envelope::{self, Call};
+use super::envelope::{self, Call, Fault};
 use super::library::{Library, Shelf};
 use super::{download, methods};
 use crate::crds::Observatory;
@@ -85,11 +85,21 @@ async fn answer_call(context: &Context, observatory: &str, request: Request<Body
             "the request is too large or broke off",
         );
     };
-    let reply = match Call::parse(&body) {
-        Err((id, fault)) => envelope::reply(&id, Err(fault)),
-        Ok(call) => envelope::reply(&call.id, methods::answer(&context.library, shelf, &base, &call)),
-    };
-    json(&reply)
+    let (library, observatory) = (Arc::clone(&context.library), shelf.observatory);
+    // Rules are read from disk and evaluated: nothing for a thread that answers others.
+    let reply = tokio::task::spawn_blocking(move || match (Call::parse(&body), library.shelf(observatory)) {
+        (Ok(call), Some(shelf)) => envelope::reply(&call.id, methods::answer(&library, shelf, &base, &call)),
+        (Ok(call), None) => envelope::reply(&call.id, Err(Fault::other("the observatory is gone"))),
+        (Err((id, fault)), _) => envelope::reply(&id, Err(fault)),
+    })
+    .await;
+    match reply {
+        Ok(reply) => json(&reply),
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &format!("the call failed: {error}"),
+        ),
+    }
 }
 
 async fn file(
