@@ -8,6 +8,7 @@
 //! | `fits`, `asdf`, `geis`, `json` | one format each: header bytes to (name, text) pairs |
 //! | `strap` | the two names of each JWST parameter |
 //! | `plan` | what an update writes, given the answers (pure) |
+//! | `replace` | the new file in place of the old one, safely |
 //! | `source` | plain and gzip files as a forward reader that skips data without reading it |
 //!
 //! Only header bytes are read, and all of it is bounded: a dataset file is untrusted input.
@@ -22,6 +23,7 @@ mod header;
 mod json;
 mod plan;
 mod python;
+mod replace;
 mod source;
 mod strap;
 mod yaml;
@@ -35,10 +37,11 @@ pub use strap::annotate;
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::crds::Observatory;
+use error::Trouble;
 use source::Source;
 
 /// Reads the header of a dataset file as the Python client does (spec, section 21). The observatory is guessed from name
@@ -83,16 +86,36 @@ pub fn read_from<R: Read + Seek>(
     Ok(DatasetHeader::unite(format, observatory, pairs))
 }
 
-/// Writes `changes` into the primary header of a dataset file, or into the tree of an ASDF file, and nothing else.
+/// Writes `changes` into the primary header of a FITS or GEIS file, or into the tree of an ASDF file, and nothing else.
 /// Returns whether the file was rewritten: a file that already says all this is left alone.
+///
+/// The new file is written beside the old one, synced and renamed over it, so that at every moment one of the two is
+/// there, whole. Permissions, owner and extended attributes are kept; further hard links keep the old content.
 pub fn update(path: &Path, changes: &[Change]) -> Result<bool, DatasetError> {
-    if changes.is_empty() {
-        return Ok(false);
+    let actual = header_half(path);
+    let actual = actual
+        .canonicalize()
+        .map_err(|error| DatasetError::io("open", &actual, &error))?;
+    let original = replace::Original::open(&actual)?;
+    let read_error = |error: io::Error| DatasetError::io("read", &actual, &error);
+    let mut source = Source::new(original.reader().map_err(read_error)?).map_err(read_error)?;
+    let format = match Format::of_name(&actual) {
+        Some(format) => format,
+        None => Format::of_content(&mut source)
+            .map_err(read_error)?
+            .ok_or_else(|| DatasetError::UnknownFormat { path: actual.clone() })?,
+    };
+    let pieces = match format {
+        Format::Fits => fits::edit::edit(&mut source, changes),
+        Format::Asdf => asdf::edit::edit(&mut source, changes),
+        Format::Geis => geis::edit(&mut source, changes),
+        Format::Json | Format::Yaml => Err(Trouble::refused(format!("{format} files record no references"))),
     }
-    Err(DatasetError::NotUpdatable {
-        path: header_half(path),
-        reason: "this format cannot be written".to_owned(),
-    })
+    .map_err(|trouble| trouble.at(&actual, format))?;
+    match pieces {
+        Some(pieces) => original.replace(&pieces, source.is_gzip()).map(|()| true),
+        None => Ok(false),
+    }
 }
 
 /// The `.rNh` half of a GEIS pair; any other path as it is.

@@ -1,5 +1,6 @@
 //! ASDF files: the YAML tree in front of the blocks; no block is looked at.
 
+pub(super) mod edit;
 mod time;
 mod tree;
 

@@ -65,11 +65,17 @@ impl DatasetError {
 pub(super) enum Trouble {
     Io(io::Error),
     Malformed(String),
+    /// Readable, but not to be written.
+    Refused(String),
 }
 
 impl Trouble {
     pub(super) fn malformed(reason: impl Into<String>) -> Self {
         Self::Malformed(reason.into())
+    }
+
+    pub(super) fn refused(reason: impl Into<String>) -> Self {
+        Self::Refused(reason.into())
     }
 
     /// The error to show for a file that was being read.
@@ -79,6 +85,10 @@ impl Trouble {
             Self::Malformed(reason) => DatasetError::Malformed {
                 path: path.to_owned(),
                 format,
+                reason,
+            },
+            Self::Refused(reason) => DatasetError::NotUpdatable {
+                path: path.to_owned(),
                 reason,
             },
         }

@@ -6,6 +6,7 @@
 
 mod card;
 mod compressed;
+pub(super) mod edit;
 
 use std::io::{Read, Seek};
 

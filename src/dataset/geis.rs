@@ -3,6 +3,8 @@
 use std::io::{Read, Seek};
 
 use super::error::Trouble;
+use super::plan::Change;
+use super::replace::Piece;
 use super::source::Source;
 
 /// The longest header that is read.
@@ -52,4 +54,68 @@ fn unquoted(value: &str) -> String {
         Some(rest) => rest.strip_suffix('\'').map_or(text, str::trim).to_owned(),
         None => text.to_owned(),
     }
+}
+
+/// The width of a line without its end.
+const LINE: usize = 80;
+/// Where comments begin.
+const COMMENT: usize = 31;
+
+/// The new header with the changes in it, or `None` if it already says all this.
+pub(super) fn edit<R: Read + Seek>(
+    source: &mut Source<R>,
+    changes: &[Change],
+) -> Result<Option<Vec<Piece>>, Trouble> {
+    let bytes = source.rest(MAX_HEADER)?;
+    let text = String::from_utf8(bytes).map_err(|_| Trouble::refused("its header is not text"))?;
+    let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+    let mut changed = false;
+    for change in changes {
+        changed |= set(&mut lines, change)?;
+    }
+    Ok(changed.then(|| vec![Piece::New(lines.concat().into_bytes())]))
+}
+
+fn set(lines: &mut Vec<String>, change: &Change) -> Result<bool, Trouble> {
+    let keyword = change.keyword.trim().to_uppercase();
+    let value = change.value.trim();
+    let printable = |text: &str| {
+        text.bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && byte != b'\'')
+    };
+    let line = format!("{keyword:8}= '{value:8}'");
+    if !(1..=8).contains(&keyword.len()) || !printable(&keyword) || !printable(value) || line.len() > LINE {
+        return Err(Trouble::refused(format!(
+            "'{keyword}' = '{value}' cannot stand in a GEIS header"
+        )));
+    }
+    // Of a repeated keyword the last is the one that counts.
+    let key = |line: &str| Some(without_comment(line).split_once('=')?.0.trim().to_owned());
+    let Some(place) = lines
+        .iter_mut()
+        .rfind(|line| key(line).as_deref() == Some(&keyword))
+    else {
+        let end = lines.first().map_or("\n", |line| line_end(line)).to_owned();
+        let at = lines
+            .iter()
+            .rposition(|line| key(line).is_some() && !line.starts_with("HISTORY"));
+        lines.insert(at.map_or(0, |at| at + 1), format!("{line:LINE$}{end}"));
+        return Ok(true);
+    };
+    let old = without_comment(place)
+        .split_once('=')
+        .map(|(_, value)| unquoted(value));
+    if old.as_deref() == Some(value) {
+        return Ok(false);
+    }
+    let comment = place
+        .get(COMMENT..)
+        .filter(|rest| rest.starts_with('/') && line.len() <= COMMENT);
+    let comment = comment.unwrap_or_default().trim_end_matches(['\r', '\n']);
+    *place = format!("{:LINE$}{}", format!("{line:COMMENT$}{comment}"), line_end(place));
+    Ok(true)
+}
+
+fn line_end(line: &str) -> &str {
+    &line[line.trim_end_matches(['\r', '\n']).len()..]
 }

@@ -45,6 +45,15 @@ impl<R: Read + Seek> Source<R> {
         matches!(self.body, Body::Gzip(_))
     }
 
+    /// The file itself, to be read anywhere, if it is not compressed. What was read ahead is forgotten.
+    pub(super) fn plain(&mut self) -> Option<&mut R> {
+        self.ahead.clear();
+        match &mut self.body {
+            Body::Plain(input) => Some(input),
+            Body::Gzip(_) => None,
+        }
+    }
+
     /// The next `count` bytes, fewer at the end of the file, without consuming them.
     pub(super) fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         if let Some(missing) = count.checked_sub(self.ahead.len()) {
@@ -114,7 +123,7 @@ impl<R: Read> Read for Body<R> {
     }
 }
 
-fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(free) = buffer.get_mut(filled..).filter(|free| !free.is_empty()) {
         match input.read(free) {
