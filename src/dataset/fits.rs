@@ -30,7 +30,7 @@ pub(super) fn read<R: Read + Seek>(source: &mut Source<R>) -> Result<Vec<(String
     let mut pairs = Vec::new();
     let mut budget = MAX_HEADERS;
     let mut count = 0;
-    while let Some(block) = next_header(source, &mut budget)? {
+    while let Some(block) = next_header(source, &mut budget, count == 0)? {
         let cards = card::split(&block);
         count += 1;
         let to = if count == 1 { &mut primary } else { &mut pairs };
@@ -51,10 +51,11 @@ pub(super) fn read<R: Read + Seek>(source: &mut Source<R>) -> Result<Vec<(String
     Ok(primary)
 }
 
-/// The cards of the next header without `END`, or `None` at the end of the file.
+/// The cards of the next header without `END`, or `None` at the end of the file. The first header has to be one.
 pub(super) fn next_header<R: Read + Seek>(
     source: &mut Source<R>,
     budget: &mut usize,
+    first: bool,
 ) -> Result<Option<Vec<u8>>, Trouble> {
     let mut header = Vec::new();
     loop {
@@ -72,6 +73,11 @@ pub(super) fn next_header<R: Read + Seek>(
         if let Some(end) = end {
             header.truncate(start + end * CARD);
             return Ok(Some(header));
+        }
+        let zeros = start == 0 && header.iter().all(|byte| *byte == 0);
+        if !first && (zeros || (got > 0 && got < BLOCK)) {
+            // Something that is no header follows the last HDU. astropy warns of it and goes no further.
+            return Ok(None);
         }
         if got < BLOCK {
             return Err(Trouble::malformed("a header has no END card"));

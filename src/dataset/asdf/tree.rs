@@ -28,6 +28,7 @@ enum Meaning<'a> {
     /// A scalar is text, a collection is what it is, in this class.
     Class(&'a str),
     Time,
+    Float,
     Complex,
     /// Some other object, of this class.
     Object(&'a str),
@@ -36,10 +37,10 @@ enum Meaning<'a> {
 fn meaning(tag: Option<&str>) -> Meaning<'_> {
     let Some(tag) = tag else { return Meaning::Plain };
     if let Some(kind) = tag.strip_prefix(YAML) {
-        return if kind == "str" {
-            Meaning::Class("str")
-        } else {
-            Meaning::Plain
+        return match kind {
+            "str" => Meaning::Class("str"),
+            "float" => Meaning::Float,
+            _ => Meaning::Plain,
         };
     }
     let Some(rest) = OBJECTS.iter().find_map(|prefix| tag.strip_prefix(prefix)) else {
@@ -145,6 +146,10 @@ impl AsdfTree {
                 .map_or(Value::Opaque("Time".into()), |text| Value::Text(text.into())),
             Meaning::Complex => Value::Text(python::read_complex(text).map_or(Cow::from(text), Cow::from)),
             Meaning::Object(class) => Value::Opaque(class.into()),
+            Meaning::Float => match scalar::resolve(text) {
+                Scalar::Integer(digits) => Value::Text(digits.parse().map_or(digits, float_text).into()),
+                _ => plain_scalar(text),
+            },
             Meaning::Plain if plain => plain_scalar(text),
             Meaning::Plain | Meaning::Class(_) => Value::Text(text.into()),
         }

@@ -161,6 +161,9 @@ impl Card {
                 ..card(keyword, as_text(), String::new())
             },
             Head::Record { keyword, number } => card(&keyword, Value::Real(number), String::new()),
+            Head::Valued { keyword, .. } if matches!(keyword.as_str(), "COMMENT" | "HISTORY" | "END") => {
+                card(&keyword, as_text(), String::new())
+            }
             Head::Valued { keyword, rest } => {
                 let joined = if lines.len() > 1 {
                     continued(rest, &lines[1..])

@@ -27,7 +27,7 @@ pub(in crate::dataset) fn edit<R: Read + Seek>(
         return Err(Trouble::malformed("it does not begin with SIMPLE"));
     }
     let mut budget = MAX_HEADERS;
-    let header = next_header(source, &mut budget)?.ok_or_else(|| Trouble::malformed("it is empty"))?;
+    let header = next_header(source, &mut budget, true)?.ok_or_else(|| Trouble::malformed("it is empty"))?;
     let old_end = (header.len() + CARD).next_multiple_of(BLOCK) as u64;
     let Some(mut new) = edit_header(&header, changes)? else {
         return Ok(None);
