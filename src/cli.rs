@@ -3,8 +3,12 @@
 //! Exit status 0 is done, 1 failed, 2 wrong usage. To add a subcommand: a file with `Args` and
 //! `run(Args) -> Result<(), Failure>`, and a variant of [`Command`].
 
+mod assemble;
 pub mod failure;
 mod flags;
+mod logging;
+mod mount;
+mod mounting;
 pub mod output;
 mod serve;
 mod settings;
@@ -32,6 +36,7 @@ struct CommandLine {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Mount(mount::Args),
     Serve(serve::Args),
     Umount(umount::Args),
 }
@@ -52,6 +57,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match command {
+        Command::Mount(args) => mount::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Umount(args) => umount::run(&args),
     };

@@ -16,6 +16,7 @@ use super::flags::MountFlags;
 use crate::crds::{ContextSpec, Observatory};
 use crate::remote;
 use crate::resolve::Mode;
+use crate::tree::BestrefsAs;
 
 /// The environment, as far as it is text.
 pub(super) type Environment = BTreeMap<String, String>;
@@ -25,15 +26,6 @@ pub(super) fn environment() -> Environment {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
-}
-
-/// How best references are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BestrefsAs {
-    /// As symbolic links to the references.
-    Link,
-    /// As regular files that share the reference's inode.
-    File,
 }
 
 /// Everything that can be set.

@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::BestrefsAs;
 use crate::crds::Observatory;
+use crate::tree::BestrefsAs;
 
 #[expect(
     clippy::unnecessary_wraps,

@@ -1,0 +1,105 @@
+//! Puts the rooms together as the settings say: store, catalogs, fetcher, resolver, tree.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::Failure;
+use super::settings::Settings;
+use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
+use crate::mount::Owner;
+use crate::remote::{Endpoints, HttpClient, HttpOrigin, HttpSettings, Origin, UrlOrigin};
+use crate::resolve::{BadFilePolicy, ResolveOptions, Resolver};
+use crate::store::{DiskStore, Store, StoreOptions};
+use crate::tree::{CrdsTree, TreeOptions};
+
+/// The rooms below the tree.
+pub(super) struct Rooms {
+    pub(super) fetcher: Fetcher,
+    pub(super) resolver: Resolver,
+}
+
+/// Opens the store in `directory`, from now on used through its handle, and everything that stands on it. Tasks run on
+/// `runtime`. Nothing is asked of the network.
+pub(super) fn rooms(settings: &Settings, directory: &Path, runtime: &Handle) -> Result<Rooms, Failure> {
+    let endpoints = Endpoints::new(&settings.remote, &settings.observatories)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let store: Arc<dyn Store> = Arc::new(DiskStore::open(
+        directory,
+        StoreOptions {
+            cache_size: settings.cache_size,
+            keep_free: settings.keep_free,
+            checksums: settings.checksums,
+            lengths: settings.lengths,
+        },
+    )?);
+    let http = HttpClient::new(HttpSettings {
+        stall_timeout: settings.stall_timeout,
+        ..HttpSettings::default()
+    });
+    let origin: Arc<dyn Origin> = Arc::new(UrlOrigin::new(HttpOrigin::new(http.clone())));
+    let source = |&observatory| CatalogSource {
+        observatory,
+        server: (!endpoints.is_offline(observatory)).then(|| endpoints.server(observatory, &http, &origin)),
+    };
+    let catalogs = Catalogs::new(
+        runtime.clone(),
+        store,
+        settings.observatories.iter().map(source).collect(),
+        CatalogSettings {
+            ttl: settings.catalog_ttl,
+            offline: settings.offline,
+            ..CatalogSettings::default()
+        },
+    );
+    let fetcher = Fetcher::new(
+        runtime.clone(),
+        origin,
+        endpoints,
+        catalogs,
+        FetchSettings {
+            jobs: settings.jobs,
+            stall_timeout: settings.stall_timeout,
+            timeout: settings.timeout,
+            checksums: settings.checksums,
+            lengths: settings.lengths,
+            offline: settings.offline,
+            ..FetchSettings::default()
+        },
+    );
+    let options = ResolveOptions {
+        mode: settings.mode,
+        ttl: settings.bestrefs_ttl,
+        bad_files: BadFilePolicy {
+            allow_references: settings.allow_bad_references,
+            allow_rules: settings.allow_bad_rules,
+        },
+        ignore_mapping_checksum: settings.ignore_mapping_checksum,
+        ..ResolveOptions::default()
+    };
+    let resolver = Resolver::new(fetcher.clone(), options, runtime.clone());
+    Ok(Rooms { fetcher, resolver })
+}
+
+/// The file system over the rooms, as it is to be mounted on `mountpoint`.
+pub(super) fn tree(
+    settings: &Settings,
+    rooms: Rooms,
+    mountpoint: &Path,
+    store: &Path,
+) -> Result<CrdsTree, Failure> {
+    let owner = Owner::current();
+    let options = TreeOptions {
+        mountpoint: mountpoint.to_owned(),
+        store: store.to_owned(),
+        uid: settings.uid.unwrap_or(owner.uid),
+        gid: settings.gid.unwrap_or(owner.gid),
+        umask: settings.umask.unwrap_or(owner.umask),
+        read_only: settings.read_only,
+        offline: settings.offline,
+        xattrs: settings.xattr,
+        bestrefs_as: settings.bestrefs_as,
+    };
+    Ok(CrdsTree::new(rooms.fetcher, rooms.resolver, options)?)
+}

@@ -1,0 +1,113 @@
+//! Mounting and serving a file system in this process, from the store to the last request.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::settings::Settings;
+use super::{Failure, assemble};
+use crate::fetch::Fetcher;
+use crate::mount::daemon::{self, Ready, StopSignals};
+use crate::mount::{Appearance, Mounted, Mountpoint};
+
+/// So long transfers may take to put away what they have, and the disk to take it.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Mounts, says so to who waits, and serves until the file system is unmounted or the process is told to stop.
+pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(failure) => return Err(tell(ready, failure)),
+    };
+    let result = runtime.block_on(async {
+        let (mounted, fetcher, mut signals) = match start(settings) {
+            Ok(started) => started,
+            Err(failure) => return Err(tell(ready, failure)),
+        };
+        let served = if ready.ready().is_ok() {
+            daemon::serve(&mounted, &mut signals).await
+        } else {
+            log::warn!("who asked for this mount has gone; unmounting");
+            Ok(())
+        };
+        drop(mounted);
+        if tokio::time::timeout(FAREWELL, fetcher.finished()).await.is_err() {
+            log::warn!("some transfers did not stop in time; they are resumed from what is on disk");
+        }
+        served.map_err(Failure::from)
+    });
+    runtime.shutdown_timeout(FAREWELL);
+    match &result {
+        Ok(()) => log::info!("the end"),
+        Err(failure) => log::error!("{failure}"),
+    }
+    result
+}
+
+/// Passes a failure on to who waits for us.
+fn tell(ready: Ready, failure: Failure) -> Failure {
+    ready.failed(&failure.to_string());
+    failure
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread()
+        .thread_name("crds-fs")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because("cannot start the threads of the file system", error))
+}
+
+fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, StopSignals), Failure> {
+    let signals =
+        StopSignals::listen().map_err(|error| Failure::because("cannot listen for signals", error))?;
+    // First the mount point, on which a dead mount may lie; then the store, which may be the same directory and is used
+    // through its handle once we are mounted over it.
+    let mountpoint = Mountpoint::prepare(&settings.mountpoint)?;
+    let place = mountpoint.path().unwrap_or(&settings.mountpoint).to_owned();
+    let directory = store_directory(settings, mountpoint.path())?;
+    let runtime = Handle::current();
+    let rooms = assemble::rooms(settings, &directory, &runtime)?;
+    let fetcher = rooms.fetcher.clone();
+    let appearance = Appearance {
+        source: source(settings),
+        read_only: settings.read_only,
+        allow_other: settings.allow_other,
+    };
+    let tree = assemble::tree(settings, rooms, &place, &directory)?;
+    let mounted = Mounted::start(Arc::new(tree), mountpoint, &appearance, runtime)?;
+    log::info!(
+        "crds-fs {} is mounted at '{}', with the cache in '{}'{}{}",
+        env!("CARGO_PKG_VERSION"),
+        place.display(),
+        directory.display(),
+        if settings.offline { ", offline" } else { "" },
+        if mounted.passes_through() {
+            "; the kernel reads cached files itself"
+        } else {
+            ""
+        },
+    );
+    Ok((Arc::new(mounted), fetcher, signals))
+}
+
+fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<PathBuf, Failure> {
+    settings
+        .cache
+        .clone()
+        .or_else(|| Some(mountpoint?.to_owned()))
+        .ok_or_else(|| {
+            Failure::usage("a device that is handed over has no directory of its own: say --cache DIR")
+        })
+}
+
+/// What `findmnt` shows as the source: the server, if there is one that was named.
+fn source(settings: &Settings) -> String {
+    let named = settings.remote.servers.first().map(|server| server.url.as_str());
+    named
+        .or(settings.remote.server_url.as_deref())
+        .unwrap_or("crds")
+        .to_owned()
+}

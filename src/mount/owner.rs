@@ -1,0 +1,48 @@
+//! Whose process this is.
+
+use nix::unistd::{getgid, getuid};
+
+/// User, group and file mode mask of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Permission bits that its new files do not get.
+    pub umask: u16,
+}
+
+impl Owner {
+    /// This process.
+    pub fn current() -> Self {
+        // umask(2) can only be read by changing it; proc(5) tells it as well.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let umask = mask
+            .and_then(|mask| u16::from_str_radix(mask.trim(), 8).ok())
+            .unwrap_or(0o022);
+        Self {
+            uid: getuid().as_raw(),
+            gid: getgid().as_raw(),
+            umask,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    #[test]
+    fn is_that_of_new_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(directory.path().join("new"))
+            .unwrap()
+            .metadata()
+            .unwrap();
+        let owner = super::Owner::current();
+        assert_eq!((owner.uid, owner.gid), (file.uid(), file.gid()));
+        assert_eq!(0o666 & !u32::from(owner.umask), file.permissions().mode() & 0o777);
+    }
+}
