@@ -1,6 +1,6 @@
 //! Attributes, and changing them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -155,7 +155,7 @@ impl Core {
         match &open.content {
             Content::Local { file, .. } => Ok((
                 None,
-                LocalStat::of_file(file).map_err(Error::local("stat", &PathBuf::new()))?,
+                LocalStat::of_file(file).map_err(Error::local("stat", Path::new("")))?,
             )),
             Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
         }
@@ -247,26 +247,19 @@ impl Core {
             return Err(Error::ReadOnly);
         }
         let local = self.writable()?;
-        let open = match change.handle {
-            Some(handle) => self.files.get(handle),
-            None => None,
-        };
-        if let Some(Content::Local { file, .. }) = open.as_ref().map(|open| &open.content)
-            && change.size.is_some()
-        {
-            return change_open(file, change).map_err(Error::local("change", &PathBuf::new()));
-        }
-        match self.stat_node(ino)? {
-            (Some(path), _) => local.change(&path, change).map_err(Error::local("change", &path)),
-            (None, _) => {
-                let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
-                match &open.content {
-                    Content::Local { file, .. } => {
-                        change_open(file, change).map_err(Error::local("change", &PathBuf::new()))
-                    }
-                    Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
-                }
+        // The length is that of the open file; it may be open for writing where its mode no longer allows that.
+        let mut open = change.handle.filter(|_| change.size.is_some()).and_then(|handle| self.files.get(handle));
+        if open.is_none() {
+            if let (Some(path), _) = self.stat_node(ino)? {
+                return local.change(&path, change).map_err(Error::local("change", &path));
             }
+            open = self.files.find(|file| file.ino == ino);
+        }
+        match open.as_ref().map(|open| &open.content) {
+            Some(Content::Local { file, .. }) => {
+                change_open(file, change).map_err(Error::local("change", Path::new("")))
+            }
+            Some(Content::Stored(_) | Content::Generated(_)) | None => Err(Error::Stale),
         }
     }
 

@@ -104,3 +104,76 @@ fn remote(error: &RemoteError) -> Errno {
         | RemoteErrorKind::Rpc => Errno::REMOTEIO,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn fetching(kind: FetchErrorKind) -> Error {
+        Error::Fetch(FetchError {
+            kind,
+            subject: "jwst/x.fits".into(),
+            url: None,
+            message: "why".into(),
+            source: None,
+        })
+    }
+
+    fn asking(kind: RemoteErrorKind) -> Error {
+        Error::Resolve(ResolveError::Remote(RemoteError::new(kind, "http://crds.test", "why")))
+    }
+
+    fn absent(text: &str) -> (String, String) {
+        (text.into(), text.into())
+    }
+
+    /// The rows of the table of errors that users are promised, by the name of the number.
+    #[test]
+    fn every_row_of_the_table() {
+        let (dataset, text) = absent("X");
+        let full = io::Error::from_raw_os_error(Errno::NOSPC.raw_os_error());
+        for (error, expected) in [
+            (Error::NotFound, Errno::NOENT),
+            (fetching(FetchErrorKind::NotInCatalog), Errno::NOENT),
+            (Error::Resolve(ResolveError::UnknownDataset { dataset, text }), Errno::NOENT),
+            (fetching(FetchErrorKind::Unreachable), Errno::HOSTUNREACH),
+            (asking(RemoteErrorKind::Unreachable), Errno::HOSTUNREACH),
+            (fetching(FetchErrorKind::TimedOut), Errno::TIMEDOUT),
+            (asking(RemoteErrorKind::TimedOut), Errno::TIMEDOUT),
+            (fetching(FetchErrorKind::Offline), Errno::NETDOWN),
+            (asking(RemoteErrorKind::Offline), Errno::NETDOWN),
+            (fetching(FetchErrorKind::Denied), Errno::ACCESS),
+            (asking(RemoteErrorKind::Denied), Errno::ACCESS),
+            (Error::BadFile("bad".into()), Errno::ACCESS),
+            (fetching(FetchErrorKind::Gone), Errno::NODATA),
+            (asking(RemoteErrorKind::NotFound), Errno::NODATA),
+            (fetching(FetchErrorKind::ServerTrouble), Errno::REMOTEIO),
+            (asking(RemoteErrorKind::Busy), Errno::REMOTEIO),
+            (asking(RemoteErrorKind::Server), Errno::REMOTEIO),
+            (asking(RemoteErrorKind::Protocol), Errno::REMOTEIO),
+            (asking(RemoteErrorKind::Rpc), Errno::REMOTEIO),
+            (fetching(FetchErrorKind::Corrupt), Errno::BADMSG),
+            (fetching(FetchErrorKind::NoSpace), Errno::NOSPC),
+            (Error::local("write", std::path::Path::new("x"))(full), Errno::NOSPC),
+            (fetching(FetchErrorKind::ShuttingDown), Errno::SHUTDOWN),
+            (Error::Resolve(ResolveError::ShuttingDown), Errno::SHUTDOWN),
+            (Error::ShuttingDown, Errno::SHUTDOWN),
+            (Error::ReadOnly, Errno::ROFS),
+            (Error::NotPermitted("no"), Errno::PERM),
+            (Error::NoAttributes, Errno::NOSYS),
+        ] {
+            assert_eq!(errno(&error), expected.raw_os_error(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_system_keeps_its_number() {
+        let source = Arc::new(io::Error::from_raw_os_error(Errno::DQUOT.raw_os_error()));
+        let error = Error::Local { doing: "write", path: "x".into(), source };
+        assert_eq!(errno(&error), Errno::DQUOT.raw_os_error());
+        let error = Error::local("open", std::path::Path::new("x"))(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(errno(&error), Errno::ACCESS.raw_os_error());
+    }
+}

@@ -83,11 +83,11 @@ impl Core {
             }),
             Place::Bestrefs => self
                 .list_contexts()
-                .map(move |others| core.open_list(ino, others?)),
-            Place::Context(context) => ready(self.open_list(ino, self.list_datasets(&context))),
+                .map(move |others| Ok(core.open_list(ino, others?))),
+            Place::Context(context) => ready(Ok(self.open_list(ino, self.list_datasets(&context)))),
             Place::Dataset(context, dataset) => self
                 .list_answers(&context, &dataset)
-                .map(move |others| core.open_list(ino, others?)),
+                .map(move |others| Ok(core.open_list(ino, others?))),
             place @ (Place::Root | Place::Area(_) | Place::Pickles(_) | Place::Local(_) | Place::Control) => {
                 let keep = if matches!(place, Place::Local(_)) {
                     Keep::Never
@@ -102,14 +102,14 @@ impl Core {
         }
     }
 
-    fn open_list(&self, ino: Ino, others: Vec<Other>) -> Result<(Handle, Keep), Error> {
+    fn open_list(&self, ino: Ino, others: Vec<Other>) -> (Handle, Keep) {
         let listing = Listing {
             ino,
             parent: self.parent_of(ino),
             others,
             catalogued: None,
         };
-        Ok((self.listings.insert(listing), Keep::Never))
+        (self.listings.insert(listing), Keep::Never)
     }
 
     /// A directory of fixed places and the user's files.

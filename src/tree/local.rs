@@ -75,6 +75,7 @@ impl LocalStat {
 }
 
 /// The open(2) flags that matter here.
+#[expect(clippy::struct_excessive_bools, reason = "flags are what open(2) has")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Access {
     pub(super) write: bool,
@@ -204,21 +205,15 @@ impl Local {
         builder.mode(mode & 0o7777);
         dir.create_dir_with(name, &builder)?;
         chmodat(&dir, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?;
-        self.give(caller, &dir, name);
+        give(caller, &dir, name);
         Ok(())
     }
 
     pub(super) fn symlink(&self, caller: Caller, path: &Path, target: &OsStr) -> io::Result<()> {
         let (dir, name) = self.made_parent(path)?;
         rustix::fs::symlinkat(target, &dir, name)?;
-        self.give(caller, &dir, name);
+        give(caller, &dir, name);
         Ok(())
-    }
-
-    fn give(&self, caller: Caller, dir: &Dir, name: &OsStr) {
-        let (uid, gid) = (Some(Uid::from_raw(caller.uid)), Some(Gid::from_raw(caller.gid)));
-        // As for files: only root may, and it matters only to root.
-        let _ = chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
     }
 
     pub(super) fn readlink(&self, path: &Path) -> io::Result<OsString> {
@@ -328,6 +323,12 @@ impl Local {
         let plain = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/');
         plain.then(|| directory.join(name))
     }
+}
+
+/// Makes the caller the owner of what was made for it. Only root may give files away; anyone else serves only themselves.
+fn give(caller: Caller, dir: &Dir, name: &OsStr) {
+    let (uid, gid) = (Some(Uid::from_raw(caller.uid)), Some(Gid::from_raw(caller.gid)));
+    let _ = chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
 }
 
 /// Changes attributes of an open file, which may have lost its name.

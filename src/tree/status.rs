@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::crds::Observatory;
+use crate::crds::{FileName, Observatory};
 use crate::fetch::TransferStatus;
 use crate::store::HoldingKind;
 
@@ -73,7 +73,7 @@ impl Core {
         json!({
             "name": observatory.as_str(),
             "files": info.map(|info| info.catalog().len()),
-            "context": info.and_then(|info| info.default_context()).map(|context| context.as_str()),
+            "context": info.and_then(|info| info.default_context()).map(FileName::as_str),
             "server": info.and_then(|info| info.server()),
             "catalog_age_seconds": catalogs.age(observatory).map(|age| age.as_secs()),
             "offline": catalogs.is_offline(observatory),
