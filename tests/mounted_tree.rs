@@ -33,7 +33,9 @@ struct Whole {
 }
 
 fn reference() -> Vec<u8> {
-    (0..200_000_u32).map(|place| u8::try_from(place * 7 % 251).unwrap()).collect()
+    (0..200_000_u32)
+        .map(|place| u8::try_from(place * 7 % 251).unwrap())
+        .collect()
 }
 
 /// A small observatory, served and mounted; without FUSE the test is passed over, and says so.
@@ -46,7 +48,11 @@ fn whole() -> Option<Whole> {
     let original = directory.path().join("original");
     fs::create_dir_all(original.join("mappings/hst")).unwrap();
     fs::create_dir_all(original.join("references/hst")).unwrap();
-    fs::write(original.join("mappings/hst/hst_0001.pmap"), "header = {}\nselector = {}\n").unwrap();
+    fs::write(
+        original.join("mappings/hst/hst_0001.pmap"),
+        "header = {}\nselector = {}\n",
+    )
+    .unwrap();
     fs::write(original.join("references/hst").join(REFERENCE), reference()).unwrap();
     let datasets = directory.path().join("datasets.json");
     let answers = serde_json::json!({"J8BA0HRPQ": {
@@ -55,22 +61,41 @@ fn whole() -> Option<Whole> {
     fs::write(&datasets, answers.to_string()).unwrap();
     let mountpoint = directory.path().join("mnt");
     fs::create_dir(&mountpoint).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let (server, mounted) = runtime.block_on(async {
-        let options = Options { datasets: Some(datasets), ..Options::default() };
+        let options = Options {
+            datasets: Some(datasets),
+            ..Options::default()
+        };
         let server = Server::bind(&original, options).await.unwrap();
         let mounted = mount(&server, &directory.path().join("store"), &mountpoint);
         (server, mounted)
     });
-    Some(Whole { _mounted: mounted, server, _runtime: runtime, directory, mountpoint })
+    Some(Whole {
+        _mounted: mounted,
+        server,
+        _runtime: runtime,
+        directory,
+        mountpoint,
+    })
 }
 
 fn mount(server: &Handle, store: &Path, mountpoint: &Path) -> Mounted {
     let runtime = tokio::runtime::Handle::current();
-    let options = StoreOptions { keep_free: 0, ..StoreOptions::default() };
+    let options = StoreOptions {
+        keep_free: 0,
+        ..StoreOptions::default()
+    };
     let store: Arc<dyn Store> = Arc::new(DiskStore::open(store, options).unwrap());
     let settings = Settings {
-        servers: vec![ServerSetting { observatory: Some(Observatory::Hst), url: server.url(Observatory::Hst) }],
+        servers: vec![ServerSetting {
+            observatory: Some(Observatory::Hst),
+            url: server.url(Observatory::Hst),
+        }],
         ..Settings::default()
     };
     let endpoints = Endpoints::new(&settings, &[Observatory::Hst]).unwrap();
@@ -81,11 +106,27 @@ fn mount(server: &Handle, store: &Path, mountpoint: &Path) -> Mounted {
         server: Some(endpoints.server(Observatory::Hst, &client, &origin)),
     }];
     let catalogs = Catalogs::new(runtime.clone(), store, sources, CatalogSettings::default());
-    let fetcher = Fetcher::new(runtime.clone(), origin, endpoints, catalogs, FetchSettings::default());
+    let fetcher = Fetcher::new(
+        runtime.clone(),
+        origin,
+        endpoints,
+        catalogs,
+        FetchSettings::default(),
+    );
     let resolver = Resolver::new(fetcher.clone(), ResolveOptions::default(), runtime.clone());
     let tree = Arc::new(CrdsTree::new(fetcher, resolver, TreeOptions::default()).unwrap());
-    let appearance = Appearance { source: "test".into(), read_only: false, allow_other: false };
-    Mounted::start(tree, Mountpoint::prepare(mountpoint).unwrap(), &appearance, runtime).unwrap()
+    let appearance = Appearance {
+        source: "test".into(),
+        read_only: false,
+        allow_other: false,
+    };
+    Mounted::start(
+        tree,
+        Mountpoint::prepare(mountpoint).unwrap(),
+        &appearance,
+        runtime,
+    )
+    .unwrap()
 }
 
 impl Whole {
@@ -110,7 +151,10 @@ impl Whole {
 #[test]
 fn a_rule_and_a_reference_are_read_through_the_mount() {
     let Some(whole) = whole() else { return };
-    assert_eq!(whole.names(""), ["bestrefs", "config", "mappings", "pickles", "references"]);
+    assert_eq!(
+        whole.names(""),
+        ["bestrefs", "config", "mappings", "pickles", "references"]
+    );
     assert_eq!(whole.names("mappings/hst"), ["hst_0001.pmap"]);
     let path = whole.path("references/hst").join(REFERENCE);
     let before = fs::metadata(&path).unwrap();
@@ -122,7 +166,14 @@ fn a_rule_and_a_reference_are_read_through_the_mount() {
     assert_eq!(whole.downloads(), 2);
     assert!(fs::read(&path).unwrap() == reference());
     assert_eq!(whole.downloads(), 2);
-    let kept = fs::read(whole.directory.path().join("store/references/hst").join(REFERENCE)).unwrap();
+    let kept = fs::read(
+        whole
+            .directory
+            .path()
+            .join("store/references/hst")
+            .join(REFERENCE),
+    )
+    .unwrap();
     assert!(kept == reference());
     let error = File::options().write(true).open(&path).unwrap_err();
     assert!(matches!(error.raw_os_error(), Some(1 | 13)), "{error}");
@@ -150,11 +201,19 @@ fn a_client_writes_its_config_and_its_locks() {
     fs::rename(&temporary, &config).unwrap();
     assert_eq!(fs::read_to_string(&config).unwrap(), before);
     assert!(!temporary.exists());
-    assert!(!whole.names("config/hst").iter().any(|name| name.starts_with("0b8f")));
+    assert!(
+        !whole
+            .names("config/hst")
+            .iter()
+            .any(|name| name.starts_with("0b8f"))
+    );
 
     let lock = whole.path("references/hst/x.fits.lock");
     let held = File::create_new(&lock).unwrap();
-    assert_eq!(File::create_new(&lock).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(
+        File::create_new(&lock).unwrap_err().kind(),
+        std::io::ErrorKind::AlreadyExists
+    );
     held.lock().unwrap();
     let other = File::open(&lock).unwrap();
     assert!(other.try_lock().is_err(), "the lock is real");
@@ -169,7 +228,10 @@ fn a_copy_that_is_removed_comes_back_and_an_override_can_be_undone() {
     let Some(whole) = whole() else { return };
     let path = whole.path("mappings/hst/hst_0001.pmap");
     let catalogued = fs::read_to_string(&path).unwrap();
-    assert!(fs::metadata(&path).unwrap().blocks() > 0, "the kernel hears of the download");
+    assert!(
+        fs::metadata(&path).unwrap().blocks() > 0,
+        "the kernel hears of the download"
+    );
     fs::remove_file(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
     assert_eq!(fs::read_to_string(&path).unwrap(), catalogued);
@@ -198,6 +260,10 @@ fn plain_tools_work() {
                  echo more >> pickles/hst/c/b/copy; rm -r pickles/hst/c pickles/hst/d; \
                  test -z \"$(ls pickles/hst)\"; ls -lR . > /dev/null; df . > /dev/null; \
                  grep -q hst .crds-fs/status.json; grep -q crds_fs_downloads_total .crds-fs/metrics";
-    let status = Command::new("sh").args(["-c", shell]).current_dir(&whole.mountpoint).status().unwrap();
+    let status = Command::new("sh")
+        .args(["-c", shell])
+        .current_dir(&whole.mountpoint)
+        .status()
+        .unwrap();
     assert!(status.success());
 }

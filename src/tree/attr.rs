@@ -248,7 +248,10 @@ impl Core {
         }
         let local = self.writable()?;
         // The length is that of the open file; it may be open for writing where its mode no longer allows that.
-        let mut open = change.handle.filter(|_| change.size.is_some()).and_then(|handle| self.files.get(handle));
+        let mut open = change
+            .handle
+            .filter(|_| change.size.is_some())
+            .and_then(|handle| self.files.get(handle));
         if open.is_none() {
             if let (Some(path), _) = self.stat_node(ino)? {
                 return local.change(&path, change).map_err(Error::local("change", &path));

@@ -122,7 +122,11 @@ mod tests {
     }
 
     fn asking(kind: RemoteErrorKind) -> Error {
-        Error::Resolve(ResolveError::Remote(RemoteError::new(kind, "http://crds.test", "why")))
+        Error::Resolve(ResolveError::Remote(RemoteError::new(
+            kind,
+            "http://crds.test",
+            "why",
+        )))
     }
 
     fn absent(text: &str) -> (String, String) {
@@ -137,7 +141,10 @@ mod tests {
         for (error, expected) in [
             (Error::NotFound, Errno::NOENT),
             (fetching(FetchErrorKind::NotInCatalog), Errno::NOENT),
-            (Error::Resolve(ResolveError::UnknownDataset { dataset, text }), Errno::NOENT),
+            (
+                Error::Resolve(ResolveError::UnknownDataset { dataset, text }),
+                Errno::NOENT,
+            ),
             (fetching(FetchErrorKind::Unreachable), Errno::HOSTUNREACH),
             (asking(RemoteErrorKind::Unreachable), Errno::HOSTUNREACH),
             (fetching(FetchErrorKind::TimedOut), Errno::TIMEDOUT),
@@ -156,7 +163,10 @@ mod tests {
             (asking(RemoteErrorKind::Rpc), Errno::REMOTEIO),
             (fetching(FetchErrorKind::Corrupt), Errno::BADMSG),
             (fetching(FetchErrorKind::NoSpace), Errno::NOSPC),
-            (Error::local("write", std::path::Path::new("x"))(full), Errno::NOSPC),
+            (
+                Error::local("write", std::path::Path::new("x"))(full),
+                Errno::NOSPC,
+            ),
             (fetching(FetchErrorKind::ShuttingDown), Errno::SHUTDOWN),
             (Error::Resolve(ResolveError::ShuttingDown), Errno::SHUTDOWN),
             (Error::ShuttingDown, Errno::SHUTDOWN),
@@ -171,7 +181,11 @@ mod tests {
     #[test]
     fn an_error_of_the_system_keeps_its_number() {
         let source = Arc::new(io::Error::from_raw_os_error(Errno::DQUOT.raw_os_error()));
-        let error = Error::Local { doing: "write", path: "x".into(), source };
+        let error = Error::Local {
+            doing: "write",
+            path: "x".into(),
+            source,
+        };
         assert_eq!(errno(&error), Errno::DQUOT.raw_os_error());
         let error = Error::local("open", std::path::Path::new("x"))(io::ErrorKind::PermissionDenied.into());
         assert_eq!(errno(&error), Errno::ACCESS.raw_os_error());
