@@ -4,6 +4,7 @@
 //! `run(Args) -> Result<(), Failure>`, and a variant of [`Command`].
 
 mod assemble;
+mod bestrefs;
 pub mod failure;
 mod flags;
 mod logging;
@@ -37,6 +38,7 @@ struct CommandLine {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Mount(mount::Args),
+    Bestrefs(bestrefs::Args),
     Serve(serve::Args),
     Umount(umount::Args),
 }
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
     };
     let outcome = match command {
         Command::Mount(args) => mount::run(&args),
+        Command::Bestrefs(args) => bestrefs::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Umount(args) => umount::run(&args),
     };

@@ -19,6 +19,7 @@ mod batch;
 mod context;
 mod error;
 mod keeper;
+mod library;
 mod memory;
 mod options;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod work;
 
 pub use answer::{Answer, ComputedBy, Header, TypeAnswer};
 pub use error::ResolveError;
+pub use library::Library;
 pub use options::{BadFilePolicy, Clock, Mode, Permit, ResolveOptions, UnknownMode};
 
 use batch::Batcher;

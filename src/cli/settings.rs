@@ -28,6 +28,17 @@ pub(super) fn environment() -> Environment {
         .collect()
 }
 
+/// Whether a CRDS variable is true, if it says anything.
+pub(super) fn truth(environment: &Environment, variable: &str) -> Result<Option<bool>, Failure> {
+    let flags = MountFlags::default();
+    Said {
+        flags: &flags,
+        options: Vec::new(),
+        environment,
+    }
+    .truth(variable)
+}
+
 /// Everything that can be set.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {

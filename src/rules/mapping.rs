@@ -73,6 +73,18 @@ impl Mapping {
         entries.iter().filter_map(|(_, entry)| entry.file()).collect()
     }
 
+    /// The mapping that it names for an instrument or a reference type (lower case).
+    pub fn child(&self, key: &str) -> Option<&str> {
+        let entries = match &self.target {
+            Target::Pipeline(pipeline) => &pipeline.entries,
+            Target::Instrument(instrument) => &instrument.entries,
+            Target::Reference(_) => return None,
+        };
+        entries
+            .iter()
+            .find_map(|(own, entry)| if own == key { entry.file() } else { None })
+    }
+
     /// The names of the references that it names, sorted, each once.
     pub fn references(&self) -> Vec<&str> {
         let Target::Reference(reference) = &self.target else {

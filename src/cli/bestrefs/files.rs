@@ -1,0 +1,199 @@
+//! Dataset files: their headers looked up, and the answers written into them.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::Args;
+use super::lookup::{Lookup, Subject};
+use super::rulebook::observatory_of;
+use crate::cli::Failure;
+use crate::cli::settings::{Environment, truth};
+use crate::crds::Observatory;
+use crate::dataset::{self, DatasetHeader, Recipe};
+use crate::rules::{Header, default_reftypes};
+
+/// Looks up all files, sorted by path; false if something failed.
+pub(super) fn run(lookup: &Lookup<'_>, args: &Args, environment: &Environment) -> Result<bool, Failure> {
+    let mut paths: Vec<&PathBuf> = args.files.iter().collect();
+    paths.sort_unstable();
+    if args.update_bestrefs && lookup.contexts.len() != 1 {
+        return Err(Failure::usage("--update-bestrefs needs exactly one context"));
+    }
+    let update = args
+        .update_bestrefs
+        .then(|| Update::new(lookup, args, environment))
+        .transpose()?;
+    let mut complete = true;
+    for path in paths {
+        complete &= one(lookup, args, update.as_ref(), path)?;
+    }
+    Ok(complete)
+}
+
+/// Looks one file up, prints, and updates it if that was asked for.
+fn one(lookup: &Lookup<'_>, args: &Args, update: Option<&Update<'_>>, path: &Path) -> Result<bool, Failure> {
+    let observatory = lookup
+        .contexts
+        .first()
+        .and_then(|context| observatory_of(context).parse::<Observatory>().ok());
+    let header = match dataset::read(path, observatory) {
+        Ok(header) => header,
+        Err(error) => return Ok(complain(&chain(&error))),
+    };
+    let header = match header.for_lookup() {
+        Ok(header) => header,
+        Err(error) => {
+            let path = path.display();
+            return Ok(complain(&format!(
+                "Failed loading source '{path}' from 'FileHeaderGenerator' : {error}"
+            )));
+        }
+    };
+    let mut subject = Subject::named(&path.to_string_lossy(), header.iter().collect());
+    subject.types = Some(types(lookup, args, &header, &subject.header));
+    skip(lookup, &args.skip_types, &mut subject);
+    let mut output = Vec::new();
+    let mut complete = true;
+    if update.is_none() || args.json {
+        complete = lookup.tell(&subject, &mut output);
+        io::stdout().lock().write_all(&output)?;
+    }
+    if let Some(update) = update {
+        complete &= update.write(lookup, path, &header, &subject);
+    }
+    Ok(complete)
+}
+
+/// The types to look up, sorted; none means all (spec/crds-rules 22, step 2).
+fn types(lookup: &Lookup<'_>, args: &Args, header: &DatasetHeader, raw: &Header) -> Vec<String> {
+    let mut types: Vec<String> = match &lookup.types {
+        Some(types) => types.iter().map(|name| name.to_lowercase()).collect(),
+        None if args.all_types || header.observatory() != Observatory::Jwst => Vec::new(),
+        None => default_reftypes(raw).into_iter().map(str::to_owned).collect(),
+    };
+    types.sort_unstable();
+    types
+}
+
+/// Without the types that are not wanted. Where all are asked for they have to be listed for that.
+fn skip(lookup: &Lookup<'_>, skipped: &[String], subject: &mut Subject<'_>) {
+    if skipped.is_empty() {
+        return;
+    }
+    if subject.types.as_ref().is_some_and(Vec::is_empty) {
+        let all = |context: &String| {
+            lookup.with_answers(subject, context, |answers| {
+                answers
+                    .iter()
+                    .map(|(reftype, _)| reftype.to_owned())
+                    .collect::<Vec<_>>()
+            })
+        };
+        // A failure is told when the answers are.
+        subject.types = lookup.contexts.iter().find_map(|context| all(context).ok());
+    }
+    if let Some(types) = &mut subject.types {
+        types.retain(|name| !skipped.iter().any(|skipped| skipped.eq_ignore_ascii_case(name)));
+    }
+}
+
+/// What is written, and what is said about it.
+struct Update<'a> {
+    context: &'a str,
+    undefined_differences_matter: bool,
+    /// Lower case.
+    bad_files: Vec<String>,
+    allow_bad_references: bool,
+    allow_bad_rules: bool,
+}
+
+impl<'a> Update<'a> {
+    fn new(lookup: &'a Lookup<'_>, args: &Args, environment: &Environment) -> Result<Self, Failure> {
+        let context = lookup.contexts.first().map_or("", String::as_str);
+        Ok(Self {
+            context,
+            undefined_differences_matter: args.undefined_differences_matter,
+            bad_files: lookup.rulebook.bad_files(observatory_of(context)),
+            allow_bad_references: truth(environment, "CRDS_ALLOW_BAD_REFERENCES")?.unwrap_or(false),
+            allow_bad_rules: truth(environment, "CRDS_ALLOW_BAD_RULES")?.unwrap_or(false),
+        })
+    }
+
+    /// Updates one file; false if something is wrong, which does not keep the rest from being written.
+    fn write(&self, lookup: &Lookup<'_>, path: &Path, header: &DatasetHeader, subject: &Subject<'_>) -> bool {
+        let data = path.display().to_string();
+        let Ok(instrument) = header.instrument() else {
+            return false;
+        };
+        let recipe = Recipe {
+            dataset: &data,
+            instrument: &instrument,
+            context: self.context,
+            undefined_differences_matter: self.undefined_differences_matter,
+        };
+        let planned = lookup.with_answers(subject, self.context, |answers| {
+            let texts: Vec<_> = answers
+                .iter()
+                .map(|(reftype, answer)| (reftype, answer.text()))
+                .collect();
+            dataset::plan(
+                header,
+                &recipe,
+                texts.iter().map(|(reftype, text)| (*reftype, &**text)),
+            )
+        });
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(text) => return complain(&format!("instrument='{instrument}' data='{data}' ::  {text}")),
+        };
+        let mut good = plan.errors.iter().fold(true, |_, error| complain(error));
+        if let Err(error) = dataset::update(path, &plan.changes) {
+            return complain(&chain(&error));
+        }
+        for (reftype, file) in &plan.references {
+            let prefix = format!(
+                "instrument='{instrument}' type='{}' data='{data}' :: ",
+                reftype.to_uppercase()
+            );
+            good &= self.check(&prefix, file, self.allow_bad_references);
+        }
+        if !plan.changes.is_empty() {
+            good &= self.check("", self.context, self.allow_bad_rules);
+        }
+        good
+    }
+
+    /// Says that a file is bad, if it is; false if that is an error.
+    fn check(&self, prefix: &str, file: &str, allowed: bool) -> bool {
+        if !self.bad_files.contains(&file.to_lowercase()) {
+            return true;
+        }
+        let text = format!(
+            "{prefix} File '{file}' is bad. Use is not recommended,  results may not be scientifically valid."
+        );
+        if allowed { warn(&text) } else { complain(&text) }
+    }
+}
+
+/// An error as the client prints it; false, for the caller to remember.
+fn complain(text: &str) -> bool {
+    say("ERROR", text);
+    false
+}
+
+/// A warning as the client prints it; true, as nothing failed.
+fn warn(text: &str) -> bool {
+    say("WARNING", text);
+    true
+}
+
+fn say(level: &str, text: &str) {
+    // With standard error closed there is nobody left to tell.
+    let _ = writeln!(io::stderr().lock(), "CRDS - {level} -  {text}");
+}
+
+/// An error with its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

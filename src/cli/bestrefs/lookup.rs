@@ -1,0 +1,172 @@
+//! From a header to lines of output: every context, or the difference of two.
+
+use std::borrow::Cow;
+use std::io::{self, BufRead, Write};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::value::RawValue;
+
+use super::record::Record;
+use super::render;
+use super::rulebook::Rulebook;
+use super::stream;
+use crate::rules::{BestRefs, Header};
+
+/// What is asked about every subject.
+pub(super) struct Lookup<'a> {
+    pub(super) rulebook: &'a Rulebook,
+    /// Literal names.
+    pub(super) contexts: Vec<String>,
+    /// The context to compare with.
+    pub(super) compare: Option<String>,
+    /// Types asked for; nothing means the default types.
+    pub(super) types: Option<Vec<String>>,
+    pub(super) json: bool,
+}
+
+/// A dataset with its header.
+pub(super) struct Subject<'a> {
+    /// What it is called: JSON.
+    pub(super) id: Cow<'a, str>,
+    pub(super) header: Header,
+    /// A context of its own.
+    pub(super) context: Option<Cow<'a, str>>,
+    /// Types of its own.
+    pub(super) types: Option<Vec<String>>,
+}
+
+impl Subject<'static> {
+    /// A subject whose id is a text.
+    pub(super) fn named(id: &str, header: Header) -> Self {
+        let id = serde_json::Value::from(id).to_string().into();
+        Self {
+            id,
+            header,
+            context: None,
+            types: None,
+        }
+    }
+}
+
+impl Lookup<'_> {
+    /// Answers JSON lines. False if a line could not be read.
+    pub(super) fn stream(
+        &self,
+        input: impl BufRead + Send,
+        output: &mut impl Write,
+        workers: NonZeroUsize,
+    ) -> io::Result<bool> {
+        let readable = AtomicBool::new(true);
+        let answer = |(): &mut (), number: u64, line: &[u8], out: &mut Vec<u8>| {
+            match serde_json::from_slice::<Record<'_>>(line) {
+                Ok(record) => {
+                    // What a lookup says is its result, also if that is an error.
+                    self.tell(&record.into(), out);
+                }
+                Err(error) => {
+                    readable.store(false, Ordering::Relaxed);
+                    render::error(out, self.json, &id_of(line), &format!("line {number}: {error}"));
+                }
+            }
+        };
+        stream::run(input, output, workers, || (), answer)?;
+        Ok(readable.into_inner())
+    }
+
+    /// Writes the answers for a subject; false if a lookup failed as a whole.
+    pub(super) fn tell(&self, subject: &Subject<'_>, out: &mut Vec<u8>) -> bool {
+        let own = subject
+            .context
+            .as_deref()
+            .map(|context| self.rulebook.literal(context));
+        let contexts: Vec<Cow<'_, str>> = match own {
+            Some(Ok(context)) => vec![context.into()],
+            Some(Err(text)) => return self.refuse(subject, &text, out),
+            None => self
+                .contexts
+                .iter()
+                .map(|context| context.as_str().into())
+                .collect(),
+        };
+        if contexts.is_empty() {
+            return self.refuse(
+                subject,
+                "under which context? Give --context, or one in each line",
+                out,
+            );
+        }
+        let mut complete = true;
+        for context in contexts {
+            complete &= match &self.compare {
+                Some(new) => self.tell_difference(subject, &context, new, out),
+                None => self.tell_answers(subject, &context, out),
+            };
+        }
+        complete
+    }
+
+    fn refuse(&self, subject: &Subject<'_>, text: &str, out: &mut Vec<u8>) -> bool {
+        render::error(out, self.json, &subject.id, text);
+        false
+    }
+
+    fn tell_answers(&self, subject: &Subject<'_>, context: &str, out: &mut Vec<u8>) -> bool {
+        let told = self.with_answers(subject, context, |answers| {
+            render::answers(out, self.json, &subject.id, context, answers);
+        });
+        match told {
+            Ok(()) => true,
+            Err(text) => self.refuse(subject, &text, out),
+        }
+    }
+
+    fn tell_difference(&self, subject: &Subject<'_>, old: &str, new: &str, out: &mut Vec<u8>) -> bool {
+        let told = self.with_answers(subject, old, |before| {
+            self.with_answers(subject, new, |after| {
+                render::difference(out, self.json, subject, (old, before), (new, after));
+            })
+        });
+        match told.and_then(std::convert::identity) {
+            Ok(()) => true,
+            Err(text) => self.refuse(subject, &text, out),
+        }
+    }
+
+    /// Looks a subject up; a failure of the lookup as a whole is its text.
+    pub(super) fn with_answers<T>(
+        &self,
+        subject: &Subject<'_>,
+        context: &str,
+        tell: impl FnOnce(&BestRefs<'_>) -> T,
+    ) -> Result<T, String> {
+        let context = self
+            .rulebook
+            .context(context)
+            .map_err(|error| error.to_string())?;
+        let types = subject.types.as_deref().or(self.types.as_deref());
+        let answers = context
+            .best_references(self.rulebook, &subject.header, types)
+            .map_err(|error| error.to_string())?;
+        Ok(tell(&answers))
+    }
+}
+
+impl<'a> From<Record<'a>> for Subject<'a> {
+    fn from(record: Record<'a>) -> Self {
+        Self {
+            id: record.id.map_or("null", RawValue::get).into(),
+            header: record.header.0,
+            context: record.context,
+            types: record.reftypes,
+        }
+    }
+}
+
+/// The id of a line that is no record, if it has one all the same.
+fn id_of(line: &[u8]) -> String {
+    let id = serde_json::from_slice::<serde_json::Value>(line).ok();
+    id.and_then(|line| line.get("id").cloned())
+        .unwrap_or_default()
+        .to_string()
+}

@@ -1,0 +1,136 @@
+//! One line of `--headers`: a JSON object with the header of a dataset.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::rules::{Header, HeaderValue};
+
+/// A dataset to look up.
+#[derive(Deserialize)]
+pub(super) struct Record<'a> {
+    /// The caller's name for it, given back as it came.
+    #[serde(borrow)]
+    pub(super) id: Option<&'a RawValue>,
+    /// Its header, in order.
+    pub(super) header: Parameters,
+    /// The context, if it has one of its own.
+    #[serde(borrow)]
+    pub(super) context: Option<Cow<'a, str>>,
+    /// The types asked for, if it has some of its own.
+    pub(super) reftypes: Option<Vec<String>>,
+}
+
+/// A header from JSON. Numbers are what JSON says: `2` is an integer, `2.0` a float.
+pub(super) struct Parameters(pub(super) Header);
+
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object of parameters")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Header, A::Error> {
+                let mut header = Header::new();
+                while let Some((name, Parameter(value))) = entries.next_entry::<String, Parameter>()? {
+                    header.push(name, value);
+                }
+                Ok(header)
+            }
+        }
+        deserializer.deserialize_map(Entries).map(Self)
+    }
+}
+
+struct Parameter(HeaderValue);
+
+impl<'de> Deserialize<'de> for Parameter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = HeaderValue;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("the value of a parameter")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<HeaderValue, E> {
+                Ok(HeaderValue::Text(text.to_owned()))
+            }
+            fn visit_string<E>(self, text: String) -> Result<HeaderValue, E> {
+                Ok(HeaderValue::Text(text))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<HeaderValue, E> {
+                Ok(HeaderValue::Int(number))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<HeaderValue, E> {
+                // Beyond 63 bits the digits say the same.
+                Ok(i64::try_from(number)
+                    .map_or_else(|_| HeaderValue::Text(number.to_string()), HeaderValue::Int))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<HeaderValue, E> {
+                Ok(HeaderValue::Float(number))
+            }
+            fn visit_bool<E>(self, truth: bool) -> Result<HeaderValue, E> {
+                Ok(HeaderValue::Bool(truth))
+            }
+            fn visit_unit<E>(self) -> Result<HeaderValue, E> {
+                Ok(HeaderValue::None)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<HeaderValue, A::Error> {
+                let items = serde::de::value::SeqAccessDeserializer::new(items);
+                Ok((&serde_json::Value::deserialize(items)?).into())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<HeaderValue, A::Error> {
+                let entries = serde::de::value::MapAccessDeserializer::new(entries);
+                Ok((&serde_json::Value::deserialize(entries)?).into())
+            }
+        }
+        deserializer.deserialize_any(Any).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_what_json_says_and_in_order() {
+        let line = r#"{"level": "pmap", "id": [1, "x"], "context": "hst.pmap", "reftypes": ["darkfile"],
+            "header": {"B": 2, "A": 2.0, "C": "x", "D": true, "E": null, "F": 18446744073709551615, "G": 0.1, "H": [1]}}"#;
+        let record: Record<'_> = serde_json::from_str(line).unwrap();
+        assert_eq!(record.id.unwrap().get(), r#"[1, "x"]"#);
+        assert_eq!(record.context.as_deref(), Some("hst.pmap"));
+        assert_eq!(record.reftypes, Some(vec!["darkfile".to_owned()]));
+        let texts: Vec<String> = record
+            .header
+            .0
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.text()))
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                "B=2",
+                "A=2.0",
+                "C=x",
+                "D=True",
+                "E=None",
+                "F=18446744073709551615",
+                "G=0.1",
+                "H=[1]"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let error = serde_json::from_str::<Record<'_>>("{\"id\": 1}").err().unwrap();
+        assert!(error.to_string().contains("header"), "{error}");
+        assert!(serde_json::from_str::<Record<'_>>("{\"header\": []}").is_err());
+        assert!(serde_json::from_str::<Record<'_>>("{\"header\": {}, \"reftypes\": null}").is_ok());
+    }
+}

@@ -1,0 +1,207 @@
+//! The rules of a CRDS cache directory, read from its files (spec/crds-rules 2).
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cli::settings::Environment;
+use crate::crds::{ContextSpec, FileKind, Observatory, ServerInfo};
+use crate::resolve::Library;
+use crate::rules::{Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings};
+
+/// No mapping and no server description is larger.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Where the files of a cache are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Places {
+    mappings: Place,
+    config: Place,
+}
+
+/// A directory, or one for each observatory in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Whole(PathBuf),
+    ByObservatory(PathBuf),
+}
+
+impl Places {
+    /// The places in a cache directory.
+    pub(super) fn of_cache(root: &Path) -> Self {
+        Self {
+            mappings: Place::ByObservatory(root.join("mappings")),
+            config: Place::ByObservatory(root.join("config")),
+        }
+    }
+
+    /// The places that the Python client would look at.
+    pub(super) fn of_environment(environment: &Environment) -> Self {
+        let place = |variable: &str, part: &str| {
+            let said = |name: &str| {
+                let value = environment.get(name)?.trim_end_matches('/');
+                let nothing = value.is_empty() || value.eq_ignore_ascii_case("none");
+                (!nothing).then(|| PathBuf::from(value))
+            };
+            let default = || PathBuf::from("/grp/crds/cache");
+            said(&format!("{variable}_SINGLE"))
+                .map(Place::Whole)
+                .or_else(|| said(variable).map(Place::ByObservatory))
+                .or_else(|| said("CRDS_PATH_SINGLE").map(|root| Place::Whole(root.join(part))))
+                .or_else(|| said("CRDS_PATH").map(|root| Place::ByObservatory(root.join(part))))
+                .unwrap_or_else(|| {
+                    let root = said("CRDS_DEFAULT_CACHE").unwrap_or_else(default);
+                    Place::ByObservatory(root.join(part))
+                })
+        };
+        Self {
+            mappings: place("CRDS_MAPPATH", "mappings"),
+            config: place("CRDS_CFGPATH", "config"),
+        }
+    }
+}
+
+impl Place {
+    fn file(&self, observatory: &str, name: &str) -> PathBuf {
+        match self {
+            Self::Whole(directory) => directory.join(name),
+            Self::ByObservatory(root) => root.join(observatory).join(name),
+        }
+    }
+}
+
+/// The rules of a cache, compiled when they are first needed and kept while there is room.
+pub(super) struct Rulebook {
+    places: Places,
+    options: LookupOptions,
+    library: Library,
+}
+
+impl Rulebook {
+    pub(super) fn new(places: Places, options: LookupOptions) -> Self {
+        Self {
+            places,
+            options,
+            library: Library::new(),
+        }
+    }
+
+    /// The name of the mapping that a context means: what is none of the symbolic forms is a name or path itself.
+    pub(super) fn literal(&self, context: &str) -> Result<String, String> {
+        let Ok(ContextSpec::Symbolic(symbolic)) = context.parse::<ContextSpec>() else {
+            return Ok(context.to_owned());
+        };
+        let Some(observatory) = symbolic.observatory else {
+            return Err(format!("'{context}' does not say of which observatory it is"));
+        };
+        let info = self.server_info(observatory)?;
+        let resolved = ContextSpec::Symbolic(symbolic)
+            .resolve(&info)
+            .map_err(|error| error.to_string())?;
+        let mut name = resolved.mapping.to_string();
+        if let Some(part) = resolved.part {
+            name = self.child(&name, &part.instrument)?;
+            if let Some(reftype) = part.reftype {
+                name = self.child(&name, reftype.as_str())?;
+            }
+        }
+        Ok(name)
+    }
+
+    /// The default context of an observatory, by the server description in the cache.
+    pub(super) fn default_context(&self, observatory: Observatory) -> Result<String, String> {
+        self.literal(&format!("{observatory}-latest"))
+    }
+
+    /// The names of files that are known to be bad, in lower case; none where the cache does not say.
+    pub(super) fn bad_files(&self, observatory: &str) -> Vec<String> {
+        let info = observatory
+            .parse()
+            .map_err(|_| ())
+            .and_then(|it| self.server_info(it).map_err(|_| ()));
+        info.map_or_else(
+            |()| Vec::new(),
+            |info| {
+                info.bad_files()
+                    .iter()
+                    .map(|name| name.as_str().to_lowercase())
+                    .collect()
+            },
+        )
+    }
+
+    fn server_info(&self, observatory: Observatory) -> Result<ServerInfo, String> {
+        let path = self.places.config.file(observatory.as_str(), "server_config");
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let text = read(&path).map_err(|error| failed(&error))?;
+        ServerInfo::from_literal(&text).map_err(|error| failed(&error))
+    }
+
+    fn child(&self, parent: &str, key: &str) -> Result<String, String> {
+        let mapping = self.get(parent).map_err(|error| error.to_string())?;
+        mapping
+            .child(key)
+            .map(str::to_owned)
+            .ok_or_else(|| format!("{parent} has no rules for '{key}'"))
+    }
+
+    /// The context of this literal name.
+    pub(super) fn context(&self, name: &str) -> Result<Arc<Context>, LookupError> {
+        if let Some(context) = self.library.context(name) {
+            return Ok(context);
+        }
+        let observatory = observatory_of(name).parse::<Observatory>().map_err(|_| {
+            let text = match FileKind::of(name) {
+                FileKind::Reference => {
+                    format!("'{name}' is not a context: it must be a .pmap, .imap or .rmap")
+                }
+                _ => format!("'{name}' is not a context: its name must begin with an observatory"),
+            };
+            LoadError::new(LoadErrorKind::Absent, text)
+        })?;
+        let context = Context::new(self.get(name)?, observatory, self.options)?;
+        Ok(self.library.keep_context(name, Arc::new(context)))
+    }
+}
+
+impl Mappings for Rulebook {
+    fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
+        if let Some(mapping) = self.library.mapping(name) {
+            return Ok(mapping);
+        }
+        let path = if name.contains('/') {
+            PathBuf::from(name)
+        } else {
+            self.places.mappings.file(observatory_of(name), name)
+        };
+        let text = read(&path).map_err(|error| {
+            let kind = match error.kind() {
+                io::ErrorKind::NotFound => LoadErrorKind::Absent,
+                _ => LoadErrorKind::Mapping,
+            };
+            LoadError::new(
+                kind,
+                format!("Can't load file {name} : {}: {error}", path.display()),
+            )
+        })?;
+        let mapping = Arc::new(Mapping::load(name, &text)?);
+        self.library.keep_mapping(&mapping);
+        Ok(mapping)
+    }
+}
+
+/// The observatory in the name of a mapping: its base name up to the first `_`, then up to the first `.`.
+pub(super) fn observatory_of(name: &str) -> &str {
+    let base = name.rsplit('/').next().unwrap_or(name);
+    base.split(['_', '.']).next().unwrap_or(base)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let size = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if size as u64 > MAX_BYTES {
+        return Err(io::Error::other("it is larger than 64 MiB"));
+    }
+    Ok(text)
+}
