@@ -1,0 +1,270 @@
+//! Conformance: every answer of the real Python client in `../shared/vectors`, character for character. Without that
+//! directory the tests say so and pass.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crds_fs::crds::Observatory;
+use crds_fs::rules::{
+    Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, Target, units,
+};
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+
+fn shared() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    if path.join("vectors").is_dir() {
+        return Some(path);
+    }
+    println!("the shared vectors are not there: nothing was compared");
+    None
+}
+
+/// Mappings from directories, each loaded once.
+struct Directory {
+    root: PathBuf,
+    loaded: RefCell<HashMap<String, Result<Arc<Mapping>, LoadError>>>,
+}
+
+impl Directory {
+    fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            loaded: RefCell::default(),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
+        let path = if name.contains('/') {
+            self.root.join("vectors").join(name)
+        } else {
+            let observatory = name.split(['_', '.']).next().unwrap();
+            self.root.join("crds-cache/mappings").join(observatory).join(name)
+        };
+        let Ok(text) = std::fs::read_to_string(path) else {
+            return Err(LoadError::absent(name));
+        };
+        Mapping::load(name, &text).map(Arc::new)
+    }
+}
+
+impl Mappings for Directory {
+    fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
+        if let Some(mapping) = self.loaded.borrow().get(name) {
+            return mapping.clone();
+        }
+        let mapping = self.read(name);
+        self.loaded.borrow_mut().insert(name.to_owned(), mapping.clone());
+        mapping
+    }
+}
+
+fn records(path: &Path) -> impl Iterator<Item = Value> {
+    let file = std::fs::File::open(path).unwrap();
+    BufReader::new(GzDecoder::new(file))
+        .lines()
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+}
+
+fn header(record: &Value) -> Header {
+    let entries = record["header"].as_object().unwrap();
+    entries
+        .iter()
+        .map(|(name, value)| (name.clone(), HeaderValue::from(value)))
+        .collect()
+}
+
+/// What this implementation answers, in the form of the records.
+fn answer<'c>(
+    record: &Value,
+    mappings: &Directory,
+    contexts: &mut HashMap<(String, bool), Arc<Context>>,
+) -> Value {
+    let name = record["context"].as_str().unwrap();
+    let observatory: Observatory = record["observatory"].as_str().unwrap().parse().unwrap();
+    let options = LookupOptions {
+        ignore_checksum: record["ignore_checksum"] == json!(true),
+    };
+    let reftypes: Option<Vec<&str>> = record["reftypes"]
+        .as_array()
+        .map(|types| types.iter().map(|name| name.as_str().unwrap()).collect());
+    let key = (name.to_owned(), options.ignore_checksum);
+    let context = match contexts.get(&key) {
+        Some(context) => Ok(context.clone()),
+        None => match mappings.get(name) {
+            Ok(mapping) => Context::new(mapping, observatory, options).map(Arc::new),
+            Err(error) => Err(error.into()),
+        },
+    };
+    let context = match context {
+        Ok(context) => context,
+        Err(error) => return json!({"error": error.to_string(), "error_type": error.class()}),
+    };
+    contexts.insert(key, context.clone());
+    if record["level"] == "rmap_raw" {
+        let result = context.evaluate_raw(&header(record));
+        return json!({"result": result});
+    }
+    match context.best_references(mappings, &header(record), reftypes.as_deref()) {
+        Ok(answers) => json!({"result": answers}),
+        Err(error) => json!({"error": error.to_string(), "error_type": error.class()}),
+    }
+}
+
+fn agrees(record: &Value, answer: &Value) -> bool {
+    if record.get("error").is_some() {
+        return record["compare"] == "error" && answer.get("error").is_some()
+            || record["error"] == answer["error"] && record["error_type"] == answer["error_type"];
+    }
+    answer.get("error").is_none() && record["result"] == answer["result"]
+}
+
+#[test]
+fn lookups_equal_the_clients() {
+    let Some(shared) = shared() else { return };
+    let mappings = Directory::new(shared.clone());
+    let mut contexts = HashMap::new();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(shared.join("vectors"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".jsonl.gz"))
+        .filter(|path| {
+            !["unit.jsonl.gz", "files.jsonl.gz"].contains(&path.file_name().unwrap().to_str().unwrap())
+        })
+        .collect();
+    files.sort();
+    let mut smallest: Option<(usize, Value, Value)> = None;
+    let (mut all, mut all_equal) = (0, 0);
+    for path in files {
+        let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+        for record in records(&path) {
+            let answer = answer(&record, &mappings, &mut contexts);
+            let (count, equal) = counts
+                .entry(record["level"].as_str().unwrap().to_owned())
+                .or_default();
+            *count += 1;
+            if agrees(&record, &answer) {
+                *equal += 1;
+            } else {
+                let size = record.to_string().len();
+                if std::env::var_os("CRDS_FS_ALL_DIFFERENCES").is_some() {
+                    println!("DIFFERENCE {} | {}", record, answer);
+                }
+                if smallest.as_ref().is_none_or(|(least, ..)| size < *least) {
+                    smallest = Some((size, record, answer));
+                }
+            }
+        }
+        let name = path
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .replace(".jsonl.gz", "");
+        for (level, (count, equal)) in counts {
+            println!("{name} ({level}): {count} vectors, {equal} equal");
+            all += count;
+            all_equal += equal;
+        }
+    }
+    println!("all: {all} vectors, {all_equal} equal");
+    if let Some((_, record, answer)) = smallest {
+        panic!("the smallest difference:\n{record:#}\nis answered\n{answer:#}");
+    }
+    assert!(all > 0, "no vectors were found");
+}
+
+fn unit(record: &Value) -> Value {
+    let text = |name: &str| record[name].as_str().unwrap();
+    let result = |result: Result<Value, String>| match result {
+        Ok(out) => json!({"out": out}),
+        Err(error) => json!({"error": error}),
+    };
+    match text("kind") {
+        "condition" => json!({"out": units::condition(&HeaderValue::from(&record["in"]))}),
+        "date" => result(units::date(text("in")).map(Value::from)),
+        "element" => match record["in"].as_array() {
+            Some(items) => {
+                let items: Vec<HeaderValue> = items.iter().map(HeaderValue::from).collect();
+                json!({"out": units::match_element_tuple(&items)})
+            }
+            None => json!({"out": units::match_element(&HeaderValue::from(&record["in"]))}),
+        },
+        "match" => result(units::match_pattern(text("pattern"), text("value")).map(Value::from)),
+        "version" => result(units::version(text("in")).map(|version| json!(version))),
+        other => panic!("unknown kind of record: {other}"),
+    }
+}
+
+#[test]
+fn units_equal_the_clients() {
+    let Some(shared) = shared() else { return };
+    let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+    let mut smallest: Option<(usize, Value, Value)> = None;
+    for record in records(&shared.join("vectors/unit.jsonl.gz")) {
+        let answer = unit(&record);
+        let (count, equal) = counts
+            .entry(record["kind"].as_str().unwrap().to_owned())
+            .or_default();
+        *count += 1;
+        let fine = match record.get("error") {
+            Some(_) if record["compare"] == "error" => answer.get("error").is_some(),
+            Some(error) => answer.get("error") == Some(error),
+            None => answer.get("out") == record.get("out"),
+        };
+        if fine {
+            *equal += 1;
+        } else {
+            let size = record.to_string().len();
+            if std::env::var_os("CRDS_FS_ALL_DIFFERENCES").is_some() {
+                println!("DIFFERENCE {record} | {answer}");
+            }
+            if smallest.as_ref().is_none_or(|(least, ..)| size < *least) {
+                smallest = Some((size, record, answer));
+            }
+        }
+    }
+    for (kind, (count, equal)) in counts {
+        println!("unit ({kind}): {count} vectors, {equal} equal");
+    }
+    if let Some((_, record, answer)) = smallest {
+        panic!("the smallest difference:\n{record:#}\nis answered\n{answer:#}");
+    }
+}
+
+#[test]
+fn every_mapping_of_the_cache_is_read() {
+    let Some(shared) = shared() else { return };
+    // What the Python client refuses too: a syntax error in an expression, a missing header field.
+    let refused = [
+        "hst_acs_darkfile_syntax_error.rmap",
+        "hst_acs_darkfile_missing_key.rmap",
+    ];
+    let (mut counts, mut unexpected, mut checksums) = (BTreeMap::<&str, u32>::new(), Vec::new(), Vec::new());
+    for observatory in ["hst", "jwst", "roman", "tobs"] {
+        let directory = shared.join("crds-cache/mappings").join(observatory);
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            match Mapping::load(&name, &std::fs::read_to_string(&path).unwrap()) {
+                Ok(mapping) => {
+                    let level = match mapping.target() {
+                        Target::Pipeline(_) => "pmap",
+                        Target::Instrument(_) => "imap",
+                        Target::Reference(_) => "rmap",
+                    };
+                    *counts.entry(level).or_default() += 1;
+                    if mapping.checksum().is_err() {
+                        checksums.push(name);
+                    }
+                }
+                Err(error) => unexpected.push((name, error.to_string())),
+            }
+        }
+    }
+    println!("read: {counts:?}; wrong checksums: {checksums:?}; refused: {unexpected:?}");
+    unexpected.retain(|(name, _)| !refused.contains(&name.as_str()));
+    assert_eq!(unexpected, []);
+}
