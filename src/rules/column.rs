@@ -51,9 +51,19 @@ struct Valid {
     /// Whether anything goes.
     anything: bool,
     /// Replacements that apply before a value is refused.
-    substitutions: Vec<(Box<str>, Box<str>)>,
+    replacements: Vec<Replacement>,
     /// The list as messages show it.
     shown: OnceLock<Box<str>>,
+}
+
+/// A value that stands for another one.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    pub(crate) old: Box<str>,
+    /// The text of the new one.
+    pub(crate) new: Box<str>,
+    /// The name of its type, unless it is a text.
+    pub(crate) other_type: Option<&'static str>,
 }
 
 /// A value that is not among the valid ones.
@@ -73,9 +83,9 @@ impl Column {
         (slot, index): (u16, u32),
         elements: Vec<(&str, Vec<u32>)>,
         rows: usize,
-        substitutions: Vec<(Box<str>, Box<str>)>,
+        replacements: Vec<Replacement>,
     ) -> Result<Self, String> {
-        let valid = Valid::new(elements.iter().map(|(element, _)| *element), substitutions);
+        let valid = Valid::new(elements.iter().map(|(element, _)| *element), replacements);
         let mut indifferent = Bits::empty(rows);
         let mut matching: FxHashMap<Box<str>, Vec<u32>> = FxHashMap::default();
         let mut general = Vec::new();
@@ -269,7 +279,7 @@ fn always_indifferent(pattern: &Pattern) -> bool {
 }
 
 impl Valid {
-    fn new<'e>(elements: impl Iterator<Item = &'e str>, substitutions: Vec<(Box<str>, Box<str>)>) -> Self {
+    fn new<'e>(elements: impl Iterator<Item = &'e str>, replacements: Vec<Replacement>) -> Self {
         let mut texts: Vec<Box<str>> = Vec::new();
         let mut esoteric = false;
         for element in elements {
@@ -285,7 +295,7 @@ impl Valid {
         Self {
             anything: texts.is_empty() || lists("*") || lists("ANY") || lists(NOT_APPLICABLE),
             texts,
-            substitutions,
+            replacements,
             shown: OnceLock::new(),
         }
     }
@@ -316,8 +326,23 @@ impl Valid {
             {
                 return in_range(value, low, high);
             }
-            match self.substitutions.iter().find(|(old, _)| **old == *value) {
-                Some((_, new)) => value = new,
+            match self
+                .replacements
+                .iter()
+                .find(|replacement| *replacement.old == *value)
+            {
+                Some(Replacement {
+                    new,
+                    other_type: Some(kind),
+                    ..
+                }) => {
+                    if self.lists(&condition(new)) {
+                        return Ok(());
+                    }
+                    let message = format!("'{kind}' object has no attribute 'startswith'");
+                    return Err(Refusal::Message(message));
+                }
+                Some(Replacement { new, .. }) => value = new,
                 None => return Err(Refusal::NotListed(value.to_owned())),
             }
         }

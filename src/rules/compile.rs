@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
 
-use super::column::Column;
-use super::condition::{condition, condition_element, is_esoteric};
+use super::column::{Column, Replacement};
+use super::condition::{NOT_APPLICABLE, condition, condition_element, is_esoteric};
 use super::date::pack;
 use super::pool::{PoolBuilder, Span};
 use super::python::repr_tuple;
@@ -125,13 +125,19 @@ impl<'s> Compiler<'s, '_> {
         }
     }
 
-    /// The replacements that the check of valid values follows: texts only.
-    fn replacements(&self, param: &str) -> Vec<(Box<str>, Box<str>)> {
+    /// The replacements that the check of valid values follows.
+    fn replacements(&self, param: &str) -> Vec<Replacement> {
         let table = self.substitutions.iter().find(|(name, _)| name == param);
         let pairs = table.map_or(&[][..], |(_, pairs)| pairs);
         pairs
             .iter()
-            .filter_map(|(old, new)| Some((old.as_str()?.into(), new.text().into())))
+            .filter_map(|(old, new)| {
+                Some(Replacement {
+                    old: old.as_str()?.into(),
+                    new: new.text().into(),
+                    other_type: new.as_str().is_none().then(|| new.type_name()),
+                })
+            })
             .collect()
     }
 
@@ -146,17 +152,13 @@ impl<'s> Compiler<'s, '_> {
             .map(|(key, choice)| (match_key(key), choice))
             .collect();
         let rows = sorted(rows, |key| repr_tuple(key.iter().map(|element| &**element)))?;
-        if let Some((key, _)) = rows.iter().find(|(key, _)| key.len() != params.len()) {
-            let key = repr_tuple(key.iter().map(|element| &**element));
-            let params = repr_tuple(params.iter().map(String::as_str));
-            return Err(format!("Match key={key} is wrong length for parameters {params}"));
-        }
+        check_lengths(&rows, params)?;
         let mut columns = Vec::with_capacity(params.len());
         for (place, (param, &slot)) in params.iter().zip(slots).enumerate() {
             let mut distinct: FxHashMap<&str, usize> = FxHashMap::default();
             let mut elements: Vec<(&str, Vec<u32>)> = Vec::new();
             for (row, (key, _)) in (0..).zip(&rows) {
-                let element = key.get(place).map_or("", |element| &**element);
+                let element = key.get(place).map_or(NOT_APPLICABLE, |element| &**element);
                 let known = *distinct.entry(element).or_insert(elements.len());
                 match elements.get_mut(known) {
                     Some((_, rows)) => rows.push(row),
@@ -175,6 +177,8 @@ impl<'s> Compiler<'s, '_> {
         let mut elements = Vec::with_capacity(rows.len() * params.len());
         let mut choices = Vec::with_capacity(rows.len());
         for (key, choice) in rows {
+            let padding = std::iter::repeat(Cow::Borrowed(""));
+            let key: Vec<Cow<'s, str>> = key.into_iter().chain(padding).take(params.len()).collect();
             elements.extend(key.iter().map(|element| self.pool.span(element)));
             choices.push(choice);
         }
@@ -226,6 +230,24 @@ impl<'s> Compiler<'s, '_> {
         let choices = keyed.into_iter().map(|(_, choice)| choice).collect();
         Ok((Keys::Nearest { keys, optional }, choices))
     }
+}
+
+/// Refuses a key of the wrong length. As in the client, keys behind one with a pattern in a column are not looked at
+/// for that column.
+fn check_lengths(rows: &[(Vec<Cow<'_, str>>, Choice)], params: &[String]) -> Result<(), String> {
+    for place in 0..params.len() {
+        for (key, _) in rows {
+            if key.len() != params.len() {
+                let key = repr_tuple(key.iter().map(|element| &**element));
+                let params = repr_tuple(params.iter().map(String::as_str));
+                return Err(format!("Match key={key} is wrong length for parameters {params}"));
+            }
+            if key.get(place).is_some_and(|element| is_esoteric(element)) {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The key with one element replaced, if the table says so.

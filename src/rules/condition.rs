@@ -24,11 +24,11 @@ pub fn condition(text: &str) -> Cow<'_, str> {
 fn normal(value: &str) -> Option<Cow<'static, str>> {
     let first = *value.as_bytes().first()?;
     match first {
-        b'0'..=b'9' | b'+' | b'-' | b'.' => {
+        b'0'..=b'9' | b'+' | b'-' | b'.' if is_number(value) => {
             let number = number(value)?;
             Some(special(&number).map_or(Cow::Owned(number), Cow::Borrowed))
         }
-        b'(' | b'N' | b'A' | b'T' | b'F' => special(value)
+        b'-' | b'(' | b'N' | b'A' | b'T' | b'F' => special(value)
             .filter(|special| *special != value)
             .map(Cow::Borrowed),
         _ => None,
@@ -56,9 +56,9 @@ fn special(value: &str) -> Option<&'static str> {
     }
 }
 
-/// The text of a number in normal form; nothing if it is in that form already or is no number.
+/// The text of a number in normal form; nothing if it is in that form already.
 fn number(value: &str) -> Option<String> {
-    if !is_number(value) || is_plain_number(value) && special(value).is_none() {
+    if is_plain_number(value) && special(value).is_none() {
         return None;
     }
     value.parse().ok().map(float_text)

@@ -336,8 +336,8 @@ fn numerical(text: &str) -> Result<Moment, String> {
     Err(format!("Unknown numerical date format: {}", repr(&text)))
 }
 
-fn alphabetical(text: &str) -> Result<Moment, String> {
-    let mut text = text.to_owned();
+fn alphabetical(whole: &str) -> Result<Moment, String> {
+    let mut text = whole.to_owned();
     while ends_with_half_day(&text) {
         text = text.to_lowercase().replace(" am", "am").replace(" pm", "pm");
     }
@@ -353,7 +353,7 @@ fn alphabetical(text: &str) -> Result<Moment, String> {
         _ => return Err("too many values to unpack (expected 3)".to_owned()),
     };
     let day = day.strip_suffix(',').unwrap_or(day);
-    let date = |month: &str, day: &str| Ok::<_, String>((month_number(month, &text)?, int(day)?, int(year)?));
+    let date = |month: &str, day: &str| Ok::<_, String>((month_number(month, whole)?, int(day)?, int(year)?));
     let (month, day, year) = date(month, day).or_else(|_| date(day, month))?;
     let time = parse_time(time)?;
     Fields {

@@ -180,7 +180,8 @@ impl Work<'_> {
     /// Whether version 3 transforms this header.
     fn gate(&self) -> Result<bool, String> {
         const INSTALLED: u64 = date::pack(2002, [3, 30, 0, 0, 0]);
-        if self.read("DETECTOR")? != "WFC" || self.when()?.packed() < INSTALLED {
+        let when = self.when()?.packed();
+        if self.read("DETECTOR")? != "WFC" || when < INSTALLED {
             return Ok(true);
         }
         if self.get("APERTURE").is_none_or(|aperture| aperture == UNDEFINED) {
