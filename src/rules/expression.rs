@@ -52,6 +52,8 @@ pub(crate) enum Operator {
 pub(crate) enum ExpressionError {
     /// It is not Python.
     Syntax(String),
+    /// Two values stand side by side in brackets, for which Python has words of its own.
+    ForgottenComma,
     /// It is Python that rules may not use.
     Forbidden(String),
 }
@@ -475,9 +477,7 @@ impl<'a> Parser<'a, '_> {
             TokenKind::Name("True") => Expression::Constant(Constant::Bool(true)),
             TokenKind::Name("False") => Expression::Constant(Constant::Bool(false)),
             TokenKind::Name("None") => Expression::Constant(Constant::None),
-            TokenKind::Name("and" | "or" | "not" | "in" | "is" | "if" | "else" | "for" | "lambda") => {
-                return Err(token.unexpected("a value").into());
-            }
+            TokenKind::Name(name) if is_keyword(name) => return Err(token.unexpected("a value").into()),
             TokenKind::Name(name) => Expression::Name(self.slots.expression(name), name.into()),
             TokenKind::Symbol(Symbol::Minus) => {
                 self.deeper()?;
@@ -510,6 +510,16 @@ impl<'a> Parser<'a, '_> {
             if comma {
                 self.advance()?;
             } else if !self.next.is(close) {
+                let value_follows = match self.next.kind {
+                    TokenKind::Name(name) => !is_keyword(name),
+                    TokenKind::Str(_) | TokenKind::Int(_) | TokenKind::BigInt(_) | TokenKind::Float(_) => {
+                        true
+                    }
+                    _ => false,
+                };
+                if value_follows {
+                    return Err(ExpressionError::ForgottenComma);
+                }
                 return Err(self.unexpected(&format!("',' or '{close}'")));
             }
         }
@@ -535,6 +545,13 @@ impl<'a> Parser<'a, '_> {
         self.advance()?;
         Ok(Expression::Dict(pairs))
     }
+}
+
+fn is_keyword(name: &str) -> bool {
+    matches!(
+        name,
+        "and" | "or" | "not" | "in" | "is" | "if" | "else" | "for" | "lambda"
+    )
 }
 
 fn only_or(mut operands: Vec<Expression>, many: impl FnOnce(Vec<Expression>) -> Expression) -> Expression {
@@ -612,6 +629,7 @@ mod tests {
                 "{source}"
             );
         }
+        assert_eq!(parse("(A x= 'B')"), Err(ExpressionError::ForgottenComma));
         for source in [
             "",
             "A ==",

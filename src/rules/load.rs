@@ -264,6 +264,10 @@ impl<'s> Builder<'s> {
                 LoadErrorKind::Syntax,
                 format!("invalid syntax in an expression of '{}': {what}", basename(name)),
             ),
+            ExpressionError::ForgottenComma => LoadError::new(
+                LoadErrorKind::Syntax,
+                "invalid syntax. Perhaps you forgot a comma? (<unknown>, line 1)",
+            ),
             ExpressionError::Forbidden(what) => LoadError::new(
                 LoadErrorKind::MappingFormat,
                 format!("Can't load file '{}' : {what}", basename(name)),

@@ -149,7 +149,8 @@ pub fn float_text(number: f64) -> String {
         return text.to_owned();
     }
     if number == 0.0 || (1e-4..1e16).contains(&number.abs()) {
-        return format!("{number:?}");
+        let text = format!("{number:?}");
+        return half_to_even(number, &text).unwrap_or(text);
     }
     let text = format!("{number:e}");
     match text.split_once('e') {
@@ -161,4 +162,16 @@ pub fn float_text(number: f64) -> String {
         }
         None => text,
     }
+}
+
+/// Where two shortest texts are equally close to the number, Python takes the one with an even last digit, Rust the
+/// greater one. That needs many digits: shorter texts are the only closest ones.
+fn half_to_even(number: f64, text: &str) -> Option<String> {
+    let (_, fraction) = text.split_once('.')?;
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    if digits < 15 || fraction == "0" {
+        return None;
+    }
+    let even = format!("{number:.*}", fraction.len());
+    (even.parse() == Ok(number)).then_some(even)
 }

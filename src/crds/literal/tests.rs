@@ -160,6 +160,8 @@ fn floats_print_as_in_python() {
         (f64::NEG_INFINITY, "-inf"),
         (f64::NAN, "nan"),
         (5e-324, "5e-324"),
+        (991_498_894_573_672.25, "991498894573672.2"),
+        (991_498_894_573_672.75, "991498894573672.8"),
     ] {
         assert_eq!(float_text(number), expected);
     }
