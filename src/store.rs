@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 
 use cap_std::fs::Dir;
@@ -106,6 +106,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// What the store holds under this name, from memory once the observatory is indexed.
     fn holding(&self, key: &FileKey) -> Option<Holding>;
+
+    /// Sends the name of every file that comes, goes or changes from now on. Also while locks are held: the receiver
+    /// belongs into a thread of its own. A store that no kernel looks at may stay silent.
+    fn watch(&self, changes: mpsc::Sender<FileKey>) {
+        drop(changes);
+    }
 
     /// Everything the store holds of an observatory. May take long, see [`Store::index`].
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError>;

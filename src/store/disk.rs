@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -70,6 +70,8 @@ struct Books {
     open: HashMap<FileKey, Weak<File>>,
     /// Directories with names that are not durable yet.
     unsettled: BTreeSet<PathBuf>,
+    /// Those who want to hear of every change.
+    watchers: Vec<mpsc::Sender<FileKey>>,
 }
 
 impl DiskStore {
@@ -92,6 +94,7 @@ impl DiskStore {
             ledger: Ledger::new(options.cache_size, options.keep_free),
             open: HashMap::new(),
             unsettled: BTreeSet::new(),
+            watchers: Vec::new(),
         };
         Ok(Self {
             root,
@@ -123,6 +126,10 @@ impl Store for DiskStore {
 
     fn holding(&self, key: &FileKey) -> Option<Holding> {
         self.books().kept(key).map(Kept::holding)
+    }
+
+    fn watch(&self, changes: mpsc::Sender<FileKey>) {
+        self.books().watchers.push(changes);
     }
 
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
@@ -254,8 +261,13 @@ impl Books {
         open.get(key).is_some_and(|file| file.strong_count() > 0)
     }
 
+    fn tell(&mut self, key: &FileKey) {
+        self.watchers.retain(|watcher| watcher.send(key.clone()).is_ok());
+    }
+
     /// Takes a file into the books, or changes what they say of it.
     fn put(&mut self, key: &FileKey, kept: Kept) {
+        self.tell(key);
         match kept.kind {
             HoldingKind::Catalogued => self.ledger.add_copy(key, kept.bytes()),
             HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, kept.bytes()),
@@ -267,6 +279,7 @@ impl Books {
 
     /// Strikes a file from the books.
     fn strike(&mut self, key: &FileKey) -> Option<Kept> {
+        self.tell(key);
         self.ledger.remove(key);
         self.open.remove(key);
         self.shelves.get_mut(&key.observatory)?.take(&key.name)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::crds::{FileName, Observatory, grammar};
-use crate::store::ReferenceLayout;
+use crate::store::{ReferenceLayout, instrument_of};
 
 use super::core::{Core, ready};
 use super::error::Error;
@@ -300,8 +300,7 @@ pub(super) fn is_plausible(observatory: Observatory, subset: Subset, name: &OsSt
         .and_then(|text| text.parse::<FileName>().ok())
         .is_some_and(|name| {
             let instrument = || {
-                observatory
-                    .instrument_of(name.as_str())
+                instrument_of(observatory, &name)
                     .and_then(|name| instrument_index(observatory, name))
             };
             let here = match subset {

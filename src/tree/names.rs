@@ -12,7 +12,7 @@ use super::ino::{Fixed, Number};
 use super::local::Local;
 use super::lookup::is_plausible;
 use super::nodes::Key;
-use super::ops::{Caller, Change, Ino, Lookup, NodeKind, Outcome};
+use super::ops::{Caller, Ino, Lookup, NodeKind, Outcome};
 use super::places::Place;
 use super::views::Catalogued;
 
@@ -130,9 +130,6 @@ impl Core {
         if let Some((file, true)) = self.catalogued_at(&path) {
             self.fetcher.store().remove(&file.key)?;
             self.nodes.removed(&path);
-            self.tell(Change::Attributes {
-                ino: Self::number_of(&file),
-            });
             return Ok(());
         }
         self.writable()?

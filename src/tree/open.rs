@@ -15,7 +15,7 @@ use super::error::Error;
 use super::ino::{Area, Fixed, Number, catalogued};
 use super::local::{Access, Local, LocalStat};
 use super::nodes::Key;
-use super::ops::{Backing, Caller, Change, Handle, Ino, Keep, Lookup, Opened, Outcome};
+use super::ops::{Backing, Caller, Handle, Ino, Keep, Lookup, Opened, Outcome};
 use super::places::Place;
 use super::views::Catalogued;
 
@@ -63,14 +63,9 @@ impl Core {
 
     /// Opening a catalogued file that is not in the store is its download.
     fn open_catalogued(self: &Arc<Self>, ino: Ino, key: &FileKey) -> Outcome<Opened, Error> {
-        let held = self.fetcher.store().holding(key).is_some();
         let (core, path) = (Arc::clone(self), self.path_of(key));
         self.fetcher.open(key).map(move |opened| {
             let file = opened?;
-            if !held {
-                // The blocks that the kernel remembers are those of a file that is not here.
-                core.tell(Change::Attributes { ino });
-            }
             let size = file.metadata().map_err(Error::local("stat", &path))?.len();
             Ok(core.opened_file(ino, size, Content::Stored(file), true))
         })

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::crds::{FileKey, FileName, Observatory};
-use crate::store::{ReferenceLayout, file_path};
+use crate::store::{ReferenceLayout, file_path, instrument_of};
 
 use super::core::Core;
 use super::error::Error;
@@ -45,7 +45,7 @@ impl Subset {
         }
         let instrument = match layout {
             ReferenceLayout::Flat => None,
-            ReferenceLayout::Instrument => key.observatory.instrument_of(key.name.as_str()),
+            ReferenceLayout::Instrument => instrument_of(key.observatory, &key.name),
         };
         instrument
             .and_then(|instrument| instrument_index(key.observatory, instrument))

@@ -419,6 +419,13 @@ impl Fixture {
         now(self.tree.getxattr(ino, OsStr::new(name))).map(|value| String::from_utf8(value).unwrap())
     }
 
+    /// Waits until the kernel is told so.
+    async fn hears(&self, change: Change) {
+        while !self.changes.lock().unwrap().contains(&change) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     /// Ends the mount; its directory can be used by the next one.
     async fn close(self) -> Arc<TempDir> {
         self.tree.shutdown();

@@ -1,10 +1,15 @@
-//! Telling the kernel of new catalogs.
+//! Telling the kernel what changes behind its back: new catalogs, and copies that come and go.
+//!
+//! Both are waited for by threads and not by tasks: the listener is set from wherever the mount is made. They end with
+//! the catalogs and with the store.
 
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, mpsc};
+use std::{io, thread};
+
+use crate::crds::FileKey;
 
 use super::core::Core;
-use super::ops::Changes;
+use super::ops::{Change, Changes};
 
 impl Core {
     /// Sends what changes behind the kernel's back to `changes` from now on.
@@ -13,21 +18,40 @@ impl Core {
             log::warn!("the tree already has a listener; the second one hears nothing");
             return;
         }
+        if let Err(error) = self.watch_catalogs().and_then(|()| self.watch_store()) {
+            log::warn!("no thread to tell the kernel of changes: it shows what it remembers ({error})");
+        }
+    }
+
+    fn watch_catalogs(self: &Arc<Self>) -> io::Result<()> {
         let mut catalogs = self.fetcher.catalogs().subscribe();
         let core = Arc::downgrade(self);
-        // A thread and not a task: the listener is set from wherever the mount is made, and the thread ends with the
-        // catalogs.
-        let watching = thread::Builder::new()
-            .name("crds-fs-catalogs".into())
-            .spawn(move || {
-                while let Some(change) = catalogs.blocking_recv() {
-                    let Some(core) = core.upgrade() else { break };
-                    // Taking the new catalog into use tells the kernel what is different.
-                    core.view(change.observatory);
+        let watching = thread::Builder::new().name("catalog-changes".into()).spawn(move || {
+            while let Some(change) = catalogs.blocking_recv() {
+                let Some(core) = core.upgrade() else { break };
+                // Taking the new catalog into use tells the kernel what is different.
+                core.view(change.observatory);
+            }
+        });
+        watching.map(drop)
+    }
+
+    /// The blocks of a file, which the kernel remembers, are those that are on the disk.
+    fn watch_store(self: &Arc<Self>) -> io::Result<()> {
+        let (sender, files) = mpsc::channel::<FileKey>();
+        let core = Arc::downgrade(self);
+        let watching = thread::Builder::new().name("store-changes".into()).spawn(move || {
+            while let Ok(key) = files.recv() {
+                let Some(core) = core.upgrade() else { break };
+                let view = core.view(key.observatory);
+                if let Some(file) = view.and_then(|view| view.named(key.name.as_str())) {
+                    let ino = Self::number_of(&file);
+                    core.tell(Change::Attributes { ino });
                 }
-            });
-        if let Err(error) = watching {
-            log::warn!("new names will appear when the directory is looked at again only: {error}");
-        }
+            }
+        });
+        watching?;
+        self.fetcher.store().watch(sender);
+        Ok(())
     }
 }
