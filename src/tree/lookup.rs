@@ -299,10 +299,8 @@ pub(super) fn is_plausible(observatory: Observatory, subset: Subset, name: &OsSt
     name.to_str()
         .and_then(|text| text.parse::<FileName>().ok())
         .is_some_and(|name| {
-            let instrument = || {
-                instrument_of(observatory, &name)
-                    .and_then(|name| instrument_index(observatory, name))
-            };
+            let instrument =
+                || instrument_of(observatory, &name).and_then(|name| instrument_index(observatory, name));
             let here = match subset {
                 Subset::Mappings => name.kind().is_mapping(),
                 Subset::References => !name.kind().is_mapping(),

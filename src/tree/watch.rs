@@ -26,13 +26,15 @@ impl Core {
     fn watch_catalogs(self: &Arc<Self>) -> io::Result<()> {
         let mut catalogs = self.fetcher.catalogs().subscribe();
         let core = Arc::downgrade(self);
-        let watching = thread::Builder::new().name("catalog-changes".into()).spawn(move || {
-            while let Some(change) = catalogs.blocking_recv() {
-                let Some(core) = core.upgrade() else { break };
-                // Taking the new catalog into use tells the kernel what is different.
-                core.view(change.observatory);
-            }
-        });
+        let watching = thread::Builder::new()
+            .name("catalog-changes".into())
+            .spawn(move || {
+                while let Some(change) = catalogs.blocking_recv() {
+                    let Some(core) = core.upgrade() else { break };
+                    // Taking the new catalog into use tells the kernel what is different.
+                    core.view(change.observatory);
+                }
+            });
         watching.map(drop)
     }
 
@@ -40,16 +42,18 @@ impl Core {
     fn watch_store(self: &Arc<Self>) -> io::Result<()> {
         let (sender, files) = mpsc::channel::<FileKey>();
         let core = Arc::downgrade(self);
-        let watching = thread::Builder::new().name("store-changes".into()).spawn(move || {
-            while let Ok(key) = files.recv() {
-                let Some(core) = core.upgrade() else { break };
-                let view = core.view(key.observatory);
-                if let Some(file) = view.and_then(|view| view.named(key.name.as_str())) {
-                    let ino = Self::number_of(&file);
-                    core.tell(Change::Attributes { ino });
+        let watching = thread::Builder::new()
+            .name("store-changes".into())
+            .spawn(move || {
+                while let Ok(key) = files.recv() {
+                    let Some(core) = core.upgrade() else { break };
+                    let view = core.view(key.observatory);
+                    if let Some(file) = view.and_then(|view| view.named(key.name.as_str())) {
+                        let ino = Self::number_of(&file);
+                        core.tell(Change::Attributes { ino });
+                    }
                 }
-            }
-        });
+            });
         watching?;
         self.fetcher.store().watch(sender);
         Ok(())
