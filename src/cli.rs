@@ -13,6 +13,7 @@ mod mounting;
 pub mod output;
 mod serve;
 mod settings;
+mod status;
 mod umount;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ enum Command {
     Mount(mount::Args),
     Bestrefs(bestrefs::Args),
     Serve(serve::Args),
+    Status(status::Args),
     Umount(umount::Args),
 }
 
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Mount(args) => mount::run(&args),
         Command::Bestrefs(args) => bestrefs::run(&args),
         Command::Serve(args) => serve::run(args),
+        Command::Status(args) => status::run(&args),
         Command::Umount(args) => umount::run(&args),
     };
     match outcome {

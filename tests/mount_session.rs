@@ -345,12 +345,17 @@ fn the_mount_has_a_type_of_its_own_and_is_taken_away_by_anybody() {
     );
 
     // In use: refused, with the user named.
-    let held = File::open(mount.path()).unwrap();
+    let mut held = Command::new("sleep")
+        .arg("60")
+        .current_dir(mount.path())
+        .spawn()
+        .unwrap();
     let error = unmount::unmount(mount.path(), unmount::How::Plain)
         .unwrap_err()
         .to_string();
-    assert!(error.contains(&format!("({})", std::process::id())), "{error}");
-    drop(held);
+    held.kill().unwrap();
+    held.wait().unwrap();
+    assert!(error.contains(&format!("sleep ({})", held.id())), "{error}");
 
     unmount::unmount(mount.path(), unmount::How::Plain).unwrap();
     mount.runtime.block_on(mount.mounted.ended()).unwrap();

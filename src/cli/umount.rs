@@ -1,11 +1,17 @@
 //! `crds-fs umount`: detaches a file system and leaves the ordinary cache behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::Failure;
-use crate::mount::unmount;
+use super::{Failure, status};
+use crate::mount::{mountinfo, unmount};
+
+/// So long its process gets to put transfers away. It needs no more than moments, unless the disk is very slow.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Unmount a CRDS file system.
+///
+/// What remains in the directory is an ordinary CRDS cache with what was fetched.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where it is mounted.
@@ -16,11 +22,25 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let how = if args.lazy {
-        unmount::How::Lazy
-    } else {
-        unmount::How::Plain
-    };
-    unmount::unmount(&args.mountpoint, how)?;
+    if args.lazy {
+        return Ok(unmount::unmount(&args.mountpoint, unmount::How::Lazy)?);
+    }
+    let place = mountinfo::locate(&args.mountpoint)?;
+    let process = mountinfo::at(&place)?
+        .filter(mountinfo::MountEntry::is_ours)
+        .and_then(|_| status::pid(&place));
+    unmount::unmount(&place, unmount::How::Plain)?;
+    // The cache is free for others, or for the next mount, when the process has let go of it.
+    if let Some(process) = process {
+        wait_for_end(process);
+    }
     Ok(())
+}
+
+fn wait_for_end(process: u32) {
+    let entry = format!("/proc/{process}");
+    let limit = Instant::now() + PATIENCE;
+    while Path::new(&entry).exists() && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -17,7 +17,8 @@ pub(super) fn describe(mountpoint: &Path) -> String {
         else {
             continue;
         };
-        if uses(&process.path(), mountpoint) {
+        // Whoever asks is about to end.
+        if pid != std::process::id() && uses(&process.path(), mountpoint) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             users.push(format!("{} ({pid})", name.trim()));
         }
@@ -50,12 +51,19 @@ fn uses(process: &Path, mountpoint: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn sees_this_process() {
+    fn sees_a_process_with_an_open_file() {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().canonicalize().unwrap();
         assert_eq!(super::describe(&place), "");
         let open = std::fs::File::create(place.join("held")).unwrap();
-        assert!(super::describe(&place).contains(&format!("({})", std::process::id())));
-        drop(open);
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .stdout(open)
+            .spawn()
+            .unwrap();
+        let seen = super::describe(&place);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(seen.contains(&format!("({})", child.id())), "{seen}");
     }
 }
