@@ -5,6 +5,7 @@
 
 mod assemble;
 mod bestrefs;
+mod demo;
 pub mod failure;
 mod flags;
 mod logging;
@@ -38,6 +39,7 @@ struct CommandLine {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Mount(mount::Args),
     Bestrefs(bestrefs::Args),
     Serve(serve::Args),
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match command {
+        Command::Demo(args) => demo::run(&args),
         Command::Mount(args) => mount::run(&args),
         Command::Bestrefs(args) => bestrefs::run(&args),
         Command::Serve(args) => serve::run(args),

@@ -1,0 +1,141 @@
+//! `crds-fs demo`: a small observatory, a server for it, a mount of it, and plain commands that show what happens.
+
+mod observatory;
+mod steps;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::flags::MountFlags;
+use super::settings::{Environment, Settings};
+use super::{Failure, logging, mounting};
+use crate::crds::Observatory;
+use crate::mount::daemon::{self, Daemon, Tie};
+use crate::mount::{namespace, unmount};
+use crate::serve::{Listen, Options, Server};
+
+/// See what crds-fs does: needs no network, no root, no package, and leaves nothing behind.
+///
+/// Makes a small observatory of its own in a temporary directory, serves it on the loopback address, mounts it in a
+/// namespace that only this command sees, and runs plain commands on the mount. Every claim is checked on the way; the
+/// exit status says whether all held.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only write the observatory to DIR, an empty or new directory, for `crds-fs serve DIR --datasets DIR/datasets.json`.
+    #[arg(long, value_name = "DIR")]
+    write: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(directory) = &args.write {
+        return write(directory);
+    }
+    let mut scene = Scene::set()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::select! {
+            outcome = scene.play() => outcome,
+            _ = interrupt.recv() => Err(Failure::new("interrupted; everything is taken away again")),
+            _ = terminate.recv() => Err(Failure::new("terminated; everything is taken away again")),
+            _ = hangup.recv() => Err(Failure::new("the terminal is gone; everything is taken away again")),
+        }
+    });
+    // The server first: nothing that the mount still waits for comes any more.
+    runtime.shutdown_background();
+    let struck = scene.strike();
+    outcome.and(struck)
+}
+
+fn write(directory: &Path) -> Result<(), Failure> {
+    let doing = |source| {
+        Failure::because(
+            format!("writing the observatory to {}", directory.display()),
+            source,
+        )
+    };
+    std::fs::create_dir_all(directory).map_err(doing)?;
+    if std::fs::read_dir(directory).map_err(doing)?.next().is_some() {
+        return Err(Failure::usage(format!("{} is not empty", directory.display())));
+    }
+    observatory::write(directory).map_err(doing)
+}
+
+/// The temporary directory with a mount in it that has nothing to show yet, and the socket where its server will be.
+struct Scene {
+    /// Nobody else sees the mount.
+    private: bool,
+    directory: TempDir,
+    daemon: Daemon,
+    socket: Option<TcpListener>,
+}
+
+impl Scene {
+    /// Mounts. This process has a single thread until here, so that it may change its namespace and fork.
+    fn set() -> Result<Self, Failure> {
+        // Where the kernel does not let us have one, the mount is made in everybody's, by fusermount3.
+        let private = namespace::enter().is_ok();
+        let directory = tempfile::Builder::new().prefix("crds-fs-demo-").tempdir()?;
+        let mountpoint = directory.path().join(steps::MOUNT);
+        std::fs::create_dir(&mountpoint)?;
+        let socket = TcpListener::bind(("127.0.0.1", 0))?;
+        let server = format!("roman=http://{}/{}", socket.local_addr()?, Observatory::Roman);
+        let flags = MountFlags {
+            server: vec![server],
+            observatory: Some(Observatory::Roman.to_string()),
+            log_file: Some(directory.path().join("log").display().to_string()),
+            ..MountFlags::default()
+        };
+        // The settings of whoever runs this must not change what it shows.
+        let settings = Settings::new(mountpoint.to_str(), &flags, &Environment::default())?;
+        let mut socket = Some(socket);
+        let log = settings.log_file.as_deref().map(logging::open).transpose()?;
+        let daemon = daemon::launch(Tie::Attached, |ready| {
+            // A server that is stopped is gone only when nobody has its socket.
+            drop(socket.take());
+            logging::start(settings.log_level, log);
+            u8::from(mounting::serve(&settings, ready).is_err())
+        })?;
+        Ok(Self {
+            private,
+            directory,
+            daemon,
+            socket,
+        })
+    }
+
+    async fn play(&mut self) -> Result<(), Failure> {
+        let root = self.directory.path();
+        let original = root.join("observatory");
+        observatory::write(&original)
+            .map_err(|source| Failure::because("writing the observatory", source))?;
+        let options = Options {
+            listen: self.socket.take().map_or(Listen::Loopback, Listen::Socket),
+            datasets: Some(original.join(observatory::DATASETS)),
+            progress: None,
+        };
+        let server = Server::bind(&original, options).await?;
+        steps::play(root, server, self.private).await
+    }
+
+    /// Takes everything away again.
+    fn strike(self) -> Result<(), Failure> {
+        let stopped = self.daemon.stop();
+        let directory = self.directory.path().to_owned();
+        // Only in case the mount's process is gone without it: removal must not go through a mount.
+        let _ = unmount::unmount(&directory.join(steps::MOUNT), unmount::How::Lazy);
+        self.directory
+            .close()
+            .map_err(|source| Failure::because(format!("removing {}", directory.display()), source))?;
+        stopped?;
+        Ok(())
+    }
+}
