@@ -17,6 +17,7 @@ mod answer;
 mod bad_files;
 mod batch;
 mod context;
+mod contexts;
 mod error;
 mod keeper;
 mod library;
@@ -32,6 +33,7 @@ pub use library::Library;
 pub use options::{BadFilePolicy, Clock, Mode, Permit, ResolveOptions, UnknownMode};
 
 use batch::Batcher;
+use contexts::Contexts;
 use keeper::Keeper;
 use memory::{Lifetimes, Memory, Question, Recall};
 
@@ -50,6 +52,7 @@ struct Shared {
     runtime: Handle,
     state: Mutex<State>,
     keeper: Keeper,
+    rules: Contexts,
 }
 
 struct State {
@@ -77,6 +80,7 @@ impl Resolver {
         };
         let mut memory = Memory::new(lifetimes, options.capacity);
         keeper::restore(&mut memory, &**fetcher.store());
+        let rules = Contexts::new(fetcher.clone(), options.ignore_mapping_checksum);
         let shared = Shared {
             fetcher,
             batchers,
@@ -88,6 +92,7 @@ impl Resolver {
                 contexts: BTreeSet::new(),
             }),
             keeper: Keeper::default(),
+            rules,
         };
         Self {
             shared: Arc::new(shared),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::contexts::RulesError;
 use super::error::ResolveError;
 use super::{Question, Shared};
-use crate::crds::{ContextSpec, FileKey, FileKind, FileName, Observatory, ServerInfo};
+use crate::crds::{ContextPart, ContextSpec, FileKey, FileKind, FileName, Observatory, ServerInfo};
 use crate::fetch::Outcome;
 use crate::store::HoldingKind;
 
@@ -57,7 +58,7 @@ async fn find(
     let resolved = spec.resolve(&info).map_err(|error| unknown(spec, &error))?;
     let mapping = match resolved.part {
         None => resolved.mapping,
-        Some(_) => by_server(shared, observatory, spec).await?,
+        Some(part) => descend(shared, observatory, spec, &resolved.mapping, &part).await?,
     };
     exists(shared, observatory, &mapping)
         .await
@@ -70,21 +71,33 @@ async fn find(
     Ok(mapping)
 }
 
-/// Asks the server what a qualified context (`jwst-miri-dark-2016-01-01`) means.
-async fn by_server(
+/// What a qualified context (`jwst-miri-dark-2016-01-01`) means: by the rules, else by the server.
+async fn descend(
     shared: &Shared,
     observatory: Observatory,
     spec: &ContextSpec,
+    pmap: &FileName,
+    part: &ContextPart,
 ) -> Result<FileName, ResolveError> {
-    match shared.fetcher.catalogs().server(observatory) {
-        Some(server) => server
+    let by_rules = async {
+        let imap = shared.rules.child(observatory, pmap, &part.instrument).await?;
+        match (imap, &part.reftype) {
+            (Some(imap), Some(reftype)) => shared.rules.child(observatory, &imap, reftype.as_str()).await,
+            (imap, _) => Ok(imap),
+        }
+    };
+    let error = match by_rules.await {
+        Ok(Some(mapping)) => return Ok(mapping),
+        Ok(None) => return Err(unknown(spec, &format!("{pmap} has no rules for it"))),
+        Err(error) => error,
+    };
+    match (shared.fetcher.catalogs().server(observatory), error) {
+        (Some(server), _) => server
             .context_by_date(&spec.to_string())
             .await?
             .ok_or_else(|| unknown(spec, "the type does not apply to the instrument")),
-        None => Err(unknown(
-            spec,
-            "only the server can tell what it means, and crds-fs is offline",
-        )),
+        (None, RulesError::Fetch(error)) => Err(error.into()),
+        (None, RulesError::Text(text)) => Err(unknown(spec, &text)),
     }
 }
 

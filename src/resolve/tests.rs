@@ -4,5 +4,7 @@ mod archive;
 mod batching;
 mod memory;
 mod resolver;
+mod rules;
+mod world;
 
 pub(super) use archive::Archive;

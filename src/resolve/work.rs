@@ -4,16 +4,23 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::answer::{Answer, ComputedBy};
-use super::batch::{Batcher, Found};
+use super::answer::{Answer, ComputedBy, Header, TypeAnswer};
+use super::batch::Found;
 use super::context;
+use super::contexts::RulesError;
 use super::error::ResolveError;
 use super::memory::Question;
 use super::options::Mode;
 use super::{Answered, Shared};
-use crate::crds::{DatasetId, DatasetName, ServerInfo};
+use crate::crds::{DatasetId, DatasetName, FileName, ServerInfo};
 use crate::fetch::FetchErrorKind;
 use crate::remote::RemoteErrorKind;
+
+/// An answer, and whether it may be kept.
+struct Outcome {
+    answer: Arc<Answer>,
+    keep: bool,
+}
 
 impl Shared {
     /// Finds the answer, remembers it, and tells everybody who waits.
@@ -21,8 +28,10 @@ impl Shared {
         let answered = match self.find(&question).await {
             // The old answer keeps its age: the next question tries again.
             Err(error) if error.is_no_contact() => self.lock().memory.answer(&question).ok_or(error),
-            Ok(answer) => {
-                self.lock().memory.keep(question.clone(), &answer);
+            Ok(Outcome { answer, keep }) => {
+                if keep {
+                    self.lock().memory.keep(question.clone(), &answer);
+                }
                 self.save_soon();
                 Ok(answer)
             }
@@ -43,46 +52,147 @@ impl Shared {
         tell.send_replace(Some(answered));
     }
 
-    async fn find(&self, question: &Question) -> Answered {
+    async fn find(&self, question: &Question) -> Result<Outcome, ResolveError> {
         let info = context::exists(self, question.observatory, &question.context).await?;
         match &question.dataset {
             DatasetName::Id(dataset) => self.find_by_id(question, dataset, &info).await,
-            DatasetName::Parameters(_) => {
-                Err(question.not_computable("parameters need rules evaluated here"))
+            DatasetName::Parameters(parameters) => {
+                self.find_by_header(question, &Arc::new(parameters.as_map().clone()), &info)
+                    .await
             }
         }
     }
 
-    async fn find_by_id(&self, question: &Question, dataset: &DatasetId, info: &ServerInfo) -> Answered {
-        if self.options.mode == Mode::Local {
-            return Err(question.not_computable("CRDS_MODE=local"));
+    /// Whether the server evaluates the rules of this context for us, always.
+    fn is_remote(&self, question: &Question, info: &ServerInfo) -> bool {
+        let wanted = match self.options.mode {
+            Mode::Remote => true,
+            Mode::Auto => info.force_remote_mode(),
+            Mode::Local => false,
+        };
+        wanted && !context::is_local(self, question.observatory, &question.context)
+    }
+
+    async fn find_by_id(
+        &self,
+        question: &Question,
+        dataset: &DatasetId,
+        info: &ServerInfo,
+    ) -> Result<Outcome, ResolveError> {
+        if self.is_remote(question, info) {
+            let found = self.ask(question, &question.context, dataset, info).await?;
+            return Ok(self.by_server(question, found));
         }
-        let found = self.ask(question, dataset, info).await?;
-        Ok(Arc::new(self.by_server(question, found)))
+        let own_rules = context::is_local(self, question.observatory, &question.context);
+        let only_here = own_rules || self.options.mode == Mode::Local;
+        let now = self.options.clock.now();
+        let known = self
+            .lock()
+            .memory
+            .header(question.observatory, &question.dataset, now);
+        if let Some((header, true)) = &known {
+            match self.compute(question, header).await {
+                Err(error) if !only_here => {
+                    log::info!(
+                        "{}: asking the server, as here {error}",
+                        question.dataset.display()
+                    );
+                }
+                computed => return computed,
+            }
+        }
+        // The server knows nothing of the user's own rules, but knows the header.
+        let context = if own_rules { info.default_context() } else { None };
+        match self
+            .ask(question, context.unwrap_or(&question.context), dataset, info)
+            .await
+        {
+            Ok(found) if only_here => {
+                let header = found
+                    .header
+                    .ok_or_else(|| question.not_computable("the server does not tell its parameters"))?;
+                let (observatory, dataset) = (question.observatory, question.dataset.clone());
+                self.lock().memory.keep_header(observatory, dataset, &header, now);
+                self.compute(question, &header).await
+            }
+            Ok(found) => Ok(self.by_server(question, found)),
+            // What the server said of this very context, however long ago, goes before what is computed.
+            Err(error) if error.is_no_contact() && self.lock().memory.answer(question).is_none() => {
+                match known {
+                    Some((header, _)) => self.compute(question, &header).await.map_err(|_| error),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn find_by_header(
+        &self,
+        question: &Question,
+        header: &Arc<Header>,
+        info: &ServerInfo,
+    ) -> Result<Outcome, ResolveError> {
+        if !self.is_remote(question, info) {
+            return self.compute(question, header).await;
+        }
+        let server = self
+            .fetcher
+            .catalogs()
+            .server(question.observatory)
+            .ok_or_else(|| question.offline())?;
+        let values = server.best_references(&question.context, header, None).await?;
+        let types = values
+            .iter()
+            .filter_map(|(reftype, value)| Some((reftype.parse().ok()?, TypeAnswer::from_json(value))))
+            .collect();
+        let header = Some(Arc::clone(header));
+        Ok(self.by_server(question, Found { types, header }))
+    }
+
+    /// Evaluates the rules here.
+    async fn compute(&self, question: &Question, header: &Arc<Header>) -> Result<Outcome, ResolveError> {
+        let computed = self
+            .rules
+            .best_references(question.observatory, &question.context, header)
+            .await;
+        let computed = computed.map_err(|error| match error {
+            RulesError::Fetch(error) => error.into(),
+            RulesError::Text(text) => question.not_computable(text),
+        })?;
+        let answer = Answer {
+            observatory: question.observatory,
+            context: question.context.clone(),
+            dataset: question.dataset.clone(),
+            types: computed.types,
+            header: Some(Arc::clone(header)),
+            computed_by: ComputedBy::Here,
+            when: self.options.clock.now(),
+        };
+        Ok(Outcome {
+            answer: Arc::new(answer),
+            keep: !computed.volatile,
+        })
     }
 
     /// Asks the server, in company.
     async fn ask(
         &self,
         question: &Question,
+        context: &FileName,
         dataset: &DatasetId,
         info: &ServerInfo,
     ) -> Result<Found, ResolveError> {
-        let batcher: &Arc<Batcher> = match self.batchers.get(&question.observatory) {
-            Some(batcher) => batcher,
-            None => {
-                return Err(ResolveError::Offline {
-                    dataset: question.dataset.display(),
-                    context: question.context.to_string(),
-                });
-            }
-        };
+        let batcher = self
+            .batchers
+            .get(&question.observatory)
+            .ok_or_else(|| question.offline())?;
         let limit = self.options.batch.get().min(info.limits().bestrefs_per_rpc);
-        batcher.ask(&question.context, dataset.clone(), limit).await
+        batcher.ask(context, dataset.clone(), limit).await
     }
 
-    fn by_server(&self, question: &Question, found: Found) -> Answer {
-        Answer {
+    fn by_server(&self, question: &Question, found: Found) -> Outcome {
+        let answer = Answer {
             observatory: question.observatory,
             context: question.context.clone(),
             dataset: question.dataset.clone(),
@@ -90,6 +200,19 @@ impl Shared {
             header: found.header,
             computed_by: ComputedBy::Server,
             when: self.options.clock.now(),
+        };
+        Outcome {
+            answer: Arc::new(answer),
+            keep: true,
+        }
+    }
+}
+
+impl Question {
+    fn offline(&self) -> ResolveError {
+        ResolveError::Offline {
+            dataset: self.dataset.display(),
+            context: self.context.to_string(),
         }
     }
 }
@@ -98,18 +221,7 @@ impl ResolveError {
     /// Whether it says nothing but that nobody could be asked: an old answer is better then.
     pub(super) fn is_no_contact(&self) -> bool {
         match self {
-            Self::Remote(error) => matches!(
-                error.kind,
-                RemoteErrorKind::Unreachable
-                    | RemoteErrorKind::TimedOut
-                    | RemoteErrorKind::Interrupted
-                    | RemoteErrorKind::Busy
-                    | RemoteErrorKind::Server
-                    | RemoteErrorKind::Protocol
-                    | RemoteErrorKind::Denied
-                    | RemoteErrorKind::NotFound
-                    | RemoteErrorKind::Offline
-            ),
+            Self::Remote(error) => error.kind != RemoteErrorKind::Rpc,
             Self::Fetch(error) => matches!(
                 error.kind,
                 FetchErrorKind::Unreachable

@@ -1,146 +1,16 @@
 //! The resolver as a whole: contexts, sharing, ages, restarts, and life without a server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
-use serde_json::{Map, Value, json};
-use tokio::runtime::Handle;
+use serde_json::json;
 
-use super::Archive;
-use crate::crds::{DatasetName, FileName, Observatory};
-use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher, Outcome};
-use crate::remote::memory::MemoryOrigin;
-use crate::remote::{CrdsServer, Endpoints, RemoteErrorKind, Settings};
-use crate::resolve::{
-    Answer, BadFilePolicy, Clock, ComputedBy, Permit, ResolveError, ResolveOptions, Resolver, TypeAnswer,
-};
-use crate::store::{MemoryStore, Store};
-
-const ID: &str = "R0000101001001001001_01101_0001.WFI16";
-
-/// A server, a store and a clock that outlive resolvers.
-struct World {
-    archive: Archive,
-    store: Arc<dyn Store>,
-    seconds: Arc<AtomicU64>,
-    options: ResolveOptions,
-}
-
-impl World {
-    fn new() -> Self {
-        let archive = Archive::new();
-        let names = [
-            "roman_0041.pmap",
-            "roman_0042.pmap",
-            "roman_0043.pmap",
-            "roman_wfi_0007.imap",
-            "dark_1.asdf",
-        ];
-        let sums: Map<String, Value> = names
-            .iter()
-            .map(|name| {
-                (
-                    name.to_string(),
-                    json!({"size": "9", "sha1sum": "3f0c92aae539cb67f8e8823cc6815130018948f7"}),
-                )
-            })
-            .collect();
-        archive.set_info(json!({
-            "observatory": "roman",
-            "latest_context": "roman_0042.pmap",
-            "operational_context": "roman_0042.pmap",
-            "edit_context": "roman_0043.pmap",
-            "versions_context": "",
-            "context_history": [
-                ["2026-06-17 18:42:21", "roman_0042.pmap", "newer"],
-                ["2025-01-01 00:00:00", "roman_0041.pmap", "older"],
-                ["2024-01-01 00:00:00", "roman_0001.pmap", "no longer there"],
-            ],
-            "mappings": names.iter().filter(|name| name.ends_with("map")).collect::<Vec<_>>(),
-            "bad_files_list": ["dark_bad.asdf"],
-            "download_metadata": sums,
-            "mapping_url": {"roman": "https://archive.example/mappings/"},
-            "reference_url": {"roman": "https://archive.example/references/"},
-            "force_remote_mode": 0,
-            "last_synced": "2026-06-17 14:43:06",
-        }));
-        archive.put(&format!("{ID}:{ID}"), json!([true, {
-            "dark": "dark_1.asdf", "flat": "NOT FOUND No match found.", "ipc": "NOT FOUND n/a", "area": "dark_bad.asdf",
-        }]));
-        archive.put_header(
-            &format!("{ID}:{ID}"),
-            json!({"ROMAN.META.INSTRUMENT.NAME": "WFI"}),
-        );
-        let seconds = Arc::new(AtomicU64::new(1_000_000));
-        let now = Arc::clone(&seconds);
-        let clock = Clock::new(move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::SeqCst)));
-        Self {
-            archive,
-            store: Arc::new(MemoryStore::default()),
-            seconds,
-            options: ResolveOptions {
-                clock,
-                window: Duration::from_millis(1),
-                ..ResolveOptions::default()
-            },
-        }
-    }
-
-    fn start(&self) -> Resolver {
-        self.start_with(false)
-    }
-
-    fn start_with(&self, offline: bool) -> Resolver {
-        let server: Arc<dyn CrdsServer> = Arc::new(self.archive.clone());
-        let source = CatalogSource {
-            observatory: Observatory::Roman,
-            server: Some(server),
-        };
-        let settings = CatalogSettings {
-            offline,
-            ..CatalogSettings::default()
-        };
-        let catalogs = Catalogs::new(Handle::current(), Arc::clone(&self.store), vec![source], settings);
-        let endpoints = Endpoints::new(&Settings::default(), &[Observatory::Roman]).unwrap();
-        let origin = Arc::new(MemoryOrigin::new());
-        let settings = FetchSettings {
-            offline,
-            ..FetchSettings::default()
-        };
-        let fetcher = Fetcher::new(Handle::current(), origin, endpoints, catalogs, settings);
-        Resolver::new(fetcher, self.options.clone(), Handle::current())
-    }
-
-    fn pass(&self, seconds: u64) {
-        self.seconds.fetch_add(seconds, Ordering::SeqCst);
-    }
-
-    fn now(&self) -> SystemTime {
-        self.options.clock.now()
-    }
-}
-
-fn context() -> FileName {
-    "roman_0042.pmap".parse().unwrap()
-}
-
-fn dataset(text: &str) -> DatasetName {
-    text.parse().unwrap()
-}
-
-async fn ask(resolver: &Resolver, name: &str) -> Result<Arc<Answer>, ResolveError> {
-    resolver.answer(&context(), &dataset(name)).wait().await
-}
-
-async fn spec(resolver: &Resolver, text: &str) -> Result<String, ResolveError> {
-    resolver
-        .context(&text.parse().unwrap())
-        .wait()
-        .await
-        .map(|name| name.to_string())
-}
+use super::world::{ID, World, ask, context, dataset, spec};
+use crate::crds::FileName;
+use crate::fetch::Outcome;
+use crate::remote::RemoteErrorKind;
+use crate::resolve::{BadFilePolicy, ComputedBy, Permit, ResolveError, TypeAnswer};
+use crate::store::Store as _;
 
 #[tokio::test]
 async fn an_answer_is_asked_for_once() {
@@ -327,7 +197,7 @@ async fn contexts_by_every_name() {
         "hst_0001.pmap",
         "jwst-latest",
         "mars_0001.pmap",
-        "roman-wfi-2026-01-01",
+        "roman-nosuch-2026-01-01",
     ] {
         let error = spec(&resolver, text).await.unwrap_err();
         assert!(
@@ -364,8 +234,11 @@ async fn contexts_by_every_name() {
 }
 
 #[tokio::test]
-async fn a_qualified_context_is_the_servers_to_tell() {
+async fn a_qualified_context_is_the_servers_to_tell_where_the_rules_are_not_to_be_had() {
     let world = World::new();
+    world
+        .origin
+        .remove("https://archive.example/mappings/roman_0043.pmap");
     world
         .archive
         .set_context_by_date("roman-wfi-edit", "roman_wfi_0007.imap");

@@ -1,0 +1,312 @@
+//! Rules brought in through the fetcher, and evaluated here.
+//!
+//! A context loads lazily: the imap of a header's instrument when first asked for, then all its rmaps in one burst.
+//! Compiled rules are kept and shared between contexts, so that the next context costs what differs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use futures_util::future::{BoxFuture, FutureExt as _, Shared as SharedFuture, join_all};
+
+use super::answer::{Header, TypeAnswer};
+use super::library::Library;
+use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Reftype};
+use crate::fetch::{FetchError, Fetcher};
+use crate::rules::{
+    Answer, Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings, Target,
+};
+use crate::store::{Found, HoldingKind};
+
+/// No rule is larger; what is, is refused.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Rounds of loading for one lookup: the context, an imap, its rmaps, and what was forgotten meanwhile.
+const MAX_ROUNDS: usize = 8;
+
+/// Why rules have no answer.
+#[derive(Debug, Clone)]
+pub(super) enum RulesError {
+    /// A rule could not be had.
+    Fetch(FetchError),
+    /// In the client's words wherever it has some.
+    Text(String),
+}
+
+/// What the rules say.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Computed {
+    pub(super) types: BTreeMap<Reftype, TypeAnswer>,
+    /// The user's own rules had a part in it: they may change at any time.
+    pub(super) volatile: bool,
+}
+
+/// The user's own version of a rule.
+type Stamp = Option<(SystemTime, u64)>;
+
+/// A context with the versions of the rules that it is made of.
+struct Loaded {
+    context: Context,
+    stamps: Mutex<BTreeMap<String, Stamp>>,
+}
+
+type Loading = SharedFuture<BoxFuture<'static, Result<Arc<Mapping>, RulesError>>>;
+
+/// The rules of all observatories.
+pub(super) struct Contexts {
+    fetcher: Fetcher,
+    options: LookupOptions,
+    library: Library<Arc<Loaded>>,
+    /// Rules on their way, so that many who need one compile it once.
+    loading: Arc<Mutex<HashMap<String, Loading>>>,
+}
+
+impl Contexts {
+    pub(super) fn new(fetcher: Fetcher, ignore_checksum: bool) -> Self {
+        Self {
+            fetcher,
+            options: LookupOptions { ignore_checksum },
+            library: Library::new(),
+            loading: Arc::default(),
+        }
+    }
+
+    /// The best references of all types for a header under a literal context.
+    pub(super) async fn best_references(
+        &self,
+        observatory: Observatory,
+        context: &FileName,
+        header: &Header,
+    ) -> Result<Computed, RulesError> {
+        let header: crate::rules::Header = header
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let mut shelf = Shelf {
+            contexts: self,
+            observatory,
+            own: Mutex::default(),
+        };
+        for _ in 0..MAX_ROUNDS {
+            let loaded = self.context(&shelf, context).await?;
+            let missing = loaded.context.missing(&shelf, &header);
+            if missing.is_empty() {
+                match lookup(&loaded.context, &shelf, &header) {
+                    Err(error) if error.is_absent_mapping() => {}
+                    other => {
+                        let types = other.map_err(|error| RulesError::Text(error.to_string()))?;
+                        let volatile = lock(&loaded.stamps).values().any(Option::is_some);
+                        return Ok(Computed { types, volatile });
+                    }
+                }
+            }
+            shelf.bring(&missing).await?;
+            let mut stamps = lock(&loaded.stamps);
+            for name in missing {
+                let stamp = self.stamp(observatory, &name);
+                stamps.insert(name, stamp);
+            }
+        }
+        Err(RulesError::Text(format!(
+            "the rules of {context} change faster than they can be read"
+        )))
+    }
+
+    /// The mapping that `parent` names for an instrument or a type.
+    pub(super) async fn child(
+        &self,
+        observatory: Observatory,
+        parent: &FileName,
+        key: &str,
+    ) -> Result<Option<FileName>, RulesError> {
+        let mapping = self.mapping(observatory, parent.as_str()).await?;
+        let name = mapping.child(key).map(str::parse).transpose();
+        name.map_err(|error| RulesError::Text(format!("{parent} names no usable file for '{key}': {error}")))
+    }
+
+    /// The context, if need be with its rules read anew because the user has changed one.
+    async fn context(&self, shelf: &Shelf<'_>, name: &FileName) -> Result<Arc<Loaded>, RulesError> {
+        if let Some(loaded) = self.library.context(name.as_str()) {
+            let as_it_was = |(rule, stamp): (&String, &Stamp)| self.stamp(shelf.observatory, rule) == *stamp;
+            if lock(&loaded.stamps).iter().all(as_it_was) {
+                return Ok(loaded);
+            }
+            self.library.drop_context(name.as_str());
+        }
+        let stamp = self.stamp(shelf.observatory, name.as_str());
+        let mapping = self.mapping(shelf.observatory, name.as_str()).await?;
+        let context = Context::new(mapping, shelf.observatory, self.options)
+            .map_err(|error| RulesError::Text(error.to_string()))?;
+        let stamps = Mutex::new([(name.to_string(), stamp)].into());
+        Ok(self
+            .library
+            .keep_context(name.as_str(), Arc::new(Loaded { context, stamps })))
+    }
+
+    /// A compiled rule, fetched if need be.
+    async fn mapping(&self, observatory: Observatory, name: &str) -> Result<Arc<Mapping>, RulesError> {
+        let local = self.stamp(observatory, name).is_some();
+        if let Some(mapping) = self.library.mapping(name).filter(|_| !local) {
+            return Ok(mapping);
+        }
+        let parsed: FileName = name
+            .parse()
+            .map_err(|error| RulesError::Text(format!("Can't load file {name} : {error}")))?;
+        let key = FileKey {
+            observatory,
+            name: parsed,
+        };
+        let loading = {
+            let mut running = lock(&self.loading);
+            let start = || {
+                read(self.fetcher.clone(), key, Arc::clone(&self.loading))
+                    .boxed()
+                    .shared()
+            };
+            running.entry(name.to_owned()).or_insert_with(start).clone()
+        };
+        let mapping = loading.await?;
+        if !local {
+            self.library.keep_mapping(&mapping);
+        }
+        Ok(mapping)
+    }
+
+    /// The version of a rule, if it is the user's own. From memory.
+    fn stamp(&self, observatory: Observatory, name: &str) -> Stamp {
+        let key = FileKey {
+            observatory,
+            name: name.parse().ok()?,
+        };
+        let holding = self.fetcher.store().holding(&key)?;
+        (holding.kind == HoldingKind::Local).then_some((holding.modified, holding.size))
+    }
+}
+
+/// Opens and compiles a rule, then takes it off the list of those on their way.
+async fn read(
+    fetcher: Fetcher,
+    key: FileKey,
+    loading: Arc<Mutex<HashMap<String, Loading>>>,
+) -> Result<Arc<Mapping>, RulesError> {
+    let name = key.name.to_string();
+    // The user's own rule need not be in any catalog.
+    let any = CatalogEntry {
+        size: None,
+        sha1: None,
+    };
+    let opened = match fetcher.store().holding(&key).map(|holding| holding.kind) {
+        Some(HoldingKind::Local) => fetcher.store().open(&key, any).ok(),
+        _ => None,
+    };
+    let opened = match opened {
+        Some(Found::Local(file)) => Ok(file),
+        _ => fetcher.open(&key).wait().await,
+    };
+    let mapping = match opened {
+        Ok(file) => {
+            let name = name.clone();
+            let compiled = tokio::task::spawn_blocking(move || compile(&name, &file)).await;
+            compiled.unwrap_or_else(|_| {
+                Err(RulesError::Text(format!(
+                    "the rules in {} cannot be read",
+                    key.name
+                )))
+            })
+        }
+        Err(error) => Err(RulesError::Fetch(error)),
+    };
+    lock(&loading).remove(&name);
+    mapping
+}
+
+fn compile(name: &str, file: &File) -> Result<Arc<Mapping>, RulesError> {
+    let failed =
+        |error: &dyn std::fmt::Display| RulesError::Text(format!("Can't load file {name} : {error}"));
+    let size = file.metadata().map_err(|error| failed(&error))?.len();
+    if size > MAX_BYTES {
+        return Err(failed(&"it is larger than 64 MiB"));
+    }
+    // The handle is shared with others: read by position.
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
+    Mapping::load(name, &text)
+        .map(Arc::new)
+        .map_err(|error| RulesError::Text(error.to_string()))
+}
+
+/// The rules at hand for one lookup.
+struct Shelf<'a> {
+    contexts: &'a Contexts,
+    observatory: Observatory,
+    /// Brought for this lookup: not forgotten before it ends.
+    own: Mutex<HashMap<String, Arc<Mapping>>>,
+}
+
+impl Shelf<'_> {
+    /// Brings rules, all at once.
+    async fn bring(&mut self, names: &[String]) -> Result<(), RulesError> {
+        let mappings = names
+            .iter()
+            .map(|name| self.contexts.mapping(self.observatory, name));
+        let mappings: Result<Vec<_>, _> = join_all(mappings).await.into_iter().collect();
+        lock(&self.own).extend(names.iter().cloned().zip(mappings?));
+        Ok(())
+    }
+}
+
+impl Mappings for Shelf<'_> {
+    fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
+        if let Some(mapping) = lock(&self.own).get(name) {
+            return Ok(Arc::clone(mapping));
+        }
+        let kept = match self.contexts.stamp(self.observatory, name) {
+            None => self.contexts.library.mapping(name),
+            Some(_) => None,
+        };
+        kept.ok_or_else(|| {
+            LoadError::new(
+                LoadErrorKind::Absent,
+                format!("the rules in {name} are not at hand"),
+            )
+        })
+    }
+}
+
+/// All types, whatever the level of the context.
+fn lookup(
+    context: &Context,
+    mappings: &dyn Mappings,
+    header: &crate::rules::Header,
+) -> Result<BTreeMap<Reftype, TypeAnswer>, LookupError> {
+    let own: Vec<&str> = match context.mapping().target() {
+        Target::Reference(reference) => vec![reference.filekind()],
+        Target::Pipeline(_) | Target::Instrument(_) => Vec::new(),
+    };
+    let answers = context.best_references(mappings, header, Some(&own))?;
+    Ok(answers
+        .iter()
+        .filter_map(|(reftype, answer)| Some((reftype.parse().ok()?, type_answer(answer))))
+        .collect())
+}
+
+fn type_answer(answer: &Answer<'_>) -> TypeAnswer {
+    match answer {
+        Answer::File(_) | Answer::Several(_) | Answer::Named(_) => {
+            TypeAnswer::from_json(&serde_json::to_value(answer).unwrap_or_default())
+        }
+        Answer::NotApplicable => TypeAnswer::NotApplicable(answer.text().into_owned()),
+        // A failure's text may well contain "n/a": it is one all the same.
+        Answer::NotFound(_) | Answer::Value(_) | Answer::Object(_) => {
+            TypeAnswer::NotFound(answer.text().into_owned())
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
