@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::ops::{Attr, Backing, Caller, Change, FileSystem, Ino, Lookup, Opened, Outcome, ROOT};
 use super::{CrdsTree, Error, TreeOptions};
-use crate::crds::{FileKind, Observatory};
+use crate::crds::{FileKind, Observatory, Sha1Sum};
 use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
 use crate::remote::memory::MemoryOrigin;
 use crate::remote::{CrdsServer, Endpoints, RemoteError, RemoteErrorKind, Settings};
@@ -68,10 +68,7 @@ impl Server {
             .files
             .iter()
             .map(|(name, contents)| {
-                let sha1: String = Sha1::digest(contents)
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
+                let sha1 = Sha1Sum::from_bytes(Sha1::digest(contents).into()).to_string();
                 (
                     name.clone(),
                     json!({"size": contents.len().to_string(), "sha1sum": sha1}),
@@ -85,7 +82,7 @@ impl Server {
             .collect();
         let context = mappings
             .iter()
-            .rfind(|name| name.ends_with(".pmap"))
+            .rfind(|name| FileKind::of(name) == FileKind::Pmap)
             .map_or("", |name| name.as_str());
         json!({
             "observatory": observatory, "latest_context": context, "operational_context": context,
@@ -102,7 +99,7 @@ impl CrdsServer for Server {
         self.observatory
     }
 
-    fn url(&self) -> &str {
+    fn url(&self) -> &'static str {
         "http://crds.test"
     }
 
@@ -338,7 +335,7 @@ impl Fixture {
         let bytes = match &opened.backing {
             Backing::Generated(bytes) => bytes.to_vec(),
             Backing::Stored(file) | Backing::Local(file) => {
-                let mut bytes = vec![0; opened.size as usize];
+                let mut bytes = vec![0; usize::try_from(opened.size).unwrap()];
                 file.read_exact_at(&mut bytes, 0).unwrap();
                 bytes
             }
