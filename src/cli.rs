@@ -12,6 +12,7 @@ mod logging;
 mod mount;
 mod mounting;
 pub mod output;
+mod run;
 mod serve;
 mod settings;
 mod status;
@@ -42,6 +43,7 @@ enum Command {
     Demo(demo::Args),
     Mount(mount::Args),
     Bestrefs(bestrefs::Args),
+    Run(run::Args),
     Serve(serve::Args),
     Status(status::Args),
     Umount(umount::Args),
@@ -66,6 +68,10 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Mount(args) => mount::run(&args),
         Command::Bestrefs(args) => bestrefs::run(&args),
+        Command::Run(args) => match run::run(&args) {
+            Ok(status) => return ExitCode::from(status),
+            Err(failure) => Err(failure),
+        },
         Command::Serve(args) => serve::run(args),
         Command::Status(args) => status::run(&args),
         Command::Umount(args) => umount::run(&args),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid};
 use tokio::signal::unix::{SignalKind, signal};
@@ -133,7 +133,11 @@ fn settle(tie: Tie) -> nix::Result<()> {
             nix::unistd::dup2_stdout(&output)?;
             nix::unistd::dup2_stderr(&output)?;
         }
-        Tie::Attached => nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?,
+        Tie::Attached => {
+            // What is typed at the terminal is not for it; it hears of the end from its parent.
+            nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+            nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+        }
     }
     // The working directory must not keep any file system busy, and least of all lie on our own.
     nix::unistd::chdir("/")
@@ -195,6 +199,21 @@ impl Daemon {
                 Err(Error::Told(String::from_utf8_lossy(&word).into_owned()))
             }
             Err(source) => Err(Error::fork(source)),
+        }
+    }
+}
+
+/// From now on SIGINT and SIGQUIT do nothing to this process, which waits for another one that they are meant for.
+#[expect(
+    unsafe_code,
+    reason = "changing what a signal does is unsafe where a handler is set"
+)]
+pub fn leave_terminal_signals_to_others() {
+    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: ignoring a signal runs no code.
+        let ignored = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
+        if let Err(errno) = ignored {
+            log::debug!("{signal} is not ignored: {errno}");
         }
     }
 }

@@ -1,0 +1,212 @@
+//! The commands `mount`, `status`, `umount` and `run` as users meet them, on a cache without a network.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crds_fs::mount::mountinfo;
+
+/// A cache with a local rule in it, and what is to be cleaned up.
+struct Cache {
+    directory: tempfile::TempDir,
+}
+
+impl Cache {
+    fn new() -> Option<Self> {
+        if let Err(error) = fs::File::options().read(true).write(true).open("/dev/fuse") {
+            eprintln!("passed over: /dev/fuse: {error}");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Self { directory };
+        fs::create_dir_all(cache.path().join("pickles/roman")).unwrap();
+        fs::write(cache.path().join("pickles/roman/mine.pkl"), "mine").unwrap();
+        Some(cache)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().canonicalize().unwrap().join("cache")
+    }
+
+    /// `crds-fs` with a log of its own and nothing else from the environment.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crds-fs"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap());
+        command
+            .env("HOME", self.directory.path())
+            .env("CRDS_FS_OFFLINE", "1");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn place(&self) -> String {
+        self.path().to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.run(&["umount", "--lazy", &self.place()]);
+    }
+}
+
+#[track_caller]
+fn done(output: &Output) -> String {
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+fn failed(output: &Output, status: i32, words: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    assert!(said.contains(words), "{said}");
+}
+
+fn status(cache: &Cache) -> serde_json::Value {
+    serde_json::from_str(&done(&cache.run(&["status", &cache.place(), "--json"]))).unwrap()
+}
+
+#[test]
+fn from_mount_to_umount() {
+    let Some(cache) = Cache::new() else { return };
+    let place = cache.place();
+    done(&cache.run(&["mount", &place]));
+    assert_eq!(
+        mountinfo::at(Path::new(&place)).unwrap().unwrap().fstype,
+        "fuse.crds-fs"
+    );
+    assert_eq!(
+        fs::read_to_string(cache.path().join("pickles/roman/mine.pkl")).unwrap(),
+        "mine"
+    );
+    assert!(fs::metadata(cache.path().join("references/jwst/absent.fits")).is_err());
+
+    assert_eq!(status(&cache)["mountpoint"], *place);
+    assert_eq!(status(&cache)["offline"], true);
+    assert!(done(&cache.run(&["status", &place])).starts_with(&format!("{place}: crds-fs ")));
+    failed(&cache.run(&["mount", &place]), 1, "already");
+
+    done(&cache.run(&["umount", &place]));
+    assert!(mountinfo::at(Path::new(&place)).unwrap().is_none());
+    assert_eq!(
+        fs::read_to_string(cache.path().join("pickles/roman/mine.pkl")).unwrap(),
+        "mine"
+    );
+    failed(
+        &cache.run(&["umount", &place]),
+        1,
+        "no crds-fs file system is mounted",
+    );
+    failed(
+        &cache.run(&["status", &place]),
+        1,
+        "no crds-fs file system is mounted",
+    );
+
+    let log = fs::read_dir(cache.directory.path().join(".local/state/crds-fs"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert!(fs::read_to_string(log.path()).unwrap().contains("is mounted at"));
+}
+
+/// The cache is locked while it is mounted; `umount` returns when it is free.
+#[test]
+fn again_and_again() {
+    let Some(cache) = Cache::new() else { return };
+    for _ in 0..10 {
+        done(&cache.run(&["mount", &cache.place(), "-o", "ro,_netdev"]));
+        assert_eq!(
+            fs::write(cache.path().join("pickles/new"), "")
+                .unwrap_err()
+                .raw_os_error(),
+            Some(libc::EROFS)
+        );
+        done(&cache.run(&["umount", &cache.place()]));
+    }
+}
+
+#[test]
+fn a_killed_daemon_is_told_of_and_mended() {
+    let Some(cache) = Cache::new() else { return };
+    done(&cache.run(&["mount", &cache.place()]));
+    let pid = i32::try_from(status(&cache)["pid"].as_i64().unwrap()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    // The kernel cuts the connection while the process ends.
+    while nix::sys::statvfs::statvfs(&cache.path()).is_ok() {
+        std::thread::yield_now();
+    }
+    failed(&cache.run(&["status", &cache.place()]), 1, "has died");
+    done(&cache.run(&["mount", &cache.place()]));
+    assert_eq!(
+        fs::read_to_string(cache.path().join("pickles/roman/mine.pkl")).unwrap(),
+        "mine"
+    );
+    done(&cache.run(&["umount", &cache.place()]));
+}
+
+#[test]
+fn in_the_foreground_until_a_signal() {
+    let Some(cache) = Cache::new() else { return };
+    let mut child = cache
+        .command(&["mount", "-f", "-q", &cache.place()])
+        .spawn()
+        .unwrap();
+    while mountinfo::at(&cache.path()).unwrap().is_none() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended");
+        std::thread::yield_now();
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(mountinfo::at(&cache.path()).unwrap().is_none());
+}
+
+#[test]
+fn one_command_with_a_mount_of_its_own() {
+    let Some(cache) = Cache::new() else { return };
+    let script = "test \"$CRDS_PATH\" = \"$0\" && cat \"$CRDS_PATH/pickles/roman/mine.pkl\" && grep -c ' fuse.crds-fs ' /proc/mounts >&2; exit 7";
+    let output = cache.run(&[
+        "run",
+        "--cache",
+        &cache.place(),
+        "--",
+        "sh",
+        "-c",
+        script,
+        &cache.place(),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("namespace") {
+        eprintln!("passed over: {said}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "mine");
+    assert!(mountinfo::at(&cache.path()).unwrap().is_none());
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let Some(cache) = Cache::new() else { return };
+    failed(&cache.run(&["mount"]), 2, "where to mount?");
+    failed(&cache.run(&["mount", "/tmp", "--jobs", "none"]), 2, "--jobs");
+    failed(&cache.run(&["mount", "--no-such-flag"]), 2, "--no-such-flag");
+    failed(&cache.run(&["mount", "/nonexistent/place"]), 1, "mkdir");
+    failed(&cache.run(&["run"]), 2, "Usage");
+}
