@@ -256,7 +256,7 @@ def asdf_files(directory):
             "meta": {"telescope": "ROMAN", "instrument": {"name": "WFI", "detector": "WFI07"}, "ref_file": {
                 "dark": "N/A", "crds": {"context": "roman_0001.pmap"}, "flat": "crds://old.asdf"},
                 "times": {f"{name}_{scale}": Time(text, scale=scale) for name, text in TIMES for scale in ("utc", "tai", "tt")},
-                "mjd": Time(60000.5, format="mjd"), "year": Time("J2000.0"),  "complex": 1 + 2j, "quantity": 5 * units.s, "unit": units.m, "bool": True, "tuple": (1, "a", 2.5),
+                "mjd": Time(60000.5, format="mjd"),  "complex": 1 + 2j, "quantity": 5 * units.s, "unit": units.m, "bool": True, "tuple": (1, "a", 2.5),
                 "unicode": "größe ☃", "quotes": "it's \"quoted\"", "long": "word " * 60, "newline": "a\nb"},
             "data": np.arange(1000, dtype="f4"), "dq": np.zeros((10, 10), "u4"), "inline": np.array([1, 2, 3])},
         "table": Table({"a": [1, 2]}),
@@ -348,7 +348,7 @@ def theirs(path, observatory=None):
 def same_header(mine, client):
     """Equal, names in the same order; classes of objects are compared as objects only."""
     def blur(value):
-        return value.split("SUPRESSED_NONSTD_TYPE")[0] + "SUPRESSED" if "SUPRESSED_NONSTD_TYPE" in value else value
+        return "an object" if value.startswith("SUPRESSED_NONSTD_TYPE") else value
     return [(k, blur(v)) for k, v in mine.items()] == [(k, blur(v)) for k, v in client.items()]
 
 
@@ -511,7 +511,7 @@ def compare_asdf_updates(directory, scratch):
             if a != b:
                 problem = f"other values changed: {list(differences(b, a))[:3]}"
             for key in ("data", "dq", "inline", "s"):
-                if key in old["roman"] and not np.array_equal(np.asarray(old["roman"][key]), np.asarray(new["roman"][key])):
+                if key in old.get("roman", {}) and not np.array_equal(np.asarray(old["roman"][key]), np.asarray(new["roman"][key])):
                     problem = f"array {key} changed"
         at = new_bytes.find(b"#ASDF BLOCK INDEX")
         if at >= 0:

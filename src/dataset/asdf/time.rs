@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::dataset::yaml::scalar::{self, Scalar};
+
 /// Days (from 1970) on which TAI - UTC grew by a second, to 11 s after the first of them.
 const LEAP_DAYS: [i64; 27] = [
     912, 1096, 1461, 1826, 2191, 2557, 2922, 3287, 3652, 4199, 4564, 4929, 5660, 6574, 7305, 7670, 8217,
@@ -18,6 +20,10 @@ const DAY: i64 = 86_400_000;
 /// An ISO time in `scale` as `YYYY-MM-DDTHH:MM:SS` in UTC; `None` for other notations and scales.
 pub(super) fn iso_text(text: &str, scale: &str) -> Option<String> {
     let (day, millis) = parse(text.trim())?;
+    in_utc(day, millis, scale)
+}
+
+fn in_utc(day: i64, millis: i64, scale: &str) -> Option<String> {
     let (day, millis) = match scale {
         "utc" | "local" => (day, millis),
         "tai" => to_utc(day, millis, 0)?,
@@ -126,12 +132,97 @@ pub(super) fn timestamp_text(date: &str, time: &str, micros: u32) -> String {
     text
 }
 
-/// The time of an entry of the history, as `YYYY-MM-DD HH:MM:SS`.
+/// The time of an entry of the history: `YYYY-MM-DD HH:MM:SS`, and the offset of its time zone where it has one and no
+/// decimals, because the client cuts the text off at the decimal point.
 pub(super) fn history_time(text: &str) -> Option<String> {
-    let (date, time) = text.trim().split_once(['T', 't', ' '])?;
-    let (time, _) = time
-        .trim()
-        .split_once(['.', 'Z', '+', '-'])
-        .unwrap_or((time.trim(), ""));
-    Some(format!("{date} {time}"))
+    let Scalar::Timestamp { date, time, micros } = scalar::resolve(text.trim()) else {
+        return None;
+    };
+    let zone = text.trim().rsplit_once(&time).map_or("", |(_, zone)| zone).trim();
+    if micros > 0 || zone.is_empty() || zone.starts_with('.') {
+        return Some(format!("{date} {time}"));
+    }
+    let (sign, offset) = match zone.strip_prefix('-') {
+        Some(offset) => ('-', offset),
+        None => ('+', zone.trim_start_matches('+')),
+    };
+    let (hours, minutes) = offset
+        .split_once(':')
+        .unwrap_or((offset.trim_start_matches('Z'), "00"));
+    Some(format!("{date} {time}{sign}{hours:0>2}:{minutes}"))
+}
+
+/// A (modified) Julian date in `scale` as UTC, like [`iso_text`]; `None` for other formats.
+pub(super) fn number_text(number: &str, format: &str, scale: &str) -> Option<String> {
+    /// 1970-01-01 as a modified Julian day.
+    const EPOCH: f64 = 40587.0;
+    let number: f64 = number.parse().ok()?;
+    let mjd = match format {
+        "mjd" => number,
+        "jd" => number - 2_400_000.5,
+        _ => return None,
+    };
+    let whole = mjd.floor();
+    if !(-600_000.0..3_000_000.0).contains(&whole) {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "both are small whole numbers")]
+    let (day, millis) = (
+        (whole - EPOCH) as i64,
+        ((mjd - whole) * 86_400_000.0).round() as i64,
+    );
+    in_utc(day, millis, scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales() {
+        for (text, scale, utc) in [
+            ("2026-10-11T12:13:14.567", "utc", "2026-10-11T12:13:14"),
+            ("2026-10-11T12:13:14.9996", "utc", "2026-10-11T12:13:15"),
+            ("2026-10-11 12:13:14.567", "tt", "2026-10-11T12:12:05"),
+            ("2026-10-11T12:13:14", "tai", "2026-10-11T12:12:37"),
+            ("2017-01-01T00:00:37", "tai", "2017-01-01T00:00:00"),
+            ("2016-12-31T23:59:59.4", "tt", "2016-12-31T23:58:51"),
+            ("1975-06-07T08:09:10", "tai", "1975-06-07T08:08:56"),
+            ("2026-10-11", "utc", "2026-10-11T00:00:00"),
+        ] {
+            assert_eq!(iso_text(text, scale).as_deref(), Some(utc), "{text} {scale}");
+        }
+        assert_eq!(iso_text("2026-10-11T12:13:14", "tcb"), None);
+        assert_eq!(iso_text("2026-13-11T12:13:14", "utc"), None);
+        assert_eq!(
+            number_text("60000.5", "mjd", "utc").as_deref(),
+            Some("2023-02-25T12:00:00")
+        );
+    }
+
+    #[test]
+    fn times_of_the_history() {
+        for (text, shown) in [
+            ("2024-01-02 03:04:05", "2024-01-02 03:04:05"),
+            ("2024-01-02T03:04:05.678Z", "2024-01-02 03:04:05"),
+            ("2024-01-02T03:04:05Z", "2024-01-02 03:04:05+00:00"),
+            ("2024-01-02 03:04:05 -5:30", "2024-01-02 03:04:05-05:30"),
+        ] {
+            assert_eq!(history_time(text).as_deref(), Some(shown));
+        }
+        assert_eq!(history_time("yesterday"), None);
+    }
+
+    #[test]
+    fn timestamps_lose_what_doubles_lose() {
+        assert_eq!(
+            timestamp_text("2026-10-11", "12:13:01", 130_000),
+            "2026-10-11T12:13:01.129999"
+        );
+        assert_eq!(
+            timestamp_text("2026-10-11", "12:13:14", 567_000),
+            "2026-10-11T12:13:14.567000"
+        );
+        assert_eq!(timestamp_text("2026-10-11", "12:13:14", 0), "2026-10-11T12:13:14");
+    }
 }

@@ -161,16 +161,13 @@ impl AsdfTree {
             Kind::Scalar { text, .. } => Some(text.as_str()),
             _ => None,
         };
-        let iso = |format| {
-            matches!(
-                format,
-                "iso" | "isot" | "fits" | "datetime" | "datetime64" | "ymdhms"
-            )
-        };
-        if !text("format").is_none_or(iso) {
-            return None;
+        let (value, scale) = (text("value")?, text("scale").unwrap_or("utc"));
+        match text("format") {
+            None | Some("iso" | "isot" | "fits" | "datetime" | "datetime64" | "ymdhms") => {
+                time::iso_text(value, scale)
+            }
+            Some(format) => time::number_text(value, format, scale),
         }
-        time::iso_text(text("value")?, text("scale").unwrap_or("utc"))
     }
 }
 
