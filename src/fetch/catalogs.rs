@@ -131,10 +131,9 @@ impl Catalogs {
     pub fn load(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
         let Some(slot) = self.inner.slot(observatory) else {
             let message = "this observatory is not mounted (--observatory)";
-            let subject = FetchError::catalog_subject(observatory);
             return Outcome::Ready(Err(FetchError::new(
                 FetchErrorKind::NotInCatalog,
-                subject,
+                &subject(observatory),
                 message,
             )));
         };
@@ -184,7 +183,7 @@ impl Catalogs {
                 let receiver = self.inner.refresh(&mut slot.state(), observatory);
                 Outcome::Later(wait_for(receiver, observatory))
             }
-            _ => Outcome::Ready(Err(FetchError::offline(FetchError::catalog_subject(observatory)))),
+            _ => Outcome::Ready(Err(FetchError::offline(&subject(observatory)))),
         }
     }
 
@@ -231,7 +230,7 @@ fn wait_for(
     observatory: Observatory,
 ) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
-        let gone = || FetchError::shutting_down(FetchError::catalog_subject(observatory));
+        let gone = || FetchError::shutting_down(&subject(observatory));
         let answer = receiver.wait_for(Option::is_some).await.map_err(|_| gone())?;
         answer.clone().unwrap_or_else(|| Err(gone()))
     })
@@ -286,7 +285,7 @@ impl Inner {
         observatory: Observatory,
     ) -> Result<(Arc<ServerInfo>, Duration), FetchError> {
         let inner = Arc::clone(self);
-        let kept = tokio::task::spawn_blocking(move || inner.from_store(observatory)).await;
+        let kept = tokio::task::spawn_blocking(move || inner.read_store(observatory)).await;
         match kept {
             Ok(Ok(Some(kept))) => {
                 self.install(observatory, &kept.info);
@@ -297,16 +296,16 @@ impl Inner {
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
-                return Err(self.fail(observatory, FetchError::store(subject(observatory), error)));
+                return Err(self.fail(observatory, FetchError::store(&subject(observatory), error)));
             }
-            Err(_) => return Err(FetchError::shutting_down(subject(observatory))),
+            Err(_) => return Err(FetchError::shutting_down(&subject(observatory))),
         }
         let info = self.ask(observatory).await?;
         Ok((info, Duration::ZERO))
     }
 
     /// Blocking: indexes the store and reads the catalog that it has kept.
-    fn from_store(&self, observatory: Observatory) -> Result<Option<Kept>, StoreError> {
+    fn read_store(&self, observatory: Observatory) -> Result<Option<Kept>, StoreError> {
         self.store.index(observatory)?;
         let Some(snapshot) = self.store.snapshot(observatory)? else {
             return Ok(None);
@@ -358,22 +357,22 @@ impl Inner {
     async fn ask(self: &Arc<Self>, observatory: Observatory) -> Answer {
         let slot = self.slot(observatory);
         let Some((slot, server)) = slot.and_then(|slot| Some((slot, slot.server.as_ref()?))) else {
-            let error = FetchError::offline(subject(observatory));
+            let error = FetchError::offline(&subject(observatory));
             return Err(self.fail(observatory, error));
         };
         let asked = tokio::select! {
-            () = self.end.cancelled() => return Err(FetchError::shutting_down(subject(observatory))),
+            () = self.end.cancelled() => return Err(FetchError::shutting_down(&subject(observatory))),
             asked = tokio::time::timeout(self.settings.timeout, server.server_info()) => asked,
         };
         slot.state().asked = Some(Instant::now());
         let info = match asked {
             Ok(Ok(info)) => info,
             Ok(Err(error)) => {
-                return Err(self.fail(observatory, FetchError::remote(subject(observatory), &error)));
+                return Err(self.fail(observatory, FetchError::remote(&subject(observatory), &error)));
             }
             Err(_) => {
                 let message = format!("the server has not answered within {:?}", self.settings.timeout);
-                let error = FetchError::new(FetchErrorKind::TimedOut, subject(observatory), message);
+                let error = FetchError::new(FetchErrorKind::TimedOut, &subject(observatory), message);
                 return Err(self.fail(observatory, error.at(server.url())));
             }
         };

@@ -70,8 +70,6 @@ pub(super) enum Event<'a> {
     Mismatch,
     /// The store has the file.
     Published,
-    /// Something else put an end to it: the store, the end of the mount, a deadline.
-    Stopped,
 }
 
 /// What to do next.

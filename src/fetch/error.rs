@@ -70,7 +70,7 @@ pub struct FetchError {
 }
 
 impl FetchError {
-    pub(super) fn new(kind: FetchErrorKind, subject: impl ToString, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: FetchErrorKind, subject: &impl ToString, message: impl Into<String>) -> Self {
         Self {
             kind,
             subject: subject.to_string(),
@@ -85,12 +85,12 @@ impl FetchError {
         Self::new(FetchErrorKind::NotInCatalog, key, message)
     }
 
-    pub(super) fn offline(subject: impl ToString) -> Self {
+    pub(super) fn offline(subject: &impl ToString) -> Self {
         let message = "it is not in the store and there is no server to ask (offline)";
         Self::new(FetchErrorKind::Offline, subject, message)
     }
 
-    pub(super) fn shutting_down(subject: impl ToString) -> Self {
+    pub(super) fn shutting_down(subject: &impl ToString) -> Self {
         Self::new(
             FetchErrorKind::ShuttingDown,
             subject,
@@ -98,7 +98,7 @@ impl FetchError {
         )
     }
 
-    pub(super) fn store(subject: impl ToString, error: StoreError) -> Self {
+    pub(super) fn store(subject: &impl ToString, error: StoreError) -> Self {
         let kind = if error.is_no_space() {
             FetchErrorKind::NoSpace
         } else {
@@ -114,7 +114,7 @@ impl FetchError {
         }
     }
 
-    pub(super) fn remote(subject: impl ToString, error: &RemoteError) -> Self {
+    pub(super) fn remote(subject: &impl ToString, error: &RemoteError) -> Self {
         let kind = match error.kind {
             RemoteErrorKind::Unreachable => FetchErrorKind::Unreachable,
             RemoteErrorKind::TimedOut => FetchErrorKind::TimedOut,

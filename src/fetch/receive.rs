@@ -1,14 +1,11 @@
 //! Bytes from an origin into a partial file: one stream, or several over ranges of a large file.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,10 +16,8 @@ use super::flights::Flight;
 use super::transfer::silence;
 use crate::crds::Sha1Sum;
 use crate::remote::{ByteRange, Download, RemoteError, RemoteErrorKind};
-use crate::store::{Part, Partial, Record, StoreError, is_disk_full};
+use crate::store::{Partial, Record, StoreError};
 
-/// Bytes gathered before they are written.
-const GATHERED: usize = 1 << 20;
 /// Bytes that have waited so long are written, few as they are.
 const GATHER_TIME: Duration = Duration::from_millis(200);
 /// How far a transfer of several parts has come is written down this often, in bytes and time.
@@ -30,10 +25,14 @@ const RECORDED: u64 = 16 << 20;
 const RECORD_TIME: Duration = Duration::from_secs(1);
 /// Files from this size on have a record from the first byte on, so that they go on after a crash.
 const RECORD_FROM: u64 = 256 << 10;
-/// A file has at most so many parts.
-const PARTS: u64 = 512;
 /// A file of unknown length that is longer than this is not a mapping.
 const UNKNOWN_LIMIT: u64 = 256 << 20;
+
+mod ground;
+mod writer;
+
+use ground::{Ground, Piece, plan};
+use writer::Writer;
 
 /// Why a try ended before all bytes were there.
 #[derive(Debug)]
@@ -66,27 +65,6 @@ pub(super) struct Intake {
     digest: Option<(Sha1Sum, u64)>,
 }
 
-/// What the streams of a transfer share.
-struct Ground {
-    /// The content that the bytes belong to.
-    validator: Option<String>,
-    parts: Vec<Part>,
-    digester: Digester,
-    last_byte: Instant,
-    /// Bytes that have come in this try.
-    received: u64,
-    recorded: (Instant, u64),
-}
-
-/// A piece of the file that a stream brings.
-#[derive(Clone, Copy)]
-struct Piece {
-    index: usize,
-    from: u64,
-    /// One past its last byte; `u64::MAX` when nobody knows.
-    end: u64,
-}
-
 /// How a stream ended that was not broken.
 enum Ended {
     Done,
@@ -107,7 +85,7 @@ impl Intake {
         });
         let (validator, parts) = match earlier {
             Some(record) => (record.validator, record.parts),
-            None => (None, plan(expected, inner)),
+            None => (None, plan(expected, &inner.settings)),
         };
         let now = Instant::now();
         let ground = Ground {
@@ -382,32 +360,14 @@ impl Intake {
     ) -> Result<(), Break> {
         let mut begun = begun;
         loop {
-            let (download, piece) = match begun.take() {
-                Some(begun) => begun,
-                None => {
-                    let next = {
-                        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-                        let next = self.ground().next_piece(&taken);
-                        taken.extend(next.map(|piece| piece.index));
-                        next
-                    };
-                    let Some(piece) = next.filter(|_| !halt.is_cancelled()) else {
-                        return Ok(());
-                    };
-                    let asked = tokio::select! {
-                        () = halt.cancelled() => return Ok(()),
-                        asked = self.get_piece(piece) => asked,
-                    };
-                    match asked.and_then(|download| self.check_piece(piece, download)) {
-                        Ok(download) => (download, piece),
-                        Err(stop) => {
-                            halt.cancel();
-                            return Err(stop);
-                        }
-                    }
-                }
+            let result = match begun.take() {
+                Some((download, piece)) => self.pour(download, piece, halt).await,
+                None => match self.take_piece(taken).filter(|_| !halt.is_cancelled()) {
+                    Some(piece) => self.bring(piece, halt).await,
+                    None => return Ok(()),
+                },
             };
-            match self.pour(download, piece, halt).await {
+            match result {
                 Ok(Ended::Done) => {}
                 Ok(Ended::Halted) => return Ok(()),
                 Err(stop) => {
@@ -418,19 +378,30 @@ impl Intake {
         }
     }
 
+    fn take_piece(&self, taken: &Mutex<Vec<usize>>) -> Option<Piece> {
+        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let piece = self.ground().next_piece(&taken)?;
+        taken.push(piece.index);
+        Some(piece)
+    }
+
+    async fn bring(&self, piece: Piece, halt: &CancellationToken) -> Result<Ended, Break> {
+        let download = tokio::select! {
+            () = halt.cancelled() => return Ok(Ended::Halted),
+            asked = self.get_piece(piece) => asked?,
+        };
+        if download.offset != piece.from || self.ground().is_other(download.validator.as_deref()) {
+            return Err(Break::Changed);
+        }
+        self.pour(download, piece, halt).await
+    }
+
     async fn get_piece(&self, piece: Piece) -> Result<Download, Break> {
         let range = ByteRange {
             start: piece.from,
             end: Some(piece.end),
         };
         self.get(Some(range)).await
-    }
-
-    fn check_piece(&self, piece: Piece, download: Download) -> Result<Download, Break> {
-        if download.offset != piece.from || self.ground().is_other(download.validator.as_deref()) {
-            return Err(Break::Changed);
-        }
-        Ok(download)
     }
 
     /// Writes what a download brings for a piece. Whatever happens, no write is under way when this returns.
@@ -445,7 +416,7 @@ impl Intake {
                 break Ok(Ended::Done);
             }
             let patience = self.patience();
-            let gather = writer.has_gathered() && patience > GATHER_TIME;
+            let gather = writer.is_behind() && patience > GATHER_TIME;
             let wait = if gather { GATHER_TIME } else { patience };
             let next = tokio::select! {
                 biased;
@@ -470,14 +441,14 @@ impl Intake {
                     break Err(self.broken(error));
                 }
                 Err(_) if gather => {
-                    if let Err(stop) = writer.flush().await {
+                    if let Err(stop) = writer.catch_up().await {
                         break Err(stop);
                     }
                 }
                 Err(_) => break Err(self.broken(silence(&self.url, patience))),
             }
         };
-        let written = writer.finish().await;
+        let written = writer.catch_up().await;
         match ended {
             Err(stop) => Err(stop),
             Ok(ended) => written.map(|()| ended),
@@ -527,192 +498,4 @@ impl Intake {
         }
         Ok(())
     }
-}
-
-impl Ground {
-    fn arrived(&self) -> u64 {
-        self.parts.iter().map(|part| part.done - part.start).sum()
-    }
-
-    /// Tells the digester up to where no byte is missing.
-    fn advance(&mut self) {
-        let gap = self.parts.iter().find(|part| part.done < part.end);
-        let frontier = gap.or(self.parts.last()).map_or(0, |part| part.done);
-        self.digester.advance(frontier);
-    }
-
-    fn begin_anew(&mut self, size: Option<u64>, file: &Arc<File>) {
-        self.validator = None;
-        self.digester = Digester::new(Arc::clone(file));
-        self.parts = vec![Part {
-            start: 0,
-            end: size.unwrap_or(u64::MAX),
-            done: 0,
-        }];
-    }
-
-    /// Whether the content is known to be another one than that of the bytes so far.
-    fn is_other(&self, validator: Option<&str>) -> bool {
-        match (&self.validator, validator) {
-            (Some(known), Some(found)) => known != found,
-            _ => false,
-        }
-    }
-
-    fn next_piece(&self, taken: &[usize]) -> Option<Piece> {
-        let mut open = self
-            .parts
-            .iter()
-            .enumerate()
-            .filter(|(_, part)| part.done < part.end);
-        open.find(|(index, _)| !taken.contains(index))
-            .map(|(index, part)| Piece {
-                index,
-                from: part.done,
-                end: part.end,
-            })
-    }
-
-    fn record(&self, url: &str) -> Option<Record> {
-        let size = self.parts.last()?.end;
-        (size != u64::MAX).then(|| Record {
-            url: url.to_owned(),
-            validator: self.validator.clone(),
-            size,
-            parts: self.parts.clone(),
-        })
-    }
-}
-
-/// The parts of a file that nothing has come of yet.
-fn plan(expected: Option<u64>, inner: &Inner) -> Vec<Part> {
-    let settings = &inner.settings;
-    let size = expected.unwrap_or(u64::MAX);
-    let whole = expected.is_none() || size < settings.large || settings.streams < 2;
-    let step = if whole {
-        size.max(1)
-    } else {
-        settings.part.max(size.div_ceil(PARTS)).max(1)
-    };
-    let mut parts = Vec::new();
-    let mut start = 0;
-    while start < size || parts.is_empty() {
-        let end = start.saturating_add(step).min(size);
-        parts.push(Part {
-            start,
-            end,
-            done: start,
-        });
-        start = end;
-    }
-    parts
-}
-
-/// Gathers small pieces of data and writes them on a blocking thread, while the next ones arrive.
-struct Writer<'a> {
-    intake: &'a Intake,
-    piece: Piece,
-    /// One past the last byte that has come, counted from the start of the file.
-    received: u64,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
-    /// The write under way, and where it ends.
-    job: Option<(JoinHandle<std::io::Result<()>>, u64)>,
-}
-
-impl<'a> Writer<'a> {
-    fn new(intake: &'a Intake, piece: Piece) -> Self {
-        Self {
-            intake,
-            piece,
-            received: piece.from,
-            gathered: Vec::new(),
-            gathered_bytes: 0,
-            job: None,
-        }
-    }
-
-    fn has_gathered(&self) -> bool {
-        !self.gathered.is_empty()
-    }
-
-    async fn take(&mut self, bytes: Bytes) -> Result<(), Break> {
-        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let room = self.piece.end - self.received;
-        if count > room && self.intake.ground().parts.len() == 1 {
-            return Err(Break::WrongLength(self.received.saturating_add(count)));
-        }
-        let mut bytes = bytes;
-        // A part ends where the next one begins, even if the server sends more.
-        bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        if self.piece.end == u64::MAX && self.received > UNKNOWN_LIMIT {
-            let message = "a file that the catalog gives no length for does not end";
-            return Err(self.intake.protocol(message.to_owned()));
-        }
-        self.received += u64::try_from(bytes.len()).unwrap_or_default();
-        self.gathered_bytes += bytes.len();
-        self.gathered.push(bytes);
-        if self.gathered_bytes >= GATHERED {
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    /// Begins to write what is gathered, when the write before is done.
-    async fn flush(&mut self) -> Result<(), Break> {
-        self.settle().await?;
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        let chunks = std::mem::take(&mut self.gathered);
-        let from = self.received - u64::try_from(self.gathered_bytes).unwrap_or_default();
-        self.gathered_bytes = 0;
-        let file = Arc::clone(&self.intake.partial.file);
-        let (store, key) = (
-            Arc::clone(&self.intake.inner.store),
-            self.intake.flight.key.clone(),
-        );
-        let job = tokio::task::spawn_blocking(move || match write(&file, from, &chunks) {
-            Err(error) if is_disk_full(&error) => {
-                let bytes = chunks.iter().map(Bytes::len).sum::<usize>().max(GATHERED);
-                let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-                if store.make_room(&key, bytes).is_ok() {
-                    write(&file, from, &chunks)
-                } else {
-                    Err(error)
-                }
-            }
-            other => other,
-        });
-        self.job = Some((job, self.received));
-        Ok(())
-    }
-
-    /// Waits for the write under way.
-    async fn settle(&mut self) -> Result<(), Break> {
-        let Some((job, done)) = self.job.take() else {
-            return Ok(());
-        };
-        match job.await {
-            Ok(Ok(())) => self.intake.wrote(self.piece, done).await,
-            Ok(Err(error)) => Err(Break::Store(self.intake.write_error(error))),
-            Err(error) => Err(Break::Store(
-                self.intake.write_error(std::io::Error::other(error)),
-            )),
-        }
-    }
-
-    async fn finish(mut self) -> Result<(), Break> {
-        self.flush().await?;
-        self.settle().await
-    }
-}
-
-fn write(file: &File, from: u64, chunks: &[Bytes]) -> std::io::Result<()> {
-    let mut at = from;
-    for chunk in chunks {
-        file.write_all_at(chunk, at)?;
-        at += u64::try_from(chunk.len()).unwrap_or_default();
-    }
-    Ok(())
 }

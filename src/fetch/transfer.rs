@@ -242,7 +242,7 @@ impl Transfer<'_> {
             Err(Break::WrongLength(found)) => {
                 let expected = self.entry.size.unwrap_or_default();
                 let what = format!("the server sends {found} bytes where the catalog says {expected}");
-                self.mismatch(course, reason, what, &url)
+                self.mismatch(course, reason, &what, &url)
             }
             Err(Break::Store(error)) => return Err(FetchError::store(&key, error).at(&url)),
         })
@@ -259,10 +259,10 @@ impl Transfer<'_> {
         }
         let expected = expected.as_ref().map(Sha1Sum::to_string).unwrap_or_default();
         let what = format!("the SHA-1 of what arrived is {found} where the catalog says {expected}");
-        Ok(self.mismatch(course, reason, what, &url))
+        Ok(self.mismatch(course, reason, &what, &url))
     }
 
-    fn mismatch(&self, course: &mut Course, reason: &mut FetchError, what: String, url: &str) -> Step {
+    fn mismatch(&self, course: &mut Course, reason: &mut FetchError, what: &str, url: &str) -> Step {
         self.inner.tally.mismatches.add(1);
         let step = self.enter(course, &Event::Mismatch);
         if step == Step::GiveUp {

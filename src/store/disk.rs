@@ -139,9 +139,9 @@ impl Store for DiskStore {
         Ok(shelf
             .into_iter()
             .flat_map(Shelf::iter)
-            .map(|(name, kept)| {
+            .map(|(name, file)| {
                 let name = FileName::clone(name);
-                (FileKey { observatory, name }, kept.holding())
+                (FileKey { observatory, name }, file.holding())
             })
             .collect())
     }
@@ -241,11 +241,10 @@ impl Store for DiskStore {
     fn close(&self) -> Result<(), StoreError> {
         self.settle_names()?;
         let books = self.books();
-        let order: String = books
-            .ledger
-            .order()
-            .map(|key| format!("{}\t{}\n", key.observatory, key.name))
-            .collect();
+        let mut order = String::new();
+        for key in books.ledger.order() {
+            order.extend([key.observatory.as_str(), "\t", key.name.as_str(), "\n"]);
+        }
         drop(books);
         own::replace(&self.own, Path::new("order"), order.as_bytes(), own::Durable::Yes)
     }

@@ -54,7 +54,7 @@ fn tries(kind: RemoteErrorKind) -> u32 {
     let mut course = course();
     let error = error(kind);
     course.on(&Event::Slot, &mut chance());
-    (1..)
+    (1..1000)
         .find(|_| match course.on(&broke(&error), &mut chance()) {
             Step::Pause(_) => {
                 assert_eq!(course.state(), State::Waiting);
@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_follows_an_end(events in prop::collection::vec(0..8_u8, 1..60)) {
+    fn nothing_follows_an_end(events in prop::collection::vec(0..7_u8, 1..60)) {
         let mut course = course();
         let broken = error(RemoteErrorKind::Server);
         let mut over = false;
@@ -155,8 +155,7 @@ proptest! {
                 3 => Event::Rested,
                 4 => Event::Complete,
                 5 => Event::Match,
-                6 => Event::Mismatch,
-                _ => Event::Stopped,
+                _ => Event::Mismatch,
             };
             let step = course.on(&event, &mut chance());
             if over {

@@ -75,7 +75,7 @@ impl DiskStore {
         if !verified && accepted {
             kept.kind = HoldingKind::Catalogued;
             kept.sha1 = None;
-            self.remember(key, &kept);
+            self.accept(key, &kept);
         } else if !verified {
             kept.kind = HoldingKind::Unverified;
             self.books().put(key, kept);
@@ -110,7 +110,7 @@ impl DiskStore {
         }
         kept.kind = HoldingKind::Catalogued;
         kept.sha1 = Some(found);
-        self.remember(key, &kept);
+        self.accept(key, &kept);
         Ok(Found::Catalogued(self.share(key, met.file, kept)))
     }
 
@@ -228,12 +228,10 @@ impl DiskStore {
         now
     }
 
-    fn remember(&self, key: &FileKey, kept: &Kept) {
-        let mut books = self.books();
-        books.put(key, *kept);
-        if let Some(shelf) = books.shelves.get(&key.observatory) {
-            shelf.remember(&key.name, &Mark::Copy(kept.identity, kept.sha1));
-        }
+    /// A file was verified, or is taken as it is.
+    fn accept(&self, key: &FileKey, kept: &Kept) {
+        self.books().put(key, *kept);
+        self.remember(key, &Mark::Copy(kept.identity, kept.sha1));
     }
 
     fn has_wrong_length(&self, size: u64, wanted: CatalogEntry) -> bool {
@@ -291,10 +289,8 @@ impl DiskStore {
             .kept(key)
             .map_or_else(|| self.home(key), |kept| kept.instrument);
         books.strike(key);
-        if let Some(shelf) = books.shelves.get(&key.observatory) {
-            shelf.remember(&key.name, &Mark::Gone);
-        }
         drop(books);
+        self.remember(key, &Mark::Gone);
         let path = place(key, instrument);
         match self.root.remove_file(&path) {
             Ok(()) => Ok(true),
@@ -317,9 +313,8 @@ impl DiskStore {
         let mut books = self.books();
         books.open.remove(key);
         books.put(key, Kept::new(HoldingKind::Local, &metadata, instrument));
-        if let Some(shelf) = books.shelves.get(&key.observatory) {
-            shelf.remember(&key.name, &Mark::Local);
-        }
+        drop(books);
+        self.remember(key, &Mark::Local);
         Ok(())
     }
 

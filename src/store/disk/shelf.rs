@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 
@@ -72,7 +73,7 @@ impl Kept {
 #[derive(Debug)]
 pub(super) struct Shelf {
     files: HashMap<FileName, Kept>,
-    log: std::fs::File,
+    log: Arc<std::fs::File>,
 }
 
 impl Shelf {
@@ -91,16 +92,22 @@ impl Shelf {
     pub(super) fn take(&mut self, name: &FileName) -> Option<Kept> {
         self.files.remove(name)
     }
-
-    /// Writes down what becomes of a name. A failure costs no more than hashing the file again after a restart.
-    pub(super) fn remember(&self, name: &FileName, mark: &Mark) {
-        if let Err(error) = (&self.log).write_all(verified::line(name, mark).as_bytes()) {
-            log::debug!("cannot remember the state of {name}: {error}");
-        }
-    }
 }
 
 impl DiskStore {
+    /// Writes down what becomes of a name. A failure costs no more than hashing the file again after a restart.
+    pub(super) fn remember(&self, key: &FileKey, mark: &Mark) {
+        let log = self
+            .books()
+            .shelves
+            .get(&key.observatory)
+            .map(|shelf| Arc::clone(&shelf.log));
+        let Some(log) = log else { return };
+        if let Err(error) = (&*log).write_all(verified::line(&key.name, mark).as_bytes()) {
+            log::debug!("cannot remember the state of {key}: {error}");
+        }
+    }
+
     /// Reads the directories of an observatory, once.
     pub(super) fn ensure_shelf(&self, observatory: Observatory) -> Result<(), StoreError> {
         if self.books().shelves.contains_key(&observatory) {
@@ -140,9 +147,9 @@ impl DiskStore {
                 .iter()
                 .map(|instrument| (references.join(instrument), Some(*instrument))),
         );
-        for (directory, instrument) in places {
+        for (directory, within) in places {
             scan(&self.root, &directory, |name, metadata| {
-                let mut kept = Kept::new(HoldingKind::Unverified, metadata, instrument);
+                let mut kept = Kept::new(HoldingKind::Unverified, metadata, within);
                 match marks.get(&name) {
                     Some(Mark::Local) => kept.kind = HoldingKind::Local,
                     Some(Mark::Copy(identity, sha1)) if *identity == kept.identity => {
@@ -173,7 +180,7 @@ impl DiskStore {
             .own
             .open_with(&path, OpenOptions::new().append(true).create(true))
             .map_err(failed)?;
-        let log = log.into_std();
+        let log = Arc::new(log.into_std());
         Ok((Shelf { files, log }, ranked))
     }
 }

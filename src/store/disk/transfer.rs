@@ -156,10 +156,8 @@ impl DiskStore {
             books.ledger.commit(key, kept.bytes());
             books.put(key, kept);
             books.unsettled.insert(directory);
-            if let Some(shelf) = books.shelves.get(&key.observatory) {
-                shelf.remember(&key.name, &Mark::Copy(kept.identity, kept.sha1));
-            }
         }
+        self.remember(key, &Mark::Copy(kept.identity, kept.sha1));
         self.forget_record(key);
         Ok(self.share(key, file, kept))
     }

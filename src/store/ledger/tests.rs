@@ -152,7 +152,9 @@ proptest! {
                     if freed >= over {
                         let expected: Vec<FileKey> = victims.iter().copied().map(key).collect();
                         prop_assert_eq!(answer.unwrap(), expected);
-                        victims.into_iter().for_each(|victim| model.remove(victim));
+                        for victim in victims {
+                            model.remove(victim);
+                        }
                         model.reserved.insert(number, size);
                     } else {
                         prop_assert!(answer.is_err());
@@ -196,7 +198,9 @@ proptest! {
                     let (victims, _) = model.oldest(bytes, |other| other == open);
                     let expected: Vec<FileKey> = victims.iter().copied().map(key).collect();
                     prop_assert_eq!(answer, expected);
-                    victims.into_iter().for_each(|victim| model.remove(victim));
+                    for victim in victims {
+                            model.remove(victim);
+                        }
                 }
             }
             prop_assert_eq!(ledger.used(), model.used());

@@ -1,0 +1,126 @@
+//! Bytes onto the disk.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::ground::Piece;
+use super::{Break, Intake, UNKNOWN_LIMIT};
+use crate::store::is_disk_full;
+
+/// Bytes gathered before they are written.
+const GATHERED: usize = 1 << 20;
+
+/// Gathers small pieces of data and writes them on a blocking thread, while the next ones arrive.
+pub(super) struct Writer<'a> {
+    intake: &'a Intake,
+    piece: Piece,
+    /// One past the last byte that has come, counted from the start of the file.
+    pub(super) received: u64,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
+    /// The write under way, and where it ends.
+    job: Option<(JoinHandle<std::io::Result<()>>, u64)>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(intake: &'a Intake, piece: Piece) -> Self {
+        Self {
+            intake,
+            piece,
+            received: piece.from,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            job: None,
+        }
+    }
+
+    /// Whether bytes have come that are not known to be written.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.gathered.is_empty() || self.job.is_some()
+    }
+
+    pub(super) async fn take(&mut self, bytes: Bytes) -> Result<(), Break> {
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let room = self.piece.end - self.received;
+        if count > room && self.intake.ground().parts.len() == 1 {
+            return Err(Break::WrongLength(self.received.saturating_add(count)));
+        }
+        let mut bytes = bytes;
+        // A part ends where the next one begins, even if the server sends more.
+        bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        if self.piece.end == u64::MAX && self.received > UNKNOWN_LIMIT {
+            let message = "a file that the catalog gives no length for does not end";
+            return Err(self.intake.protocol(message.to_owned()));
+        }
+        self.received += u64::try_from(bytes.len()).unwrap_or_default();
+        self.gathered_bytes += bytes.len();
+        self.gathered.push(bytes);
+        if self.gathered_bytes >= GATHERED {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Begins to write what is gathered, when the write before is done.
+    async fn flush(&mut self) -> Result<(), Break> {
+        self.settle().await?;
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let chunks = std::mem::take(&mut self.gathered);
+        let from = self.received - u64::try_from(self.gathered_bytes).unwrap_or_default();
+        self.gathered_bytes = 0;
+        let file = Arc::clone(&self.intake.partial.file);
+        let (store, key) = (
+            Arc::clone(&self.intake.inner.store),
+            self.intake.flight.key.clone(),
+        );
+        let job = tokio::task::spawn_blocking(move || match write(&file, from, &chunks) {
+            Err(error) if is_disk_full(&error) => {
+                let bytes = chunks.iter().map(Bytes::len).sum::<usize>().max(GATHERED);
+                let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+                if store.make_room(&key, bytes).is_ok() {
+                    write(&file, from, &chunks)
+                } else {
+                    Err(error)
+                }
+            }
+            other => other,
+        });
+        self.job = Some((job, self.received));
+        Ok(())
+    }
+
+    /// Waits for the write under way.
+    async fn settle(&mut self) -> Result<(), Break> {
+        let Some((job, done)) = self.job.take() else {
+            return Ok(());
+        };
+        match job.await {
+            Ok(Ok(())) => self.intake.wrote(self.piece, done).await,
+            Ok(Err(error)) => Err(Break::Store(self.intake.write_error(error))),
+            Err(error) => Err(Break::Store(
+                self.intake.write_error(std::io::Error::other(error)),
+            )),
+        }
+    }
+
+    /// Writes everything that has come.
+    pub(super) async fn catch_up(&mut self) -> Result<(), Break> {
+        self.flush().await?;
+        self.settle().await
+    }
+}
+
+fn write(file: &File, from: u64, chunks: &[Bytes]) -> std::io::Result<()> {
+    let mut at = from;
+    for chunk in chunks {
+        file.write_all_at(chunk, at)?;
+        at += u64::try_from(chunk.len()).unwrap_or_default();
+    }
+    Ok(())
+}
