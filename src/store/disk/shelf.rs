@@ -160,10 +160,7 @@ impl DiskStore {
                 }
                 let seen = nanoseconds(metadata.atime(), metadata.atime_nsec())
                     .max(nanoseconds(metadata.mtime(), metadata.mtime_nsec()));
-                ranked.push((
-                    name.clone(),
-                    order.get(&name).map_or(seen, |known| seen.max(*known)),
-                ));
+                ranked.push((name.clone(), order.of(&name, seen)));
                 files.insert(name, kept);
             });
         }
