@@ -48,3 +48,6 @@ pub use jwst::default_reftypes;
 pub use load::{LoadError, LoadErrorKind};
 pub use mapping::{Instrument, Mapping, Mappings, Pipeline, Target};
 pub use reference::Reference;
+
+#[cfg(test)]
+mod tests;

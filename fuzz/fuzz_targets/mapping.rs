@@ -1,0 +1,30 @@
+//! Any text is a mapping or refused, and whatever was loaded answers any header.
+#![no_main]
+
+use std::sync::Arc;
+
+use crds_fs::crds::Observatory;
+use crds_fs::rules::{Context, Header, LoadError, LookupOptions, Mapping, Mappings};
+use libfuzzer_sys::fuzz_target;
+
+struct Nothing;
+
+impl Mappings for Nothing {
+    fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
+        Err(LoadError::absent(name))
+    }
+}
+
+fuzz_target!(|input: (&str, Vec<(String, String)>)| {
+    let (text, entries) = input;
+    let header: Header = entries.into_iter().collect();
+    for name in ["hst.pmap", "hst_acs.imap", "hst_acs_biasfile.rmap"] {
+        let Ok(mapping) = Mapping::load(name, text) else { continue };
+        let options = LookupOptions { ignore_checksum: true };
+        if let Ok(context) = Context::new(Arc::new(mapping), Observatory::Hst, options) {
+            let _ = context.evaluate_raw(&header);
+            let _ = context.best_references::<&str>(&Nothing, &header, Some(&[]));
+            let _ = context.best_references(&Nothing, &header, Some(&["biasfile"]));
+        }
+    }
+});
