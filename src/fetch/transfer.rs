@@ -163,11 +163,18 @@ impl Transfer<'_> {
         }
     }
 
-    /// Hashes what the store has found under this name, if there is anything.
+    /// Hashes what the store has found under this name, if there is anything. A copy that is right already came with a
+    /// transfer that ended between the opener's look into the store and the beginning of this one.
     async fn adopt(&self) -> Result<Option<Arc<File>>, FetchError> {
-        let holding = self.inner.store.holding(self.key());
-        if holding.is_none_or(|holding| holding.kind != HoldingKind::Unverified) {
+        let Some(holding) = self.inner.store.holding(self.key()) else {
             return Ok(None);
+        };
+        if holding.kind != HoldingKind::Unverified {
+            let entry = self.entry;
+            return match self.blocking(move |store, key| store.open(key, entry)).await? {
+                Found::Catalogued(file) | Found::Local(file) => Ok(Some(file)),
+                Found::Absent | Found::Unverified => Ok(None),
+            };
         }
         self.flight.enter(State::Verifying);
         let entry = self.entry;

@@ -53,8 +53,9 @@ impl DiskStore {
         if let Some(file) = self.shared(key, wanted) {
             return Ok(Found::Catalogued(file));
         }
+        let known = self.books().kept(key).map(|kept| kept.identity);
         let Some(met) = self.meet(key)? else {
-            self.books().strike(key);
+            self.strike_vanished(key, known);
             return Ok(Found::Absent);
         };
         let mut kept = self.recognise(key, &met);
@@ -86,8 +87,9 @@ impl DiskStore {
 
     pub(super) fn verify_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
         self.ensure_shelf(key.observatory)?;
+        let known = self.books().kept(key).map(|kept| kept.identity);
         let Some(met) = self.meet(key)? else {
-            self.books().strike(key);
+            self.strike_vanished(key, known);
             return Ok(Found::Absent);
         };
         let mut kept = self.recognise(key, &met);
@@ -112,6 +114,14 @@ impl DiskStore {
         kept.sha1 = Some(found);
         self.accept(key, &kept);
         Ok(Found::Catalogued(self.share(key, met.file, kept)))
+    }
+
+    /// Strikes out a file that is no longer where it was `known` to be, but not one that was published meanwhile.
+    fn strike_vanished(&self, key: &FileKey, known: Option<Identity>) {
+        let mut books = self.books();
+        if known.is_some() && books.kept(key).map(|kept| kept.identity) == known {
+            books.strike(key);
+        }
     }
 
     /// The handle that others have open already, if it is still what is wanted.
