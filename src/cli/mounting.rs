@@ -11,6 +11,7 @@ use super::{Failure, assemble};
 use crate::fetch::Fetcher;
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::{Appearance, Mounted, Mountpoint};
+use crate::resolve::Resolver;
 
 /// So long transfers may take to put away what they have, and the disk to take it.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
         Err(failure) => return Err(tell(ready, failure)),
     };
     let result = runtime.block_on(async {
-        let (mounted, fetcher, mut signals) = match start(settings) {
+        let (mounted, fetcher, resolver, mut signals) = match start(settings) {
             Ok(started) => started,
             Err(failure) => return Err(tell(ready, failure)),
         };
@@ -33,6 +34,7 @@ pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
             Ok(())
         };
         drop(mounted);
+        resolver.save().await;
         if tokio::time::timeout(FAREWELL, fetcher.finished()).await.is_err() {
             log::warn!("some transfers did not stop in time; they are resumed from what is on disk");
         }
@@ -60,7 +62,7 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::because("cannot start the threads of the file system", error))
 }
 
-fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, StopSignals), Failure> {
+fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSignals), Failure> {
     let signals =
         StopSignals::listen().map_err(|error| Failure::because("cannot listen for signals", error))?;
     // First the mount point, on which a dead mount may lie; then the store, which may be the same directory and is used
@@ -70,7 +72,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, StopSignals), Fa
     let directory = store_directory(settings, mountpoint.path())?;
     let runtime = Handle::current();
     let rooms = assemble::rooms(settings, &directory, &runtime)?;
-    let fetcher = rooms.fetcher.clone();
+    let (fetcher, resolver) = (rooms.fetcher.clone(), rooms.resolver.clone());
     let appearance = Appearance {
         source: source(settings),
         read_only: settings.read_only,
@@ -90,7 +92,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, StopSignals), Fa
             ""
         },
     );
-    Ok((Arc::new(mounted), fetcher, signals))
+    Ok((Arc::new(mounted), fetcher, resolver, signals))
 }
 
 fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<PathBuf, Failure> {
