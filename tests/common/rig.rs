@@ -1,0 +1,276 @@
+//! The real program, mounted: a temporary directory with a mount point and a store, and the process that serves it.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "shared by several test binaries, each of which uses a part; a helper that cannot go on fails its test"
+)]
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// What should take milliseconds has failed when it takes so long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A mount of its own for one test. Whatever happens, nothing of it is left.
+pub struct Rig {
+    root: TempDir,
+    arguments: Vec<String>,
+    daemon: Option<Child>,
+}
+
+/// Whether this machine can mount; says so if not.
+pub fn can_mount() -> bool {
+    let can = Path::new("/dev/fuse").exists();
+    if !can {
+        println!("not run: this machine has no /dev/fuse");
+    }
+    can
+}
+
+/// The program with an environment that knows nothing of this one's CRDS settings or proxies.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crds-fs"));
+    command.env_clear().stdin(Stdio::null());
+    for name in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+impl Rig {
+    /// A rig that is not mounted yet. `servers` are `obs=URL`.
+    pub fn new(servers: &[&str], arguments: &[&str]) -> Self {
+        let root = tempfile::Builder::new()
+            .prefix("crds-fs-test-")
+            .tempdir()
+            .unwrap();
+        for directory in ["mnt", "store"] {
+            fs::create_dir(root.path().join(directory)).unwrap();
+        }
+        let observatories: Vec<_> = servers
+            .iter()
+            .map(|server| server.split_once('=').unwrap().0)
+            .collect();
+        let mut all = vec!["--observatory".to_owned(), observatories.join(",")];
+        for server in servers {
+            all.extend(["--server".to_owned(), (*server).to_owned()]);
+        }
+        all.extend([
+            "--cache".to_owned(),
+            root.path().join("store").display().to_string(),
+        ]);
+        all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        Self {
+            root,
+            arguments: all,
+            daemon: None,
+        }
+    }
+
+    /// A rig that is mounted.
+    pub fn mounted(servers: &[&str], arguments: &[&str]) -> Self {
+        let mut rig = Self::new(servers, arguments);
+        rig.mount();
+        rig
+    }
+
+    /// The same store with another flag from the next mount on.
+    pub fn add_argument(&mut self, argument: &str) {
+        self.arguments.push(argument.to_owned());
+    }
+
+    pub fn mountpoint(&self) -> PathBuf {
+        self.root.path().join("mnt")
+    }
+
+    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.mountpoint().join(relative)
+    }
+
+    /// The store's directory, beside the mount point.
+    pub fn store(&self) -> PathBuf {
+        self.root.path().join("store")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.root.path().join("log")).unwrap_or_default()
+    }
+
+    /// Mounts, in a process that this one can kill, and waits until the file system answers.
+    pub fn mount(&mut self) {
+        assert!(self.daemon.is_none(), "mounted already");
+        let log = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.root.path().join("log"))
+            .unwrap();
+        let mut daemon = program()
+            .arg("mount")
+            .arg("--foreground")
+            .arg(self.mountpoint())
+            .args(&self.arguments)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        // A dead mount may answer too, from the kernel's memory: only the new process knows its own number.
+        while !self.is_served_by(daemon.id()) {
+            if let Some(status) = daemon.try_wait().unwrap() {
+                panic!("the mount ended with {status}: {}", self.log());
+            }
+            if begun.elapsed() > PATIENCE {
+                let _ = daemon.kill();
+                panic!("the mount is not ready: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.daemon = Some(daemon);
+    }
+
+    fn is_served_by(&self, pid: u32) -> bool {
+        let mut value = [0; 32];
+        rustix::fs::getxattr(self.mountpoint(), "user.crds.pid", &mut value)
+            .is_ok_and(|length| value[..length] == *pid.to_string().as_bytes())
+    }
+
+    /// Unmounts as a user does, and waits for the end of the process.
+    pub fn umount(&mut self) {
+        let status = program().arg("umount").arg(self.mountpoint()).status().unwrap();
+        assert!(status.success(), "umount ended with {status}");
+        let daemon = self.daemon.take().expect("mounted");
+        let status = wait(daemon, PATIENCE).expect("the process ends with its mount");
+        assert!(
+            status.success(),
+            "the mount's process ended with {status}: {}",
+            self.log()
+        );
+    }
+
+    /// Ends the process with SIGKILL while others use the rig; [`Rig::reap`] follows.
+    pub fn kill_shared(&self) {
+        let daemon = self.daemon.as_ref().expect("mounted");
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(daemon),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+    }
+
+    /// Waits for the end of a killed process.
+    pub fn reap(&mut self) {
+        self.daemon.take().expect("mounted").wait().unwrap();
+    }
+
+    /// Tells the process to go, as an administrator or the system's end does.
+    pub fn terminate(&mut self) {
+        let daemon = self.daemon.as_ref().expect("mounted");
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(daemon),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+    }
+
+    /// The errno of opening and reading a file, or its contents.
+    pub fn read(&self, relative: impl AsRef<Path>) -> Result<Vec<u8>, i32> {
+        let read = |path: PathBuf| {
+            let mut bytes = Vec::new();
+            fs::File::open(path)?.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read(self.path(relative)).map_err(|error: std::io::Error| error.raw_os_error().unwrap())
+    }
+
+    /// How many bytes of a file are here, as `user.crds.progress` tells.
+    pub fn received(&self, relative: &str) -> u64 {
+        let mut value = [0; 64];
+        let Ok(length) = rustix::fs::getxattr(self.path(relative), "user.crds.progress", &mut value) else {
+            return 0;
+        };
+        let text = String::from_utf8_lossy(&value[..length]).into_owned();
+        let digits = text
+            .split(|character: char| !character.is_ascii_digit())
+            .find(|word| !word.is_empty());
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    }
+
+    /// Every file of the store under its final name.
+    pub fn stored(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for part in ["mappings", "references"] {
+            collect(&self.store().join(part), &mut found);
+        }
+        found
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = program()
+            .arg("umount")
+            .arg("--lazy")
+            .arg(self.mountpoint())
+            .stderr(Stdio::null())
+            .status();
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+            // A mount that was not taken away above is dead now.
+            let _ = program()
+                .arg("umount")
+                .arg("--lazy")
+                .arg(self.mountpoint())
+                .stderr(Stdio::null())
+                .status();
+        }
+        if std::thread::panicking() {
+            println!("the log of {}:\n{}", self.mountpoint().display(), self.log());
+        }
+    }
+}
+
+fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// The exit status of a process, unless it takes too long; then it is killed.
+pub fn wait(mut child: Child, patience: Duration) -> Option<std::process::ExitStatus> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        if begun.elapsed() > patience {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What `work` gives, unless it takes too long.
+pub fn within<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(patience).expect("done in time")
+}

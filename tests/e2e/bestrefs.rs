@@ -1,0 +1,141 @@
+//! `/bestrefs`: what the datasets file says is what the links lead to.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::{Value, json};
+
+use crate::library::Library;
+use crate::origin::{Content, Origin};
+use crate::rig::{Rig, can_mount};
+use crate::{DARK, PMAP, content, server_flag};
+
+#[test]
+fn every_answer_leads_to_its_reference() {
+    if !can_mount() {
+        return;
+    }
+    let library = Library::demo();
+    let rig = Rig::mounted(&[&library.flags()[0]], &[]);
+    let datasets: Value =
+        serde_json::from_slice(&fs::read(library.cache.join("datasets.json")).unwrap()).unwrap();
+    let mut files = 0;
+    for (id, dataset) in datasets.as_object().unwrap() {
+        for (context, types) in dataset["bestrefs"].as_object().unwrap() {
+            let mut listed = Vec::new();
+            for (reftype, answer) in types.as_object().unwrap() {
+                let answer = answer.as_str().unwrap();
+                for id in [id.clone(), id.to_lowercase()] {
+                    let read = rig.read(format!("bestrefs/{context}/{id}/{reftype}"));
+                    if answer.starts_with("NOT FOUND") {
+                        assert_eq!(read, Err(libc::ENOENT), "{id} {reftype}");
+                    } else {
+                        let original = fs::read(library.cache.join("references/roman").join(answer)).unwrap();
+                        assert!(read.unwrap() == original, "{id} {reftype}");
+                        files += 1;
+                    }
+                }
+                if !answer.starts_with("NOT FOUND") {
+                    let link = fs::read_link(rig.path(format!("bestrefs/{context}/{id}/{reftype}"))).unwrap();
+                    assert!(
+                        link.is_relative() && link.ends_with(format!("references/roman/{answer}")),
+                        "{link:?}"
+                    );
+                    listed.push(reftype.clone());
+                }
+            }
+            let entries = fs::read_dir(rig.path(format!("bestrefs/{context}/{id}"))).unwrap();
+            let names: Vec<_> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            for reftype in listed {
+                assert!(names.contains(&reftype), "{reftype} is listed: {names:?}");
+            }
+        }
+    }
+    assert!(files > 20, "{files}");
+    let latest = fs::read_link(rig.path("bestrefs/roman-latest")).unwrap();
+    assert_eq!(latest.to_str(), Some("roman_0002.pmap"));
+    // One call for each context and dataset at most: answers are remembered, in upper and lower case.
+    assert!(library.counters().calls("get_best_references_by_ids") <= 6);
+}
+
+#[test]
+fn what_is_unknown_is_absent() {
+    if !can_mount() {
+        return;
+    }
+    let library = Library::demo();
+    let rig = Rig::mounted(&[&library.flags()[0]], &[]);
+    let id = "R0000101001001001001_0001.WFI01";
+    for path in [
+        format!("bestrefs/roman_9999.pmap/{id}/dark"),
+        format!("bestrefs/no-such-context/{id}/dark"),
+        "bestrefs/roman_0002.pmap/NO_SUCH_DATASET/dark".to_owned(),
+        format!("bestrefs/roman_0002.pmap/{id}/nonsense"),
+    ] {
+        assert_eq!(rig.read(&path), Err(libc::ENOENT), "{path}");
+    }
+}
+
+#[test]
+fn links_can_be_files_and_carry_extensions() {
+    if !can_mount() {
+        return;
+    }
+    let library = Library::demo();
+    let rig = Rig::mounted(&[&library.flags()[0]], &["--bestrefs-as", "file"]);
+    let dataset = rig.path("bestrefs/roman_0002.pmap/R0000101001001001001_0001.WFI01");
+    let reference = fs::metadata(rig.path("references/roman/roman_wfi_dark_0001.asdf")).unwrap();
+    for name in ["dark", "dark.asdf"] {
+        let file = fs::symlink_metadata(dataset.join(name)).unwrap();
+        assert!(file.is_file(), "{name}");
+        assert_eq!(file.ino(), reference.ino(), "{name}");
+    }
+    let answer: Value = serde_json::from_slice(&fs::read(dataset.join("bestrefs.json")).unwrap()).unwrap();
+    assert!(
+        answer.to_string().contains("roman_wfi_dark_0001.asdf"),
+        "{answer}"
+    );
+    let header: Value = serde_json::from_slice(&fs::read(dataset.join("header.json")).unwrap()).unwrap();
+    assert!(header.to_string().contains("WFI01"), "{header}");
+    let half = fs::read(dataset.join("readnoise.r4d"));
+    assert!(
+        half.is_ok(),
+        "the data half of a GEIS image is beside its header: {half:?}"
+    );
+}
+
+/// A hundred datasets asked for at the same time share calls.
+#[test]
+fn a_hundred_datasets_cost_a_few_calls() {
+    if !can_mount() {
+        return;
+    }
+    let answers = || [(PMAP.to_owned(), json!({"dark": DARK}))].into();
+    let datasets = (0..100)
+        .map(|number| (format!("SET{number:03}.WFI01"), (json!({}), answers())))
+        .collect();
+    let origin = Origin::start(Content {
+        datasets,
+        ..content()
+    });
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    // The catalog is there before the storm.
+    fs::metadata(rig.path(format!("mappings/roman/{PMAP}"))).unwrap();
+    std::thread::scope(|scope| {
+        for number in 0..100 {
+            let rig = &rig;
+            scope.spawn(move || {
+                let link =
+                    fs::read_link(rig.path(format!("bestrefs/{PMAP}/set{number:03}.wfi01/dark"))).unwrap();
+                assert!(link.ends_with(DARK));
+            });
+        }
+    });
+    let calls = origin.called("get_best_references_by_ids");
+    assert!(calls.len() <= 10, "{} calls", calls.len());
+    let asked: usize = calls.iter().map(|call| call[1].as_array().unwrap().len()).sum();
+    assert_eq!(asked, 100, "each once");
+    assert_eq!(origin.all_asked(), 0, "no file");
+}

@@ -1,0 +1,127 @@
+//! kill -9 at any moment of a storm of downloads: what is under its final name is right, and the rest goes on.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+
+use crate::origin::{Behaviour, Origin};
+use crate::rig::{PATIENCE, Rig, can_mount};
+use crate::{content, server_flag};
+
+const ROUNDS: u64 = 50;
+const FILES: usize = 60;
+const LARGE: &str = "roman_wfi_large_0001.asdf";
+
+fn name(number: usize) -> String {
+    format!("roman_wfi_mask_{number:04}.asdf")
+}
+
+#[test]
+fn fifty_kills_leave_nothing_wrong() {
+    if !can_mount() {
+        return;
+    }
+    let content = (0..FILES).fold(content(), |content, number| {
+        content.file(&name(number), 40_000 + 1_000 * number)
+    });
+    let origin = Origin::start(content.file(LARGE, 20_000_000));
+    // Slow enough that every round is in the middle of it.
+    origin.set(
+        LARGE,
+        Behaviour::Drip {
+            bytes: 50_000,
+            every: Duration::from_millis(5),
+        },
+    );
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    // With the catalog at hand every round begins to download at once.
+    fs::read(rig.path("config/roman/server_config")).unwrap();
+    fs::read_dir(rig.path("references/roman")).unwrap();
+    rig.umount();
+    let mut moments = rand::rngs::StdRng::seed_from_u64(1);
+    for round in 0..ROUNDS {
+        rig.mount();
+        std::thread::scope(|scope| {
+            for reader in 0..8 {
+                let rig = &rig;
+                scope.spawn(move || {
+                    let files = (0..FILES).map(|number| name((number * 7 + reader * 11) % FILES));
+                    for file in std::iter::once(LARGE.to_owned())
+                        .filter(|_| reader == 0)
+                        .chain(files)
+                    {
+                        // The mount dies below it; until then what is read is checked at the end.
+                        let _ = rig.read(format!("references/roman/{file}"));
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(moments.random_range(0..120)));
+            rig.kill_shared();
+        });
+        rig.reap();
+        check(&rig, &origin, round);
+        if round % 10 == 9 {
+            // The next rounds begin with little again.
+            for number in 0..FILES {
+                let _ = fs::remove_file(rig.store().join("references/roman").join(name(number)));
+            }
+        }
+    }
+    origin.mend();
+    rig.mount();
+    for file in (0..FILES).map(name).chain([LARGE.to_owned()]) {
+        assert!(
+            rig.read(format!("references/roman/{file}")).unwrap() == origin.contents(&file),
+            "{file}"
+        );
+    }
+}
+
+/// A transfer that died with its process goes on from where it was.
+#[test]
+fn a_killed_transfer_is_resumed() {
+    if !can_mount() {
+        return;
+    }
+    let origin = Origin::start(content().file(LARGE, 20_000_000));
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let path = format!("references/roman/{LARGE}");
+    origin.set(LARGE, Behaviour::StallAfter(15_000_000));
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(rig.read(&path).is_err(), "the mount dies"));
+        origin.wait_for_stalled(1);
+        // Bytes are gathered before they are written; most of what was sent is on the disk.
+        let begun = Instant::now();
+        while rig.received(&path) < 10_000_000 {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{} bytes: {}",
+                rig.received(&path),
+                rig.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        rig.kill_shared();
+    });
+    rig.reap();
+    origin.mend();
+    rig.mount();
+    assert!(rig.read(&path).unwrap() == origin.contents(LARGE));
+    let asked = origin.asked(LARGE);
+    let resumed = asked
+        .iter()
+        .any(|asked| asked.range.as_deref() != Some("bytes=0-") && asked.if_range.is_some());
+    assert!(resumed, "from the beginning: {asked:?}");
+}
+
+/// Whatever is under its final name is complete and right.
+fn check(rig: &Rig, origin: &Origin, round: u64) {
+    for path in rig.stored() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(
+            fs::read(&path).unwrap() == origin.contents(name),
+            "{name} is wrong after round {round}"
+        );
+    }
+}

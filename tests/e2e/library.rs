@@ -1,0 +1,102 @@
+//! The embedded server, in this process, over the demonstration's observatory or a real cache.
+
+use std::path::{Path, PathBuf};
+
+use crds_fs::crds::Observatory;
+use crds_fs::serve::{Counters, Handle, Options, Server};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::rig;
+
+/// A served cache.
+pub(crate) struct Library {
+    pub(crate) cache: PathBuf,
+    handle: Option<Handle>,
+    runtime: Runtime,
+    _directory: Option<TempDir>,
+}
+
+impl Library {
+    /// The observatory of `crds-fs demo`, with its datasets.
+    pub(crate) fn demo() -> Self {
+        let directory = TempDir::new().unwrap();
+        let cache = directory.path().join("cache");
+        let status = rig::program()
+            .args(["demo", "--write"])
+            .arg(&cache)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let datasets = Some(cache.join("datasets.json"));
+        Self {
+            _directory: Some(directory),
+            ..Self::over(cache, datasets)
+        }
+    }
+
+    /// The real rules, where they are at hand.
+    pub(crate) fn shared() -> Option<Self> {
+        let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/crds-cache");
+        if cache.is_dir() {
+            Some(Self::over(cache, None))
+        } else {
+            println!("not run: {} is not here", cache.display());
+            None
+        }
+    }
+
+    fn over(cache: PathBuf, datasets: Option<PathBuf>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let options = Options {
+            datasets,
+            ..Options::default()
+        };
+        let handle = runtime.block_on(Server::bind(&cache, options)).unwrap();
+        Self {
+            cache,
+            handle: Some(handle),
+            runtime,
+            _directory: None,
+        }
+    }
+
+    fn handle(&self) -> &Handle {
+        self.handle.as_ref().unwrap()
+    }
+
+    /// As `--server` wants them.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let handle = self.handle();
+        let known = handle
+            .observatories()
+            .filter(|observatory| *observatory != Observatory::Tobs);
+        known
+            .map(|observatory| format!("{observatory}={}", handle.url(observatory)))
+            .collect()
+    }
+
+    /// How many files are served to the observatories of [`Library::flags`].
+    pub(crate) fn files(&self) -> usize {
+        let handle = self.handle();
+        let known = handle
+            .observatories()
+            .filter(|observatory| *observatory != Observatory::Tobs);
+        known.map(|observatory| handle.files(observatory)).sum()
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        self.handle().counters()
+    }
+
+    /// Ends the server: its port is closed.
+    pub(crate) fn stop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            self.runtime.block_on(handle.shutdown());
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The whole program: a real server, a real mount, real processes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a step that cannot go on fails its test"
+)]
+
+#[path = "../common/origin.rs"]
+mod origin;
+#[path = "../common/rig.rs"]
+mod rig;
+
+mod bestrefs;
+mod crashes;
+mod errors;
+mod library;
+mod offline;
+mod stalls;
+mod tree;
+
+use origin::{Content, Origin};
+
+const PMAP: &str = "roman_0001.pmap";
+const DARK: &str = "roman_wfi_dark_0001.asdf";
+const FLAT: &str = "roman_wfi_flat_0001.asdf";
+
+/// A small origin: a rule and two references.
+fn content() -> Content {
+    Content {
+        observatory: "roman",
+        context: PMAP.to_owned(),
+        ..Content::default()
+    }
+    .file(PMAP, 2_000)
+    .file(DARK, 300_000)
+    .file(FLAT, 20_000)
+}
+
+fn server_flag(origin: &Origin) -> String {
+    format!("roman={}", origin.url())
+}
