@@ -71,6 +71,7 @@ pub(super) fn rooms(settings: &Settings, directory: &Path, runtime: &Handle) -> 
     let options = ResolveOptions {
         mode: settings.mode,
         ttl: settings.bestrefs_ttl,
+        timeout: settings.timeout,
         bad_files: BadFilePolicy {
             allow_references: settings.allow_bad_references,
             allow_rules: settings.allow_bad_rules,

@@ -5,25 +5,30 @@ mod lookup;
 mod record;
 mod render;
 mod rulebook;
+mod source;
 mod stream;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 
 use super::Failure;
 use super::settings::{Environment, environment, truth};
-use crate::crds::Observatory;
+use crate::crds::{DatasetName, Observatory};
 use crate::rules::{Header, HeaderValue, LookupOptions};
 use lookup::{Lookup, Subject};
 use rulebook::{Places, Rulebook};
+use source::Source;
 
 /// Tell the best references of datasets.
 ///
-/// Rules are evaluated here, from the cache directory or mount; nothing but what `--fetch` asks for is downloaded.
+/// Headers, files and parameters are looked up here, by the rules in the cache directory or mount. For ids of the
+/// archive the mount or the server is asked.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("subjects").required(true).args(["datasets", "files", "header", "headers"]))]
 #[expect(
@@ -88,59 +93,67 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     };
     let ignore_checksum = truth(&environment, "CRDS_IGNORE_MAPPING_CHECKSUM")?.unwrap_or(false);
     let rulebook = Rulebook::new(places, LookupOptions { ignore_checksum });
+    let by_id = args.datasets.iter().any(|name| !name.contains('='));
+    let source = (by_id || args.fetch)
+        .then(|| Source::new(args, &environment))
+        .transpose()?;
+    let literal = |name: &str| match (rulebook.literal(name), &source) {
+        (Err(_), Some(source)) => source.literal(name).map_err(Failure::new),
+        (literal, _) => literal.map_err(Failure::new),
+    };
     let lookup = Lookup {
-        contexts: contexts(args, &environment, &rulebook)?,
-        compare: args
-            .compare
-            .as_deref()
-            .map(|name| literal(&rulebook, name))
-            .transpose()?,
+        contexts: contexts(args, &environment, literal)?,
+        compare: args.compare.as_deref().map(literal).transpose()?,
         types: (!args.types.is_empty()).then(|| args.types.clone()),
         json: args.json,
         rulebook: &rulebook,
+        wanted: args.fetch.then(Mutex::default),
     };
-    let complete = if let Some(path) = &args.headers {
+    let mut complete = if let Some(path) = &args.headers {
         headers(&lookup, path)?
     } else if args.files.is_empty() {
-        parameters(&lookup, args)?
+        datasets(&lookup, args, source.as_ref())?
     } else {
         files::run(&lookup, args, &environment)?
     };
+    if let Some(source) = source {
+        if let Some(wanted) = lookup.wanted {
+            complete &= source.fetch(wanted.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
+        source.close();
+    }
     if complete {
         Ok(())
     } else {
-        Err(Failure::new("not everything could be answered: see above"))
+        Err(Failure::new("not everything could be done: see above"))
     }
 }
 
 /// The contexts asked for, by their literal names.
-fn contexts(args: &Args, environment: &Environment, rulebook: &Rulebook) -> Result<Vec<String>, Failure> {
+fn contexts(
+    args: &Args,
+    environment: &Environment,
+    literal: impl Fn(&str) -> Result<String, Failure>,
+) -> Result<Vec<String>, Failure> {
     let said = |name: &str| {
         environment
             .get(name)
             .filter(|value| !value.is_empty() && !value.eq_ignore_ascii_case("none"))
     };
     if !args.context.is_empty() {
-        return args.context.iter().map(|name| literal(rulebook, name)).collect();
+        return args.context.iter().map(|name| literal(name)).collect();
     }
     if let Some(name) = said("CRDS_CONTEXT") {
-        return Ok(vec![literal(rulebook, name)?]);
+        return Ok(vec![literal(name)?]);
     }
     match said("CRDS_OBSERVATORY").and_then(|name| name.parse::<Observatory>().ok()) {
-        Some(observatory) => rulebook
-            .default_context(observatory)
-            .map(|name| vec![name])
-            .map_err(Failure::new),
+        Some(observatory) => literal(&format!("{observatory}-latest")).map(|name| vec![name]),
         // Lines of --headers may bring their own.
         None if args.headers.is_some() => Ok(Vec::new()),
         None => Err(Failure::usage(
             "under which context? Give --context, or set CRDS_CONTEXT or CRDS_OBSERVATORY",
         )),
     }
-}
-
-fn literal(rulebook: &Rulebook, name: &str) -> Result<String, Failure> {
-    rulebook.literal(name).map_err(Failure::new)
 }
 
 /// Streams JSON lines through all cores.
@@ -157,16 +170,73 @@ fn headers(lookup: &Lookup<'_>, path: &Path) -> Result<bool, Failure> {
     }
 }
 
-/// Looks up parameters given on the command line.
-fn parameters(lookup: &Lookup<'_>, args: &Args) -> Result<bool, Failure> {
+/// Looks up datasets and parameters given on the command line.
+fn datasets(lookup: &Lookup<'_>, args: &Args, source: Option<&Source>) -> Result<bool, Failure> {
+    let ids = args.datasets.iter().filter(|name| !name.contains('='));
+    let ids: Vec<DatasetName> = ids.map(|name| name.parse()).collect::<Result<_, _>>()?;
+    let contexts: Vec<&str> = lookup
+        .contexts
+        .iter()
+        .chain(&lookup.compare)
+        .map(String::as_str)
+        .collect();
+    if let Some(source) = source {
+        source.prepare(&contexts, &ids);
+    }
     let mut output = Vec::new();
     let mut complete = true;
     for text in args.header.iter().chain(&args.datasets) {
-        let subject = Subject::named(text, header(text)?);
-        complete &= lookup.tell(&subject, &mut output);
+        complete &= match (text.contains('='), source) {
+            (false, Some(source)) => by_id(lookup, source, &text.parse()?, &mut output),
+            _ => lookup.tell(&Subject::named(text, header(text)?), &mut output),
+        };
+        io::stdout().lock().write_all(&output)?;
+        output.clear();
     }
-    io::stdout().lock().write_all(&output)?;
     Ok(complete)
+}
+
+/// Writes the answers for a dataset of the archive; false if there are none.
+fn by_id(lookup: &Lookup<'_>, source: &Source, dataset: &DatasetName, out: &mut Vec<u8>) -> bool {
+    let id = Value::from(dataset.display()).to_string();
+    let wanted = |reftype: &str| {
+        lookup
+            .types
+            .as_ref()
+            .is_none_or(|types| types.iter().any(|own| own.eq_ignore_ascii_case(reftype)))
+    };
+    let answers = |context: &str| {
+        let mut answers = source.answers(context, dataset)?;
+        answers.retain(|reftype, _| wanted(reftype));
+        lookup.want(context, || answers.values().flat_map(names));
+        Ok::<_, String>(answers)
+    };
+    let mut complete = true;
+    for context in &lookup.contexts {
+        let told = match &lookup.compare {
+            Some(new) => answers(context)
+                .and_then(|before| Ok((before, answers(new)?)))
+                .map(|(before, after)| {
+                    render::difference(out, lookup.json, (&id, ""), (context, &before), (new, &after));
+                }),
+            None => answers(context).map(|found| render::answers(out, lookup.json, &id, context, &found)),
+        };
+        if let Err(text) = told {
+            render::error(out, lookup.json, &id, &text);
+            complete = false;
+        }
+    }
+    complete
+}
+
+/// The file names in an answer.
+fn names(answer: &Value) -> Vec<&str> {
+    match answer {
+        Value::String(text) if !text.starts_with("NOT FOUND") && text != "N/A" => vec![text],
+        Value::Array(items) => items.iter().flat_map(names).collect(),
+        Value::Object(items) => items.values().flat_map(names).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Reads `KEY=VALUE,...`, in order.

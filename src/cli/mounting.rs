@@ -38,6 +38,7 @@ pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
         if tokio::time::timeout(FAREWELL, fetcher.finished()).await.is_err() {
             log::warn!("some transfers did not stop in time; they are resumed from what is on disk");
         }
+        resolver.save().await;
         served.map_err(Failure::from)
     });
     runtime.shutdown_timeout(FAREWELL);

@@ -84,16 +84,16 @@ impl Contexts {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        let mut shelf = Shelf {
+        let mut stock = Stock {
             contexts: self,
             observatory,
             own: Mutex::default(),
         };
         for _ in 0..MAX_ROUNDS {
-            let loaded = self.context(&shelf, context).await?;
-            let missing = loaded.context.missing(&shelf, &header);
+            let loaded = self.context(&stock, context).await?;
+            let missing = loaded.context.missing(&stock, &header);
             if missing.is_empty() {
-                match lookup(&loaded.context, &shelf, &header) {
+                match lookup(&loaded.context, &stock, &header) {
                     Err(error) if error.is_absent_mapping() => {}
                     other => {
                         let types = other.map_err(|error| RulesError::Text(error.to_string()))?;
@@ -102,7 +102,7 @@ impl Contexts {
                     }
                 }
             }
-            shelf.bring(&missing).await?;
+            stock.bring(&missing).await?;
             let mut stamps = lock(&loaded.stamps);
             for name in missing {
                 let stamp = self.stamp(observatory, &name);
@@ -127,17 +127,17 @@ impl Contexts {
     }
 
     /// The context, if need be with its rules read anew because the user has changed one.
-    async fn context(&self, shelf: &Shelf<'_>, name: &FileName) -> Result<Arc<Loaded>, RulesError> {
+    async fn context(&self, stock: &Stock<'_>, name: &FileName) -> Result<Arc<Loaded>, RulesError> {
         if let Some(loaded) = self.library.context(name.as_str()) {
-            let as_it_was = |(rule, stamp): (&String, &Stamp)| self.stamp(shelf.observatory, rule) == *stamp;
+            let as_it_was = |(rule, stamp): (&String, &Stamp)| self.stamp(stock.observatory, rule) == *stamp;
             if lock(&loaded.stamps).iter().all(as_it_was) {
                 return Ok(loaded);
             }
             self.library.drop_context(name.as_str());
         }
-        let stamp = self.stamp(shelf.observatory, name.as_str());
-        let mapping = self.mapping(shelf.observatory, name.as_str()).await?;
-        let context = Context::new(mapping, shelf.observatory, self.options)
+        let stamp = self.stamp(stock.observatory, name.as_str());
+        let mapping = self.mapping(stock.observatory, name.as_str()).await?;
+        let context = Context::new(mapping, stock.observatory, self.options)
             .map_err(|error| RulesError::Text(error.to_string()))?;
         let stamps = Mutex::new([(name.to_string(), stamp)].into());
         Ok(self
@@ -240,14 +240,14 @@ fn compile(name: &str, file: &File) -> Result<Arc<Mapping>, RulesError> {
 }
 
 /// The rules at hand for one lookup.
-struct Shelf<'a> {
+struct Stock<'a> {
     contexts: &'a Contexts,
     observatory: Observatory,
     /// Brought for this lookup: not forgotten before it ends.
     own: Mutex<HashMap<String, Arc<Mapping>>>,
 }
 
-impl Shelf<'_> {
+impl Stock<'_> {
     /// Brings rules, all at once.
     async fn bring(&mut self, names: &[String]) -> Result<(), RulesError> {
         let mappings = names
@@ -259,7 +259,7 @@ impl Shelf<'_> {
     }
 }
 
-impl Mappings for Shelf<'_> {
+impl Mappings for Stock<'_> {
     fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
         if let Some(mapping) = lock(&self.own).get(name) {
             return Ok(Arc::clone(mapping));

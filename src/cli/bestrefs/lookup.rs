@@ -1,16 +1,19 @@
 //! From a header to lines of output: every context, or the difference of two.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, Write};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::value::RawValue;
 
 use super::record::Record;
 use super::render;
-use super::rulebook::Rulebook;
+use super::rulebook::{Rulebook, observatory_of};
 use super::stream;
+use crate::crds::FileKey;
 use crate::rules::{BestRefs, Header};
 
 /// What is asked about every subject.
@@ -23,6 +26,8 @@ pub(super) struct Lookup<'a> {
     /// Types asked for; nothing means the default types.
     pub(super) types: Option<Vec<String>>,
     pub(super) json: bool,
+    /// The references named so far, where they are to be fetched.
+    pub(super) wanted: Option<Mutex<BTreeSet<FileKey>>>,
 }
 
 /// A dataset with its header.
@@ -114,6 +119,7 @@ impl Lookup<'_> {
     fn tell_answers(&self, subject: &Subject<'_>, context: &str, out: &mut Vec<u8>) -> bool {
         let told = self.with_answers(subject, context, |answers| {
             render::answers(out, self.json, &subject.id, context, answers);
+            self.note(context, answers);
         });
         match told {
             Ok(()) => true,
@@ -124,12 +130,33 @@ impl Lookup<'_> {
     fn tell_difference(&self, subject: &Subject<'_>, old: &str, new: &str, out: &mut Vec<u8>) -> bool {
         let told = self.with_answers(subject, old, |before| {
             self.with_answers(subject, new, |after| {
-                render::difference(out, self.json, subject, (old, before), (new, after));
+                let whose = (&*subject.id, &*subject.instrument());
+                render::difference(out, self.json, whose, (old, before), (new, after));
+                self.note(new, after);
             })
         });
         match told.and_then(std::convert::identity) {
             Ok(()) => true,
             Err(text) => self.refuse(subject, &text, out),
+        }
+    }
+
+    /// Notes the references that are to be fetched.
+    fn note(&self, context: &str, answers: &BestRefs<'_>) {
+        let names = || answers.iter().flat_map(|(_, answer)| answer.files());
+        self.want(context, names);
+    }
+
+    /// Notes references that are to be fetched, if any are.
+    pub(super) fn want<'n, I: Iterator<Item = &'n str>>(&self, context: &str, names: impl FnOnce() -> I) {
+        if let (Some(wanted), Ok(observatory)) = (&self.wanted, observatory_of(context).parse()) {
+            let keys = names().filter_map(|name| {
+                Some(FileKey {
+                    observatory,
+                    name: name.parse().ok()?,
+                })
+            });
+            wanted.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
         }
     }
 

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::lookup::Subject;
-use crate::rules::{Answer, BestRefs};
 
-/// The answers under one context. `id` is JSON.
-pub(super) fn answers(out: &mut Vec<u8>, json: bool, id: &str, context: &str, answers: &BestRefs<'_>) {
+/// The answers under one context, an object by reference type. `id` is JSON.
+pub(super) fn answers(out: &mut Vec<u8>, json: bool, id: &str, context: &str, answers: &impl Serialize) {
     if json {
         begin(out, id);
         field(out, "context", context);
@@ -19,13 +18,10 @@ pub(super) fn answers(out: &mut Vec<u8>, json: bool, id: &str, context: &str, an
         return;
     }
     text(out, format_args!("{}  {context}", plain(id)));
-    let width = answers
-        .iter()
-        .map(|(reftype, _)| reftype.len())
-        .max()
-        .unwrap_or_default();
-    for (reftype, answer) in answers.iter() {
-        text(out, format_args!("    {reftype:width$}  {answer}"));
+    let answers = by_type(answers);
+    let width = answers.keys().map(String::len).max().unwrap_or_default();
+    for (reftype, answer) in &answers {
+        text(out, format_args!("    {reftype:width$}  {}", shown(answer)));
     }
 }
 
@@ -40,56 +36,54 @@ pub(super) fn error(out: &mut Vec<u8>, json: bool, id: &str, why: &str) {
     }
 }
 
-/// What changes from one context to another.
+/// What changes from one context to another; `id` is JSON.
 pub(super) fn difference(
     out: &mut Vec<u8>,
     json: bool,
-    subject: &Subject<'_>,
-    (old, before): (&str, &BestRefs<'_>),
-    (new, after): (&str, &BestRefs<'_>),
+    (id, instrument): (&str, &str),
+    (old, before): (&str, &impl Serialize),
+    (new, after): (&str, &impl Serialize),
 ) {
-    let types: BTreeSet<&str> = before
-        .iter()
-        .chain(after.iter())
-        .map(|(reftype, _)| reftype)
-        .collect();
+    let (before, after) = (by_type(before), by_type(after));
+    let types: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let changes = types.into_iter().filter_map(|reftype| {
         let (was, is) = (before.get(reftype), after.get(reftype));
-        (was.map(Answer::text) != is.map(Answer::text)).then_some((reftype, was, is))
+        (was != is).then_some((reftype, was, is))
     });
     if json {
-        let changes: serde_json::Map<String, Value> = changes
-            .map(|(reftype, was, is)| (reftype.to_owned(), change(was, is)))
+        let changes: Map<String, Value> = changes
+            .map(|(reftype, was, is)| (reftype.clone(), json!({"old": was, "new": is})))
             .collect();
-        begin(out, &subject.id);
+        begin(out, id);
         field(out, "old", old);
         field(out, "new", new);
         field(out, "changes", &changes);
         end(out);
         return;
     }
-    let instrument = subject.instrument();
+    let id = plain(id);
     for (reftype, was, is) in changes {
-        let shown = |answer: Option<&Answer<'_>>| match answer {
-            Some(answer) => answer.text().into_owned(),
-            None => "OMIT".to_owned(),
-        };
+        let [was, is] = [was, is].map(|answer| answer.map_or_else(|| "OMIT".to_owned(), shown));
         text(
             out,
             format_args!(
-                "instrument='{instrument}' type='{}' data='{}' ::  New best reference: '{}' --> '{}'",
-                reftype.to_uppercase(),
-                plain(&subject.id),
-                shown(was),
-                shown(is)
+                "instrument='{instrument}' type='{}' data='{id}' ::  New best reference: '{was}' --> '{is}'",
+                reftype.to_uppercase()
             ),
         );
     }
 }
 
-fn change(was: Option<&Answer<'_>>, is: Option<&Answer<'_>>) -> Value {
-    let value = |answer| serde_json::to_value(answer).unwrap_or_default();
-    serde_json::json!({"old": value(was), "new": value(is)})
+fn by_type(answers: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(answers) {
+        Ok(Value::Object(answers)) => answers,
+        _ => Map::new(),
+    }
+}
+
+/// An answer as people read it.
+fn shown(answer: &Value) -> String {
+    answer.as_str().map_or_else(|| answer.to_string(), str::to_owned)
 }
 
 impl Subject<'_> {

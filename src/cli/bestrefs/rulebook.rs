@@ -109,11 +109,6 @@ impl Rulebook {
         Ok(name)
     }
 
-    /// The default context of an observatory, by the server description in the cache.
-    pub(super) fn default_context(&self, observatory: Observatory) -> Result<String, String> {
-        self.literal(&format!("{observatory}-latest"))
-    }
-
     /// The names of files that are known to be bad, in lower case; none where the cache does not say.
     pub(super) fn bad_files(&self, observatory: &str) -> Vec<String> {
         let info = observatory

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::{ID, World, ask, context, dataset, spec};
+use super::world::{ID, World, ask, dataset, spec};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::remote::RemoteErrorKind;
 use crate::resolve::{Answer, ComputedBy, Mode, ResolveError, Resolver};
