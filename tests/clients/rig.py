@@ -152,8 +152,11 @@ def environment(**more):
     return {**keep, "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "*", **more}
 
 
-def python(code, *arguments, **variables):
-    """Runs code with the arguments as JSON in `arguments`; the code sets `result`, which is the answer."""
+def python(code, *arguments, messages=None, **variables):
+    """Runs code with the arguments as JSON in `arguments`; the code sets `result`, which is the answer.
+
+    What the client logs is added to the list `messages`.
+    """
     program = (
         "import json, sys\n"
         "arguments = json.loads(sys.argv[1])\n"
@@ -161,6 +164,8 @@ def python(code, *arguments, **variables):
         "sys.stdout.write('\\nRESULT ' + json.dumps(result))\n"
     )
     ran = run([sys.executable, "-B", "-c", program, json.dumps(arguments)], **variables)
+    if messages is not None:
+        messages += ran.stderr.splitlines()
     return json.loads(ran.stdout.rsplit("RESULT ", 1)[1])
 
 

@@ -11,7 +11,7 @@ use rand::{RngCore, SeedableRng};
 use serde_json::{Map, Value, json};
 use sha1::{Digest, Sha1};
 
-use crate::crds::Sha1Sum;
+use crate::crds::{ServerInfo, Sha1Sum};
 
 /// The datasets file's name below the directory.
 pub(super) const DATASETS: &str = "datasets.json";
@@ -104,7 +104,34 @@ pub(super) fn write(root: &Path) -> io::Result<()> {
     for (seed, (name, size)) in (1..).zip(REFERENCES) {
         reference(&references.join(name), *size, seed)?;
     }
+    let config = root.join("config/roman");
+    fs::create_dir_all(&config)?;
+    fs::write(config.join("server_config"), description()?)?;
+    fs::write(config.join("ref_cache_subdir_mode"), "flat")?;
     fs::write(root.join(DATASETS), datasets().to_string())
+}
+
+/// What the observatory says of itself, as a client notes it.
+fn description() -> io::Result<String> {
+    let info = json!({
+        "observatory": "roman",
+        "latest_context": CONTEXT,
+        "operational_context": CONTEXT,
+        "edit_context": CONTEXT,
+        "versions_context": "",
+        "context_history": [
+            ["2026-06-01 00:00:00", CONTEXT, "A flat of 64 MiB"],
+            ["2026-01-01 00:00:00", OLD_CONTEXT, "The first rules"],
+        ],
+        "mappings": rules().keys().collect::<Vec<_>>(),
+        "bad_files_list": [],
+        "force_remote_mode": 0,
+        "download_metadata": {},
+        "last_synced": "2026-06-01 00:00:00.000000",
+    });
+    ServerInfo::from_json_value(info)
+        .map(|info| info.to_literal())
+        .map_err(io::Error::other)
 }
 
 /// The rules of both contexts, by name.
