@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[allow(dead_code, reason = "other tests use more of it")]
 #[path = "common/mounted.rs"]
 mod mounted;
 
@@ -19,6 +20,9 @@ use mounted::{Content, TestTree, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// What happens, and how it is made to happen in a directory of its own.
+type Scenario = (&'static str, fn(&Path));
+
 fn main() {
     if let Some(directory) = std::env::var_os("CRDS_FS_TEST_AS_USER") {
         as_user(Path::new(&directory));
@@ -32,7 +36,7 @@ fn main() {
         eprintln!("passed over: /dev/fuse: {error}");
         return;
     }
-    let scenarios: [(&str, fn(&Path)); 9] = [
+    let scenarios: [Scenario; 9] = [
         (
             "the parent goes on when the file system answers",
             starts_and_stops,

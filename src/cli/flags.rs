@@ -6,6 +6,7 @@ use super::Failure;
 /// The flags of everything that mounts. Each may also be given as `CRDS_FS_<FLAG>` in the environment, or as an option of
 /// `-o`.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct MountFlags {
     /// Keep what is fetched in DIR, not in the mount point itself.
     #[arg(long, value_name = "DIR")]
@@ -180,7 +181,7 @@ impl MountFlags {
                 ("rw", None) => known.push(("read-only".into(), "false".into())),
                 ("log-file", Some(value)) => known.push((flag, value.into())),
                 (switch, value) if SWITCHES.contains(&switch) => {
-                    known.push((flag, value.unwrap_or("true").into()))
+                    known.push((flag, value.unwrap_or("true").into()));
                 }
                 (valued, Some(value)) if VALUED.contains(&valued) => known.push((flag, value.into())),
                 (valued, None) if VALUED.contains(&valued) => {

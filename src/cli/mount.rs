@@ -1,5 +1,7 @@
 //! `crds-fs mount`: makes a directory a complete CRDS cache.
 
+#![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
+
 use std::path::{Path, PathBuf};
 
 use super::flags::MountFlags;

@@ -1,5 +1,7 @@
 //! `crds-fs run`: a private mount for one command.
 
+#![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
+
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};

@@ -39,15 +39,22 @@ pub(super) fn truth(environment: &Environment, variable: &str) -> Result<Option<
     .truth(variable)
 }
 
+/// A variable of the environment, unless it says nothing (spec/crds-service 8.2).
+pub(super) fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a str> {
+    let value = environment.get(name)?.as_str();
+    let nothing = value.is_empty() || matches!(value, "None" | "none" | "NONE");
+    (!nothing).then_some(value)
+}
+
 /// Everything that can be set.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting")]
 pub(super) struct Settings {
     pub(super) mountpoint: PathBuf,
     /// The store's directory; the mount point itself when not set.
     pub(super) cache: Option<PathBuf>,
     pub(super) remote: remote::Settings,
     pub(super) observatories: Vec<Observatory>,
-    pub(super) context: Option<ContextSpec>,
     pub(super) offline: bool,
     pub(super) read_only: bool,
     pub(super) cache_size: Option<u64>,
@@ -93,12 +100,13 @@ impl Settings {
                 .ok_or_else(|| Failure::usage("where to mount? Name a directory, or set CRDS_PATH to one"))?,
         };
         let remote = said.remote()?;
+        // Every path below the mount names its context; one that cannot be meant is refused all the same.
+        said.get("context", &["CRDS_CONTEXT"], parse::from_str::<ContextSpec>)?;
         let serverless = remote.server_url.as_deref().is_some_and(parse::is_serverless);
         Ok(Self {
             mountpoint: mountpoint.into(),
             cache: said.get("cache", &[], parse::text)?.map(PathBuf::from),
             observatories: said.observatories()?,
-            context: said.get("context", &["CRDS_CONTEXT"], parse::from_str)?,
             offline: said.switch("offline", &[])?.unwrap_or(serverless),
             read_only: said
                 .switch("read-only", &["CRDS_READONLY_CACHE"])?
@@ -141,11 +149,8 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// A variable of the environment, unless it says nothing (spec/crds-service 8.2).
     fn variable(&self, name: &str) -> Option<&str> {
-        let value = self.environment.get(name)?.as_str();
-        let nothing = value.is_empty() || matches!(value, "None" | "none" | "NONE");
-        (!nothing).then_some(value)
+        variable(self.environment, name)
     }
 
     /// The value of a setting, with the name of what it was said by: the flag, else the last `-o`, else the environment.

@@ -1,5 +1,7 @@
 //! `crds-fs status`: how a mounted file system is.
 
+#![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
@@ -48,7 +50,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// The mount point that is meant, with a living file system of ours on it.
 pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
-    let variable = || settings::environment().get("CRDS_PATH").map(PathBuf::from);
+    let environment = settings::environment();
+    let variable = || settings::variable(&environment, "CRDS_PATH").map(PathBuf::from);
     if let Some(path) = named.map(Path::to_owned).or_else(variable) {
         let place = mountinfo::locate(&path)?;
         return match mountinfo::at(&place)? {
@@ -66,10 +69,10 @@ pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
         (None, _) => Err(Failure::new("no crds-fs file system is mounted")),
         (Some(last), _) => {
             ours.push(last);
-            let names: Vec<String> = ours.iter().map(|path| path.display().to_string()).collect();
+            let places: Vec<String> = ours.iter().map(|path| path.display().to_string()).collect();
             Err(Failure::usage(format!(
                 "which one? There are {}",
-                names.join(", ")
+                places.join(", ")
             )))
         }
     }
@@ -108,7 +111,7 @@ fn describe(status: &Value) -> String {
 
 fn write_description(out: &mut String, status: &Value) -> std::fmt::Result {
     let word = |name: &str| shown(&status[name]);
-    let state = match (status["offline"].as_bool(), status["read_only"].as_bool()) {
+    let circumstances = match (status["offline"].as_bool(), status["read_only"].as_bool()) {
         (Some(true), Some(true)) => ", offline, read-only",
         (Some(true), _) => ", offline",
         (_, Some(true)) => ", read-only",
@@ -116,7 +119,7 @@ fn write_description(out: &mut String, status: &Value) -> std::fmt::Result {
     };
     writeln!(
         out,
-        "{}: crds-fs {}, process {}{state}",
+        "{}: crds-fs {}, process {}{circumstances}",
         word("mountpoint"),
         word("version"),
         word("pid")

@@ -1,6 +1,6 @@
 //! `crds-fs umount`: detaches a file system and leaves the ordinary cache behind.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{Failure, status};
@@ -38,9 +38,35 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn wait_for_end(process: u32) {
-    let entry = format!("/proc/{process}");
     let limit = Instant::now() + PATIENCE;
-    while Path::new(&entry).exists() && Instant::now() < limit {
+    while lives(process) && Instant::now() < limit {
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a process runs; one that has ended and that nobody has asked about yet does not.
+fn lives(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Behind the name in parentheses, which may hold anything, comes the state (proc(5)).
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lives;
+
+    #[test]
+    fn a_process_that_has_ended_does_not_live() {
+        assert!(lives(std::process::id()));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(lives(child.id()));
+        child.kill().unwrap();
+        // Not asked about yet: a zombie.
+        while lives(child.id()) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!lives(child.id()));
     }
 }

@@ -40,7 +40,7 @@ fn defaults() {
     assert!(!plain.offline && !plain.read_only && !plain.allow_other && !plain.allow_bad_rules);
     assert_eq!((plain.mode, plain.bestrefs_as), (Mode::Auto, BestrefsAs::Link));
     assert_eq!(plain.log_level, LevelFilter::Info);
-    assert!(plain.cache.is_none() && plain.context.is_none() && plain.umask.is_none());
+    assert!(plain.cache.is_none() && plain.umask.is_none());
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn the_variables_of_the_client() {
         said.remote.mapping_uri.as_deref(),
         Some("https://mirror.example/mappings")
     );
-    assert!(said.context.is_some() && said.read_only && !said.checksums && said.allow_bad_references);
+    assert!(said.read_only && !said.checksums && said.allow_bad_references);
     assert_eq!(said.mode, Mode::Remote);
     assert_eq!(said.log_level, LevelFilter::Debug);
 }
@@ -108,7 +108,7 @@ fn none_says_nothing() {
     ];
     let said = settings(&["/crds"], &variables).unwrap();
     assert_eq!(said.observatories.len(), 3);
-    assert!(said.context.is_none() && said.remote.config_uri.is_none() && said.remote.server_url.is_none());
+    assert!(said.remote.config_uri.is_none() && said.remote.server_url.is_none());
     assert!(!said.read_only && said.cache_size.is_none());
     assert!(
         settings(&[], &[("CRDS_PATH", "None")])
@@ -182,6 +182,7 @@ fn what_makes_no_sense_is_refused_by_name() {
             "CRDS_FS_TIMEOUT: '-1'",
         ),
         (vec!["/x"], vec![("CRDS_MODE", "Local")], "CRDS_MODE"),
+        (vec!["/x"], vec![("CRDS_CONTEXT", "no context")], "CRDS_CONTEXT: "),
         (vec![], vec![], "where to mount?"),
     ] {
         let error = settings(&arguments, &variables).unwrap_err();
