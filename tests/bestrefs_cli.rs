@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -133,7 +134,7 @@ fn lines_keep_their_order_ids_and_errors() {
         };
         let header = json!({"INSTRUME": "ACS", "DETECTOR": detector});
         let record = json!({"id": {"number": number}, "header": header, "reftypes": ["darkfile"]});
-        input.push_str(&format!("{record}\n"));
+        writeln!(input, "{record}").unwrap();
         let result = json!({"darkfile": dark});
         expected.push(json!({"id": {"number": number}, "context": "hst_0001.pmap", "result": result}));
     }
