@@ -135,3 +135,6 @@ fn text_of(bytes: &[u8]) -> Cow<'_, str> {
         Err(_) => bytes.iter().copied().map(char::from).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ mod mapping;
 mod merge;
 mod pattern;
 mod pool;
-mod python;
+pub(crate) mod python;
 mod reference;
 mod selector;
 mod slots;

@@ -1,11 +1,17 @@
 //! The file records of the oracle vectors: headers of real dataset files, as the Python client reads them.
 
+#![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crds_fs::crds::Observatory;
-use crds_fs::dataset;
+use crds_fs::dataset::{self, DatasetHeader, Plan, Recipe};
+use crds_fs::rules::{self, Context, LoadError, LookupOptions, Mapping, Mappings, Target};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
@@ -61,7 +67,175 @@ fn headers_are_those_of_the_python_client() {
             .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
             .collect();
         assert_eq!(ours, theirs, "{}", path.display());
+        let conditioned = header.iter().collect::<rules::Header>().conditioned();
+        let conditioned: BTreeMap<&str, String> = conditioned
+            .iter()
+            .map(|(name, value)| (name, value.text().into_owned()))
+            .collect();
+        let theirs: BTreeMap<&str, String> = record["conditioned"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str().unwrap().to_owned()))
+            .collect();
+        assert_eq!(conditioned, theirs, "{}", path.display());
         equal += 1;
     }
     println!("{} header records, {equal} equal", headers.len());
+}
+
+/// The rules of the oracle's cache.
+struct Cache {
+    mappings: PathBuf,
+    loaded: RefCell<HashMap<String, Arc<Mapping>>>,
+}
+
+impl Mappings for Cache {
+    fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
+        if let Some(mapping) = self.loaded.borrow().get(name) {
+            return Ok(mapping.clone());
+        }
+        let observatory = name.split('_').next().unwrap_or_default();
+        let text = std::fs::read_to_string(self.mappings.join(observatory).join(name))
+            .map_err(|_| LoadError::absent(name))?;
+        let mapping = Arc::new(Mapping::load(name, &text)?);
+        self.loaded.borrow_mut().insert(name.to_owned(), mapping.clone());
+        Ok(mapping)
+    }
+}
+
+impl Cache {
+    /// All types of the instrument.
+    fn types(&self, context: &Mapping, instrument: &str) -> BTreeSet<String> {
+        let imap = self
+            .get(context.child(&instrument.to_lowercase()).unwrap())
+            .unwrap();
+        match imap.target() {
+            Target::Instrument(instrument) => instrument.filekinds().map(str::to_owned).collect(),
+            _ => BTreeSet::new(),
+        }
+    }
+}
+
+/// The words after `option` up to the next option, lower case.
+fn option(arguments: &[&str], option: &str) -> BTreeSet<String> {
+    let after = arguments.iter().skip_while(|word| **word != option).skip(1);
+    after
+        .take_while(|word| !word.starts_with("--"))
+        .map(|word| word.to_lowercase())
+        .collect()
+}
+
+/// What `bestrefs --update-bestrefs` does for one file (spec, section 22), up to the writing.
+fn plan(cache: &Cache, header: &DatasetHeader, record: &Value) -> Plan {
+    let header = header.clone().for_lookup().unwrap();
+    let arguments: Vec<&str> = record["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word.as_str().unwrap())
+        .collect();
+    let mapping = cache.get(text(record, "context")).unwrap();
+    let instrument = header.instrument().unwrap();
+    let for_rules: rules::Header = header.iter().collect();
+    let mut types = option(&arguments, "--types");
+    let all = arguments.contains(&"--all-types");
+    if types.is_empty() && !all && header.observatory() == Observatory::Jwst {
+        types = rules::default_reftypes(&for_rules)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+    }
+    if types.is_empty() {
+        types = cache.types(&mapping, &instrument);
+    }
+    let skipped = option(&arguments, "--skip-types");
+    let types: Vec<String> = types.difference(&skipped).cloned().collect();
+    let context = Context::new(mapping, header.observatory(), LookupOptions::default()).unwrap();
+    let answers = context.best_references(cache, &for_rules, Some(&types)).unwrap();
+    let texts: Vec<(&str, String)> = answers
+        .iter()
+        .map(|(reftype, answer)| (reftype, answer.text().into_owned()))
+        .collect();
+    let recipe = Recipe {
+        dataset: text(record, "file").rsplit('/').next().unwrap(),
+        instrument: &instrument,
+        context: text(record, "context"),
+        undefined_differences_matter: arguments.contains(&"--undefined-differences-matter"),
+    };
+    dataset::plan(
+        &header,
+        &recipe,
+        texts.iter().map(|(reftype, text)| (*reftype, text.as_str())),
+    )
+}
+
+#[test]
+fn updates_are_those_of_the_python_client() {
+    let Some(vectors) = vectors() else { return };
+    let cache = Cache {
+        mappings: vectors.join("../crds-cache/mappings"),
+        loaded: RefCell::default(),
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let records = records(&vectors);
+    let updates: Vec<&Value> = records
+        .iter()
+        .filter(|record| record["kind"] == "bestrefs")
+        .collect();
+    let mut equal = 0;
+    for record in &updates {
+        let name = text(record, "file").rsplit('/').next().unwrap();
+        let copy = scratch.path().join(name);
+        let _ = std::fs::remove_file(&copy);
+        std::fs::write(&copy, std::fs::read(vectors.join(text(record, "file"))).unwrap()).unwrap();
+        let before = dataset::read(&copy, None).unwrap();
+        let (mut messages, mut written) = (Vec::new(), BTreeMap::new());
+        match before.instrument() {
+            Ok(_) => {
+                let plan = plan(&cache, &before, record);
+                assert_eq!(
+                    dataset::update(&copy, &plan.changes).unwrap(),
+                    !plan.changes.is_empty()
+                );
+                messages.extend(plan.errors);
+            }
+            Err(error) => messages.push(format!(
+                "Failed loading source '{name}' from 'FileHeaderGenerator' : {error}"
+            )),
+        }
+        let after = dataset::read(&copy, None).unwrap();
+        for (keyword, value) in after
+            .iter()
+            .filter(|(keyword, value)| before.get(keyword) != Some(value))
+        {
+            // Cross-strapping shows some keywords a second time, under names that are not in the file.
+            if !keyword.contains('.') {
+                written.insert(keyword, value);
+            }
+        }
+        let mut expected: BTreeMap<&str, &str> = record["written"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(keyword, value)| (keyword.as_str(), value.as_str().unwrap()))
+            .collect();
+        if let Some(version) = expected.get_mut("CRDS_VER") {
+            *version = dataset::VERSION_TEXT;
+        }
+        assert_eq!(written, expected, "{name} {}", record["args"]);
+        let expected: Vec<&str> = record["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|text| text.as_str().unwrap())
+            .collect();
+        let messages: Vec<String> = messages
+            .iter()
+            .map(|text| format!("CRDS - ERROR -  {text}"))
+            .collect();
+        assert_eq!(messages, expected, "{name} {}", record["args"]);
+        equal += 1;
+    }
+    println!("{} update records, {equal} equal", updates.len());
 }

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use crate::rules::python::repr;
+
 use super::error::Trouble;
-use super::python;
 
 /// Deeper nesting is refused; an alias to a node around it would nest for ever.
 const MAX_DEPTH: usize = 256;
@@ -107,7 +108,7 @@ impl<'a, T: Tree> Flat<'a, T> {
             }
             let item = match self.tree.value(*id)? {
                 Value::Sequence(items) => self.tuple(&items, depth)?,
-                value => python::repr(&self.text(value, depth)?),
+                value => repr(&self.text(value, depth)?),
             };
             self.spend(item.len() + 2)?;
             text.push_str(&item);
@@ -136,5 +137,5 @@ fn deeper(depth: usize) -> Result<usize, Trouble> {
 
 /// What stands for a value that is no text: [sic].
 fn suppressed(class: &str) -> String {
-    format!("SUPRESSED_NONSTD_TYPE: {}", python::repr(class))
+    format!("SUPRESSED_NONSTD_TYPE: {}", repr(class))
 }

@@ -69,11 +69,11 @@ pub(super) fn edit<R: Read + Seek>(
     let bytes = source.rest(MAX_HEADER)?;
     let text = String::from_utf8(bytes).map_err(|_| Trouble::refused("its header is not text"))?;
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
-    let mut changed = false;
+    let mut different = false;
     for change in changes {
-        changed |= set(&mut lines, change)?;
+        different |= set(&mut lines, change)?;
     }
-    Ok(changed.then(|| vec![Piece::New(lines.concat().into_bytes())]))
+    Ok(different.then(|| vec![Piece::New(lines.concat().into_bytes())]))
 }
 
 fn set(lines: &mut Vec<String>, change: &Change) -> Result<bool, Trouble> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::crds::Observatory;
+use crate::rules::python::repr;
 
 use super::format::Format;
 use super::{DatasetHeader, strap};
@@ -82,14 +83,14 @@ pub fn plan<'a>(
                 }
                 continue;
             }
-            Verdict::NoMatch(text) => format!("New: No match found: {}", super::python::repr(&text)),
+            Verdict::NoMatch(text) => format!("New: No match found: {}", repr(&text)),
             Verdict::Failed(text) => format!("New: Bestref FAILED: {text}"),
         };
         plan.errors.push(strap::annotate(&format!(
             "instrument={} type={} data={} ::  {fault}",
-            super::python::repr(&recipe.instrument.to_uppercase()),
-            super::python::repr(&reftype.to_uppercase()),
-            super::python::repr(recipe.dataset),
+            repr(&recipe.instrument.to_uppercase()),
+            repr(&reftype.to_uppercase()),
+            repr(recipe.dataset),
         )));
     }
     if !updates.is_empty() {

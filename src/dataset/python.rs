@@ -1,6 +1,5 @@
-//! How Python prints what headers hold (spec, section 8).
+//! Complex numbers, the one kind of value in headers that no rule knows, as Python prints them.
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -46,47 +45,9 @@ pub(super) fn read_complex(text: &str) -> Option<String> {
     }
 }
 
-/// A text as Python's `repr`.
-pub(super) fn repr(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push(quote);
-    for character in text.chars() {
-        match character {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\\' => out.push_str("\\\\"),
-            c if c == quote => out.extend(['\\', c]),
-            c if c.is_ascii_control() || ('\u{7f}'..='\u{a0}').contains(&c) || c == '\u{ad}' => {
-                let _ = write!(out, "\\x{:02x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts() {
-        for (text, shown) in [
-            ("it", "'it'"),
-            ("it's", "\"it's\""),
-            ("\"it's\"", "'\"it\\'s\"'"),
-            ("a\\b\n\u{7}\u{a0}é", "'a\\\\b\\n\\x07\\xa0é'"),
-        ] {
-            assert_eq!(repr(text), shown);
-        }
-    }
 
     #[test]
     fn complex_numbers() {

@@ -89,7 +89,7 @@ impl<R: Read + Seek> Source<R> {
             Body::Plain(input) => {
                 let beyond = i64::try_from(count).ok().map(SeekFrom::Current);
                 // An offset that the system cannot express is past the end of any file.
-                if !beyond.is_some_and(|to| input.seek(to).is_ok()) {
+                if beyond.is_none_or(|to| input.seek(to).is_err()) {
                     input.seek(SeekFrom::End(0))?;
                 }
             }

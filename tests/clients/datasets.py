@@ -153,7 +153,7 @@ def fits_files(directory, rng):
               "NAXIS1  =                    0", "NAXIS2  =                    4", "NAXIS3  =                    5",
               "GROUPS  =                    T", "PCOUNT  =                    2", "GCOUNT  =                    3"]
     write("groups.fits", raw_fits(groups + INSTRUMENT, bytes(2 * 3 * 22)) + extension)
-    for seed in range(12):
+    for seed in range(40):
         write(f"random{seed:02}.fits", raw_fits(PRIMARY + INSTRUMENT + random_cards(rng, 40)) + extension)
     made = {
         "tables.fits": [fits.BinTableHDU(Table({"a": [1, 2], "b": [["x"], ["yy"]]})), fits.TableHDU.from_columns(
@@ -403,10 +403,8 @@ def fits_parts(path):
     """Cards of the primary, and everything behind it byte for byte."""
     content = path.read_bytes()
     content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    header = fits.Header.fromstring(content)
-    size = len(header.tostring())
     end = 0
-    while content[end : end + 80].rstrip() != b"END":
+    while not content[end : end + 80].startswith(b"END "):
         end += 80
     size = end + 80 + -(end + 80) % 2880
     return [content[at : at + 80] for at in range(0, end, 80)], content[size:]
@@ -420,13 +418,6 @@ def compare_fits_updates(directory, scratch):
         shutil.copy(path, client)
         os.chmod(mine, 0o640)
         (result,) = ours(*settings(CHANGES), mine)
-        try:
-            astropy_update(client)
-        except BaseException as error:
-            refused += 1
-            print(f"  not updated by Python: {path.name}: {str(error).splitlines()[0][:80] if str(error) else error!r}; "
-                  f"by crds-fs: {result.get('error', 'updated')[-80:]}")
-            continue
         problem = None
         if "error" in result:
             problem = result["error"]
@@ -449,6 +440,11 @@ def compare_fits_updates(directory, scratch):
             failures.append(path.name)
             print(f"  DIFFERENT {path.name}: {problem}")
             continue
+        try:
+            astropy_update(client)
+        except BaseException:  # it refuses to write what is not standard, even elsewhere in the file
+            refused += 1
+            continue
         client_cards, client_rest = fits_parts(client)
         if (client_cards, client_rest) == (new_cards, new_rest):
             identical += 1
@@ -466,7 +462,8 @@ def compare_fits_updates(directory, scratch):
                     if a != b:
                         print(f"    astropy {a}\n    crds-fs {b}")
                         break
-    print(f"updates of FITS: {identical} byte for byte as astropy's, {equal} alike in all cards, {refused} that astropy refuses")
+    print(f"updates of FITS: {identical} byte for byte as astropy's, {equal} alike in all cards, "
+          f"{refused} right that astropy refuses")
     return failures
 
 
@@ -511,7 +508,7 @@ def compare_asdf_updates(directory, scratch):
             if a != b:
                 problem = f"other values changed: {list(differences(b, a))[:3]}"
             for key in ("data", "dq", "inline", "s"):
-                if key in old.get("roman", {}) and not np.array_equal(np.asarray(old["roman"][key]), np.asarray(new["roman"][key])):
+                if key in old.tree.get("roman", {}) and not np.array_equal(np.asarray(old["roman"][key]), np.asarray(new["roman"][key])):
                     problem = f"array {key} changed"
         at = new_bytes.find(b"#ASDF BLOCK INDEX")
         if at >= 0:

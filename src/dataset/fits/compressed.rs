@@ -31,10 +31,10 @@ pub(super) fn image_header(cards: &[Card]) -> Option<Vec<(String, String)>> {
     let own_axes = card::integer(cards, "NAXIS").unwrap_or_default();
     let axes = card::integer(cards, "ZNAXIS").unwrap_or_default().clamp(0, 999);
     let stays = |keyword: &str| {
-        let axis = keyword
+        let number = keyword
             .strip_prefix("NAXIS")
             .and_then(|number| number.parse::<i128>().ok());
-        !hidden(keyword) && axis.is_none_or(|axis| axis > own_axes && axis <= axes)
+        !hidden(keyword) && number.is_none_or(|number| number > own_axes && number <= axes)
     };
     let mut image = vec![match text("ZSIMPLE") {
         Some(simple) => ("SIMPLE".to_owned(), simple),

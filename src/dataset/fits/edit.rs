@@ -1,6 +1,7 @@
 //! Values into the primary header of a FITS file: the header is rebuilt from its own lines, all but the changed ones as
 //! they are; data and other HDUs are copied unread.
 
+use std::fmt::Write as _;
 use std::io::{Read, Seek};
 
 use crate::dataset::error::Trouble;
@@ -55,11 +56,11 @@ pub(in crate::dataset) fn edit_header(header: &[u8], changes: &[Change]) -> Resu
         });
         rest = after;
     }
-    let mut changed = false;
+    let mut different = false;
     for change in changes {
-        changed |= set(&mut cards, change)?;
+        different |= set(&mut cards, change)?;
     }
-    Ok(changed.then(|| cards.into_iter().flat_map(|card| card.bytes).collect()))
+    Ok(different.then(|| cards.into_iter().flat_map(|card| card.bytes).collect()))
 }
 
 /// Sets one value, in its place or as a new card; whether that changed anything.
@@ -90,9 +91,19 @@ fn set(cards: &mut Vec<Lines>, change: &Change) -> Result<bool, Trouble> {
     if place.card.value == value {
         return Ok(false);
     }
-    place.bytes = format(&keyword, &change.value, &place.card.comment).into_bytes();
+    let spelling = spelling(&place.bytes).unwrap_or_else(|| keyword.clone());
+    place.bytes = format(&spelling, &change.value, &place.card.comment).into_bytes();
     place.card.value = value;
     Ok(true)
+}
+
+/// The name of a `HIERARCH` card as it is written: its case is free.
+fn spelling(card: &[u8]) -> Option<String> {
+    let name = card
+        .strip_prefix(b"HIERARCH ")?
+        .split(|byte| *byte == b'=')
+        .next()?;
+    Some(std::str::from_utf8(name).ok()?.trim().to_owned())
 }
 
 fn check(keyword: &str, value: &str) -> Result<(), Trouble> {
@@ -189,7 +200,7 @@ fn format_long(head: &str, value: &str, comment: &str) -> String {
         let last = comment.is_empty() && index + 1 == parts.len();
         let head = if index == 0 { head.as_str() } else { "CONTINUE  " };
         let line = format!("{head}'{part}{}'", if last { "" } else { "&" });
-        lines.push_str(&format!("{line:80}"));
+        let _ = write!(lines, "{line:80}");
     }
     let parts = if comment.is_empty() {
         Vec::new()
@@ -198,7 +209,8 @@ fn format_long(head: &str, value: &str, comment: &str) -> String {
     };
     for (index, part) in parts.iter().enumerate() {
         let more = if index + 1 == parts.len() { "" } else { "&" };
-        lines.push_str(&format!("{:80}", format!("CONTINUE  '{more}' / {part}")));
+        let line = format!("CONTINUE  '{more}' / {part}");
+        let _ = write!(lines, "{line:80}");
     }
     lines
 }
