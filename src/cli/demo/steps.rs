@@ -169,7 +169,10 @@ impl Stage {
             &format!(
                 "readlink bestrefs/roman-latest bestrefs/roman-latest/{other}/dark bestrefs/{OLD_CONTEXT}/{other}/flat"
             ),
-            prints(&[CONTEXT, "roman_wfi_dark_0002.asdf", "roman_wfi_flat_0001.asdf"]),
+            Claim {
+                bytes: Bytes::Some,
+                ..prints(&[CONTEXT, "roman_wfi_dark_0002.asdf", "roman_wfi_flat_0001.asdf"])
+            },
         )
         .await?;
         self.step(
