@@ -48,9 +48,11 @@ impl Bits {
         self.0.iter().all(|&word| word == 0)
     }
 
-    /// How many numbers are in the set.
-    pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    /// The only number in the set, if there is exactly one.
+    pub(crate) fn only(&self) -> Option<u32> {
+        let mut words = self.0.iter().zip(0u32..).filter(|(word, _)| **word != 0);
+        let (word, index) = words.next()?;
+        (word.is_power_of_two() && words.next().is_none()).then(|| index * 64 + word.trailing_zeros())
     }
 
     /// Keeps what is also in the other set.
@@ -95,13 +97,19 @@ mod tests {
     fn sets_of_rows() {
         let mut all = Bits::default();
         all.fill(130);
-        assert_eq!(all.len(), 130);
+        assert_eq!(all.iter().count(), 130);
+        assert_eq!(all.only(), None);
         let mut some = Bits::empty(130);
         for number in [0, 63, 64, 129] {
             some.insert(number);
         }
         all.intersect(&some);
         assert_eq!(all.iter().collect::<Vec<_>>(), [0, 63, 64, 129]);
+        for number in [0, 64, 129] {
+            all.remove(number);
+        }
+        assert_eq!(all.only(), Some(63));
+        all.insert(64);
         assert!(all.contains(64) && !all.contains(65) && !all.is_empty());
     }
 }

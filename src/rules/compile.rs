@@ -96,31 +96,9 @@ impl<'s> Compiler<'s, '_> {
             let Some((_, table)) = self.substitutions.iter().find(|(name, _)| name == param) else {
                 continue;
             };
-            let mut at = 0;
-            while let Some((key, _)) = entries.get(at) {
-                let Some(new) = substituted(key, index, table) else {
-                    at += 1;
-                    continue;
-                };
-                let existing = entries
-                    .iter()
-                    .enumerate()
-                    .position(|(other, (key, _))| other != at && key.equals(&new));
-                match existing {
-                    Some(existing) => {
-                        let (_, choice) = entries.remove(at);
-                        let existing = existing - usize::from(existing > at);
-                        if let Some(entry) = entries.get_mut(existing) {
-                            entry.1 = choice;
-                        }
-                    }
-                    None => {
-                        if let Some(entry) = entries.get_mut(at) {
-                            entry.0 = new;
-                        }
-                        at += 1;
-                    }
-                }
+            let replaced = |key: &Item<'s>| substituted(key, index, table);
+            if entries.iter().any(|(key, _)| replaced(key).is_some()) {
+                *entries = substitute_column(std::mem::take(entries), replaced);
             }
         }
     }
@@ -248,6 +226,40 @@ fn check_lengths(rows: &[(Vec<Cow<'_, str>>, Choice)], params: &[String]) -> Res
         }
     }
     Ok(())
+}
+
+fn substitute_column<'s>(
+    entries: Entries<'s>,
+    replaced: impl Fn(&Item<'s>) -> Option<Item<'s>>,
+) -> Entries<'s> {
+    let identities = entries.iter().map(|(key, _)| key.identity());
+    let mut places: FxHashMap<String, usize> = identities.zip(0..).collect();
+    let mut entries: Vec<Option<(Item<'s>, Choice)>> = entries.into_iter().map(Some).collect();
+    for place in 0..entries.len() {
+        let Some((key, choice)) = entries.get_mut(place).and_then(Option::take) else {
+            continue;
+        };
+        let Some(new) = replaced(&key) else {
+            entries[place] = Some((key, choice));
+            continue;
+        };
+        let old = key.identity();
+        if places.get(&old) == Some(&place) {
+            places.remove(&old);
+        }
+        let existing = places
+            .get(&new.identity())
+            .copied()
+            .filter(|&existing| existing != place);
+        match existing.and_then(|existing| entries.get_mut(existing)) {
+            Some(Some((_, old))) => *old = choice,
+            _ => {
+                places.insert(new.identity(), place);
+                entries[place] = Some((new, choice));
+            }
+        }
+    }
+    entries.into_iter().flatten().collect()
 }
 
 /// The key with one element replaced, if the table says so.

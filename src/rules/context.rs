@@ -1,11 +1,12 @@
 //! Lookups that start from a context: finding the instrument, reducing the header, evaluating (spec/crds-rules 17, 18).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use super::answer::{Answer, BestRefs};
 use super::condition::UNDEFINED;
-use super::header::Header;
+use super::header::{Header, HeaderValue};
 use super::jwst;
 use super::linked::{self, Linked, LinkedEntry};
 use super::load::{LoadError, LoadErrorKind, basename};
@@ -312,7 +313,9 @@ impl Context {
     fn instrument_name(&self, pipeline: &Pipeline, header: &Header) -> Option<String> {
         let names = std::iter::once(pipeline.parkey.as_str()).chain(INSTRUMENT_NAMES);
         for wanted in names {
-            let value = self.last_value(header, wanted).filter(|value| value != UNDEFINED);
+            let value = self
+                .last_value(header, wanted)
+                .filter(|value| *value != UNDEFINED);
             if let Some(value) = value {
                 let instrument = lower(&value).into_owned();
                 return Some(if instrument == "wfii" {
@@ -326,7 +329,7 @@ impl Context {
     }
 
     /// The conditioned value of a parameter in a header as it came.
-    fn last_value(&self, header: &Header, wanted: &str) -> Option<String> {
+    fn last_value<'h>(&self, header: &'h Header, wanted: &str) -> Option<Cow<'h, str>> {
         let meta = self.meta();
         let mut found = None;
         for (name, value) in header.iter() {
@@ -339,7 +342,7 @@ impl Context {
                 found = Some(value);
             }
         }
-        found.map(|value| value.conditioned().into_owned())
+        found.map(HeaderValue::conditioned)
     }
 
     fn whole_or(&self, make: impl FnOnce() -> Result<Linked, LookupError>) -> Result<&Linked, LookupError> {

@@ -1,6 +1,7 @@
 //! Evaluation of selectors (spec/crds-rules 12 and 13).
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::bits::Bits;
 use super::column::{Column, Refusal};
@@ -8,7 +9,7 @@ use super::condition::{UNDEFINED, alternatives};
 use super::date;
 use super::frame::Frame;
 use super::merge::{self, Merged};
-use super::pool::Pool;
+use super::pool::{Pool, Span};
 use super::python::{repr, repr_tuple, strip, to_float};
 use super::selector::{Choice, Keys, Kind, Selector, Table};
 use super::slots::Slot;
@@ -40,6 +41,10 @@ pub(crate) enum Reason<'c> {
     Text(String),
     /// A parameter, its value, and the column that does not list it.
     NotListed(&'c str, String, &'c Column),
+    /// The selector's kind, its parameters, the bad date and what is wrong with it.
+    BadDate(Kind, &'c [u16], &'c [Slot], Arc<(String, String)>),
+    /// No entry is as early as that.
+    NotAfter(date::Moment),
 }
 
 impl<'c> Failure<'c> {
@@ -71,6 +76,16 @@ impl std::fmt::Display for Reason<'_> {
                     column.shown_values()
                 )
             }
+            Self::NotAfter(moment) => write!(out, "No selection <= '{moment}'"),
+            Self::BadDate(kind, params, slots, why) => {
+                let name = |&slot: &u16| slots.get(usize::from(slot)).map_or("", |slot| &*slot.name);
+                let (params, text, why) = (repr_tuple(params.iter().map(name)), repr(&why.0), repr(&why.1));
+                let kind = kind.name();
+                write!(
+                    out,
+                    "{kind} Invalid date/time format for {params} value = {text} exception is {why}"
+                )
+            }
         }
     }
 }
@@ -91,6 +106,8 @@ pub(crate) struct Scratch {
     rows: Bits,
     other: Bits,
     text: String,
+    /// The last date that was read: its text, and what it is or why it is none.
+    date: Option<(String, Result<date::Moment, Arc<(String, String)>>)>,
 }
 
 /// One evaluation of one rmap's selectors on one header.
@@ -106,10 +123,6 @@ impl<'c> Evaluation<'c, '_, '_> {
             .slots
             .get(usize::from(slot))
             .map_or("", |slot| &slot.name)
-    }
-
-    fn params(&self, slots: &[u16]) -> String {
-        repr_tuple(slots.iter().map(|&slot| self.param(slot)))
     }
 
     /// Evaluates a selector.
@@ -129,15 +142,9 @@ impl<'c> Evaluation<'c, '_, '_> {
             Keys::Match(_) => Err(Failure::plain("")),
             Keys::Dates { texts, packed } if selector.kind == Kind::UseAfter => {
                 let moment = self.moment(selector)?;
-                let count = if let Some(packed) = packed {
-                    let wanted = moment.packed();
-                    packed.partition_point(|&key| key <= wanted)
-                } else {
-                    let wanted = moment.to_string();
-                    texts.partition_point(|&key| self.rules.pool.get(key) <= wanted.as_str())
-                };
-                let chosen = count.checked_sub(1).and_then(|place| selector.choices.get(place));
-                let chosen = chosen.ok_or_else(|| no_selection(&repr(&moment.to_string())))?;
+                let place = not_after(self.rules.pool, texts, packed.as_deref(), moment);
+                let chosen = place.and_then(|place| selector.choices.get(place));
+                let chosen = chosen.ok_or(none_after(moment))?;
                 self.settle(chosen)
             }
             Keys::Dates { texts, .. } => {
@@ -208,11 +215,11 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 
     /// The date of the header, for `UseAfter` and `ClosestTime`.
-    fn moment(&mut self, selector: &Selector) -> Result<date::Moment, Failure<'c>> {
+    fn moment(&mut self, selector: &'c Selector) -> Result<date::Moment, Failure<'c>> {
         self.moment_of(selector.kind, &selector.slots)
     }
 
-    pub(super) fn moment_of(&mut self, kind: Kind, slots: &[u16]) -> Result<date::Moment, Failure<'c>> {
+    pub(super) fn moment_of(&mut self, kind: Kind, slots: &'c [u16]) -> Result<date::Moment, Failure<'c>> {
         let mut text = std::mem::take(&mut self.scratch.text);
         text.clear();
         for &slot in slots {
@@ -228,13 +235,21 @@ impl<'c> Evaluation<'c, '_, '_> {
             }
             text.push_str(value);
         }
-        let moment = date::parse(strip(&text)).map_err(|failure| {
-            let (params, text, failure) = (self.params(slots), repr(strip(&text)), repr(&failure));
-            Failure::plain(format!(
-                "{} Invalid date/time format for {params} value = {text} exception is {failure}",
-                kind.name()
-            ))
+        // All types of a dataset ask for the same date.
+        let same = self.scratch.date.take().filter(|(known, _)| *known == text);
+        let (known, result) = same.unwrap_or_else(|| {
+            let plain = strip(&text);
+            let result = date::parse(plain).map_err(|failure| Arc::new((plain.to_owned(), failure)));
+            (text.clone(), result)
         });
+        let moment = match &result {
+            Ok(moment) => Ok(*moment),
+            Err(why) => Err(Failure {
+                lookup: false,
+                reason: Reason::BadDate(kind, slots, self.rules.slots, why.clone()),
+            }),
+        };
+        self.scratch.date = Some((known, result));
         self.scratch.text = text;
         moment
     }
@@ -323,9 +338,19 @@ impl<'c> Evaluation<'c, '_, '_> {
         }
         let mut rows = std::mem::take(&mut self.scratch.rows);
         let survivors = self.survivors(table, &mut rows);
-        let ranked = survivors.map(|()| self.rank(table, &rows));
+        let only = rows.only();
+        let ranked = match (&survivors, only) {
+            (Ok(()), None) => self.rank(table, &rows),
+            _ => Vec::new(),
+        };
         self.scratch.rows = rows;
-        let ranked = ranked?;
+        survivors?;
+        if let Some(row) = only {
+            match self.group(&[(0, row)], choices) {
+                Err(failure) if failure.lookup => return Err(NO_MATCH),
+                other => return other,
+            }
+        }
         let mut from = 0;
         while let Some(&(weight, _)) = ranked.get(from) {
             let count = ranked
@@ -341,10 +366,7 @@ impl<'c> Evaluation<'c, '_, '_> {
                 other => return other,
             }
         }
-        Err(Failure {
-            lookup: true,
-            reason: Reason::Constant("No match found."),
-        })
+        Err(NO_MATCH)
     }
 
     /// Leaves in `rows` the rows that no column refuses, after the check of valid values.
@@ -450,18 +472,16 @@ impl<'c> Evaluation<'c, '_, '_> {
             Ok(moment) => moment,
             Err(failure) => return Some(Err(failure)),
         };
-        let wanted = moment.to_string();
         let pool = self.rules.pool;
         let mut best: Option<(&str, &str, &'c Choice)> = None;
         for choice in choices {
             let Choice::Selector(selector) = choice else {
                 continue;
             };
-            let Keys::Dates { texts, .. } = &selector.keys else {
+            let Keys::Dates { texts, packed } = &selector.keys else {
                 continue;
             };
-            let count = texts.partition_point(|&key| pool.get(key) <= wanted.as_str());
-            let Some(place) = count.checked_sub(1) else {
+            let Some(place) = not_after(pool, texts, packed.as_deref(), moment) else {
                 continue;
             };
             if let (Some(&key), Some(choice @ Choice::Text(name))) =
@@ -475,7 +495,7 @@ impl<'c> Evaluation<'c, '_, '_> {
         }
         Some(match best {
             Some((_, _, choice)) => Ok(Found::Choice(choice)),
-            None => Err(no_selection(&repr(&wanted))),
+            None => Err(none_after(moment)),
         })
     }
 
@@ -501,13 +521,37 @@ impl<'c> Evaluation<'c, '_, '_> {
                 let wanted = moment.to_string();
                 merge::floor(entries, &merge::Key::Text(&wanted))
                     .map_err(Failure::plain)?
-                    .ok_or_else(|| no_selection(&repr(&wanted)))?
+                    .ok_or(none_after(moment))?
             }
         };
         match entries.get(place) {
             Some((_, choice)) => self.settle(choice),
             None => Err(Failure::plain("list index out of range")),
         }
+    }
+}
+
+/// The place of the last key that is not after the moment.
+fn not_after(pool: &Pool, texts: &[Span], packed: Option<&[u64]>, moment: date::Moment) -> Option<usize> {
+    let count = if let Some(packed) = packed {
+        let wanted = moment.packed();
+        packed.partition_point(|&key| key <= wanted)
+    } else {
+        let wanted = moment.to_string();
+        texts.partition_point(|&key| pool.get(key) <= wanted.as_str())
+    };
+    count.checked_sub(1)
+}
+
+const NO_MATCH: Failure<'static> = Failure {
+    lookup: true,
+    reason: Reason::Constant("No match found."),
+};
+
+fn none_after<'c>(moment: date::Moment) -> Failure<'c> {
+    Failure {
+        lookup: true,
+        reason: Reason::NotAfter(moment),
     }
 }
 

@@ -227,16 +227,12 @@ impl Linked {
                 (Cow::Borrowed(UNDEFINED), number)
             })
             .collect();
-        let mut winners = if self.aliases {
-            vec![(NO_SLOT, Vec::new()); values.len()]
-        } else {
-            Vec::new()
-        };
+        let mut winners = Winners::new(if self.aliases { values.len() } else { 0 });
         for (name, value) in header.iter() {
             let Some(found) = self.name(name, meta) else {
                 continue;
             };
-            if self.aliases && !wins(&mut winners, found) {
+            if self.aliases && !winners.wins(found) {
                 continue;
             }
             let slot = usize::from(found.slot);
@@ -276,13 +272,12 @@ impl Linked {
         let mut scratch = Scratch::default();
         let mut cells = Vec::new();
         let Some(reftypes) = reftypes.filter(|reftypes| !reftypes.is_empty()) else {
-            let answers = self.types.iter().filter_map(|(filekind, entry)| {
-                let answer = entry.answer(reduced, &mut cells, &mut scratch)?;
-                Some((Cow::Borrowed(filekind.as_str()), answer))
-            });
-            return BestRefs {
-                answers: answers.collect(),
-            };
+            let mut answers = Vec::with_capacity(self.types.len());
+            for (filekind, entry) in &self.types {
+                let answer = entry.answer(reduced, &mut cells, &mut scratch);
+                answers.extend(answer.map(|answer| (Cow::Borrowed(filekind.as_str()), answer)));
+            }
+            return BestRefs { answers };
         };
         let mut answers: Vec<(Cow<'c, str>, Answer<'c>)> = Vec::with_capacity(reftypes.len());
         for reftype in reftypes {
@@ -346,17 +341,39 @@ impl Type {
     }
 }
 
-/// Whether an entry under this name counts: the name that comes later for the first time wins over the others of its
-/// parameter.
-fn wins(winners: &mut [(u16, Vec<u16>)], name: Name) -> bool {
-    let Some((winner, seen)) = winners.get_mut(usize::from(name.slot)) else {
-        return false;
-    };
-    if !seen.contains(&name.alias) {
-        seen.push(name.alias);
-        *winner = name.alias;
+/// Which of the names of each parameter counts: the one that comes later for the first time.
+struct Winners {
+    /// By slot.
+    winners: Vec<u16>,
+    /// By alias, all that were met.
+    seen: Vec<bool>,
+}
+
+impl Winners {
+    fn new(slots: usize) -> Self {
+        Self {
+            winners: vec![NO_SLOT; slots],
+            seen: vec![false; slots * 4],
+        }
     }
-    *winner == name.alias
+
+    /// Notes an entry under a name; whether it counts.
+    fn wins(&mut self, name: Name) -> bool {
+        let alias = usize::from(name.alias);
+        if self.seen.len() <= alias {
+            self.seen.resize(alias + 1, false);
+        }
+        let Some(winner) = self.winners.get_mut(usize::from(name.slot)) else {
+            return false;
+        };
+        if let Some(seen) = self.seen.get_mut(alias)
+            && !*seen
+        {
+            *seen = true;
+            *winner = name.alias;
+        }
+        *winner == name.alias
+    }
 }
 
 /// The normal form of a header value and its number.

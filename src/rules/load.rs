@@ -279,9 +279,13 @@ impl<'s> Builder<'s> {
         };
         let relevance = default("rmap_relevance", "always").replace("always", "True");
         let relevance = self.expression(&relevance, &keys).map_err(expression_error)?;
-        let omit = self
-            .expression(&default("rmap_omit", "false"), &keys)
-            .map_err(expression_error)?;
+        let omit = match fields.get("rmap_omit") {
+            Some(_) => Some(
+                self.expression(&fields.text("rmap_omit"), &keys)
+                    .map_err(expression_error)?,
+            ),
+            None => None,
+        };
         let conditions = self
             .conditions(fields, &keys, &key_slots)
             .map_err(expression_error)?;
@@ -314,7 +318,6 @@ impl<'s> Builder<'s> {
             (detector, self.slots.parameter("CCDGAIN"))
         });
         Ok(Reference {
-            observatory,
             instrument,
             filekind,
             keys,

@@ -60,16 +60,6 @@ impl<'s> PoolBuilder<'s> {
         span(start, text.len())
     }
 
-    /// The text at a place.
-    pub(crate) fn get(&self, span: Span) -> &str {
-        let (start, length) = (span.start as usize, span.length as usize);
-        match start.checked_sub(self.source.len()) {
-            Some(start) => self.added.get(start..start + length),
-            None => self.source.get(start..start + length),
-        }
-        .unwrap_or("")
-    }
-
     /// The finished pool.
     pub(crate) fn finish(self) -> Pool {
         Pool([self.source, &self.added].concat().into_boxed_str())

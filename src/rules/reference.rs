@@ -20,7 +20,6 @@ pub(crate) struct Condition {
 /// The rules of one reference type.
 #[derive(Debug)]
 pub struct Reference {
-    pub(crate) observatory: String,
     pub(crate) instrument: String,
     pub(crate) filekind: String,
     /// The parameters that it asks for, as written.
@@ -32,7 +31,7 @@ pub struct Reference {
     /// How many columns its Match selectors have.
     pub(crate) columns: u32,
     pub(crate) relevance: Expression,
-    pub(crate) omit: Expression,
+    pub(crate) omit: Option<Expression>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) precondition: Option<Hook>,
     pub(crate) fallback: Option<Hook>,
@@ -110,7 +109,8 @@ impl Reference {
     /// Evaluates the rmap on the values of its slots.
     pub(crate) fn evaluate<'c>(&'c self, frame: Frame<'_, '_>, scratch: &mut Scratch) -> RmapResult<'c> {
         let lookup = |slot| frame.get(slot);
-        if self.omit.is_true(&lookup).unwrap_or(false) {
+        let omitted = |omit: &Expression| omit.is_true(&lookup).unwrap_or(false);
+        if self.omit.as_ref().is_some_and(omitted) {
             return RmapResult::Omitted;
         }
         if !self.relevance.is_true(&lookup).unwrap_or(true) {

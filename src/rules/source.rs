@@ -133,6 +133,20 @@ impl Item<'_> {
         }
     }
 
+    /// A text that is the same for keys that Python calls equal.
+    pub(crate) fn identity(&self) -> String {
+        match self {
+            Self::Tuple(items) => {
+                let items: Vec<String> = items.iter().map(Item::identity).collect();
+                format!("({},)", items.join(","))
+            }
+            // Adding zero makes one of the two zeros.
+            _ => self
+                .number()
+                .map_or_else(|| self.repr(), |number| float_text(number + 0.0)),
+        }
+    }
+
     /// The name of the type, as Python's messages have it.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
