@@ -7,6 +7,7 @@ use crate::origin::{Behaviour, Content, Origin};
 use crate::rig::{PATIENCE, Rig, can_mount, within};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
+const LARGE: &str = "roman_wfi_area_0001.asdf";
 const PATH: &str = "references/roman/roman_wfi_dark_0001.asdf";
 
 /// Time limits short enough for a test.
@@ -192,7 +193,6 @@ fn large_files_of_servers_of_little_skill() {
     if !can_mount() {
         return;
     }
-    const LARGE: &str = "roman_wfi_area_0001.asdf";
     let origin = Origin::start(content().file(LARGE, 70_000_000));
     for behaviour in [
         Behaviour::ChangingEtag,

@@ -50,7 +50,7 @@ fn a_restart_without_server_has_what_was_there() {
         );
         assert_eq!(rig.read(&dark).unwrap(), origin.contents(DARK), "answers survive");
         assert_eq!(
-            rig.read(format!("bestrefs/roman-latest/set.wfi01/area")),
+            rig.read("bestrefs/roman-latest/set.wfi01/area"),
             Err(libc::ENOENT)
         );
         assert_eq!(rig.read(&flat), Err(errno));
