@@ -34,7 +34,13 @@ fn main() -> Fallible<()> {
     let server = Server::start(&binary, &origin)?;
     let mut table = Table::default();
     for repetition in 0..repetitions {
-        measure(&binary, &server, &origin, &scratch.path().join(format!("run{repetition}")), &mut table)?;
+        measure(
+            &binary,
+            &server,
+            &origin,
+            &scratch.path().join(format!("run{repetition}")),
+            &mut table,
+        )?;
     }
     table.print();
     Ok(())
@@ -57,8 +63,16 @@ fn arguments() -> Fallible<(usize, PathBuf)> {
 /// The program beside this example, which cargo builds into the same profile's directory.
 fn binary() -> Fallible<PathBuf> {
     let example = std::env::current_exe()?;
-    let binary = example.ancestors().nth(2).ok_or("no target directory")?.join("crds-fs");
-    if binary.exists() { Ok(binary) } else { Err(format!("{} is not built yet", binary.display()).into()) }
+    let binary = example
+        .ancestors()
+        .nth(2)
+        .ok_or("no target directory")?
+        .join("crds-fs");
+    if binary.exists() {
+        Ok(binary)
+    } else {
+        Err(format!("{} is not built yet", binary.display()).into())
+    }
 }
 
 /// Bytes that compress badly and differ from file to file; quality does not matter.
@@ -104,11 +118,17 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()?;
         let output = process.stdout.take().ok_or("no output")?;
-        let found = BufReader::new(output).lines().map_while(Result::ok).find_map(|line| {
-            let start = line.find("http://127.0.0.1:")?;
-            let address: String = line[start + 7..].chars().take_while(|c| !matches!(c, '/' | ' ')).collect();
-            Some(format!("http://{address}/jwst"))
-        });
+        let found = BufReader::new(output)
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let start = line.find("http://127.0.0.1:")?;
+                let address: String = line[start + 7..]
+                    .chars()
+                    .take_while(|c| !matches!(c, '/' | ' '))
+                    .collect();
+                Some(format!("http://{address}/jwst"))
+            });
         let Some(base) = found else {
             process.kill()?;
             return Err("the server did not say where it listens".into());
@@ -141,7 +161,15 @@ impl<'a> Mount<'a> {
         fs::create_dir_all(store)?;
         let begin = Instant::now();
         let status = Command::new(binary)
-            .args(["mount", "-q", "--observatory", "jwst", "--server", &server.base, "--cache"])
+            .args([
+                "mount",
+                "-q",
+                "--observatory",
+                "jwst",
+                "--server",
+                &server.base,
+                "--cache",
+            ])
             .arg(store)
             .arg(point)
             .status()?;
@@ -149,7 +177,11 @@ impl<'a> Mount<'a> {
         if !status.success() {
             return Err("the mount failed".into());
         }
-        Ok(Self { binary, point: point.to_owned(), ready })
+        Ok(Self {
+            binary,
+            point: point.to_owned(),
+            ready,
+        })
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -159,7 +191,11 @@ impl<'a> Mount<'a> {
 
 impl Drop for Mount<'_> {
     fn drop(&mut self) {
-        Command::new(self.binary).arg("umount").arg(&self.point).status().ok();
+        Command::new(self.binary)
+            .arg("umount")
+            .arg(&self.point)
+            .status()
+            .ok();
     }
 }
 
@@ -180,12 +216,24 @@ fn read_whole(path: &Path, expected: usize) -> Fallible<()> {
             count => total += count,
         }
     }
-    if total == expected { Ok(()) } else { Err(format!("{}: {total} bytes", path.display()).into()) }
+    if total == expected {
+        Ok(())
+    } else {
+        Err(format!("{}: {total} bytes", path.display()).into())
+    }
 }
 
 fn curl(url: &str, target: &Path) -> Fallible<()> {
-    let status = Command::new("curl").args(["-sS", "--fail", "-o"]).arg(target).arg(url).status()?;
-    if status.success() { Ok(()) } else { Err("curl failed".into()) }
+    let status = Command::new("curl")
+        .args(["-sS", "--fail", "-o"])
+        .arg(target)
+        .arg(url)
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("curl failed".into())
+    }
 }
 
 fn measure(binary: &Path, server: &Server, origin: &Path, run: &Path, table: &mut Table) -> Fallible<()> {
@@ -228,14 +276,26 @@ fn measure(binary: &Path, server: &Server, origin: &Path, run: &Path, table: &mu
 /// One curl process with one kept connection fetches all small files.
 fn curl_many(server: &Server, directory: &Path) -> Fallible<()> {
     fs::create_dir_all(directory)?;
-    let mut process = Command::new("curl").args(["-sS", "--fail", "-K", "-"]).stdin(Stdio::piped()).spawn()?;
+    let mut process = Command::new("curl")
+        .args(["-sS", "--fail", "-K", "-"])
+        .stdin(Stdio::piped())
+        .spawn()?;
     let mut input = process.stdin.take().ok_or("no input")?;
     for index in 0..SMALL_COUNT {
         let name = small_name(index);
-        writeln!(input, "url = \"{}\"\noutput = \"{}\"", server.url(&name), directory.join(&name).display())?;
+        writeln!(
+            input,
+            "url = \"{}\"\noutput = \"{}\"",
+            server.url(&name),
+            directory.join(&name).display()
+        )?;
     }
     drop(input);
-    if process.wait()?.success() { Ok(()) } else { Err("curl failed".into()) }
+    if process.wait()?.success() {
+        Ok(())
+    } else {
+        Err("curl failed".into())
+    }
 }
 
 /// Seconds by row, with the reference's seconds of the same repetition.
@@ -252,8 +312,19 @@ struct Row {
 impl Table {
     fn add(&mut self, name: &'static str, seconds: f64, reference: Option<f64>) {
         let next = self.rows.len();
-        let place = self.rows.iter().find(|(_, row)| row.name == name).map_or(next, |(place, _)| *place);
-        self.rows.entry(place).or_insert_with(|| Row { name, samples: Vec::new() }).samples.push((seconds, reference));
+        let place = self
+            .rows
+            .iter()
+            .find(|(_, row)| row.name == name)
+            .map_or(next, |(place, _)| *place);
+        self.rows
+            .entry(place)
+            .or_insert_with(|| Row {
+                name,
+                samples: Vec::new(),
+            })
+            .samples
+            .push((seconds, reference));
     }
 
     fn print(&self) {
@@ -262,8 +333,11 @@ impl Table {
         for row in self.rows.values() {
             let seconds = median(row.samples.iter().map(|sample| sample.0));
             let reference: Vec<f64> = row.samples.iter().filter_map(|sample| sample.1).collect();
-            let mut ratios: Vec<f64> =
-                row.samples.iter().filter_map(|(seconds, reference)| Some(seconds / (*reference)?)).collect();
+            let mut ratios: Vec<f64> = row
+                .samples
+                .iter()
+                .filter_map(|(seconds, reference)| Some(seconds / (*reference)?))
+                .collect();
             ratios.sort_by(f64::total_cmp);
             match (ratios.first(), ratios.last()) {
                 (Some(least), Some(most)) => println!(

@@ -50,6 +50,7 @@ pub(super) fn rooms(settings: &Settings, directory: &Path, runtime: &Handle) -> 
         CatalogSettings {
             ttl: settings.catalog_ttl,
             offline: settings.offline,
+            context: settings.context.clone(),
             ..CatalogSettings::default()
         },
     );

@@ -17,7 +17,7 @@ pub(super) struct MountFlags {
     /// Show only these observatories [default: hst, jwst, roman].
     #[arg(long, value_name = "OBS,...")]
     pub(super) observatory: Option<String>,
-    /// The context that is meant where none is named.
+    /// The default context, instead of the server's: what 'latest' means, and what clients on the mount use.
     #[arg(long, value_name = "NAME")]
     pub(super) context: Option<String>,
     /// Never use the network: only what is in the cache can be opened.

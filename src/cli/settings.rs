@@ -55,6 +55,8 @@ pub(super) struct Settings {
     pub(super) cache: Option<PathBuf>,
     pub(super) remote: remote::Settings,
     pub(super) observatories: Vec<Observatory>,
+    /// The context that is the default instead of the server's.
+    pub(super) context: Option<ContextSpec>,
     pub(super) offline: bool,
     pub(super) read_only: bool,
     pub(super) cache_size: Option<u64>,
@@ -100,13 +102,12 @@ impl Settings {
                 .ok_or_else(|| Failure::usage("where to mount? Name a directory, or set CRDS_PATH to one"))?,
         };
         let remote = said.remote()?;
-        // Every path below the mount names its context; one that cannot be meant is refused all the same.
-        said.get("context", &["CRDS_CONTEXT"], parse::from_str::<ContextSpec>)?;
         let serverless = remote.server_url.as_deref().is_some_and(parse::is_serverless);
         Ok(Self {
             mountpoint: mountpoint.into(),
             cache: said.get("cache", &[], parse::text)?.map(PathBuf::from),
             observatories: said.observatories()?,
+            context: said.get("context", &["CRDS_CONTEXT"], parse::context)?,
             offline: said.switch("offline", &[])?.unwrap_or(serverless),
             read_only: said
                 .switch("read-only", &["CRDS_READONLY_CACHE"])?

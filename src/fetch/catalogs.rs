@@ -288,11 +288,11 @@ impl Inner {
         let kept = tokio::task::spawn_blocking(move || inner.read_store(observatory)).await;
         match kept {
             Ok(Ok(Some(kept))) => {
-                self.install(observatory, &kept.info);
+                let info = self.install(observatory, &kept.info);
                 if let Some(slot) = self.slot(observatory) {
                     slot.state().confirmed = SystemTime::now().checked_sub(kept.age);
                 }
-                return Ok((kept.info, kept.age));
+                return Ok((info, kept.age));
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
@@ -406,6 +406,7 @@ impl Inner {
         let Some(slot) = self.slot(observatory) else {
             return Arc::clone(info);
         };
+        let info = &self.with_context(info);
         let old = {
             let mut state = slot.state();
             state.failure = None;
@@ -426,6 +427,33 @@ impl Inner {
         self.listeners()
             .retain(|listener| listener.send(change.clone()).is_ok());
         Arc::clone(info)
+    }
+
+    /// The description with the default context that the user wants. What is kept in the store stays the server's.
+    fn with_context(&self, info: &Arc<ServerInfo>) -> Arc<ServerInfo> {
+        let observatory = info.observatory();
+        let Some(spec) = &self.settings.context else {
+            return Arc::clone(info);
+        };
+        if spec.observatory().is_some_and(|named| named != observatory) {
+            return Arc::clone(info);
+        }
+        match spec.resolve(info) {
+            Ok(wanted) if info.catalog().contains(wanted.mapping.as_str()) => {
+                Arc::new(ServerInfo::clone(info).with_default_context(&wanted.mapping))
+            }
+            Ok(wanted) => {
+                log::warn!(
+                    "the default context of {observatory} stays the server's: {} is not in its catalog",
+                    wanted.mapping
+                );
+                Arc::clone(info)
+            }
+            Err(error) => {
+                log::warn!("the default context of {observatory} stays the server's: {error}");
+                Arc::clone(info)
+            }
+        }
     }
 
     fn fail(&self, observatory: Observatory, error: FetchError) -> FetchError {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::crds::ContextSpec;
+
 /// Settings of transfers.
 #[derive(Debug, Clone)]
 pub struct FetchSettings {
@@ -74,6 +76,8 @@ pub struct CatalogSettings {
     pub failure_memory: Duration,
     /// Whether no server may be asked.
     pub offline: bool,
+    /// The context that is the default instead of the server's, for the observatory it belongs to.
+    pub context: Option<ContextSpec>,
 }
 
 impl Default for CatalogSettings {
@@ -85,6 +89,7 @@ impl Default for CatalogSettings {
             timeout: Duration::from_secs(300),
             failure_memory: Duration::from_secs(1),
             offline: false,
+            context: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::crds::Observatory;
+use crate::crds::{ContextSpec, FileKind, Observatory};
 use crate::tree::BestrefsAs;
 
 #[expect(
@@ -24,6 +24,22 @@ pub(super) fn from_str<T: FromStr<Err: Display>>(text: &str) -> Result<T, String
             format!("'{text}': {why}")
         }
     })
+}
+
+/// A default context: a `.pmap`, or a name or date that means one (spec/crds-service 5).
+pub(super) fn context(text: &str) -> Result<ContextSpec, String> {
+    let spec: ContextSpec = from_str(text)?;
+    let whole = match &spec {
+        ContextSpec::Literal(name) => name.kind() == FileKind::Pmap,
+        ContextSpec::Symbolic(symbolic) => symbolic.part.is_none(),
+    };
+    if whole {
+        Ok(spec)
+    } else {
+        Err(format!(
+            "'{spec}' is a part of a context; a default context is a .pmap"
+        ))
+    }
 }
 
 /// Truth values as the Python client reads them (spec/crds-service 8.2).

@@ -223,6 +223,16 @@ fn sizes_and_time_spans() {
     assert!(parse::duration("").is_err() && parse::duration("10 parsecs").is_err());
 }
 
+#[test]
+fn a_default_context_is_whole() {
+    for text in ["jwst_1322.pmap", "hst-edit", "2026-01-01"] {
+        assert_eq!(parse::context(text).unwrap().to_string(), text);
+    }
+    for text in ["jwst_miri_0001.imap", "hst-acs-edit", "a file"] {
+        assert!(parse::context(text).is_err(), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in ".{0,20}") {

@@ -218,3 +218,33 @@ async fn a_missing_plausible_name_asks_the_server_but_not_often() {
     assert_eq!(world.archive.count(), 2);
     assert!(world.catalogs.missing(HST, "hst_0003.pmap").is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_default_context_is_shown_and_the_servers_is_kept() {
+    let world = setting(CatalogSettings {
+        context: Some("hst_0002.pmap".parse().unwrap()),
+        ..CatalogSettings::default()
+    });
+    world.archive.say(Ok(two()));
+    let info = world.load().await.unwrap();
+    assert_eq!(info.default_context().unwrap().as_str(), "hst_0002.pmap");
+    let kept = world.store.snapshot(HST).unwrap().unwrap().text;
+    let kept = ServerInfo::from_literal(&kept).unwrap();
+    assert_eq!(kept.default_context().unwrap().as_str(), "hst_0001.pmap");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_default_context_that_is_not_there_or_another_observatorys_changes_nothing() {
+    for context in ["hst_0009.pmap", "jwst_0001.pmap", "hst-versions"] {
+        let world = setting(CatalogSettings {
+            context: Some(context.parse().unwrap()),
+            ..CatalogSettings::default()
+        });
+        let info = world.load().await.unwrap();
+        assert_eq!(
+            info.default_context().unwrap().as_str(),
+            "hst_0001.pmap",
+            "{context}"
+        );
+    }
+}
