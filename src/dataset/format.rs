@@ -81,13 +81,10 @@ impl fmt::Display for Format {
 /// The observatory of a file whose caller does not say: by the path's beginning, else by what the header says of the
 /// telescope, else Hubble.
 pub(super) fn observatory(path: &Path, format: Format, pairs: &[(String, String)]) -> Observatory {
-    let names = [path.to_str(), path.file_name().and_then(|name| name.to_str())];
+    let text = path.to_str().unwrap_or_default();
     let by_name = Observatory::ALL.into_iter().find(|observatory| {
-        let starts = |text: &str| {
-            text.strip_prefix(observatory.as_str())
-                .is_some_and(|rest| rest.starts_with('_'))
-        };
-        names.into_iter().flatten().any(starts)
+        let rest = text.strip_prefix(observatory.as_str());
+        rest.is_some_and(|rest| rest.starts_with('_'))
     });
     let telescope = |key: &str| {
         let (_, text) = pairs.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?;
