@@ -1,6 +1,11 @@
 //! Conformance: every answer of the real Python client in `../shared/vectors`, character for character. Without that
 //! directory the tests say so and pass.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a record that cannot be read is a failure of the test"
+)]
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
@@ -151,7 +156,7 @@ fn lookups_equal_the_clients() {
             } else {
                 let size = record.to_string().len();
                 if std::env::var_os("CRDS_FS_ALL_DIFFERENCES").is_some() {
-                    println!("DIFFERENCE {} | {}", record, answer);
+                    println!("DIFFERENCE {record} | {answer}");
                 }
                 if smallest.as_ref().is_none_or(|(least, ..)| size < *least) {
                     smallest = Some((size, record, answer));

@@ -29,6 +29,13 @@ impl Bits {
         }
     }
 
+    /// Adds numbers within the room.
+    pub(crate) fn extend<'n>(&mut self, numbers: impl IntoIterator<Item = &'n u32>) {
+        for &number in numbers {
+            self.insert(number);
+        }
+    }
+
     /// Takes a number out.
     pub(crate) fn remove(&mut self, number: u32) {
         if let Some(word) = self.0.get_mut(number as usize / 64) {

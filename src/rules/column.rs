@@ -92,9 +92,9 @@ impl Column {
         let mut literals_not_applicable = false;
         for (element, rows) in elements {
             match Pattern::new(element)? {
-                Pattern::DontCare => rows.iter().for_each(|&row| indifferent.insert(row)),
+                Pattern::DontCare => indifferent.extend(&rows),
                 pattern if always_indifferent(&pattern) => {
-                    rows.iter().for_each(|&row| indifferent.insert(row));
+                    indifferent.extend(&rows);
                 }
                 Pattern::Literal(text) => {
                     literals_not_applicable |= text == NOT_APPLICABLE;
@@ -151,7 +151,7 @@ impl Column {
             rows.dedup();
             let rows = if rows.len() > size.div_ceil(64) {
                 let mut bits = Bits::empty(size);
-                rows.iter().for_each(|&row| bits.insert(row));
+                bits.extend(&rows);
                 Rows::Many(bits)
             } else {
                 Rows::Few(rows.into())
@@ -234,7 +234,7 @@ impl Column {
             Some(Rows::Many(matching)) => rows.intersect_union(matching, &self.indifferent),
             Some(Rows::Few(matching)) => {
                 scratch.assign(&self.indifferent);
-                matching.iter().for_each(|&row| scratch.insert(row));
+                scratch.extend(&**matching);
                 rows.intersect(scratch);
             }
             None if self.general.is_empty() => rows.intersect(&self.indifferent),
@@ -242,7 +242,7 @@ impl Column {
                 scratch.assign(&self.indifferent);
                 for (pattern, own) in &self.general {
                     if pattern.judge(value) == Verdict::Match {
-                        own.iter().for_each(|&row| scratch.insert(row));
+                        scratch.extend(own);
                     }
                 }
                 rows.intersect(scratch);

@@ -251,12 +251,11 @@ fn substitute_column<'s>(
             .get(&new.identity())
             .copied()
             .filter(|&existing| existing != place);
-        match existing.and_then(|existing| entries.get_mut(existing)) {
-            Some(Some((_, old))) => *old = choice,
-            _ => {
-                places.insert(new.identity(), place);
-                entries[place] = Some((new, choice));
-            }
+        if let Some(Some((_, old))) = existing.and_then(|existing| entries.get_mut(existing)) {
+            *old = choice;
+        } else {
+            places.insert(new.identity(), place);
+            entries[place] = Some((new, choice));
         }
     }
     entries.into_iter().flatten().collect()

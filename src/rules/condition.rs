@@ -12,7 +12,7 @@ pub(crate) const UNDEFINED: &str = "UNDEFINED";
 pub(crate) const NOT_APPLICABLE: &str = "N/A";
 
 /// The normal form of a value that is a text already.
-pub fn condition(text: &str) -> Cow<'_, str> {
+pub(super) fn condition(text: &str) -> Cow<'_, str> {
     let value = upper(strip(text));
     match normal(&value) {
         Some(normal) => normal,

@@ -112,23 +112,22 @@ impl Context {
         reftypes: Option<&[S]>,
     ) -> Result<BestRefs<'_>, LookupError> {
         match self.mapping.target() {
-            Target::Pipeline(pipeline) => self.from_pipeline(pipeline, mappings, header, reftypes),
+            Target::Pipeline(pipeline) => self.through_pipeline(pipeline, mappings, header, reftypes),
             Target::Instrument(instrument) => {
                 let linked = self.whole(mappings, instrument)?;
-                Ok(self.from_linked(linked, header, reftypes, &linked.reduce(header, self.meta())))
+                Ok(self.through_linked(linked, header, reftypes, &linked.reduce(header, self.meta())))
             }
             Target::Reference(reference) => {
                 let filekind = lower(&reference.filekind).into_owned();
-                let asked: Vec<&str> = match reftypes {
-                    Some(reftypes) => reftypes.iter().map(AsRef::as_ref).collect(),
-                    None => {
-                        let wanted = self.default_types(header);
-                        wanted
-                            .contains(&*filekind)
-                            .then_some(&*filekind)
-                            .into_iter()
-                            .collect()
-                    }
+                let asked: Vec<&str> = if let Some(reftypes) = reftypes {
+                    reftypes.iter().map(AsRef::as_ref).collect()
+                } else {
+                    let wanted = self.default_types(header);
+                    wanted
+                        .contains(&*filekind)
+                        .then_some(&*filekind)
+                        .into_iter()
+                        .collect()
                 };
                 if !asked.contains(&&*filekind) {
                     let context = basename(self.mapping.name()).to_owned();
@@ -200,7 +199,7 @@ impl Context {
             Target::Reference(reference) => Ok(vec![(reference.instrument.clone(), reference.keys.clone())]),
             Target::Instrument(instrument) => {
                 let linked = self.whole(mappings, instrument)?;
-                Ok(vec![(instrument.instrument.clone(), linked.keys().to_vec())])
+                Ok(vec![(instrument.name.clone(), linked.keys().to_vec())])
             }
             Target::Pipeline(pipeline) => {
                 let mut all = Vec::new();
@@ -237,7 +236,7 @@ impl Context {
         }
     }
 
-    fn from_pipeline<'c, S: AsRef<str>>(
+    fn through_pipeline<'c, S: AsRef<str>>(
         &'c self,
         pipeline: &'c Pipeline,
         mappings: &dyn Mappings,
@@ -264,10 +263,10 @@ impl Context {
         if !survives(&pipeline.parkey) && !INSTRUMENT_NAMES.iter().any(|name| survives(name)) {
             return Err(LookupError::NoInstrument(pipeline.parkey.clone()));
         }
-        Ok(self.from_linked(linked, header, reftypes, &reduced))
+        Ok(self.through_linked(linked, header, reftypes, &reduced))
     }
 
-    fn from_linked<'c, S: AsRef<str>>(
+    fn through_linked<'c, S: AsRef<str>>(
         &self,
         linked: &'c Linked,
         header: &Header,
@@ -300,12 +299,11 @@ impl Context {
             .iter()
             .enumerate()
             .find(|(_, (own, _))| *own == instrument);
-        match found {
-            Some((place, (_, entry))) => Ok((place, entry)),
-            None => {
-                let context = basename(self.mapping.name()).to_owned();
-                Err(LookupError::UnknownInstrument(instrument, context))
-            }
+        if let Some((place, (_, entry))) = found {
+            Ok((place, entry))
+        } else {
+            let context = basename(self.mapping.name()).to_owned();
+            Err(LookupError::UnknownInstrument(instrument, context))
         }
     }
 
@@ -362,12 +360,11 @@ impl Context {
     ) -> Result<&Linked, LookupError> {
         self.linked_at(place, || {
             let imap = self.load(mappings, name)?;
-            match imap.target() {
-                Target::Instrument(instrument) => self.link(mappings, instrument, Some(&pipeline.parkey)),
-                _ => {
-                    let what = format!("'{name}' is no instrument mapping");
-                    Err(LoadError::new(LoadErrorKind::Mapping, what).into())
-                }
+            if let Target::Instrument(instrument) = imap.target() {
+                self.link(mappings, instrument, Some(&pipeline.parkey))
+            } else {
+                let what = format!("'{name}' is no instrument mapping");
+                Err(LoadError::new(LoadErrorKind::Mapping, what).into())
             }
         })
     }
@@ -383,9 +380,9 @@ impl Context {
         if let Some(linked) = cell.get() {
             return Ok(linked);
         }
-        let made = make()?;
+        let linked = make()?;
         // Another thread may have been faster: its rules are the same.
-        Ok(cell.get_or_init(|| made))
+        Ok(cell.get_or_init(|| linked))
     }
 
     fn load(&self, mappings: &dyn Mappings, name: &str) -> Result<Arc<Mapping>, LoadError> {

@@ -47,7 +47,7 @@ pub(crate) enum Reason<'c> {
     NotAfter(date::Moment),
 }
 
-impl<'c> Failure<'c> {
+impl Failure<'_> {
     pub(crate) fn plain(text: impl Into<String>) -> Self {
         Self {
             lookup: false,
@@ -107,8 +107,11 @@ pub(crate) struct Scratch {
     other: Bits,
     text: String,
     /// The last date that was read: its text, and what it is or why it is none.
-    date: Option<(String, Result<date::Moment, Arc<(String, String)>>)>,
+    date: Option<(String, ReadDate)>,
 }
+
+/// A date, or the text that is none and why.
+type ReadDate = Result<date::Moment, Arc<(String, String)>>;
 
 /// One evaluation of one rmap's selectors on one header.
 pub(crate) struct Evaluation<'c, 'f, 'h> {
@@ -456,7 +459,7 @@ impl<'c> Evaluation<'c, '_, '_> {
         self.merged(&merged)
     }
 
-    /// The usual merge, of UseAfter selectors of plain names, without building it: the latest of the members' own
+    /// The usual merge, of `UseAfter` selectors of plain names, without building it: the latest of the members' own
     /// answers, of equally late ones the greatest name.
     fn latest_of_all(&mut self, first: &'c Selector, choices: &[&'c Choice]) -> Option<Outcome<'c>> {
         let all_plain = choices.iter().all(

@@ -97,12 +97,16 @@ impl Expression {
             Self::Constant(_) | Self::Name(..) => {}
             Self::Negative(one) | Self::Not(one) => one.define(name, constant),
             Self::And(all) | Self::Or(all) | Self::Tuple(all) | Self::List(all) => {
-                all.iter_mut().for_each(|one| one.define(name, constant));
+                for one in all {
+                    one.define(name, constant);
+                }
             }
             Self::If(three) => three.iter_mut().for_each(|one| one.define(name, constant)),
             Self::Comparison(first, others) => {
                 first.define(name, constant);
-                others.iter_mut().for_each(|(_, one)| one.define(name, constant));
+                for (_, one) in others {
+                    one.define(name, constant);
+                }
             }
             Self::Dict(pairs) => pairs.iter_mut().for_each(|(key, value)| {
                 key.define(name, constant);

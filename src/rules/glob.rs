@@ -30,16 +30,15 @@ impl Glob {
                     }
                 }
                 '?' => pieces.push(Piece::Any),
-                '[' if closable => match set_end(&pattern, at) {
-                    Some(end) => {
+                '[' if closable => {
+                    if let Some(end) = set_end(&pattern, at) {
                         pieces.push(set(pattern.get(at..end).unwrap_or(&[])));
                         at = end + 1;
-                    }
-                    None => {
+                    } else {
                         closable = pattern.get(at..).is_some_and(|rest| rest.contains(&']'));
                         pieces.push(Piece::Character('['));
                     }
-                },
+                }
                 other => pieces.push(Piece::Character(other)),
             }
         }
@@ -127,17 +126,14 @@ fn set(content: &[char]) -> Piece {
     let mut ranges = Vec::new();
     let mut at = 0;
     while let Some(&first) = content.get(at) {
-        match (content.get(at + 1), content.get(at + 2)) {
-            (Some('-'), Some(&last)) => {
-                if first <= last {
-                    ranges.push((first, last));
-                }
-                at += 3;
+        if let (Some('-'), Some(&last)) = (content.get(at + 1), content.get(at + 2)) {
+            if first <= last {
+                ranges.push((first, last));
             }
-            _ => {
-                ranges.push((first, first));
-                at += 1;
-            }
+            at += 3;
+        } else {
+            ranges.push((first, first));
+            at += 1;
         }
     }
     Piece::Set(negated, ranges)

@@ -114,23 +114,21 @@ impl Header {
     }
 
     /// Names upper-cased and values in normal form, a later entry replacing an earlier one in its place.
+    #[must_use]
     pub fn conditioned(&self) -> Self {
         let mut result: Vec<(String, HeaderValue)> = Vec::with_capacity(self.entries.len());
         let mut places = std::collections::HashMap::with_capacity(self.entries.len());
         for (name, value) in &self.entries {
             let name = upper(name).into_owned();
             let value = HeaderValue::Text(value.conditioned().into_owned());
-            match places.get(&name) {
-                Some(&place) => {
-                    if let Some(entry) = result.get_mut(place) {
-                        let (_, old): &mut (String, HeaderValue) = entry;
-                        *old = value;
-                    }
+            if let Some(&place) = places.get(&name) {
+                if let Some(entry) = result.get_mut(place) {
+                    let (_, old): &mut (String, HeaderValue) = entry;
+                    *old = value;
                 }
-                None => {
-                    places.insert(name.clone(), result.len());
-                    result.push((name, value));
-                }
+            } else {
+                places.insert(name.clone(), result.len());
+                result.push((name, value));
             }
         }
         Self { entries: result }

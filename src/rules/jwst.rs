@@ -150,10 +150,10 @@ impl Exceptions {
     }
 
     fn adjust(&self, pipeline: &'static str, header: &Header) -> &'static str {
-        let value = header
-            .get(&self.parameter)
-            .map(|value| value.text().into_owned())
-            .unwrap_or_else(|| self.default.unwrap_or("UNDEFINED").to_owned());
+        let value = header.get(&self.parameter).map_or_else(
+            || self.default.unwrap_or("UNDEFINED").to_owned(),
+            |value| value.text().into_owned(),
+        );
         let replaced = |pipeline| self.replacements.get(pipeline).copied().unwrap_or(pipeline);
         let mut pipeline = pipeline;
         if !self.dont_replace.is_empty() && !self.dont_replace.iter().any(|pattern| pattern.is_match(&value))

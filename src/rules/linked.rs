@@ -285,19 +285,16 @@ impl Linked {
             if answers.iter().any(|(known, _)| *known == filekind) {
                 continue;
             }
-            match self
+            if let Some((own, entry)) = self
                 .places
                 .get(&*filekind)
                 .and_then(|&place| self.types.get(place))
             {
-                Some((own, entry)) => {
-                    let answer = entry.answer(reduced, &mut cells, &mut scratch);
-                    answers.extend(answer.map(|answer| (Cow::Borrowed(own.as_str()), answer)));
-                }
-                None => {
-                    let answer = Answer::unknown_type(&filekind);
-                    answers.push((filekind.into_owned().into(), answer));
-                }
+                let answer = entry.answer(reduced, &mut cells, &mut scratch);
+                answers.extend(answer.map(|answer| (Cow::Borrowed(own.as_str()), answer)));
+            } else {
+                let answer = Answer::unknown_type(&filekind);
+                answers.push((filekind.into_owned().into(), answer));
             }
         }
         BestRefs { answers }

@@ -81,6 +81,11 @@ pub(crate) fn basename(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
+/// What follows the last dot of a name: by it alone the level of a mapping is known.
+fn extension(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or("")
+}
+
 /// Reads and compiles a mapping. A wrong checksum is remembered in the mapping.
 pub(crate) fn load(name: &str, text: &str) -> Result<Mapping, LoadError> {
     let text = source::normalize_lines(text);
@@ -122,9 +127,13 @@ pub(crate) fn load(name: &str, text: &str) -> Result<Mapping, LoadError> {
             let (selector, columns) = builder.selector(&fields, parkey, *call).map_err(cannot)?;
             fields.require(&["observatory", "instrument", "filekind"])?;
             let reference = builder.reference(name, &fields, selector, columns)?;
-            Ok(Mapping::new(name, Target::Reference(reference), checksum))
+            Ok(Mapping::new(
+                name,
+                Target::Reference(Box::new(reference)),
+                checksum,
+            ))
         }
-        Item::Dict(pairs) if name.ends_with(".rmap") => {
+        Item::Dict(pairs) if extension(name) == "rmap" => {
             fields.require(&["observatory", "instrument", "filekind"])?;
             let _ = pairs;
             Err(LoadError::new(
@@ -148,7 +157,7 @@ fn plain(
         .iter()
         .map(|(key, value)| (lower(&key.text()).into_owned(), value.text().into_owned()))
         .collect();
-    if name.ends_with(".pmap") {
+    if extension(name) == "pmap" {
         fields.require(&["observatory"])?;
         let parkey = fields.get("parkey").map(Fields::names).unwrap_or_default();
         let parkey = parkey.into_iter().next().unwrap_or_default();

@@ -21,7 +21,7 @@ pub enum Target {
     /// An instrument's rules (imap).
     Instrument(Instrument),
     /// The rules of one reference type (rmap).
-    Reference(Reference),
+    Reference(Box<Reference>),
 }
 
 /// Where a context gets its other mappings from.
@@ -128,12 +128,11 @@ fn entries(pairs: Vec<(String, String)>) -> Entries {
     let mut places = std::collections::HashMap::new();
     for (key, value) in pairs {
         let entry = Entry::new(value);
-        match places.get(&key).and_then(|&place: &usize| entries.get_mut(place)) {
-            Some((_, old)) => *old = entry,
-            None => {
-                places.insert(key.clone(), entries.len());
-                entries.push((key, entry));
-            }
+        if let Some((_, old)) = places.get(&key).and_then(|&place: &usize| entries.get_mut(place)) {
+            *old = entry;
+        } else {
+            places.insert(key.clone(), entries.len());
+            entries.push((key, entry));
         }
     }
     entries
@@ -172,7 +171,7 @@ impl Pipeline {
 #[derive(Debug)]
 pub struct Instrument {
     pub(crate) observatory: String,
-    pub(crate) instrument: String,
+    pub(crate) name: String,
     /// `REFTYPE` and extra keys.
     pub(crate) keys: Vec<String>,
     pub(crate) entries: Entries,
@@ -187,7 +186,7 @@ impl Instrument {
     ) -> Self {
         Self {
             observatory,
-            instrument,
+            name: instrument,
             keys,
             entries: entries(pairs),
         }
@@ -200,7 +199,7 @@ impl Instrument {
 
     /// The instrument, in lower case.
     pub fn instrument(&self) -> &str {
-        &self.instrument
+        &self.name
     }
 
     /// The reference types, in lower case, in the order of the file.

@@ -37,6 +37,7 @@ impl<'s> PoolBuilder<'s> {
         }
     }
 
+    #[expect(clippy::ptr_arg, reason = "whether the text is a part of the source decides")]
     /// The place of a text, which is added unless it is a part of the source.
     pub(crate) fn span(&mut self, text: &Cow<'s, str>) -> Span {
         match text {

@@ -222,10 +222,10 @@ impl Reference {
             Ok(changes) => changes,
             Err(failure) => return Fallback::Broken(Failure::plain(failure)),
         };
-        let changed = hooks::changed(&self.slots, original.cells, &changes);
+        let cells = hooks::changed(&self.slots, original.cells, &changes);
         // Only the keys remain, and none of them is missing.
         let mut reduced: Vec<Cell<'_>> = (0u16..)
-            .zip(&changed)
+            .zip(&cells)
             .map(|(slot, cell)| {
                 let is_key = self.key_slots.contains(&slot) || self.is_key(slot);
                 match cell.text {

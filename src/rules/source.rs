@@ -232,15 +232,15 @@ pub(crate) fn merge_duplicates(pairs: &mut Vec<(Item<'_>, Item<'_>)>) {
         return;
     }
     let mut first_places = rustc_hash::FxHashMap::default();
-    let mut moves = Vec::new();
+    let mut repeated = Vec::new();
     for (place, (key, _)) in pairs.iter().enumerate() {
         let first = *first_places.entry(KeyForm::of(key)).or_insert(place);
         if first != place {
-            moves.push((place, first));
+            repeated.push((place, first));
         }
     }
     drop(first_places);
-    for &(place, first) in &moves {
+    for &(place, first) in &repeated {
         if let Some(value) = pairs
             .get_mut(place)
             .map(|(_, value)| std::mem::replace(value, Item::None))
@@ -249,7 +249,7 @@ pub(crate) fn merge_duplicates(pairs: &mut Vec<(Item<'_>, Item<'_>)>) {
             entry.1 = value;
         }
     }
-    let mut moved = moves.iter().map(|&(place, _)| place).peekable();
+    let mut moved = repeated.iter().map(|&(place, _)| place).peekable();
     let mut place = 0;
     pairs.retain(|_| {
         let gone = moved.next_if_eq(&place).is_some();
@@ -539,7 +539,13 @@ pub(crate) fn checksum(text: &str) -> String {
         rest = after.get(end..).unwrap_or("");
     }
     hash.update(rest.as_bytes());
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(40);
+    for byte in hash.finalize() {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(digit.into(), 16));
+        }
+    }
+    text
 }
 
 /// Where `str.splitlines` ends a line.

@@ -1,5 +1,7 @@
 //! Number literals, and floating point numbers as Python prints them.
 
+use std::fmt::Write as _;
+
 use super::Value;
 use super::lexer::TokenKind;
 
@@ -123,7 +125,8 @@ fn to_decimal(digits: &str, radix: u32) -> String {
         if index == 0 {
             text.push_str(&chunk.to_string());
         } else {
-            text.push_str(&format!("{chunk:09}"));
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{chunk:09}");
         }
     }
     text
