@@ -95,7 +95,7 @@ fn shared_contexts(criterion: &mut Criterion) {
             continue;
         }
         criterion.bench_function(&format!("load {name} and all below it"), |bencher| {
-            bencher.iter(load)
+            bencher.iter(load);
         });
     }
 }

@@ -100,11 +100,14 @@ fn run(
 ) -> Result<(Directory, Context), Failure> {
     let begin = busy();
     let (.., count) = load(root, name, observatory)?;
-    println!("{name}: {count} mappings, first load {:.2?}", busy() - begin);
+    println!(
+        "{name}: {count} mappings, first load {:.2?}",
+        busy().saturating_sub(begin)
+    );
     let mut times: Vec<_> = (0..20)
         .map(|_| {
             let begin = busy();
-            load(root, name, observatory).map(|_| busy() - begin)
+            load(root, name, observatory).map(|_| busy().saturating_sub(begin))
         })
         .collect::<Result<_, _>>()?;
     times.sort();
@@ -127,7 +130,7 @@ fn run(
                     .map_or(0, |answers| answers.len());
             }
         }
-        let rate = lookups as f64 / (busy() - begin).as_secs_f64();
+        let rate = lookups as f64 / (busy().saturating_sub(begin)).as_secs_f64();
         println!(
             "{name}: {rate:.0} headers per second on one core, all types ({:.1} answers each)",
             answers as f64 / lookups as f64

@@ -135,8 +135,8 @@ impl Store for DiskStore {
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
         self.ensure_shelf(observatory)?;
         let books = self.books();
-        let shelf = books.shelves.get(&observatory);
-        Ok(shelf
+        let kept = books.shelves.get(&observatory);
+        Ok(kept
             .into_iter()
             .flat_map(Shelf::iter)
             .map(|(name, file)| {

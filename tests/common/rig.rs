@@ -27,15 +27,6 @@ pub struct Rig {
     daemon: Option<Child>,
 }
 
-/// Whether this machine can mount; says so if not.
-pub fn can_mount() -> bool {
-    let can = Path::new("/dev/fuse").exists();
-    if !can {
-        println!("not run: this machine has no /dev/fuse");
-    }
-    can
-}
-
 /// The program with an environment that knows nothing of this one's CRDS settings or proxies.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crds-fs"));
@@ -51,6 +42,10 @@ pub fn program() -> Command {
 impl Rig {
     /// A rig that is not mounted yet. `servers` are `obs=URL`.
     pub fn new(servers: &[&str], arguments: &[&str]) -> Self {
+        assert!(
+            Path::new("/dev/fuse").exists(),
+            "this machine has no /dev/fuse: 'modprobe fuse' as root, or give the container --device /dev/fuse"
+        );
         let root = tempfile::Builder::new()
             .prefix("crds-fs-test-")
             .tempdir()

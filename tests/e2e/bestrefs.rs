@@ -7,14 +7,11 @@ use serde_json::{Value, json};
 
 use crate::library::Library;
 use crate::origin::{Content, Origin};
-use crate::rig::{Rig, can_mount};
+use crate::rig::Rig;
 use crate::{DARK, PMAP, content, server_flag};
 
 #[test]
 fn every_answer_leads_to_its_reference() {
-    if !can_mount() {
-        return;
-    }
     let library = Library::demo();
     let rig = Rig::mounted(&[&library.flags()[0]], &[]);
     let datasets: Value =
@@ -62,9 +59,6 @@ fn every_answer_leads_to_its_reference() {
 
 #[test]
 fn what_is_unknown_is_absent() {
-    if !can_mount() {
-        return;
-    }
     let library = Library::demo();
     let rig = Rig::mounted(&[&library.flags()[0]], &[]);
     let id = "R0000101001001001001_0001.WFI01";
@@ -80,9 +74,6 @@ fn what_is_unknown_is_absent() {
 
 #[test]
 fn links_can_be_files_and_carry_extensions() {
-    if !can_mount() {
-        return;
-    }
     let library = Library::demo();
     let rig = Rig::mounted(&[&library.flags()[0]], &["--bestrefs-as", "file"]);
     let dataset = rig.path("bestrefs/roman_0002.pmap/R0000101001001001001_0001.WFI01");
@@ -109,9 +100,6 @@ fn links_can_be_files_and_carry_extensions() {
 /// A hundred datasets asked for at the same time share calls.
 #[test]
 fn a_hundred_datasets_cost_a_few_calls() {
-    if !can_mount() {
-        return;
-    }
     let answers = || [(PMAP.to_owned(), json!({"dark": DARK}))].into();
     let datasets = (0..100)
         .map(|number| (format!("SET{number:03}.WFI01"), (json!({}), answers())))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{PATIENCE, Rig, can_mount};
+use crate::rig::{PATIENCE, Rig};
 use crate::{content, server_flag};
 
 const ROUNDS: u64 = 50;
@@ -19,9 +19,6 @@ fn name(number: usize) -> String {
 
 #[test]
 fn fifty_kills_leave_nothing_wrong() {
-    if !can_mount() {
-        return;
-    }
     let content = (0..FILES).fold(content(), |content, number| {
         content.file(&name(number), 40_000 + 1_000 * number)
     });
@@ -81,9 +78,6 @@ fn fifty_kills_leave_nothing_wrong() {
 /// A transfer that died with its process goes on from where it was.
 #[test]
 fn a_killed_transfer_is_resumed() {
-    if !can_mount() {
-        return;
-    }
     let origin = Origin::start(content().file(LARGE, 20_000_000));
     let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     let path = format!("references/roman/{LARGE}");

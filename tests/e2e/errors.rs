@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::origin::{Behaviour, Content, Origin};
-use crate::rig::{PATIENCE, Rig, can_mount, within};
+use crate::rig::{PATIENCE, Rig, within};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 const LARGE: &str = "roman_wfi_area_0001.asdf";
@@ -19,9 +19,6 @@ fn rig(origin: &Origin, arguments: &[&str]) -> Rig {
 
 /// Opening fails with `errno`, leaves nothing in the store, and works once the server is well.
 fn fails_then_recovers(behaviour: Behaviour, errno: i32) {
-    if !can_mount() {
-        return;
-    }
     let origin = Origin::start(content());
     let rig = rig(&origin, &[]);
     origin.set(DARK, behaviour);
@@ -52,9 +49,6 @@ fn recovers(rig: &Rig, origin: &Origin) {
 
 /// Opening works in spite of what the server does.
 fn succeeds(behaviour: Behaviour) {
-    if !can_mount() {
-        return;
-    }
     let origin = Origin::start(content());
     let rig = rig(&origin, &[]);
     origin.set(DARK, behaviour);
@@ -67,9 +61,6 @@ fn succeeds(behaviour: Behaviour) {
 
 #[test]
 fn what_is_not_in_the_catalog_is_absent() {
-    if !can_mount() {
-        return;
-    }
     let origin = Origin::start(content());
     let rig = rig(&origin, &[]);
     for path in [
@@ -84,9 +75,6 @@ fn what_is_not_in_the_catalog_is_absent() {
 
 #[test]
 fn refused_connections() {
-    if !can_mount() {
-        return;
-    }
     let origin = Origin::start(content());
     let rig = rig(&origin, &[]);
     assert_eq!(
@@ -190,9 +178,6 @@ fn servers_of_little_skill() {
 /// A file in several parts, of a server that has another validator in every answer.
 #[test]
 fn large_files_of_servers_of_little_skill() {
-    if !can_mount() {
-        return;
-    }
     let origin = Origin::start(content().file(LARGE, 70_000_000));
     for behaviour in [
         Behaviour::ChangingEtag,
@@ -210,9 +195,6 @@ fn large_files_of_servers_of_little_skill() {
 
 #[test]
 fn a_file_that_can_never_fit() {
-    if !can_mount() {
-        return;
-    }
     let origin = Origin::start(content());
     let rig = rig(&origin, &["--cache-size", "100K"]);
     assert_eq!(rig.read(PATH), Err(libc::ENOSPC));
@@ -225,9 +207,6 @@ fn a_file_that_can_never_fit() {
 
 #[test]
 fn bad_files_are_denied() {
-    if !can_mount() {
-        return;
-    }
     let bad = Content {
         bad_files: vec![DARK.to_owned()],
         ..content()
@@ -253,9 +232,6 @@ fn bad_files_are_denied() {
 /// A caller that is interrupted leaves; the transfer goes on for the next one.
 #[test]
 fn interrupted_waiters_leave_and_the_transfer_goes_on() {
-    if !can_mount() {
-        return;
-    }
     let origin = Origin::start(content());
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     origin.set(DARK, Behaviour::StallAfter(1000));

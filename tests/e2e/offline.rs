@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::library::Library;
 use crate::origin::{Behaviour, Content, Origin};
-use crate::rig::{Rig, can_mount};
+use crate::rig::Rig;
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 fn origin() -> Origin {
@@ -24,9 +24,6 @@ fn origin() -> Origin {
 
 #[test]
 fn a_restart_without_server_has_what_was_there() {
-    if !can_mount() {
-        return;
-    }
     let origin = origin();
     let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     let (dark, flat) = (
@@ -61,9 +58,6 @@ fn a_restart_without_server_has_what_was_there() {
 
 #[test]
 fn the_first_mount_may_be_without_server() {
-    if !can_mount() {
-        return;
-    }
     let origin = origin();
     origin.refuse();
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
@@ -78,9 +72,6 @@ fn the_first_mount_may_be_without_server() {
 /// An ordinary cache that somebody else filled is used as it is; what is wrong in it is put aside, never served.
 #[test]
 fn an_existing_cache_is_adopted_and_verified() {
-    if !can_mount() {
-        return;
-    }
     let origin = origin();
     let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
     let directory = rig.store().join("references/roman");
@@ -110,9 +101,6 @@ fn an_existing_cache_is_adopted_and_verified() {
 /// A server that is down when the catalog is asked for again costs nothing but the news.
 #[test]
 fn a_catalog_that_cannot_be_refreshed_stays() {
-    if !can_mount() {
-        return;
-    }
     let origin = origin();
     let rig = Rig::mounted(&[&server_flag(&origin)], &["--catalog-ttl", "1s"]);
     let listed = names(&rig, "references/roman");
@@ -130,9 +118,6 @@ fn a_catalog_that_cannot_be_refreshed_stays() {
 
 #[test]
 fn after_umount_the_store_is_an_ordinary_cache() {
-    if !can_mount() {
-        return;
-    }
     let mut library = Library::demo();
     let mut rig = Rig::mounted(&[&library.flags()[0]], &[]);
     let path = "references/roman/roman_wfi_gain_0001.json";

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{PATIENCE, Rig, can_mount, wait, within};
+use crate::rig::{PATIENCE, Rig, wait, within};
 use crate::{FLAT, content, server_flag};
 
 const STALLED: usize = 200;
@@ -30,9 +30,6 @@ fn name(number: usize) -> String {
 
 #[test]
 fn two_hundred_stalled_openers_disturb_nobody() {
-    if !can_mount() {
-        return;
-    }
     let content = (0..STALLED).fold(content(), |content, number| content.file(&name(number), 5_000));
     let origin = Origin::start(content);
     let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
@@ -76,9 +73,6 @@ fn two_hundred_stalled_openers_disturb_nobody() {
 
 #[test]
 fn umount_ends_what_waits() {
-    if !can_mount() {
-        return;
-    }
     let origin = Origin::start(content());
     origin.set(FLAT, Behaviour::StallBeforeHead);
     let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);

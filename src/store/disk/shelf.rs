@@ -113,13 +113,13 @@ impl DiskStore {
         if self.books().shelves.contains_key(&observatory) {
             return Ok(());
         }
-        let (shelf, mut ranked) = self.read_shelf(observatory)?;
+        let (found, mut ranked) = self.read_shelf(observatory)?;
         ranked.sort_by_key(|(_, used)| *used);
         let mut books = self.books();
         let Books { shelves, ledger, .. } = &mut *books;
         if let hash_map::Entry::Vacant(place) = shelves.entry(observatory) {
             for (name, _) in ranked {
-                let Some(kept) = shelf.get(&name) else { continue };
+                let Some(kept) = found.get(&name) else { continue };
                 let (size, kind) = (kept.bytes(), kept.kind);
                 let key = FileKey { observatory, name };
                 match kind {
@@ -127,7 +127,7 @@ impl DiskStore {
                     HoldingKind::Unverified | HoldingKind::Local => ledger.add_kept(&key, size),
                 }
             }
-            place.insert(shelf);
+            place.insert(found);
         }
         Ok(())
     }
