@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -19,7 +19,11 @@ fn shared() -> Option<PathBuf> {
     if path.join("vectors").is_dir() {
         return Some(path);
     }
-    println!("the oracle vectors are not there: nothing compared");
+    writeln!(
+        io::stderr().lock(),
+        "the oracle vectors are not there: nothing compared"
+    )
+    .unwrap();
     None
 }
 
@@ -135,7 +139,12 @@ fn all_public_lookups_through_the_program() {
             }
         }
     }
-    println!("{equal} lookups equal, {} different", different.len());
+    writeln!(
+        io::stderr().lock(),
+        "{equal} lookups equal, {} different",
+        different.len()
+    )
+    .unwrap();
     let shown: Vec<&str> = different.iter().take(5).map(String::as_str).collect();
     assert!(
         different.is_empty(),

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +21,11 @@ fn vectors() -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
-    println!("the oracle vectors are not there: nothing compared");
+    writeln!(
+        io::stderr().lock(),
+        "the oracle vectors are not there: nothing compared"
+    )
+    .unwrap();
     None
 }
 
@@ -81,7 +85,12 @@ fn headers_are_those_of_the_python_client() {
         assert_eq!(conditioned, theirs, "{}", path.display());
         equal += 1;
     }
-    println!("{} header records, {equal} equal", headers.len());
+    writeln!(
+        io::stderr().lock(),
+        "{} header records, {equal} equal",
+        headers.len()
+    )
+    .unwrap();
 }
 
 /// The rules of the oracle's cache.
@@ -237,5 +246,10 @@ fn updates_are_those_of_the_python_client() {
         assert_eq!(messages, expected, "{name} {}", record["args"]);
         equal += 1;
     }
-    println!("{} update records, {equal} equal", updates.len());
+    writeln!(
+        io::stderr().lock(),
+        "{} update records, {equal} equal",
+        updates.len()
+    )
+    .unwrap();
 }

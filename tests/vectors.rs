@@ -1,5 +1,5 @@
 //! Conformance: every answer of the real Python client in `../shared/vectors`, character for character. Without that
-//! directory the tests say so and pass.
+//! directory the tests say so and pass. Counts go to standard error itself, which the test runner does not swallow.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +24,11 @@ fn shared() -> Option<PathBuf> {
     if path.join("vectors").is_dir() {
         return Some(path);
     }
-    println!("the shared vectors are not there: nothing was compared");
+    writeln!(
+        io::stderr().lock(),
+        "the shared vectors are not there: nothing was compared"
+    )
+    .unwrap();
     None
 }
 
@@ -169,12 +173,16 @@ fn lookups_equal_the_clients() {
             .to_string_lossy()
             .replace(".jsonl.gz", "");
         for (level, (count, equal)) in counts {
-            println!("{name} ({level}): {count} vectors, {equal} equal");
+            writeln!(
+                io::stderr().lock(),
+                "{name} ({level}): {count} vectors, {equal} equal"
+            )
+            .unwrap();
             all += count;
             all_equal += equal;
         }
     }
-    println!("all: {all} vectors, {all_equal} equal");
+    writeln!(io::stderr().lock(), "all: {all} vectors, {all_equal} equal").unwrap();
     if let Some((_, record, answer)) = smallest {
         panic!("the smallest difference:\n{record:#}\nis answered\n{answer:#}");
     }
@@ -232,7 +240,11 @@ fn units_equal_the_clients() {
         }
     }
     for (kind, (count, equal)) in counts {
-        println!("unit ({kind}): {count} vectors, {equal} equal");
+        writeln!(
+            io::stderr().lock(),
+            "unit ({kind}): {count} vectors, {equal} equal"
+        )
+        .unwrap();
     }
     if let Some((_, record, answer)) = smallest {
         panic!("the smallest difference:\n{record:#}\nis answered\n{answer:#}");
@@ -272,7 +284,11 @@ fn every_mapping_of_the_cache_is_read() {
             }
         }
     }
-    println!("read: {counts:?}; wrong checksums: {checksums:?}; refused: {unexpected:?}");
+    writeln!(
+        io::stderr().lock(),
+        "read: {counts:?}; wrong checksums: {checksums:?}; refused: {unexpected:?}"
+    )
+    .unwrap();
     unexpected.retain(|(name, _)| !refused.contains(&name.as_str()));
     assert_eq!(unexpected, []);
 }

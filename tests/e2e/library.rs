@@ -1,5 +1,6 @@
 //! The embedded server, in this process, over the demonstration's observatory or a real cache.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crds_fs::crds::Observatory;
@@ -41,7 +42,7 @@ impl Library {
         if cache.is_dir() {
             Some(Self::over(cache, None))
         } else {
-            println!("not run: {} is not here", cache.display());
+            writeln!(io::stderr().lock(), "not run: {} is not here", cache.display()).unwrap();
             None
         }
     }
