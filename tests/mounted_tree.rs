@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "common/fuse.rs"]
+mod fuse;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -38,12 +41,9 @@ fn reference() -> Vec<u8> {
         .collect()
 }
 
-/// A small observatory, served and mounted; without FUSE the test is passed over, and says so.
-fn whole() -> Option<Whole> {
-    if let Err(error) = File::options().read(true).write(true).open("/dev/fuse") {
-        eprintln!("passed over: /dev/fuse: {error}");
-        return None;
-    }
+/// A small observatory, served and mounted.
+fn whole() -> Whole {
+    fuse::require();
     let directory = tempfile::tempdir().unwrap();
     let original = directory.path().join("original");
     fs::create_dir_all(original.join("mappings/hst")).unwrap();
@@ -75,13 +75,13 @@ fn whole() -> Option<Whole> {
         let mounted = mount(&server, &directory.path().join("store"), &mountpoint);
         (server, mounted)
     });
-    Some(Whole {
+    Whole {
         _mounted: mounted,
         server,
         _runtime: runtime,
         directory,
         mountpoint,
-    })
+    }
 }
 
 fn mount(server: &Handle, store: &Path, mountpoint: &Path) -> Mounted {
@@ -150,7 +150,7 @@ impl Whole {
 
 #[test]
 fn a_rule_and_a_reference_are_read_through_the_mount() {
-    let Some(whole) = whole() else { return };
+    let whole = whole();
     assert_eq!(
         whole.names(""),
         ["bestrefs", "config", "mappings", "pickles", "references"]
@@ -181,7 +181,7 @@ fn a_rule_and_a_reference_are_read_through_the_mount() {
 
 #[test]
 fn a_best_reference_is_a_link_that_can_be_followed() {
-    let Some(whole) = whole() else { return };
+    let whole = whole();
     let path = whole.path("bestrefs/hst-latest/j8ba0hrpq/idctab");
     assert!(fs::read(&path).unwrap() == reference());
     assert_eq!(path.canonicalize().unwrap().file_name().unwrap(), REFERENCE);
@@ -191,7 +191,7 @@ fn a_best_reference_is_a_link_that_can_be_followed() {
 
 #[test]
 fn a_client_writes_its_config_and_its_locks() {
-    let Some(whole) = whole() else { return };
+    let whole = whole();
     let config = whole.path("config/hst/server_config");
     let before = fs::read_to_string(&config).unwrap();
     let temporary = whole.path("config/hst/0b8f4c0e-6d3f-4d8b-9f6a-2b8f4c0e6d3f");
@@ -225,7 +225,7 @@ fn a_client_writes_its_config_and_its_locks() {
 
 #[test]
 fn a_copy_that_is_removed_comes_back_and_an_override_can_be_undone() {
-    let Some(whole) = whole() else { return };
+    let whole = whole();
     let path = whole.path("mappings/hst/hst_0001.pmap");
     let catalogued = fs::read_to_string(&path).unwrap();
     // The kernel is told of the download by a thread of its own.
@@ -252,7 +252,7 @@ fn a_copy_that_is_removed_comes_back_and_an_override_can_be_undone() {
 
 #[test]
 fn plain_tools_work() {
-    let Some(whole) = whole() else { return };
+    let whole = whole();
     let shell = "set -eu; mkdir -p pickles/hst/a/b; cp references/hst/v8q14451j_idc.fits pickles/hst/a/b/copy; \
                  cmp pickles/hst/a/b/copy references/hst/v8q14451j_idc.fits; mv pickles/hst/a pickles/hst/c; \
                  ln -s c pickles/hst/d; test -s pickles/hst/d/b/copy; truncate -s 7 pickles/hst/c/b/copy; \

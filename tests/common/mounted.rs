@@ -1,5 +1,8 @@
 //! A small file system without a network behind it, mounted on a directory of its own for one test.
 
+#[path = "fuse.rs"]
+pub(crate) mod fuse;
+
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -423,12 +426,9 @@ pub(crate) struct TestMount {
 }
 
 impl TestMount {
-    /// Mounts it; without FUSE the test is passed over, and says so.
-    pub(crate) fn new(tree: TestTree) -> Option<Self> {
-        if let Err(error) = File::options().read(true).write(true).open("/dev/fuse") {
-            eprintln!("passed over: /dev/fuse: {error}");
-            return None;
-        }
+    /// Mounts it.
+    pub(crate) fn new(tree: TestTree) -> Self {
+        fuse::require();
         let directory = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -449,12 +449,12 @@ impl TestMount {
             runtime.handle().clone(),
         )
         .unwrap();
-        Some(Self {
+        Self {
             mounted,
             tree,
             runtime,
             directory,
-        })
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -9,6 +9,9 @@
     reason = "shared by several test binaries, each of which uses a part; a helper that cannot go on fails its test"
 )]
 
+#[path = "fuse.rs"]
+mod fuse;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -42,10 +45,7 @@ pub fn program() -> Command {
 impl Rig {
     /// A rig that is not mounted yet. `servers` are `obs=URL`.
     pub fn new(servers: &[&str], arguments: &[&str]) -> Self {
-        assert!(
-            Path::new("/dev/fuse").exists(),
-            "this machine has no /dev/fuse: 'modprobe fuse' as root, or give the container --device /dev/fuse"
-        );
+        fuse::require();
         let root = tempfile::Builder::new()
             .prefix("crds-fs-test-")
             .tempdir()
