@@ -370,7 +370,7 @@ fn abort(connection: u32) {
     let mounted = fs::read_dir(&control).is_ok_and(|mut entries| entries.next().is_some());
     if !mounted {
         let kind = Some("fusectl");
-        control = ours.path().to_owned();
+        ours.path().clone_into(&mut control);
         nix::mount::mount(kind, &control, kind, nix::mount::MsFlags::empty(), None::<&str>)
             .expect("as root, 'mount -t fusectl none /sys/fs/fuse/connections'");
     }
