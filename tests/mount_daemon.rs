@@ -13,15 +13,18 @@
 mod mounted;
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use crds_fs::mount::daemon::{self, Daemon, Ready, StopSignals, Tie};
 use crds_fs::mount::{Appearance, Error, Mounted, Mountpoint, mountinfo, namespace, unmount};
 use mounted::{Content, TestTree, eventually, fuse};
-use nix::sys::signal::{Signal, kill};
+use nix::fcntl::OFlag;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 /// What happens, and how it is made to happen in a directory of its own.
@@ -32,12 +35,15 @@ fn main() {
         as_user(Path::new(&directory));
         return;
     }
+    if let Some(path) = std::env::var_os("CRDS_FS_TEST_OPEN") {
+        open_interruptibly(Path::new(&path));
+    }
     if std::env::args().any(|argument| argument == "--list") {
         println!("daemon: test");
         return;
     }
     fuse::require();
-    let scenarios: [Scenario; 9] = [
+    let scenarios: [Scenario; 10] = [
         (
             "the parent goes on when the file system answers",
             starts_and_stops,
@@ -48,6 +54,7 @@ fn main() {
         ("unmounted by somebody else: a clean end", unmounted_from_outside),
         ("killed: the next mount mends the place", killed_and_repaired),
         ("mounted twice: refused in words", mounted_twice),
+        ("a signal that a waiting caller catches: EINTR", caught_signal),
         ("a namespace of its own: nobody else sees it", private_namespace),
         (
             "an ordinary user: through fusermount3, and in a namespace",
@@ -75,7 +82,10 @@ fn serve(place: &Path, ready: Ready) -> u8 {
         .unwrap();
     let started = runtime.block_on(async {
         let signals = StopSignals::listen().unwrap();
-        let tree = TestTree::new(vec![("text", Content::Text("hello"))]);
+        let tree = TestTree::new(vec![
+            ("text", Content::Text("hello")),
+            ("stalled", Content::Stalled),
+        ]);
         let appearance = Appearance {
             source: "a,test".into(),
             read_only: true,
@@ -218,6 +228,42 @@ fn mounted_twice(place: &Path) {
     assert!(error.to_string().contains("already"), "{error}");
     assert_eq!(text(place), "hello");
     assert!(first.stop().unwrap().success());
+}
+
+/// What a shell, Python or IDL sees of ^C: a process that catches SIGINT is told EINTR by the call that it waits in.
+fn caught_signal(place: &Path) {
+    let daemon = launch(place);
+    let mut waiting = Command::new(std::env::current_exe().unwrap())
+        .env("CRDS_FS_TEST_OPEN", place.join("stalled"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its word that it catches the signal, which is sent until the open has begun and hears it.
+    waiting.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let pid = Pid::from_raw(i32::try_from(waiting.id()).unwrap());
+    let mut status = None;
+    eventually("it is told", || {
+        kill(pid, Signal::SIGINT).unwrap();
+        status = waiting.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(libc::EINTR));
+    assert!(daemon.stop().unwrap().success());
+}
+
+/// What that process does; the errno is its exit status.
+fn open_interruptibly(path: &Path) -> ! {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    #[expect(unsafe_code, reason = "handlers of signals are unsafe")]
+    // SAFETY: a handler that does nothing is safe in every signal.
+    unsafe {
+        sigaction(Signal::SIGINT, &action).unwrap();
+    }
+    println!();
+    // Not `File::open`, which would try again.
+    let opened = nix::fcntl::open(path, OFlag::O_RDONLY, Mode::empty());
+    std::process::exit(opened.err().map_or(0, |errno| errno as i32))
 }
 
 /// In a process of its own, since there is no way back.

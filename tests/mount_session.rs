@@ -352,12 +352,11 @@ fn the_mount_has_a_type_of_its_own_and_is_taken_away_by_anybody() {
 #[test]
 fn ending_answers_all_who_wait() {
     let mount = TestMount::new(TestTree::new(vec![("stalled", Content::Stalled)]));
-    let waiting = cat(&mount, "stalled");
+    let stalled = mount.file("stalled");
+    let waiting = std::thread::spawn(move || fs::read(stalled).unwrap_err().raw_os_error());
     eventually("it waits", || mount.upcalls(Op::Open) >= 1);
     mount.mounted.stop_waiting();
-    let output = waiting.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("shutdown"), "{said}");
+    assert_eq!(waiting.join().unwrap(), Some(libc::ESHUTDOWN));
     assert!(mount.tree.shut_down.load(Ordering::SeqCst));
     mount.mounted.unmount(unmount::How::Plain).unwrap();
     mount.runtime.block_on(mount.mounted.ended()).unwrap();

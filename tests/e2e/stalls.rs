@@ -2,13 +2,20 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::os::unix::thread::JoinHandleExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::origin::{Behaviour, Origin};
 use crate::rig::{PATIENCE, Rig, wait, within};
-use crate::{FLAT, content, server_flag};
+use crate::{DARK, FLAT, content, server_flag};
 
 const STALLED: usize = 200;
 
@@ -71,18 +78,91 @@ fn two_hundred_stalled_openers_disturb_nobody() {
     rig.umount();
 }
 
+/// A caller that catches a signal, as Python and IDL do with ^C, gets its handler run and EINTR.
 #[test]
-fn umount_ends_what_waits() {
+fn a_caught_signal_is_eintr_for_the_caller_alone() {
+    let _caught = Caught::new();
     let origin = Origin::start(content());
     origin.set(FLAT, Behaviour::StallBeforeHead);
     let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     let path = rig.path(format!("references/roman/{FLAT}"));
-    let reader = std::thread::spawn(move || fs::read(path).unwrap_err().raw_os_error().unwrap());
+    let patient = std::thread::spawn({
+        let path = path.clone();
+        move || open(&path)
+    });
+    let interrupted = std::thread::spawn(move || open(&path));
+    // Both wait for the one transfer. The kernel may be a moment later with the second one, hence not one signal only.
     origin.wait_for_stalled(1);
+    let begun = Instant::now();
+    while !interrupted.is_finished() {
+        assert!(begun.elapsed() < PATIENCE, "the caller still waits");
+        interrupt(&interrupted);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(interrupted.join().unwrap(), Err(Errno::INTR));
+
+    origin.release();
+    let patient = within(PATIENCE, move || patient.join().unwrap());
+    assert_eq!(patient, Ok(()));
+    assert_eq!(origin.asked(FLAT).len(), 1, "one transfer, which went on");
+    rig.umount();
+}
+
+/// [`fs::File::open`] would try again after EINTR.
+fn open(path: &Path) -> Result<(), Errno> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map(drop)
+}
+
+/// While it lives, SIGINT is caught in this process, and calls are not restarted behind it.
+struct Caught {
+    before: SigAction,
+}
+
+impl Caught {
+    fn new() -> Self {
+        extern "C" fn nothing(_: libc::c_int) {}
+        let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+        Self {
+            before: handle_interrupts(&action),
+        }
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        handle_interrupts(&self.before);
+    }
+}
+
+fn handle_interrupts(action: &SigAction) -> SigAction {
+    #[expect(unsafe_code, reason = "handlers of signals are unsafe")]
+    // SAFETY: a handler that does nothing is safe in every signal, and so is the one that was there before.
+    unsafe {
+        sigaction(nix::sys::signal::Signal::SIGINT, action).unwrap()
+    }
+}
+
+/// Sends SIGINT to one thread of this process.
+fn interrupt<T>(thread: &JoinHandle<T>) {
+    #[expect(unsafe_code, reason = "there is no safe way to signal a thread")]
+    // SAFETY: the handle is there, so the thread is not joined, and its number is its own.
+    let errno = unsafe { libc::pthread_kill(thread.as_pthread_t(), libc::SIGINT) };
+    assert_eq!(errno, 0);
+}
+
+#[test]
+fn the_daemon_s_end_is_eshutdown_for_all_who_wait() {
+    let origin = Origin::start(content());
+    for name in [DARK, FLAT] {
+        origin.set(name, Behaviour::StallBeforeHead);
+    }
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let readers = [DARK, FLAT].map(|name| {
+        let path = rig.path(format!("references/roman/{name}"));
+        std::thread::spawn(move || fs::read(path).unwrap_err().raw_os_error())
+    });
+    origin.wait_for_stalled(2);
     rig.terminate();
-    let errno = within(PATIENCE, move || reader.join().unwrap());
-    assert!(
-        [libc::ESHUTDOWN, libc::ENOTCONN, libc::ECONNABORTED].contains(&errno),
-        "{errno}"
-    );
+    let errnos = within(PATIENCE, move || readers.map(|reader| reader.join().unwrap()));
+    assert_eq!(errnos, [Some(libc::ESHUTDOWN); 2]);
 }
