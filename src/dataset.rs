@@ -32,7 +32,7 @@ pub use error::DatasetError;
 pub use format::Format;
 pub use header::{DatasetHeader, NoInstrument, UNDEFINED_CARD};
 
-pub use plan::{Change, Plan, Recipe, VERSION_TEXT, plan};
+pub use plan::{Change, Plan, Recipe, VERSION_TEXT, Verdict, plan, verdict};
 pub use strap::annotate;
 
 use std::borrow::Cow;

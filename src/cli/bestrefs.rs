@@ -9,7 +9,7 @@ mod source;
 mod stream;
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io::{self, BufReader, BufWriter};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -17,13 +17,14 @@ use std::sync::{Mutex, PoisonError};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::Failure;
 use super::settings::{Environment, environment, truth};
+use super::{Failure, output};
 use crate::crds::{DatasetName, Observatory};
 use crate::rules::{Header, HeaderValue, LookupOptions};
 use lookup::{Lookup, Subject};
-use rulebook::{Places, Rulebook};
-use source::Source;
+use rulebook::{Places, Rulebook, check_context};
+use source::{Source, is_mount};
+use stream::StreamError;
 
 /// Tell the best references of datasets.
 ///
@@ -77,14 +78,49 @@ pub(super) struct Args {
     #[arg(long)]
     fetch: bool,
     /// Write the answers into the headers of the files.
-    #[arg(long, requires = "files", conflicts_with = "compare")]
+    #[arg(long, conflicts_with = "compare")]
     update_bestrefs: bool,
     /// With --update-bestrefs: no match is an error and leaves the file's value as it is.
     #[arg(long, requires = "update_bestrefs")]
     undefined_differences_matter: bool,
 }
 
+impl Args {
+    /// What makes no sense together and clap does not see: it asks for nothing where another subject is given.
+    fn check(&self) -> Result<(), Failure> {
+        for (given, flag) in [
+            (self.update_bestrefs, "--update-bestrefs"),
+            (self.all_types, "--all-types"),
+            (!self.skip_types.is_empty(), "--skip-types"),
+        ] {
+            if given && self.files.is_empty() {
+                return Err(Failure::usage(format!(
+                    "{flag} is about dataset files: give them with --files"
+                )));
+            }
+        }
+        if self
+            .types
+            .iter()
+            .chain(&self.skip_types)
+            .any(|name| name.trim().is_empty())
+        {
+            return Err(Failure::usage(
+                "an empty name is no type of references: write --types dark,flat",
+            ));
+        }
+        match &self.mount {
+            Some(mount) if !is_mount(mount) => Err(Failure::new(format!(
+                "nothing is mounted at {}: give the directory of 'crds-fs mount', or --cache DIR for an ordinary cache",
+                mount.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    args.check()?;
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let environment = environment();
     let places = match args.cache.as_deref().or(args.mount.as_deref()) {
@@ -97,9 +133,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let source = (by_id || args.fetch)
         .then(|| Source::new(args, &environment))
         .transpose()?;
-    let literal = |name: &str| match (rulebook.literal(name), &source) {
-        (Err(_), Some(source)) => source.literal(name).map_err(Failure::new),
-        (literal, _) => literal.map_err(Failure::new),
+    let literal = |name: &str| {
+        check_context(name).map_err(Failure::usage)?;
+        match (rulebook.literal(name), &source) {
+            (Err(_), Some(source)) => source.literal(name).map_err(Failure::new),
+            (literal, _) => literal.map_err(Failure::new),
+        }
     };
     let lookup = Lookup {
         contexts: contexts(args, &environment, literal)?,
@@ -158,14 +197,18 @@ fn contexts(
 
 /// Streams JSON lines through all cores.
 fn headers(lookup: &Lookup<'_>, path: &Path) -> Result<bool, Failure> {
-    let failed = |error: io::Error| Failure::because(format!("reading {}", path.display()), error);
+    let unreadable = |error: io::Error| Failure::because(format!("reading {}", path.display()), error);
+    let failed = |error: StreamError| match error {
+        StreamError::Input(error) => unreadable(error),
+        StreamError::Output(error) => error.into(),
+    };
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     if path == Path::new("-") {
         let input = BufReader::with_capacity(1 << 18, io::stdin());
         lookup.stream(input, &mut output, cores).map_err(failed)
     } else {
-        let input = BufReader::with_capacity(1 << 18, File::open(path).map_err(failed)?);
+        let input = BufReader::with_capacity(1 << 18, File::open(path).map_err(unreadable)?);
         lookup.stream(input, &mut output, cores).map_err(failed)
     }
 }
@@ -183,15 +226,15 @@ fn datasets(lookup: &Lookup<'_>, args: &Args, source: Option<&Source>) -> Result
     if let Some(source) = source {
         source.prepare(&contexts, &ids);
     }
-    let mut output = Vec::new();
+    let mut told = Vec::new();
     let mut complete = true;
     for text in args.header.iter().chain(&args.datasets) {
         complete &= match (text.contains('='), source) {
-            (false, Some(source)) => by_id(lookup, source, &text.parse()?, &mut output),
-            _ => lookup.tell(&Subject::named(text, header(text)?), &mut output),
+            (false, Some(source)) => by_id(lookup, source, &text.parse()?, &mut told),
+            _ => lookup.tell(&Subject::named(text, header(text)?), &mut told),
         };
-        io::stdout().lock().write_all(&output)?;
-        output.clear();
+        output::write(&told)?;
+        told.clear();
     }
     Ok(complete)
 }
@@ -217,7 +260,7 @@ fn by_id(lookup: &Lookup<'_>, source: &Source, dataset: &DatasetName, out: &mut 
             Some(new) => answers(context)
                 .and_then(|before| Ok((before, answers(new)?)))
                 .map(|(before, after)| {
-                    render::difference(out, lookup.json, (&id, ""), (context, &before), (new, &after));
+                    render::difference(out, lookup.json, (&id, None), (context, &before), (new, &after));
                 }),
             None => answers(context).map(|found| render::answers(out, lookup.json, &id, context, &found)),
         };

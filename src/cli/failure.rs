@@ -46,6 +46,11 @@ impl Failure {
         }
     }
 
+    /// The outermost error.
+    pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.error
+    }
+
     /// The exit status it leads to.
     pub fn status(&self) -> u8 {
         self.status

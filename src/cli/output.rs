@@ -4,13 +4,36 @@ use std::io::{self, Write};
 
 use super::Failure;
 
-/// Writes one line to standard output. A reader that has gone away is an error like any other.
-pub fn line(text: impl AsRef<str>) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{}", text.as_ref())
+/// Standard output took no more.
+#[derive(Debug, thiserror::Error)]
+#[error("writing to standard output")]
+pub struct OutputError(#[from] io::Error);
+
+impl OutputError {
+    /// Whether its reader has seen enough, as `head` has: nothing to complain about.
+    pub fn reader_is_gone(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
 }
 
-/// Tells the user why a command failed.
+/// Writes one line to standard output.
+pub fn line(text: impl AsRef<str>) -> Result<(), OutputError> {
+    Ok(writeln!(io::stdout().lock(), "{}", text.as_ref())?)
+}
+
+/// Writes to standard output.
+pub fn write(bytes: &[u8]) -> Result<(), OutputError> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    Ok(out.flush()?)
+}
+
+/// Tells the user why a command failed. Who has closed our output does not want to hear about it.
 pub(super) fn failure(failure: &Failure) {
+    let output = failure.error().downcast_ref::<OutputError>();
+    if output.is_some_and(OutputError::reader_is_gone) {
+        return;
+    }
     // With standard error closed there is nobody left to tell.
     let _ = writeln!(io::stderr().lock(), "crds-fs: {failure}");
 }

@@ -62,7 +62,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// One line per observatory: its base URL, and what is there.
-fn announce(server: &Handle) -> std::io::Result<()> {
+fn announce(server: &Handle) -> Result<(), output::OutputError> {
     for observatory in server.observatories() {
         output::line(format!(
             "{}  {} files",

@@ -46,9 +46,15 @@ pub struct Plan {
 }
 
 /// What one answer amounts to.
-enum Verdict {
-    Write(String),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// A file, upper case.
+    File(String),
+    /// There is none, and none is needed.
+    NotApplicable,
+    /// Nothing fits; the answer's text.
     NoMatch(String),
+    /// The lookup failed; the text of the failure.
     Failed(String),
 }
 
@@ -63,35 +69,46 @@ pub fn plan<'a>(
         .into_iter()
         .map(|(reftype, text)| (reftype.to_lowercase(), text))
         .collect();
-    let place = Place::of(header);
-    let prefix = prefix(header.observatory(), recipe.instrument);
     let mut plan = Plan::default();
+    let Some(place) = Place::of(header) else {
+        let records = match header.observatory() {
+            Observatory::Roman => "ASDF",
+            _ => "FITS",
+        };
+        plan.errors.push(format!(
+            "cannot update dataset '{}': {} files of {} record no references; give its {records} file",
+            recipe.dataset,
+            header.format(),
+            header.observatory(),
+        ));
+        return plan;
+    };
+    let prefix = prefix(header.observatory(), recipe.instrument);
     let mut updates = Vec::new();
     for (reftype, text) in answers {
-        let fault = match verdict(text, recipe.undefined_differences_matter) {
-            Verdict::Write(file) => {
-                let keyword = place.keyword(&reftype);
-                if file == "N/A" {
-                    updates.push(Change { keyword, value: file });
-                } else {
-                    let file = file.to_lowercase();
-                    updates.push(Change {
-                        keyword,
-                        value: format!("{prefix}{file}"),
-                    });
-                    plan.references.insert(reftype, file);
-                }
+        let keyword = place.keyword(&reftype);
+        let fault = match verdict(text) {
+            Verdict::File(file) => {
+                let file = file.to_lowercase();
+                updates.push(Change {
+                    keyword,
+                    value: format!("{prefix}{file}"),
+                });
+                plan.references.insert(reftype, file);
                 continue;
             }
-            Verdict::NoMatch(text) => format!("New: No match found: {}", repr(&text)),
+            Verdict::NoMatch(text) if recipe.undefined_differences_matter => {
+                format!("New: No match found: {}", repr(&text))
+            }
+            Verdict::NotApplicable | Verdict::NoMatch(_) => {
+                let value = "N/A".to_owned();
+                updates.push(Change { keyword, value });
+                continue;
+            }
             Verdict::Failed(text) => format!("New: Bestref FAILED: {text}"),
         };
-        plan.errors.push(strap::annotate(&format!(
-            "instrument={} type={} data={} ::  {fault}",
-            repr(&recipe.instrument.to_uppercase()),
-            repr(&reftype.to_uppercase()),
-            repr(recipe.dataset),
-        )));
+        plan.errors
+            .push(about_type(recipe, header.observatory(), &reftype, &fault));
     }
     if !updates.is_empty() {
         let change = |keyword: String, value: &str| Change {
@@ -105,8 +122,22 @@ pub fn plan<'a>(
     plan
 }
 
+/// A message about one type of one dataset, worded as the client words it.
+fn about_type(recipe: &Recipe<'_>, observatory: Observatory, reftype: &str, text: &str) -> String {
+    let message = format!(
+        "instrument={} type={} data={} ::  {text}",
+        repr(&recipe.instrument.to_uppercase()),
+        repr(&reftype.to_uppercase()),
+        repr(recipe.dataset),
+    );
+    match observatory {
+        Observatory::Jwst => strap::annotate(&message),
+        _ => message,
+    }
+}
+
 /// Reads one answer (spec, section 22, step 4).
-fn verdict(answer: &str, no_match_is_an_error: bool) -> Verdict {
+pub fn verdict(answer: &str) -> Verdict {
     let text = if answer.contains("ref$") {
         answer.rsplit('$').next().unwrap_or(answer)
     } else {
@@ -115,15 +146,13 @@ fn verdict(answer: &str, no_match_is_an_error: bool) -> Verdict {
     let text = text.trim();
     let upper = text.to_uppercase();
     match upper.as_str() {
-        upper if upper.starts_with("NOT FOUND N/A") => Verdict::Write("N/A".to_owned()),
-        "NOT FOUND NO MATCH FOUND." | "UNDEFINED" | "NONE" | "" | "*" if no_match_is_an_error => {
-            Verdict::NoMatch(text.to_owned())
-        }
-        "NOT FOUND NO MATCH FOUND." | "UNDEFINED" | "NONE" | "" | "*" => Verdict::Write("N/A".to_owned()),
+        "N/A" => Verdict::NotApplicable,
+        upper if upper.starts_with("NOT FOUND N/A") => Verdict::NotApplicable,
+        "NOT FOUND NO MATCH FOUND." | "UNDEFINED" | "NONE" | "" | "*" => Verdict::NoMatch(text.to_owned()),
         upper if upper.starts_with("NOT FOUND") => {
             Verdict::Failed(text.get("NOT FOUND".len()..).unwrap_or_default().to_owned())
         }
-        _ => Verdict::Write(upper),
+        _ => Verdict::File(upper),
     }
 }
 
@@ -147,19 +176,18 @@ enum Place {
     Keywords,
     /// FITS keywords by the JWST data model.
     JwstKeywords,
-    /// `meta.ref_file.TYPE.name` in an ASDF tree, as the JWST data model serialises it.
-    JwstTree,
     /// `roman.meta.ref_file.TYPE` in an ASDF tree.
     RomanTree,
 }
 
 impl Place {
-    fn of(header: &DatasetHeader) -> Self {
+    /// Nothing for files that record none: the Python client takes every file for FITS, and fails with these.
+    fn of(header: &DatasetHeader) -> Option<Self> {
         match (header.format(), header.observatory()) {
-            (Format::Asdf, Observatory::Jwst) => Self::JwstTree,
-            (Format::Asdf, _) => Self::RomanTree,
-            (_, Observatory::Jwst) => Self::JwstKeywords,
-            _ => Self::Keywords,
+            (Format::Asdf, Observatory::Roman) => Some(Self::RomanTree),
+            (Format::Asdf | Format::Json | Format::Yaml, _) => None,
+            (_, Observatory::Jwst) => Some(Self::JwstKeywords),
+            _ => Some(Self::Keywords),
         }
     }
 
@@ -169,7 +197,6 @@ impl Place {
             Self::JwstKeywords => {
                 strap::reference_keyword(reftype).map_or_else(|| reftype.to_uppercase(), str::to_owned)
             }
-            Self::JwstTree => format!("meta.ref_file.{reftype}.name"),
             Self::RomanTree => format!("roman.meta.ref_file.{reftype}"),
         }
     }
@@ -177,7 +204,6 @@ impl Place {
     fn context(&self) -> String {
         match self {
             Self::Keywords | Self::JwstKeywords => "CRDS_CTX",
-            Self::JwstTree => "meta.ref_file.crds.context_used",
             Self::RomanTree => "roman.meta.ref_file.crds.context",
         }
         .to_owned()
@@ -186,7 +212,6 @@ impl Place {
     fn version(&self) -> String {
         match self {
             Self::Keywords | Self::JwstKeywords => "CRDS_VER",
-            Self::JwstTree => "meta.ref_file.crds.sw_version",
             Self::RomanTree => "roman.meta.ref_file.crds.version",
         }
         .to_owned()

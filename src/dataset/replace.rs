@@ -58,6 +58,13 @@ impl Original {
     }
 
     fn try_replace(&self, pieces: &[Piece], gzip: bool) -> io::Result<()> {
+        // The directory alone would let us: but a file that may not be written is not replaced either.
+        rustix::fs::accessat(
+            rustix::fs::CWD,
+            &self.path,
+            rustix::fs::Access::WRITE_OK,
+            rustix::fs::AtFlags::EACCESS,
+        )?;
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let mut new = tempfile::Builder::new()
             .prefix(".crds-fs-")

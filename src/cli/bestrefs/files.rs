@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::Args;
 use super::lookup::{Lookup, Subject};
+use super::render;
 use super::rulebook::observatory_of;
-use crate::cli::Failure;
 use crate::cli::settings::{Environment, truth};
+use crate::cli::{Failure, output};
 use crate::crds::Observatory;
 use crate::dataset::{self, DatasetHeader, Recipe};
 use crate::rules::{Header, default_reftypes};
@@ -36,32 +37,40 @@ fn one(lookup: &Lookup<'_>, args: &Args, update: Option<&Update<'_>>, path: &Pat
         .contexts
         .first()
         .and_then(|context| observatory_of(context).parse::<Observatory>().ok());
-    let header = match dataset::read(path, observatory) {
+    let mut told = Vec::new();
+    let header = match load(path, observatory) {
         Ok(header) => header,
-        Err(error) => return Ok(complain(&chain(&error))),
-    };
-    let header = match header.for_lookup() {
-        Ok(header) => header,
-        Err(error) => {
-            let path = path.display();
-            return Ok(complain(&format!(
-                "Failed loading source '{path}' from 'FileHeaderGenerator' : {error}"
-            )));
+        Err(text) if args.json => {
+            let id = serde_json::Value::from(path.to_string_lossy()).to_string();
+            render::error(&mut told, true, &id, &text);
+            output::write(&told)?;
+            return Ok(false);
         }
+        Err(text) => return Ok(complain(&text)),
     };
     let mut subject = Subject::named(&path.to_string_lossy(), header.iter().collect());
     subject.types = Some(types(lookup, args, &header, &subject.header));
-    skip(lookup, &args.skip_types, &mut subject);
-    let mut output = Vec::new();
+    if !skip(lookup, &args.skip_types, &mut subject) {
+        return Ok(true);
+    }
     let mut complete = true;
     if update.is_none() || args.json {
-        complete = lookup.tell(&subject, &mut output);
-        io::stdout().lock().write_all(&output)?;
+        complete = lookup.tell(&subject, &mut told);
+        output::write(&told)?;
     }
     if let Some(update) = update {
         complete &= update.write(lookup, path, &header, &subject);
     }
     Ok(complete)
+}
+
+/// The header of a file as it is looked up, or why there is none.
+fn load(path: &Path, observatory: Option<Observatory>) -> Result<DatasetHeader, String> {
+    let header = dataset::read(path, observatory).map_err(|error| chain(&error))?;
+    header.for_lookup().map_err(|error| {
+        let path = path.display();
+        format!("Failed loading source '{path}' from 'FileHeaderGenerator' : {error}")
+    })
 }
 
 /// The types to look up, sorted; none means all (spec/crds-rules 22, step 2).
@@ -75,10 +84,10 @@ fn types(lookup: &Lookup<'_>, args: &Args, header: &DatasetHeader, raw: &Header)
     types
 }
 
-/// Without the types that are not wanted. Where all are asked for they have to be listed for that.
-fn skip(lookup: &Lookup<'_>, skipped: &[String], subject: &mut Subject<'_>) {
+/// Without the types that are not wanted; false if none is left. Where all are asked for they have to be listed for that.
+fn skip(lookup: &Lookup<'_>, skipped: &[String], subject: &mut Subject<'_>) -> bool {
     if skipped.is_empty() {
-        return;
+        return true;
     }
     if subject.types.as_ref().is_some_and(Vec::is_empty) {
         let all = |context: &String| {
@@ -95,6 +104,8 @@ fn skip(lookup: &Lookup<'_>, skipped: &[String], subject: &mut Subject<'_>) {
     if let Some(types) = &mut subject.types {
         types.retain(|name| !skipped.iter().any(|skipped| skipped.eq_ignore_ascii_case(name)));
     }
+    // An empty list would mean all types.
+    subject.types.as_ref().is_none_or(|types| !types.is_empty())
 }
 
 /// What is written, and what is said about it.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, Write};
+use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::record::Record;
 use super::render;
 use super::rulebook::{Rulebook, observatory_of};
-use super::stream;
+use super::stream::{self, StreamError};
 use crate::crds::FileKey;
 use crate::rules::{BestRefs, Header};
 
@@ -61,17 +61,17 @@ impl Lookup<'_> {
         input: impl BufRead + Send,
         output: &mut impl Write,
         workers: NonZeroUsize,
-    ) -> io::Result<bool> {
+    ) -> Result<bool, StreamError> {
         let readable = AtomicBool::new(true);
         let answer = |(): &mut (), number: u64, line: &[u8], out: &mut Vec<u8>| {
-            match serde_json::from_slice::<Record<'_>>(line) {
+            match Record::read(line) {
                 Ok(record) => {
                     // What a lookup says is its result, also if that is an error.
                     self.tell(&record.into(), out);
                 }
-                Err(error) => {
+                Err(text) => {
                     readable.store(false, Ordering::Relaxed);
-                    render::error(out, self.json, &id_of(line), &format!("line {number}: {error}"));
+                    render::error(out, self.json, &id_of(line), &format!("line {number}: {text}"));
                 }
             }
         };
@@ -130,7 +130,8 @@ impl Lookup<'_> {
     fn tell_difference(&self, subject: &Subject<'_>, old: &str, new: &str, out: &mut Vec<u8>) -> bool {
         let told = self.with_answers(subject, old, |before| {
             self.with_answers(subject, new, |after| {
-                let whose = (&*subject.id, &*subject.instrument());
+                let instrument = subject.instrument();
+                let whose = (&*subject.id, Some(&*instrument));
                 render::difference(out, self.json, whose, (old, before), (new, after));
                 self.note(new, after);
             })

@@ -24,6 +24,23 @@ pub(super) struct Record<'a> {
     pub(super) reftypes: Option<Vec<String>>,
 }
 
+impl<'a> Record<'a> {
+    /// Reads a line; why it is no record, in words.
+    pub(super) fn read(line: &'a [u8]) -> Result<Self, String> {
+        // An array of the same values would do as well, were it not for this.
+        if line.first() != Some(&b'{') {
+            return Err("expected an object {\"id\": ..., \"header\": {...}}".to_owned());
+        }
+        serde_json::from_slice(line).map_err(|error| {
+            // Each line is read by itself: of where it is only the column says something.
+            let (column, mut text) = (error.column(), error.to_string());
+            let place = format!(" at line {} column {column}", error.line());
+            text.truncate(text.strip_suffix(&place).map_or(text.len(), str::len));
+            format!("column {column}: {text}")
+        })
+    }
+}
+
 /// A header from JSON. Numbers are what JSON says: `2` is an integer, `2.0` a float.
 pub(super) struct Parameters(pub(super) Header);
 
@@ -128,9 +145,20 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said() {
-        let error = serde_json::from_str::<Record<'_>>("{\"id\": 1}").err().unwrap();
-        assert!(error.to_string().contains("header"), "{error}");
-        assert!(serde_json::from_str::<Record<'_>>("{\"header\": []}").is_err());
-        assert!(serde_json::from_str::<Record<'_>>("{\"header\": {}, \"reftypes\": null}").is_ok());
+        for (line, text) in [
+            ("{\"id\": 1}", "column 9: missing field `header`"),
+            (
+                "{\"header\": []}",
+                "column 13: invalid type: sequence, expected an object of parameters",
+            ),
+            (
+                "[1, {}, null, null]",
+                "expected an object {\"id\": ..., \"header\": {...}}",
+            ),
+            ("{\"header\": {\"A", "column 14: EOF while parsing a string"),
+        ] {
+            assert_eq!(Record::read(line.as_bytes()).err().as_deref(), Some(text));
+        }
+        assert!(Record::read(b"{\"header\": {}, \"reftypes\": null}").is_ok());
     }
 }

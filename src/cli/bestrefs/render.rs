@@ -7,6 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::lookup::Subject;
+use super::rulebook::observatory_of;
+use crate::dataset::{Verdict, annotate, verdict};
+use crate::rules::python::repr;
 
 /// The answers under one context, an object by reference type. `id` is JSON.
 pub(super) fn answers(out: &mut Vec<u8>, json: bool, id: &str, context: &str, answers: &impl Serialize) {
@@ -36,11 +39,12 @@ pub(super) fn error(out: &mut Vec<u8>, json: bool, id: &str, why: &str) {
     }
 }
 
-/// What changes from one context to another; `id` is JSON.
+/// What changes from one context to another; `id` is JSON. As text these are the lines of the client's comparison, in
+/// which not applicable, not found and omitted are all `n/a`.
 pub(super) fn difference(
     out: &mut Vec<u8>,
     json: bool,
-    (id, instrument): (&str, &str),
+    (id, instrument): (&str, Option<&str>),
     (old, before): (&str, &impl Serialize),
     (new, after): (&str, &impl Serialize),
 ) {
@@ -61,16 +65,31 @@ pub(super) fn difference(
         end(out);
         return;
     }
-    let id = plain(id);
+    let whose = instrument.map_or_else(String::new, |name| format!("instrument={} ", repr(name)));
+    let id = repr(&plain(id));
     for (reftype, was, is) in changes {
-        let [was, is] = [was, is].map(|answer| answer.map_or_else(|| "OMIT".to_owned(), shown));
-        text(
-            out,
-            format_args!(
-                "instrument='{instrument}' type='{}' data='{id}' ::  New best reference: '{was}' --> '{is}'",
-                reftype.to_uppercase()
-            ),
+        let [was, is] =
+            [was, is].map(|answer| answer.map_or(Verdict::NotApplicable, |it| verdict(&shown(it))));
+        let change = match (compared(&was), is) {
+            (_, Verdict::Failed(text)) => format!("New: Bestref FAILED: {text}"),
+            (was, is) if was == compared(&is) => continue,
+            (was, is) => format!("New best reference: {} --> {}", repr(&was), repr(&compared(&is))),
+        };
+        let line = format!(
+            "{whose}type={} data={id} ::  {change}",
+            repr(&reftype.to_uppercase())
         );
+        let jwst = observatory_of(new) == "jwst";
+        text(out, format_args!("{}", if jwst { annotate(&line) } else { line }));
+    }
+}
+
+/// An answer as it is compared, in lower case.
+fn compared(answer: &Verdict) -> String {
+    match answer {
+        Verdict::File(name) => name.to_lowercase(),
+        Verdict::NotApplicable | Verdict::NoMatch(_) => "n/a".to_owned(),
+        Verdict::Failed(text) => format!("not found{}", text.to_lowercase()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::settings::Environment;
-use crate::crds::{ContextSpec, FileKind, Observatory, ServerInfo};
+use crate::crds::{ContextSpec, Observatory, ServerInfo, SymbolicContext};
 use crate::resolve::Library;
 use crate::rules::{Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings};
 
@@ -89,11 +89,14 @@ impl Rulebook {
 
     /// The name of the mapping that a context means: what is none of the symbolic forms is a name or path itself.
     pub(super) fn literal(&self, context: &str) -> Result<String, String> {
-        let Ok(ContextSpec::Symbolic(symbolic)) = context.parse::<ContextSpec>() else {
+        let Some(symbolic) = symbolic(context)? else {
             return Ok(context.to_owned());
         };
         let Some(observatory) = symbolic.observatory else {
-            return Err(format!("'{context}' does not say of which observatory it is"));
+            return Err(format!(
+                "'{context}' does not say of which observatory it is: write hst-{context}, jwst-{context} or \
+                 roman-{context}"
+            ));
         };
         let info = self.server_info(observatory)?;
         let resolved = ContextSpec::Symbolic(symbolic)
@@ -147,12 +150,7 @@ impl Rulebook {
             return Ok(context);
         }
         let observatory = observatory_of(name).parse::<Observatory>().map_err(|_| {
-            let text = match FileKind::of(name) {
-                FileKind::Reference => {
-                    format!("'{name}' is not a context: it must be a .pmap, .imap or .rmap")
-                }
-                _ => format!("'{name}' is not a context: its name must begin with an observatory"),
-            };
+            let text = format!("'{name}' is not a context: its name must begin with an observatory");
             LoadError::new(LoadErrorKind::Absent, text)
         })?;
         let context = Context::new(self.get(name)?, observatory, self.options)?;
@@ -183,6 +181,23 @@ impl Mappings for Rulebook {
         let mapping = Arc::new(Mapping::load(name, &text)?);
         self.library.keep_mapping(&mapping);
         Ok(mapping)
+    }
+}
+
+/// Why a text can be no context at all.
+pub(super) fn check_context(context: &str) -> Result<(), String> {
+    symbolic(context).map(drop)
+}
+
+/// A context as a symbolic form; nothing if it is a mapping, by its name or path.
+fn symbolic(context: &str) -> Result<Option<SymbolicContext>, String> {
+    match context.parse() {
+        Ok(ContextSpec::Symbolic(symbolic)) => Ok(Some(symbolic)),
+        Ok(ContextSpec::Literal(name)) if Observatory::of_name(name.as_str()).is_none() => Err(format!(
+            "'{context}' is not a context: its name must begin with an observatory, as in hst_0001.pmap"
+        )),
+        Err(error) if !context.contains('/') => Err(error.to_string()),
+        Ok(ContextSpec::Literal(_)) | Err(_) => Ok(None),
     }
 }
 

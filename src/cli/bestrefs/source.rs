@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -85,11 +88,7 @@ impl Source {
         };
         match self {
             Self::Mount(root) => {
-                let path = root
-                    .join("bestrefs")
-                    .join(context)
-                    .join(dataset.to_string())
-                    .join("bestrefs.json");
+                let path = answer_in_mount(root, context, dataset);
                 let text = fs::read(&path).map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => format!("there is no such dataset, or no context {context}"),
                     _ => format!("{}: {error}", path.display()),
@@ -107,14 +106,23 @@ impl Source {
 
     /// Asks for many datasets at once, so that they share requests; the answers are remembered.
     pub(super) fn prepare(&self, contexts: &[&str], datasets: &[DatasetName]) {
-        let Self::Cache(own) = self else { return };
-        let resolver = &own.rooms.resolver;
-        for context in contexts.iter().filter_map(|context| context.parse().ok()) {
-            let answers = datasets
-                .iter()
-                .map(|dataset| resolver.answer(&context, dataset).wait());
-            // What fails fails again, with its reason, when it is told.
-            own.runtime.block_on(futures_util::future::join_all(answers));
+        // What fails fails again, with its reason, when it is told.
+        match self {
+            Self::Mount(root) => {
+                for context in contexts {
+                    let look = |dataset: &DatasetName| fs::metadata(answer_in_mount(root, context, dataset));
+                    several_at_once(datasets, look, |_, _| ());
+                }
+            }
+            Self::Cache(own) => {
+                let resolver = &own.rooms.resolver;
+                for context in contexts.iter().filter_map(|context| context.parse().ok()) {
+                    let answers = datasets
+                        .iter()
+                        .map(|dataset| resolver.answer(&context, dataset).wait());
+                    own.runtime.block_on(futures_util::future::join_all(answers));
+                }
+            }
         }
     }
 
@@ -130,24 +138,12 @@ impl Source {
             std::iter::once(key).chain(half)
         };
         let files: Vec<FileKey> = files.into_iter().flat_map(halves).collect();
-        let bar = if io::stderr().is_terminal() {
-            ProgressBar::new(files.len() as u64)
-        } else {
-            ProgressBar::hidden()
-        };
-        let mut failures = 0;
-        let mut done = |key: &FileKey, outcome: Result<(), String>| {
-            bar.inc(1);
-            if let Err(why) = outcome {
-                failures += 1;
-                bar.suspend(|| output::failure(&Failure::new(format!("{key}: {why}"))));
-            }
-        };
+        let mut progress = Progress::new(files.len());
+        let mut done = |key: &FileKey, outcome| progress.done(key, outcome);
         match self {
             Self::Mount(root) => {
-                for key in &files {
-                    done(key, open_in_mount(root, key).map_err(|error| error.to_string()));
-                }
+                let open = |key: &FileKey| open_in_mount(root, key).map_err(|error| error.to_string());
+                several_at_once(&files, open, done);
             }
             Self::Cache(own) => own.runtime.block_on(async {
                 let fetcher = &own.rooms.fetcher;
@@ -161,8 +157,7 @@ impl Source {
                 }
             }),
         }
-        bar.finish_and_clear();
-        failures == 0
+        progress.end()
     }
 
     /// The end: writes down what is to be remembered.
@@ -178,8 +173,87 @@ impl Source {
 }
 
 /// Whether crds-fs is mounted there: no store has a live status.
-fn is_mount(directory: &Path) -> bool {
+pub(super) fn is_mount(directory: &Path) -> bool {
     directory.join(".crds-fs").join("status.json").exists()
+}
+
+/// What becomes of references that are being fetched: a bar on a terminal, else a line for each.
+struct Progress {
+    bar: ProgressBar,
+    files: usize,
+    brought: usize,
+    failures: usize,
+}
+
+impl Progress {
+    fn new(files: usize) -> Self {
+        let bar = if io::stderr().is_terminal() {
+            ProgressBar::new(files as u64)
+        } else {
+            ProgressBar::hidden()
+        };
+        Self {
+            bar,
+            files,
+            brought: 0,
+            failures: 0,
+        }
+    }
+
+    fn done(&mut self, key: &FileKey, outcome: Result<(), String>) {
+        self.bar.inc(1);
+        match outcome {
+            Ok(()) => self.brought += 1,
+            Err(why) => {
+                self.failures += 1;
+                self.bar
+                    .suspend(|| output::failure(&Failure::new(format!("{key}: {why}"))));
+                return;
+            }
+        }
+        if self.bar.is_hidden() {
+            let (done, all) = (self.brought + self.failures, self.files);
+            // With standard error closed there is nobody left to tell.
+            let _ = writeln!(io::stderr().lock(), "{done} of {all}  {}", key.name);
+        }
+    }
+
+    /// False if something could not be had.
+    fn end(self) -> bool {
+        self.bar.finish_and_clear();
+        self.failures == 0
+    }
+}
+
+/// Does what waits, for several items at a time; tells of each when it is done.
+fn several_at_once<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+    mut done: impl FnMut(&T, R),
+) {
+    let next = AtomicUsize::new(0);
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(items.len()) {
+            let (tell, next, work) = (tell.clone(), &next, &work);
+            scope.spawn(move || {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // The listener stays until the last of us has gone.
+                    let _ = tell.send((item, work(item)));
+                }
+            });
+        }
+        drop(tell);
+        for (item, result) in told {
+            done(item, result);
+        }
+    });
+}
+
+/// The file with the answers for a dataset.
+fn answer_in_mount(root: &Path, context: &str, dataset: &DatasetName) -> PathBuf {
+    let datasets = root.join("bestrefs").join(context);
+    datasets.join(dataset.to_string()).join("bestrefs.json")
 }
 
 /// Opens a reference in a mount, flat or by instrument: the open is the download.

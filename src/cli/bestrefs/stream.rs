@@ -7,6 +7,19 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use crate::cli::output::OutputError;
+
+/// Why a stream ended before its input did.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    /// The input cannot be read.
+    #[error(transparent)]
+    Input(io::Error),
+    /// The output takes no more.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
 /// A chunk of lines is handed to a worker when it has this many bytes.
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -57,7 +70,7 @@ pub(super) fn run<W>(
     workers: NonZeroUsize,
     worker: impl Fn() -> W + Sync,
     answer: impl Fn(&mut W, u64, &[u8], &mut Vec<u8>) + Sync,
-) -> io::Result<()> {
+) -> Result<(), StreamError> {
     let slots = workers.get() * CHUNKS_PER_WORKER;
     let (chunk_sender, chunks) = sync_channel::<Chunk>(slots);
     let (done_sender, done) = sync_channel::<Done>(slots);
@@ -82,7 +95,8 @@ pub(super) fn run<W>(
         let read = reader
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the reader of the input died")));
-        written.and(read)
+        written.map_err(OutputError::from)?;
+        read.map_err(StreamError::Input)
     })
 }
 
@@ -240,7 +254,7 @@ mod tests {
             || (),
             |(), _, line, out| out.extend_from_slice(line),
         );
-        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(matches!(outcome, Err(StreamError::Output(error)) if error.reader_is_gone()));
     }
 
     #[test]
