@@ -1,5 +1,6 @@
 //! Conformance: every answer of the real Python client in `../shared/vectors`, character for character. Without that
-//! directory the tests say so and pass. Counts go to standard error itself, which the test runner does not swallow.
+//! directory the tests say so and pass. `CRDS_FS_VECTORS` names another directory of vectors, such as
+//! `tests/clients/vectors.py` makes. Counts go to standard error itself, which the test runner does not swallow.
 
 #![expect(
     clippy::unwrap_used,
@@ -32,6 +33,11 @@ fn shared() -> Option<PathBuf> {
     None
 }
 
+/// Where the vectors are.
+fn vectors(shared: &Path) -> PathBuf {
+    std::env::var_os("CRDS_FS_VECTORS").map_or_else(|| shared.join("vectors"), PathBuf::from)
+}
+
 /// Mappings from directories, each loaded once.
 struct Directory {
     root: PathBuf,
@@ -48,7 +54,7 @@ impl Directory {
 
     fn read(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
         let path = if name.contains('/') {
-            self.root.join("vectors").join(name)
+            vectors(&self.root).join(name)
         } else {
             let observatory = name.split(['_', '.']).next().unwrap();
             self.root.join("crds-cache/mappings").join(observatory).join(name)
@@ -136,7 +142,7 @@ fn lookups_equal_the_clients() {
     let Some(shared) = shared() else { return };
     let mappings = Directory::new(shared.clone());
     let mut contexts = HashMap::new();
-    let mut files: Vec<PathBuf> = std::fs::read_dir(shared.join("vectors"))
+    let mut files: Vec<PathBuf> = std::fs::read_dir(vectors(&shared))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.to_string_lossy().ends_with(".jsonl.gz"))
@@ -216,7 +222,7 @@ fn units_equal_the_clients() {
     let Some(shared) = shared() else { return };
     let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     let mut smallest: Option<(usize, Value, Value)> = None;
-    for record in records(&shared.join("vectors/unit.jsonl.gz")) {
+    for record in records(&vectors(&shared).join("unit.jsonl.gz")) {
         let answer = unit(&record);
         let (count, equal) = counts
             .entry(record["kind"].as_str().unwrap().to_owned())

@@ -8,7 +8,7 @@ use regex::Regex;
 use super::header::DatasetHeader;
 
 /// `FITS keyword <tab> data-model name`; the pairs are one to one.
-const SCHEMA: &str = include_str!("jwst-keywords.tsv");
+const SCHEMA: &str = include_str!("../rules/data/jwst-keywords.tsv");
 
 static BY_FITS: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| schema().collect());
 static BY_MODEL: LazyLock<HashMap<&str, &str>> =

@@ -111,6 +111,11 @@ impl Context {
         header: &Header,
         reftypes: Option<&[S]>,
     ) -> Result<BestRefs<'_>, LookupError> {
+        let merged = match self.meta() {
+            "" => None,
+            meta => header.with_prefix(meta),
+        };
+        let header = merged.as_ref().unwrap_or(header);
         match self.mapping.target() {
             Target::Pipeline(pipeline) => self.through_pipeline(pipeline, mappings, header, reftypes),
             Target::Instrument(instrument) => {
@@ -171,7 +176,12 @@ impl Context {
                 children(&self.mapping)
             }
             Target::Pipeline(pipeline) => {
-                let Ok((place, Entry::File(name))) = self.instrument_entry(pipeline, header) else {
+                // The first is loaded too, for its list of types.
+                let as_given = self.imap(pipeline, header, Names::AsGiven, "");
+                if let Some(name) = as_given.ok().map(|(_, name)| name).filter(|name| absent(name)) {
+                    return vec![name.to_owned()];
+                }
+                let Ok((place, name)) = self.imap(pipeline, header, Names::Translated, "") else {
                     return Vec::new();
                 };
                 if self
@@ -183,7 +193,7 @@ impl Context {
                 }
                 match mappings.get(name) {
                     Ok(imap) => children(&imap),
-                    Err(error) if error.kind() == LoadErrorKind::Absent => vec![name.clone()],
+                    Err(error) if error.kind() == LoadErrorKind::Absent => vec![name.to_owned()],
                     Err(_) => Vec::new(),
                 }
             }
@@ -243,14 +253,18 @@ impl Context {
         header: &Header,
         reftypes: Option<&[S]>,
     ) -> Result<BestRefs<'c>, LookupError> {
-        let (place, entry) = self.instrument_entry(pipeline, header)?;
-        let Entry::File(name) = entry else {
-            let method = if reftypes.is_some() {
-                "get_required_parkeys"
-            } else {
-                "get_filekinds"
-            };
-            return Err(LookupError::NoMapping(method));
+        // For the default types the client looks for the instrument before it translates names, and then again.
+        let as_given = match reftypes {
+            None => Some(self.imap(pipeline, header, Names::AsGiven, "get_filekinds")?),
+            Some(_) => None,
+        };
+        let (place, name) = match as_given {
+            Some(found) if !self.is_jwst() => found,
+            _ => self.imap(pipeline, header, Names::Translated, "get_required_parkeys")?,
+        };
+        let other = match as_given {
+            Some((other, name)) if other != place => Some(self.load(mappings, name)?),
+            _ => None,
         };
         let linked = self.instrument(mappings, place, name, pipeline)?;
         let reduced = linked.reduce(header, self.meta());
@@ -263,6 +277,9 @@ impl Context {
         if !survives(&pipeline.parkey) && !INSTRUMENT_NAMES.iter().any(|name| survives(name)) {
             return Err(LookupError::NoInstrument(pipeline.parkey.clone()));
         }
+        if let Some(Target::Instrument(other)) = other.as_deref().map(Mapping::target) {
+            return Ok(self.default_references(linked, header, &reduced, other.filekinds()));
+        }
         Ok(self.through_linked(linked, header, reftypes, &reduced))
     }
 
@@ -273,46 +290,60 @@ impl Context {
         reftypes: Option<&[S]>,
         reduced: &linked::Reduced<'_>,
     ) -> BestRefs<'c> {
-        if reftypes.is_some() {
-            return linked.best_references(reduced, reftypes);
+        match reftypes {
+            Some(_) => linked.best_references(reduced, reftypes),
+            None => self.default_references(linked, header, reduced, linked.filekinds()),
         }
+    }
+
+    /// The best references of the header's default types, as far as they are among `own`.
+    fn default_references<'c, 'o>(
+        &self,
+        linked: &'c Linked,
+        header: &Header,
+        reduced: &linked::Reduced<'_>,
+        own: impl Iterator<Item = &'o str>,
+    ) -> BestRefs<'c> {
         let mut wanted = self.default_types(header);
         if !wanted.is_empty() {
-            let own: BTreeSet<&str> = linked.filekinds().collect();
+            let own: BTreeSet<&str> = own.collect();
             wanted.retain(|filekind| own.contains(filekind));
         }
         let wanted: Vec<&str> = wanted.into_iter().collect();
         linked.best_references(reduced, Some(&wanted))
     }
 
-    /// The pmap's entry for the instrument of a header.
-    fn instrument_entry<'p>(
+    /// The imap for the instrument of a header, which the client takes for a mapping and asks for `method`.
+    fn imap<'p>(
         &self,
         pipeline: &'p Pipeline,
         header: &Header,
-    ) -> Result<(usize, &'p Entry), LookupError> {
+        names: Names,
+        method: &'static str,
+    ) -> Result<(usize, &'p str), LookupError> {
         let instrument = self
-            .instrument_name(pipeline, header)
+            .instrument_name(pipeline, header, names)
             .ok_or_else(|| LookupError::NoInstrument(pipeline.parkey.clone()))?;
         let found = pipeline
             .entries
             .iter()
             .enumerate()
             .find(|(_, (own, _))| *own == instrument);
-        if let Some((place, (_, entry))) = found {
-            Ok((place, entry))
-        } else {
-            let context = basename(self.mapping.name()).to_owned();
-            Err(LookupError::UnknownInstrument(instrument, context))
+        match found {
+            Some((place, (_, Entry::File(name)))) => Ok((place, name)),
+            Some(_) => Err(LookupError::NoMapping(method)),
+            None => {
+                let context = basename(self.mapping.name()).to_owned();
+                Err(LookupError::UnknownInstrument(instrument, context))
+            }
         }
     }
 
     /// The instrument of a header, in lower case.
-    fn instrument_name(&self, pipeline: &Pipeline, header: &Header) -> Option<String> {
-        let names = std::iter::once(pipeline.parkey.as_str()).chain(INSTRUMENT_NAMES);
-        for wanted in names {
+    fn instrument_name(&self, pipeline: &Pipeline, header: &Header, names: Names) -> Option<String> {
+        for wanted in std::iter::once(pipeline.parkey.as_str()).chain(INSTRUMENT_NAMES) {
             let value = self
-                .last_value(header, wanted)
+                .last_value(header, wanted, names)
                 .filter(|value| *value != UNDEFINED);
             if let Some(value) = value {
                 let instrument = lower(&value).into_owned();
@@ -327,7 +358,10 @@ impl Context {
     }
 
     /// The conditioned value of a parameter in a header as it came.
-    fn last_value<'h>(&self, header: &'h Header, wanted: &str) -> Option<Cow<'h, str>> {
+    fn last_value<'h>(&self, header: &'h Header, wanted: &str, names: Names) -> Option<Cow<'h, str>> {
+        if self.is_jwst() && names == Names::Translated {
+            return jwst::translated_value(header, wanted).map(HeaderValue::conditioned);
+        }
         let meta = self.meta();
         let mut found = None;
         for (name, value) in header.iter() {
@@ -413,6 +447,13 @@ impl Context {
         keys.extend(parkey.map(str::to_owned));
         Ok(Linked::new(self.is_jwst(), &keys, entries))
     }
+}
+
+/// Whether names of parameters are looked for as the header has them, or as JWST's rules have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    AsGiven,
+    Translated,
 }
 
 /// Where instruments are named besides the parameter that the pmap names.

@@ -113,6 +113,32 @@ impl Header {
             .find_map(|(key, value)| (key == name).then_some(value))
     }
 
+    /// The header with a prefix before the names that begin with `META` (Roman), if some of them then meet others of
+    /// the same spelling, which decides where their value counts.
+    pub(super) fn with_prefix(&self, prefix: &str) -> Option<Self> {
+        let renamed = |name: &str| {
+            let first = name.split('.').next().unwrap_or("");
+            first
+                .eq_ignore_ascii_case("META")
+                .then(|| format!("{prefix}{name}"))
+        };
+        let meet =
+            |(name, _): &(String, HeaderValue)| renamed(name).is_some_and(|name| self.get(&name).is_some());
+        let prefixed = self.entries.iter().any(|(name, _)| name.starts_with(prefix));
+        if !prefixed || !self.entries.iter().any(meet) {
+            return None;
+        }
+        let mut result = Self::new();
+        for (name, value) in &self.entries {
+            let name = renamed(name).unwrap_or_else(|| name.clone());
+            match result.entries.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => old.clone_from(value),
+                None => result.push(name, value.clone()),
+            }
+        }
+        Some(result)
+    }
+
     /// Names upper-cased and values in normal form, a later entry replacing an earlier one in its place.
     #[must_use]
     pub fn conditioned(&self) -> Self {

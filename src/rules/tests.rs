@@ -10,6 +10,8 @@ use serde_json::json;
 use super::*;
 use crate::crds::Observatory;
 
+mod cases;
+
 const LENIENT: LookupOptions = LookupOptions {
     ignore_checksum: true,
 };
