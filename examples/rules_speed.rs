@@ -39,7 +39,7 @@ impl Mappings for Directory {
         let observatory = name.split(['_', '.']).next().unwrap_or("");
         let path = self.root.join("mappings").join(observatory).join(name);
         let text = std::fs::read_to_string(path).map_err(|_| LoadError::absent(name))?;
-        let mapping = Arc::new(Mapping::load(name, &text)?);
+        let mapping = Arc::new(Mapping::load(name, text)?);
         if let Ok(mut loaded) = self.loaded.lock() {
             loaded.insert(name.to_owned(), mapping.clone());
         }

@@ -7,7 +7,8 @@
 //!
 //! | module | its job |
 //! | --- | --- |
-//! | `source`, `load`, `compile` | text -> syntax -> checks -> compiled selectors |
+//! | `source`, `item` | text -> syntax |
+//! | `load`, `fields`, `checksum`, `compile`, `substitute` | syntax -> checks -> compiled selectors |
 //! | `selector`, `column`, `pattern`, `glob`, `version` | the compiled forms |
 //! | `evaluate`, `merge`, `reference`, `hooks`, `expression` | evaluation of one rmap |
 //! | `linked`, `context`, `answer` | all rmaps of an instrument, lookups, results |
@@ -15,6 +16,7 @@
 
 mod answer;
 mod bits;
+mod checksum;
 mod column;
 mod compile;
 mod condition;
@@ -22,10 +24,12 @@ mod context;
 mod date;
 mod evaluate;
 mod expression;
+mod fields;
 mod frame;
 mod glob;
 mod header;
 mod hooks;
+mod item;
 mod jwst;
 mod linked;
 mod load;
@@ -38,8 +42,10 @@ mod reference;
 mod selector;
 mod slots;
 mod source;
+mod substitute;
 pub mod units;
 mod version;
+mod vocabulary;
 
 pub use answer::{Answer, BestRefs, NotFound};
 pub use context::{Context, LookupError, LookupOptions};

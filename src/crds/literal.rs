@@ -178,45 +178,30 @@ impl<'a> Parser<'a> {
     /// The items up to `close`, and whether a comma stands after the last one.
     fn items(&mut self, close: Symbol) -> Result<(Vec<Value>, bool), Problem> {
         let mut items = Vec::new();
-        loop {
+        while !self.lexer.takes(close)? {
             let token = self.lexer.token()?;
-            if token.is(close) {
-                let comma = !items.is_empty();
-                return Ok((items, comma));
-            }
             items.push(self.value(token)?);
-            let token = self.lexer.token()?;
-            if token.is(close) {
+            if self.lexer.closes(close)? {
                 return Ok((items, false));
             }
-            if !token.is(Symbol::Comma) {
-                return Err(token.unexpected(&format!("',' or '{close}'")));
-            }
         }
+        let comma = !items.is_empty();
+        Ok((items, comma))
     }
 
     fn dict(&mut self) -> Result<Value, Problem> {
         let mut pairs = Vec::new();
-        loop {
+        while !self.lexer.takes(Symbol::CloseBrace)? {
             let token = self.lexer.token()?;
-            if token.is(Symbol::CloseBrace) {
-                return Ok(Value::Dict(pairs));
-            }
             let key = self.value(token)?;
-            let token = self.lexer.token()?;
-            if !token.is(Symbol::Colon) {
-                return Err(token.unexpected("':'"));
-            }
+            self.lexer.expect(Symbol::Colon)?;
             let token = self.lexer.token()?;
             pairs.push((key, self.value(token)?));
-            let token = self.lexer.token()?;
-            if token.is(Symbol::CloseBrace) {
-                return Ok(Value::Dict(pairs));
-            }
-            if !token.is(Symbol::Comma) {
-                return Err(token.unexpected("',' or '}'"));
+            if self.lexer.closes(Symbol::CloseBrace)? {
+                break;
             }
         }
+        Ok(Value::Dict(pairs))
     }
 }
 

@@ -234,7 +234,7 @@ fn compile(name: &str, file: &File) -> Result<Arc<Mapping>, RulesError> {
     file.read_exact_at(&mut bytes, 0)
         .map_err(|error| failed(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
-    Mapping::load(name, &text)
+    Mapping::load(name, text)
         .map(Arc::new)
         .map_err(|error| RulesError::Text(error.to_string()))
 }

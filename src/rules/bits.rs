@@ -69,11 +69,23 @@ impl Bits {
         }
     }
 
-    /// Keeps what is in one of two sets.
-    pub(crate) fn intersect_union(&mut self, one: &Self, two: &Self) {
-        for ((word, one), two) in self.0.iter_mut().zip(&one.0).zip(&two.0) {
+    /// Keeps what is in one of two sets, the first being given by its words.
+    pub(crate) fn intersect_union(&mut self, one: &[u64], two: &Self) {
+        for ((word, one), two) in self.0.iter_mut().zip(one).zip(&two.0) {
             *word &= one | two;
         }
+    }
+
+    /// Adds what is in the set with these words.
+    pub(crate) fn unite(&mut self, words: &[u64]) {
+        for (word, other) in self.0.iter_mut().zip(words) {
+            *word |= other;
+        }
+    }
+
+    /// The set as it is kept: one bit for each number, the lowest first.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.0
     }
 
     /// Copies the other set.

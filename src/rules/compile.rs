@@ -1,105 +1,184 @@
 //! From the source of a selector to its compiled form (spec/crds-rules 10).
 
-use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
-use super::column::{Column, Replacement};
-use super::condition::{NOT_APPLICABLE, condition, condition_element, is_esoteric};
+use super::column::Replacement;
+use super::condition::{NOT_APPLICABLE, condition, is_esoteric};
 use super::date::pack;
-use super::pool::{PoolBuilder, Span};
-use super::python::repr_tuple;
+use super::item::{Item, Parts, Tree};
+use super::pool::Span;
+use super::python::{repr, repr_tuple};
 use super::selector::{Choice, Keys, Kind, Selector, Table};
 use super::slots::Slots;
-use super::source::{Call, Item};
+use super::substitute::{self, Substitutions};
 use super::version::{Relation, parse_version};
 
-/// `substitutions`: a parameter with its table of old and new elements.
-pub(crate) type Substitutions<'s> = Vec<(Cow<'s, str>, Vec<(Item<'s>, Item<'s>)>)>;
+mod table;
+mod words;
+
+pub(crate) use words::alternatives;
+
+use table::Distinct;
+use words::Words;
 
 /// What the selectors of one rmap share while they are compiled.
-pub(crate) struct Compiler<'s, 'c> {
-    pub(crate) pool: &'c mut PoolBuilder<'s>,
-    pub(crate) slots: &'c mut Slots,
-    pub(crate) parkey: &'c Item<'s>,
-    pub(crate) substitutions: &'c Substitutions<'s>,
+pub(crate) struct Compiler<'c, 's> {
+    tree: &'c mut Tree<'s>,
+    slots: &'c mut Slots,
+    parkey: Item,
+    substitutions: &'c Substitutions,
+    words: Words<'s>,
+    distinct: Distinct,
+    /// The parameters of those levels of `parkey` that were met.
+    levels: Vec<Option<Rc<Level>>>,
+    /// How many columns its Match selectors have so far.
     pub(crate) columns: u32,
 }
 
-type Entries<'s> = Vec<(Item<'s>, Choice)>;
+/// The parameters of the selectors of one level.
+struct Level {
+    params: Vec<String>,
+    slots: Arc<[u16]>,
+    /// Whether one of the parameters has substitutions.
+    substituted: bool,
+}
 
-impl<'s> Compiler<'s, '_> {
+pub(super) type Entries = Vec<(Item, Choice)>;
+
+type Compiled = Result<(Keys, Vec<Choice>), String>;
+
+impl<'c, 's> Compiler<'c, 's> {
+    pub(crate) fn new(
+        tree: &'c mut Tree<'s>,
+        slots: &'c mut Slots,
+        parkey: Item,
+        substitutions: &'c Substitutions,
+    ) -> Self {
+        Self {
+            tree,
+            slots,
+            parkey,
+            substitutions,
+            words: Words::default(),
+            distinct: Distinct::default(),
+            levels: Vec::new(),
+            columns: 0,
+        }
+    }
+
     /// Compiles a selector whose parameters are those of a level of `parkey`; failures are in the client's words.
-    pub(crate) fn selector(&mut self, call: Call<'s>, level: usize) -> Result<Selector, String> {
-        let kind = Kind::from_name(call.kind).ok_or("unknown selector")?;
-        let mut entries = Vec::with_capacity(call.entries.len());
-        for (key, value) in call.entries {
+    pub(crate) fn selector(&mut self, kind: Kind, entries: Parts, level: usize) -> Result<Selector, String> {
+        let plain_dates = match kind {
+            Kind::UseAfter | Kind::ClosestTime => self.plain_dates(entries),
+            _ => None,
+        };
+        if let Some((keys, choices)) = plain_dates {
+            let level = self.level(level)?;
+            if !level.substituted {
+                return Ok(Selector {
+                    kind,
+                    slots: Arc::clone(&level.slots),
+                    keys,
+                    plain: true,
+                    choices,
+                });
+            }
+        }
+        let mut compiled = Vec::new();
+        while let Some((key, value)) = self.tree.pair(entries, compiled.len()) {
             let choice = match value {
-                Item::Call(nested) => Choice::Selector(Box::new(self.selector(*nested, level + 1)?)),
+                Item::Call(kind, entries) => {
+                    Choice::Selector(Box::new(self.selector(kind, entries, level + 1)?))
+                }
                 other => self.choice(other),
             };
-            entries.push((key, choice));
+            compiled.push((key, choice));
         }
-        let params = self.parameters(level)?;
-        self.substitute(&params, &mut entries);
-        let slots: Box<[u16]> = params.iter().map(|param| self.slots.parameter(param)).collect();
+        let level = self.level(level)?;
+        if level.substituted {
+            substitute::keys(self.tree, self.substitutions, &level.params, &mut compiled);
+        }
         let (keys, choices) = match kind {
-            Kind::Match => self.table(&params, &slots, entries)?,
-            Kind::UseAfter | Kind::ClosestTime => self.dates(entries),
-            Kind::VersionAfter => versions(entries)?,
-            Kind::SelectVersion => relations(entries)?,
-            Kind::GeometricallyNearest => self.nearest(&params, entries)?,
-            Kind::Bracket => numbers(entries)?,
+            Kind::Match => self.table(&level, compiled)?,
+            Kind::UseAfter | Kind::ClosestTime => self.dates(compiled),
+            Kind::VersionAfter => self.versions(compiled)?,
+            Kind::SelectVersion => self.relations(compiled)?,
+            Kind::GeometricallyNearest => self.nearest(&level.params, compiled)?,
+            Kind::Bracket => self.numbers(compiled)?,
         };
         Ok(Selector {
             kind,
-            slots,
+            slots: Arc::clone(&level.slots),
             keys,
             plain: choices.iter().all(|choice| matches!(choice, Choice::Text(_))),
             choices: choices.into(),
         })
     }
 
-    fn choice(&mut self, item: Item<'s>) -> Choice {
+    fn choice(&mut self, item: Item) -> Choice {
         match item {
-            Item::Str(text) => Choice::Text(self.pool.span(&text)),
-            Item::Tuple(items) | Item::List(items) => {
-                Choice::Tuple(items.into_iter().map(|item| self.choice(item)).collect())
+            Item::Str(text) => Choice::Text(text),
+            Item::Tuple(parts) | Item::List(parts) => {
+                let parts = self.tree.parts(parts).to_vec();
+                Choice::Tuple(parts.into_iter().map(|part| self.choice(part)).collect())
             }
-            Item::Dict(pairs) => Choice::Dict(
-                pairs
-                    .into_iter()
-                    .map(|(key, value)| (self.choice(key), self.choice(value)))
-                    .collect(),
-            ),
-            other => Choice::Other(self.pool.add(&other.repr())),
+            Item::Dict(parts) => {
+                let pairs: Vec<_> = self.tree.pairs(parts).collect();
+                let pairs = pairs.into_iter();
+                Choice::Dict(
+                    pairs
+                        .map(|(key, value)| (self.choice(key), self.choice(value)))
+                        .collect(),
+                )
+            }
+            other => {
+                let shown = self.tree.repr(other);
+                Choice::Other(self.tree.pool.add(&shown))
+            }
         }
+    }
+
+    fn level(&mut self, level: usize) -> Result<Rc<Level>, String> {
+        if let Some(Some(known)) = self.levels.get(level) {
+            return Ok(Rc::clone(known));
+        }
+        let params = self.parameters(level)?;
+        let slots = params.iter().map(|param| self.slots.parameter(param)).collect();
+        let substituted = |param: &String| self.substitutions.iter().any(|(name, _)| name == param);
+        let new = Rc::new(Level {
+            substituted: params.iter().any(substituted),
+            params,
+            slots,
+        });
+        if self.levels.len() <= level {
+            self.levels.resize(level + 1, None);
+        }
+        if let Some(place) = self.levels.get_mut(level) {
+            *place = Some(Rc::clone(&new));
+        }
+        Ok(new)
     }
 
     fn parameters(&self, level: usize) -> Result<Vec<String>, String> {
         let levels = match self.parkey {
-            Item::Tuple(levels) => levels.get(level).ok_or("tuple index out of range")?,
-            Item::List(levels) => levels.get(level).ok_or("list index out of range")?,
+            Item::Tuple(levels) => {
+                let levels = self.tree.parts(levels);
+                levels.get(level).ok_or("tuple index out of range")?
+            }
+            Item::List(levels) => {
+                let levels = self.tree.parts(levels);
+                levels.get(level).ok_or("list index out of range")?
+            }
             _ => return Err("parameters should be a list or tuple of header keys".to_owned()),
         };
-        match levels {
+        match *levels {
             Item::Tuple(names) | Item::List(names) => {
-                Ok(names.iter().map(|name| name.text().into_owned()).collect())
+                let names = self.tree.parts(names).iter();
+                Ok(names.map(|&name| self.tree.text(name).into_owned()).collect())
             }
             _ => Err("parameters should be a list or tuple of header keys".to_owned()),
-        }
-    }
-
-    /// Replaces elements of keys; a replaced entry takes the place of one that has the new key already.
-    fn substitute(&self, params: &[String], entries: &mut Entries<'s>) {
-        for (index, param) in params.iter().enumerate() {
-            let Some((_, table)) = self.substitutions.iter().find(|(name, _)| name == param) else {
-                continue;
-            };
-            let replaced = |key: &Item<'s>| substituted(key, index, table);
-            if entries.iter().any(|(key, _)| replaced(key).is_some()) {
-                *entries = substitute_column(std::mem::take(entries), replaced);
-            }
         }
     }
 
@@ -109,226 +188,151 @@ impl<'s> Compiler<'s, '_> {
         let pairs = table.map_or(&[][..], |(_, pairs)| pairs);
         pairs
             .iter()
-            .filter_map(|(old, new)| {
+            .filter_map(|&(old, new)| {
+                let other_type = self.tree.as_str(new).is_none().then(|| new.type_name());
                 Some(Replacement {
-                    old: old.as_str()?.into(),
-                    new: new.text().into(),
-                    other_type: new.as_str().is_none().then(|| new.type_name()),
+                    old: self.tree.as_str(old)?.into(),
+                    new: self.tree.text(new).into(),
+                    other_type,
                 })
             })
             .collect()
     }
 
-    fn table(
-        &mut self,
-        params: &[String],
-        slots: &[u16],
-        entries: Entries<'s>,
-    ) -> Result<(Keys, Vec<Choice>), String> {
-        let rows: Vec<(Vec<Cow<'s, str>>, Choice)> = entries
-            .into_iter()
-            .map(|(key, choice)| (match_key(key), choice))
-            .collect();
-        let rows = sorted(rows, |key| repr_tuple(key.iter().map(|element| &**element)))?;
-        check_lengths(&rows, params)?;
-        let mut columns = Vec::with_capacity(params.len());
-        for (place, (param, &slot)) in params.iter().zip(slots).enumerate() {
-            let mut distinct: FxHashMap<&str, usize> = FxHashMap::default();
-            let mut elements: Vec<(&str, Vec<u32>)> = Vec::new();
-            for (row, (key, _)) in (0..).zip(&rows) {
-                let element = key.get(place).map_or(NOT_APPLICABLE, |element| &**element);
-                let known = *distinct.entry(element).or_insert(elements.len());
-                match elements.get_mut(known) {
-                    Some((_, rows)) => rows.push(row),
-                    None => elements.push((element, vec![row])),
-                }
+    /// The dates of a selector of plain dates and texts in order; nothing if it is another one.
+    fn plain_dates(&self, entries: Parts) -> Option<(Keys, Box<[Choice]>)> {
+        let entries = self.tree.pairs(entries);
+        let mut texts = Vec::with_capacity(entries.len());
+        let mut packed = Some(Vec::with_capacity(entries.len()));
+        let mut choices = Vec::with_capacity(entries.len());
+        let mut before = "";
+        for pair in entries {
+            let (Item::Str(key), Item::Str(value)) = pair else {
+                return None;
+            };
+            let date = self.tree.pool.get(key);
+            if date < before {
+                return None;
             }
-            let column = (slot, self.columns);
-            columns.push(Column::new(
-                column,
-                elements,
-                rows.len(),
-                self.replacements(param),
-            )?);
-            self.columns += 1;
+            before = date;
+            texts.push(key);
+            choices.push(Choice::Text(value));
+            packed = packed.zip(self::packed(date.as_bytes())).map(|(mut all, date)| {
+                all.push(date);
+                all
+            });
         }
-        let mut elements = Vec::with_capacity(rows.len() * params.len());
-        let mut choices = Vec::with_capacity(rows.len());
-        for (key, choice) in rows {
-            let padding = std::iter::repeat(Cow::Borrowed(""));
-            let key: Vec<Cow<'s, str>> = key.into_iter().chain(padding).take(params.len()).collect();
-            elements.extend(key.iter().map(|element| self.pool.span(element)));
-            choices.push(choice);
-        }
-        let table = Table {
-            columns: columns.into(),
-            elements: elements.into(),
-            rows: choices.len(),
+        let keys = Keys::Dates {
+            texts: texts.into(),
+            packed: packed.map(Vec::into_boxed_slice),
         };
-        Ok((Keys::Match(table), choices))
+        Some((keys, choices.into()))
     }
 
-    fn dates(&mut self, entries: Entries<'s>) -> (Keys, Vec<Choice>) {
-        let mut keyed: Vec<(Cow<'s, str>, Choice)> = entries
-            .into_iter()
-            .map(|(key, choice)| match key {
-                Item::Str(text) => (text, choice),
-                other => (other.repr().into(), choice),
-            })
-            .collect();
-        if !keyed.is_sorted_by(|one, two| one.0 <= two.0) {
-            keyed.sort_by(|one, two| one.0.cmp(&two.0));
+    fn dates(&mut self, entries: Entries) -> (Keys, Vec<Choice>) {
+        let mut keyed = Vec::with_capacity(entries.len());
+        for (key, choice) in entries {
+            keyed.push((self.shown(key), choice));
         }
-        let packed = keyed.iter().map(|(text, _)| packed(text.as_bytes())).collect();
-        let texts = keyed.iter().map(|(text, _)| self.pool.span(text)).collect();
-        let choices = keyed.into_iter().map(|(_, choice)| choice).collect();
+        let pool = &self.tree.pool;
+        keyed.sort_by(|(one, _), (two, _)| pool.get(*one).cmp(pool.get(*two)));
+        let packed = keyed
+            .iter()
+            .map(|(text, _)| packed(pool.get(*text).as_bytes()))
+            .collect();
+        let (texts, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
+        let texts = texts.into();
         (Keys::Dates { texts, packed }, choices)
     }
 
-    fn nearest(&mut self, params: &[String], entries: Entries<'s>) -> Result<(Keys, Vec<Choice>), String> {
+    /// The place of `str(item)`.
+    fn shown(&mut self, item: Item) -> Span {
+        if let Item::Str(text) = item {
+            return text;
+        }
+        let shown = self.tree.repr(item);
+        self.tree.pool.add(&shown)
+    }
+
+    fn nearest(&mut self, params: &[String], entries: Entries) -> Compiled {
         let keyed = entries
             .into_iter()
-            .map(|(key, choice)| (condition(&key.text()).into_owned(), choice))
+            .map(|(key, choice)| (condition(&self.tree.text(key)).into_owned(), choice))
             .collect();
-        let keyed = sorted(keyed, |key: &String| super::python::repr(key))?;
+        let keyed = sorted(keyed, String::cmp, |key| repr(key))?;
         if let (Some((key, _)), false) = (keyed.first(), params.len() == 1) {
-            let (key, params) = (
-                super::python::repr(key),
-                repr_tuple(params.iter().map(String::as_str)),
-            );
+            let (key, params) = (repr(key), repr_tuple(params.iter().map(String::as_str)));
             let message = format!("GeometricallyNearest key={key} is wrong length for parameters {params}");
             return Err(message);
         }
         let esoteric = keyed.iter().any(|(key, _)| is_esoteric(key));
-        let optional = !esoteric
-            && keyed
-                .iter()
-                .any(|(key, _)| key == super::condition::NOT_APPLICABLE);
-        let keys = keyed.iter().map(|(key, _)| self.pool.add(key)).collect();
+        let optional = !esoteric && keyed.iter().any(|(key, _)| key == NOT_APPLICABLE);
+        let keys = keyed.iter().map(|(key, _)| self.tree.pool.add(key)).collect();
         let choices = keyed.into_iter().map(|(_, choice)| choice).collect();
         Ok((Keys::Nearest { keys, optional }, choices))
     }
-}
 
-/// Refuses a key of the wrong length. As in the client, keys behind one with a pattern in a column are not looked at
-/// for that column.
-fn check_lengths(rows: &[(Vec<Cow<'_, str>>, Choice)], params: &[String]) -> Result<(), String> {
-    for place in 0..params.len() {
-        for (key, _) in rows {
-            if key.len() != params.len() {
-                let key = repr_tuple(key.iter().map(|element| &**element));
-                let params = repr_tuple(params.iter().map(String::as_str));
-                return Err(format!("Match key={key} is wrong length for parameters {params}"));
+    fn versions(&self, entries: Entries) -> Compiled {
+        let mut keyed = Vec::with_capacity(entries.len());
+        for (key, choice) in entries {
+            keyed.push((parse_version(&self.tree.text(key))?, choice));
+        }
+        let keyed = sorted(keyed, Ord::cmp, |[one, two, three]| {
+            format!("({one}, {two}, {three})")
+        })?;
+        let (keys, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
+        Ok((Keys::Versions(keys.into()), choices))
+    }
+
+    fn relations(&self, entries: Entries) -> Compiled {
+        let mut keyed = Vec::with_capacity(entries.len());
+        for (key, choice) in entries {
+            keyed.push((Relation::parse(&self.tree.text(key))?, choice));
+        }
+        for two in keyed.windows(2) {
+            if let [(one, _), (two, _)] = two {
+                two.compare(one)?;
             }
-            if key.get(place).is_some_and(|element| is_esoteric(element)) {
-                break;
-            }
         }
+        keyed.sort_by(|(one, _), (two, _)| one.compare(two).unwrap_or(Ordering::Equal));
+        let (keys, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
+        Ok((Keys::Relations(keys.into()), choices))
     }
-    Ok(())
-}
 
-fn substitute_column<'s>(
-    entries: Entries<'s>,
-    replaced: impl Fn(&Item<'s>) -> Option<Item<'s>>,
-) -> Entries<'s> {
-    let identities = entries.iter().map(|(key, _)| key.identity());
-    let mut places: FxHashMap<String, usize> = identities.zip(0..).collect();
-    let mut entries: Vec<Option<(Item<'s>, Choice)>> = entries.into_iter().map(Some).collect();
-    for place in 0..entries.len() {
-        let Some((key, choice)) = entries.get_mut(place).and_then(Option::take) else {
-            continue;
-        };
-        let Some(new) = replaced(&key) else {
-            entries[place] = Some((key, choice));
-            continue;
-        };
-        let old = key.identity();
-        if places.get(&old) == Some(&place) {
-            places.remove(&old);
+    fn numbers(&self, entries: Entries) -> Compiled {
+        let mut keyed = Vec::with_capacity(entries.len());
+        for (key, choice) in entries {
+            let number = self.tree.number(key).ok_or_else(|| {
+                let kind = key.type_name();
+                format!("'<' not supported between instances of '{kind}' and 'float'")
+            })?;
+            keyed.push((number, choice));
         }
-        let existing = places
-            .get(&new.identity())
-            .copied()
-            .filter(|&existing| existing != place);
-        if let Some(Some((_, old))) = existing.and_then(|existing| entries.get_mut(existing)) {
-            *old = choice;
-        } else {
-            places.insert(new.identity(), place);
-            entries[place] = Some((new, choice));
-        }
-    }
-    entries.into_iter().flatten().collect()
-}
-
-/// The key with one element replaced, if the table says so.
-fn substituted<'s>(key: &Item<'s>, index: usize, table: &[(Item<'s>, Item<'s>)]) -> Option<Item<'s>> {
-    let element = match key {
-        Item::Tuple(elements) => elements.get(index)?,
-        other => other,
-    };
-    let (_, new) = table.iter().find(|(old, _)| old.equals(element))?;
-    let new = match new {
-        Item::List(items) => Item::Tuple(items.clone()),
-        other => other.clone(),
-    };
-    match key {
-        Item::Tuple(elements) => {
-            let mut elements = elements.clone();
-            if let Some(element) = elements.get_mut(index) {
-                *element = new;
-            }
-            Some(Item::Tuple(elements))
-        }
-        _ => Some(new),
-    }
-}
-
-/// A key of a Match selector: conditioned texts.
-fn match_key(key: Item<'_>) -> Vec<Cow<'_, str>> {
-    match key {
-        Item::Tuple(elements) => elements.into_iter().map(element).collect(),
-        single => vec![element(single)],
-    }
-}
-
-/// The normal form of an element of a match key.
-pub(crate) fn element(item: Item<'_>) -> Cow<'_, str> {
-    match item {
-        Item::Str(Cow::Borrowed(text)) => condition_element(text),
-        Item::Str(Cow::Owned(text)) => condition_element(&text).into_owned().into(),
-        Item::Tuple(items) => {
-            let items: Vec<String> = items
-                .iter()
-                .map(|item| condition(&item.text()).into_owned())
-                .collect();
-            items.join("|").into()
-        }
-        other => condition(&other.text()).into_owned().into(),
+        keyed.sort_by(|(one, _), (two, _)| one.partial_cmp(two).unwrap_or(Ordering::Equal));
+        let (keys, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
+        Ok((Keys::Numbers(keys.into()), choices))
     }
 }
 
 /// Sorts entries by key; equal keys are refused, the first repetition in the order of the file being reported.
-fn sorted<K: Ord>(
+fn sorted<K>(
     entries: Vec<(K, Choice)>,
+    compare: impl Fn(&K, &K) -> Ordering,
     repr: impl Fn(&K) -> String,
 ) -> Result<Vec<(K, Choice)>, String> {
-    let mut order: Vec<u32> = (0..).take(entries.len()).collect();
-    let key = |place: u32| entries.get(place as usize).map(|(key, _)| key);
-    order.sort_by(|&one, &two| key(one).cmp(&key(two)));
-    let repeated = order
-        .windows(2)
-        .filter_map(|two| match *two {
-            [one, two] if key(one) == key(two) => Some(two),
-            _ => None,
-        })
-        .min();
-    if let Some(key) = repeated.and_then(key) {
+    if entries.is_sorted_by(|(one, _), (two, _)| compare(one, two).is_lt()) {
+        return Ok(entries);
+    }
+    let mut numbered: Vec<(usize, (K, Choice))> = entries.into_iter().enumerate().collect();
+    numbered.sort_by(|(_, (one, _)), (_, (two, _))| compare(one, two));
+    let repeated = numbered.windows(2).filter_map(|two| match two {
+        [(_, (one, _)), (place, (two, _))] if compare(one, two).is_eq() => Some((place, two)),
+        _ => None,
+    });
+    if let Some((_, key)) = repeated.min_by_key(|(place, _)| **place) {
         return Err(format!("Key {} appears more than once ", repr(key)));
     }
-    let mut entries: Vec<Option<(K, Choice)>> = entries.into_iter().map(Some).collect();
-    let take = |place: u32| entries.get_mut(place as usize).and_then(Option::take);
-    Ok(order.into_iter().filter_map(take).collect())
+    Ok(numbered.into_iter().map(|(_, entry)| entry).collect())
 }
 
 /// The order-preserving number of a text of the form `YYYY-MM-DD hh:mm:ss`, whatever the digits.
@@ -345,45 +349,6 @@ fn packed(text: &[u8]) -> Option<u64> {
     let pair = |at: usize| Some(digit(at)? * 10 + digit(at + 1)?);
     let year = u16::from(pair(0)?) * 100 + u16::from(pair(2)?);
     Some(pack(year, [pair(5)?, pair(8)?, pair(11)?, pair(14)?, pair(17)?]))
-}
-
-fn versions(entries: Entries<'_>) -> Result<(Keys, Vec<Choice>), String> {
-    let mut keyed = Vec::with_capacity(entries.len());
-    for (key, choice) in entries {
-        keyed.push((parse_version(&key.text())?, choice));
-    }
-    let keyed = sorted(keyed, |[one, two, three]| format!("({one}, {two}, {three})"))?;
-    let (keys, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
-    Ok((Keys::Versions(keys.into()), choices))
-}
-
-fn relations(entries: Entries<'_>) -> Result<(Keys, Vec<Choice>), String> {
-    let mut keyed = Vec::with_capacity(entries.len());
-    for (key, choice) in entries {
-        keyed.push((Relation::parse(&key.text())?, choice));
-    }
-    for two in keyed.windows(2) {
-        if let [(one, _), (two, _)] = two {
-            two.compare(one)?;
-        }
-    }
-    keyed.sort_by(|(one, _), (two, _)| one.compare(two).unwrap_or(std::cmp::Ordering::Equal));
-    let (keys, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
-    Ok((Keys::Relations(keys.into()), choices))
-}
-
-fn numbers(entries: Entries<'_>) -> Result<(Keys, Vec<Choice>), String> {
-    let mut keyed = Vec::with_capacity(entries.len());
-    for (key, choice) in entries {
-        let number = key.number().ok_or_else(|| {
-            let kind = key.type_name();
-            format!("'<' not supported between instances of '{kind}' and 'float'")
-        })?;
-        keyed.push((number, choice));
-    }
-    keyed.sort_by(|(one, _), (two, _)| one.partial_cmp(two).unwrap_or(std::cmp::Ordering::Equal));
-    let (keys, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
-    Ok((Keys::Numbers(keys.into()), choices))
 }
 
 /// The place of an element in messages and merges of Match selectors.

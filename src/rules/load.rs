@@ -2,16 +2,20 @@
 
 use std::borrow::Cow;
 
-use super::compile::{Compiler, Substitutions};
+use super::checksum::checksum;
+use super::compile::Compiler;
 use super::expression::{Constant, Expression, ExpressionError};
+use super::fields::Fields;
 use super::hooks::Hook;
+use super::item::{Item, Parts, Tree};
 use super::mapping::{Instrument, Mapping, Pipeline, Target};
-use super::pool::PoolBuilder;
+use super::pool::Pool;
 use super::python::{lower, repr};
 use super::reference::{Condition, Reference};
-use super::selector::Selector;
+use super::selector::{Kind, Selector};
 use super::slots::Slots;
-use super::source::{self, Item, SourceError};
+use super::source::{self, SourceError};
+use super::substitute::Substitutions;
 
 /// What kind of failure it is, by the name of the client's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +91,7 @@ fn extension(name: &str) -> &str {
 }
 
 /// Reads and compiles a mapping. A wrong checksum is remembered in the mapping.
-pub(crate) fn load(name: &str, text: &str) -> Result<Mapping, LoadError> {
+pub(crate) fn load(name: &str, text: Cow<'_, str>) -> Result<Mapping, LoadError> {
     let text = source::normalize_lines(text);
     let cannot = |message: String| {
         LoadError::new(
@@ -112,36 +116,34 @@ pub(crate) fn load(name: &str, text: &str) -> Result<Mapping, LoadError> {
     let Item::Dict(header) = header else {
         return Err(cannot("the header is not a dictionary".to_owned()));
     };
-    let fields = Fields(header);
+    let tree = source.tree;
+    let fields = Fields { header, tree: &tree };
     let selector = source.selector.ok_or_else(|| cannot("'selector'".to_owned()))?;
-    let checksum = check(name, &text, &fields);
+    let checksum = check(name, &text, fields);
     match selector {
-        Item::Call(call) => {
+        Item::Call(kind, entries) => {
             let mut builder = Builder {
-                pool: PoolBuilder::new(&text),
+                header,
+                tree,
                 slots: Slots::default(),
             };
-            let parkey = fields
-                .get("parkey")
-                .ok_or_else(|| cannot("'parkey'".to_owned()))?;
-            let (selector, columns) = builder.selector(&fields, parkey, *call).map_err(cannot)?;
-            fields.require(&["observatory", "instrument", "filekind"])?;
-            let reference = builder.reference(name, &fields, selector, columns)?;
+            let (selector, columns) = builder.selector(kind, entries).map_err(cannot)?;
+            let (mut reference, added) = builder.reference(name, selector, columns)?;
+            reference.pool = Pool::new(text, &added);
             Ok(Mapping::new(
                 name,
                 Target::Reference(Box::new(reference)),
                 checksum,
             ))
         }
-        Item::Dict(pairs) if extension(name) == "rmap" => {
+        Item::Dict(_) if extension(name) == "rmap" => {
             fields.require(&["observatory", "instrument", "filekind"])?;
-            let _ = pairs;
             Err(LoadError::new(
                 LoadErrorKind::Mapping,
                 "'dict' object has no attribute 'get_value_map'",
             ))
         }
-        Item::Dict(pairs) => plain(name, &fields, &pairs, checksum),
+        Item::Dict(pairs) => plain(name, fields, pairs, checksum),
         _ => Err(cannot("selector must be a dict or a Selector.".to_owned())),
     }
 }
@@ -149,24 +151,26 @@ pub(crate) fn load(name: &str, text: &str) -> Result<Mapping, LoadError> {
 /// The level of a mapping is in its name; without one, in its header.
 fn plain(
     name: &str,
-    fields: &Fields<'_>,
-    pairs: &[(Item<'_>, Item<'_>)],
+    fields: Fields<'_, '_>,
+    pairs: Parts,
     checksum: Result<(), LoadError>,
 ) -> Result<Mapping, LoadError> {
-    let entries: Vec<(String, String)> = pairs
-        .iter()
-        .map(|(key, value)| (lower(&key.text()).into_owned(), value.text().into_owned()))
+    let text = |item| fields.tree.text(item);
+    let entries: Vec<(String, String)> = fields
+        .tree
+        .pairs(pairs)
+        .map(|(key, value)| (lower(&text(key)).into_owned(), text(value).into_owned()))
         .collect();
     if extension(name) == "pmap" {
         fields.require(&["observatory"])?;
-        let parkey = fields.get("parkey").map(Fields::names).unwrap_or_default();
+        let parkey = fields.names("parkey");
         let parkey = parkey.into_iter().next().unwrap_or_default();
         let pipeline = Pipeline::new(fields.text("observatory"), &parkey, entries);
         return Ok(Mapping::new(name, Target::Pipeline(pipeline), checksum));
     }
     fields.require(&["observatory", "instrument"])?;
-    let mut keys = fields.get("parkey").map(Fields::names).unwrap_or_default();
-    keys.extend(fields.get("extra_keys").map(Fields::names).unwrap_or_default());
+    let mut keys = fields.names("parkey");
+    keys.extend(fields.names("extra_keys"));
     let instrument = Instrument::new(
         fields.text("observatory"),
         fields.text("instrument"),
@@ -176,128 +180,68 @@ fn plain(
     Ok(Mapping::new(name, Target::Instrument(instrument), checksum))
 }
 
-fn check(name: &str, text: &str, fields: &Fields<'_>) -> Result<(), LoadError> {
+fn check(name: &str, text: &str, fields: Fields<'_, '_>) -> Result<(), LoadError> {
     let base = repr(basename(name));
     let error = |what: &str| LoadError::new(LoadErrorKind::Checksum, format!("sha1sum {what} in {base}"));
     match fields.get("sha1sum") {
         None => Err(error("is missing")),
-        Some(sum) if lower(&sum.text()) == source::checksum(text) => Ok(()),
+        Some(sum) if lower(&fields.tree.text(sum)) == checksum(text) => Ok(()),
         Some(_) => Err(error("mismatch")),
     }
 }
 
-/// The header of a mapping.
-struct Fields<'s>(Vec<(Item<'s>, Item<'s>)>);
-
-impl<'s> Fields<'s> {
-    fn get(&self, name: &str) -> Option<&Item<'s>> {
-        let (_, value) = self.0.iter().find(|(key, _)| key.as_str() == Some(name))?;
-        Some(value)
-    }
-
-    /// A text by the rule for reading header values: lower case, unless it is in parentheses.
-    fn text(&self, name: &str) -> String {
-        match self.get(name) {
-            Some(Item::Str(text)) => read(text).into_owned(),
-            Some(other) => other.text().into_owned(),
-            None => String::new(),
-        }
-    }
-
-    fn require(&self, names: &[&str]) -> Result<(), LoadError> {
-        let all = ["mapping", "parkey", "name", "derived_from"].iter().chain(names);
-        match all.into_iter().find(|name| self.get(name).is_none()) {
-            Some(name) => Err(LoadError::new(
-                LoadErrorKind::MissingHeaderKey,
-                format!("Required header key '{name}' is missing."),
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// All texts in a value, however nested.
-    fn names(item: &Item<'_>) -> Vec<String> {
-        match item {
-            Item::Tuple(items) | Item::List(items) => items.iter().flat_map(Fields::names).collect(),
-            other => vec![other.text().into_owned()],
-        }
-    }
-}
-
-/// The rule for reading header values that are texts.
-fn read(text: &str) -> Cow<'_, str> {
-    if text.starts_with('(') && text.ends_with(')') {
-        text.into()
-    } else {
-        lower(text)
-    }
-}
-
 struct Builder<'s> {
-    pool: PoolBuilder<'s>,
+    header: Parts,
+    tree: Tree<'s>,
     slots: Slots,
 }
 
 impl<'s> Builder<'s> {
-    fn selector(
-        &mut self,
-        fields: &Fields<'s>,
-        parkey: &Item<'s>,
-        call: source::Call<'s>,
-    ) -> Result<(Selector, u32), String> {
-        let substitutions = substitutions(fields);
-        let mut compiler = Compiler {
-            pool: &mut self.pool,
-            slots: &mut self.slots,
-            parkey,
-            substitutions: &substitutions,
-            columns: 0,
-        };
-        let selector = compiler.selector(call, 0)?;
-        let columns = compiler.columns;
-        Ok((selector, columns))
+    fn selector(&mut self, kind: Kind, entries: Parts) -> Result<(Selector, u32), String> {
+        let parkey = self.fields().get("parkey").ok_or("'parkey'")?;
+        let substitutions = substitutions(self.header, &mut self.tree);
+        let mut compiler = Compiler::new(&mut self.tree, &mut self.slots, parkey, &substitutions);
+        let selector = compiler.selector(kind, entries, 0)?;
+        Ok((selector, compiler.columns))
     }
 
+    fn fields(&self) -> Fields<'_, 's> {
+        Fields {
+            header: self.header,
+            tree: &self.tree,
+        }
+    }
+
+    /// The rules, which still need the pool, and what is to be added to it.
     fn reference(
-        mut self,
+        self,
         name: &str,
-        fields: &Fields<'s>,
         selector: Selector,
         columns: u32,
-    ) -> Result<Reference, LoadError> {
+    ) -> Result<(Reference, String), LoadError> {
+        let fields = Fields {
+            header: self.header,
+            tree: &self.tree,
+        };
+        let mut slots = self.slots;
+        fields.require(&["observatory", "instrument", "filekind"])?;
         let (observatory, instrument) = (fields.text("observatory"), fields.text("instrument"));
         let keys = keys(fields, &observatory);
-        let key_slots: Vec<u16> = keys.iter().map(|key| self.slots.parameter(key)).collect();
-        let expression_error = |error| match error {
-            ExpressionError::Syntax(what) => LoadError::new(
-                LoadErrorKind::Syntax,
-                format!("invalid syntax in an expression of '{}': {what}", basename(name)),
-            ),
-            ExpressionError::ForgottenComma => LoadError::new(
-                LoadErrorKind::Syntax,
-                "invalid syntax. Perhaps you forgot a comma? (<unknown>, line 1)",
-            ),
-            ExpressionError::Forbidden(what) => LoadError::new(
-                LoadErrorKind::MappingFormat,
-                format!("Can't load file '{}' : {what}", basename(name)),
-            ),
-        };
+        let key_slots: Vec<u16> = keys.iter().map(|key| slots.parameter(key)).collect();
+        let expression_error = |error| expression_error(name, error);
         let default = |field: &str, default: &str| match fields.get(field) {
             Some(_) => fields.text(field),
             None => default.to_owned(),
         };
         let relevance = default("rmap_relevance", "always").replace("always", "True");
-        let relevance = self.expression(&relevance, &keys).map_err(expression_error)?;
+        let relevance = expression(&relevance, &keys, &mut slots).map_err(expression_error)?;
         let omit = match fields.get("rmap_omit") {
-            Some(_) => Some(
-                self.expression(&fields.text("rmap_omit"), &keys)
-                    .map_err(expression_error)?,
-            ),
+            Some(_) => {
+                Some(expression(&fields.text("rmap_omit"), &keys, &mut slots).map_err(expression_error)?)
+            }
             None => None,
         };
-        let conditions = self
-            .conditions(fields, &keys, &key_slots)
-            .map_err(expression_error)?;
+        let conditions = conditions(fields, &keys, &key_slots, &mut slots).map_err(expression_error)?;
         if !known_instrument(&observatory, &instrument) {
             let what = format!("the client knows no instrument '{instrument}' of '{observatory}'");
             return Err(LoadError::new(LoadErrorKind::Instrument, what));
@@ -305,34 +249,38 @@ impl<'s> Builder<'s> {
         let filekind = fields.text("filekind");
         let hook = |which: &str| {
             let name = match fields.get("hooks") {
-                Some(Item::Dict(hooks)) if !hooks.is_empty() => hooks
-                    .iter()
-                    .find(|(key, _)| key.as_str() == Some(which))
-                    .map_or_else(|| which.to_owned(), |(_, hook)| hook.text().into_owned()),
+                Some(Item::Dict(hooks)) if !hooks.places().is_empty() => fields
+                    .tree
+                    .pairs(hooks)
+                    .find(|(key, _)| fields.tree.as_str(*key) == Some(which))
+                    .map_or_else(
+                        || which.to_owned(),
+                        |(_, hook)| fields.tree.text(hook).into_owned(),
+                    ),
                 _ => format!("{which}_{instrument}_{filekind}_v1"),
             };
             Hook::find(&observatory, &instrument, &name)
         };
         let (precondition, fallback) = (hook("precondition_header"), hook("fallback_header"));
         for hook in [precondition, fallback].into_iter().flatten() {
-            hook.reserve(&mut self.slots);
+            hook.reserve(&mut slots);
         }
         let required = lower(&default("reffile_required", "none")).into_owned();
         let merge_overlaps = fields.get("merge_overlaps").is_none_or(|value| {
-            let value = value.text().to_uppercase();
+            let value = fields.tree.text(value).to_uppercase();
             value == "TRUE" || value == "1"
         });
         let do_not_reprocess = (observatory == "hst").then(|| {
-            let detector = self.slots.parameter("DETECTOR");
-            (detector, self.slots.parameter("CCDGAIN"))
+            let detector = slots.parameter("DETECTOR");
+            (detector, slots.parameter("CCDGAIN"))
         });
-        Ok(Reference {
+        let reference = Reference {
             instrument,
             filekind,
             keys,
             key_slots,
-            slots: self.slots.finish(),
-            pool: self.pool.finish(),
+            slots: slots.finish(),
+            pool: Pool::default(),
             selector,
             columns,
             relevance,
@@ -343,64 +291,77 @@ impl<'s> Builder<'s> {
             required: required == "yes" || required == "none",
             merge_overlaps,
             do_not_reprocess,
-        })
-    }
-
-    fn expression(&mut self, source: &str, keys: &[String]) -> Result<Expression, ExpressionError> {
-        let mut source = source.to_owned();
-        for key in keys.iter().filter(|key| key.contains('.')) {
-            source = source.replace(key.as_str(), &key.replace('.', "_"));
-        }
-        Expression::parse(&source, &mut self.slots)
-    }
-
-    /// `parkey_relevance` and `comment_parkeys`, for the keys that they name.
-    fn conditions(
-        &mut self,
-        fields: &Fields<'s>,
-        keys: &[String],
-        key_slots: &[u16],
-    ) -> Result<Vec<Condition>, ExpressionError> {
-        let comments: Vec<String> = fields
-            .get("comment_parkeys")
-            .map(Fields::names)
-            .unwrap_or_default()
-            .iter()
-            .map(|name| lower(name).into_owned())
-            .collect();
-        let mut compiled = Vec::new();
-        if let Some(Item::Dict(pairs)) = fields.get("parkey_relevance") {
-            for (name, source) in pairs {
-                let mut expression = self.expression(&source.text(), keys)?;
-                expression.define("keep_comments", &Constant::Bool(false));
-                compiled.push((lower(&name.text()).into_owned(), expression));
-            }
-        }
-        let mut conditions = Vec::new();
-        for (key, &slot) in keys.iter().zip(key_slots) {
-            let key = lower(key);
-            let expression = if comments.iter().any(|comment| *comment == *key) {
-                Some(Expression::Constant(Constant::Bool(false)))
-            } else {
-                let found = compiled.iter().rev().find(|(name, _)| *name == *key);
-                found.map(|(_, expression)| expression.clone())
-            };
-            conditions.extend(expression.map(|expression| Condition { slot, expression }));
-        }
-        Ok(conditions)
+        };
+        Ok((reference, self.tree.pool.finish()))
     }
 }
 
+fn expression_error(name: &str, error: ExpressionError) -> LoadError {
+    match error {
+        ExpressionError::Syntax(what) => LoadError::new(
+            LoadErrorKind::Syntax,
+            format!("invalid syntax in an expression of '{}': {what}", basename(name)),
+        ),
+        ExpressionError::ForgottenComma => LoadError::new(
+            LoadErrorKind::Syntax,
+            "invalid syntax. Perhaps you forgot a comma? (<unknown>, line 1)",
+        ),
+        ExpressionError::Forbidden(what) => LoadError::new(
+            LoadErrorKind::MappingFormat,
+            format!("Can't load file '{}' : {what}", basename(name)),
+        ),
+    }
+}
+
+fn expression(source: &str, keys: &[String], slots: &mut Slots) -> Result<Expression, ExpressionError> {
+    let mut source = source.to_owned();
+    for key in keys.iter().filter(|key| key.contains('.')) {
+        source = source.replace(key.as_str(), &key.replace('.', "_"));
+    }
+    Expression::parse(&source, slots)
+}
+
+/// `parkey_relevance` and `comment_parkeys`, for the keys that they name.
+fn conditions(
+    fields: Fields<'_, '_>,
+    keys: &[String],
+    key_slots: &[u16],
+    slots: &mut Slots,
+) -> Result<Vec<Condition>, ExpressionError> {
+    let comments = fields.names("comment_parkeys");
+    let comments: Vec<Cow<'_, str>> = comments.iter().map(|name| lower(name)).collect();
+    let mut compiled = Vec::new();
+    if let Some(Item::Dict(pairs)) = fields.get("parkey_relevance") {
+        for (name, source) in fields.tree.pairs(pairs) {
+            let mut expression = expression(&fields.tree.text(source), keys, slots)?;
+            expression.define("keep_comments", &Constant::Bool(false));
+            compiled.push((lower(&fields.tree.text(name)).into_owned(), expression));
+        }
+    }
+    let mut conditions = Vec::new();
+    for (key, &slot) in keys.iter().zip(key_slots) {
+        let key = lower(key);
+        let expression = if comments.contains(&key) {
+            Some(Expression::Constant(Constant::Bool(false)))
+        } else {
+            let found = compiled.iter().rev().find(|(name, _)| *name == *key);
+            found.map(|(_, expression)| expression.clone())
+        };
+        conditions.extend(expression.map(|expression| Condition { slot, expression }));
+    }
+    Ok(conditions)
+}
+
 /// The parameters that an rmap asks for (spec/crds-rules 14).
-fn keys(fields: &Fields<'_>, observatory: &str) -> Vec<String> {
-    let mut keys = fields.get("parkey").map(Fields::names).unwrap_or_default();
+fn keys(fields: Fields<'_, '_>, observatory: &str) -> Vec<String> {
+    let mut keys = fields.names("parkey");
     if fields.get("reffile_switch").is_some() {
         let switch = fields.text("reffile_switch").to_uppercase();
         if switch != "NONE" {
             keys.push(switch);
         }
     }
-    keys.extend(fields.get("extra_keys").map(Fields::names).unwrap_or_default());
+    keys.extend(fields.names("extra_keys"));
     if observatory == "jwst" {
         keys.push("META.VISIT.TSOVISIT".to_owned());
         keys.push("META.INSTRUMENT.LAMP_STATE".to_owned());
@@ -409,19 +370,23 @@ fn keys(fields: &Fields<'_>, observatory: &str) -> Vec<String> {
 }
 
 /// The built-in table of substitutions with that of the header over it.
-fn substitutions<'s>(fields: &Fields<'s>) -> Substitutions<'s> {
-    let generic = || vec![(Item::Str("GENERIC".into()), Item::Str("N/A".into()))];
-    let mut tables: Substitutions<'s> = vec![
-        ("META.SUBARRAY.NAME".into(), generic()),
-        ("SUBARRAY".into(), generic()),
+fn substitutions(header: Parts, tree: &mut Tree<'_>) -> Substitutions {
+    let generic = Item::Str(tree.pool.add("GENERIC"));
+    let generic = vec![(generic, Item::Str(tree.pool.add("N/A")))];
+    let mut tables: Substitutions = vec![
+        ("META.SUBARRAY.NAME".into(), generic.clone()),
+        ("SUBARRAY".into(), generic),
     ];
-    if let Some(Item::Dict(own)) = fields.get("substitutions") {
-        for (name, table) in own {
+    let tree = &*tree;
+    let own = Fields { header, tree }.get("substitutions");
+    if let Some(Item::Dict(own)) = own {
+        for (name, table) in tree.pairs(own) {
             let (Item::Str(name), Item::Dict(table)) = (name, table) else {
                 continue;
             };
+            let name = tree.pool.get(name);
             tables.retain(|(other, _)| other != name);
-            tables.push((name.clone(), table.clone()));
+            tables.push((name.to_owned(), tree.pairs(table).collect()));
         }
     }
     tables

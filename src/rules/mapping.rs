@@ -1,5 +1,6 @@
 //! Loaded mappings of all three levels.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::load::{self, LoadError};
@@ -36,8 +37,8 @@ impl Mapping {
     /// mapping it is and appears in messages.
     ///
     /// A wrong or missing checksum is no error here: see [`Mapping::checksum`].
-    pub fn load(name: &str, text: &str) -> Result<Self, LoadError> {
-        load::load(name, text)
+    pub fn load<'t>(name: &str, text: impl Into<Cow<'t, str>>) -> Result<Self, LoadError> {
+        load::load(name, text.into())
     }
 
     pub(crate) fn new(name: &str, target: Target, checksum: Result<(), LoadError>) -> Self {

@@ -1,6 +1,7 @@
 //! The texts of one mapping in one piece of memory: names of files, dates and values are places in it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A place in a [`Pool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,14 +11,22 @@ pub(crate) struct Span {
 }
 
 /// The text of a mapping, and behind it whatever its compilation adds.
-#[derive(Debug)]
-pub(crate) struct Pool(Box<str>);
+#[derive(Debug, Default)]
+pub(crate) struct Pool(String);
 
 impl Pool {
     /// The text at a place of this pool.
     pub(crate) fn get(&self, span: Span) -> &str {
         let start = span.start as usize;
         self.0.get(start..start + span.length as usize).unwrap_or("")
+    }
+
+    /// A pool over the text of a mapping with what a [`PoolBuilder`] has added to it.
+    pub(crate) fn new(source: Cow<'_, str>, added: &str) -> Self {
+        let mut text = source.into_owned();
+        text.reserve_exact(added.len());
+        text.push_str(added);
+        Self(text)
     }
 }
 
@@ -35,6 +44,27 @@ impl<'s> PoolBuilder<'s> {
             source,
             added: String::new(),
         }
+    }
+
+    /// The text at a place.
+    pub(crate) fn get(&self, span: Span) -> &str {
+        self.in_source(span).unwrap_or_else(|| {
+            let start = (span.start as usize).wrapping_sub(self.source.len());
+            let added = self.added.get(start..start.saturating_add(span.length as usize));
+            added.unwrap_or("")
+        })
+    }
+
+    /// The text at a place, if it is a part of the source.
+    pub(crate) fn in_source(&self, span: Span) -> Option<&'s str> {
+        let start = span.start as usize;
+        self.source.get(start..start + span.length as usize)
+    }
+
+    /// The place of a part of the source.
+    #[expect(clippy::unused_self, reason = "the place is one in this pool")]
+    pub(crate) fn place(&self, part: Range<usize>) -> Span {
+        span(part.start, part.len())
     }
 
     #[expect(clippy::ptr_arg, reason = "whether the text is a part of the source decides")]
@@ -61,9 +91,9 @@ impl<'s> PoolBuilder<'s> {
         span(start, text.len())
     }
 
-    /// The finished pool.
-    pub(crate) fn finish(self) -> Pool {
-        Pool([self.source, &self.added].concat().into_boxed_str())
+    /// What was added.
+    pub(crate) fn finish(self) -> String {
+        self.added
     }
 }
 

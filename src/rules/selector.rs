@@ -1,5 +1,7 @@
 //! The compiled form of selectors (spec/crds-rules 10, 12 and 13).
 
+use std::sync::Arc;
+
 use super::column::Column;
 use super::pool::Span;
 use super::version::{Relation, Version};
@@ -30,18 +32,20 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All of them, in the order in which the client lists them.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Bracket,
+        Self::ClosestTime,
+        Self::GeometricallyNearest,
+        Self::Match,
+        Self::SelectVersion,
+        Self::UseAfter,
+        Self::VersionAfter,
+    ];
+
     /// The kind with this name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "Bracket" => Self::Bracket,
-            "ClosestTime" => Self::ClosestTime,
-            "GeometricallyNearest" => Self::GeometricallyNearest,
-            "Match" => Self::Match,
-            "SelectVersion" => Self::SelectVersion,
-            "UseAfter" => Self::UseAfter,
-            "VersionAfter" => Self::VersionAfter,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// The name in mappings and messages.
@@ -76,7 +80,7 @@ impl Kind {
 pub(crate) struct Selector {
     pub(crate) kind: Kind,
     /// The parameters, as slots of the rmap.
-    pub(crate) slots: Box<[u16]>,
+    pub(crate) slots: Arc<[u16]>,
     pub(crate) keys: Keys,
     /// One for each key.
     pub(crate) choices: Box<[Choice]>,

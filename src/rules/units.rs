@@ -1,11 +1,10 @@
 //! Single functions of the rules, for whoever checks them one by one.
 
-use super::compile::element;
+use super::compile::alternatives;
 use super::condition;
 use super::date;
 use super::header::HeaderValue;
 use super::pattern::{Pattern, Verdict};
-use super::source::Item;
 use super::version::parse_version;
 
 /// The normal form of a header value (spec/crds-rules 7).
@@ -28,8 +27,7 @@ pub fn match_element(value: &HeaderValue) -> String {
 
 /// The normal form of an element of a match key that is a tuple.
 pub fn match_element_tuple(values: &[HeaderValue]) -> String {
-    let items = values.iter().map(|value| Item::Str(value.text())).collect();
-    element(Item::Tuple(items)).into_owned()
+    alternatives(values.iter().map(HeaderValue::text))
 }
 
 /// What a conditioned match element says about a value: 1 match, 0 don't care, -1 no match (spec/crds-rules 11).

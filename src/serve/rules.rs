@@ -40,7 +40,7 @@ impl Mappings for Reading<'_> {
         let text = std::fs::read_to_string(&file.path).map_err(|error| {
             LoadError::new(LoadErrorKind::Absent, format!("cannot read '{name}': {error}"))
         })?;
-        let mapping = Arc::new(Mapping::load(name, &text)?);
+        let mapping = Arc::new(Mapping::load(name, text)?);
         lock(&self.rules.mappings).put(name.to_owned(), Arc::clone(&mapping));
         Ok(mapping)
     }

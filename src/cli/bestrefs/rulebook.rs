@@ -178,7 +178,7 @@ impl Mappings for Rulebook {
                 format!("Can't load file {name} : {}: {error}", path.display()),
             )
         })?;
-        let mapping = Arc::new(Mapping::load(name, &text)?);
+        let mapping = Arc::new(Mapping::load(name, text)?);
         self.library.keep_mapping(&mapping);
         Ok(mapping)
     }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use super::{LiteralError, number, string};
 
@@ -95,6 +96,23 @@ impl Problem {
     }
 }
 
+impl Symbol {
+    /// The byte that it is written as, unless it is an operator.
+    fn to_byte(self) -> Option<u8> {
+        Some(match self {
+            Self::OpenBrace => b'{',
+            Self::CloseBrace => b'}',
+            Self::OpenBracket => b'[',
+            Self::CloseBracket => b']',
+            Self::OpenParen => b'(',
+            Self::CloseParen => b')',
+            Self::Comma => b',',
+            Self::Colon => b':',
+            _ => return None,
+        })
+    }
+}
+
 impl Token<'_> {
     /// Whether this is the symbol.
     pub fn is(&self, symbol: Symbol) -> bool {
@@ -183,6 +201,63 @@ impl<'a> Lexer<'a> {
             _ => TokenKind::Symbol(self.symbol(byte)?),
         };
         Ok(Token { at, kind })
+    }
+
+    /// What the next token begins with; nothing at the end.
+    fn peek(&mut self) -> Result<Option<u8>, Problem> {
+        self.skip_blanks()?;
+        Ok(self.byte(0))
+    }
+
+    /// Takes a bracket if it comes next.
+    pub fn takes(&mut self, bracket: Symbol) -> Result<bool, Problem> {
+        let next = self.peek()?;
+        let found = next.is_some_and(|byte| bracket.to_byte() == Some(byte));
+        if let (true, Some(byte)) = (found, next) {
+            self.symbol(byte)?;
+        }
+        Ok(found)
+    }
+
+    /// Takes a bracket or separator, which must come next.
+    pub fn expect(&mut self, symbol: Symbol) -> Result<(), Problem> {
+        if self.takes(symbol)? {
+            return Ok(());
+        }
+        Err(self.token()?.unexpected(&format!("'{symbol}'")))
+    }
+
+    /// Behind an item: whether the bracket closes here. Else a comma comes next, and is taken.
+    pub fn closes(&mut self, bracket: Symbol) -> Result<bool, Problem> {
+        if self.takes(Symbol::Comma)? {
+            return Ok(false);
+        }
+        if self.takes(bracket)? {
+            return Ok(true);
+        }
+        Err(self.token()?.unexpected(&format!("',' or '{bracket}'")))
+    }
+
+    /// Takes a text that is written in one piece and without escapes, if that is what comes next. Its place in the
+    /// source.
+    pub fn plain_text(&mut self) -> Result<Option<Range<usize>>, Problem> {
+        let Some(quote @ (b'\'' | b'"')) = self.peek()? else {
+            return Ok(None);
+        };
+        let start = self.at + 1;
+        let rest = self.text.as_bytes().get(start..).unwrap_or(&[]);
+        let Some(length) = string::plain_length(rest, quote) else {
+            return Ok(None);
+        };
+        let back = self.at;
+        self.at = start + length + 1;
+        match self.peek()? {
+            Some(b'\'' | b'"' | b'a'..=b'z' | b'A'..=b'Z') => {
+                self.at = back;
+                Ok(None)
+            }
+            _ => Ok(Some(start..start + length)),
+        }
     }
 
     fn rest(&self) -> &'a str {

@@ -44,6 +44,36 @@ pub(super) fn read(rest: &str, at: usize) -> Result<(Cow<'_, str>, usize), Probl
     Ok((text, end + if triple { 3 } else { 1 }))
 }
 
+/// Where the text ends whose opening quote is before `rest`, if it is in one line and has no escapes.
+pub(super) fn plain_length(rest: &[u8], quote: u8) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let ahead = rest.get(from..)?;
+        let length = from + ahead.iter().position(|&byte| STOPS[usize::from(byte)])?;
+        let stop = *rest.get(length)?;
+        if stop == quote {
+            // Two quotes may begin a text of many lines.
+            let empty = length == 0 && rest.get(1) == Some(&quote);
+            return (!empty).then_some(length);
+        }
+        if !matches!(stop, b'\'' | b'"') {
+            return None;
+        }
+        from = length + 1;
+    }
+}
+
+/// Bytes that end a text or are not what they seem.
+const STOPS: [bool; 256] = {
+    let mut stops = [false; 256];
+    stops[b'\'' as usize] = true;
+    stops[b'"' as usize] = true;
+    stops[b'\\' as usize] = true;
+    stops[b'\n' as usize] = true;
+    stops[b'\r' as usize] = true;
+    stops
+};
+
 /// Where the closing quote begins, and whether a backslash was met.
 fn find_end(bytes: &[u8], start: usize, quote: u8, triple: bool) -> Option<(usize, bool)> {
     let mut escapes = false;
