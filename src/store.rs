@@ -25,7 +25,7 @@ mod verified;
 
 pub use disk::{DiskStore, StoreOptions};
 pub use error::{StoreError, is_disk_full};
-pub use layout::{ReferenceLayout, file_path, instrument_of};
+pub use layout::{ReferenceLayout, file_path};
 pub use ledger::{Full, Ledger};
 pub use memory::MemoryStore;
 pub use partial::{Part, Partial, Record};

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
 
+#[path = "common/shared.rs"]
+mod shared;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -12,20 +15,6 @@ use std::thread;
 use flate2::read::GzDecoder;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-
-/// The shared material, which is beside the checkout on machines that have it.
-fn shared() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    if path.join("vectors").is_dir() {
-        return Some(path);
-    }
-    writeln!(
-        io::stderr().lock(),
-        "the oracle vectors are not there: nothing compared"
-    )
-    .unwrap();
-    None
-}
 
 /// A record, with its header as it is written.
 struct Lookup {
@@ -100,7 +89,7 @@ fn expected(id: usize, record: &Value) -> Option<Value> {
 
 #[test]
 fn all_public_lookups_through_the_program() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::directory() else { return };
     let mut files: Vec<PathBuf> = std::fs::read_dir(shared.join("vectors"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

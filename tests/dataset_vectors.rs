@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
 
+#[path = "common/shared.rs"]
+mod shared;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -14,20 +17,6 @@ use crds_fs::dataset::{self, DatasetHeader, Plan, Recipe};
 use crds_fs::rules::{self, Context, LoadError, LookupOptions, Mapping, Mappings, Target};
 use flate2::read::GzDecoder;
 use serde_json::Value;
-
-/// The oracle's directory, which is beside the checkout on machines that have it.
-fn vectors() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors");
-    if path.is_dir() {
-        return Some(path);
-    }
-    writeln!(
-        io::stderr().lock(),
-        "the oracle vectors are not there: nothing compared"
-    )
-    .unwrap();
-    None
-}
 
 fn records(vectors: &Path) -> Vec<Value> {
     let file = File::open(vectors.join("files.jsonl.gz")).unwrap();
@@ -43,7 +32,8 @@ fn text<'a>(record: &'a Value, key: &str) -> &'a str {
 
 #[test]
 fn headers_are_those_of_the_python_client() {
-    let Some(vectors) = vectors() else { return };
+    let Some(shared) = shared::directory() else { return };
+    let vectors = shared.join("vectors");
     let mut equal = 0;
     let records = records(&vectors);
     let headers: Vec<&Value> = records
@@ -181,7 +171,8 @@ fn plan(cache: &Cache, header: &DatasetHeader, record: &Value) -> Plan {
 
 #[test]
 fn updates_are_those_of_the_python_client() {
-    let Some(vectors) = vectors() else { return };
+    let Some(shared) = shared::directory() else { return };
+    let vectors = shared.join("vectors");
     let cache = Cache {
         mappings: vectors.join("../crds-cache/mappings"),
         loaded: RefCell::default(),

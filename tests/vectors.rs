@@ -7,6 +7,9 @@
     reason = "a record that cannot be read is a failure of the test"
 )]
 
+#[path = "common/shared.rs"]
+mod shared;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Write};
@@ -19,19 +22,6 @@ use crds_fs::rules::{
 };
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
-
-fn shared() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    if path.join("vectors").is_dir() {
-        return Some(path);
-    }
-    writeln!(
-        io::stderr().lock(),
-        "the shared vectors are not there: nothing was compared"
-    )
-    .unwrap();
-    None
-}
 
 /// Where the vectors are.
 fn vectors(shared: &Path) -> PathBuf {
@@ -139,7 +129,7 @@ fn agrees(record: &Value, answer: &Value) -> bool {
 
 #[test]
 fn lookups_equal_the_clients() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::directory() else { return };
     let mappings = Directory::new(shared.clone());
     let mut contexts = HashMap::new();
     let mut files: Vec<PathBuf> = std::fs::read_dir(vectors(&shared))
@@ -219,7 +209,7 @@ fn unit(record: &Value) -> Value {
 
 #[test]
 fn units_equal_the_clients() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::directory() else { return };
     let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     let mut smallest: Option<(usize, Value, Value)> = None;
     for record in records(&vectors(&shared).join("unit.jsonl.gz")) {
@@ -259,7 +249,7 @@ fn units_equal_the_clients() {
 
 #[test]
 fn every_mapping_of_the_cache_is_read() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::directory() else { return };
     // What the Python client refuses too: a syntax error in an expression, a missing header field.
     let refused = [
         "hst_acs_darkfile_badexpr.rmap",

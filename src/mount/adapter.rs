@@ -4,13 +4,14 @@ mod answer;
 mod encode;
 mod upcalls;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo,
     InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, PollEvents, PollFlags,
@@ -20,8 +21,8 @@ use fuser::{
 };
 
 use super::opens::Mode;
-use crate::tree::ops::{Attr, Caller, FileSystem, Ino, Keep, Lookup, Opened, SetAttr};
-use answer::register;
+use crate::tree::ops::{Attr, Caller, FileSystem, Handle, Ino, Keep, Lookup, Opened, Outcome, SetAttr};
+use answer::{Reply, register};
 
 pub(super) use answer::Core;
 pub use upcalls::{Op, Upcalls};
@@ -38,13 +39,23 @@ impl<F: FileSystem> Adapter<F> {
     pub(super) fn new(core: Arc<Core<F>>) -> Self {
         Self { core }
     }
-}
 
-fn caller(request: &Request) -> Caller {
-    Caller {
-        tid: request.pid(),
-        uid: request.uid(),
-        gid: request.gid(),
+    /// Asks the tree for a caller, and sends its answer.
+    fn ask<T: Send + 'static, R: Reply>(
+        &self,
+        op: Op,
+        request: &Request,
+        reply: R,
+        send: impl FnOnce(&Core<F>, R, T) + Send + 'static,
+        ask: impl FnOnce(&F, Caller) -> Outcome<T, F::Error>,
+    ) {
+        let caller = Caller {
+            tid: request.pid(),
+            uid: request.uid(),
+            gid: request.gid(),
+        };
+        self.core
+            .answer(op, caller.tid, reply, |tree| ask(tree, caller), send);
     }
 }
 
@@ -110,6 +121,26 @@ fn send_created<F: FileSystem>(core: &Core<F>, reply: ReplyCreate, (found, opene
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what the tree gives is taken")]
+fn send_target<F>(_: &Core<F>, reply: ReplyData, target: OsString) {
+    reply.data(target.as_bytes());
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what the tree gives is taken")]
+fn send_data<F>(_: &Core<F>, reply: ReplyData, data: Bytes) {
+    reply.data(&data);
+}
+
+fn send_written<F>(_: &Core<F>, reply: ReplyWrite, written: u32) {
+    reply.written(written);
+}
+
+/// The kernel could keep the listing as well, but what it keeps comes without attributes, and every `stat` behind it would
+/// be a request of its own.
+fn send_listing<F>(_: &Core<F>, reply: ReplyOpen, (handle, _keep): (Handle, Keep)) {
+    reply.opened(FileHandle(handle), FopenFlags::empty());
+}
+
 fn time(asked: TimeOrNow) -> SystemTime {
     match asked {
         TimeOrNow::SpecificTime(time) => time,
@@ -144,14 +175,9 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let caller = caller(request);
-        self.core.answer(
-            Op::Lookup,
-            caller.tid,
-            reply,
-            |tree| tree.lookup(caller, parent.0, name),
-            send_entry,
-        );
+        self.ask(Op::Lookup, request, reply, send_entry, |tree, caller| {
+            tree.lookup(caller, parent.0, name)
+        });
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
@@ -160,13 +186,9 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
 
     fn getattr(&self, request: &Request, ino: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
         let handle = handle.map(|handle| handle.0);
-        self.core.answer(
-            Op::Getattr,
-            request.pid(),
-            reply,
-            |tree| tree.getattr(ino.0, handle),
-            send_attr,
-        );
+        self.ask(Op::Getattr, request, reply, send_attr, |tree, _| {
+            tree.getattr(ino.0, handle)
+        });
     }
 
     fn setattr(
@@ -187,7 +209,6 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let caller = caller(request);
         let change = SetAttr {
             mode,
             uid,
@@ -197,35 +218,23 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
             mtime: mtime.map(time),
             handle: handle.map(|handle| handle.0),
         };
-        self.core.answer(
-            Op::Setattr,
-            caller.tid,
-            reply,
-            |tree| tree.setattr(caller, ino.0, change),
-            send_attr,
-        );
+        self.ask(Op::Setattr, request, reply, send_attr, |tree, caller| {
+            tree.setattr(caller, ino.0, change)
+        });
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
-        self.core.answer(
-            Op::Readlink,
-            request.pid(),
-            reply,
-            |tree| tree.readlink(ino.0),
-            |_, reply, target| reply.data(target.as_bytes()),
-        );
+        self.ask(Op::Readlink, request, reply, send_target, |tree, _| {
+            tree.readlink(ino.0)
+        });
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let caller = caller(request);
         let writable = flags.acc_mode() != OpenAccMode::O_RDONLY;
-        self.core.answer(
-            Op::Open,
-            caller.tid,
-            reply,
-            |tree| tree.open(caller, ino.0, flags.0),
-            move |core, reply, opened| send_opened(core, ino.0, writable, reply, &opened),
-        );
+        let send = move |core: &Core<F>, reply, opened| send_opened(core, ino.0, writable, reply, &opened);
+        self.ask(Op::Open, request, reply, send, |tree, caller| {
+            tree.open(caller, ino.0, flags.0)
+        });
     }
 
     fn create(
@@ -238,14 +247,9 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let caller = caller(request);
-        self.core.answer(
-            Op::Create,
-            caller.tid,
-            reply,
-            |tree| tree.create(caller, parent.0, name, mode, flags),
-            send_created,
-        );
+        self.ask(Op::Create, request, reply, send_created, |tree, caller| {
+            tree.create(caller, parent.0, name, mode, flags)
+        });
     }
 
     fn read(
@@ -259,13 +263,9 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.core.answer(
-            Op::Read,
-            request.pid(),
-            reply,
-            |tree| tree.read(handle.0, offset, size),
-            |_, reply, data| reply.data(&data),
-        );
+        self.ask(Op::Read, request, reply, send_data, |tree, _| {
+            tree.read(handle.0, offset, size)
+        });
     }
 
     fn write(
@@ -280,33 +280,21 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.core.answer(
-            Op::Write,
-            request.pid(),
-            reply,
-            |tree| tree.write(handle.0, offset, data),
-            |_, reply, written| reply.written(written),
-        );
+        self.ask(Op::Write, request, reply, send_written, |tree, _| {
+            tree.write(handle.0, offset, data)
+        });
     }
 
     fn flush(&self, request: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        self.core.answer(
-            Op::Flush,
-            request.pid(),
-            reply,
-            |tree| tree.flush(handle.0),
-            send_done,
-        );
+        self.ask(Op::Flush, request, reply, send_done, |tree, _| {
+            tree.flush(handle.0)
+        });
     }
 
     fn fsync(&self, request: &Request, _: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
-        self.core.answer(
-            Op::Fsync,
-            request.pid(),
-            reply,
-            |tree| tree.fsync(handle.0, data_only),
-            send_done,
-        );
+        self.ask(Op::Fsync, request, reply, send_done, |tree, _| {
+            tree.fsync(handle.0, data_only)
+        });
     }
 
     fn release(
@@ -325,16 +313,9 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
     }
 
     fn opendir(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let caller = caller(request);
-        self.core.answer(
-            Op::Opendir,
-            caller.tid,
-            reply,
-            |tree| tree.opendir(caller, ino.0),
-            // The kernel could keep the listing as well, but what it keeps comes without attributes, and every `stat`
-            // behind it would be a request of its own.
-            |_, reply, (handle, _keep)| reply.opened(FileHandle(handle), FopenFlags::empty()),
-        );
+        self.ask(Op::Opendir, request, reply, send_listing, |tree, caller| {
+            tree.opendir(caller, ino.0)
+        });
     }
 
     fn readdir(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -388,53 +369,39 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
     }
 
     fn fsyncdir(&self, request: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.core.answer(
-            Op::Fsyncdir,
-            request.pid(),
-            reply,
-            |tree| tree.fsyncdir(ino.0),
-            send_done,
-        );
+        self.ask(Op::Fsyncdir, request, reply, send_done, |tree, _| {
+            tree.fsyncdir(ino.0)
+        });
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
-        let caller = caller(request);
-        let ask = |tree: &F| tree.mkdir(caller, parent.0, name, mode);
-        self.core.answer(Op::Mkdir, caller.tid, reply, ask, send_entry);
+        self.ask(Op::Mkdir, request, reply, send_entry, |tree, caller| {
+            tree.mkdir(caller, parent.0, name, mode)
+        });
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        let caller = caller(request);
-        let ask = |tree: &F| tree.symlink(caller, parent.0, name, target.as_os_str());
-        self.core.answer(Op::Symlink, caller.tid, reply, ask, send_entry);
+        self.ask(Op::Symlink, request, reply, send_entry, |tree, caller| {
+            tree.symlink(caller, parent.0, name, target.as_os_str())
+        });
     }
 
     fn link(&self, request: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let caller = caller(request);
-        let ask = |tree: &F| tree.link(caller, ino.0, parent.0, name);
-        self.core.answer(Op::Link, caller.tid, reply, ask, send_entry);
+        self.ask(Op::Link, request, reply, send_entry, |tree, caller| {
+            tree.link(caller, ino.0, parent.0, name)
+        });
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let caller = caller(request);
-        self.core.answer(
-            Op::Unlink,
-            caller.tid,
-            reply,
-            |tree| tree.unlink(caller, parent.0, name),
-            send_done,
-        );
+        self.ask(Op::Unlink, request, reply, send_done, |tree, caller| {
+            tree.unlink(caller, parent.0, name)
+        });
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let caller = caller(request);
-        self.core.answer(
-            Op::Rmdir,
-            caller.tid,
-            reply,
-            |tree| tree.rmdir(caller, parent.0, name),
-            send_done,
-        );
+        self.ask(Op::Rmdir, request, reply, send_done, |tree, caller| {
+            tree.rmdir(caller, parent.0, name)
+        });
     }
 
     fn rename(
@@ -447,23 +414,20 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let caller = caller(request);
-        let ask = |tree: &F| tree.rename(caller, parent.0, name, new_parent.0, new_name, flags.bits());
-        self.core.answer(Op::Rename, caller.tid, reply, ask, send_done);
+        self.ask(Op::Rename, request, reply, send_done, |tree, caller| {
+            tree.rename(caller, parent.0, name, new_parent.0, new_name, flags.bits())
+        });
     }
 
     fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.core.answer(
-            Op::Getxattr,
-            request.pid(),
-            reply,
-            |tree| tree.getxattr(ino.0, name),
-            move |_, reply, value| match u32::try_from(value.len()) {
-                Ok(length) if size == 0 => reply.size(length),
-                Ok(length) if length <= size => reply.data(&value),
-                _ => reply.error(Errno::ERANGE),
-            },
-        );
+        let send = move |_: &Core<F>, reply: ReplyXattr, value: Vec<u8>| match u32::try_from(value.len()) {
+            Ok(length) if size == 0 => reply.size(length),
+            Ok(length) if length <= size => reply.data(&value),
+            _ => reply.error(Errno::ERANGE),
+        };
+        self.ask(Op::Getxattr, request, reply, send, |tree, _| {
+            tree.getxattr(ino.0, name)
+        });
     }
 
     fn listxattr(&self, _: &Request, _: INodeNo, size: u32, reply: ReplyXattr) {
@@ -477,10 +441,8 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
     }
 
     fn statfs(&self, request: &Request, _: INodeNo, reply: ReplyStatfs) {
-        self.core
-            .answer(Op::Statfs, request.pid(), reply, F::statfs, |_, reply, size| {
-                encode::file_system(size, reply);
-            });
+        let send = |_: &Core<F>, reply, size| encode::file_system(size, reply);
+        self.ask(Op::Statfs, request, reply, send, |tree, _| tree.statfs());
     }
 
     // What follows is answered ENOSYS: the kernel then does its own part (permissions by mode, locks among its processes,

@@ -49,6 +49,20 @@ pub(super) fn ready<T>(answer: Result<T, Error>) -> Outcome<T, Error> {
     Outcome::Ready(answer)
 }
 
+/// Does what may wait for the disk on a thread where that disturbs nobody.
+pub(super) async fn elsewhere<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            // The adapter deals with those.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::ShuttingDown),
+        },
+    }
+}
+
 impl Core {
     pub(super) fn new(
         fetcher: Fetcher,

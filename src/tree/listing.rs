@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::store::ReferenceLayout;
 
-use super::core::{Core, ready};
+use super::core::{Core, elsewhere, ready};
 use super::error::Error;
 use super::ino::{Area, ConfigFile, ControlFile, Fixed, catalogued};
 use super::nodes::Key;
@@ -73,13 +73,14 @@ impl Core {
         };
         let core = Arc::clone(self);
         match place {
-            Place::Catalogue(observatory, subset) => self.ensure(observatory).map(move |view| {
-                let listing = core.list_catalogue(ino, view?, subset)?;
-                Ok((core.listings.insert(listing), Keep::Forever))
+            Place::Catalogue(observatory, subset) => self.ensure(observatory).then(move |view| match view {
+                Ok(view) => core.open_read(Keep::Forever, move |core| core.list_catalogue(ino, view, subset)),
+                Err(error) => ready(Err(error)),
             }),
-            Place::Config(observatory) => self.ensure(observatory).map(move |_| {
-                let listing = core.list_names(ino, &Place::Config(observatory))?;
-                Ok((core.listings.insert(listing), Keep::Forever))
+            Place::Config(observatory) => self.ensure(observatory).then(move |_| {
+                core.open_read(Keep::Forever, move |core| {
+                    core.list_names(ino, &Place::Config(observatory))
+                })
             }),
             Place::Bestrefs => self
                 .list_contexts()
@@ -94,12 +95,23 @@ impl Core {
                 } else {
                     Keep::Forever
                 };
-                ready(
-                    self.list_names(ino, &place)
-                        .map(|listing| (self.listings.insert(listing), keep)),
-                )
+                self.open_read(keep, move |core| core.list_names(ino, &place))
             }
         }
+    }
+
+    /// Opens a listing of what is in the store, whose disk may take its time. A caller who has left opens nothing.
+    fn open_read(
+        self: &Arc<Self>,
+        keep: Keep,
+        read: impl FnOnce(&Self) -> Result<Listing, Error> + Send + 'static,
+    ) -> Outcome<(Handle, Keep), Error> {
+        let core = Arc::clone(self);
+        Outcome::Later(Box::pin(async move {
+            let theirs = Arc::clone(&core);
+            let listing = elsewhere(move || read(&theirs)).await?;
+            Ok((core.listings.insert(listing), keep))
+        }))
     }
 
     fn open_list(&self, ino: Ino, others: Vec<Other>) -> (Handle, Keep) {

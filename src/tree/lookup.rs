@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::crds::{FileName, Observatory, grammar};
-use crate::store::{ReferenceLayout, instrument_of};
+use crate::store::ReferenceLayout;
 
-use super::core::{Core, ready};
+use super::core::{Core, elsewhere, ready};
 use super::error::Error;
 use super::ino::{Area, ConfigFile, ControlFile, Fixed, Number};
 use super::local::Local;
@@ -279,12 +279,9 @@ impl Core {
             Ok((Some(local), Some(path))) => (local, path),
             Ok(_) => return ready(Ok(())),
         };
-        Outcome::Later(Box::pin(async move {
-            let synced = tokio::task::spawn_blocking(move || {
-                local.sync_dir(&path).map_err(Error::local("sync", &path))
-            });
-            synced.await.map_err(|_| Error::ShuttingDown)?
-        }))
+        Outcome::Later(Box::pin(elsewhere(move || {
+            local.sync_dir(&path).map_err(Error::local("sync", &path))
+        })))
     }
 }
 
@@ -299,8 +296,10 @@ pub(super) fn is_plausible(observatory: Observatory, subset: Subset, name: &OsSt
     name.to_str()
         .and_then(|text| text.parse::<FileName>().ok())
         .is_some_and(|name| {
-            let instrument =
-                || instrument_of(observatory, &name).and_then(|name| instrument_index(observatory, name));
+            let instrument = || {
+                let instrument = observatory.instrument_of(name.as_str());
+                instrument.and_then(|instrument| instrument_index(observatory, instrument))
+            };
             let here = match subset {
                 Subset::Mappings => name.kind().is_mapping(),
                 Subset::References => !name.kind().is_mapping(),

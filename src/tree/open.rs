@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::crds::FileKey;
 
-use super::core::{Core, ready};
+use super::core::{Core, elsewhere, ready};
 use super::error::Error;
 use super::ino::{Area, Fixed, Number, catalogued};
 use super::local::{Access, Local, LocalStat};
@@ -244,17 +244,14 @@ impl Core {
         };
         // A disk may take its time, and the thread that asks serves others too.
         let file = Arc::clone(file);
-        Outcome::Later(Box::pin(async move {
-            let synced = tokio::task::spawn_blocking(move || {
-                if data_only {
-                    file.sync_data()
-                } else {
-                    file.sync_all()
-                }
-            });
-            let synced = synced.await.map_err(|_| Error::ShuttingDown)?;
+        Outcome::Later(Box::pin(elsewhere(move || {
+            let synced = if data_only {
+                file.sync_data()
+            } else {
+                file.sync_all()
+            };
             synced.map_err(Error::local("sync", Path::new("")))
-        }))
+        })))
     }
 
     /// The number of a catalogued file, for links that share it.

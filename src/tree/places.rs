@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::crds::{FileKey, FileName, Observatory};
-use crate::store::{ReferenceLayout, file_path, instrument_of};
+use crate::store::{ReferenceLayout, file_path};
 
 use super::core::Core;
 use super::error::Error;
@@ -43,11 +43,8 @@ impl Subset {
         if key.name.kind().is_mapping() {
             return Self::Mappings;
         }
-        let instrument = match layout {
-            ReferenceLayout::Flat => None,
-            ReferenceLayout::Instrument => instrument_of(key.observatory, &key.name),
-        };
-        instrument
+        layout
+            .instrument(key)
             .and_then(|instrument| instrument_index(key.observatory, instrument))
             .map_or(Self::References, Self::Instrument)
     }

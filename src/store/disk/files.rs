@@ -16,7 +16,7 @@ use sha1::{Digest as _, Sha1};
 use super::shelf::Kept;
 use super::{Books, DiskStore, own};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
-use crate::store::layout::{directory_path, instruments};
+use crate::store::layout::directory_path;
 use crate::store::verified::{Identity, Mark};
 use crate::store::{Found, HoldingKind, ReferenceLayout, StoreError, file_path};
 
@@ -190,7 +190,9 @@ impl DiskStore {
             return vec![None];
         }
         let home = self.home(key);
-        let elsewhere = instruments(key.observatory)
+        let elsewhere = key
+            .observatory
+            .instruments()
             .iter()
             .copied()
             .map(Some)
@@ -202,12 +204,7 @@ impl DiskStore {
 
     /// The instrument directory that a file belongs to in this store.
     pub(super) fn home(&self, key: &FileKey) -> Option<&'static str> {
-        match self.layout {
-            ReferenceLayout::Instrument if !key.name.kind().is_mapping() => {
-                crate::store::instrument_of(key.observatory, &key.name)
-            }
-            _ => None,
-        }
+        self.layout.instrument(key)
     }
 
     /// Opens a regular file without following a link and without waiting for a pipe; `None` when it is something else.

@@ -10,7 +10,6 @@ use cap_std::fs::{Dir, MetadataExt, OpenOptions};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::crds::{FileName, Observatory};
-use crate::store::layout::instruments;
 use crate::store::{ReferenceLayout, Snapshot, StoreError};
 
 /// The directory that is crds-fs's own.
@@ -105,7 +104,8 @@ pub(super) fn find_layout(root: &Dir) -> ReferenceLayout {
     };
     let by_instrument = Observatory::ALL.into_iter().any(|observatory| {
         let references: PathBuf = ["references", observatory.as_str()].iter().collect();
-        instruments(observatory)
+        observatory
+            .instruments()
             .iter()
             .any(|instrument| has_files(references.join(instrument)))
     });

@@ -11,7 +11,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 use super::own::{self, Durable};
 use super::{Books, DiskStore};
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum};
-use crate::store::layout::{directory_path, instruments};
+use crate::store::layout::directory_path;
 use crate::store::verified::{self, Identity, Mark};
 use crate::store::{Holding, HoldingKind, ReferenceLayout, StoreError};
 
@@ -143,7 +143,8 @@ impl DiskStore {
         let references = below("references");
         let mut places = vec![(below("mappings"), None), (references.clone(), None)];
         places.extend(
-            instruments(observatory)
+            observatory
+                .instruments()
                 .iter()
                 .map(|instrument| (references.join(instrument), Some(*instrument))),
         );

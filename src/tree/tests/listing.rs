@@ -134,6 +134,20 @@ async fn reading_goes_on_where_it_stopped() {
     assert_eq!(fixture.errno(&error), 9, "EBADF");
 }
 
+/// A store with a hundred thousand copies, or on a disk that sleeps, must not hold up other requests.
+#[tokio::test]
+async fn the_store_is_listed_elsewhere() {
+    let fixture = fixture();
+    for path in ["mappings/hst", "references/hst", "config/hst", "pickles/hst"] {
+        let ino = fixture.ino(path).await;
+        fixture.list(path).await.unwrap();
+        let opening = fixture.tree.opendir(CALLER, ino);
+        assert!(matches!(opening, Outcome::Later(_)), "{path}");
+        let (handle, _) = opening.wait().await.unwrap();
+        fixture.tree.releasedir(handle);
+    }
+}
+
 #[tokio::test]
 async fn what_is_listed_with_attributes_is_referred_to() {
     let fixture = fixture();
@@ -141,7 +155,7 @@ async fn what_is_listed_with_attributes_is_referred_to() {
     fixture.tree.forget(made.ino, 1);
     assert!(now(fixture.tree.getattr(made.ino, None)).is_err());
     let ino = fixture.ino("pickles/hst").await;
-    let (handle, _) = now(fixture.tree.opendir(CALLER, ino)).unwrap();
+    let (handle, _) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
     fixture
         .tree
         .readdirplus(handle, 2, &mut |entry, _, _| entry.name == "a")
@@ -156,7 +170,7 @@ async fn a_name_removed_after_opening_is_left_out_of_a_listing_with_attributes()
     let fixture = fixture();
     fixture.create("pickles/hst/a", 0, b"x").await.unwrap();
     let ino = fixture.ino("pickles/hst").await;
-    let (handle, _) = now(fixture.tree.opendir(CALLER, ino)).unwrap();
+    let (handle, _) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
     fixture.unlink("pickles/hst/a").await.unwrap();
     let mut names = Vec::new();
     fixture

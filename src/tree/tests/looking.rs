@@ -66,7 +66,6 @@ async fn after_the_first_touch_looking_never_waits() {
     };
     assert_eq!(keep, Keep::Forever);
     now(fixture.tree.getattr(attr.ino, None)).unwrap();
-    now(fixture.tree.opendir(CALLER, directory)).unwrap();
     now(fixture.tree.statfs()).unwrap();
     now(fixture.tree.getxattr(attr.ino, OsStr::new("user.crds.state"))).unwrap();
 }
