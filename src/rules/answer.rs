@@ -81,7 +81,7 @@ impl<'c> Answer<'c> {
     fn choice(pool: &'c Pool, choice: &'c Choice) -> Self {
         match choice {
             Choice::Text(text) => Self::File(pool.get(*text)),
-            Choice::Tuple(items) => {
+            Choice::Tuple(items) | Choice::List(items) => {
                 Self::Several(items.iter().map(|item| Self::choice(pool, item)).collect())
             }
             Choice::Dict(pairs) => Self::Named(

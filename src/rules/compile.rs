@@ -15,6 +15,7 @@ use super::slots::Slots;
 use super::substitute::{self, Substitutions};
 use super::version::{Relation, parse_version};
 
+mod order;
 mod table;
 mod words;
 
@@ -98,11 +99,11 @@ impl<'c, 's> Compiler<'c, 's> {
         }
         let level = self.level(level)?;
         if level.substituted {
-            substitute::keys(self.tree, self.substitutions, &level.params, &mut compiled);
+            substitute::keys(self.tree, self.substitutions, &level.params, &mut compiled)?;
         }
         let (keys, choices) = match kind {
             Kind::Match => self.table(&level, compiled)?,
-            Kind::UseAfter | Kind::ClosestTime => self.dates(compiled),
+            Kind::UseAfter | Kind::ClosestTime => self.dates(compiled)?,
             Kind::VersionAfter => self.versions(compiled)?,
             Kind::SelectVersion => self.relations(compiled)?,
             Kind::GeometricallyNearest => self.nearest(&level.params, compiled)?,
@@ -120,10 +121,8 @@ impl<'c, 's> Compiler<'c, 's> {
     fn choice(&mut self, item: Item) -> Choice {
         match item {
             Item::Str(text) => Choice::Text(text),
-            Item::Tuple(parts) | Item::List(parts) => {
-                let parts = self.tree.parts(parts).to_vec();
-                Choice::Tuple(parts.into_iter().map(|part| self.choice(part)).collect())
-            }
+            Item::Tuple(parts) => Choice::Tuple(self.parts(parts)),
+            Item::List(parts) => Choice::List(self.parts(parts)),
             Item::Dict(parts) => {
                 let pairs: Vec<_> = self.tree.pairs(parts).collect();
                 let pairs = pairs.into_iter();
@@ -138,6 +137,11 @@ impl<'c, 's> Compiler<'c, 's> {
                 Choice::Other(self.tree.pool.add(&shown))
             }
         }
+    }
+
+    fn parts(&mut self, parts: Parts) -> Box<[Choice]> {
+        let parts = self.tree.parts(parts).to_vec();
+        parts.into_iter().map(|part| self.choice(part)).collect()
     }
 
     fn level(&mut self, level: usize) -> Result<Rc<Level>, String> {
@@ -229,29 +233,27 @@ impl<'c, 's> Compiler<'c, 's> {
         Some((keys, choices.into()))
     }
 
-    fn dates(&mut self, entries: Entries) -> (Keys, Vec<Choice>) {
+    fn dates(&self, entries: Entries) -> Compiled {
         let mut keyed = Vec::with_capacity(entries.len());
-        for (key, choice) in entries {
-            keyed.push((self.shown(key), choice));
+        for &(key, _) in &entries {
+            let Item::Str(key) = key else {
+                return self.other_keys(entries);
+            };
+            keyed.push(key);
         }
         let pool = &self.tree.pool;
+        let mut keyed: Vec<_> = keyed.into_iter().zip(entries).collect();
         keyed.sort_by(|(one, _), (two, _)| pool.get(*one).cmp(pool.get(*two)));
         let packed = keyed
             .iter()
             .map(|(text, _)| packed(pool.get(*text).as_bytes()))
             .collect();
-        let (texts, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
+        let (texts, choices): (Vec<_>, Vec<_>) = keyed
+            .into_iter()
+            .map(|(text, (_, choice))| (text, choice))
+            .unzip();
         let texts = texts.into();
-        (Keys::Dates { texts, packed }, choices)
-    }
-
-    /// The place of `str(item)`.
-    fn shown(&mut self, item: Item) -> Span {
-        if let Item::Str(text) = item {
-            return text;
-        }
-        let shown = self.tree.repr(item);
-        self.tree.pool.add(&shown)
+        Ok((Keys::Dates { texts, packed }, choices))
     }
 
     fn nearest(&mut self, params: &[String], entries: Entries) -> Compiled {
@@ -275,7 +277,9 @@ impl<'c, 's> Compiler<'c, 's> {
     fn versions(&self, entries: Entries) -> Compiled {
         let mut keyed = Vec::with_capacity(entries.len());
         for (key, choice) in entries {
-            keyed.push((parse_version(&self.tree.text(key))?, choice));
+            let text = self.tree.as_str(key);
+            let text = text.ok_or_else(|| format!("Invalid version string {}", self.tree.repr(key)))?;
+            keyed.push((parse_version(text)?, choice));
         }
         let keyed = sorted(keyed, Ord::cmp, |[one, two, three]| {
             format!("({one}, {two}, {three})")
@@ -285,32 +289,41 @@ impl<'c, 's> Compiler<'c, 's> {
     }
 
     fn relations(&self, entries: Entries) -> Compiled {
-        let mut keyed = Vec::with_capacity(entries.len());
+        let mut keyed: Vec<(Relation, Choice)> = Vec::with_capacity(entries.len());
         for (key, choice) in entries {
             keyed.push((Relation::parse(&self.tree.text(key))?, choice));
         }
-        for two in keyed.windows(2) {
-            if let [(one, _), (two, _)] = two {
-                two.compare(one)?;
-            }
+        let repeated = keyed.iter().enumerate().find(|(place, (key, _))| {
+            let mut earlier = keyed.iter().take(*place);
+            earlier.any(|(other, _)| other.compare(key).is_ok_and(Ordering::is_eq))
+        });
+        if let Some((_, (key, _))) = repeated {
+            return Err(format!("Key {} appears more than once ", key.repr()));
         }
-        keyed.sort_by(|(one, _), (two, _)| one.compare(two).unwrap_or(Ordering::Equal));
+        order::sort(&mut keyed, |(one, _), (two, _)| Ok(one.compare(two)?.is_lt()))?;
         let (keys, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
         Ok((Keys::Relations(keys.into()), choices))
     }
 
     fn numbers(&self, entries: Entries) -> Compiled {
-        let mut keyed = Vec::with_capacity(entries.len());
-        for (key, choice) in entries {
-            let number = self.tree.number(key).ok_or_else(|| {
-                let kind = key.type_name();
-                format!("'<' not supported between instances of '{kind}' and 'float'")
-            })?;
-            keyed.push((number, choice));
+        if entries.iter().any(|&(key, _)| self.tree.number(key).is_none()) {
+            return self.other_keys(entries);
         }
+        let numbered = entries.into_iter();
+        let numbered = numbered.filter_map(|(key, choice)| Some((self.tree.number(key)?, choice)));
+        let mut keyed: Vec<(f64, Choice)> = numbered.collect();
         keyed.sort_by(|(one, _), (two, _)| one.partial_cmp(two).unwrap_or(Ordering::Equal));
         let (keys, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
         Ok((Keys::Numbers(keys.into()), choices))
+    }
+
+    /// Keys of a type that the selector cannot use, which shows when they are sorted or else in lookups.
+    fn other_keys(&self, mut entries: Entries) -> Compiled {
+        order::sort(&mut entries, |(one, _), (two, _)| self.tree.is_less(*one, *two))?;
+        let entries = entries.into_iter();
+        let (types, choices): (Vec<_>, Vec<_>) =
+            entries.map(|(key, choice)| (key.type_name(), choice)).unzip();
+        Ok((Keys::Other(types.into()), choices))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dates in all the notations that datasets use (spec/crds-rules 9).
 
-use super::python::{float, int, repr, strip, words};
+use super::python::{ascii_digits, float, int, repr, strip, words};
 
 /// A moment, valid in the Gregorian calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,7 +91,7 @@ pub(crate) fn parse(text: &str) -> Result<Moment, String> {
         return Err("One or more required date/time values is UNDEFINED".to_owned());
     }
     let text = text.strip_suffix(" UT").unwrap_or(text);
-    let text = if is_iso(text.as_bytes()) {
+    let text = if is_iso(ascii_digits(text).as_bytes()) {
         text.replace('T', " ")
     } else {
         text.to_owned()
@@ -193,6 +193,10 @@ impl Fields {
             second,
             micro,
         } = self.time;
+        let all = [self.year, self.month, self.day, hour, minute, second, micro];
+        if let Some(failure) = all.into_iter().find_map(beyond_c) {
+            return Err(failure.to_owned());
+        }
         let year = u16::try_from(self.year)
             .ok()
             .filter(|year| (1..=9999).contains(year))
@@ -214,6 +218,18 @@ impl Fields {
             second: ranged(second, 0, 59, "second must be in 0..59")?,
             micro: u32::try_from(micro).map_err(|_| "microsecond must be in 0..999999")?,
         })
+    }
+}
+
+/// What Python says of a number that does not fit an `int` of C. None is far below zero: a `-` is no sign in dates.
+fn beyond_c(number: i64) -> Option<&'static str> {
+    // Longer numbers come here as the greatest of 64 bits.
+    if number == i64::MAX {
+        Some("Python int too large to convert to C long")
+    } else if number > i64::from(i32::MAX) {
+        Some("signed integer is greater than maximum")
+    } else {
+        None
     }
 }
 
@@ -270,6 +286,7 @@ fn numerical(text: &str) -> Result<Moment, String> {
         time.join(" ")
     };
     let time = parse_time(&time)?;
+    let date = &*ascii_digits(date);
     let bytes = date.as_bytes();
     let all_digits = |range: std::ops::Range<usize>| {
         bytes
@@ -374,9 +391,12 @@ fn ends_with_half_day(text: &str) -> bool {
 
 fn month_number(month: &str, text: &str) -> Result<i64, String> {
     const MONTHS: [&str; 12] = [
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
-    let short: String = month.chars().take(3).collect::<String>().to_lowercase();
+    let letters: String = month.chars().take(3).collect();
+    let mut rest = letters.chars();
+    let first: String = rest.next().into_iter().flat_map(char::to_uppercase).collect();
+    let short = first + &rest.as_str().to_lowercase();
     match MONTHS.iter().zip(1..).find(|(name, _)| **name == short) {
         Some((_, number)) => Ok(number),
         None => Err(format!(

@@ -13,7 +13,7 @@ use super::pool::{Pool, Span};
 use super::python::{repr, repr_tuple, strip, to_float};
 use super::selector::{Choice, Keys, Kind, Selector, Table};
 use super::slots::Slot;
-use super::version::{Relation, parse_version};
+use super::version::{Relation, is_default, parse_version};
 
 /// What a selector found.
 #[derive(Debug, Clone)]
@@ -136,6 +136,7 @@ impl<'c> Evaluation<'c, '_, '_> {
         let listed = match &selector.keys {
             Keys::Nearest { optional, .. } => !*optional,
             Keys::Relations(_) | Keys::Numbers(_) => false,
+            Keys::Other(_) => selector.kind != Kind::Bracket,
             _ => true,
         };
         if listed {
@@ -176,7 +177,29 @@ impl<'c> Evaluation<'c, '_, '_> {
                 self.pick(selector, first_smallest(&distances)?)
             }
             Keys::Numbers(keys) => self.bracket(selector, keys),
+            Keys::Other(types) => Err(self.unusable(selector, types)),
         }
+    }
+
+    /// The failure of a selector with keys of a type that it cannot compare with what it looks for.
+    fn unusable(&mut self, selector: &'c Selector, types: &[&'static str]) -> Failure<'c> {
+        let read = match selector.kind {
+            Kind::Bracket => self.number(selector).map(drop),
+            _ => self.moment(selector).map(drop),
+        };
+        if let Err(failure) = read {
+            return failure;
+        }
+        let first = types.first().copied().unwrap_or_default();
+        Failure::plain(match selector.kind {
+            Kind::Bracket => format!("'>' not supported between instances of 'float' and '{first}'"),
+            Kind::ClosestTime if first == "tuple" => "'tuple' object has no attribute 'endswith'".to_owned(),
+            Kind::ClosestTime => format!("argument of type '{first}' is not iterable"),
+            _ => {
+                let middle = types.get(types.len() / 2).copied().unwrap_or_default();
+                format!("'>=' not supported between instances of 'str' and '{middle}'")
+            }
+        })
     }
 
     /// Evaluates a chosen entry of a selector that is not a Match.
@@ -293,9 +316,11 @@ impl<'c> Evaluation<'c, '_, '_> {
 
     fn select_version(&mut self, selector: &'c Selector, keys: &[Relation]) -> Outcome<'c> {
         let (_, value) = self.only_value(selector)?;
-        let is_default = value.replace(['=', ' '], "") == "default";
-        if !is_default {
+        if !is_default(value) {
             self.number(selector)?;
+        }
+        if keys.is_empty() {
+            return Err(Failure::plain("list index out of range"));
         }
         let wanted = Relation::parse(value).map_err(Failure::plain)?;
         for (place, key) in keys.iter().enumerate() {
@@ -448,8 +473,8 @@ impl<'c> Evaluation<'c, '_, '_> {
             });
             return Ok(Found::Several(items.collect()));
         };
-        if choices.iter().any(|choice| choice.has_dict()) {
-            return Err(Failure::plain("unhashable type: 'dict'"));
+        if let Some(kind) = choices.iter().find_map(|choice| choice.unhashable()) {
+            return Err(Failure::plain(format!("unhashable type: '{kind}'")));
         }
         if let Some(outcome) = self.latest_of_all(first, &choices) {
             return outcome;
@@ -463,7 +488,8 @@ impl<'c> Evaluation<'c, '_, '_> {
     /// answers, of equally late ones the greatest name.
     fn latest_of_all(&mut self, first: &'c Selector, choices: &[&'c Choice]) -> Option<Outcome<'c>> {
         let all_plain = choices.iter().all(
-            |choice| matches!(choice, Choice::Selector(selector) if selector.plain && selector.kind == Kind::UseAfter),
+            |choice| matches!(choice, Choice::Selector(selector)
+                if selector.plain && selector.kind == Kind::UseAfter && matches!(selector.keys, Keys::Dates { .. })),
         );
         if !all_plain {
             return None;

@@ -41,6 +41,80 @@ impl Fields<'_, '_> {
         }
     }
 
+    /// The names in a field. Of a text, which Python takes apart too, they are its letters.
+    pub(crate) fn iterated(&self, name: &str) -> Result<Vec<String>, LoadError> {
+        let names = match self.get(name) {
+            None => Ok(Vec::new()),
+            Some(Item::Str(_)) => Ok(self.text(name).chars().map(String::from).collect()),
+            Some(item) => self.tree.iterated(item),
+        };
+        names.map_err(|kind| LoadError::new(LoadErrorKind::Mapping, not_iterable(kind)))
+    }
+
+    /// What Python says of fields that selectors need and that are no lists or dicts.
+    pub(crate) fn check_lists(&self) -> Result<(), String> {
+        if let Some(Err(kind)) = self.get("comment_parkeys").map(|item| self.tree.iterated(item)) {
+            return Err(not_iterable(kind));
+        }
+        let wrong_length = |length: usize| {
+            format!("dictionary update sequence element #0 has length {length}; 2 is required")
+        };
+        match self.get("substitutions") {
+            None | Some(Item::Dict(_)) => Ok(()),
+            Some(item @ (Item::Str(_) | Item::Tuple(_) | Item::List(_))) if self.tree.is_false(item) => {
+                Ok(())
+            }
+            Some(Item::Str(_)) => Err(wrong_length(1)),
+            Some(Item::Tuple(parts) | Item::List(parts)) => {
+                let first = self.tree.parts(parts).first();
+                Err(match first.map(|&first| self.tree.iterated(first)) {
+                    Some(Ok(pair)) => wrong_length(pair.len()),
+                    _ => "cannot convert dictionary update sequence element #0 to a sequence".to_owned(),
+                })
+            }
+            Some(other) => Err(not_iterable(other.type_name())),
+        }
+    }
+
+    /// Refuses fields of an rmap with values of a type that the client cannot use.
+    pub(crate) fn check_types(&self) -> Result<(), LoadError> {
+        const TEXTS: [&str; 8] = [
+            "observatory",
+            "instrument",
+            "filekind",
+            "reffile_switch",
+            "reffile_format",
+            "reffile_required",
+            "rmap_relevance",
+            "rmap_omit",
+        ];
+        let is_text = |item: Item| matches!(item, Item::Str(_));
+        let wrong = |name: &str, value: Item| {
+            let what = format!("the header field '{name}' cannot be a '{}'", value.type_name());
+            Err(LoadError::new(LoadErrorKind::Mapping, what))
+        };
+        for name in TEXTS {
+            if let Some(value) = self.get(name).filter(|&value| !is_text(value)) {
+                return wrong(name, value);
+            }
+        }
+        self.iterated("extra_keys")?;
+        for name in ["parkey_relevance", "hooks"] {
+            match self.get(name) {
+                Some(Item::Dict(parts)) => {
+                    if let Some((_, value)) = self.tree.pairs(parts).find(|&(_, value)| !is_text(value)) {
+                        return wrong(name, value);
+                    }
+                }
+                Some(item @ (Item::Tuple(_) | Item::List(_))) if self.tree.is_false(item) => {}
+                Some(item) if name == "hooks" && self.tree.is_false(item) => {}
+                Some(item) => return wrong(name, item),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// All texts in a field, however nested.
     pub(crate) fn names(&self, field: &str) -> Vec<String> {
         let mut names = Vec::new();
@@ -69,4 +143,8 @@ fn read(text: &str) -> Cow<'_, str> {
     } else {
         lower(text)
     }
+}
+
+fn not_iterable(kind: &str) -> String {
+    format!("'{kind}' object is not iterable")
 }

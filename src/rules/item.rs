@@ -177,6 +177,50 @@ impl<'s> Tree<'s> {
         }
     }
 
+    /// Python's `<`, or the text of its failure.
+    pub(crate) fn is_less(&self, one: Item, two: Item) -> Result<bool, String> {
+        match (one, two) {
+            (Item::Str(one), Item::Str(two)) => return Ok(self.pool.get(one) < self.pool.get(two)),
+            (Item::Tuple(one), Item::Tuple(two)) => {
+                let (one, two) = (self.parts(one), self.parts(two));
+                let mut both = one.iter().zip(two);
+                return match both.find(|&(&one, &two)| !self.equals(one, two)) {
+                    Some((&one, &two)) => self.is_less(one, two),
+                    None => Ok(one.len() < two.len()),
+                };
+            }
+            _ => {}
+        }
+        if let (Some(one), Some(two)) = (self.number(one), self.number(two)) {
+            return Ok(one < two);
+        }
+        let (one, two) = (one.type_name(), two.type_name());
+        Err(format!(
+            "'<' not supported between instances of '{one}' and '{two}'"
+        ))
+    }
+
+    /// What Python's iteration gives, or the name of the type over which there is none.
+    pub(crate) fn iterated(&self, item: Item) -> Result<Vec<String>, &'static str> {
+        let text = |&item: &Item| self.text(item).into_owned();
+        match item {
+            Item::Str(text) => Ok(self.pool.get(text).chars().map(String::from).collect()),
+            Item::Tuple(parts) | Item::List(parts) => Ok(self.parts(parts).iter().map(text).collect()),
+            Item::Dict(parts) => Ok(self.pairs(parts).map(|(key, _)| text(&key)).collect()),
+            other => Err(other.type_name()),
+        }
+    }
+
+    /// Whether Python calls it false.
+    pub(crate) fn is_false(&self, item: Item) -> bool {
+        match item {
+            Item::Str(text) => self.pool.get(text).is_empty(),
+            Item::Tuple(parts) | Item::List(parts) | Item::Dict(parts) => parts.count == 0,
+            Item::None => true,
+            other => self.number(other) == Some(0.0),
+        }
+    }
+
     /// A text that is the same for keys that Python calls equal.
     pub(crate) fn identity(&self, item: Item) -> String {
         match item {

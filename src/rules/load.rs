@@ -163,14 +163,14 @@ fn plain(
         .collect();
     if extension(name) == "pmap" {
         fields.require(&["observatory"])?;
-        let parkey = fields.names("parkey");
+        let parkey = fields.iterated("parkey")?;
         let parkey = parkey.into_iter().next().unwrap_or_default();
         let pipeline = Pipeline::new(fields.text("observatory"), &parkey, entries);
         return Ok(Mapping::new(name, Target::Pipeline(pipeline), checksum));
     }
     fields.require(&["observatory", "instrument"])?;
-    let mut keys = fields.names("parkey");
-    keys.extend(fields.names("extra_keys"));
+    let mut keys = fields.iterated("parkey")?;
+    keys.extend(fields.iterated("extra_keys")?);
     let instrument = Instrument::new(
         fields.text("observatory"),
         fields.text("instrument"),
@@ -184,7 +184,7 @@ fn check(name: &str, text: &str, fields: Fields<'_, '_>) -> Result<(), LoadError
     let base = repr(basename(name));
     let error = |what: &str| LoadError::new(LoadErrorKind::Checksum, format!("sha1sum {what} in {base}"));
     match fields.get("sha1sum") {
-        None => Err(error("is missing")),
+        None | Some(Item::None) => Err(error("is missing")),
         Some(sum) if lower(&fields.tree.text(sum)) == checksum(text) => Ok(()),
         Some(_) => Err(error("mismatch")),
     }
@@ -199,6 +199,7 @@ struct Builder<'s> {
 impl<'s> Builder<'s> {
     fn selector(&mut self, kind: Kind, entries: Parts) -> Result<(Selector, u32), String> {
         let parkey = self.fields().get("parkey").ok_or("'parkey'")?;
+        self.fields().check_lists()?;
         let substitutions = substitutions(self.header, &mut self.tree);
         let mut compiler = Compiler::new(&mut self.tree, &mut self.slots, parkey, &substitutions);
         let selector = compiler.selector(kind, entries, 0)?;
@@ -225,6 +226,7 @@ impl<'s> Builder<'s> {
         };
         let mut slots = self.slots;
         fields.require(&["observatory", "instrument", "filekind"])?;
+        fields.check_types()?;
         let (observatory, instrument) = (fields.text("observatory"), fields.text("instrument"));
         let keys = keys(fields, &observatory);
         let key_slots: Vec<u16> = keys.iter().map(|key| slots.parameter(key)).collect();
@@ -328,7 +330,7 @@ fn conditions(
     key_slots: &[u16],
     slots: &mut Slots,
 ) -> Result<Vec<Condition>, ExpressionError> {
-    let comments = fields.names("comment_parkeys");
+    let comments = fields.iterated("comment_parkeys").unwrap_or_default();
     let comments: Vec<Cow<'_, str>> = comments.iter().map(|name| lower(name)).collect();
     let mut compiled = Vec::new();
     if let Some(Item::Dict(pairs)) = fields.get("parkey_relevance") {
@@ -361,7 +363,7 @@ fn keys(fields: Fields<'_, '_>, observatory: &str) -> Vec<String> {
             keys.push(switch);
         }
     }
-    keys.extend(fields.names("extra_keys"));
+    keys.extend(fields.iterated("extra_keys").unwrap_or_default());
     if observatory == "jwst" {
         keys.push("META.VISIT.TSOVISIT".to_owned());
         keys.push("META.INSTRUMENT.LAMP_STATE".to_owned());

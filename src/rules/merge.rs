@@ -14,6 +14,8 @@ pub(crate) enum Key<'c> {
     Elements(Vec<&'c str>),
     Number(f64),
     Relation,
+    /// One that the selector cannot use: the name of its type.
+    Other(&'static str),
 }
 
 impl<'c> Key<'c> {
@@ -31,6 +33,7 @@ impl<'c> Key<'c> {
             Self::Version(_) | Self::Elements(_) => "tuple",
             Self::Number(_) => "float",
             Self::Relation => "VersionRelation",
+            Self::Other(name) => name,
         }
     }
 
@@ -76,7 +79,7 @@ pub(crate) fn merge<'c>(
             ));
         }
         let Choice::Selector(other) = other else {
-            let kind = other.type_name();
+            let kind = other.exact_type_name(pool);
             return Err(format!("'{kind}' object has no attribute '_selections'"));
         };
         entries = merge_two(pool, entries, self::entries(pool, other))?;
@@ -105,6 +108,7 @@ fn entries<'c>(pool: &'c Pool, selector: &'c Selector) -> Entries<'c> {
         Keys::Versions(versions) => versions.iter().map(|&version| Key::Version(version)).collect(),
         Keys::Relations(relations) => relations.iter().map(|_| Key::Relation).collect(),
         Keys::Numbers(numbers) => numbers.iter().map(|&number| Key::Number(number)).collect(),
+        Keys::Other(types) => types.iter().map(|&name| Key::Other(name)).collect(),
     };
     keys.into_iter().zip(&selector.choices).collect()
 }
@@ -146,30 +150,54 @@ impl Choice {
         match self {
             Self::Text(_) => "str",
             Self::Tuple(_) => "tuple",
+            Self::List(_) => "list",
             Self::Dict(_) => "dict",
             Self::Other(_) => "int",
             Self::Selector(selector) => selector.kind.class(),
         }
     }
 
-    /// Whether Python cannot hash it.
-    pub(crate) fn has_dict(&self) -> bool {
+    /// The name of the type, known also for numbers and the like.
+    fn exact_type_name(&self, pool: &Pool) -> &'static str {
         match self {
-            Self::Dict(_) => true,
-            Self::Tuple(items) => items.iter().any(Choice::has_dict),
-            _ => false,
+            Self::Other(text) => match pool.get(*text) {
+                "None" => "NoneType",
+                "True" | "False" => "bool",
+                number if number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => "int",
+                _ => "float",
+            },
+            _ => self.type_name(),
+        }
+    }
+
+    /// The first part that Python cannot hash, by the name of its type.
+    pub(crate) fn unhashable(&self) -> Option<&'static str> {
+        match self {
+            Self::Dict(_) | Self::List(_) => Some(self.type_name()),
+            Self::Tuple(items) => items.iter().find_map(Choice::unhashable),
+            _ => None,
+        }
+    }
+
+    fn number(&self, pool: &Pool) -> Option<f64> {
+        match self {
+            Self::Other(text) => match pool.get(*text) {
+                "True" => Some(1.0),
+                "False" => Some(0.0),
+                number => number.parse().ok(),
+            },
+            _ => None,
         }
     }
 
     fn equals(&self, other: &Self, pool: &Pool) -> bool {
         match (self, other) {
-            (Self::Text(one), Self::Text(two)) | (Self::Other(one), Self::Other(two)) => {
-                pool.get(*one) == pool.get(*two)
-            }
-            (Self::Tuple(one), Self::Tuple(two)) => {
+            (Self::Text(one), Self::Text(two)) => pool.get(*one) == pool.get(*two),
+            (Self::Tuple(one), Self::Tuple(two)) | (Self::List(one), Self::List(two)) => {
                 one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.equals(two, pool))
             }
-            _ => false,
+            (Self::Other(one), Self::Other(two)) if pool.get(*one) == pool.get(*two) => true,
+            _ => self.number(pool).is_some() && self.number(pool) == other.number(pool),
         }
     }
 
@@ -177,7 +205,7 @@ impl Choice {
     fn compare(&self, other: &Self, pool: &Pool) -> Result<Ordering, String> {
         match (self, other) {
             (Self::Text(one), Self::Text(two)) => Ok(pool.get(*one).cmp(pool.get(*two))),
-            (Self::Tuple(one), Self::Tuple(two)) => {
+            (Self::Tuple(one), Self::Tuple(two)) | (Self::List(one), Self::List(two)) => {
                 for (one, two) in one.iter().zip(two) {
                     if !one.equals(two, pool) {
                         return one.compare(two, pool);
@@ -185,7 +213,13 @@ impl Choice {
                 }
                 Ok(one.len().cmp(&two.len()))
             }
-            (one, two) => Err(unsupported(">=", one.type_name(), two.type_name())),
+            (one, two) => {
+                if let (Some(one), Some(two)) = (one.number(pool), two.number(pool)) {
+                    return Ok(one.partial_cmp(&two).unwrap_or(Ordering::Less));
+                }
+                let (one, two) = (one.exact_type_name(pool), two.exact_type_name(pool));
+                Err(unsupported(">=", one, two))
+            }
         }
     }
 }

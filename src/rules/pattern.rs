@@ -79,10 +79,10 @@ impl Pattern {
         if let Some(inner) = enclosed(element, '#', '#') {
             let inner = upper(inner);
             if inner.contains(" AND ") {
-                return Self::pair(&upper(element), &inner, true, depth);
+                return Self::pair(&upper(element), true, depth);
             }
             if inner.contains(" OR ") {
-                return Self::pair(&upper(element), &inner, false, depth);
+                return Self::pair(&upper(element), false, depth);
             }
             return Self::nested(&inner, depth + 1);
         }
@@ -94,9 +94,12 @@ impl Pattern {
             return Ok(Self::Not(Box::new(inner)));
         }
         if element.contains(['|', '*']) {
-            return Ok(Self::Glob(
-                alternatives(element).into_iter().map(Glob::new).collect(),
-            ));
+            let mut pieces = alternatives(element);
+            if pieces.is_empty() {
+                // What is left of the client's pattern matches an empty text.
+                pieces.push("");
+            }
+            return Ok(Self::Glob(pieces.into_iter().map(Glob::new).collect()));
         }
         if element == NOT_APPLICABLE {
             return Ok(Self::DontCare);
@@ -107,9 +110,9 @@ impl Pattern {
         Ok(Self::Literal(element.to_owned()))
     }
 
-    fn pair(text: &str, inner: &str, both: bool, depth: usize) -> Result<Self, String> {
-        let mut pieces = inner
-            .trim_matches('#')
+    fn pair(text: &str, both: bool, depth: usize) -> Result<Self, String> {
+        let mut pieces = enclosed(text, '#', '#')
+            .unwrap_or(text)
             .split(if both { "AND" } else { "OR" })
             .map(super::python::strip);
         let mut piece = || Self::nested(pieces.next().unwrap_or(""), depth + 1);
@@ -125,14 +128,15 @@ impl Pattern {
                 super::python::repr(element)
             ));
         };
-        if float(low)? > float(high)? {
+        let (lower, upper) = (float(low)?, float(high)?);
+        if lower > upper || lower.is_nan() || upper.is_nan() {
             let element = super::python::repr(element);
             return Err(format!(
                 "Invalid between relation {element} should be 'between lower_bound upper_bound'"
             ));
         }
         let text = format!(">={low} AND <{high}");
-        Self::pair(&text, &text, true, depth)
+        Self::pair(&text, true, depth)
     }
 
     /// `^([><]=?)\s*NUMBER`, what follows ignored.
@@ -281,6 +285,10 @@ mod tests {
             ("NOT X", "N/A", Indifferent),
             ("NOT A|B", "C", Match),
             ("NOT N/A", "C", Indifferent),
+            ("NOT |", "", Mismatch),
+            ("NOT |", "A", Match),
+            ("##>1 AND <3##", "#>1", Mismatch),
+            ("##>1 OR <3##", "#>1", Match),
             ("", "", Match),
         ] {
             assert_eq!(judge(pattern, value), verdict, "{pattern} on {value}");

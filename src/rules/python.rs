@@ -122,13 +122,46 @@ fn push_items<'a>(shown: &mut String, texts: impl IntoIterator<Item = &'a str>) 
     count
 }
 
+/// The first of the ten decimal digits of every script (Unicode 14).
+const ZEROS: [u32; 65] = [
+    0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0,
+    0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40, 0x1c50,
+    0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10, 0x104a0, 0x10d30, 0x11066, 0x110f0,
+    0x11136, 0x111d0, 0x112f0, 0x11450, 0x114d0, 0x11650, 0x116c0, 0x11730, 0x118e0, 0x11950, 0x11c50,
+    0x11d50, 0x11da0, 0x16a60, 0x16ac0, 0x16b50, 0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1e140,
+    0x1e2f0, 0x1e950, 0x1fbf0,
+];
+
+/// The value of a decimal digit of any script: Python's numbers and `\d` know all of them.
+pub(crate) fn decimal_digit(character: char) -> Option<u32> {
+    if character.is_ascii() {
+        return character.to_digit(10);
+    }
+    let code = u32::from(character);
+    let place = ZEROS.partition_point(|&zero| zero <= code);
+    let zero = place.checked_sub(1).and_then(|place| ZEROS.get(place))?;
+    Some(code - zero).filter(|&digit| digit < 10)
+}
+
+/// The text with the digits of all scripts as ASCII.
+pub(crate) fn ascii_digits(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.is_ascii() {
+        return text.into();
+    }
+    let ascii = |character| {
+        let digit = decimal_digit(character).and_then(|digit| char::from_digit(digit, 10));
+        digit.unwrap_or(character)
+    };
+    text.chars().map(ascii).collect()
+}
+
 /// `int(text)`, or the text of its failure. Numbers beyond 64 bits are as good as the greatest.
 pub(crate) fn int(text: &str) -> Result<i64, String> {
     let failure = || format!("invalid literal for int() with base 10: {}", repr(text));
-    let plain = strip(text);
+    let plain = ascii_digits(strip(text));
     let (sign, digits) = match plain.strip_prefix('-') {
         Some(digits) => (-1, digits),
-        None => (1, plain.strip_prefix('+').unwrap_or(plain)),
+        None => (1, plain.strip_prefix('+').unwrap_or(&plain)),
     };
     let digits = without_underscores(digits).ok_or_else(failure)?;
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -144,7 +177,7 @@ pub(crate) fn float(text: &str) -> Result<f64, String> {
 
 /// `float(text)`, if that succeeds.
 pub(crate) fn to_float(text: &str) -> Option<f64> {
-    let plain = strip(text);
+    let plain = &*ascii_digits(strip(text));
     let unsigned = plain.strip_prefix(['-', '+']).unwrap_or(plain);
     let first = *unsigned.as_bytes().first()?;
     if first.is_ascii_digit() || first == b'.' {
@@ -201,6 +234,8 @@ mod tests {
     #[test]
     fn numbers_are_read_as_python_reads_them() {
         assert_eq!(int(" +1_0 "), Ok(10));
+        assert_eq!(int("\u{661}\u{1d7cf}\u{ff19}"), Ok(119));
+        assert_eq!(to_float("\u{96f}.5"), Some(9.5));
         assert_eq!(
             int("5x").unwrap_err(),
             "invalid literal for int() with base 10: '5x'"

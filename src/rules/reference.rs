@@ -81,7 +81,7 @@ impl Reference {
                         names.push(name);
                     }
                 }
-                Choice::Tuple(items) => self.collect(items, names),
+                Choice::Tuple(items) | Choice::List(items) => self.collect(items, names),
                 Choice::Dict(pairs) => {
                     for (_, value) in pairs {
                         self.collect(std::slice::from_ref(value), names);
@@ -260,6 +260,11 @@ impl Reference {
                 "OMIT" | "TEMP_OMIT" | "omit" => return RmapResult::Omitted,
                 _ => {}
             }
+        }
+        if let Found::Choice(Choice::Other(text)) = found
+            && self.pool.get(*text) == "None"
+        {
+            return RmapResult::Omitted;
         }
         RmapResult::Found(&self.pool, found)
     }

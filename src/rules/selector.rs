@@ -12,6 +12,7 @@ pub(crate) enum Choice {
     /// A file name or a special word.
     Text(Span),
     Tuple(Box<[Choice]>),
+    List(Box<[Choice]>),
     /// Keys and values.
     Dict(Box<[(Choice, Choice)]>),
     /// A number, truth value or `None`, in Python's notation.
@@ -108,6 +109,8 @@ pub(crate) enum Keys {
     },
     /// `Bracket`: ascending numbers.
     Numbers(Box<[f64]>),
+    /// Keys that a selector of dates or numbers cannot use: the names of their types.
+    Other(Box<[&'static str]>),
 }
 
 /// The keys of a Match selector, indexed by column.

@@ -104,13 +104,16 @@ impl<'a> Reader<'a> {
             match token.kind {
                 TokenKind::End => return Ok(sections),
                 TokenKind::Newline => line_begins = true,
-                TokenKind::Name(name) => {
+                _ => {
                     let before = self.text.as_bytes().get(..token.at).unwrap_or(&[]);
                     if line_begins && matches!(before.last(), Some(b' ' | b'\t')) {
                         return Err(Problem::new(token.at, "a statement begins with a blank"));
                     }
-                    let value = self.statement(name, token.at)?;
-                    sections.push((name, value));
+                    sections.push(match token.kind {
+                        TokenKind::Name(name) => (name, self.statement(name, token.at)?),
+                        // A value by itself, such as a text that describes the file, does nothing.
+                        _ => ("", self.begun(token)?),
+                    });
                     let end = self.lexer.token()?;
                     line_begins = end.kind == TokenKind::Newline;
                     if end.kind == TokenKind::End {
@@ -120,7 +123,6 @@ impl<'a> Reader<'a> {
                         return Err(end.unexpected("the end of the line"));
                     }
                 }
-                _ => return Err(token.unexpected("'header', 'selector' or 'comment'")),
             }
         }
     }

@@ -14,11 +14,15 @@ pub(super) fn keys(
     substitutions: &Substitutions,
     params: &[String],
     entries: &mut Entries,
-) {
+) -> Result<(), String> {
     for (index, param) in params.iter().enumerate() {
         let Some((_, table)) = substitutions.iter().find(|(name, _)| name == param) else {
             continue;
         };
+        let too_short = |key| matches!(key, Item::Tuple(parts) if tree.parts(parts).len() <= index);
+        if entries.iter().any(|&(key, _)| too_short(key)) {
+            return Err("tuple index out of range".to_owned());
+        }
         if entries
             .iter()
             .any(|(key, _)| new_element(tree, *key, index, table).is_some())
@@ -26,6 +30,7 @@ pub(super) fn keys(
             *entries = column(tree, std::mem::take(entries), index, table);
         }
     }
+    Ok(())
 }
 
 fn column(tree: &mut Tree<'_>, entries: Entries, index: usize, table: &[(Item, Item)]) -> Entries {

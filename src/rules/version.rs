@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::python::repr;
+use super::python::{decimal_digit, repr, strip};
 use crate::crds::literal::{self, Value};
 
 /// The three numbers of a version.
@@ -12,34 +12,35 @@ pub(crate) type Version = [u32; 3];
 pub(crate) fn parse_version(text: &str) -> Result<Version, String> {
     let failure = || format!("Invalid version string {}", repr(text));
     let mut version = [0; 3];
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     for (index, number) in version.iter_mut().enumerate() {
         let digits = if index == 0 {
             rest
         } else {
-            rest.strip_prefix(b".").unwrap_or(&[])
+            rest.strip_prefix('.').unwrap_or("")
         };
-        let length = digits
-            .iter()
-            .take(8)
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        if length == 0 {
+        let mut after = digits.chars();
+        let mut value = 0;
+        for _ in 0..8 {
+            let Some(digit) = after.clone().next().and_then(decimal_digit) else {
+                break;
+            };
+            after.next();
+            value = value * 10 + digit;
+        }
+        if after.as_str().len() == digits.len() {
             if index == 0 {
                 return Err(failure());
             }
             break;
         }
-        let (number_digits, after) = digits.split_at(length);
-        *number = number_digits
-            .iter()
-            .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
-        rest = after;
+        *number = value;
+        rest = after.as_str();
     }
     // Python's `$` also matches before a final newline.
-    let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.');
-    if rest.len() <= 128 && rest.iter().all(allowed) {
+    let rest = rest.strip_suffix('\n').unwrap_or(rest);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.');
+    if rest.len() <= 128 && rest.bytes().all(allowed) {
         Ok(version)
     } else {
         Err(failure())
@@ -47,22 +48,18 @@ pub(crate) fn parse_version(text: &str) -> Result<Version, String> {
 }
 
 /// A key of `SelectVersion`: an operator and a version.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Relation {
+    /// As written, the operator added.
+    text: String,
     /// `<`, `<=` or `=`.
     operator: &'static str,
-    number: Number,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Number {
-    Single(Value),
-    Several(Vec<Value>),
+    version: Value,
 }
 
 /// `default` in its spellings.
-fn is_default(text: &str) -> bool {
-    text.replace(['=', ' '], "") == "default"
+pub(crate) fn is_default(text: &str) -> bool {
+    strip(&text.replace('=', "")) == "default"
 }
 
 impl Relation {
@@ -70,74 +67,91 @@ impl Relation {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if is_default(text) {
             return Ok(Self {
+                text: text.to_owned(),
                 operator: "=",
-                number: Number::Single(Value::Int(i64::MAX)),
+                version: Value::Int(i64::MAX),
             });
         }
-        let whole = if text.starts_with(['<', '=']) {
+        let text = if text.starts_with(['<', '=']) {
             text.to_owned()
         } else {
             format!("={text}")
         };
-        let (operator, literal) = [("<=", "<="), ("<", "<"), ("==", "="), ("=", "=")]
+        // In the client's pattern the dot is no line end.
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let found = [("<=", "<="), ("<", "<"), ("==", "="), ("=", "=")]
             .into_iter()
-            .find_map(|(sign, operator)| Some((operator, whole.strip_prefix(sign)?)))
-            .ok_or_else(|| format!("Invalid version expression in: {}", repr(&whole)))?;
-        let number = match literal::parse(super::python::strip(literal)) {
-            Ok(value @ (Value::Int(_) | Value::BigInt(_) | Value::Float(_) | Value::Bool(_))) => {
-                Number::Single(value)
-            }
-            Ok(Value::Tuple(values)) => Number::Several(values),
-            _ => return Err(format!("Invalid version expression in: {}", repr(&whole))),
+            .find_map(|(sign, operator)| Some((operator, line.strip_prefix(sign)?)))
+            .filter(|(_, literal)| !literal.contains('\n'));
+        let Some((operator, literal)) = found else {
+            return Err(format!("Illegal version expression in: {}", repr(&text)));
         };
-        Ok(Self { operator, number })
+        match literal::parse(strip(literal)) {
+            Ok(Value::List(_)) => Err("unhashable type: 'list'".to_owned()),
+            Ok(Value::Dict(_)) => Err("unhashable type: 'dict'".to_owned()),
+            Ok(version) => Ok(Self {
+                text,
+                operator,
+                version,
+            }),
+            Err(_) => Err(format!("Invalid version expression in: {}", repr(&text))),
+        }
     }
 
     /// Compares by version, then by operator.
     pub(crate) fn compare(&self, other: &Self) -> Result<Ordering, String> {
-        let order = match (&self.number, &other.number) {
-            (Number::Single(one), Number::Single(two)) => compare_numbers(one, two),
-            (Number::Several(one), Number::Several(two)) => one
-                .iter()
-                .zip(two)
-                .map(|(one, two)| compare_numbers(one, two))
-                .find(|order| order.is_ne())
-                .unwrap_or_else(|| one.len().cmp(&two.len())),
-            (one, two) => {
-                return Err(format!(
-                    "Incompatible version expression types: {} and {}",
-                    one.repr(),
-                    two.repr()
-                ));
-            }
-        };
+        let (one, two) = (&self.version, &other.version);
+        let compatible = number(one).is_some() && number(two).is_some()
+            || std::mem::discriminant(one) == std::mem::discriminant(two);
+        if !compatible {
+            let text = |value: &Value| {
+                value
+                    .as_str()
+                    .map_or_else(|| literal::write(value), str::to_owned)
+            };
+            return Err(format!(
+                "Incompatible version expression types: {} and {}",
+                text(one),
+                text(two)
+            ));
+        }
+        let order = compare_values(one, two)
+            .ok_or("'<' not supported between instances of 'VersionRelation' and 'VersionRelation'")?;
         Ok(order.then(self.operator.cmp(other.operator)))
     }
-}
 
-impl Number {
-    fn repr(&self) -> String {
-        let value = match self {
-            Self::Single(value) => value.clone(),
-            Self::Several(values) => Value::Tuple(values.clone()),
-        };
-        literal::write(&value)
+    /// `repr(relation)`
+    pub(crate) fn repr(&self) -> String {
+        format!("VersionRelation({})", repr(&self.text))
     }
 }
 
-fn compare_numbers(one: &Value, two: &Value) -> Ordering {
-    if let (Value::Int(one), Value::Int(two)) = (one, two) {
-        return one.cmp(two);
-    }
-    let number = |value: &Value| match value {
+fn number(value: &Value) -> Option<f64> {
+    match value {
         #[expect(clippy::cast_precision_loss, reason = "versions are small numbers")]
-        Value::Int(number) => *number as f64,
-        Value::Float(number) => *number,
-        Value::Bool(truth) => f64::from(u8::from(*truth)),
-        Value::BigInt(digits) => digits.parse().unwrap_or(f64::NAN),
-        _ => f64::NAN,
-    };
-    number(one).partial_cmp(&number(two)).unwrap_or(Ordering::Equal)
+        Value::Int(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        Value::Bool(truth) => Some(f64::from(u8::from(*truth))),
+        Value::BigInt(digits) => digits.parse().ok(),
+        _ => None,
+    }
+}
+
+/// The order of two versions, if Python has one.
+fn compare_values(one: &Value, two: &Value) -> Option<Ordering> {
+    match (one, two) {
+        (Value::Int(one), Value::Int(two)) => Some(one.cmp(two)),
+        (Value::Str(one), Value::Str(two)) => Some(one.cmp(two)),
+        (Value::Tuple(one), Value::Tuple(two)) | (Value::List(one), Value::List(two)) => one
+            .iter()
+            .zip(two)
+            .find(|(one, two)| one != two && compare_values(one, two) != Some(Ordering::Equal))
+            .map_or_else(
+                || Some(one.len().cmp(&two.len())),
+                |(one, two)| compare_values(one, two),
+            ),
+        _ => number(one)?.partial_cmp(&number(two)?),
+    }
 }
 
 #[cfg(test)]
@@ -154,10 +168,19 @@ mod tests {
             ("1.2.3rc1+x-y_z", [1, 2, 3]),
             ("1.", [1, 0, 0]),
             ("123456789", [12_345_678, 0, 0]),
+            ("\u{661}\u{662}.3", [12, 3, 0]),
         ] {
             assert_eq!(parse_version(text), Ok(version));
         }
-        for text in ["", "x", ".1", "1 2", "1|2", &format!("1{}", "a".repeat(129))] {
+        for text in [
+            "",
+            "x",
+            ".1",
+            "1.2.3.\u{663}",
+            "1 2",
+            "1|2",
+            &format!("1{}", "a".repeat(129)),
+        ] {
             assert!(parse_version(text).is_err(), "{text}");
         }
     }
@@ -165,14 +188,19 @@ mod tests {
     #[test]
     fn relations() {
         let relation = |text| Relation::parse(text).unwrap();
-        assert_eq!(relation("5"), relation("==5"));
-        assert_eq!(relation("default"), relation("= default"));
+        assert_eq!(relation("5").compare(&relation("==5.0")), Ok(Ordering::Equal));
+        assert_eq!(
+            relation("default").compare(&relation("= default ")),
+            Ok(Ordering::Equal)
+        );
         assert_eq!(relation("<5").compare(&relation("=5")), Ok(Ordering::Less));
         assert_eq!(
             relation("<(1, 2)").compare(&relation("(1, 2, 0)")),
             Ok(Ordering::Less)
         );
         assert!(relation("5").compare(&relation("(1, 2)")).is_err());
-        assert!(Relation::parse("INF").is_err());
+        for text in ["INF", "de fault", "<default", ">1", "1\n2"] {
+            assert!(Relation::parse(text).is_err(), "{text}");
+        }
     }
 }

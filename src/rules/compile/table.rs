@@ -6,8 +6,9 @@ use std::ops::Range;
 use super::super::column::Column;
 use super::super::condition::{NOT_APPLICABLE, is_esoteric};
 use super::super::item::Item;
+use super::super::pattern::Pattern;
 use super::super::pool::PoolBuilder;
-use super::super::python::repr_tuple;
+use super::super::python::{repr, repr_tuple};
 use super::super::selector::{Choice, Keys, Table};
 use super::words::Words;
 use super::{Compiled, Compiler, Entries, Level, sorted};
@@ -55,7 +56,23 @@ impl Rows<'_, '_> {
                 }
             }
         }
-        Ok(())
+        self.check_patterns(rows)?;
+        match rows.iter().map(|(key, _)| key).min_by_key(|key| key.len()) {
+            Some(key) if key.len() < params.len() => {
+                let params = repr_tuple(params.iter().map(String::as_str));
+                let (key, params) = (repr(&self.repr(key)), repr(&params));
+                Err(format!(
+                    "('Match case', {key}, 'wrong length for parameter list', {params})"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Compiles all elements, to report the first one that is wrong: row by row, as the client does.
+    fn check_patterns(&self, rows: &[(Range<usize>, Choice)]) -> Result<(), String> {
+        let mut places = rows.iter().flat_map(|(key, _)| key.clone());
+        places.try_for_each(|place| Pattern::new(self.word(place)).map(drop))
     }
 }
 
@@ -113,6 +130,11 @@ impl Compiler<'_, '_> {
         let rows = sorted(rows, |one, two| keys.compare(one, two), |key| keys.repr(key))?;
         keys.check_lengths(&rows, params)?;
         let not_applicable = self.words.normal(&mut self.tree.pool, NOT_APPLICABLE.into());
+        let keys = Rows {
+            elements: &elements,
+            words: &self.words,
+            pool: &self.tree.pool,
+        };
         let mut columns = Vec::with_capacity(params.len());
         for (place, (param, &slot)) in params.iter().zip(&*level.slots).enumerate() {
             self.distinct.begin(self.words.len());
@@ -133,7 +155,8 @@ impl Compiler<'_, '_> {
                 .filter_map(|&word| self.words.span(word));
             let texts: Vec<&str> = spans.map(|span| self.tree.pool.get(span)).collect();
             let column = (slot, self.columns);
-            columns.push(Column::new(column, &texts, &numbers, self.replacements(param))?);
+            let column = Column::new(column, &texts, &numbers, self.replacements(param));
+            columns.push(column.map_err(|error| keys.check_patterns(&rows).err().unwrap_or(error))?);
             self.columns += 1;
         }
         let empty = self.tree.pool.add("");

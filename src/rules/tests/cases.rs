@@ -85,3 +85,189 @@ fn a_name_keeps_the_place_of_its_first_spelling() {
         r#"{"dark":"wfi"}"#
     );
 }
+
+/// The answer of an rmap whose selector has these parameters, or what keeps it from being loaded.
+fn select(parkey: &str, more: &str, selector: &str, header: &[(&str, &str)]) -> String {
+    let text = rmap_text(parkey, more, selector);
+    match Mapping::load("hst_acs_darkfile.rmap", &text) {
+        Ok(_) => ask(&text, header).to_string(),
+        Err(error) => error
+            .to_string()
+            .replace("Can't load file hst_acs_darkfile.rmap : ", "refused: "),
+    }
+}
+
+#[test]
+fn keys_that_python_cannot_compare() {
+    let date = [("D", "2005-01-01 00:00:00"), ("P", "A")];
+    for (selector, expected) in [
+        (
+            "UseAfter({'2000-01-01 00:00:00': 'a', 5: 'b', ('x',): 'c'})",
+            "refused: '<' not supported between instances of 'int' and 'str'",
+        ),
+        (
+            "UseAfter({2: 'a', True: 'b'})",
+            "\"NOT FOUND '>=' not supported between instances of 'str' and 'int'\"",
+        ),
+        (
+            "UseAfter({('2000-01-01', '00:00:00'): 'a'})",
+            "\"NOT FOUND '>=' not supported between instances of 'str' and 'tuple'\"",
+        ),
+        (
+            "ClosestTime({None: 'a'})",
+            "\"NOT FOUND argument of type 'NoneType' is not iterable\"",
+        ),
+        (
+            "VersionAfter({None: 'a'})",
+            "refused: Invalid version string None",
+        ),
+        (
+            "SelectVersion({'=5': 'a', '==5.0': 'b'})",
+            "refused: Key VersionRelation('==5.0') appears more than once ",
+        ),
+        ("SelectVersion({'<[1]': 'a'})", "refused: unhashable type: 'list'"),
+    ] {
+        assert_eq!(select("(('D',),)", "", selector, &date), expected, "{selector}");
+    }
+    let number = [("N", "2")];
+    for (selector, expected) in [
+        (
+            "Bracket({1: 'a', 'x': 'b'})",
+            "refused: '<' not supported between instances of 'str' and 'int'",
+        ),
+        (
+            "Bracket({'x': 'b'})",
+            "\"NOT FOUND '>' not supported between instances of 'float' and 'str'\"",
+        ),
+    ] {
+        assert_eq!(select("(('N',),)", "", selector, &number), expected, "{selector}");
+    }
+}
+
+#[test]
+fn merged_choices_that_python_cannot_compare() {
+    let selector = |one: &str, two: &str| {
+        format!(
+            "Match({{'A|B': UseAfter({{'2000-01-01 00:00:00': {one}}}), 'A|C': UseAfter({{'2000-01-01 00:00:00': {two}}})}})"
+        )
+    };
+    for (one, two, expected) in [
+        (
+            "['a']",
+            "('a',)",
+            "NOT FOUND '>=' not supported between instances of 'list' and 'tuple'",
+        ),
+        (
+            "True",
+            "'a'",
+            "NOT FOUND '>=' not supported between instances of 'bool' and 'str'",
+        ),
+        (
+            "{}",
+            "2.5",
+            "NOT FOUND '>=' not supported between instances of 'dict' and 'float'",
+        ),
+    ] {
+        let header = [("P", "A"), ("D", "2005-01-01")];
+        let answer = select("(('P',), ('D',))", "", &selector(one, two), &header);
+        assert_eq!(answer, format!("{expected:?}"), "{one} {two}");
+    }
+}
+
+#[test]
+fn elements_and_keys_of_matches() {
+    let header = [("P", "A"), ("SUBARRAY", "")];
+    for (parkey, selector, expected) in [
+        ("(('P',),)", "Match({'A': None})", "null"),
+        ("(('P',),)", "Match({'A': 5})", "5"),
+        (
+            "(('P', 'SUBARRAY'),)",
+            "Match({('A',): 'a'})",
+            "refused: tuple index out of range",
+        ),
+        (
+            "(('P', 'Q'),)",
+            "Match({('(A)', '(B)'): 'a', ('Z',): 'b'})",
+            "refused: ('Match case', \"('Z',)\", 'wrong length for parameter list', \"('P', 'Q')\")",
+        ),
+        (
+            "(('P', 'Q'),)",
+            "Match({('A', 'BETWEEN 1'): 'a', ('BETWEEN 2', 'A'): 'b'})",
+            "refused: Invalid between relation 'BETWEEN 1'",
+        ),
+        (
+            "(('P',),)",
+            "Match({'BETWEEN NAN 1': 'a'})",
+            "refused: Invalid between relation 'BETWEEN NAN 1' should be 'between lower_bound upper_bound'",
+        ),
+        (
+            "(('SUBARRAY',),)",
+            "Match({(('', ''),): 'a', ('NOT A',): 'b'})",
+            r#"["b","a"]"#,
+        ),
+    ] {
+        assert_eq!(select(parkey, "", selector, &header), expected, "{selector}");
+    }
+}
+
+#[test]
+fn fields_of_other_types() {
+    let header = [("X", "A"), ("P", "A")];
+    for (more, expected) in [
+        (
+            "'comment_parkeys': None",
+            "refused: 'NoneType' object is not iterable",
+        ),
+        ("'substitutions': 5", "refused: 'int' object is not iterable"),
+        ("'hooks': ()", "\"a\""),
+        // A text is taken for the tuple of its letters.
+        ("'extra_keys': 'X', 'rmap_relevance': '(x == \"A\")'", "\"a\""),
+    ] {
+        assert_eq!(
+            select("(('P',),)", more, "Match({'A': 'a'})", &header),
+            expected,
+            "{more}"
+        );
+    }
+    let commented = select(
+        "(('P',),)",
+        "'comment_parkeys': 'P'",
+        "Match({'A': 'a'})",
+        &[("P", "B")],
+    );
+    assert_eq!(commented, "\"a\"");
+    for more in [
+        "'hooks': ('x',)",
+        "'rmap_omit': True",
+        "'extra_keys': None",
+        "'parkey_relevance': {'p': 1}",
+    ] {
+        let text = rmap_text("(('P',),)", more, "Match({'A': 'a'})");
+        assert!(Mapping::load("hst_acs_darkfile.rmap", &text).is_err(), "{more}");
+    }
+    let text = format!(
+        "'about'\n{}",
+        rmap_text("(('P',),)", "'sha1sum': None", "Match({'A': 'a'})")
+    );
+    let mapping = Mapping::load("hst_acs_darkfile.rmap", &text).unwrap();
+    let error = mapping.checksum().unwrap_err().to_string();
+    assert_eq!(error, "sha1sum is missing in 'hst_acs_darkfile.rmap'");
+}
+
+#[test]
+fn dates_beyond_integers() {
+    for (text, message) in [
+        (
+            "2000-01-01 3000000000:00:00",
+            "signed integer is greater than maximum",
+        ),
+        (
+            "2000-01-01 0:00:1e300",
+            "Python int too large to convert to C long",
+        ),
+    ] {
+        assert_eq!(units::date(text).unwrap_err(), message);
+    }
+    assert_eq!(units::date("\u{17f}ept 1, 2000").unwrap(), "2000-09-01 00:00:00");
+    assert_eq!(units::date("\u{662}000-01-01").unwrap(), "2000-01-01 00:00:00");
+}
