@@ -1,5 +1,5 @@
 //! CRDS rules: mappings and their evaluation, exactly as the Python client does it (spec/crds-rules). Pure: no I/O, no
-//! clock, no threads.
+//! clock; threads only for computing ([`spread`]).
 //!
 //! A [`Mapping`] is the compiled text of a pmap, imap or rmap. A [`Context`] is the mapping that lookups start from;
 //! it gets the others through [`Mappings`] and puts the rules of an instrument together when a header first needs them.
@@ -42,6 +42,7 @@ mod reference;
 mod selector;
 mod slots;
 mod source;
+mod spread;
 mod substitute;
 pub mod units;
 mod version;
@@ -54,6 +55,7 @@ pub use jwst::default_reftypes;
 pub use load::{LoadError, LoadErrorKind};
 pub use mapping::{Instrument, Mapping, Mappings, Pipeline, Target};
 pub use reference::Reference;
+pub use spread::spread;
 
 #[cfg(test)]
 mod tests;

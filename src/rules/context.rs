@@ -212,6 +212,7 @@ impl Context {
                 Ok(vec![(instrument.name.clone(), linked.keys().to_vec())])
             }
             Target::Pipeline(pipeline) => {
+                self.prepare(mappings, pipeline);
                 let mut all = Vec::new();
                 for (place, (instrument, entry)) in pipeline.entries.iter().enumerate() {
                     if let Entry::File(name) = entry {
@@ -222,6 +223,20 @@ impl Context {
                 Ok(all)
             }
         }
+    }
+
+    /// Has all mappings loaded that are not linked yet.
+    fn prepare(&self, mappings: &dyn Mappings, pipeline: &Pipeline) {
+        let entries = pipeline.entries.iter().zip(&self.linked);
+        let imaps = entries.filter_map(|((_, entry), linked)| match linked.get() {
+            None => entry.file(),
+            Some(_) => None,
+        });
+        let imaps: Vec<&str> = imaps.collect();
+        mappings.prepare(&imaps);
+        let imaps: Vec<_> = imaps.iter().filter_map(|name| mappings.get(name).ok()).collect();
+        let rmaps: Vec<&str> = imaps.iter().flat_map(|imap| imap.children()).collect();
+        mappings.prepare(&rmaps);
     }
 
     fn is_jwst(&self) -> bool {
@@ -434,6 +449,8 @@ impl Context {
         instrument: &Instrument,
         parkey: Option<&str>,
     ) -> Result<Linked, LookupError> {
+        let rmaps = instrument.entries.iter().filter_map(|(_, entry)| entry.file());
+        mappings.prepare(&rmaps.collect::<Vec<_>>());
         let mut entries = Vec::with_capacity(instrument.entries.len());
         for (filekind, entry) in &instrument.entries {
             let entry = match entry {

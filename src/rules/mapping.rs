@@ -30,6 +30,11 @@ pub trait Mappings {
     /// The mapping of that name, exactly as a pmap or imap names it. A mapping that is not there is
     /// [`LoadError::absent`].
     fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError>;
+
+    /// All these will be asked for next: they may be loaded at once ([`super::spread`]).
+    fn prepare(&self, names: &[&str]) {
+        let _ = names;
+    }
 }
 
 impl Mapping {

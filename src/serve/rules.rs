@@ -11,7 +11,7 @@ use super::archive::Files;
 use super::envelope::Fault;
 use crate::crds::{FileName, Observatory};
 use crate::rules::{
-    Context, Header, HeaderValue, LoadError, LoadErrorKind, LookupOptions, Mapping, Mappings, Target,
+    Context, Header, HeaderValue, LoadError, LoadErrorKind, LookupOptions, Mapping, Mappings, Target, spread,
 };
 
 /// Mappings and contexts that are kept after use.
@@ -43,6 +43,13 @@ impl Mappings for Reading<'_> {
         let mapping = Arc::new(Mapping::load(name, text)?);
         lock(&self.rules.mappings).put(name.to_owned(), Arc::clone(&mapping));
         Ok(mapping)
+    }
+
+    fn prepare(&self, names: &[&str]) {
+        let known = |name: &&str| lock(&self.rules.mappings).contains(*name);
+        let new: Vec<&str> = names.iter().copied().filter(|name| !known(name)).collect();
+        // What is wrong with one is told to whoever asks for it.
+        spread(&new, |name| drop(self.get(name)));
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::cli::settings::Environment;
 use crate::crds::{ContextSpec, Observatory, ServerInfo, SymbolicContext};
 use crate::resolve::Library;
-use crate::rules::{Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings};
+use crate::rules::{
+    Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings, spread,
+};
 
 /// No mapping and no server description is larger.
 const MAX_BYTES: u64 = 64 << 20;
@@ -181,6 +183,13 @@ impl Mappings for Rulebook {
         let mapping = Arc::new(Mapping::load(name, text)?);
         self.library.keep_mapping(&mapping);
         Ok(mapping)
+    }
+
+    fn prepare(&self, names: &[&str]) {
+        let known = |name: &&str| self.library.mapping(name).is_some();
+        let new: Vec<&str> = names.iter().copied().filter(|name| !known(name)).collect();
+        // What is wrong with one is told to whoever asks for it.
+        spread(&new, |name| drop(self.get(name)));
     }
 }
 
