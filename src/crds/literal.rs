@@ -5,6 +5,7 @@
 
 pub mod lexer;
 mod number;
+mod scan;
 mod string;
 mod writer;
 

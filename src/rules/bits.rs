@@ -83,11 +83,6 @@ impl Bits {
         }
     }
 
-    /// The set as it is kept: one bit for each number, the lowest first.
-    pub(crate) fn words(&self) -> &[u64] {
-        &self.0
-    }
-
     /// Copies the other set.
     pub(crate) fn assign(&mut self, other: &Self) {
         self.0.clear();

@@ -221,24 +221,6 @@ impl<'s> Tree<'s> {
         }
     }
 
-    /// A text that is the same for keys that Python calls equal.
-    pub(crate) fn identity(&self, item: Item) -> String {
-        match item {
-            Item::Tuple(parts) => {
-                let parts: Vec<String> = self
-                    .parts(parts)
-                    .iter()
-                    .map(|&part| self.identity(part))
-                    .collect();
-                format!("({},)", parts.join(","))
-            }
-            // Adding zero makes one of the two zeros.
-            _ => self
-                .number(item)
-                .map_or_else(|| self.repr(item), |number| float_text(number + 0.0)),
-        }
-    }
-
     /// The first part that Python cannot hash, by the name of its type.
     pub(crate) fn unhashable(&self, item: Item) -> Option<&'static str> {
         match item {
@@ -307,17 +289,12 @@ impl Tree<'_> {
         let mut kept: Vec<[Item; 2]> = Vec::with_capacity(entries.len());
         let mut places: HashTable<usize> = HashTable::with_capacity(entries.len());
         for &[key, value] in entries {
-            let hash = |key: Item| {
-                let mut hasher = FxHasher::default();
-                self.hash_key(key, &mut hasher);
-                hasher.finish()
-            };
             let key_at = |place: usize| kept.get(place).map(|[key, _]| *key);
             let place = *places
                 .entry(
-                    hash(key),
+                    self.key_hash(key),
                     |&place| key_at(place).is_some_and(|other| self.same_key(key, other)),
-                    |&place| key_at(place).map_or(0, hash),
+                    |&place| key_at(place).map_or(0, |key| self.key_hash(key)),
                 )
                 .or_insert(kept.len())
                 .get();
@@ -357,6 +334,13 @@ impl Tree<'_> {
         }
     }
 
+    /// The hash of a key.
+    pub(crate) fn key_hash(&self, key: Item) -> u64 {
+        let mut hasher = FxHasher::default();
+        self.hash_key(key, &mut hasher);
+        hasher.finish()
+    }
+
     fn hash_key(&self, key: Item, hasher: &mut FxHasher) {
         match key {
             Item::Str(text) | Item::BigInt(text) => hasher.write(self.pool.get(text).as_bytes()),
@@ -375,7 +359,8 @@ impl Tree<'_> {
         }
     }
 
-    fn same_key(&self, one: Item, two: Item) -> bool {
+    /// Whether Python calls two keys equal.
+    pub(crate) fn same_key(&self, one: Item, two: Item) -> bool {
         match (one, two) {
             (Item::Str(one), Item::Str(two)) | (Item::BigInt(one), Item::BigInt(two)) => {
                 self.pool.get(one) == self.pool.get(two)

@@ -316,9 +316,11 @@ fn expression_error(name: &str, error: ExpressionError) -> LoadError {
 }
 
 fn expression(source: &str, keys: &[String], slots: &mut Slots) -> Result<Expression, ExpressionError> {
-    let mut source = source.to_owned();
+    let mut source = Cow::Borrowed(source);
     for key in keys.iter().filter(|key| key.contains('.')) {
-        source = source.replace(key.as_str(), &key.replace('.', "_"));
+        if source.contains('.') {
+            source = source.replace(key.as_str(), &key.replace('.', "_")).into();
+        }
     }
     Expression::parse(&source, slots)
 }

@@ -131,7 +131,7 @@ type Entries = Vec<(String, Entry)>;
 /// Of keys that differ only in case the later one counts, at the place of the first.
 fn entries(pairs: Vec<(String, String)>) -> Entries {
     let mut entries: Entries = Vec::with_capacity(pairs.len());
-    let mut places = std::collections::HashMap::new();
+    let mut places = rustc_hash::FxHashMap::default();
     for (key, value) in pairs {
         let entry = Entry::new(value);
         if let Some((_, old)) = places.get(&key).and_then(|&place: &usize| entries.get_mut(place)) {

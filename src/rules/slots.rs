@@ -1,6 +1,9 @@
 //! The parameters that one rmap looks at, numbered.
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::vocabulary::hash;
 
 /// A parameter that an rmap looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -15,33 +18,40 @@ pub(crate) struct Slot {
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
-    places: FxHashMap<Slot, u16>,
+    places: HashTable<u16>,
 }
 
 impl Slots {
     /// The slot of a parameter.
     pub(crate) fn parameter(&mut self, name: &str) -> u16 {
-        self.place(Slot {
-            name: name.into(),
-            in_expression: false,
-        })
+        self.place(name, false)
     }
 
     /// The slot of a name in an expression.
     pub(crate) fn expression(&mut self, name: &str) -> u16 {
-        self.place(Slot {
-            name: name.into(),
-            in_expression: true,
-        })
+        self.place(name, true)
     }
 
-    fn place(&mut self, slot: Slot) -> u16 {
-        // An rmap of 65,536 parameters would share its last slot; the limits on mappings are far below.
-        let next = u16::try_from(self.slots.len()).unwrap_or(u16::MAX);
-        *self.places.entry(slot).or_insert_with_key(|slot| {
-            self.slots.push(slot.clone());
-            next
-        })
+    fn place(&mut self, name: &str, in_expression: bool) -> u16 {
+        let Self { slots, places } = self;
+        let at = |&place: &u16| slots.get(usize::from(place));
+        let same = |place: &u16| {
+            at(place).is_some_and(|slot| *slot.name == *name && slot.in_expression == in_expression)
+        };
+        let rehash = |place: &u16| at(place).map_or(0, |slot| hash(&slot.name));
+        match places.entry(hash(name), same, rehash) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => {
+                // An rmap of 65,536 parameters would share its last slot; the limits on mappings are far below.
+                let next = u16::try_from(slots.len()).unwrap_or(u16::MAX);
+                place.insert(next);
+                slots.push(Slot {
+                    name: name.into(),
+                    in_expression,
+                });
+                next
+            }
+        }
     }
 
     /// The slots by number.

@@ -1,9 +1,10 @@
 //! Substitutions of elements in the keys of selectors (spec/crds-rules 10).
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
 
 use super::compile::Entries;
 use super::item::{Item, Tree};
+use super::selector::Choice;
 
 /// `substitutions`: a parameter with its table of old and new elements.
 pub(crate) type Substitutions = Vec<(String, Vec<(Item, Item)>)>;
@@ -34,35 +35,43 @@ pub(super) fn keys(
 }
 
 fn column(tree: &mut Tree<'_>, entries: Entries, index: usize, table: &[(Item, Item)]) -> Entries {
-    let identities = entries.iter().map(|(key, _)| tree.identity(*key));
-    let mut places: FxHashMap<String, usize> = identities.zip(0..).collect();
-    let mut entries: Vec<_> = entries.into_iter().map(Some).collect();
-    for place in 0..entries.len() {
-        let Some((key, choice)) = entries.get_mut(place).and_then(Option::take) else {
-            continue;
-        };
+    let (mut keys, choices): (Vec<Item>, Vec<Choice>) = entries.into_iter().unzip();
+    let mut choices: Vec<Option<Choice>> = choices.into_iter().map(Some).collect();
+    // The places of keys.
+    let mut known: HashTable<usize> = HashTable::with_capacity(keys.len());
+    for (place, &key) in keys.iter().enumerate() {
+        known.insert_unique(tree.key_hash(key), place, |&place| hash_at(tree, &keys, place));
+    }
+    for place in 0..keys.len() {
+        let key = keys.get(place).copied().unwrap_or(Item::None);
         let Some(element) = new_element(tree, key, index, table) else {
-            entries[place] = Some((key, choice));
             continue;
         };
-        let new = replaced(tree, key, index, element);
-        let old = tree.identity(key);
-        if places.get(&old) == Some(&place) {
-            places.remove(&old);
+        if let Ok(old) = known.find_entry(tree.key_hash(key), |&other| other == place) {
+            old.remove();
         }
-        let identity = tree.identity(new);
-        let existing = places
-            .get(&identity)
-            .copied()
-            .filter(|&existing| existing != place);
-        if let Some(Some((_, old))) = existing.and_then(|existing| entries.get_mut(existing)) {
-            *old = choice;
+        let new = replaced(tree, key, index, element);
+        let same = |&other: &usize| keys.get(other).is_some_and(|&key| tree.same_key(key, new));
+        let existing = known.find(tree.key_hash(new), same).copied();
+        let choice = choices.get_mut(place).and_then(Option::take);
+        if let Some(Some(old)) = existing.and_then(|existing| choices.get_mut(existing)) {
+            *old = choice.unwrap_or(Choice::Tuple(Box::default()));
         } else {
-            places.insert(identity, place);
-            entries[place] = Some((new, choice));
+            if let Some(place) = keys.get_mut(place) {
+                *place = new;
+            }
+            if let Some(place) = choices.get_mut(place) {
+                *place = choice;
+            }
+            known.insert_unique(tree.key_hash(new), place, |&place| hash_at(tree, &keys, place));
         }
     }
-    entries.into_iter().flatten().collect()
+    let entries = keys.into_iter().zip(choices);
+    entries.filter_map(|(key, choice)| Some((key, choice?))).collect()
+}
+
+fn hash_at(tree: &Tree<'_>, keys: &[Item], place: usize) -> u64 {
+    keys.get(place).map_or(0, |&key| tree.key_hash(key))
 }
 
 /// What the table says an element of a key is to be replaced by.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use super::{LiteralError, number, string};
+use super::{LiteralError, number, scan, string};
 
 /// Longest text that is read, in bytes.
 pub const MAX_TEXT: usize = 256 << 20;
@@ -98,6 +98,7 @@ impl Problem {
 
 impl Symbol {
     /// The byte that it is written as, unless it is an operator.
+    #[inline]
     fn to_byte(self) -> Option<u8> {
         Some(match self {
             Self::OpenBrace => b'{',
@@ -204,22 +205,33 @@ impl<'a> Lexer<'a> {
     }
 
     /// What the next token begins with; nothing at the end.
+    #[inline]
     fn peek(&mut self) -> Result<Option<u8>, Problem> {
+        let next = self.byte(0);
+        if next.is_some_and(|byte| byte > b' ' && !matches!(byte, b'#' | b'\\')) {
+            return Ok(next);
+        }
         self.skip_blanks()?;
         Ok(self.byte(0))
     }
 
-    /// Takes a bracket if it comes next.
-    pub fn takes(&mut self, bracket: Symbol) -> Result<bool, Problem> {
-        let next = self.peek()?;
-        let found = next.is_some_and(|byte| bracket.to_byte() == Some(byte));
-        if let (true, Some(byte)) = (found, next) {
-            self.symbol(byte)?;
+    /// Takes a bracket or separator if it comes next.
+    #[inline]
+    pub fn takes(&mut self, symbol: Symbol) -> Result<bool, Problem> {
+        match self.peek()? {
+            Some(byte) if symbol.to_byte() == Some(byte) => match symbol {
+                Symbol::Comma | Symbol::Colon => self.at += 1,
+                _ => {
+                    self.symbol(byte)?;
+                }
+            },
+            _ => return Ok(false),
         }
-        Ok(found)
+        Ok(true)
     }
 
     /// Takes a bracket or separator, which must come next.
+    #[inline]
     pub fn expect(&mut self, symbol: Symbol) -> Result<(), Problem> {
         if self.takes(symbol)? {
             return Ok(());
@@ -228,6 +240,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Behind an item: whether the bracket closes here. Else a comma comes next, and is taken.
+    #[inline]
     pub fn closes(&mut self, bracket: Symbol) -> Result<bool, Problem> {
         if self.takes(Symbol::Comma)? {
             return Ok(false);
@@ -272,7 +285,8 @@ impl<'a> Lexer<'a> {
     fn skip_blanks(&mut self) -> Result<(), Problem> {
         loop {
             match self.byte(0) {
-                Some(b' ' | b'\t' | b'\x0c') => self.at += 1,
+                Some(b' ') => self.at += scan::spaces(self.rest().as_bytes()),
+                Some(b'\t' | b'\x0c') => self.at += 1,
                 Some(b'\n' | b'\r') if self.depth > 0 => self.at += 1,
                 Some(b'#') => {
                     let rest = self.rest().as_bytes();

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::lexer::Problem;
+use super::scan::text_end;
 
 /// The prefix of the string literal that begins here, if letters and a quote begin here.
 pub(super) fn prefixed(rest: &str) -> Option<&str> {
@@ -46,33 +47,11 @@ pub(super) fn read(rest: &str, at: usize) -> Result<(Cow<'_, str>, usize), Probl
 
 /// Where the text ends whose opening quote is before `rest`, if it is in one line and has no escapes.
 pub(super) fn plain_length(rest: &[u8], quote: u8) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        let ahead = rest.get(from..)?;
-        let length = from + ahead.iter().position(|&byte| STOPS[usize::from(byte)])?;
-        let stop = *rest.get(length)?;
-        if stop == quote {
-            // Two quotes may begin a text of many lines.
-            let empty = length == 0 && rest.get(1) == Some(&quote);
-            return (!empty).then_some(length);
-        }
-        if !matches!(stop, b'\'' | b'"') {
-            return None;
-        }
-        from = length + 1;
-    }
+    let length = text_end(rest, quote)?;
+    // Two quotes may begin a text of many lines.
+    let empty = length == 0 && rest.get(1) == Some(&quote);
+    (!empty && rest.get(length) == Some(&quote)).then_some(length)
 }
-
-/// Bytes that end a text or are not what they seem.
-const STOPS: [bool; 256] = {
-    let mut stops = [false; 256];
-    stops[b'\'' as usize] = true;
-    stops[b'"' as usize] = true;
-    stops[b'\\' as usize] = true;
-    stops[b'\n' as usize] = true;
-    stops[b'\r' as usize] = true;
-    stops
-};
 
 /// Where the closing quote begins, and whether a backslash was met.
 fn find_end(bytes: &[u8], start: usize, quote: u8, triple: bool) -> Option<(usize, bool)> {

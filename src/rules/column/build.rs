@@ -21,16 +21,16 @@ impl Column {
         for (element, text) in (0..).zip(elements) {
             builder.add(element, text)?;
         }
-        let listed = builder.list_values(elements);
-        let Index { values, few, many } = builder.index_values(&listed);
+        builder.list_values(elements);
+        builder.index_values();
         let mut column = Self {
             slot,
             index,
             anything: false,
             known: builder.known,
-            values: values.into(),
-            few: few.into(),
-            many: many.into(),
+            values: builder.values.into(),
+            few: builder.rows.into(),
+            many: builder.many.into(),
             indifferent: builder.indifferent,
             general: builder.general,
             not_applicable: None,
@@ -50,10 +50,17 @@ impl Column {
         let listed = |word| self.lists(word);
         self.anything =
             self.listed().next().is_none() || ["*", "ANY", NOT_APPLICABLE].into_iter().any(listed);
-        let valid = |(text, value): (&str, &Value)| value.listed || self.check_text(text).is_ok();
-        let valid: Vec<bool> = self.known.iter().zip(&self.values).map(valid).collect();
-        for (value, valid) in self.values.iter_mut().zip(valid) {
-            value.valid = valid;
+        for number in 1.. {
+            match self.value(number) {
+                None => break,
+                Some(value) if value.valid => {}
+                Some(_) => {
+                    let valid = self.check_text(self.known.get(number - 1)).is_ok();
+                    if let Some(value) = self.values.get_mut(number as usize - 1) {
+                        value.valid = valid;
+                    }
+                }
+            }
         }
     }
 
@@ -91,10 +98,14 @@ fn always_indifferent(pattern: &Pattern) -> bool {
 struct Builder {
     /// How many rows there are.
     size: usize,
-    /// The rows of each element, one element behind the other; where they end, by element.
+    /// The rows of each element, one element behind the other, then other rows of known values.
     rows: Vec<u32>,
+    /// Where the rows of each element end.
     ends: Vec<u32>,
+    many: Vec<u64>,
     known: Vocabulary,
+    /// By number of the known value.
+    values: Vec<Value>,
     /// Known values with elements that they match.
     matches: Vec<(u32, u32)>,
     indifferent: Bits,
@@ -106,8 +117,6 @@ struct Builder {
 impl Builder {
     fn new(elements: &[&str], numbers: &[u32]) -> Self {
         let bytes = elements.iter().map(|element| element.len()).sum::<usize>();
-        let mut known = Vocabulary::with_capacity(elements.len() + 1, bytes + 1);
-        known.insert("*");
         // Where the next row of each element goes: in the end, where its rows end.
         let mut ends = vec![0; elements.len() + 1];
         for &number in numbers {
@@ -129,17 +138,21 @@ impl Builder {
                 *next += 1;
             }
         }
-        Self {
+        let mut builder = Self {
             size: numbers.len(),
             rows,
             ends,
-            known,
+            many: Vec::new(),
+            known: Vocabulary::with_capacity(elements.len() + 1, bytes + 1),
+            values: Vec::with_capacity(elements.len() + 1),
             matches: Vec::with_capacity(elements.len()),
             indifferent: Bits::empty(numbers.len()),
             general: Vec::new(),
             esoteric: false,
             literals_not_applicable: false,
-        }
+        };
+        builder.number("*");
+        builder
     }
 
     /// Where the rows of an element are.
@@ -156,14 +169,28 @@ impl Builder {
         self.rows.get(wide(&self.places(element))).unwrap_or(&[])
     }
 
+    /// The number of a value, which is known from now on.
+    fn number(&mut self, text: &str) -> u32 {
+        let number = self.known.insert(text);
+        if self.values.len() <= number as usize {
+            self.values.push(Value {
+                listed: false,
+                valid: false,
+                rows: Rows::Few(0..0),
+            });
+        }
+        number
+    }
+
     fn matches(&mut self, text: &str, element: u32) {
-        self.matches.push((self.known.insert(text), element));
+        let number = self.number(text);
+        self.matches.push((number, element));
     }
 
     fn add(&mut self, element: u32, text: &str) -> Result<(), String> {
-        let esoteric = is_esoteric(text);
-        self.esoteric |= esoteric;
-        if !esoteric && is_literal(text) {
+        if is_esoteric(text) {
+            self.esoteric = true;
+        } else if is_literal(text) {
             self.matches(text, element);
             return Ok(());
         }
@@ -189,96 +216,84 @@ impl Builder {
         Ok(())
     }
 
-    /// By number: whether a known value is in the list of valid values. The whole list becomes known.
-    fn list_values(&mut self, elements: &[&str]) -> Vec<bool> {
-        let mut listed = vec![false; self.known.len()];
+    /// Notes which values are in the list of valid ones, all of which become known.
+    fn list_values(&mut self, elements: &[&str]) {
         if self.esoteric {
-            return listed;
+            return;
         }
-        for text in elements.iter().flat_map(|element| alternatives(element)) {
-            let number = self.known.insert(text) as usize;
-            if listed.len() <= number {
-                listed.resize(number + 1, false);
-            }
-            if let Some(place) = listed.get_mut(number) {
-                *place = true;
+        for element in elements {
+            if element.contains('|') {
+                for text in alternatives(element) {
+                    self.list(text);
+                }
+            } else {
+                self.list(element);
             }
         }
-        listed
     }
 
-    /// What is known about each value, by number.
-    fn index_values(&mut self, listed: &[bool]) -> Index {
+    fn list(&mut self, text: &str) {
+        let number = self.number(text) as usize;
+        if let Some(value) = self.values.get_mut(number) {
+            (value.listed, value.valid) = (true, true);
+        }
+    }
+
+    /// Finds the rows of each known value.
+    fn index_values(&mut self) {
         self.matches.sort_unstable();
-        let mut index = Index {
-            values: Vec::with_capacity(self.known.len()),
-            few: self.rows.clone(),
-            many: Vec::new(),
-        };
-        let mut rest = &self.matches[..];
+        let matches = std::mem::take(&mut self.matches);
+        let mut rest = &matches[..];
         let mut rows = Vec::new();
-        for (number, text) in (0..).zip(self.known.iter()) {
+        for number in 0..u32::try_from(self.values.len()).unwrap_or(0) {
             let count = rest.iter().take_while(|(own, _)| *own == number).count();
             let (own, others) = rest.split_at(count);
             rest = others;
             // What matches any known value matches the one that stands for all of them.
-            let own = if number == EVERYTHING { &self.matches } else { own };
+            let own = if number == EVERYTHING { &matches } else { own };
             let places = match own {
                 [(_, element)] if self.general.is_empty() => self.places(*element),
                 _ => {
                     rows.clear();
                     rows.extend(own.iter().flat_map(|(_, element)| self.rows(*element)));
                     for (pattern, own) in &self.general {
-                        if pattern.judge(text) == Verdict::Match {
+                        if pattern.judge(self.known.get(number)) == Verdict::Match {
                             rows.extend(own);
                         }
                     }
                     rows.sort_unstable();
                     rows.dedup();
-                    index.add(&rows)
+                    let start = self.rows.len();
+                    self.rows.extend_from_slice(&rows);
+                    narrow(start..self.rows.len())
                 }
             };
-            let rows = index.settle(places, self.size);
-            let listed = listed.get(number as usize).copied().unwrap_or(false);
-            index.values.push(Value {
-                listed,
-                valid: listed,
-                rows,
-            });
+            let rows = self.settle(places);
+            if let Some(value) = self.values.get_mut(number as usize) {
+                value.rows = rows;
+            }
         }
-        index
+    }
+
+    /// Makes many rows a set.
+    fn settle(&mut self, places: Range<u32>) -> Rows {
+        if places.len() <= self.size.div_ceil(64) {
+            return Rows::Few(places);
+        }
+        let start = self.many.len();
+        self.many.resize(start + self.size.div_ceil(64), 0);
+        let words = self.many.get_mut(start..).unwrap_or(&mut []);
+        for row in self.rows.get(wide(&places)).unwrap_or(&[]) {
+            if let Some(word) = words.get_mut(*row as usize / 64) {
+                *word |= 1 << (row % 64);
+            }
+        }
+        Rows::Many(narrow(start..self.many.len()))
     }
 }
 
 /// The number of the value `*`.
 const EVERYTHING: u32 = 0;
-
-/// The known values of a column with their rows.
-struct Index {
-    values: Vec<Value>,
-    few: Vec<u32>,
-    many: Vec<u64>,
-}
-
-impl Index {
-    fn add(&mut self, rows: &[u32]) -> Range<u32> {
-        let start = self.few.len();
-        self.few.extend_from_slice(rows);
-        narrow(start..self.few.len())
-    }
-
-    /// Makes many rows at the end of the others a set.
-    fn settle(&mut self, places: Range<u32>, size: usize) -> Rows {
-        if places.len() <= size.div_ceil(64) {
-            return Rows::Few(places);
-        }
-        let mut set = Bits::empty(size);
-        set.extend(self.few.get(wide(&places)).unwrap_or(&[]));
-        let start = self.many.len();
-        self.many.extend_from_slice(set.words());
-        Rows::Many(narrow(start..self.many.len()))
-    }
-}
 
 /// A text has fewer elements than bytes (`literal::lexer::MAX_TEXT`).
 fn narrow(places: Range<usize>) -> Range<u32> {
