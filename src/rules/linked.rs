@@ -114,14 +114,14 @@ impl Linked {
         if jwst {
             linked.add_keywords();
         }
-        for (_, entry) in &entries {
-            if let Some(reference) = entry.reference() {
-                linked.learn(reference, &written);
-            }
-        }
-        for (filekind, entry) in entries {
+        let learned = entries.iter().map(|(_, entry)| match entry.reference() {
+            Some(reference) => linked.learn(reference, &written),
+            None => Learned::default(),
+        });
+        let learned: Vec<Learned> = learned.collect();
+        for ((filekind, entry), learned) in entries.into_iter().zip(learned) {
             linked.places.insert(filekind.clone(), linked.types.len());
-            let entry = linked.link(entry, &written);
+            let entry = linked.link(entry, learned);
             linked.types.push((filekind, entry));
         }
         linked
@@ -157,48 +157,46 @@ impl Linked {
     }
 
     /// Numbers the values that the rmap knows.
-    fn learn(&mut self, reference: &Reference, written: &FxHashMap<String, u16>) {
-        let slots = link_slots(reference, written);
+    fn learn(&mut self, reference: &Reference, written: &FxHashMap<String, u16>) -> Learned {
+        let mut learned = Learned {
+            slots: link_slots(reference, written),
+            columns: Vec::with_capacity(reference.columns as usize),
+        };
         each_column(&reference.selector, &mut |column| {
-            let slot = slots.get(usize::from(column.slot)).copied().unwrap_or(NO_SLOT);
-            let Some(vocabulary) = self.vocabularies.get_mut(usize::from(slot)) else {
-                return;
+            let slot = learned.slots.get(usize::from(column.slot)).copied();
+            let slot = slot.unwrap_or(NO_SLOT);
+            let numbers = match self.vocabularies.get_mut(usize::from(slot)) {
+                Some(vocabulary) => column.known().map(|(text, _)| learn(vocabulary, text)).collect(),
+                None => Vec::new(),
             };
-            for (text, _) in column.known() {
-                if !vocabulary.contains_key(text) {
-                    let number = u32::try_from(vocabulary.len()).unwrap_or(0) + 1;
-                    let normal = condition(text) == text;
-                    vocabulary.insert(text.into(), Known { number, normal });
-                }
-            }
+            learned.columns.push((column.index, slot, numbers));
         });
+        learned
     }
 
-    fn link(&self, entry: LinkedEntry, written: &FxHashMap<String, u16>) -> Type {
+    fn link(&self, entry: LinkedEntry, learned: Learned) -> Type {
         let mapping = match entry {
             LinkedEntry::NotApplicable => return Type::NotApplicable,
             LinkedEntry::Omitted => return Type::Omitted,
             LinkedEntry::Rmap(mapping) => mapping,
         };
-        let Target::Reference(reference) = mapping.target() else {
+        if !matches!(mapping.target(), Target::Reference(_)) {
             return Type::Omitted;
-        };
-        let slots = link_slots(reference, written);
-        let mut translations = vec![Box::default(); reference.columns as usize];
-        each_column(&reference.selector, &mut |column| {
-            let slot = slots.get(usize::from(column.slot)).copied().unwrap_or(NO_SLOT);
+        }
+        let mut translations = vec![Box::default(); learned.columns.len()];
+        for (index, slot, known) in learned.columns {
             let vocabulary = self.vocabularies.get(usize::from(slot));
             let mut numbers = vec![0; vocabulary.map_or(0, FxHashMap::len) + 1];
-            for (text, number) in column.known() {
-                let known = vocabulary.and_then(|vocabulary| vocabulary.get(text));
-                if let Some(place) = known.and_then(|known| numbers.get_mut(known.number as usize)) {
+            for (number, known) in (1..).zip(known) {
+                if let Some(place) = numbers.get_mut(known as usize) {
                     *place = number;
                 }
             }
-            if let Some(translation) = translations.get_mut(column.index as usize) {
+            if let Some(translation) = translations.get_mut(index as usize) {
                 *translation = numbers.into_boxed_slice();
             }
-        });
+        }
+        let slots = learned.slots;
         Type::Rmap(LinkedRmap {
             slots,
             translations: translations.into(),
@@ -393,6 +391,26 @@ fn normal_value<'h>(value: &'h HeaderValue, vocabulary: &FxHashMap<Box<str>, Kno
             (text, number)
         }
     }
+}
+
+/// What linking finds out about an rmap first.
+#[derive(Default)]
+struct Learned {
+    /// For each slot of the rmap that of the instrument, or [`NO_SLOT`].
+    slots: Box<[u16]>,
+    /// The index of each column, its slot of the instrument, and the numbers that its known values have there.
+    columns: Vec<(u32, u16, Vec<u32>)>,
+}
+
+/// The number of a value, which is a new one if it was not known.
+fn learn(vocabulary: &mut FxHashMap<Box<str>, Known>, text: &str) -> u32 {
+    if let Some(known) = vocabulary.get(text) {
+        return known.number;
+    }
+    let number = u32::try_from(vocabulary.len()).unwrap_or(0) + 1;
+    let normal = condition(text) == text;
+    vocabulary.insert(text.into(), Known { number, normal });
+    number
 }
 
 /// The instrument's slots of an rmap's slots.

@@ -242,24 +242,46 @@ impl<'a> Reader<'a> {
     /// The items up to `close`, and whether a comma stands after the last one.
     fn items(&mut self, close: Symbol) -> Result<bool, Problem> {
         let begin = self.open.len();
-        while !self.lexer.takes(close)? {
+        loop {
+            if let Some((place, end)) = self.lexer.plain_text_and([Symbol::Comma, close]) {
+                self.open.push(Item::Str(self.tree.pool.place(place)));
+                if end == close {
+                    return Ok(false);
+                }
+                continue;
+            }
+            if self.lexer.takes(close)? {
+                return Ok(self.open.len() > begin);
+            }
             let item = self.item()?;
             self.open.push(item);
             if self.lexer.closes(close)? {
                 return Ok(false);
             }
         }
-        Ok(self.open.len() > begin)
     }
 
     /// `key : value` up to the closing brace.
     fn pairs(&mut self) -> Result<Parts, Problem> {
         let begin = self.open.len();
-        while !self.lexer.takes(Symbol::CloseBrace)? {
-            let key = self.item()?;
-            self.open.push(key);
-            self.suspicious |= self.tree.unhashable(key).is_some();
-            self.lexer.expect(Symbol::Colon)?;
+        loop {
+            if let Some((place, _)) = self.lexer.plain_text_and([Symbol::Colon, Symbol::Colon]) {
+                self.open.push(Item::Str(self.tree.pool.place(place)));
+            } else if self.lexer.takes(Symbol::CloseBrace)? {
+                break;
+            } else {
+                let key = self.item()?;
+                self.open.push(key);
+                self.suspicious |= self.tree.unhashable(key).is_some();
+                self.lexer.expect(Symbol::Colon)?;
+            }
+            if let Some((place, end)) = self.lexer.plain_text_and([Symbol::Comma, Symbol::CloseBrace]) {
+                self.open.push(Item::Str(self.tree.pool.place(place)));
+                if end == Symbol::CloseBrace {
+                    break;
+                }
+                continue;
+            }
             let value = self.item()?;
             self.open.push(value);
             if self.lexer.closes(Symbol::CloseBrace)? {

@@ -55,11 +55,6 @@ impl Vocabulary {
         get(&self.texts, &self.ends, number)
     }
 
-    /// How many texts there are.
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
     /// All texts by number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         (0..).zip(&self.ends).map(|(number, _)| self.get(number))

@@ -273,6 +273,40 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Takes a text as [`Lexer::plain_text`] does together with the separator or bracket behind it, which is one of two
+    /// and in the same line; which one.
+    #[inline]
+    pub fn plain_text_and(&mut self, [usual, last]: [Symbol; 2]) -> Option<(Range<usize>, Symbol)> {
+        let bytes = self.text.as_bytes();
+        let blanks = |from: usize| scan::spaces(bytes.get(from..).unwrap_or(&[]));
+        let mut at = self.at;
+        if self.depth > 0 && bytes.get(at) == Some(&b'\n') {
+            at += 1;
+        }
+        if bytes.get(at) == Some(&b' ') {
+            at += blanks(at);
+        }
+        let quote = *bytes.get(at).filter(|byte| matches!(byte, b'\'' | b'"'))?;
+        let start = at + 1;
+        let end = start + string::plain_length(bytes.get(start..)?, quote)?;
+        let mut at = end + 1;
+        if bytes.get(at) == Some(&b' ') {
+            at += blanks(at);
+        }
+        let next = bytes.get(at).copied();
+        let found = [usual, last]
+            .into_iter()
+            .find(|symbol| symbol.to_byte() == next)?;
+        if matches!(
+            found,
+            Symbol::CloseBrace | Symbol::CloseBracket | Symbol::CloseParen
+        ) {
+            self.depth = self.depth.saturating_sub(1);
+        }
+        self.at = at + 1;
+        Some((start..end, found))
+    }
+
     fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or("")
     }

@@ -1,5 +1,6 @@
 //! Number literals, and floating point numbers as Python prints them.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::Value;
@@ -59,7 +60,7 @@ fn decimal(rest: &str) -> Result<(TokenKind<'static>, usize), String> {
         }
         return Ok((integer(source, 10)?, length));
     }
-    let plain: String = source.chars().filter(|&letter| letter != '_').collect();
+    let plain = without_underscores(source);
     let number = plain
         .parse::<f64>()
         .map_err(|_| format!("'{source}' is not a number"))?;
@@ -89,8 +90,16 @@ fn digits(bytes: &[u8], radix: u32, underscore_first: bool) -> Result<usize, Str
     Ok(length)
 }
 
+fn without_underscores(source: &str) -> Cow<'_, str> {
+    if source.contains('_') {
+        source.replace('_', "").into()
+    } else {
+        source.into()
+    }
+}
+
 fn integer(source: &str, radix: u32) -> Result<TokenKind<'static>, String> {
-    let plain: String = source.chars().filter(|&letter| letter != '_').collect();
+    let plain = without_underscores(source);
     if let Ok(number) = i64::from_str_radix(&plain, radix) {
         return Ok(TokenKind::Int(number));
     }

@@ -110,6 +110,8 @@ struct Builder {
     matches: Vec<(u32, u32)>,
     indifferent: Bits,
     general: Vec<(Pattern, Vec<u32>)>,
+    /// Known values that are elements with nothing special about them.
+    literals: Vec<u32>,
     esoteric: bool,
     literals_not_applicable: bool,
 }
@@ -148,6 +150,7 @@ impl Builder {
             matches: Vec::with_capacity(elements.len()),
             indifferent: Bits::empty(numbers.len()),
             general: Vec::new(),
+            literals: Vec::with_capacity(elements.len()),
             esoteric: false,
             literals_not_applicable: false,
         };
@@ -191,7 +194,9 @@ impl Builder {
         if is_esoteric(text) {
             self.esoteric = true;
         } else if is_literal(text) {
-            self.matches(text, element);
+            let number = self.number(text);
+            self.matches.push((number, element));
+            self.literals.push(number);
             return Ok(());
         }
         match Pattern::new(text)? {
@@ -221,20 +226,19 @@ impl Builder {
         if self.esoteric {
             return;
         }
-        for element in elements {
-            if element.contains('|') {
-                for text in alternatives(element) {
-                    self.list(text);
-                }
-            } else {
-                self.list(element);
+        for number in std::mem::take(&mut self.literals) {
+            self.list(number);
+        }
+        for element in elements.iter().filter(|element| !is_literal(element)) {
+            for text in alternatives(element) {
+                let number = self.number(text);
+                self.list(number);
             }
         }
     }
 
-    fn list(&mut self, text: &str) {
-        let number = self.number(text) as usize;
-        if let Some(value) = self.values.get_mut(number) {
+    fn list(&mut self, number: u32) {
+        if let Some(value) = self.values.get_mut(number as usize) {
             (value.listed, value.valid) = (true, true);
         }
     }
@@ -252,7 +256,11 @@ impl Builder {
             // What matches any known value matches the one that stands for all of them.
             let own = if number == EVERYTHING { &matches } else { own };
             let places = match own {
-                [(_, element)] if self.general.is_empty() => self.places(*element),
+                [(_, element)] if self.general.is_empty() => Some(self.places(*element)),
+                _ => None,
+            };
+            let settled = match places {
+                Some(places) if places.len() <= self.few() => Rows::Few(places),
                 _ => {
                     rows.clear();
                     rows.extend(own.iter().flat_map(|(_, element)| self.rows(*element)));
@@ -261,31 +269,35 @@ impl Builder {
                             rows.extend(own);
                         }
                     }
-                    rows.sort_unstable();
-                    rows.dedup();
-                    let start = self.rows.len();
-                    self.rows.extend_from_slice(&rows);
-                    narrow(start..self.rows.len())
+                    self.settle(&mut rows)
                 }
             };
-            let rows = self.settle(places);
             if let Some(value) = self.values.get_mut(number as usize) {
-                value.rows = rows;
+                value.rows = settled;
             }
         }
     }
 
-    /// Makes many rows a set.
-    fn settle(&mut self, places: Range<u32>) -> Rows {
-        if places.len() <= self.size.div_ceil(64) {
-            return Rows::Few(places);
+    /// How many rows are kept one by one: as much memory as a set takes.
+    fn few(&self) -> usize {
+        self.size.div_ceil(64)
+    }
+
+    /// Keeps rows, which come in any order and more than once.
+    fn settle(&mut self, rows: &mut Vec<u32>) -> Rows {
+        if rows.len() <= self.few() {
+            rows.sort_unstable();
+            rows.dedup();
+            let start = self.rows.len();
+            self.rows.extend_from_slice(rows);
+            return Rows::Few(narrow(start..self.rows.len()));
         }
         let start = self.many.len();
         self.many.resize(start + self.size.div_ceil(64), 0);
         let words = self.many.get_mut(start..).unwrap_or(&mut []);
-        for row in self.rows.get(wide(&places)).unwrap_or(&[]) {
+        for row in rows {
             if let Some(word) = words.get_mut(*row as usize / 64) {
-                *word |= 1 << (row % 64);
+                *word |= 1 << (*row % 64);
             }
         }
         Rows::Many(narrow(start..self.many.len()))

@@ -110,6 +110,7 @@ impl Compiler<'_, '_> {
         let params = &level.params;
         let mut elements: Vec<u32> = Vec::with_capacity(entries.len() * params.len());
         let mut rows = Vec::with_capacity(entries.len());
+        self.words.reserve(entries.len());
         for (key, choice) in entries {
             let first = elements.len();
             if let Item::Tuple(parts) = key {

@@ -29,6 +29,13 @@ enum Number {
 }
 
 impl<'s> Words<'s> {
+    /// Makes room for what that many keys may bring.
+    pub(super) fn reserve(&mut self, keys: usize) {
+        let more = keys.saturating_sub(self.written.len());
+        self.written.reserve(more);
+        self.spans.reserve(more);
+    }
+
     /// The number of the normal form of an element.
     pub(super) fn of(&mut self, tree: &mut Tree<'s>, element: Item) -> u32 {
         let number = match element {
