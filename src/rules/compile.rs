@@ -87,7 +87,7 @@ impl<'c, 's> Compiler<'c, 's> {
                 });
             }
         }
-        let mut compiled = Vec::new();
+        let mut compiled = Vec::with_capacity(self.tree.pairs(entries).len());
         while let Some((key, value)) = self.tree.pair(entries, compiled.len()) {
             let choice = match value {
                 Item::Call(kind, entries) => {
@@ -350,18 +350,20 @@ fn sorted<K>(
 
 /// The order-preserving number of a text of the form `YYYY-MM-DD hh:mm:ss`, whatever the digits.
 fn packed(text: &[u8]) -> Option<u64> {
-    let separators = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':')];
-    if text.len() != 19 || separators.iter().any(|&(at, byte)| text.get(at) != Some(&byte)) {
+    let text: &[u8; 19] = text.try_into().ok()?;
+    let separated =
+        text[4] == b'-' && text[7] == b'-' && text[10] == b' ' && text[13] == b':' && text[16] == b':';
+    if !separated {
         return None;
     }
-    let digit = |at: usize| {
-        text.get(at)
-            .map(|byte| byte.wrapping_sub(b'0'))
-            .filter(|&digit| digit < 10)
-    };
-    let pair = |at: usize| Some(digit(at)? * 10 + digit(at + 1)?);
-    let year = u16::from(pair(0)?) * 100 + u16::from(pair(2)?);
-    Some(pack(year, [pair(5)?, pair(8)?, pair(11)?, pair(14)?, pair(17)?]))
+    let digit = |at: usize| text[at].wrapping_sub(b'0');
+    let digits = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18];
+    if digits.into_iter().any(|at| digit(at) > 9) {
+        return None;
+    }
+    let pair = |at: usize| digit(at) * 10 + digit(at + 1);
+    let year = u16::from(pair(0)) * 100 + u16::from(pair(2));
+    Some(pack(year, [pair(5), pair(8), pair(11), pair(14), pair(17)]))
 }
 
 /// The place of an element in messages and merges of Match selectors.

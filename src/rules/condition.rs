@@ -142,8 +142,22 @@ pub(crate) fn alternatives(text: &str) -> Vec<&str> {
     pieces
 }
 
+/// Whether a text is in normal form and no pattern, as far as that is seen at once.
+fn is_normal(text: &str) -> bool {
+    let Some((&first, &last)) = text.as_bytes().first().zip(text.as_bytes().last()) else {
+        return false;
+    };
+    first.is_ascii_uppercase()
+        && !matches!(first, b'N' | b'A' | b'T' | b'F')
+        && last != b' '
+        && text.bytes().all(|byte| matches!(byte, b' '..=b'`'))
+}
+
 /// The normal form of an element of a match key that is a text.
 pub(crate) fn condition_element(text: &str) -> Cow<'_, str> {
+    if is_normal(text) {
+        return text.into();
+    }
     let enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
     if enclosed('{', '}') || enclosed('(', ')') {
         return text.into();

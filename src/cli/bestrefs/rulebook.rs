@@ -217,8 +217,11 @@ pub(super) fn observatory_of(name: &str) -> &str {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let size = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    let file = File::open(path)?;
+    let expected = file.metadata()?.len().min(MAX_BYTES);
+    // Room for one byte more, so that the end is seen without growing.
+    let mut text = String::with_capacity(usize::try_from(expected).unwrap_or(0) + 1);
+    let size = file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if size as u64 > MAX_BYTES {
         return Err(io::Error::other("it is larger than 64 MiB"));
     }

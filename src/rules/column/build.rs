@@ -198,6 +198,11 @@ impl Builder {
             self.matches.push((number, element));
             self.literals.push(number);
             return Ok(());
+        } else if let Some(texts) = plain_alternatives(text) {
+            for text in texts {
+                self.matches(text, element);
+            }
+            return Ok(());
         }
         match Pattern::new(text)? {
             pattern if always_indifferent(&pattern) => {
@@ -311,6 +316,15 @@ const EVERYTHING: u32 = 0;
 fn narrow(places: Range<usize>) -> Range<u32> {
     let narrow = |place| u32::try_from(place).unwrap_or(u32::MAX);
     narrow(places.start)..narrow(places.end)
+}
+
+/// The texts that an element matches which is not esoteric, if they are simple alternatives.
+fn plain_alternatives(element: &str) -> Option<Vec<&str>> {
+    if element.contains(['*', '?', '[']) || !element.contains('|') {
+        return None;
+    }
+    let texts = alternatives(element);
+    (!texts.is_empty() && !texts.contains(&NOT_APPLICABLE)).then_some(texts)
 }
 
 /// Whether an element that is not esoteric matches nothing but itself.
