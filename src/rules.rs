@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `source`, `item` | text -> syntax |
 //! | `load`, `fields`, `checksum`, `compile`, `substitute` | syntax -> checks -> compiled selectors |
-//! | `selector`, `column`, `pattern`, `glob`, `version` | the compiled forms |
+//! | `selector`, `column`, `pattern`, `glob`, `regex`, `version` | the compiled forms |
 //! | `evaluate`, `merge`, `reference`, `hooks`, `expression` | evaluation of one rmap |
 //! | `linked`, `context`, `answer` | all rmaps of an instrument, lookups, results |
 //! | `condition`, `date`, `python` | values, dates, and Python's ways with texts and numbers |
@@ -39,6 +39,7 @@ mod pattern;
 mod pool;
 pub(crate) mod python;
 mod reference;
+mod regex;
 mod selector;
 mod slots;
 mod source;

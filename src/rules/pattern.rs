@@ -1,10 +1,9 @@
 //! Match patterns: what an element of a match key says about a header value (spec/crds-rules 11).
 
-use regex::Regex;
-
 use super::condition::{NOT_APPLICABLE, alternatives};
 use super::glob::Glob;
 use super::python::{float, to_float, upper, words};
+use super::regex::PythonRegex;
 
 /// What a pattern says about a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +27,7 @@ impl Verdict {
 pub(crate) enum Pattern {
     /// Only the basic rule.
     Literal(String),
-    Regex(String, Regex),
+    Regex(String, PythonRegex),
     Glob(Vec<Glob>),
     DontCare,
     Inequality(String, Relation, f64),
@@ -69,9 +68,7 @@ impl Pattern {
             return Err("maximum recursion depth exceeded".to_owned());
         }
         if let Some(inner) = enclosed(element, '(', ')') {
-            let anchored = format!("^(?:{inner})");
-            let regex = Regex::new(&anchored).map_err(|error| format!("bad regular expression: {error}"))?;
-            return Ok(Self::Regex(inner.to_owned(), regex));
+            return Ok(Self::Regex(inner.to_owned(), PythonRegex::new(inner)?));
         }
         if let Some(inner) = enclosed(element, '{', '}') {
             return Ok(Self::Literal(inner.to_owned()));
@@ -171,7 +168,7 @@ impl Pattern {
         match self {
             Self::Literal(text) => basic(text, value).unwrap_or(Verdict::Mismatch),
             Self::Regex(text, regex) => {
-                basic(text, value).unwrap_or_else(|| Verdict::of(regex.is_match(value)))
+                basic(text, value).unwrap_or_else(|| Verdict::of(regex.begins(value)))
             }
             Self::Glob(alternatives) => match value {
                 "*" => Verdict::Match,
