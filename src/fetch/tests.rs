@@ -1,8 +1,9 @@
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use super::*;
 use crate::remote::RemoteErrorKind;
-use crate::store::MemoryStore;
+use crate::store::{DiskStore, MemoryStore, Part, Record};
 
 pub(super) mod world;
 
@@ -449,5 +450,68 @@ tests! {
         assert_eq!(world.place.asked().len(), 2);
         world.place.remove(FILE);
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
+    }
+
+    /// The origin's mistake must not leave anybody waiting.
+    async fn a_transfer_that_panics_is_a_failure_for_all_who_wait() {
+        let bytes = content(1000);
+        let world = World::with(&bytes);
+        world.open("hst_0009.pmap").await.unwrap_err();
+        world.place.then([Act::Panic]);
+        let opens: Vec<_> = (0..3).map(|_| tokio::spawn(world.fetcher.open(&key(FILE)).wait())).collect();
+        for open in opens {
+            let ended = tokio::time::timeout(Duration::from_secs(1000), open).await;
+            assert_eq!(ended.expect("it ends").unwrap().unwrap_err().kind, FetchErrorKind::Store);
+        }
+        assert!(world.fetcher.transfers().is_empty());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+    }
+
+    async fn parts_that_are_longer_than_asked_do_no_harm() {
+        let bytes = content(420_000);
+        let world = World::with(&bytes);
+        world.place.then([Act::Beyond(5000), Act::Beyond(50_000), Act::Beyond(1)]);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert_eq!(world.fetcher.counters().mismatches, 0);
+        world.check_store();
+    }
+
+    async fn without_a_validator_a_transfer_begins_anew() {
+        let bytes = content(90_000);
+        let world = World::with(&bytes);
+        world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
+        let store = world.fetcher.store();
+        let earlier = store.begin(&key(FILE)).unwrap();
+        earlier.file.write_all_at(&[7; 50_000], 0).unwrap();
+        let part = Part { start: 0, end: 90_000, done: 50_000 };
+        let record = Record {
+            url: world.fetcher.url(&key(FILE)).unwrap(),
+            validator: None,
+            size: 90_000,
+            parts: vec![part],
+        };
+        store.record(&key(FILE), &record).unwrap();
+        drop(earlier);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert_eq!(world.place.asked(), [(0, None, false)]);
+        assert_eq!(world.fetcher.counters().mismatches, 0);
+    }
+
+    async fn names_are_made_durable_after_every_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = world::disk_store(&dir);
+        let names = ["hst_0001.pmap", "hst_0002.pmap", "hst_0003.pmap"];
+        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b"x"[..])).collect();
+        let world = World::on(Arc::<DiskStore>::clone(&store), &files, settings());
+        for (name, settled) in names.into_iter().zip(1..) {
+            world.open(name).await.unwrap();
+            let made = async {
+                while store.settled() < settled {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(1000), made).await.expect("settled");
+        }
     }
 }

@@ -17,12 +17,14 @@ use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 mod files;
 mod own;
 mod shelf;
+mod syncs;
 mod transfer;
 
 #[cfg(test)]
 mod tests;
 
 use shelf::{Kept, Shelf};
+use syncs::Syncs;
 
 /// How a store is used.
 #[derive(Debug, Clone)]
@@ -57,6 +59,7 @@ pub struct DiskStore {
     options: StoreOptions,
     layout: ReferenceLayout,
     books: Mutex<Books>,
+    syncs: Syncs,
     /// Held for its lock as long as the store is in use.
     _owner: File,
 }
@@ -102,12 +105,20 @@ impl DiskStore {
             options,
             layout,
             books: Mutex::new(books),
+            syncs: Syncs::default(),
             _owner: owner,
         })
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often names were made durable.
+    #[cfg(test)]
+    pub(crate) fn settled(&self) -> usize {
+        let done = self.syncs.done();
+        done.iter().filter(|sync| **sync == syncs::Sync::Names).count()
     }
 }
 

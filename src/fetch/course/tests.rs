@@ -38,6 +38,39 @@ fn a_smooth_course() {
     }
 }
 
+/// The pauses of one transfer whose server is busy again and again.
+fn pauses(seed: u64) -> Vec<Duration> {
+    let mut course = Course::new(&FetchSettings {
+        tries: 8,
+        pause: Duration::from_secs(1),
+        longest_pause: Duration::from_secs(16),
+        ..FetchSettings::default()
+    });
+    let error = error(RemoteErrorKind::Server);
+    let mut chance = StdRng::seed_from_u64(seed);
+    course.on(&Event::Slot, &mut chance);
+    let mut pauses = Vec::new();
+    while let Step::Pause(pause) = course.on(&broke(&error), &mut chance) {
+        pauses.push(pause);
+        course.on(&Event::Rested, &mut chance);
+    }
+    pauses
+}
+
+#[test]
+fn pauses_grow_and_no_two_transfers_keep_step() {
+    let many: Vec<Vec<Duration>> = (0..200).map(pauses).collect();
+    assert_ne!(many[0], many[1], "chance spreads the tries of many clients");
+    for (number, ceiling) in [1, 2, 4, 8, 16, 16, 16].into_iter().enumerate() {
+        let longest = many.iter().map(|pauses| pauses[number]).max().unwrap();
+        let ceiling = Duration::from_secs(ceiling);
+        assert!(
+            longest <= ceiling && longest > ceiling * 3 / 4,
+            "pause {number}: {longest:?} of {ceiling:?}"
+        );
+    }
+}
+
 #[test]
 fn a_mismatch_is_forgiven_once() {
     let mut course = course();

@@ -35,6 +35,10 @@ pub(in crate::fetch) enum Act {
     Other(&'static [u8]),
     /// The whole file, whatever was asked for.
     Whole,
+    /// Of a part, more than was asked for.
+    Beyond(usize),
+    /// The origin has a bug.
+    Panic,
 }
 
 pub(in crate::fetch) type Asked = (u64, Option<u64>, bool);
@@ -113,6 +117,7 @@ impl Place {
                 let busy = RemoteError::new(RemoteErrorKind::Busy, url, "429 Too Many Requests");
                 return Err(busy.with_retry(Retry::After(*time)));
             }
+            Some(Act::Panic) => panic!("on purpose"),
             _ => {}
         }
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,6 +153,10 @@ impl Place {
                 last = Some(stream::pending().boxed());
             }
             Some(Act::End(count)) => data.truncate(count),
+            Some(Act::Beyond(count)) => {
+                let beyond = usize::try_from(end).unwrap() + count;
+                data = bytes.slice(usize::try_from(start).unwrap()..beyond.min(bytes.len()));
+            }
             Some(Act::Flip(at)) => {
                 let mut wrong = data.to_vec();
                 wrong[at] ^= 1;
@@ -401,7 +410,7 @@ fn options() -> StoreOptions {
     }
 }
 
-pub(in crate::fetch) fn disk_store(dir: &tempfile::TempDir) -> Arc<dyn Store> {
+pub(in crate::fetch) fn disk_store(dir: &tempfile::TempDir) -> Arc<DiskStore> {
     Arc::new(DiskStore::open(dir.path(), options()).unwrap())
 }
 

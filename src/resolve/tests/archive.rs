@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use crate::crds::Observatory;
-use crate::remote::{CrdsServer, RemoteError, RemoteErrorKind};
+use crate::remote::{CrdsServer, RemoteError, RemoteErrorKind, Retry};
 
 const URL: &str = "https://archive.example";
 
@@ -28,6 +29,8 @@ struct State {
     down: Option<RemoteErrorKind>,
     /// The ids of each request for best references.
     requests: Vec<Vec<String>>,
+    /// Under which context each was made.
+    contexts: Vec<String>,
     contexts_by_date: BTreeMap<String, Value>,
 }
 
@@ -41,6 +44,7 @@ impl Archive {
             failures: VecDeque::new(),
             down: None,
             requests: Vec::new(),
+            contexts: Vec::new(),
             contexts_by_date: BTreeMap::new(),
         })))
     }
@@ -51,6 +55,13 @@ impl Archive {
 
     pub(in crate::resolve) fn set_info(&self, info: Value) {
         self.state().info = info;
+    }
+
+    /// Designates a file scientifically invalid.
+    pub(in crate::resolve) fn declare_bad(&self, name: &str) {
+        let mut state = self.state();
+        let bad = state.info["bad_files_list"].as_array_mut().unwrap();
+        bad.push(name.into());
     }
 
     /// Makes a dataset known under this key.
@@ -73,6 +84,13 @@ impl Archive {
             .push_back(RemoteError::new(kind, URL, "it fails once"));
     }
 
+    pub(in crate::resolve) fn be_busy_next(&self, pause: Duration) {
+        let busy = RemoteError::new(RemoteErrorKind::Busy, URL, "it is busy once");
+        self.state()
+            .failures
+            .push_back(busy.with_retry(Retry::After(pause)));
+    }
+
     pub(in crate::resolve) fn go_down(&self, kind: RemoteErrorKind) {
         self.state().down = Some(kind);
     }
@@ -92,6 +110,11 @@ impl Archive {
         self.state().requests.clone()
     }
 
+    /// The contexts of those requests.
+    pub(in crate::resolve) fn contexts(&self) -> Vec<String> {
+        self.state().contexts.clone()
+    }
+
     fn best_references(state: &mut State, params: &Value) -> Result<Value, RemoteError> {
         let ids: Vec<String> = params[1]
             .as_array()
@@ -100,6 +123,7 @@ impl Archive {
             .map(|id| id.as_str().unwrap().to_owned())
             .collect();
         state.requests.push(ids.clone());
+        state.contexts.push(params[0].as_str().unwrap().to_owned());
         if let Some(message) = ids.iter().find_map(|id| state.poison.get(id)) {
             return Err(RemoteError::new(RemoteErrorKind::Rpc, URL, message));
         }

@@ -127,6 +127,20 @@ async fn a_passing_trouble_is_tried_again() {
     assert_eq!(file(&verdicts[0]), "dark_0.asdf");
 }
 
+/// Who waits for an answer is not kept waiting for as long as a busy server likes.
+#[tokio::test(start_paused = true)]
+async fn a_short_pause_is_kept_and_a_long_one_is_a_failure() {
+    for (pause, answered) in [(5, true), (3600, false)] {
+        let archive = archive_of(1);
+        archive.be_busy_next(Duration::from_secs(pause));
+        let before = tokio::time::Instant::now();
+        let verdicts = ask(&archive, ["D0".to_owned()], 50).await;
+        assert_eq!(verdicts[0].is_ok(), answered, "{pause}");
+        let took = before.elapsed();
+        assert_eq!(took >= Duration::from_secs(4), answered, "{took:?}");
+    }
+}
+
 #[tokio::test]
 async fn all_forms_of_keys_and_payloads() {
     let archive = Archive::new();

@@ -274,3 +274,62 @@ async fn bad_files_are_refused_unless_allowed() {
     let answer = ask(&resolver, ID).await.unwrap();
     assert!(matches!(resolver.permit(&answer, &bad), Permit::Warn(_)));
 }
+
+#[tokio::test]
+async fn what_bad_rules_chose_is_refused_unless_allowed() {
+    let mut world = World::new();
+    world.archive.declare_bad("roman_0042.pmap");
+    let good = "dark_1.asdf".parse().unwrap();
+    for allowed in [false, true] {
+        world.options.bad_files = BadFilePolicy {
+            allow_references: false,
+            allow_rules: allowed,
+        };
+        let resolver = world.start();
+        let answer = ask(&resolver, ID).await.unwrap();
+        match resolver.permit(&answer, &good) {
+            Permit::Refuse(text) if !allowed => {
+                assert!(
+                    text.contains("roman_0042.pmap") && text.contains("CRDS_ALLOW_BAD_RULES"),
+                    "{text}"
+                );
+            }
+            Permit::Warn(_) if allowed => {}
+            other => panic!("allowed: {allowed}, and yet {other:?}"),
+        }
+    }
+}
+
+/// A question that was answered is not taken for one that is still worked on.
+#[tokio::test]
+async fn an_answer_that_has_aged_is_asked_for_anew_and_is_new() {
+    let world = World::new();
+    let resolver = world.start();
+    ask(&resolver, ID).await.unwrap();
+    world.pass(100_000);
+    assert_eq!(ask(&resolver, ID).await.unwrap().when, world.now());
+    assert_eq!(world.archive.requests().len(), 2);
+    let failed = ask(&resolver, "NOBODY").await.unwrap_err();
+    assert!(matches!(failed, ResolveError::UnknownDataset { .. }), "{failed}");
+    world.pass(100_000);
+    world
+        .archive
+        .put("NOBODY", json!([true, {"dark": "dark_1.asdf"}]));
+    ask(&resolver, "NOBODY").await.unwrap();
+}
+
+/// Nobody tells a resolver that the machine is about to lose its power.
+#[tokio::test(start_paused = true)]
+async fn answers_are_kept_without_being_told_to() {
+    let world = World::new();
+    let resolver = world.start();
+    ask(&resolver, ID).await.unwrap();
+    let kept = async {
+        while world.store.note("bestrefs").unwrap().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, kept).await.expect("kept");
+    assert_eq!(world.start().remembered_count(), 1);
+}

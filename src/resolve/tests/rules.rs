@@ -230,6 +230,8 @@ async fn the_users_own_rules_are_evaluated_as_they_are_now() {
         shown(&under(&resolver, context, "D1").await.unwrap()),
         ["dark=\"changed.asdf\""]
     );
+    // The server does not know these rules: it was asked for the header under a context of its own.
+    assert_eq!(world.archive.contexts(), ["roman_0042.pmap"]);
     // An override of a catalogued rule counts as well, also in a context that was used before.
     assert_eq!(shown(&under(&resolver, OTHER, PARAMETERS).await.unwrap()), HERE);
     own("roman_wfi_dark_0001.rmap", &rmap("override.asdf"));

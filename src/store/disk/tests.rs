@@ -4,8 +4,11 @@ use std::os::unix::fs::{FileExt as _, symlink};
 use sha1::{Digest as _, Sha1};
 use tempfile::TempDir;
 
+use super::syncs::Sync;
 use super::*;
 use crate::store::Part;
+
+mod promises;
 
 fn key(name: &str) -> FileKey {
     let observatory = name.split('_').next().and_then(|text| text.parse().ok());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, OpenOptions};
-use rustix::fs::{FallocateFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{FallocateFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::files::place;
@@ -136,9 +136,8 @@ impl DiskStore {
     ) -> Result<Arc<File>, StoreError> {
         self.ensure_shelf(key.observatory)?;
         let from = partial_path(key);
-        partial
-            .file
-            .sync_data()
+        self.syncs
+            .data(&partial.file)
             .map_err(|error| StoreError::io("write", &from, error))?;
         let instrument = self.home(key);
         let path = place(key, instrument);
@@ -235,18 +234,11 @@ impl DiskStore {
             let synced = self
                 .root
                 .open_dir(&directory)
-                .and_then(|dir| sync_directory(&dir));
+                .and_then(|dir| self.syncs.names(&dir));
             synced.map_err(|error| StoreError::io("write", &directory, error))?;
         }
         Ok(())
     }
-}
-
-/// Makes the names in a directory durable. A `Dir` is only a place; to be synced it has to be opened for reading.
-fn sync_directory(dir: &Dir) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = rustix::fs::openat(dir.as_fd(), ".", flags, Mode::empty())?;
-    Ok(rustix::fs::fsync(open)?)
 }
 
 fn link_new(source: &Dir, old: &Path, target: &Dir, new: &Path) -> io::Result<()> {

@@ -1,0 +1,152 @@
+//! What a store promises beyond giving back what was put in: durability, atomicity, room, and word of every change.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+
+use super::*;
+
+#[test]
+fn bytes_are_durable_before_they_have_a_name_and_names_when_settled() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let (rule, other) = (key("hst_0001.pmap"), key("hst_0002.pmap"));
+    put(&store, &rule, b"rules").unwrap();
+    assert_eq!(store.syncs.done(), [Sync::Data]);
+    store.settle().unwrap();
+    store.settle().unwrap();
+    assert_eq!(store.syncs.done(), [Sync::Data, Sync::Names]);
+    put(&store, &other, b"rules").unwrap();
+    store.close().unwrap();
+    assert_eq!(
+        store.syncs.done(),
+        [Sync::Data, Sync::Names, Sync::Data, Sync::Names]
+    );
+    // One that gets no name is durable nevertheless: that came first.
+    store.set_local(&rule).unwrap();
+    assert!(matches!(
+        put(&store, &rule, b"rules"),
+        Err(StoreError::Overridden(_))
+    ));
+    assert_eq!(store.syncs.done().len(), 5);
+}
+
+/// Between the moment when the user's file takes a name and its rename nothing lies there.
+#[test]
+fn a_name_that_is_the_users_is_not_published_under_even_while_nothing_lies_there() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let rule = key("hst_0001.pmap");
+    put(&store, &rule, b"theirs").unwrap();
+    store.set_local(&rule).unwrap();
+    fs::remove_file(dir.path().join("mappings/hst/hst_0001.pmap")).unwrap();
+    assert!(matches!(
+        put(&store, &rule, b"theirs"),
+        Err(StoreError::Overridden(_))
+    ));
+    assert!(!dir.path().join("mappings/hst/hst_0001.pmap").exists());
+}
+
+#[test]
+fn an_abandoned_transfer_gives_its_room_back() {
+    let dir = TempDir::new().unwrap();
+    let small = StoreOptions {
+        cache_size: Some(30),
+        ..options()
+    };
+    let store = DiskStore::open(dir.path(), small).unwrap();
+    let (first, second) = (key("hst_0001.pmap"), key("hst_0002.pmap"));
+    for keep in [true, false] {
+        store.reserve(&first, 20).unwrap();
+        assert!(store.reserve(&second, 20).unwrap_err().is_no_space());
+        store.abandon(&first, keep).unwrap();
+        assert_eq!(store.usage().unwrap().used, 0);
+        store.reserve(&second, 20).unwrap();
+        store.abandon(&second, keep).unwrap();
+    }
+}
+
+#[test]
+fn room_is_made_of_what_nobody_has_open() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let (held, idle, wanted) = (key("hst_0001.pmap"), key("hst_0002.pmap"), key("hst_0003.pmap"));
+    let _open = put(&store, &held, b"0123456789").unwrap();
+    put(&store, &idle, b"0123456789").unwrap();
+    put(&store, &wanted, b"0123456789").unwrap();
+    store.make_room(&wanted, 100).unwrap();
+    assert!(store.holding(&idle).is_none());
+    assert!(store.holding(&held).is_some(), "it is open");
+    assert!(store.holding(&wanted).is_some(), "the room is for it");
+    assert!(store.make_room(&wanted, 100).unwrap_err().is_no_space());
+}
+
+/// The same length is no proof: what replaced a verified file while it was closed is hashed.
+#[test]
+fn a_file_that_was_replaced_in_the_same_length_is_noticed() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let rule = key("hst_0001.pmap");
+    put(&store, &rule, b"good").unwrap();
+    let path = dir.path().join("mappings/hst/hst_0001.pmap");
+    fs::write(dir.path().join("new"), b"evil").unwrap();
+    fs::rename(dir.path().join("new"), &path).unwrap();
+    assert!(matches!(
+        store.open(&rule, entry(b"good")).unwrap(),
+        Found::Unverified
+    ));
+    assert!(matches!(
+        store.verify(&rule, entry(b"good")).unwrap(),
+        Found::Absent
+    ));
+    assert_eq!(quarantined(&dir), [b"evil"]);
+}
+
+#[test]
+fn every_change_is_told() {
+    let dir = TempDir::new().unwrap();
+    let small = StoreOptions {
+        cache_size: Some(10),
+        ..options()
+    };
+    let store = DiskStore::open(dir.path(), small).unwrap();
+    let (sender, changes) = mpsc::channel();
+    store.watch(sender);
+    let told = || changes.try_iter().collect::<BTreeSet<FileKey>>();
+    let (first, second) = (key("hst_0001.pmap"), key("hst_0002.pmap"));
+    put(&store, &first, b"0123456789").unwrap();
+    assert_eq!(told(), [first.clone()].into(), "it came");
+    put(&store, &second, b"0123456789").unwrap();
+    assert_eq!(told(), [first, second.clone()].into(), "one went, one came");
+    store.set_local(&second).unwrap();
+    assert_eq!(told(), [second.clone()].into(), "it is the user's");
+    store.remove(&second).unwrap();
+    assert_eq!(told(), [second].into(), "it went");
+}
+
+/// Who reads the description while it is replaced has all of the old one.
+#[test]
+fn a_snapshot_is_replaced_whole() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    store.save_snapshot(Observatory::Hst, "{'old': 1}", "").unwrap();
+    let before = File::open(dir.path().join("config/hst/server_config")).unwrap();
+    store
+        .save_snapshot(Observatory::Hst, "{'a newer one': 2}", "")
+        .unwrap();
+    assert_eq!(bytes_of(&before), b"{'old': 1}");
+    let names = fs::read_dir(dir.path().join("config/hst")).unwrap().count();
+    assert_eq!(names, 3, "no temporary name is left");
+}
+
+#[test]
+fn a_large_file_has_its_blocks_before_its_bytes() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let data = key("hst_acs_dark_0001.fits");
+    let size = 3 << 20;
+    store.reserve(&data, size).unwrap();
+    let partial = store.begin(&data).unwrap();
+    let metadata = partial.file.metadata().unwrap();
+    assert_eq!(metadata.len(), 0);
+    assert!(metadata.blocks() * 512 >= size, "{} blocks", metadata.blocks());
+}
