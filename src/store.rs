@@ -143,6 +143,13 @@ pub trait Store: Send + Sync + 'static {
     /// Ends a transfer without publication. What has arrived stays for the next attempt if `keep` says so.
     fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError>;
 
+    /// Removes what interrupted transfers have left of files that `is_named` does not know, or that nobody has gone on with
+    /// for thirty days. To be called before the first transfer of the observatory; may take long. Nothing is lost by it
+    /// that cannot be fetched again.
+    fn sweep(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
+        let _ = (observatory, is_named);
+    }
+
     /// Makes the names that were published since the last call durable. May take long.
     fn settle(&self) -> Result<(), StoreError>;
 

@@ -311,10 +311,13 @@ impl Inner {
             return Ok(None);
         };
         match ServerInfo::from_literal(&snapshot.text) {
-            Ok(info) if info.observatory() == observatory => Ok(Some(Kept {
-                info: Arc::new(info),
-                age: snapshot.written.elapsed().unwrap_or_default(),
-            })),
+            Ok(info) if info.observatory() == observatory => {
+                self.sweep(&info);
+                Ok(Some(Kept {
+                    info: Arc::new(info),
+                    age: snapshot.written.elapsed().unwrap_or_default(),
+                }))
+            }
             Ok(info) => {
                 log::warn!(
                     "the stored catalog of {observatory} is one of {}",
@@ -329,6 +332,12 @@ impl Inner {
                 Ok(None)
             }
         }
+    }
+
+    /// Blocking: takes away what nobody will go on with. Before the first catalog is shown no transfer runs.
+    fn sweep(&self, info: &ServerInfo) {
+        self.store
+            .sweep(info.observatory(), &|name| info.catalog().contains(name));
     }
 
     /// Joins the running question to the server, or asks.
@@ -387,9 +396,13 @@ impl Inner {
         }
         let info = Arc::new(info);
         let (inner, kept) = (Arc::clone(self), Arc::clone(&info));
+        let first = slot.state().info.is_none();
         // The index must be there before the catalog is: presence is answered from it.
         let saved = tokio::task::spawn_blocking(move || {
             inner.store.index(observatory)?;
+            if first {
+                inner.sweep(&kept);
+            }
             inner
                 .store
                 .save_snapshot(observatory, &kept.to_literal(), &kept.bad_files_text())

@@ -483,7 +483,7 @@ tests! {
         world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
         let store = world.fetcher.store();
         let earlier = store.begin(&key(FILE)).unwrap();
-        earlier.file.write_all_at(&[7; 50_000], 0).unwrap();
+        earlier.file.write_all_at(&content(50_001)[1..], 0).unwrap();
         let part = Part { start: 0, end: 90_000, done: 50_000 };
         let record = Record {
             url: world.fetcher.url(&key(FILE)).unwrap(),
@@ -512,6 +512,48 @@ tests! {
                 }
             };
             tokio::time::timeout(Duration::from_secs(1000), made).await.expect("settled");
+        }
+    }
+
+    /// Somebody else took the room between the reservation and the first byte.
+    async fn a_disk_that_is_full_after_all_is_cleared_once() {
+        let bytes = content(5000);
+        let files = [("hst_0001.pmap", &bytes[..]), ("hst_0002.pmap", &bytes[..])];
+        let store = Arc::new(MemoryStore::default());
+        let world = World::on(Arc::<MemoryStore>::clone(&store), &files, settings());
+        world.open("hst_0001.pmap").await.unwrap();
+        store.run_full(1);
+        assert_eq!(world.open("hst_0002.pmap").await.unwrap(), bytes);
+        assert_eq!(world.fetcher.state(&key("hst_0001.pmap")), FileState::Remote, "it was evicted");
+        store.run_full(2);
+        assert_eq!(world.fails("hst_0001.pmap").await, FetchErrorKind::NoSpace);
+    }
+
+    async fn what_an_earlier_run_left_of_a_file_that_is_gone_is_swept_away() {
+        let bytes = content(90_000);
+        for kept_catalog in [false, true] {
+            let world = World::with(&bytes);
+            let dir = world.dir.as_ref().unwrap().path().to_owned();
+            let partials = dir.join(".crds-fs/partial/hst");
+            let world = if kept_catalog {
+                world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
+                world.restart(settings()).await
+            } else {
+                world
+            };
+            std::fs::create_dir_all(&partials).unwrap();
+            std::fs::write(partials.join("hst_acs_darkfile_9999.fits"), b"left").unwrap();
+            std::fs::write(partials.join(FILE), b"left").unwrap();
+            world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
+            assert!(!partials.join("hst_acs_darkfile_9999.fits").exists(), "{kept_catalog}");
+            assert!(partials.join(FILE).exists(), "{kept_catalog}");
+            // A name that vanishes while its file is on its way keeps what has arrived.
+            world.place.then([Act::Stall(30_000)]);
+            let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
+            arrived(&world, 30_000).await;
+            world.archive.say(Ok(world::description(&[("hst_0001.pmap", Some(b"x"))])));
+            world.fetcher.catalogs().refresh(Observatory::Hst).wait().await.unwrap();
+            open.await.unwrap().unwrap();
         }
     }
 }

@@ -285,7 +285,11 @@ mod tests {
                 stop,
             },
         );
-        assert_eq!(round(&shared, 2), 0);
+        // On a busy machine the budget may be spent before the last one.
+        let mut from = 2;
+        while from != 0 {
+            from = round(&shared, from);
+        }
         assert_eq!(
             shared.lock().by_ticket.keys().copied().collect::<Vec<_>>(),
             [9],

@@ -15,6 +15,7 @@ use super::{
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
 mod files;
+mod janitor;
 mod own;
 mod shelf;
 mod syncs;
@@ -187,6 +188,10 @@ impl Store for DiskStore {
 
     fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
         self.abandon_transfer(key, keep)
+    }
+
+    fn sweep(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
+        self.sweep_partials(observatory, is_named);
     }
 
     fn settle(&self) -> Result<(), StoreError> {

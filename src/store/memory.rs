@@ -30,6 +30,8 @@ struct Shelves {
     snapshots: HashMap<Observatory, Snapshot>,
     notes: HashMap<String, Vec<u8>>,
     ledger: Ledger,
+    /// So many transfers will find the disk full.
+    full: usize,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl MemoryStore {
                 snapshots: HashMap::new(),
                 notes: HashMap::new(),
                 ledger: Ledger::new(cache_size, 0),
+                full: 0,
             }),
         }
     }
@@ -77,6 +80,11 @@ impl MemoryStore {
         shelves.ledger.add_kept(key, kept.size);
         shelves.files.insert(key.clone(), kept);
         Ok(())
+    }
+
+    /// The next so many transfers find the disk full when they begin, whatever was reserved.
+    pub fn run_full(&self, times: usize) {
+        self.shelves().full = times;
     }
 
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
@@ -184,6 +192,11 @@ impl Store for MemoryStore {
 
     fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
         let mut shelves = self.shelves();
+        if let Some(left) = shelves.full.checked_sub(1) {
+            shelves.full = left;
+            let full = io::ErrorKind::StorageFull.into();
+            return Err(StoreError::io("write", key.name.as_str(), full));
+        }
         if let Some((file, record)) = shelves.partials.get(key) {
             if record.is_none() {
                 file.set_len(0)

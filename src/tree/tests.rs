@@ -418,9 +418,16 @@ impl Fixture {
 
     /// Waits until the kernel is told so.
     async fn hears(&self, change: Change) {
-        while !self.changes.lock().unwrap().contains(&change) {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+        let told = async {
+            while !self.changes.lock().unwrap().contains(&change) {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        let patience = std::time::Duration::from_secs(60);
+        assert!(
+            tokio::time::timeout(patience, told).await.is_ok(),
+            "the kernel is never told of {change:?}"
+        );
     }
 
     /// Ends the mount; its directory can be used by the next one.

@@ -215,6 +215,11 @@ impl Origin {
         *lock(&self.port) = Some(port);
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The base URL, as `CRDS_SERVER_URL` wants it.
     pub fn url(&self) -> String {
         format!(

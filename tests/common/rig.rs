@@ -27,6 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Rig {
     root: TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     daemon: Option<Child>,
 }
 
@@ -69,6 +70,7 @@ impl Rig {
         Self {
             root,
             arguments: all,
+            environment: Vec::new(),
             daemon: None,
         }
     }
@@ -83,6 +85,11 @@ impl Rig {
     /// The same store with another flag from the next mount on.
     pub fn add_argument(&mut self, argument: &str) {
         self.arguments.push(argument.to_owned());
+    }
+
+    /// A variable of the environment from the next mount on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     pub fn mountpoint(&self) -> PathBuf {
@@ -115,6 +122,7 @@ impl Rig {
             .arg("--foreground")
             .arg(self.mountpoint())
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()

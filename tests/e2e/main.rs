@@ -14,8 +14,10 @@ mod rig;
 mod bestrefs;
 mod crashes;
 mod errors;
+mod full;
 mod library;
 mod offline;
+mod proxy;
 mod stalls;
 mod tree;
 

@@ -27,6 +27,10 @@ pub(in crate::store) enum Sync {
 
 impl Syncs {
     /// Makes the bytes of a file durable.
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "tests write down what was done")
+    )]
     pub(super) fn data(&self, file: &File) -> io::Result<()> {
         file.sync_data()?;
         #[cfg(test)]
@@ -35,6 +39,10 @@ impl Syncs {
     }
 
     /// Makes the names in a directory durable. A `Dir` is only a place; to be synced it has to be opened for reading.
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "tests write down what was done")
+    )]
     pub(super) fn names(&self, dir: &Dir) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = rustix::fs::openat(dir.as_fd(), ".", flags, Mode::empty())?;

@@ -23,7 +23,10 @@ use crate::store::{HoldingKind, Part, Partial, Record, StoreError};
 const ALLOCATED: u64 = 1 << 20;
 /// A record of a transfer is never larger than this.
 const RECORD_LIMIT: u64 = 64 << 10;
-const PARTIAL: &str = "partial";
+/// Where partial files lie, by observatory.
+pub(super) const PARTIAL: &str = "partial";
+/// What is known of a partial file lies beside it; `~` is in no file name of CRDS.
+pub(super) const RECORD: &str = "~record";
 
 impl DiskStore {
     pub(super) fn reserve_bytes(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
@@ -260,10 +263,9 @@ fn partial_path(key: &FileKey) -> PathBuf {
         .collect()
 }
 
-/// Beside the partial file; `~` is in no file name of CRDS.
 fn record_path(key: &FileKey) -> PathBuf {
     let mut name = OsString::from(key.name.as_str());
-    name.push("~record");
+    name.push(RECORD);
     [PARTIAL, key.observatory.as_str()]
         .iter()
         .collect::<PathBuf>()

@@ -134,6 +134,66 @@ async fn reading_goes_on_where_it_stopped() {
     assert_eq!(fixture.errno(&error), 9, "EBADF");
 }
 
+#[tokio::test]
+async fn an_open_directory_shows_the_catalog_of_its_opening() {
+    let fixture = fixture();
+    let ino = fixture.ino("references/hst").await;
+    let (handle, _) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
+    let names = || {
+        let mut names = Vec::new();
+        fixture
+            .tree
+            .readdir(handle, 0, &mut |entry| {
+                names.push(entry.name);
+                true
+            })
+            .unwrap();
+        names
+    };
+    let before = names();
+    let name = "a1o1958ej_drk.fits";
+    let known = &fixture.server.state;
+    known.lock().unwrap().files.insert(name.into(), contents(name));
+    let catalogs = fixture.tree.core.fetcher.catalogs();
+    catalogs.refresh(Observatory::Hst).wait().await.unwrap();
+    assert!(
+        fixture
+            .list("references/hst")
+            .await
+            .unwrap()
+            .contains(&name.to_owned())
+    );
+    assert_eq!(names(), before);
+}
+
+#[tokio::test]
+async fn dot_dot_is_the_directory_above() {
+    let fixture = fixture();
+    fixture.mkdir("pickles/hst/deep").await.unwrap();
+    for (path, above) in [
+        ("references/hst", "references"),
+        ("mappings/hst", "mappings"),
+        ("config/hst", "config"),
+        ("pickles/hst", "pickles"),
+        ("pickles/hst/deep", "pickles/hst"),
+        ("references", ""),
+        ("bestrefs", ""),
+        (".crds-fs", ""),
+    ] {
+        let (ino, above) = (fixture.ino(path).await, fixture.ino(above).await);
+        let (handle, _) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
+        let mut numbers = Vec::new();
+        fixture
+            .tree
+            .readdir(handle, 0, &mut |entry| {
+                numbers.push(entry.ino);
+                numbers.len() < 2
+            })
+            .unwrap();
+        assert_eq!(numbers, [ino, above], "{path}");
+    }
+}
+
 /// A store with a hundred thousand copies, or on a disk that sleeps, must not hold up other requests.
 #[tokio::test]
 async fn the_store_is_listed_elsewhere() {

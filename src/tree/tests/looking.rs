@@ -82,7 +82,9 @@ async fn names_that_cannot_be_in_a_catalog_are_not_asked_for() {
         "hst_0001.pmap",
     ] {
         let found = now(fixture.tree.lookup(CALLER, directory, OsStr::new(name))).unwrap();
-        assert!(matches!(found, Lookup::Absent { .. }), "{name}");
+        // Somebody may put it there at any time.
+        let expected = Lookup::Absent { keep: Keep::Never };
+        assert_eq!(found, expected, "{name}");
     }
     let calls = fixture.server.state.lock().unwrap().calls.clone();
     assert_eq!(calls, ["get_server_info"]);
@@ -127,6 +129,68 @@ async fn a_new_name_is_found_by_asking_for_a_new_catalog() {
     let name = name.into();
     fixture.hears(Change::Name { parent, name }).await;
     fixture.hears(Change::Contents { ino: parent }).await;
+}
+
+/// What the kernel may remember: that a plausible name is absent, until it is told otherwise, and nothing of the user's.
+#[tokio::test]
+async fn an_absent_catalogued_name_is_remembered_and_a_users_file_is_not() {
+    let fixture = fixture();
+    let directory = fixture.ino("references/hst").await;
+    let look = async |name: &str| {
+        let found = fixture.tree.lookup(CALLER, directory, OsStr::new(name));
+        found.wait().await.unwrap()
+    };
+    let absent = look("b1o1958ej_drk.fits").await;
+    assert_eq!(absent, Lookup::Absent { keep: Keep::Forever });
+    fixture
+        .create("references/hst/mine.fits", 0, b"mine")
+        .await
+        .unwrap();
+    let own = look("mine.fits").await;
+    assert!(
+        matches!(
+            own,
+            Lookup::Found {
+                keep: Keep::Never,
+                ..
+            }
+        ),
+        "{own:?}"
+    );
+}
+
+/// A file that somebody put into the store is shown as its catalog entry says until it is opened.
+#[tokio::test]
+async fn the_size_is_the_catalogs_whatever_lies_in_the_store() {
+    let fixture = fixture();
+    let name = "v8q14451j_idc.fits";
+    std::fs::create_dir_all(fixture.on_disk("references/hst")).unwrap();
+    std::fs::write(fixture.on_disk("references/hst").join(name), b"short").unwrap();
+    let path = format!("references/hst/{name}");
+    assert_eq!(
+        fixture.stat(&path).await.unwrap().size,
+        contents(name).len() as u64
+    );
+    assert_eq!(fixture.read(&path).await.unwrap(), contents(name));
+}
+
+/// The pages that the kernel keeps of a file whose catalog entry is another one now are not its contents any more.
+#[tokio::test]
+async fn a_file_that_is_another_one_in_a_new_catalog_is_forgotten_by_the_kernel() {
+    let fixture = fixture();
+    let name = "v8q14451j_idc.fits";
+    let path = format!("references/hst/{name}");
+    let ino = fixture.ino(&path).await;
+    let newer = b"newer contents".to_vec();
+    let url = format!("{}{name}", fixture.server.base());
+    fixture.origin.put(&url, newer.clone());
+    let known = &fixture.server.state;
+    known.lock().unwrap().files.insert(name.into(), newer.clone());
+    let catalogs = fixture.tree.core.fetcher.catalogs();
+    catalogs.refresh(Observatory::Hst).wait().await.unwrap();
+    fixture.hears(Change::Contents { ino }).await;
+    assert_eq!(fixture.ino(&path).await, ino, "its number stays");
+    assert_eq!(fixture.read(&path).await.unwrap(), newer);
 }
 
 #[tokio::test]

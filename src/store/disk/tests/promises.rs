@@ -150,3 +150,50 @@ fn a_large_file_has_its_blocks_before_its_bytes() {
     assert_eq!(metadata.len(), 0);
     assert!(metadata.blocks() * 512 >= size, "{} blocks", metadata.blocks());
 }
+
+#[test]
+fn partial_files_that_nobody_wants_any_more_are_swept_away() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let partials = dir.path().join(".crds-fs/partial/hst");
+    let (wanted, unnamed, old) = (
+        key("hst_acs_dark_0001.fits"),
+        key("hst_acs_dark_0002.fits"),
+        key("hst_acs_dark_0003.fits"),
+    );
+    let record = Record {
+        url: "http://127.0.0.1/".into(),
+        validator: Some("\"v\"".into()),
+        size: 10,
+        parts: vec![Part {
+            start: 0,
+            end: 10,
+            done: 4,
+        }],
+    };
+    for key in [&wanted, &unnamed, &old] {
+        let partial = store.begin(key).unwrap();
+        partial.file.write_all_at(b"0123", 0).unwrap();
+        store.record(key, &record).unwrap();
+    }
+    fs::write(partials.join(".crds-fs~7~hst_acs_dark_0001.fits~record"), b"torn").unwrap();
+    let month = std::time::Duration::from_secs(31 * 24 * 60 * 60);
+    let long_ago = std::time::SystemTime::now() - month;
+    for name in ["hst_acs_dark_0003.fits", "hst_acs_dark_0003.fits~record"] {
+        let file = File::options().write(true).open(partials.join(name)).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    store.sweep(Observatory::Hst, &|name| {
+        name == wanted.name.as_str() || name == old.name.as_str()
+    });
+    let mut left: Vec<_> = fs::read_dir(&partials)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort_unstable();
+    assert_eq!(left, ["hst_acs_dark_0001.fits", "hst_acs_dark_0001.fits~record"]);
+    assert_eq!(store.begin(&wanted).unwrap().record.unwrap().arrived(), 4);
+    // Nothing of another observatory, and nothing where nothing was.
+    store.sweep(Observatory::Jwst, &|_| false);
+    assert_eq!(fs::read_dir(&partials).unwrap().count(), 2);
+}

@@ -1,0 +1,62 @@
+//! Takes away partial files that nobody will go on with.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use cap_std::fs::DirEntry;
+
+use super::DiskStore;
+use super::transfer::{PARTIAL, RECORD};
+use crate::crds::Observatory;
+
+/// A transfer that nobody has gone on with for so long is not wanted any more.
+const WANTED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+impl DiskStore {
+    /// Removes the partial files of an observatory that `is_named` does not know, or that have grown old.
+    pub(super) fn sweep_partials(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
+        let directory = Path::new(PARTIAL).join(observatory.as_str());
+        let entries = match self.own.read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return log::warn!("cannot list {} in the store: {error}", directory.display()),
+        };
+        let (mut files, mut bytes) = (0_u64, 0);
+        for entry in entries.flatten() {
+            match remove_unwanted(&entry, is_named) {
+                Ok(None) => {}
+                Ok(Some(length)) => {
+                    files += 1;
+                    bytes += length;
+                }
+                Err(error) => log::warn!(
+                    "cannot remove {}: {error}",
+                    directory.join(entry.file_name()).display()
+                ),
+            }
+        }
+        if files > 0 {
+            log::info!("removed {files} old partial files of {observatory} ({bytes} bytes)");
+        }
+    }
+}
+
+/// The length of the file that was removed, if it was unwanted.
+fn remove_unwanted(entry: &DirEntry, is_named: &dyn Fn(&str) -> bool) -> io::Result<Option<u64>> {
+    let metadata = entry.metadata()?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    let name = entry.file_name();
+    let named = name
+        .to_str()
+        .is_some_and(|name| is_named(name.strip_suffix(RECORD).unwrap_or(name)));
+    // A time in the future is that of a wrong clock, and no reason to remove anything.
+    let age = SystemTime::now().duration_since(metadata.modified()?.into_std());
+    if named && age.unwrap_or_default() < WANTED {
+        return Ok(None);
+    }
+    entry.remove_file()?;
+    Ok(Some(metadata.len()))
+}
