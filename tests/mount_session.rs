@@ -87,6 +87,14 @@ fn small_files_stay_in_the_page_cache() {
         0,
         "closing what was only read asks nobody"
     );
+
+    // Until it is told that the contents are others.
+    let ino = fs::metadata(mount.file("small")).unwrap().ino();
+    mount.tree.report(Change::Contents { ino });
+    eventually("the kernel reads again", || {
+        assert_eq!(fs::read(mount.file("small")).unwrap(), bytes);
+        mount.upcalls(Op::Read) > first
+    });
 }
 
 #[test]
@@ -100,6 +108,16 @@ fn live_text_is_new_at_every_open() {
     let second = fs::read_to_string(mount.file("live")).unwrap();
     assert!(first.starts_with("opened") && first != second, "{first}{second}");
     assert_eq!(fs::read_to_string(mount.file("text")).unwrap(), "unchanging");
+}
+
+/// The mode of an inode is chosen anew when its last handle is gone.
+#[test]
+fn a_file_that_was_closed_may_be_open_in_another_way() {
+    let mount = TestMount::new(TestTree::new(vec![("turning", Content::Turning)]));
+    assert_eq!(fs::read_to_string(mount.file("turning")).unwrap(), "");
+    eventually("it is released", || mount.tree.open_handles() == 0);
+    let live = fs::read_to_string(mount.file("turning")).unwrap();
+    assert!(live.starts_with("opened"), "{live}");
 }
 
 /// A mixture of modes on one inode would be EIO.
@@ -197,6 +215,8 @@ fn extended_attributes_are_answered_by_name_and_not_listed() {
     let length = rustix::fs::getxattr(&path, "user.crds.state", &mut value).unwrap();
     assert_eq!(&value[..length], b"cached");
     assert_eq!(rustix::fs::listxattr(&path, &mut value).unwrap(), 0);
+    let narrow = rustix::fs::getxattr(&path, "user.crds.state", &mut value[..3]);
+    assert_eq!(narrow.unwrap_err(), rustix::io::Errno::RANGE);
     let other = rustix::fs::getxattr(&path, "user.other", &mut value);
     assert_eq!(other.unwrap_err(), rustix::io::Errno::NODATA);
 }

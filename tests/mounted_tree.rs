@@ -267,3 +267,26 @@ fn plain_tools_work() {
         .unwrap();
     assert!(status.success());
 }
+
+#[test]
+fn what_is_said_of_a_users_file_is_done_to_it() {
+    let whole = whole();
+    let path = whole.path("pickles/hst/mine.pkl");
+    let mut file = File::create_new(&path).unwrap();
+    file.write_all(b"mine").unwrap();
+    let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    file.set_modified(then).unwrap();
+    let stored = whole.directory.path().join("store/pickles/hst/mine.pkl");
+    assert_eq!(fs::metadata(&stored).unwrap().modified().unwrap(), then);
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), then);
+    file.set_len(2).unwrap();
+    assert_eq!(fs::read(&stored).unwrap(), b"mi");
+
+    // Removed, it is still there for who holds it.
+    fs::remove_file(&path).unwrap();
+    assert!(!stored.exists());
+    file.write_all(b"!!").unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 6);
+    file.set_len(3).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 3);
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::store::ReferenceLayout;
@@ -236,12 +236,6 @@ impl Core {
 
     /// The number for `..`, as far as it can be told without asking the store.
     fn parent_of(&self, ino: Ino) -> Ino {
-        let area = |place: Option<&OsStr>| {
-            Area::ALL
-                .into_iter()
-                .find(|area| place == Some(OsStr::new(area.as_str())))
-                .map(Fixed::Area)
-        };
         let parent = match self.place(ino) {
             Ok(Place::Config(_)) => Fixed::Area(Area::Config),
             Ok(Place::Pickles(_)) => Fixed::Area(Area::Pickles),
@@ -252,9 +246,9 @@ impl Core {
             }
             Ok(Place::Context(_) | Place::Dataset(..)) => Fixed::Bestrefs,
             Ok(Place::Local(path)) => {
-                return self
-                    .local_parent(&path)
-                    .or_else(|| area(path.iter().next()).map(Fixed::ino))
+                let above = path.parent();
+                return above
+                    .and_then(|above| self.fixed_at(above).or_else(|| self.local_number(above)))
                     .unwrap_or_else(|| Fixed::Root.ino());
             }
             Ok(Place::Root | Place::Area(_) | Place::Bestrefs | Place::Control) | Err(_) => Fixed::Root,
@@ -262,9 +256,17 @@ impl Core {
         parent.ino()
     }
 
-    fn local_parent(&self, path: &std::path::Path) -> Option<Ino> {
-        let parent = path.parent()?;
-        let stat = self.local.as_ref()?.stat(parent).ok()??;
+    /// The number of the place that always exists at a path of the store.
+    fn fixed_at(&self, path: &Path) -> Option<Ino> {
+        path.iter().try_fold(Fixed::Root.ino(), |ino, name| {
+            let place = self.place(ino).ok()?;
+            Some(self.fixed_in(&place, name)?.ino())
+        })
+    }
+
+    /// The number of the user's file or directory at a path of the store.
+    fn local_number(&self, path: &Path) -> Option<Ino> {
+        let stat = self.local.as_ref()?.stat(path).ok()??;
         Some(self.nodes.number(&Key::Local {
             dev: stat.dev,
             ino: stat.ino,

@@ -34,6 +34,8 @@ pub(crate) enum Content {
     Text(&'static str),
     /// Text that is different at every open.
     Live,
+    /// Text that stays for who opens it first, and is as [`Content::Live`] from then on.
+    Turning,
     /// Opens when the test lets it, and never before.
     Stalled,
     /// A bug, at once.
@@ -270,7 +272,10 @@ impl FileSystem for TestTree {
                 Backing::Generated(Bytes::from_static(text.as_bytes())),
                 text.len() as u64,
             )),
-            Content::Live => {
+            Content::Turning if self.next.load(Ordering::Relaxed) == 1 => {
+                ready(open(Backing::Generated(Bytes::new()), 0))
+            }
+            Content::Live | Content::Turning => {
                 let text = format!("opened {} times\n", self.next.load(Ordering::Relaxed));
                 let size = text.len() as u64;
                 ready(Opened {

@@ -1,0 +1,125 @@
+//! Files and the configuration over HTTP.
+
+use super::*;
+
+#[tokio::test]
+async fn files_come_whole_or_in_parts() {
+    let rig = rig().await;
+    let whole = rig.file(&[]).await;
+    assert_eq!((whole.status, whole.body.as_slice()), (200, DARK));
+    assert_eq!(whole.headers["content-length"], "10");
+    assert_eq!(whole.headers["accept-ranges"], "bytes");
+    let (etag, modified) = (
+        whole.headers["etag"].as_str(),
+        whole.headers["last-modified"].as_str(),
+    );
+
+    for if_range in [None, Some(etag), Some(modified)] {
+        let mut headers = vec![("Range", "bytes=3-5")];
+        headers.extend(if_range.map(|value| ("If-Range", value)));
+        let part = rig.file(&headers).await;
+        assert_eq!(
+            (part.status, part.body.as_slice()),
+            (206, &DARK[3..=5]),
+            "{if_range:?}"
+        );
+        assert_eq!(part.headers["content-range"], "bytes 3-5/10");
+        assert_eq!(part.headers["content-length"], "3");
+    }
+    let changed = rig
+        .file(&[("Range", "bytes=3-5"), ("If-Range", "\"other\"")])
+        .await;
+    assert_eq!((changed.status, changed.body.as_slice()), (200, DARK));
+    let beyond = rig.file(&[("Range", "bytes=10-")]).await;
+    assert_eq!(
+        (beyond.status, beyond.headers["content-range"].as_str()),
+        (416, "bytes */10")
+    );
+
+    let head = rig
+        .request("HEAD", "/hst/unchecked_get/references/hst/x_drk.fits", &[], "")
+        .await;
+    assert_eq!(
+        (
+            head.status,
+            head.headers["content-length"].as_str(),
+            head.body.len()
+        ),
+        (200, "10", 0)
+    );
+    let counted = FileCount {
+        gets: 6,
+        heads: 1,
+        bytes: 10 + 9 + 10,
+    };
+    assert_eq!(rig.server.counters().file(&dark()), counted);
+    let shown: Value = serde_json::from_slice(&rig.request("GET", "/.counters", &[], "").await.body).unwrap();
+    assert_eq!(
+        shown["files"]["hst/x_drk.fits"],
+        json!({"gets": 6, "heads": 1, "bytes": 29})
+    );
+}
+
+#[tokio::test]
+async fn nothing_else_is_reachable() {
+    let rig = rig().await;
+    fs::write(rig.cache.path().join("secret.fits"), "secret").unwrap();
+    for path in [
+        "/",
+        "/hst",
+        "/hst/unchecked_get/mappings/hst/stray.fits",
+        "/hst/unchecked_get/references/hst/hst.pmap",
+        "/hst/unchecked_get/references/hst/x_drk.fits.lock",
+        "/hst/unchecked_get/references/hst/.tmp_x_drk.fits_1",
+        "/hst/unchecked_get/references/hst/..%2f..%2fsecret.fits",
+        "/hst/unchecked_get/references/hst/../../secret.fits",
+        "/hst/unchecked_get/references/roman/x_drk.fits",
+        "/HST/unchecked_get/references/HST/x_drk.fits",
+        "/jwst/unchecked_get/references/jwst/x_drk.fits",
+        "/hst/unchecked_get/config/hst/passwords",
+    ] {
+        assert_eq!(rig.request("GET", path, &[], "").await.status, 404, "{path}");
+    }
+    assert_eq!(rig.server.counters().downloads(), 0);
+}
+
+#[tokio::test]
+async fn the_configuration_is_a_python_literal() {
+    let rig = rig().await;
+    let get = |name: &'static str| {
+        let rig = &rig;
+        async move {
+            rig.request("GET", &format!("/hst/unchecked_get/config/hst/{name}"), &[], "")
+                .await
+                .body
+        }
+    };
+    let config = String::from_utf8(get("server_config").await).unwrap();
+    let config = literal::parse(&config).unwrap();
+    assert_eq!(
+        config.get("latest_context").unwrap().as_str(),
+        Some("hst_0002.pmap")
+    );
+    assert_eq!(get("bad_files.txt").await, b"x_drk.fits");
+    assert_eq!(get("ref_cache_subdir_mode").await, b"flat");
+}
+
+#[tokio::test]
+async fn a_file_that_changed_is_not_served() {
+    let rig = rig().await;
+    fs::write(
+        rig.cache.path().join("references/hst/acs/x_drk.fits"),
+        "0123456789 and more",
+    )
+    .unwrap();
+    assert_eq!(rig.file(&[]).await.status, 500);
+}
+
+#[tokio::test]
+async fn nor_is_one_that_was_written_anew_in_the_same_length() {
+    let rig = rig().await;
+    let path = rig.cache.path().join("references/hst/acs/x_drk.fits");
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(rig.file(&[]).await.status, 500);
+}
