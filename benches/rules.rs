@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crds_fs::crds::Observatory;
-use crds_fs::rules::{Context, Header, LoadError, LookupOptions, Mapping, Mappings};
+use crds_fs::rules::{Context, Header, LoadError, LookupOptions, Mapping, Mappings, Memory};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const OPTIONS: LookupOptions = LookupOptions {
@@ -62,9 +62,11 @@ fn built_in(criterion: &mut Criterion) {
     ];
     let header: Header = entries.into_iter().collect();
     let none = Loaded(HashMap::new());
+    let mut memory = Memory::new();
     criterion.bench_function("look up a header in it", |bencher| {
         bencher.iter(|| {
-            let answers = context.best_references(&none, black_box(&header), Some(&["darkfile"]));
+            let answers =
+                context.best_references(&mut memory, &none, black_box(&header), Some(&["darkfile"]));
             answers.map(|answers| answers.len())
         });
     });

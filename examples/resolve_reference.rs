@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crds_fs::crds::Observatory;
-use crds_fs::rules::{Context, Header, LoadError, LookupOptions, Mapping, Mappings};
+use crds_fs::rules::{Context, Header, LoadError, LookupOptions, Mapping, Mappings, Memory};
 
 const USAGE: &str = "usage: resolve_reference CACHE CONTEXT KEY=VALUE...";
 
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mappings = Directory(cache.join("mappings").join(observatory.as_str()));
     let context = Context::new(mappings.get(&name)?, observatory, LookupOptions::default())?;
     for (reftype, answer) in context
-        .best_references(&mappings, &header, None::<&[&str]>)?
+        .best_references(&mut Memory::none(), &mappings, &header, None::<&[&str]>)?
         .iter()
     {
         println!("{reftype:12} {answer}");

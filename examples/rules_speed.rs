@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crds_fs::crds::Observatory;
-use crds_fs::rules::{Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, spread};
+use crds_fs::rules::{
+    Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, Memory, spread,
+};
 
 struct Directory {
     root: PathBuf,
@@ -120,13 +122,14 @@ fn run(
     if let Some(vectors) = vectors {
         let headers = headers(vectors, observatory)?;
         let types: Option<&[&str]> = Some(&[]);
+        let mut memory = Memory::new();
         let (mut lookups, mut answers) = (0_usize, 0_usize);
         let (begin, clock) = (busy(), Instant::now());
         while clock.elapsed().as_secs_f64() < 2.0 {
             for header in &headers {
                 lookups += 1;
                 answers += context
-                    .best_references(&mappings, header, types)
+                    .best_references(&mut memory, &mappings, header, types)
                     .map_or(0, |answers| answers.len());
             }
         }

@@ -10,8 +10,9 @@
 //! | `source`, `item` | text -> syntax |
 //! | `load`, `fields`, `checksum`, `compile`, `substitute` | syntax -> checks -> compiled selectors |
 //! | `selector`, `column`, `pattern`, `glob`, `regex`, `version` | the compiled forms |
-//! | `evaluate`, `merge`, `reference`, `hooks`, `expression` | evaluation of one rmap |
+//! | `evaluate`, `failure`, `merge`, `reference`, `hooks`, `expression` | evaluation of one rmap |
 //! | `linked`, `context`, `answer` | all rmaps of an instrument, lookups, results |
+//! | `reads`, `plan`, `memory` | what holds for all headers of one kind, remembered |
 //! | `condition`, `date`, `python` | values, dates, and Python's ways with texts and numbers |
 
 mod answer;
@@ -24,6 +25,7 @@ mod context;
 mod date;
 mod evaluate;
 mod expression;
+mod failure;
 mod fields;
 mod frame;
 mod glob;
@@ -34,10 +36,13 @@ mod jwst;
 mod linked;
 mod load;
 mod mapping;
+mod memory;
 mod merge;
 mod pattern;
+mod plan;
 mod pool;
 pub(crate) mod python;
+mod reads;
 mod reference;
 mod regex;
 mod selector;
@@ -55,6 +60,7 @@ pub use header::{Header, HeaderValue};
 pub use jwst::default_reftypes;
 pub use load::{LoadError, LoadErrorKind};
 pub use mapping::{Instrument, Mapping, Mappings, Pipeline, Target};
+pub use memory::Memory;
 pub use reference::Reference;
 pub use spread::spread;
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crds_fs::crds::Observatory;
 use crds_fs::dataset::{self, DatasetHeader, Plan, Recipe};
-use crds_fs::rules::{self, Context, LoadError, LookupOptions, Mapping, Mappings, Target};
+use crds_fs::rules::{self, Context, LoadError, LookupOptions, Mapping, Mappings, Memory, Target};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
@@ -151,7 +151,9 @@ fn plan(cache: &Cache, header: &DatasetHeader, record: &Value) -> Plan {
     let skipped = option(&arguments, "--skip-types");
     let types: Vec<String> = types.difference(&skipped).cloned().collect();
     let context = Context::new(mapping, header.observatory(), LookupOptions::default()).unwrap();
-    let answers = context.best_references(cache, &for_rules, Some(&types)).unwrap();
+    let answers = context
+        .best_references(&mut Memory::none(), cache, &for_rules, Some(&types))
+        .unwrap();
     let texts: Vec<(&str, String)> = answers
         .iter()
         .map(|(reftype, answer)| (reftype, answer.text().into_owned()))

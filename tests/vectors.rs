@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crds_fs::crds::Observatory;
 use crds_fs::rules::{
-    Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, Target, units,
+    Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, Memory, Target, units,
 };
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -87,6 +87,7 @@ fn answer(
     record: &Value,
     mappings: &Directory,
     contexts: &mut HashMap<(String, bool), Arc<Context>>,
+    memory: &mut Memory,
 ) -> Value {
     let name = record["context"].as_str().unwrap();
     let observatory: Observatory = record["observatory"].as_str().unwrap().parse().unwrap();
@@ -113,7 +114,7 @@ fn answer(
         let result = context.evaluate_raw(&header(record));
         return json!({"result": result});
     }
-    match context.best_references(mappings, &header(record), reftypes.as_deref()) {
+    match context.best_references(memory, mappings, &header(record), reftypes.as_deref()) {
         Ok(answers) => json!({"result": answers}),
         Err(error) => json!({"error": error.to_string(), "error_type": error.class()}),
     }
@@ -132,6 +133,8 @@ fn lookups_equal_the_clients() {
     let Some(shared) = shared::directory() else { return };
     let mappings = Directory::new(shared.clone());
     let mut contexts = HashMap::new();
+    // One for all, as where many headers are looked up.
+    let mut memory = Memory::new();
     let mut files: Vec<PathBuf> = std::fs::read_dir(vectors(&shared))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -146,7 +149,7 @@ fn lookups_equal_the_clients() {
     for path in files {
         let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
         for record in records(&path) {
-            let answer = answer(&record, &mappings, &mut contexts);
+            let answer = answer(&record, &mappings, &mut contexts, &mut memory);
             let (count, equal) = counts
                 .entry(record["level"].as_str().unwrap().to_owned())
                 .or_default();

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::settings::{Environment, environment, truth};
 use super::{Failure, output};
 use crate::crds::{DatasetName, Observatory};
-use crate::rules::{Header, HeaderValue, LookupOptions};
+use crate::rules::{Header, HeaderValue, LookupOptions, Memory};
 use lookup::{Lookup, Subject};
 use rulebook::{Places, Rulebook, check_context};
 use source::{Source, is_mount};
@@ -231,7 +231,11 @@ fn datasets(lookup: &Lookup<'_>, args: &Args, source: Option<&Source>) -> Result
     for text in args.header.iter().chain(&args.datasets) {
         complete &= match (text.contains('='), source) {
             (false, Some(source)) => by_id(lookup, source, &text.parse()?, &mut told),
-            _ => lookup.tell(&Subject::named(text, header(text)?), &mut told),
+            _ => lookup.tell(
+                &mut Memory::none(),
+                &Subject::named(text, header(text)?),
+                &mut told,
+            ),
         };
         output::write(&told)?;
         told.clear();

@@ -16,7 +16,7 @@ use super::library::Library;
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Reftype};
 use crate::fetch::{FetchError, Fetcher};
 use crate::rules::{
-    Answer, Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings, Target,
+    Answer, Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings, Memory, Target,
 };
 use crate::store::{Found, HoldingKind};
 
@@ -287,7 +287,7 @@ fn lookup(
         Target::Reference(reference) => vec![reference.filekind()],
         Target::Pipeline(_) | Target::Instrument(_) => Vec::new(),
     };
-    let answers = context.best_references(mappings, header, Some(&own))?;
+    let answers = context.best_references(&mut Memory::none(), mappings, header, Some(&own))?;
     Ok(answers
         .iter()
         .filter_map(|(reftype, answer)| Some((reftype.parse().ok()?, type_answer(answer))))

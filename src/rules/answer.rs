@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::evaluate::{Failure, Found, Reason};
+use super::evaluate::Found;
+use super::failure::{Failure, Reason};
 use super::pool::Pool;
 use super::reference::RmapResult;
 use super::selector::Choice;

@@ -61,6 +61,9 @@ fn number(value: &str) -> Option<String> {
     if is_plain_number(value) && special(value).is_none() {
         return None;
     }
+    if is_plain_integer(value) {
+        return Some(format!("{value}.0"));
+    }
     value.parse().ok().map(float_text)
 }
 
@@ -97,13 +100,25 @@ fn is_number(value: &str) -> bool {
     }
 }
 
-/// Whether the number is one that surely stays as it is: up to 15 digits without needless zeros, and `.0`.
+/// Whether the number is one that surely stays as it is: up to 15 digits without needless zeros, and a point among them. So
+/// many digits are not lost in a floating point number, which Python shows as they are from 0.1 on.
 fn is_plain_number(value: &str) -> bool {
-    value.strip_suffix(".0").is_some_and(|whole| {
-        let digits = whole.strip_prefix('-').unwrap_or(whole);
-        let needless_zero = digits.len() > 1 && digits.starts_with('0');
-        (1..=15).contains(&digits.len()) && !needless_zero && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
+    let unsigned = value.strip_prefix('-').unwrap_or(value);
+    let Some((whole, fraction)) = unsigned.split_once('.') else {
+        return false;
+    };
+    let needless_zero =
+        whole.len() > 1 && whole.starts_with('0') || fraction != "0" && fraction.ends_with('0');
+    let small = whole == "0" && fraction != "0" && fraction.starts_with('0');
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    !needless_zero && !small && unsigned.len() <= 16 && digits(whole) && digits(fraction)
+}
+
+/// Whether it is an integer of up to 15 digits without needless zeros.
+fn is_plain_integer(value: &str) -> bool {
+    (1..=15).contains(&value.len())
+        && !(value.len() > 1 && value.starts_with('0'))
+        && value.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a text is a pattern rather than a plain value.

@@ -11,7 +11,8 @@ use super::jwst;
 use super::linked::{self, Linked, LinkedEntry};
 use super::load::{LoadError, LoadErrorKind, basename};
 use super::mapping::{Entry, Instrument, Mapping, Mappings, Pipeline, Target};
-use super::python::{lower, repr, repr_list, upper};
+use super::memory::Memory;
+use super::python::{is_upper, lower, repr, repr_list};
 use crate::crds::Observatory;
 
 /// A lookup fails as a whole. `Display` gives the client's text.
@@ -105,8 +106,10 @@ impl Context {
     ///
     /// `reftypes` are the types asked for; none of them given, all types (for JWST the default types of the header's
     /// exposure). An empty list means all types too. Mappings that were not needed before are taken from `mappings`.
+    /// `memory` makes further headers of the same kind fast.
     pub fn best_references<S: AsRef<str>>(
         &self,
+        memory: &mut Memory,
         mappings: &dyn Mappings,
         header: &Header,
         reftypes: Option<&[S]>,
@@ -117,10 +120,16 @@ impl Context {
         };
         let header = merged.as_ref().unwrap_or(header);
         match self.mapping.target() {
-            Target::Pipeline(pipeline) => self.through_pipeline(pipeline, mappings, header, reftypes),
+            Target::Pipeline(pipeline) => self.through_pipeline(pipeline, memory, mappings, header, reftypes),
             Target::Instrument(instrument) => {
                 let linked = self.whole(mappings, instrument)?;
-                Ok(self.through_linked(linked, header, reftypes, &linked.reduce(header, self.meta())))
+                Ok(self.through_linked(
+                    linked,
+                    memory,
+                    header,
+                    reftypes,
+                    &linked.reduce(header, self.meta()),
+                ))
             }
             Target::Reference(reference) => {
                 let filekind = lower(&reference.filekind).into_owned();
@@ -144,7 +153,7 @@ impl Context {
                     Ok(Linked::new(self.is_jwst(), &[], vec![(filekind.clone(), entry)]))
                 })?;
                 let reduced = linked.reduce(header, self.meta());
-                Ok(linked.best_references::<&str>(&reduced, None))
+                Ok(linked.best_references::<&str>(memory, &reduced, None))
             }
         }
     }
@@ -255,7 +264,7 @@ impl Context {
     /// The default types of the observatory for a header; nothing means all types.
     fn default_types(&self, header: &Header) -> BTreeSet<&'static str> {
         if self.is_jwst() {
-            jwst::default_reftypes(&header.conditioned())
+            jwst::conditioned_default_reftypes(header)
         } else {
             BTreeSet::new()
         }
@@ -264,6 +273,7 @@ impl Context {
     fn through_pipeline<'c, S: AsRef<str>>(
         &'c self,
         pipeline: &'c Pipeline,
+        memory: &mut Memory,
         mappings: &dyn Mappings,
         header: &Header,
         reftypes: Option<&[S]>,
@@ -284,30 +294,26 @@ impl Context {
         let linked = self.instrument(mappings, place, name, pipeline)?;
         let reduced = linked.reduce(header, self.meta());
         // The client looks for the instrument again in the reduced header, where not all its names survive.
-        let survives = |name: &str| {
-            linked
-                .value(&reduced, name)
-                .is_some_and(|value| value != UNDEFINED)
-        };
-        if !survives(&pipeline.parkey) && !INSTRUMENT_NAMES.iter().any(|name| survives(name)) {
+        if !linked.knows_instrument(&reduced) {
             return Err(LookupError::NoInstrument(pipeline.parkey.clone()));
         }
         if let Some(Target::Instrument(other)) = other.as_deref().map(Mapping::target) {
-            return Ok(self.default_references(linked, header, &reduced, other.filekinds()));
+            return Ok(self.default_references(linked, memory, header, &reduced, other.filekinds()));
         }
-        Ok(self.through_linked(linked, header, reftypes, &reduced))
+        Ok(self.through_linked(linked, memory, header, reftypes, &reduced))
     }
 
     fn through_linked<'c, S: AsRef<str>>(
         &self,
         linked: &'c Linked,
+        memory: &mut Memory,
         header: &Header,
         reftypes: Option<&[S]>,
         reduced: &linked::Reduced<'_>,
     ) -> BestRefs<'c> {
         match reftypes {
-            Some(_) => linked.best_references(reduced, reftypes),
-            None => self.default_references(linked, header, reduced, linked.filekinds()),
+            Some(_) => linked.best_references(memory, reduced, reftypes),
+            None => self.default_references(linked, memory, header, reduced, linked.filekinds()),
         }
     }
 
@@ -315,6 +321,7 @@ impl Context {
     fn default_references<'c, 'o>(
         &self,
         linked: &'c Linked,
+        memory: &mut Memory,
         header: &Header,
         reduced: &linked::Reduced<'_>,
         own: impl Iterator<Item = &'o str>,
@@ -325,7 +332,7 @@ impl Context {
             wanted.retain(|filekind| own.contains(filekind));
         }
         let wanted: Vec<&str> = wanted.into_iter().collect();
-        linked.best_references(reduced, Some(&wanted))
+        linked.best_references(memory, reduced, Some(&wanted))
     }
 
     /// The imap for the instrument of a header, which the client takes for a mapping and asks for `method`.
@@ -385,7 +392,7 @@ impl Context {
             } else {
                 Some(wanted)
             };
-            if tail.is_some_and(|tail| tail.len() == name.len() && upper(name) == tail) {
+            if tail.is_some_and(|tail| is_upper(name, tail)) {
                 found = Some(value);
             }
         }
@@ -462,7 +469,8 @@ impl Context {
         }
         let mut keys = instrument.keys.clone();
         keys.extend(parkey.map(str::to_owned));
-        Ok(Linked::new(self.is_jwst(), &keys, entries))
+        let names = parkey.into_iter().chain(INSTRUMENT_NAMES);
+        Ok(Linked::new(self.is_jwst(), &keys, entries).with_instrument_names(names))
     }
 }
 

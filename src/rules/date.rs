@@ -84,7 +84,7 @@ fn days_in(month: u8, leap: bool) -> u8 {
 
 /// Reads a date, or says why not in the client's words.
 pub(crate) fn parse(text: &str) -> Result<Moment, String> {
-    if let Some(moment) = parse_usual(text.as_bytes()) {
+    if let Some(moment) = parse_usual(text) {
         return Ok(moment);
     }
     if text.contains("UNDEFINED") {
@@ -103,20 +103,27 @@ pub(crate) fn parse(text: &str) -> Result<Moment, String> {
     }
 }
 
-/// The common case `YYYY-MM-DD hh:mm:ss` with a valid date, without any detour; nothing for every other text.
-fn parse_usual(bytes: &[u8]) -> Option<Moment> {
-    if bytes.len() != 19
-        || (bytes[4], bytes[7], bytes[10], bytes[13], bytes[16]) != (b'-', b'-', b' ', b':', b':')
-    {
+/// The common cases `YYYY-MM-DD hh:mm:ss` and `YYYY-MM-DD hh:mm:ss.ffffff` with a valid date, without any detour; nothing
+/// for every other text.
+fn parse_usual(text: &str) -> Option<Moment> {
+    let (whole, fraction) = text.as_bytes().split_at_checked(19)?;
+    if (whole[4], whole[7], whole[10], whole[13], whole[16]) != (b'-', b'-', b' ', b':', b':') {
         return None;
     }
     let digit = |index: usize| {
-        bytes
+        whole
             .get(index)
             .map(|byte| byte.wrapping_sub(b'0'))
             .filter(|&digit| digit < 10)
     };
     let pair = |index: usize| Some(digit(index)? * 10 + digit(index + 1)?);
+    let micro = match fraction {
+        [] => 0,
+        [b'.', digits @ ..] if (1..=6).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) => {
+            micros(text.get(17..)?.parse().ok()?)
+        }
+        _ => return None,
+    };
     let fields = Fields {
         year: i64::from(pair(0)?) * 100 + i64::from(pair(2)?),
         month: i64::from(pair(5)?),
@@ -125,10 +132,16 @@ fn parse_usual(bytes: &[u8]) -> Option<Moment> {
             hour: i64::from(pair(11)?),
             minute: i64::from(pair(14)?),
             second: i64::from(pair(17)?),
-            micro: 0,
+            micro,
         },
     };
     fields.check().ok()
+}
+
+/// The microseconds in a number of seconds, cut off as Python's `int()` does.
+#[expect(clippy::cast_possible_truncation, reason = "that is what is wanted")]
+fn micros(seconds: f64) -> i64 {
+    ((seconds - seconds.trunc()) * 1_000_000.0) as i64
 }
 
 /// `^\d\d\d\d[-/]\d\d[-/]\d\dT\d\d(:\d\d){1,2}(\.\d{1,6})?$`
@@ -266,12 +279,12 @@ fn parse_time(text: &str) -> Result<Time, String> {
         hour = 0;
     }
     #[expect(clippy::cast_possible_truncation, reason = "cut off as Python's int() does")]
-    let (whole, micro) = (second as i64, ((second - second.trunc()) * 1_000_000.0) as i64);
+    let whole = second as i64;
     Ok(Time {
         hour,
         minute,
         second: whole,
-        micro,
+        micro: micros(second),
     })
 }
 

@@ -7,10 +7,11 @@ use super::bits::Bits;
 use super::column::{Column, Refusal};
 use super::condition::{UNDEFINED, alternatives};
 use super::date;
+use super::failure::{Failure, NO_MATCH, Reason, Undated, no_selection, none_after};
 use super::frame::Frame;
 use super::merge::{self, Merged};
-use super::pool::{Pool, Span};
-use super::python::{repr, repr_tuple, strip, to_float};
+use super::pool::Pool;
+use super::python::{repr, strip, to_float};
 use super::selector::{Choice, Keys, Kind, Selector, Table};
 use super::slots::Slot;
 use super::version::{Relation, is_default, parse_version};
@@ -24,70 +25,6 @@ pub(crate) enum Found<'c> {
     Several(Vec<Found<'c>>),
     /// A selector as such, within a tuple.
     Object(Kind),
-}
-
-/// Why a selector found nothing.
-#[derive(Debug, Clone)]
-pub(crate) struct Failure<'c> {
-    /// Whether an enclosing selector goes on with its next candidate.
-    pub(crate) lookup: bool,
-    pub(crate) reason: Reason<'c>,
-}
-
-/// The text of a failure, made when it is shown.
-#[derive(Debug, Clone)]
-pub(crate) enum Reason<'c> {
-    Constant(&'static str),
-    Text(String),
-    /// A parameter, its value, and the column that does not list it.
-    NotListed(&'c str, String, &'c Column),
-    /// The selector's kind, its parameters, the bad date and what is wrong with it.
-    BadDate(Kind, &'c [u16], &'c [Slot], Arc<(String, String)>),
-    /// No entry is as early as that.
-    NotAfter(date::Moment),
-}
-
-impl Failure<'_> {
-    pub(crate) fn plain(text: impl Into<String>) -> Self {
-        Self {
-            lookup: false,
-            reason: Reason::Text(text.into()),
-        }
-    }
-
-    fn lookup(text: impl Into<String>) -> Self {
-        Self {
-            lookup: true,
-            reason: Reason::Text(text.into()),
-        }
-    }
-}
-
-impl std::fmt::Display for Reason<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Constant(text) => out.write_str(text),
-            Self::Text(text) => out.write_str(text),
-            Self::NotListed(param, value, column) => {
-                let (param, value) = (repr(param), repr(value));
-                write!(
-                    out,
-                    " parameter={param} value={value} is not in {}",
-                    column.shown_values()
-                )
-            }
-            Self::NotAfter(moment) => write!(out, "No selection <= '{moment}'"),
-            Self::BadDate(kind, params, slots, why) => {
-                let name = |&slot: &u16| slots.get(usize::from(slot)).map_or("", |slot| &*slot.name);
-                let (params, text, why) = (repr_tuple(params.iter().map(name)), repr(&why.0), repr(&why.1));
-                let kind = kind.name();
-                write!(
-                    out,
-                    "{kind} Invalid date/time format for {params} value = {text} exception is {why}"
-                )
-            }
-        }
-    }
 }
 
 pub(crate) type Outcome<'c> = Result<Found<'c>, Failure<'c>>;
@@ -107,11 +44,42 @@ pub(crate) struct Scratch {
     other: Bits,
     text: String,
     /// The last date that was read: its text, and what it is or why it is none.
-    date: Option<(String, ReadDate)>,
+    date: Option<(String, Result<date::Moment, Undated>)>,
 }
 
-/// A date, or the text that is none and why.
-type ReadDate = Result<date::Moment, Arc<(String, String)>>;
+impl Scratch {
+    /// Reads the date whose parts are in these slots.
+    pub(super) fn read_date<'h>(
+        &mut self,
+        slots: &[u16],
+        value: impl Fn(u16) -> Option<&'h str>,
+    ) -> Result<date::Moment, Undated> {
+        self.text.clear();
+        for (part, &slot) in slots.iter().enumerate() {
+            let value = strip(value(slot).unwrap_or(""));
+            if value == UNDEFINED {
+                return Err(Undated::Undefined(part));
+            }
+            if !self.text.is_empty() {
+                self.text.push(' ');
+            }
+            self.text.push_str(value);
+        }
+        // All types of a dataset ask for the same date.
+        if let Some((known, date)) = &self.date
+            && *known == self.text
+        {
+            return date.clone();
+        }
+        let plain = strip(&self.text);
+        let bad = |failure| Undated::Bad(Arc::new((plain.to_owned(), failure)));
+        let date = date::parse(plain).map_err(bad);
+        let (known, last) = self.date.get_or_insert_with(|| (String::new(), date.clone()));
+        known.clone_from(&self.text);
+        last.clone_from(&date);
+        date
+    }
+}
 
 /// One evaluation of one rmap's selectors on one header.
 pub(crate) struct Evaluation<'c, 'f, 'h> {
@@ -144,12 +112,10 @@ impl<'c> Evaluation<'c, '_, '_> {
         }
         match &selector.keys {
             Keys::Match(_) => Err(Failure::plain("")),
-            Keys::Dates { texts, packed } if selector.kind == Kind::UseAfter => {
+            Keys::Dates { .. } if selector.kind == Kind::UseAfter => {
                 let moment = self.moment(selector)?;
-                let place = not_after(self.rules.pool, texts, packed.as_deref(), moment);
-                let chosen = place.and_then(|place| selector.choices.get(place));
-                let chosen = chosen.ok_or(none_after(moment))?;
-                self.settle(chosen)
+                let found = selector.not_after(self.rules.pool, moment);
+                self.pick(selector, found.ok_or(none_after(moment))?)
             }
             Keys::Dates { texts, .. } => {
                 let moment = self.moment(selector)?;
@@ -246,38 +212,9 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 
     pub(super) fn moment_of(&mut self, kind: Kind, slots: &'c [u16]) -> Result<date::Moment, Failure<'c>> {
-        let mut text = std::mem::take(&mut self.scratch.text);
-        text.clear();
-        for &slot in slots {
-            let value = strip(self.frame.get(slot).unwrap_or(""));
-            if value == UNDEFINED {
-                let param = repr(self.param(slot));
-                return Err(Failure::plain(format!(
-                    "UseAfter parameter {param} is UNDEFINED."
-                )));
-            }
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(value);
-        }
-        // All types of a dataset ask for the same date.
-        let same = self.scratch.date.take().filter(|(known, _)| *known == text);
-        let (known, result) = same.unwrap_or_else(|| {
-            let plain = strip(&text);
-            let result = date::parse(plain).map_err(|failure| Arc::new((plain.to_owned(), failure)));
-            (text.clone(), result)
-        });
-        let moment = match &result {
-            Ok(moment) => Ok(*moment),
-            Err(why) => Err(Failure {
-                lookup: false,
-                reason: Reason::BadDate(kind, slots, self.rules.slots, why.clone()),
-            }),
-        };
-        self.scratch.date = Some((known, result));
-        self.scratch.text = text;
-        moment
+        let frame = self.frame;
+        let date = self.scratch.read_date(slots, |slot| frame.get(slot));
+        date.map_err(|why| self.rules.undated(kind, slots, why))
     }
 
     fn version(&self, selector: &Selector) -> Result<[u32; 3], Failure<'c>> {
@@ -359,42 +296,30 @@ impl<'c> Evaluation<'c, '_, '_> {
 
     /// Evaluates a Match selector.
     fn table(&mut self, table: &'c Table, choices: &'c [Choice]) -> Outcome<'c> {
-        for column in &table.columns {
-            if self.frame.get(column.slot).is_none() && !column.optional() {
-                return Err(self.required(Kind::Match, column.slot));
-            }
-        }
-        let mut rows = std::mem::take(&mut self.scratch.rows);
-        let survivors = self.survivors(table, &mut rows);
-        let only = rows.only();
-        let ranked = match (&survivors, only) {
-            (Ok(()), None) => self.rank(table, &rows),
-            _ => Vec::new(),
-        };
-        self.scratch.rows = rows;
-        survivors?;
-        if let Some(row) = only {
-            match self.group(&[(0, row)], choices) {
-                Err(failure) if failure.lookup => return Err(NO_MATCH),
-                other => return other,
-            }
-        }
-        let mut from = 0;
-        while let Some(&(weight, _)) = ranked.get(from) {
-            let count = ranked
-                .get(from..)
-                .unwrap_or(&[])
-                .iter()
-                .take_while(|(other, _)| *other == weight)
-                .count();
-            let group = ranked.get(from..from + count).unwrap_or(&[]);
-            from += count;
+        let ranked = self.ranked(table)?;
+        for group in ranked.chunk_by(same_weight) {
             match self.group(group, choices) {
                 Err(failure) if failure.lookup => {}
                 other => return other,
             }
         }
         Err(NO_MATCH)
+    }
+
+    /// The rows that match, with their weights: the heaviest first, else in the order of keys.
+    pub(super) fn ranked(&mut self, table: &'c Table) -> Result<Vec<Ranked>, Failure<'c>> {
+        for column in &table.columns {
+            if self.frame.get(column.slot).is_none() && !column.optional() {
+                return Err(self.required(Kind::Match, column.slot));
+            }
+        }
+        let mut rows = std::mem::take(&mut self.scratch.rows);
+        let ranked = self.survivors(table, &mut rows).map(|()| match rows.only() {
+            Some(row) => vec![(0, row)],
+            None => self.rank(table, &rows),
+        });
+        self.scratch.rows = rows;
+        ranked
     }
 
     /// Leaves in `rows` the rows that no column refuses, after the check of valid values.
@@ -422,7 +347,7 @@ impl<'c> Evaluation<'c, '_, '_> {
         match refusal {
             Refusal::NotListed(value) => Failure {
                 lookup: false,
-                reason: Reason::NotListed(param, value, column),
+                reason: Reason::NotListed(param, value.into(), column),
             },
             Refusal::OutOfRange(value, range) => {
                 let (param, value) = (repr(param), repr(&value));
@@ -434,9 +359,8 @@ impl<'c> Evaluation<'c, '_, '_> {
         }
     }
 
-    /// The surviving rows with their weights, the heaviest first, else in the order of keys.
-    fn rank(&self, table: &Table, rows: &Bits) -> Vec<(u32, u32)> {
-        let mut ranked: Vec<(u32, u32)> = rows
+    fn rank(&self, table: &Table, rows: &Bits) -> Vec<Ranked> {
+        let mut ranked: Vec<Ranked> = rows
             .iter()
             .map(|row| {
                 let counting = table.columns.iter().filter(|column| {
@@ -453,7 +377,7 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 
     /// The candidate of rows of equal weight.
-    fn group(&mut self, group: &[(u32, u32)], choices: &'c [Choice]) -> Outcome<'c> {
+    fn group(&mut self, group: &[Ranked], choices: &'c [Choice]) -> Outcome<'c> {
         let choice = |row: u32| choices.get(row as usize);
         if let [(_, row)] = *group {
             return match choice(row) {
@@ -484,14 +408,9 @@ impl<'c> Evaluation<'c, '_, '_> {
         self.merged(&merged)
     }
 
-    /// The usual merge, of `UseAfter` selectors of plain names, without building it: the latest of the members' own
-    /// answers, of equally late ones the greatest name.
+    /// The usual merge, of `UseAfter` selectors of plain names, without building it.
     fn latest_of_all(&mut self, first: &'c Selector, choices: &[&'c Choice]) -> Option<Outcome<'c>> {
-        let all_plain = choices.iter().all(
-            |choice| matches!(choice, Choice::Selector(selector)
-                if selector.plain && selector.kind == Kind::UseAfter && matches!(selector.keys, Keys::Dates { .. })),
-        );
-        if !all_plain {
+        if !choices.iter().all(|choice| choice.is_plain_use_after()) {
             return None;
         }
         if let Err(failure) = self.require(first.kind, &first.slots) {
@@ -501,31 +420,8 @@ impl<'c> Evaluation<'c, '_, '_> {
             Ok(moment) => moment,
             Err(failure) => return Some(Err(failure)),
         };
-        let pool = self.rules.pool;
-        let mut best: Option<(&str, &str, &'c Choice)> = None;
-        for choice in choices {
-            let Choice::Selector(selector) = choice else {
-                continue;
-            };
-            let Keys::Dates { texts, packed } = &selector.keys else {
-                continue;
-            };
-            let Some(place) = not_after(pool, texts, packed.as_deref(), moment) else {
-                continue;
-            };
-            if let (Some(&key), Some(choice @ Choice::Text(name))) =
-                (texts.get(place), selector.choices.get(place))
-            {
-                let candidate = (pool.get(key), pool.get(*name));
-                if best.is_none_or(|(key, name, _)| (key, name) < candidate) {
-                    best = Some((candidate.0, candidate.1, choice));
-                }
-            }
-        }
-        Some(match best {
-            Some((_, _, choice)) => Ok(Found::Choice(choice)),
-            None => Err(none_after(moment)),
-        })
+        let chosen = latest(self.rules.pool, choices.iter().copied(), moment);
+        Some(chosen.map(Found::Choice).ok_or(none_after(moment)))
     }
 
     /// Evaluates a merged selector.
@@ -560,32 +456,57 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 }
 
-/// The place of the last key that is not after the moment.
-fn not_after(pool: &Pool, texts: &[Span], packed: Option<&[u64]>, moment: date::Moment) -> Option<usize> {
-    let count = if let Some(packed) = packed {
-        let wanted = moment.packed();
-        packed.partition_point(|&key| key <= wanted)
-    } else {
-        let wanted = moment.to_string();
-        texts.partition_point(|&key| pool.get(key) <= wanted.as_str())
-    };
-    count.checked_sub(1)
+/// A row that matches, behind its weight.
+pub(super) type Ranked = (u32, u32);
+
+/// Rows of equal weight are one candidate.
+pub(super) fn same_weight(one: &Ranked, other: &Ranked) -> bool {
+    one.0 == other.0
 }
 
-const NO_MATCH: Failure<'static> = Failure {
-    lookup: true,
-    reason: Reason::Constant("No match found."),
-};
-
-fn none_after<'c>(moment: date::Moment) -> Failure<'c> {
-    Failure {
-        lookup: true,
-        reason: Reason::NotAfter(moment),
+/// What `UseAfter` selectors of plain names find together: the latest of their own answers, of equally late ones the
+/// greatest name.
+pub(super) fn latest<'c>(
+    pool: &'c Pool,
+    choices: impl Iterator<Item = &'c Choice>,
+    moment: date::Moment,
+) -> Option<&'c Choice> {
+    let mut best: Option<(&str, &str, &'c Choice)> = None;
+    for choice in choices {
+        let Choice::Selector(selector) = choice else {
+            continue;
+        };
+        let (Keys::Dates { texts, .. }, Some(place)) = (&selector.keys, selector.not_after(pool, moment))
+        else {
+            continue;
+        };
+        let (Some(&key), Some(choice @ Choice::Text(name))) = (texts.get(place), selector.choices.get(place))
+        else {
+            continue;
+        };
+        let candidate = (pool.get(key), pool.get(*name));
+        if best.is_none_or(|(key, name, _)| (key, name) < candidate) {
+            best = Some((candidate.0, candidate.1, choice));
+        }
     }
+    best.map(|(.., choice)| choice)
 }
 
-fn no_selection<'c>(wanted: &str) -> Failure<'c> {
-    Failure::lookup(format!("No selection <= {wanted}"))
+impl Selector {
+    /// The place of the last entry of a `UseAfter` that is not after the moment.
+    pub(super) fn not_after(&self, pool: &Pool, moment: date::Moment) -> Option<usize> {
+        let Keys::Dates { texts, packed } = &self.keys else {
+            return None;
+        };
+        let count = if let Some(packed) = packed {
+            let wanted = moment.packed();
+            packed.partition_point(|&key| key <= wanted)
+        } else {
+            let wanted = moment.to_string();
+            texts.partition_point(|&key| pool.get(key) <= wanted.as_str())
+        };
+        count.checked_sub(1)
+    }
 }
 
 /// The place of the date closest to the moment.

@@ -38,8 +38,29 @@ impl HeaderValue {
     pub fn conditioned(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => condition(text),
-            other => condition(&other.text()).into_owned().into(),
+            other => match other.plain_number() {
+                Some(text) => text.into(),
+                None => condition(&other.text()).into_owned().into(),
+            },
         }
+    }
+}
+
+impl HeaderValue {
+    /// The normal form of a whole number that surely stands for itself.
+    fn plain_number(&self) -> Option<String> {
+        let number = match *self {
+            Self::Int(number) => number,
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "too large ones go the long way too"
+            )]
+            Self::Float(number) if number.fract() == 0.0 && number != 0.0 => number as i64,
+            _ => return None,
+        };
+        (-999_999_999..=999_999_999)
+            .contains(&number)
+            .then(|| format!("{number}.0"))
     }
 }
 

@@ -7,6 +7,21 @@ use super::python::{float, repr, to_float};
 use super::slots::{Slot, Slots};
 use crate::crds::literal::float_text;
 
+/// When the camera had been installed.
+const INSTALLED: u64 = date::pack(2002, [3, 30, 0, 0, 0]);
+
+/// When the fourth servicing mission had ended.
+const REPAIRED: u64 = date::pack(2009, [5, 14, 0, 0, 0]);
+
+/// The parameters that make up the date where a transform looks at it.
+pub(crate) const DATE: [&str; 2] = ["DATE-OBS", "TIME-OBS"];
+
+/// Between which of the moments that transforms distinguish a date lies.
+pub(crate) fn era(moment: date::Moment) -> u32 {
+    let when = moment.packed();
+    u32::from(when >= INSTALLED) + u32::from(when >= REPAIRED)
+}
+
 /// A transform and the version of its rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
@@ -63,7 +78,7 @@ impl Hook {
     }
 
     /// The parameters that it reads or writes.
-    fn parameters(self) -> Vec<&'static str> {
+    pub(crate) fn parameters(self) -> Vec<&'static str> {
         match self {
             Self::AcsBias(version) | Self::AcsBiasFallback(version) => {
                 let [first, second] = version.offsets();
@@ -179,7 +194,6 @@ impl Work<'_> {
 
     /// Whether version 3 transforms this header.
     fn gate(&self) -> Result<bool, String> {
-        const INSTALLED: u64 = date::pack(2002, [3, 30, 0, 0, 0]);
         let when = self.when()?.packed();
         if self.read("DETECTOR")? != "WFC" || when < INSTALLED {
             return Ok(true);
@@ -192,8 +206,6 @@ impl Work<'_> {
     }
 
     fn acs(&mut self, version: AcsBias) -> Result<(), String> {
-        /// When the fourth servicing mission had ended.
-        const REPAIRED: u64 = date::pack(2009, [5, 14, 0, 0, 0]);
         if version == AcsBias::V3 && !self.gate()? {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use regex::Regex;
 use rustc_hash::FxHashMap;
 
 use super::header::{Header, HeaderValue};
-use super::python::upper;
+use super::python::is_upper;
 
 /// FITS keywords with the data-model paths that they stand for.
 const KEYWORDS: &str = include_str!("data/jwst-keywords.tsv");
@@ -32,22 +32,39 @@ pub(crate) fn keywords() -> &'static FxHashMap<&'static str, &'static str> {
 /// The value of a parameter when the names of a header are translated to data-model paths: of several names of it that
 /// counts which comes later for the first time.
 pub(crate) fn translated_value<'h>(header: &'h Header, wanted: &str) -> Option<&'h HeaderValue> {
-    let mut seen: Vec<(Cow<'_, str>, &HeaderValue)> = Vec::new();
+    let names = names_of(wanted);
+    let mut seen: Vec<(&str, &HeaderValue)> = Vec::new();
     for (name, value) in header.iter() {
-        let name = upper(name);
-        let path = if name.starts_with("META.") {
-            &*name
-        } else {
-            keywords().get(&*name).copied().unwrap_or(&*name)
+        let Some(name) = names.iter().find(|own| is_upper(name, own)) else {
+            continue;
         };
-        if path == wanted {
-            match seen.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, old)) => *old = value,
-                None => seen.push((name, value)),
-            }
+        match seen.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => seen.push((name, value)),
         }
     }
     seen.pop().map(|(_, value)| value)
+}
+
+/// The names in headers that mean a parameter.
+fn names_of(wanted: &str) -> Cow<'_, [&str]> {
+    static NAMES: OnceLock<FxHashMap<&'static str, Vec<&'static str>>> = OnceLock::new();
+    let by_path = NAMES.get_or_init(|| {
+        let mut by_path: FxHashMap<&str, Vec<&str>> = FxHashMap::default();
+        for (keyword, path) in keywords() {
+            let names = by_path.entry(path).or_default();
+            names.push(keyword);
+            if keywords().get(path).is_none() && !names.contains(path) {
+                names.push(path);
+            }
+        }
+        by_path
+    });
+    match by_path.get(wanted) {
+        Some(names) => Cow::Borrowed(names),
+        None if keywords().contains_key(wanted) => Cow::default(),
+        None => Cow::Owned(vec![wanted]),
+    }
 }
 
 #[derive(Debug, Default)]
@@ -196,10 +213,21 @@ pub fn default_reftypes(header: &Header) -> BTreeSet<&'static str> {
     find_default_types(header).unwrap_or_default()
 }
 
+/// The parameters that name the version of the calibration software, without which there are no default types.
+const VERSIONS: [&str; 2] = ["META.CALIBRATION_SOFTWARE_VERSION", "CAL_VER"];
+
+/// [`default_reftypes`] of the header in normal form.
+pub(crate) fn conditioned_default_reftypes(header: &Header) -> BTreeSet<&'static str> {
+    let is_version = |(name, _): (&str, _)| VERSIONS.iter().any(|version| is_upper(name, version));
+    if header.iter().any(is_version) {
+        default_reftypes(&header.conditioned())
+    } else {
+        BTreeSet::new()
+    }
+}
+
 fn find_default_types(header: &Header) -> Option<BTreeSet<&'static str>> {
-    let version = header
-        .get("META.CALIBRATION_SOFTWARE_VERSION")
-        .or_else(|| header.get("CAL_VER"))?;
+    let version = VERSIONS.iter().find_map(|name| header.get(name))?;
     let exposure = header
         .get("META.EXPOSURE.TYPE")
         .or_else(|| header.get("EXP_TYPE"))

@@ -1,6 +1,8 @@
 //! The rules of one instrument, put together for lookups: parameters and their known values are numbered, so that a
 //! header is looked up once for all rmaps.
 
+mod build;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -11,11 +13,10 @@ use super::condition::{UNDEFINED, condition};
 use super::evaluate::Scratch;
 use super::frame::{Cell, Frame};
 use super::header::{Header, HeaderValue};
-use super::jwst;
 use super::mapping::{Mapping, Target};
+use super::memory::{Memory, Recall};
 use super::python::{lower, upper};
 use super::reference::Reference;
-use super::selector::{Choice, Keys, Selector};
 
 /// What an instrument has for a reference type.
 #[derive(Debug)]
@@ -40,6 +41,19 @@ struct LinkedRmap {
     slots: Box<[u16]>,
     /// By column, then by number in the instrument's vocabulary of its parameter.
     translations: Box<[Box<[u32]>]>,
+    /// What plans for this rmap go by; nothing if each header must be evaluated.
+    reads: Option<LinkedReads>,
+}
+
+/// What plans for an rmap go by, see [`Reads`].
+#[derive(Debug)]
+pub(crate) struct LinkedReads {
+    /// Places in [`Linked::deciding`].
+    pub(crate) deciding: Box<[u16]>,
+    /// A place in [`Linked::dates`].
+    pub(crate) date: u16,
+    /// Whether the era of the date decides too.
+    pub(crate) era: bool,
 }
 
 const NO_SLOT: u16 = u16::MAX;
@@ -47,6 +61,8 @@ const NO_SLOT: u16 = u16::MAX;
 /// The rules of an instrument, or of a single rmap, ready for lookups.
 #[derive(Debug)]
 pub(crate) struct Linked {
+    /// Distinguishes it from all others, also from those that are gone.
+    id: u64,
     /// The parameters asked for, as written.
     keys: Vec<String>,
     /// Names in headers, in upper case, with their slots.
@@ -57,6 +73,16 @@ pub(crate) struct Linked {
     vocabularies: Vec<FxHashMap<Box<str>, Known>>,
     types: Vec<(String, Type)>,
     places: FxHashMap<String, usize>,
+    /// Slots of all parameters that plans go by.
+    deciding: Vec<u16>,
+    /// The slots of the parts of dates.
+    dates: Vec<Box<[u16]>>,
+    /// The date whose era plans go by: a place in `dates`.
+    era: Option<u16>,
+    /// By slot, the number of a parameter that a header does not have.
+    undefined: Vec<u32>,
+    /// Slots of the parameters that name the instrument.
+    instrument: Vec<u16>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +106,7 @@ pub(crate) struct Reduced<'h> {
 }
 
 impl Reduced<'_> {
-    fn cell(&self, slot: u16) -> Cell<'_> {
+    pub(crate) fn cell(&self, slot: u16) -> Cell<'_> {
         match self.values.get(usize::from(slot)) {
             Some((text, number)) => Cell {
                 text: Some(text),
@@ -92,116 +118,29 @@ impl Reduced<'_> {
 }
 
 impl Linked {
-    /// Puts rmaps together. `keys` are the parameters asked for beyond those of the rmaps.
-    pub(crate) fn new(jwst: bool, keys: &[String], entries: Vec<(String, LinkedEntry)>) -> Self {
-        let mut linked = Self {
-            keys: Vec::new(),
-            names: FxHashMap::default(),
-            aliases: jwst,
-            vocabularies: Vec::new(),
-            types: Vec::with_capacity(entries.len()),
-            places: FxHashMap::default(),
-        };
-        let mut written: FxHashMap<String, u16> = FxHashMap::default();
-        let rmaps = entries.iter().filter_map(|(_, entry)| entry.reference());
-        for key in keys.iter().chain(rmaps.flat_map(|reference| &reference.keys)) {
-            if !written.contains_key(key) {
-                let slot = linked.slot_of(key);
-                written.insert(key.clone(), slot);
-                linked.keys.push(key.clone());
-            }
-        }
-        if jwst {
-            linked.add_keywords();
-        }
-        let learned = entries.iter().map(|(_, entry)| match entry.reference() {
-            Some(reference) => linked.learn(reference, &written),
-            None => Learned::default(),
-        });
-        let learned: Vec<Learned> = learned.collect();
-        for ((filekind, entry), learned) in entries.into_iter().zip(learned) {
-            linked.places.insert(filekind.clone(), linked.types.len());
-            let entry = linked.link(entry, learned);
-            linked.types.push((filekind, entry));
-        }
-        linked
+    /// Distinguishes it from all others, also from those that are gone.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
-    fn slot_of(&mut self, key: &str) -> u16 {
-        let next = u16::try_from(self.vocabularies.len()).unwrap_or(NO_SLOT);
-        let name = Name {
-            slot: next,
-            alias: next,
-        };
-        let slot = self.names.entry(upper(key).into()).or_insert(name).slot;
-        if slot == next {
-            self.vocabularies.push(FxHashMap::default());
-        }
-        slot
+    /// How many types it has.
+    pub(crate) fn type_count(&self) -> usize {
+        self.types.len()
     }
 
-    /// JWST: a FITS keyword in a header always means the data-model path.
-    fn add_keywords(&mut self) {
-        let mut alias = u16::try_from(self.names.len()).unwrap_or(NO_SLOT);
-        for (keyword, path) in jwst::keywords() {
-            alias = alias.saturating_add(1);
-            match self.names.get(*path).copied() {
-                Some(name) => {
-                    self.names.insert((*keyword).into(), Name { alias, ..name });
-                }
-                None => {
-                    self.names.remove(*keyword);
-                }
-            }
-        }
+    /// Slots of all parameters that plans go by.
+    pub(crate) fn deciding(&self) -> &[u16] {
+        &self.deciding
     }
 
-    /// Numbers the values that the rmap knows.
-    fn learn(&mut self, reference: &Reference, written: &FxHashMap<String, u16>) -> Learned {
-        let mut learned = Learned {
-            slots: link_slots(reference, written),
-            columns: Vec::with_capacity(reference.columns as usize),
-        };
-        each_column(&reference.selector, &mut |column| {
-            let slot = learned.slots.get(usize::from(column.slot)).copied();
-            let slot = slot.unwrap_or(NO_SLOT);
-            let numbers = match self.vocabularies.get_mut(usize::from(slot)) {
-                Some(vocabulary) => column.known().map(|(text, _)| learn(vocabulary, text)).collect(),
-                None => Vec::new(),
-            };
-            learned.columns.push((column.index, slot, numbers));
-        });
-        learned
+    /// The slots of the parts of dates.
+    pub(crate) fn dates(&self) -> &[Box<[u16]>] {
+        &self.dates
     }
 
-    fn link(&self, entry: LinkedEntry, learned: Learned) -> Type {
-        let mapping = match entry {
-            LinkedEntry::NotApplicable => return Type::NotApplicable,
-            LinkedEntry::Omitted => return Type::Omitted,
-            LinkedEntry::Rmap(mapping) => mapping,
-        };
-        if !matches!(mapping.target(), Target::Reference(_)) {
-            return Type::Omitted;
-        }
-        let mut translations = vec![Box::default(); learned.columns.len()];
-        for (index, slot, known) in learned.columns {
-            let vocabulary = self.vocabularies.get(usize::from(slot));
-            let mut numbers = vec![0; vocabulary.map_or(0, FxHashMap::len) + 1];
-            for (number, known) in (1..).zip(known) {
-                if let Some(place) = numbers.get_mut(known as usize) {
-                    *place = number;
-                }
-            }
-            if let Some(translation) = translations.get_mut(index as usize) {
-                *translation = numbers.into_boxed_slice();
-            }
-        }
-        let slots = learned.slots;
-        Type::Rmap(LinkedRmap {
-            slots,
-            translations: translations.into(),
-            mapping,
-        })
+    /// The date whose era plans go by: a place in [`Linked::dates`].
+    pub(crate) fn era(&self) -> Option<u16> {
+        self.era
     }
 
     /// The parameters asked for.
@@ -217,14 +156,8 @@ impl Linked {
     /// Takes from a header, which is as it came, what the rules ask for. `meta` is put before names that begin with
     /// `META` (Roman).
     pub(crate) fn reduce<'h>(&self, header: &'h Header, meta: &str) -> Reduced<'h> {
-        let mut values: Vec<(Cow<'h, str>, u32)> = self
-            .vocabularies
-            .iter()
-            .map(|vocabulary| {
-                let number = vocabulary.get(UNDEFINED).map_or(0, |known| known.number);
-                (Cow::Borrowed(UNDEFINED), number)
-            })
-            .collect();
+        let undefined = |&number: &u32| (Cow::Borrowed(UNDEFINED), number);
+        let mut values: Vec<(Cow<'h, str>, u32)> = self.undefined.iter().map(undefined).collect();
         let mut winners = Winners::new(if self.aliases { values.len() } else { 0 });
         for (name, value) in header.iter() {
             let Some(found) = self.name(name, meta) else {
@@ -251,28 +184,32 @@ impl Linked {
         self.names.get(&*upper(name)).copied()
     }
 
-    /// The value of a parameter in a reduced header.
-    pub(crate) fn value<'r>(&self, reduced: &'r Reduced<'_>, name: &str) -> Option<&'r str> {
-        let slot = self
-            .keys
+    /// Whether a reduced header says which instrument it is of.
+    pub(crate) fn knows_instrument(&self, reduced: &Reduced<'_>) -> bool {
+        let value = |&slot: &u16| reduced.cell(slot).text;
+        self.instrument
             .iter()
-            .find(|key| upper(key) == name)
-            .and_then(|key| self.names.get(&*upper(key)))?;
-        reduced.cell(slot.slot).text
+            .any(|slot| value(slot).is_some_and(|value| value != UNDEFINED))
     }
 
     /// The answers for some types, or for all of them.
     pub(crate) fn best_references<'c, S: AsRef<str>>(
         &'c self,
+        memory: &mut Memory,
         reduced: &Reduced<'_>,
         reftypes: Option<&[S]>,
     ) -> BestRefs<'c> {
-        let mut scratch = Scratch::default();
+        let mut recall = memory.recall(self, reduced);
         let mut cells = Vec::new();
+        let mut answer = |place: usize, entry: &'c Type| match entry {
+            Type::NotApplicable => Some(Answer::NotApplicable),
+            Type::Omitted => None,
+            Type::Rmap(linked) => linked.answer(place, reduced, &mut cells, &mut recall),
+        };
         let Some(reftypes) = reftypes.filter(|reftypes| !reftypes.is_empty()) else {
             let mut answers = Vec::with_capacity(self.types.len());
-            for (filekind, entry) in &self.types {
-                let answer = entry.answer(reduced, &mut cells, &mut scratch);
+            for (place, (filekind, entry)) in self.types.iter().enumerate() {
+                let answer = answer(place, entry);
                 answers.extend(answer.map(|answer| (Cow::Borrowed(filekind.as_str()), answer)));
             }
             return BestRefs { answers };
@@ -283,12 +220,10 @@ impl Linked {
             if answers.iter().any(|(known, _)| *known == filekind) {
                 continue;
             }
-            if let Some((own, entry)) = self
-                .places
-                .get(&*filekind)
-                .and_then(|&place| self.types.get(place))
+            let place = self.places.get(&*filekind).copied();
+            if let Some((place, (own, entry))) = place.and_then(|place| Some((place, self.types.get(place)?)))
             {
-                let answer = entry.answer(reduced, &mut cells, &mut scratch);
+                let answer = answer(place, entry);
                 answers.extend(answer.map(|answer| (Cow::Borrowed(own.as_str()), answer)));
             } else {
                 let answer = Answer::unknown_type(&filekind);
@@ -299,40 +234,33 @@ impl Linked {
     }
 }
 
-impl LinkedEntry {
-    fn reference(&self) -> Option<&Reference> {
-        match self {
-            Self::Rmap(mapping) => match mapping.target() {
-                Target::Reference(reference) => Some(reference),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-}
-
-impl Type {
+impl LinkedRmap {
     fn answer<'c, 'h>(
         &'c self,
+        place: usize,
         reduced: &'h Reduced<'_>,
         cells: &mut Vec<Cell<'h>>,
-        scratch: &mut Scratch,
+        recall: &mut Recall<'_>,
     ) -> Option<Answer<'c>> {
-        let linked = match self {
-            Self::NotApplicable => return Some(Answer::NotApplicable),
-            Self::Omitted => return None,
-            Self::Rmap(linked) => linked,
-        };
-        let Target::Reference(reference) = linked.mapping.target() else {
+        let Target::Reference(reference) = self.mapping.target() else {
             return None;
         };
+        let plan = self.reads.as_ref().and_then(|reads| {
+            recall.plan(place, reads, |scratch| {
+                reference.plan(self.frame(reduced, cells), scratch)
+            })
+        });
+        let result = plan.and_then(|(plan, moment)| reference.follow(plan, moment));
+        Answer::new(result.unwrap_or_else(|| reference.evaluate(self.frame(reduced, cells), recall.scratch)))
+    }
+
+    fn frame<'f, 'h>(&'f self, reduced: &'h Reduced<'_>, cells: &'f mut Vec<Cell<'h>>) -> Frame<'f, 'h> {
         cells.clear();
-        cells.extend(linked.slots.iter().map(|&slot| reduced.cell(slot)));
-        let frame = Frame {
+        cells.extend(self.slots.iter().map(|&slot| reduced.cell(slot)));
+        Frame {
             cells,
-            translations: &linked.translations,
-        };
-        Answer::new(reference.evaluate(frame, scratch))
+            translations: &self.translations,
+        }
     }
 }
 
@@ -389,58 +317,6 @@ fn normal_value<'h>(value: &'h HeaderValue, vocabulary: &FxHashMap<Box<str>, Kno
             let text = other.conditioned();
             let number = number(&text);
             (text, number)
-        }
-    }
-}
-
-/// What linking finds out about an rmap first.
-#[derive(Default)]
-struct Learned {
-    /// For each slot of the rmap that of the instrument, or [`NO_SLOT`].
-    slots: Box<[u16]>,
-    /// The index of each column, its slot of the instrument, and the numbers that its known values have there.
-    columns: Vec<(u32, u16, Vec<u32>)>,
-}
-
-/// The number of a value, which is a new one if it was not known.
-fn learn(vocabulary: &mut FxHashMap<Box<str>, Known>, text: &str) -> u32 {
-    if let Some(known) = vocabulary.get(text) {
-        return known.number;
-    }
-    let number = u32::try_from(vocabulary.len()).unwrap_or(0) + 1;
-    let normal = condition(text) == text;
-    vocabulary.insert(text.into(), Known { number, normal });
-    number
-}
-
-/// The instrument's slots of an rmap's slots.
-fn link_slots(reference: &Reference, written: &FxHashMap<String, u16>) -> Box<[u16]> {
-    let by_underscores = |name: &str| {
-        let dotted = |key: &&String| key.contains('.') && key.replace('.', "_") == name;
-        written.keys().find(dotted).and_then(|key| written.get(key))
-    };
-    reference
-        .slots
-        .iter()
-        .map(|slot| {
-            let exact = written.get(&*slot.name);
-            let found = exact.or_else(|| slot.in_expression.then(|| by_underscores(&slot.name))?);
-            found.copied().unwrap_or(NO_SLOT)
-        })
-        .collect()
-}
-
-/// Visits the columns of all Match selectors.
-fn each_column(selector: &Selector, visit: &mut impl FnMut(&super::column::Column)) {
-    if let Keys::Match(table) = &selector.keys {
-        table.columns.iter().for_each(&mut *visit);
-    }
-    if selector.plain {
-        return;
-    }
-    for choice in &selector.choices {
-        if let Choice::Selector(nested) = choice {
-            each_column(nested, visit);
         }
     }
 }

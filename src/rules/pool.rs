@@ -10,6 +10,13 @@ pub(crate) struct Span {
     length: u32,
 }
 
+impl Span {
+    /// The length of the text, in bytes.
+    pub(crate) fn len(self) -> usize {
+        self.length as usize
+    }
+}
+
 /// The text of a mapping, and behind it whatever its compilation adds.
 #[derive(Debug, Default)]
 pub(crate) struct Pool(String);

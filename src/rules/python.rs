@@ -10,6 +10,10 @@ pub(crate) fn is_space(character: char) -> bool {
 
 /// `str.strip()`
 pub(crate) fn strip(text: &str) -> &str {
+    let ends = text.as_bytes().first().zip(text.as_bytes().last());
+    if ends.is_some_and(|(first, last)| first.is_ascii_graphic() && last.is_ascii_graphic()) {
+        return text;
+    }
     text.trim_matches(is_space)
 }
 
@@ -27,6 +31,18 @@ pub(crate) fn upper(text: &str) -> std::borrow::Cow<'_, str> {
         text.into()
     } else {
         text.to_uppercase().into()
+    }
+}
+
+/// `text.upper() == upper`
+pub(crate) fn is_upper(text: &str, upper: &str) -> bool {
+    match (text.as_bytes().first(), upper.as_bytes().first()) {
+        (Some(own), Some(other)) if own.is_ascii() && own.to_ascii_uppercase() != *other => false,
+        _ if text.is_ascii() => {
+            let own = text.bytes().map(|byte| byte.to_ascii_uppercase());
+            text.len() == upper.len() && own.eq(upper.bytes())
+        }
+        _ => self::upper(text) == upper,
     }
 }
 

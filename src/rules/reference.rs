@@ -1,8 +1,9 @@
 //! Reference mappings and their evaluation (spec/crds-rules 14).
 
 use super::condition::{NOT_APPLICABLE, UNDEFINED};
-use super::evaluate::{Evaluation, Failure, Found, Rules, Scratch};
+use super::evaluate::{Evaluation, Found, Rules, Scratch};
 use super::expression::Expression;
+use super::failure::Failure;
 use super::frame::{Cell, Frame};
 use super::hooks::{self, Hook};
 use super::pool::Pool;
@@ -108,21 +109,39 @@ impl Reference {
 
     /// Evaluates the rmap on the values of its slots.
     pub(crate) fn evaluate<'c>(&'c self, frame: Frame<'_, '_>, scratch: &mut Scratch) -> RmapResult<'c> {
+        self.prepared(frame, |prepared| match self.select(prepared, scratch) {
+            Ok(found) => self.answer(found),
+            Err(failure) => match self.verdict(prepared) {
+                Verdict::FallBack(hook) => self.fall_back(hook, frame, scratch),
+                Verdict::Fail => RmapResult::Failed(failure),
+                Verdict::NotApplicable => RmapResult::NotApplicable,
+            },
+        })
+        .unwrap_or_else(std::convert::identity)
+    }
+
+    /// Goes on with the header that the selectors see, unless there is a result before: steps 1 to 3 of
+    /// spec/crds-rules 14.
+    pub(super) fn prepared<'c, T>(
+        &self,
+        frame: Frame<'_, '_>,
+        go_on: impl FnOnce(Frame<'_, '_>) -> T,
+    ) -> Result<T, RmapResult<'c>> {
         let lookup = |slot| frame.get(slot);
         let omitted = |omit: &Expression| omit.is_true(&lookup).unwrap_or(false);
         if self.omit.as_ref().is_some_and(omitted) {
-            return RmapResult::Omitted;
+            return Err(RmapResult::Omitted);
         }
         if !self.relevance.is_true(&lookup).unwrap_or(true) {
-            return RmapResult::NotApplicable;
+            return Err(RmapResult::NotApplicable);
         }
-        let changes = match self.precondition.map(|hook| hook.apply(&self.slots, frame.cells)) {
+        let failed = |text: String| RmapResult::Failed(Failure::plain(text));
+        let changes = match self.precondition {
             None => Vec::new(),
-            Some(Ok(changes)) => changes,
-            Some(Err(failure)) => return RmapResult::Failed(Failure::plain(failure)),
+            Some(hook) => hook.apply(&self.slots, frame.cells).map_err(failed)?,
         };
         let cells;
-        let frame_now = if changes.is_empty() {
+        let changed = if changes.is_empty() {
             frame
         } else {
             cells = hooks::changed(&self.slots, frame.cells, &changes);
@@ -131,23 +150,16 @@ impl Reference {
                 ..frame
             }
         };
-        let mut conditioned;
-        let frame_now = if self.conditions.is_empty() {
-            frame_now
-        } else {
-            conditioned = frame_now.cells.to_vec();
-            if let Err(failure) = self.apply_conditions(frame_now, &mut conditioned) {
-                return RmapResult::Failed(failure);
-            }
-            Frame {
-                cells: &conditioned,
-                ..frame_now
-            }
-        };
-        match self.select(frame_now, scratch) {
-            Ok(found) => self.answer(found),
-            Err(failure) => self.recover(frame, frame_now, failure, scratch),
+        if self.conditions.is_empty() {
+            return Ok(go_on(changed));
         }
+        let mut conditioned = changed.cells.to_vec();
+        self.apply_conditions(changed, &mut conditioned)
+            .map_err(RmapResult::Failed)?;
+        Ok(go_on(Frame {
+            cells: &conditioned,
+            ..changed
+        }))
     }
 
     fn select<'c>(&'c self, frame: Frame<'_, '_>, scratch: &mut Scratch) -> Result<Found<'c>, Failure<'c>> {
@@ -188,40 +200,43 @@ impl Reference {
         })
     }
 
-    /// What to do about a failure of the selectors: step 5 of spec/crds-rules 14.
-    fn recover<'c>(
-        &'c self,
-        original: Frame<'_, '_>,
-        evaluated: Frame<'_, '_>,
-        failure: Failure<'c>,
-        scratch: &mut Scratch,
-    ) -> RmapResult<'c> {
+    /// What a failure of the selectors means: step 5 of spec/crds-rules 14.
+    pub(super) fn verdict(&self, prepared: Frame<'_, '_>) -> Verdict {
         if let Some((detector, gain)) = self.do_not_reprocess {
-            let gain = evaluated.get(gain).and_then(to_float);
-            if evaluated.get(detector) == Some("WFC") && matches!(gain, Some(0.5 | 1.4)) {
-                return RmapResult::NotApplicable;
+            let gain = prepared.get(gain).and_then(to_float);
+            if prepared.get(detector) == Some("WFC") && matches!(gain, Some(0.5 | 1.4)) {
+                return Verdict::NotApplicable;
             }
         }
-        let mut failure = failure;
-        if let Some(hook) = self.fallback {
-            match self.fall_back(hook, original, scratch) {
-                Fallback::Found(found) => return self.answer(found),
-                Fallback::Broken(failure) => return RmapResult::Failed(failure),
-                Fallback::Failed(again) => failure = again,
-            }
-        }
-        if self.required {
-            RmapResult::Failed(failure)
-        } else {
-            RmapResult::NotApplicable
+        match self.fallback {
+            Some(hook) => Verdict::FallBack(hook),
+            None if self.required => Verdict::Fail,
+            None => Verdict::NotApplicable,
         }
     }
 
-    fn fall_back<'c>(&'c self, hook: Hook, original: Frame<'_, '_>, scratch: &mut Scratch) -> Fallback<'c> {
-        let changes = match hook.apply(&self.slots, original.cells) {
-            Ok(changes) => changes,
-            Err(failure) => return Fallback::Broken(Failure::plain(failure)),
-        };
+    /// Tries again with another header.
+    fn fall_back<'c>(&'c self, hook: Hook, original: Frame<'_, '_>, scratch: &mut Scratch) -> RmapResult<'c> {
+        let result = self.transformed(hook, original, |transformed| {
+            transformed.and_then(|frame| self.select(frame, scratch))
+        });
+        match result {
+            Err(broken) => RmapResult::Failed(broken),
+            Ok(Ok(found)) => self.answer(found),
+            Ok(Err(failure)) if self.required => RmapResult::Failed(failure),
+            Ok(Err(_)) => RmapResult::NotApplicable,
+        }
+    }
+
+    /// Goes on with the header that the second transform makes, or with the failure of its conditions; if the transform
+    /// itself fails, that is final.
+    pub(super) fn transformed<T>(
+        &self,
+        hook: Hook,
+        original: Frame<'_, '_>,
+        go_on: impl FnOnce(Result<Frame<'_, '_>, Failure<'static>>) -> T,
+    ) -> Result<T, Failure<'static>> {
+        let changes = hook.apply(&self.slots, original.cells).map_err(Failure::plain)?;
         let cells = hooks::changed(&self.slots, original.cells, &changes);
         // Only the keys remain, and none of them is missing.
         let mut reduced: Vec<Cell<'_>> = (0u16..)
@@ -240,21 +255,17 @@ impl Reference {
             cells: &before,
             ..original
         };
-        if let Err(failure) = self.apply_conditions(before, &mut reduced) {
-            return Fallback::Failed(failure);
-        }
-        let frame = Frame {
+        let conditioned = self.apply_conditions(before, &mut reduced);
+        Ok(go_on(conditioned.map(|()| Frame {
             cells: &reduced,
             ..original
-        };
-        match self.select(frame, scratch) {
-            Ok(found) => Fallback::Found(found),
-            Err(failure) => Fallback::Failed(failure),
-        }
+        })))
     }
 
-    fn answer<'c>(&'c self, found: Found<'c>) -> RmapResult<'c> {
-        if let Found::Choice(Choice::Text(text)) = found {
+    pub(super) fn answer<'c>(&'c self, found: Found<'c>) -> RmapResult<'c> {
+        if let Found::Choice(Choice::Text(text)) = found
+            && text.len() <= "TEMP_OMIT".len()
+        {
             match self.pool.get(*text) {
                 "N/A" | "TEMP_N/A" | "n/a" | "temp_n/a" => return RmapResult::NotApplicable,
                 "OMIT" | "TEMP_OMIT" | "omit" => return RmapResult::Omitted,
@@ -270,9 +281,9 @@ impl Reference {
     }
 }
 
-enum Fallback<'c> {
-    Found(Found<'c>),
-    /// The transform itself failed, which is final.
-    Broken(Failure<'c>),
-    Failed(Failure<'c>),
+/// What a failure of the selectors means.
+pub(super) enum Verdict {
+    FallBack(Hook),
+    Fail,
+    NotApplicable,
 }

@@ -20,6 +20,13 @@ pub(crate) enum Choice {
     Selector(Box<Selector>),
 }
 
+impl Choice {
+    /// Whether it is a `UseAfter` selector of plain names.
+    pub(crate) fn is_plain_use_after(&self) -> bool {
+        matches!(self, Self::Selector(selector) if selector.is_plain_use_after())
+    }
+}
+
 /// The kinds of selectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -87,6 +94,13 @@ pub(crate) struct Selector {
     pub(crate) choices: Box<[Choice]>,
     /// Whether all choices are plain texts.
     pub(crate) plain: bool,
+}
+
+impl Selector {
+    /// Whether it chooses among plain names by the date alone.
+    pub(crate) fn is_plain_use_after(&self) -> bool {
+        self.plain && self.kind == Kind::UseAfter && matches!(self.keys, Keys::Dates { .. })
+    }
 }
 
 /// The sorted keys of a selector.

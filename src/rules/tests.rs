@@ -11,6 +11,7 @@ use super::*;
 use crate::crds::Observatory;
 
 mod cases;
+mod remembering;
 
 const LENIENT: LookupOptions = LookupOptions {
     ignore_checksum: true,
@@ -44,7 +45,12 @@ fn ask(text: &str, header: &[(&str, &str)]) -> serde_json::Value {
     let mapping = Mapping::load("hst_acs_darkfile.rmap", text).unwrap();
     let context = Context::new(Arc::new(mapping), Observatory::Hst, LENIENT).unwrap();
     let header: Header = header.iter().copied().collect();
-    let answers = context.best_references(&Cache::default(), &header, Some(&["DARKFILE".to_lowercase()]));
+    let answers = context.best_references(
+        &mut Memory::none(),
+        &Cache::default(),
+        &header,
+        Some(&["DARKFILE".to_lowercase()]),
+    );
     json!(answers.unwrap())["darkfile"].clone()
 }
 
@@ -129,18 +135,20 @@ fn a_pmap_finds_instrument_and_types() {
     );
     assert_eq!(context.missing(&cache, &header), ["hst_acs_darkfile.rmap"]);
     let error = context
-        .best_references::<&str>(&cache, &header, None)
+        .best_references::<&str>(&mut Memory::none(), &cache, &header, None)
         .unwrap_err();
     assert!(error.is_absent_mapping(), "{error}");
     cache.add("hst_acs_darkfile.rmap", &rmap_text(DATES, "", SELECTOR));
     assert!(context.missing(&cache, &header).is_empty());
-    let answers = context.best_references::<&str>(&cache, &header, None).unwrap();
+    let answers = context
+        .best_references::<&str>(&mut Memory::none(), &cache, &header, None)
+        .unwrap();
     assert_eq!(
         json!(answers),
         json!({"darkfile": "NOT FOUND n/a", "biasfile": "NOT FOUND n/a"})
     );
     let answers = context
-        .best_references(&cache, &header, Some(&["NoSuch"]))
+        .best_references(&mut Memory::none(), &cache, &header, Some(&["NoSuch"]))
         .unwrap();
     assert_eq!(
         json!(answers),
@@ -149,7 +157,7 @@ fn a_pmap_finds_instrument_and_types() {
     let fails = |entries: &[(&str, &str)]| {
         let header: Header = entries.iter().copied().collect();
         context
-            .best_references::<&str>(&cache, &header, None)
+            .best_references::<&str>(&mut Memory::none(), &cache, &header, None)
             .unwrap_err()
             .to_string()
     };

@@ -11,7 +11,8 @@ use super::archive::Files;
 use super::envelope::Fault;
 use crate::crds::{FileName, Observatory};
 use crate::rules::{
-    Context, Header, HeaderValue, LoadError, LoadErrorKind, LookupOptions, Mapping, Mappings, Target, spread,
+    Context, Header, HeaderValue, LoadError, LoadErrorKind, LookupOptions, Mapping, Mappings, Memory, Target,
+    spread,
 };
 
 /// Mappings and contexts that are kept after use.
@@ -124,7 +125,12 @@ impl Rules {
             parameters.push(key.as_str(), HeaderValue::from(value));
         }
         let found = context
-            .best_references(&Reading { rules: self, files }, &parameters, types)
+            .best_references(
+                &mut Memory::none(),
+                &Reading { rules: self, files },
+                &parameters,
+                types,
+            )
             .map_err(|error| Fault::new(error.class(), &error))?;
         Ok(Value::Object(
             found

@@ -11,7 +11,7 @@ use crate::cli::settings::{Environment, truth};
 use crate::cli::{Failure, output};
 use crate::crds::Observatory;
 use crate::dataset::{self, DatasetHeader, Recipe};
-use crate::rules::{Header, default_reftypes};
+use crate::rules::{Header, Memory, default_reftypes};
 
 /// Looks up all files, sorted by path; false if something failed.
 pub(super) fn run(lookup: &Lookup<'_>, args: &Args, environment: &Environment) -> Result<bool, Failure> {
@@ -55,7 +55,7 @@ fn one(lookup: &Lookup<'_>, args: &Args, update: Option<&Update<'_>>, path: &Pat
     }
     let mut complete = true;
     if update.is_none() || args.json {
-        complete = lookup.tell(&subject, &mut told);
+        complete = lookup.tell(&mut Memory::none(), &subject, &mut told);
         output::write(&told)?;
     }
     if let Some(update) = update {
@@ -91,7 +91,7 @@ fn skip(lookup: &Lookup<'_>, skipped: &[String], subject: &mut Subject<'_>) -> b
     }
     if subject.types.as_ref().is_some_and(Vec::is_empty) {
         let all = |context: &String| {
-            lookup.with_answers(subject, context, |answers| {
+            lookup.with_answers(&mut Memory::none(), subject, context, |_, answers| {
                 answers
                     .iter()
                     .map(|(reftype, _)| reftype.to_owned())
@@ -142,7 +142,7 @@ impl<'a> Update<'a> {
             context: self.context,
             undefined_differences_matter: self.undefined_differences_matter,
         };
-        let planned = lookup.with_answers(subject, self.context, |answers| {
+        let planned = lookup.with_answers(&mut Memory::none(), subject, self.context, |_, answers| {
             let texts: Vec<_> = answers
                 .iter()
                 .map(|(reftype, answer)| (reftype, answer.text()))

@@ -14,7 +14,7 @@ use super::render;
 use super::rulebook::{Rulebook, observatory_of};
 use super::stream::{self, StreamError};
 use crate::crds::FileKey;
-use crate::rules::{BestRefs, Header};
+use crate::rules::{BestRefs, Header, Memory};
 
 /// What is asked about every subject.
 pub(super) struct Lookup<'a> {
@@ -63,11 +63,11 @@ impl Lookup<'_> {
         workers: NonZeroUsize,
     ) -> Result<bool, StreamError> {
         let readable = AtomicBool::new(true);
-        let answer = |(): &mut (), number: u64, line: &[u8], out: &mut Vec<u8>| {
+        let answer = |memory: &mut Memory, number: u64, line: &[u8], out: &mut Vec<u8>| {
             match Record::read(line) {
                 Ok(record) => {
                     // What a lookup says is its result, also if that is an error.
-                    self.tell(&record.into(), out);
+                    self.tell(memory, &record.into(), out);
                 }
                 Err(text) => {
                     readable.store(false, Ordering::Relaxed);
@@ -75,12 +75,12 @@ impl Lookup<'_> {
                 }
             }
         };
-        stream::run(input, output, workers, || (), answer)?;
+        stream::run(input, output, workers, Memory::new, answer)?;
         Ok(readable.into_inner())
     }
 
     /// Writes the answers for a subject; false if a lookup failed as a whole.
-    pub(super) fn tell(&self, subject: &Subject<'_>, out: &mut Vec<u8>) -> bool {
+    pub(super) fn tell(&self, memory: &mut Memory, subject: &Subject<'_>, out: &mut Vec<u8>) -> bool {
         let own = subject
             .context
             .as_deref()
@@ -104,8 +104,8 @@ impl Lookup<'_> {
         let mut complete = true;
         for context in contexts {
             complete &= match &self.compare {
-                Some(new) => self.tell_difference(subject, &context, new, out),
-                None => self.tell_answers(subject, &context, out),
+                Some(new) => self.tell_difference(memory, subject, (&context, new), out),
+                None => self.tell_answers(memory, subject, &context, out),
             };
         }
         complete
@@ -116,8 +116,14 @@ impl Lookup<'_> {
         false
     }
 
-    fn tell_answers(&self, subject: &Subject<'_>, context: &str, out: &mut Vec<u8>) -> bool {
-        let told = self.with_answers(subject, context, |answers| {
+    fn tell_answers(
+        &self,
+        memory: &mut Memory,
+        subject: &Subject<'_>,
+        context: &str,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let told = self.with_answers(memory, subject, context, |_, answers| {
             render::answers(out, self.json, &subject.id, context, answers);
             self.note(context, answers);
         });
@@ -127,9 +133,15 @@ impl Lookup<'_> {
         }
     }
 
-    fn tell_difference(&self, subject: &Subject<'_>, old: &str, new: &str, out: &mut Vec<u8>) -> bool {
-        let told = self.with_answers(subject, old, |before| {
-            self.with_answers(subject, new, |after| {
+    fn tell_difference(
+        &self,
+        memory: &mut Memory,
+        subject: &Subject<'_>,
+        (old, new): (&str, &str),
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let told = self.with_answers(memory, subject, old, |memory, before| {
+            self.with_answers(memory, subject, new, |_, after| {
                 let instrument = subject.instrument();
                 let whose = (&*subject.id, Some(&*instrument));
                 render::difference(out, self.json, whose, (old, before), (new, after));
@@ -164,9 +176,10 @@ impl Lookup<'_> {
     /// Looks a subject up; a failure of the lookup as a whole is its text.
     pub(super) fn with_answers<T>(
         &self,
+        memory: &mut Memory,
         subject: &Subject<'_>,
         context: &str,
-        tell: impl FnOnce(&BestRefs<'_>) -> T,
+        tell: impl FnOnce(&mut Memory, &BestRefs<'_>) -> T,
     ) -> Result<T, String> {
         let context = self
             .rulebook
@@ -174,9 +187,9 @@ impl Lookup<'_> {
             .map_err(|error| error.to_string())?;
         let types = subject.types.as_deref().or(self.types.as_deref());
         let answers = context
-            .best_references(self.rulebook, &subject.header, types)
+            .best_references(memory, self.rulebook, &subject.header, types)
             .map_err(|error| error.to_string())?;
-        Ok(tell(&answers))
+        Ok(tell(memory, &answers))
     }
 }
 

@@ -36,7 +36,7 @@ fn answer(
 ) -> String {
     let context = Context::new(cache.get("o.pmap").unwrap(), observatory, LENIENT).unwrap();
     let header: Header = header.iter().copied().collect();
-    match context.best_references(cache, &header, types) {
+    match context.best_references(&mut Memory::none(), cache, &header, types) {
         Ok(answers) => json!(answers).to_string(),
         Err(error) => error.to_string(),
     }

@@ -1,0 +1,268 @@
+//! What lookups remember: for each rmap its plans, by the values of the parameters that decide; for each kind of header the
+//! plans of all types.
+
+use std::hash::Hasher as _;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use rustc_hash::{FxHashMap, FxHasher};
+
+use super::date::Moment;
+use super::evaluate::Scratch;
+use super::failure::Undated;
+use super::hooks::era;
+use super::linked::{Linked, LinkedReads, Reduced};
+use super::plan::Plan;
+
+/// What the lookups of one thread remember from header to header: headers of one kind, whatever their dates, are worked
+/// out once. It serves any number of contexts, and begins anew when it is full, at some ten megabytes. By default it is
+/// [`Memory::none`].
+#[derive(Debug, Default)]
+pub struct Memory {
+    scratch: Scratch,
+    /// By [`Linked::id`].
+    instruments: FxHashMap<u64, Instrument>,
+    /// Plans and strangers that are remembered.
+    size: usize,
+    /// Kinds of headers that are remembered.
+    kinds: usize,
+    /// Of the current header, by [`Linked::deciding`], the era behind them.
+    numbers: Vec<u32>,
+    /// Of the current header, by [`Linked::dates`].
+    moments: Vec<Result<Moment, Undated>>,
+    /// Whether plans are made.
+    plans: bool,
+}
+
+/// This many plans and values are remembered.
+const MAX_SIZE: usize = 1 << 16;
+
+/// This many kinds of headers are remembered.
+const MAX_KINDS: usize = 1 << 14;
+
+/// Longer values are not remembered.
+const MAX_TEXT: usize = 200;
+
+/// Distinguishes the numbers of values that no rmap knows.
+const STRANGER: u32 = 1 << 31;
+
+/// In place of a plan that has not been asked for.
+const NO_PLAN: u32 = u32::MAX;
+
+/// In place of the era of a header without a date.
+const NO_ERA: u32 = u32::MAX;
+
+#[derive(Debug, Default)]
+struct Instrument {
+    /// By deciding parameter: values that no rmap knows.
+    strangers: Vec<FxHashMap<Box<str>, u32>>,
+    kinds: HashTable<HeaderKind>,
+    /// By type.
+    types: Vec<Plans>,
+}
+
+/// Headers that differ only in what does not decide.
+#[derive(Debug)]
+struct HeaderKind {
+    key: Box<[u32]>,
+    /// By type: places in [`Plans::plans`], or [`NO_PLAN`].
+    plans: Box<[u32]>,
+}
+
+/// The plans of one type.
+#[derive(Debug, Default)]
+struct Plans {
+    plans: Vec<Plan>,
+    /// Places in `plans` by the values of the type's own deciding parameters.
+    places: HashTable<(Box<[u32]>, u32)>,
+}
+
+/// The memory at work on one header.
+pub(super) struct Recall<'m> {
+    pub(super) scratch: &'m mut Scratch,
+    types: &'m mut [Plans],
+    size: &'m mut usize,
+    numbers: &'m [u32],
+    moments: &'m [Result<Moment, Undated>],
+    /// The plans of the header's kind; none if the header is too unusual to be remembered.
+    plans: &'m mut [u32],
+}
+
+impl Memory {
+    /// An empty memory.
+    pub fn new() -> Self {
+        Self {
+            plans: true,
+            ..Self::default()
+        }
+    }
+
+    /// A memory that keeps nothing: for a single header.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Makes ready for a header.
+    pub(super) fn recall(&mut self, linked: &Linked, reduced: &Reduced<'_>) -> Recall<'_> {
+        if !self.plans {
+            return Recall {
+                scratch: &mut self.scratch,
+                types: &mut [],
+                size: &mut self.size,
+                numbers: &[],
+                moments: &[],
+                plans: &mut [],
+            };
+        }
+        self.make_room();
+        let instrument = self
+            .instruments
+            .entry(linked.id())
+            .or_insert_with(|| Instrument::new(linked));
+        self.moments.clear();
+        for slots in linked.dates() {
+            let moment = self.scratch.read_date(slots, |slot| reduced.cell(slot).text);
+            self.moments.push(moment);
+        }
+        self.numbers.clear();
+        let mut usual = true;
+        for (&slot, strangers) in linked.deciding().iter().zip(&mut instrument.strangers) {
+            let cell = reduced.cell(slot);
+            let number = match cell.number {
+                0 => stranger(strangers, cell.text.unwrap_or_default(), &mut self.size),
+                number => Some(number),
+            };
+            usual &= number.is_some();
+            self.numbers.push(number.unwrap_or_default());
+        }
+        if let Some(date) = linked.era() {
+            let moment = self.moments.get(usize::from(date));
+            let moment = moment.and_then(|moment| moment.as_ref().ok());
+            self.numbers.push(moment.map_or(NO_ERA, |moment| era(*moment)));
+        }
+        let plans: &mut [u32] = if usual {
+            plans_of_kind(
+                &mut instrument.kinds,
+                instrument.types.len(),
+                &self.numbers,
+                &mut self.kinds,
+            )
+        } else {
+            &mut []
+        };
+        Recall {
+            scratch: &mut self.scratch,
+            types: &mut instrument.types,
+            size: &mut self.size,
+            numbers: &self.numbers,
+            moments: &self.moments,
+            plans,
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.size > MAX_SIZE {
+            self.instruments.clear();
+            (self.size, self.kinds) = (0, 0);
+        }
+        if self.kinds > MAX_KINDS {
+            for instrument in self.instruments.values_mut() {
+                instrument.kinds.clear();
+            }
+            self.kinds = 0;
+        }
+    }
+}
+
+impl Instrument {
+    fn new(linked: &Linked) -> Self {
+        let mut types = Vec::new();
+        types.resize_with(linked.type_count(), Plans::default);
+        Self {
+            strangers: vec![FxHashMap::default(); linked.deciding().len()],
+            kinds: HashTable::new(),
+            types,
+        }
+    }
+}
+
+/// The plans of headers with these numbers.
+fn plans_of_kind<'k>(
+    kinds: &'k mut HashTable<HeaderKind>,
+    types: usize,
+    numbers: &[u32],
+    count: &mut usize,
+) -> &'k mut [u32] {
+    let entry = kinds.entry(
+        hash(numbers.iter().copied()),
+        |kind| *kind.key == *numbers,
+        |kind| hash(kind.key.iter().copied()),
+    );
+    let kind = entry.or_insert_with(|| {
+        *count += 1;
+        HeaderKind {
+            key: numbers.into(),
+            plans: vec![NO_PLAN; types].into(),
+        }
+    });
+    &mut kind.into_mut().plans
+}
+
+/// The number of a value that no rmap knows; nothing if it is not to be remembered.
+fn stranger(strangers: &mut FxHashMap<Box<str>, u32>, text: &str, size: &mut usize) -> Option<u32> {
+    if let Some(&number) = strangers.get(text) {
+        return Some(number);
+    }
+    if text.len() > MAX_TEXT {
+        return None;
+    }
+    let number = STRANGER | u32::try_from(strangers.len()).ok()?;
+    strangers.insert(text.into(), number);
+    *size += 1;
+    Some(number)
+}
+
+impl Recall<'_> {
+    /// The plan of a type for the header, worked out if it is new, and the date of the header.
+    pub(super) fn plan(
+        &mut self,
+        place: usize,
+        reads: &LinkedReads,
+        work_out: impl FnOnce(&mut Scratch) -> Plan,
+    ) -> Option<(&Plan, &Result<Moment, Undated>)> {
+        let moment = self.moments.get(usize::from(reads.date))?;
+        if reads.era && moment.is_err() {
+            return None;
+        }
+        let known = self.plans.get_mut(place)?;
+        let Plans { plans, places } = self.types.get_mut(place)?;
+        if *known == NO_PLAN {
+            let numbers = self.numbers;
+            let number = |&place: &u16| numbers.get(usize::from(place)).copied().unwrap_or_default();
+            let era = self.numbers.last().filter(|_| reads.era);
+            let key = || reads.deciding.iter().map(number).chain(era.copied());
+            let entry = places.entry(
+                hash(key()),
+                |(own, _)| own.iter().copied().eq(key()),
+                |(own, _)| hash(own.iter().copied()),
+            );
+            *known = match entry {
+                Entry::Occupied(entry) => entry.get().1,
+                Entry::Vacant(entry) => {
+                    let place = u32::try_from(plans.len()).ok()?;
+                    plans.push(work_out(self.scratch));
+                    entry.insert((key().collect(), place));
+                    *self.size += 1;
+                    place
+                }
+            };
+        }
+        Some((plans.get(*known as usize)?, moment))
+    }
+}
+
+fn hash(numbers: impl Iterator<Item = u32>) -> u64 {
+    let mut hasher = FxHasher::default();
+    numbers.for_each(|number| hasher.write_u32(number));
+    hasher.finish()
+}
