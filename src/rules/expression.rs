@@ -1,5 +1,6 @@
 //! Expressions over header parameters: `rmap_relevance`, `rmap_omit`, `parkey_relevance` (spec/crds-rules 15).
 
+mod builtins;
 mod parser;
 
 use std::cmp::Ordering;
@@ -87,6 +88,7 @@ impl Expression {
             Self::Constant(constant) => Ok(constant.value()),
             Self::Name(slot, name) => lookup(*slot)
                 .map(Value::Text)
+                .or_else(|| builtins::type_of(name).map(|kind| Value::Builtin(name, kind)))
                 .ok_or_else(|| format!("name {} is not defined", repr(name))),
             Self::Negative(operand) => match operand.evaluate(lookup)? {
                 Value::Int(number) => Ok(Value::Int(number.saturating_neg())),
@@ -182,6 +184,8 @@ enum Value<'e> {
     List(Vec<Value<'e>>),
     /// The keys only.
     Dict(Vec<Value<'e>>),
+    /// What Python itself defines: its name and the name of its type.
+    Builtin(&'e str, &'static str),
 }
 
 impl Constant {
@@ -204,6 +208,7 @@ impl Value<'_> {
             Self::Float(number) => *number != 0.0,
             Self::Bool(truth) => *truth,
             Self::None => false,
+            Self::Builtin(..) => true,
             Self::Tuple(items) | Self::List(items) | Self::Dict(items) => !items.is_empty(),
         }
     }
@@ -218,6 +223,7 @@ impl Value<'_> {
             Self::Tuple(_) => "tuple",
             Self::List(_) => "list",
             Self::Dict(_) => "dict",
+            Self::Builtin(_, kind) => kind,
         }
     }
 
@@ -233,7 +239,7 @@ impl Value<'_> {
 
     fn equals(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Text(one), Self::Text(two)) => one == two,
+            (Self::Text(one), Self::Text(two)) | (Self::Builtin(one, _), Self::Builtin(two, _)) => one == two,
             (Self::None, Self::None) => true,
             (Self::Tuple(one), Self::Tuple(two)) | (Self::List(one), Self::List(two)) => {
                 one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.equals(two))
@@ -334,6 +340,7 @@ mod tests {
             ("'a' in {'a': 1}", true),
             ("(1, 'a') == (1, 'a')", true),
             ("[] or None or ()", false),
+            ("type == 'X' or filter != 'X' and len", true),
         ] {
             assert_eq!(evaluate(source), Ok(truth), "{source}");
         }
@@ -351,6 +358,11 @@ mod tests {
             (
                 "2 in GAIN",
                 "'in <string>' requires string as left operand, not int",
+            ),
+            ("'A' in filter", "argument of type 'type' is not iterable"),
+            (
+                "len < 'A'",
+                "'<' not supported between instances of 'builtin_function_or_method' and 'str'",
             ),
         ] {
             assert_eq!(evaluate(source).unwrap_err(), message);

@@ -94,7 +94,8 @@ impl Relation {
                 operator,
                 version,
             }),
-            Err(_) => Err(format!("Invalid version expression in: {}", repr(&text))),
+            Err(_) => Err(not_written(strip(literal))
+                .unwrap_or_else(|| format!("Invalid version expression in: {}", repr(&text)))),
         }
     }
 
@@ -124,6 +125,26 @@ impl Relation {
     pub(crate) fn repr(&self) -> String {
         format!("VersionRelation({})", repr(&self.text))
     }
+}
+
+/// What Python says of a number that `float()` reads and that is not written as in programs.
+fn not_written(number: &str) -> Option<String> {
+    if let Some(digit) = number
+        .chars()
+        .find(|&letter| !letter.is_ascii() && decimal_digit(letter).is_some())
+    {
+        let code = u32::from(digit);
+        return Some(format!(
+            "invalid character '{digit}' (U+{code:04X}) (<unknown>, line 1)"
+        ));
+    }
+    let unsigned = number.strip_prefix(['-', '+']).unwrap_or(number);
+    let digits = unsigned.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    (digits && unsigned.starts_with('0')).then(|| {
+        "leading zeros in decimal integer literals are not permitted; use an 0o prefix for octal integers \
+         (<unknown>, line 1)"
+            .to_owned()
+    })
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -199,6 +220,11 @@ mod tests {
             Ok(Ordering::Less)
         );
         assert!(relation("5").compare(&relation("(1, 2)")).is_err());
+        assert_eq!(
+            Relation::parse("1\u{663}").unwrap_err(),
+            "invalid character '\u{663}' (U+0663) (<unknown>, line 1)"
+        );
+        assert!(Relation::parse("01").unwrap_err().starts_with("leading zeros"));
         for text in ["INF", "de fault", "<default", ">1", "1\n2"] {
             assert!(Relation::parse(text).is_err(), "{text}");
         }
