@@ -83,7 +83,7 @@ fn shared_contexts(criterion: &mut Criterion) {
             let mut loaded = HashMap::new();
             let mut wanted = vec![name.to_owned()];
             while let Some(name) = wanted.pop() {
-                let mapping = Mapping::load(&name, &read(&name)?).ok()?;
+                let mapping = Mapping::load(&name, read(&name)?).ok()?;
                 wanted.extend(mapping.children().into_iter().map(str::to_owned));
                 loaded.insert(name, Arc::new(mapping));
             }

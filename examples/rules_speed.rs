@@ -104,13 +104,13 @@ fn run(
     observatory: Observatory,
     name: &str,
 ) -> Result<(Directory, Context), Failure> {
-    let timed = || {
+    let once = || {
         let begin = Instant::now();
         load(root, name, observatory).map(|(.., count)| (begin.elapsed(), count))
     };
-    let (first, count) = timed()?;
+    let (first, count) = once()?;
     let mut times: Vec<_> = (0..30)
-        .map(|_| timed().map(|(time, _)| time))
+        .map(|_| once().map(|(time, _)| time))
         .collect::<Result<_, _>>()?;
     times.sort();
     println!(

@@ -267,7 +267,7 @@ fn every_mapping_of_the_cache_is_read() {
             if !["pmap", "imap", "rmap"].iter().any(|level| name.ends_with(level)) {
                 continue;
             }
-            match Mapping::load(&name, &std::fs::read_to_string(&path).unwrap()) {
+            match Mapping::load(&name, std::fs::read_to_string(&path).unwrap()) {
                 Ok(mapping) => {
                     let level = match mapping.target() {
                         Target::Pipeline(_) => "pmap",

@@ -13,6 +13,9 @@ pub(crate) const NOT_APPLICABLE: &str = "N/A";
 
 /// The normal form of a value that is a text already.
 pub(super) fn condition(text: &str) -> Cow<'_, str> {
+    if is_normal(text) {
+        return text.into();
+    }
     let value = upper(strip(text));
     match normal(&value) {
         Some(normal) => normal,

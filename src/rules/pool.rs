@@ -74,12 +74,11 @@ impl<'s> PoolBuilder<'s> {
         span(part.start, part.len())
     }
 
-    #[expect(clippy::ptr_arg, reason = "whether the text is a part of the source decides")]
     /// The place of a text, which is added unless it is a part of the source.
-    pub(crate) fn span(&mut self, text: &Cow<'s, str>) -> Span {
+    pub(crate) fn span(&mut self, text: Cow<'s, str>) -> Span {
         match text {
             Cow::Borrowed(text) => self.borrowed(text),
-            Cow::Owned(text) => self.add(text),
+            Cow::Owned(text) => self.add(&text),
         }
     }
 

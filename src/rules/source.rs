@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
     /// The item that begins with `first`. Recursion is bounded by the lexer's limit on brackets.
     fn begun(&mut self, first: Token<'a>) -> Result<Item, Problem> {
         match first.kind {
-            TokenKind::Str(text) => Ok(Item::Str(self.tree.pool.span(&text))),
+            TokenKind::Str(text) => Ok(Item::Str(self.tree.pool.span(text))),
             TokenKind::Int(number) => Ok(Item::Int(number)),
             TokenKind::BigInt(digits) => Ok(Item::BigInt(self.tree.pool.add(&digits))),
             TokenKind::Float(number) => Ok(Item::Float(number)),
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
         }
         if !next.is(Symbol::OpenParen) {
             self.suspicious = true;
-            return Ok(Item::Name(self.tree.pool.span(&name.into())));
+            return Ok(Item::Name(self.tree.pool.span(name.into())));
         }
         self.lexer = ahead;
         let kind = Kind::from_name(name);

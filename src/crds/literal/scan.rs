@@ -8,7 +8,7 @@ pub(super) fn spaces(bytes: &[u8]) -> usize {
     let (words, _) = bytes.as_chunks();
     let mut count = 0;
     for word in words {
-        let others = u64::from_le_bytes(*word) ^ ONES * u64::from(b' ');
+        let others = u64::from_le_bytes(*word) ^ (ONES * u64::from(b' '));
         if others != 0 {
             return count + others.trailing_zeros() as usize / 8;
         }
@@ -22,11 +22,12 @@ pub(super) fn spaces(bytes: &[u8]) -> usize {
 pub(super) fn text_end(bytes: &[u8], quote: u8) -> Option<usize> {
     let (words, _) = bytes.as_chunks();
     let quotes = ONES * u64::from(quote);
+    let backslashes = ONES * u64::from(b'\\');
     let mut before = 0;
     for word in words {
         let word = u64::from_le_bytes(*word);
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHEST;
-        let found = zeros(word ^ quotes) | zeros(word ^ ONES * u64::from(b'\\')) | control;
+        let found = zeros(word ^ quotes) | zeros(word ^ backslashes) | control;
         if found != 0 {
             return Some(before + found.trailing_zeros() as usize / 8);
         }

@@ -82,7 +82,7 @@ impl<'s> Words<'s> {
             Entry::Vacant(place) => {
                 let new = u32::try_from(spans.len()).unwrap_or(u32::MAX);
                 place.insert(new);
-                spans.push(pool.span(&text));
+                spans.push(pool.span(text));
                 new
             }
         }
