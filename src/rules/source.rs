@@ -292,3 +292,67 @@ impl<'a> Reader<'a> {
         Ok(self.close(begin))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(text: &str) -> Result<String, String> {
+        match read(text) {
+            Ok(source) => Ok(source
+                .header
+                .map_or_else(String::new, |item| source.tree.repr(item))),
+            Err(SourceError::Syntax(problem)) => Err(format!("{} {}", problem.at, problem.what)),
+            Err(SourceError::Message(message)) => Err(message),
+        }
+    }
+
+    #[test]
+    fn notation_makes_no_difference() {
+        for (text, shown) in [
+            ("header = {'a' : 'b', 'c' : 'd'}", "{'a': 'b', 'c': 'd'}"),
+            (
+                "header = {\n  'a':\n'b' ,\n\"c\"  :  'd',\n}",
+                "{'a': 'b', 'c': 'd'}",
+            ),
+            (
+                "header = {'a' 'b' : 'c' 'd', 'e' # why\n : 'f'\n'g'}",
+                "{'ab': 'cd', 'e': 'fg'}",
+            ),
+            (
+                "header = {'' : '''x\ny''', \"it's\" : r'\\d'}",
+                r#"{'': 'x\ny', "it's": '\\d'}"#,
+            ),
+            (
+                "header = {('a', 'b',) : ['c'], ('d') : ('e',)}",
+                "{('a', 'b'): ['c'], 'd': ('e',)}",
+            ),
+            (
+                "header = {'b' : 1, 'a' : 'x\ty', 'b' : 2}",
+                r"{'b': 2, 'a': 'x\ty'}",
+            ),
+            (
+                "header = {(1, 'a') : 1, (True, 'a') : 2, (1.5, 'a') : 3}",
+                "{(1, 'a'): 2, (1.5, 'a'): 3}",
+            ),
+        ] {
+            assert_eq!(header(text).as_deref(), Ok(shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_at_its_place() {
+        for (text, error) in [
+            ("header = {'a' , 'b'}", "14 expected ':', found ','"),
+            ("header = {'a' : 'b' ; }", "20 expected ',' or '}', found ';'"),
+            (
+                "header = {'a' : ('b' : 'c')}",
+                "21 expected ',' or ')', found ':'",
+            ),
+            ("header = {'a' : 'b', 'c}", "21 this text has no closing quote"),
+            ("header = {'a' : ('b', 'c']}", "25 expected ',' or ')', found ']'"),
+        ] {
+            assert_eq!(header(text), Err(error.to_owned()), "{text}");
+        }
+    }
+}
