@@ -119,10 +119,13 @@ tests! {
         let world = World::new(&files, settings());
         world.place.always(Some(Act::Stall(0)));
         world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
+        let before = tokio::time::Instant::now();
         let opens: Vec<_> = names.iter().map(|name| world.fetcher.open(&key(name))).collect();
         for open in opens {
             assert_eq!(open.wait().await.unwrap_err().kind, FetchErrorKind::TimedOut);
         }
+        // The last ones did not wait for all that were before them, one after the other.
+        assert!(before.elapsed() < settings().timeout * 2, "{:?}", before.elapsed());
     }
 
     async fn each_failure_has_its_kind_and_passes() {

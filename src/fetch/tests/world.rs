@@ -142,6 +142,12 @@ impl Place {
         let mut data = bytes.slice(usize::try_from(start).unwrap()..usize::try_from(end).unwrap());
         let known = !matches!(act, Some(Act::End(_)));
         let mut last = None;
+        // What goes beyond the end comes together with what does not.
+        let chunk = if matches!(act, Some(Act::Beyond(_))) {
+            usize::MAX
+        } else {
+            10_000
+        };
         match act {
             Some(Act::Drop(count)) => {
                 data.truncate(count);
@@ -165,7 +171,7 @@ impl Place {
             _ => {}
         }
         let chunks: Vec<_> = data
-            .chunks(10_000)
+            .chunks(chunk)
             .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
             .collect();
         let body = stream::iter(chunks).chain(last.unwrap_or_else(|| stream::empty().boxed()));
