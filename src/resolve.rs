@@ -4,8 +4,10 @@
 //! who ask at the same time share requests. Nothing here blocks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -206,11 +208,30 @@ impl Resolver {
         self.shared.lock().memory.datasets(context)
     }
 
-    /// What the policy says about a file that an answer names, by the server's present list of bad files.
-    pub fn permit(&self, answer: &Answer, file: &FileName) -> Permit {
-        match self.shared.fetcher.catalogs().current(answer.observatory) {
-            Some(info) => bad_files::permit(&info, self.shared.options.bad_files, &answer.context, file),
-            None => Permit::Fine,
+    /// What the policy says about a file that an answer names, by the server's present list of bad files. Where rules are
+    /// on that list, those of the answer's instrument are looked at, and fetched for that if need be.
+    pub fn permit(&self, answer: &Answer, file: &FileName) -> Outcome<Permit, Infallible> {
+        let shared = &self.shared;
+        let (observatory, policy) = (answer.observatory, shared.options.bad_files);
+        let Some(info) = shared.fetcher.catalogs().current(observatory) else {
+            return Outcome::Ready(Ok(Permit::Fine));
+        };
+        if !bad_files::has_bad_rules(&info) {
+            return Outcome::Ready(Ok(bad_files::permit(&info, policy, &[], file)));
+        }
+        let instrument = bad_files::instrument(answer, file);
+        let (shared, context, file) = (Arc::clone(shared), answer.context.clone(), file.clone());
+        let mut judged = Box::pin(async move {
+            let rules = shared
+                .rules
+                .names(observatory, &context, instrument.as_deref())
+                .await;
+            Ok(bad_files::permit(&info, policy, &rules, &file))
+        });
+        // Rules that are in memory are there at once.
+        match judged.as_mut().now_or_never() {
+            Some(judged) => Outcome::Ready(judged),
+            None => Outcome::Later(judged),
         }
     }
 

@@ -167,7 +167,9 @@ fn plan(cache: &Cache, header: &DatasetHeader, record: &Value) -> Plan {
     dataset::plan(
         &header,
         &recipe,
-        texts.iter().map(|(reftype, text)| (*reftype, text.as_str())),
+        texts
+            .iter()
+            .map(|(reftype, text)| (*reftype, Some(text.as_str()))),
     )
 }
 

@@ -59,33 +59,34 @@ pub enum Verdict {
 }
 
 /// Plans the update of the file that `header` came from. `answers` maps reference types (any case) to texts: a file's
-/// name or a `NOT FOUND ...` text (spec, section 20).
+/// name or a `NOT FOUND ...` text (spec, section 20); nothing stands for several files, which no header records.
 pub fn plan<'a>(
     header: &DatasetHeader,
     recipe: &Recipe<'_>,
-    answers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    answers: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
 ) -> Plan {
-    let answers: BTreeMap<String, &str> = answers
+    let answers: BTreeMap<String, Option<&str>> = answers
         .into_iter()
         .map(|(reftype, text)| (reftype.to_lowercase(), text))
         .collect();
     let mut plan = Plan::default();
     let Some(place) = Place::of(header) else {
-        let records = match header.observatory() {
-            Observatory::Roman => "ASDF",
-            _ => "FITS",
-        };
-        plan.errors.push(format!(
-            "cannot update dataset '{}': {} files of {} record no references; give its {records} file",
-            recipe.dataset,
-            header.format(),
-            header.observatory(),
-        ));
+        plan.errors.push(no_place(header, recipe));
         return plan;
     };
     let prefix = prefix(header.observatory(), recipe.instrument);
     let mut updates = Vec::new();
     for (reftype, text) in answers {
+        let Some(text) = text else {
+            // As the client does, which fails at this point: the errors so far, and no update.
+            plan.references.clear();
+            plan.errors.push(format!(
+                "Failed processing {} : several files are recommended for the type '{reftype}', and a header records one; \
+                 leave it out with --skip-types",
+                repr(recipe.dataset)
+            ));
+            return plan;
+        };
         let keyword = place.keyword(&reftype);
         let fault = match verdict(text) {
             Verdict::File(file) => {
@@ -120,6 +121,19 @@ pub fn plan<'a>(
         plan.changes.append(&mut updates);
     }
     plan
+}
+
+fn no_place(header: &DatasetHeader, recipe: &Recipe<'_>) -> String {
+    let records = match header.observatory() {
+        Observatory::Roman => "ASDF",
+        _ => "FITS",
+    };
+    format!(
+        "cannot update dataset '{}': {} files of {} record no references; give its {records} file",
+        recipe.dataset,
+        header.format(),
+        header.observatory(),
+    )
 }
 
 /// A message about one type of one dataset, worded as the client words it.

@@ -294,7 +294,8 @@ fn plans_are_worded_as_the_client_words_them() {
         ("atodtab", "NOT FOUND No match found."),
         ("nosuch", "NOT FOUND Unknown reference type 'nosuch'"),
     ];
-    let plan = plan(&header, &recipe, answers);
+    let texts = answers.map(|(reftype, text)| (reftype, Some(text)));
+    let plan = super::plan(&header, &recipe, texts);
     let written: Vec<(&str, &str)> = plan
         .changes
         .iter()
@@ -312,6 +313,41 @@ fn plans_are_worded_as_the_client_words_them() {
         "instrument='ACS' type='NOSUCH' data='x.fits' ::  New: Bestref FAILED:  Unknown reference type 'nosuch'",
     ];
     assert_eq!(plan.errors, expected);
+    // Several files for one type: no header can record that, and half an update is none.
+    let plan = super::plan(&header, &recipe, texts.into_iter().chain([("flatfile", None)]));
+    assert!(plan.changes.is_empty() && plan.references.is_empty());
+    assert_eq!(plan.errors[0], expected[0]);
+    assert!(
+        plan.errors[1].starts_with("Failed processing 'x.fits' : several files"),
+        "{:?}",
+        plan.errors
+    );
+    assert_eq!(plan.errors.len(), 2);
+}
+
+#[test]
+fn what_records_no_references_is_not_updated() {
+    let recipe = Recipe {
+        dataset: "x",
+        instrument: "MIRI",
+        context: "jwst_0541.pmap",
+        undefined_differences_matter: false,
+    };
+    let tree = "#ASDF 1.0.0\n%YAML 1.1\n--- \nmeta: {telescope: JWST, instrument: {name: MIRI}}\n...\n";
+    for (name, text) in [
+        ("x.asdf", tree),
+        ("x.json", "{\"meta\": {\"instrument\": {\"name\": \"MIRI\"}}}"),
+    ] {
+        let header = read_bytes(text.as_bytes(), name).unwrap();
+        assert_eq!(header.observatory(), Observatory::Jwst, "{name}");
+        let plan = super::plan(&header, &recipe, [("dark", Some("x.fits"))]);
+        assert!(plan.changes.is_empty(), "{name}");
+        assert!(
+            plan.errors[0].ends_with("files of jwst record no references; give its FITS file"),
+            "{:?}",
+            plan.errors
+        );
+    }
 }
 
 /// A file of one of the formats, with some bytes replaced by others, and cut somewhere.

@@ -126,6 +126,29 @@ impl Contexts {
         name.map_err(|error| RulesError::Text(format!("{parent} names no usable file for '{key}': {error}")))
     }
 
+    /// The names of the rules that lookups of an instrument rest on: its imap and the rmaps of that, or the context's where
+    /// it has no such imap. What cannot be had is left out: it is no reason to withhold a file.
+    pub(super) async fn names(
+        &self,
+        observatory: Observatory,
+        context: &FileName,
+        instrument: Option<&str>,
+    ) -> Vec<String> {
+        let family = |mapping: &Mapping| mapping.family().into_iter().map(str::to_owned).collect();
+        let found: Result<Vec<String>, RulesError> = async {
+            let mapping = self.mapping(observatory, context.as_str()).await?;
+            match instrument.and_then(|instrument| mapping.child(instrument)) {
+                Some(imap) => Ok(family(&*self.mapping(observatory, imap).await?)),
+                None => Ok(family(&mapping)),
+            }
+        }
+        .await;
+        found.unwrap_or_else(|error| {
+            log::warn!("whether bad rules are in {context} is not known: {error:?}");
+            vec![context.to_string()]
+        })
+    }
+
     /// The context, if need be with its rules read anew because the user has changed one.
     async fn context(&self, stock: &Stock<'_>, name: &FileName) -> Result<Arc<Loaded>, RulesError> {
         if let Some(loaded) = self.library.context(name.as_str()) {

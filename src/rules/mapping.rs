@@ -79,6 +79,11 @@ impl Mapping {
         entries.iter().filter_map(|(_, entry)| entry.file()).collect()
     }
 
+    /// Its own name and those of [`Mapping::children`].
+    pub fn family(&self) -> Vec<&str> {
+        std::iter::once(self.name()).chain(self.children()).collect()
+    }
+
     /// The mapping that it names for an instrument or a reference type (lower case).
     pub fn child(&self, key: &str) -> Option<&str> {
         let entries = match &self.target {

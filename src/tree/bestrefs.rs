@@ -198,12 +198,15 @@ impl Core {
 
     /// A reference as a file in a dataset's directory: the same file as under `references/`.
     fn lookup_shared(self: &Arc<Self>, answer: &Answer, file: FileName) -> Outcome<Lookup, Error> {
-        if let Err(error) = self.permit(answer, &file) {
-            return ready(Err(error));
-        }
         let observatory = answer.observatory;
         let core = Arc::clone(self);
-        self.ensure(observatory).then(move |view| match view {
+        let permitted = self.permit(answer, &file);
+        let ensured = permitted.then(move |permitted| match permitted {
+            Ok(()) => core.ensure(observatory),
+            Err(error) => ready(Err(error)),
+        });
+        let core = Arc::clone(self);
+        ensured.then(move |view| match view {
             Ok(view) => match view.named(file.as_str()) {
                 Some(file) => core.found_catalogued(file).map(|found| {
                     Ok(match found? {
@@ -222,15 +225,15 @@ impl Core {
     }
 
     /// Applies the client's policy on bad files.
-    fn permit(&self, answer: &Answer, file: &FileName) -> Result<(), Error> {
-        match self.resolver.permit(answer, file) {
-            Permit::Fine => Ok(()),
-            Permit::Warn(text) => {
+    fn permit(&self, answer: &Answer, file: &FileName) -> Outcome<(), Error> {
+        self.resolver.permit(answer, file).map(|permit| match permit {
+            Ok(Permit::Fine) => Ok(()),
+            Ok(Permit::Warn(text)) => {
                 log::warn!("{text}");
                 Ok(())
             }
-            Permit::Refuse(text) => Err(Error::BadFile(text)),
-        }
+            Ok(Permit::Refuse(text)) => Err(Error::BadFile(text)),
+        })
     }
 
     fn target(&self, answer: &Answer, file: &FileName) -> String {
@@ -309,12 +312,14 @@ impl Core {
                 entry,
             } => self
                 .node_entry(&context, &dataset, entry)
-                .map(move |found| match found? {
-                    (answer, Entry::Reference(file)) => {
-                        core.permit(&answer, &file)?;
-                        Ok(core.target(&answer, &file).into())
+                .then(move |found| match found {
+                    Ok((answer, Entry::Reference(file))) => {
+                        let target = core.target(&answer, &file).into();
+                        core.permit(&answer, &file)
+                            .map(|permitted| permitted.map(|()| target))
                     }
-                    (_, Entry::Text(_)) => Err(Error::Invalid("not a symbolic link")),
+                    Ok((_, Entry::Text(_))) => ready(Err(Error::Invalid("not a symbolic link"))),
+                    Err(error) => ready(Err(error)),
                 }),
             Key::Local { .. } | Key::Context(_) | Key::Dataset { .. } => {
                 ready(Err(Error::Invalid("not a symbolic link")))

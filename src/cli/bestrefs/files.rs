@@ -1,5 +1,8 @@
 //! Dataset files: their headers looked up, and the answers written into them.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +14,7 @@ use crate::cli::settings::{Environment, truth};
 use crate::cli::{Failure, output};
 use crate::crds::Observatory;
 use crate::dataset::{self, DatasetHeader, Recipe};
-use crate::rules::{Header, Memory, default_reftypes};
+use crate::rules::{Answer, Header, Memory, default_reftypes};
 
 /// Looks up all files, sorted by path; false if something failed.
 pub(super) fn run(lookup: &Lookup<'_>, args: &Args, environment: &Environment) -> Result<bool, Failure> {
@@ -114,6 +117,8 @@ struct Update<'a> {
     undefined_differences_matter: bool,
     /// Lower case.
     bad_files: Vec<String>,
+    /// The instruments whose rules were looked at, with what that said.
+    judged: RefCell<BTreeMap<String, bool>>,
     allow_bad_references: bool,
     allow_bad_rules: bool,
 }
@@ -124,6 +129,7 @@ impl<'a> Update<'a> {
         Ok(Self {
             context,
             undefined_differences_matter: args.undefined_differences_matter,
+            judged: RefCell::default(),
             bad_files: lookup.rulebook.bad_files(observatory_of(context)),
             allow_bad_references: truth(environment, "CRDS_ALLOW_BAD_REFERENCES")?.unwrap_or(false),
             allow_bad_rules: truth(environment, "CRDS_ALLOW_BAD_RULES")?.unwrap_or(false),
@@ -142,47 +148,78 @@ impl<'a> Update<'a> {
             context: self.context,
             undefined_differences_matter: self.undefined_differences_matter,
         };
+        let mut good = self.check_rules(lookup, &instrument);
         let planned = lookup.with_answers(&mut Memory::none(), subject, self.context, |_, answers| {
             let texts: Vec<_> = answers
                 .iter()
-                .map(|(reftype, answer)| (reftype, answer.text()))
+                .map(|(reftype, answer)| (reftype, recordable(answer)))
                 .collect();
             dataset::plan(
                 header,
                 &recipe,
-                texts.iter().map(|(reftype, text)| (*reftype, &**text)),
+                texts.iter().map(|(reftype, text)| (*reftype, text.as_deref())),
             )
         });
         let plan = match planned {
             Ok(plan) => plan,
             Err(text) => return complain(&format!("instrument='{instrument}' data='{data}' ::  {text}")),
         };
-        let mut good = plan.errors.iter().fold(true, |_, error| complain(error));
+        good &= plan.errors.iter().fold(true, |_, error| complain(error));
         if let Err(error) = dataset::update(path, &plan.changes) {
             return complain(&chain(&error));
         }
-        for (reftype, file) in &plan.references {
-            let prefix = format!(
-                "instrument='{instrument}' type='{}' data='{data}' :: ",
-                reftype.to_uppercase()
+        for (reftype, file) in plan
+            .references
+            .iter()
+            .filter(|(_, file)| self.bad_files.contains(file))
+        {
+            let text = format!(
+                "File '{}' is bad. Use is not recommended,  results may not be scientifically valid.",
+                file.to_uppercase()
             );
-            good &= self.check(&prefix, file, self.allow_bad_references);
-        }
-        if !plan.changes.is_empty() {
-            good &= self.check("", self.context, self.allow_bad_rules);
+            good &= if self.allow_bad_references {
+                warn(&format!("For {data} {instrument} {reftype} {text}"))
+            } else {
+                let reftype = reftype.to_uppercase();
+                complain(&format!(
+                    "instrument='{instrument}' type='{reftype}' data='{data}' ::  {text}"
+                ))
+            };
         }
         good
     }
 
-    /// Says that a file is bad, if it is; false if that is an error.
-    fn check(&self, prefix: &str, file: &str, allowed: bool) -> bool {
-        if !self.bad_files.contains(&file.to_lowercase()) {
-            return true;
+    /// Says that bad rules are among those of an instrument, once for each; false if that is an error.
+    fn check_rules(&self, lookup: &Lookup<'_>, instrument: &str) -> bool {
+        if let Some(good) = self.judged.borrow().get(instrument) {
+            return *good;
         }
+        // Rules that cannot be loaded fail the lookup.
+        let names = lookup
+            .rulebook
+            .names(self.context, instrument)
+            .unwrap_or_default();
+        let bad = names.iter().any(|name| self.bad_files.contains(name));
         let text = format!(
-            "{prefix} File '{file}' is bad. Use is not recommended,  results may not be scientifically valid."
+            "New-context = '{}' is bad or contains bad rules.  Use is not recommended,  results may not be \
+             scientifically valid.",
+            self.context
         );
-        if allowed { warn(&text) } else { complain(&text) }
+        let good = match (bad, self.allow_bad_rules) {
+            (false, _) => true,
+            (true, true) => warn(&text),
+            (true, false) => complain(&format!("instrument='ALL' type='ALL' data='ALL' ::  {text}")),
+        };
+        self.judged.borrow_mut().insert(instrument.to_owned(), good);
+        good
+    }
+}
+
+/// The text of an answer that a header can record.
+fn recordable<'a>(answer: &Answer<'a>) -> Option<Cow<'a, str>> {
+    match answer {
+        Answer::File(_) | Answer::NotApplicable | Answer::NotFound(_) => Some(answer.text()),
+        Answer::Several(_) | Answer::Named(_) | Answer::Value(_) | Answer::Object(_) => None,
     }
 }
 

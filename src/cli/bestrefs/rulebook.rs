@@ -131,6 +131,16 @@ impl Rulebook {
         )
     }
 
+    /// The names of the rules that lookups of an instrument rest on: its imap and the rmaps of that, or the context's where
+    /// it has no such imap.
+    pub(super) fn names(&self, context: &str, instrument: &str) -> Result<Vec<String>, LoadError> {
+        let mapping = self.get(context)?;
+        let imap = mapping.child(&instrument.to_lowercase());
+        let found = imap.map(|imap| self.get(imap)).transpose()?;
+        let family = found.as_ref().unwrap_or(&mapping).family();
+        Ok(family.into_iter().map(str::to_owned).collect())
+    }
+
     fn server_info(&self, observatory: Observatory) -> Result<ServerInfo, String> {
         let path = self.places.config.file(observatory.as_str(), "server_config");
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());

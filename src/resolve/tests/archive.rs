@@ -64,6 +64,10 @@ impl Archive {
         bad.push(name.into());
     }
 
+    pub(in crate::resolve) fn info(&self) -> Value {
+        self.state().info.clone()
+    }
+
     /// Makes a dataset known under this key.
     pub(in crate::resolve) fn put(&self, key: &str, payload: Value) {
         self.state().answers.insert(key.to_owned(), payload);

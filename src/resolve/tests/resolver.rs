@@ -9,7 +9,7 @@ use super::world::{ID, World, ask, context, dataset, spec};
 use crate::crds::FileName;
 use crate::fetch::Outcome;
 use crate::remote::RemoteErrorKind;
-use crate::resolve::{BadFilePolicy, ComputedBy, Permit, ResolveError, TypeAnswer};
+use crate::resolve::{BadFilePolicy, ComputedBy, Permit, ResolveError, Resolver, TypeAnswer};
 use crate::store::Store as _;
 
 #[tokio::test]
@@ -264,15 +264,53 @@ async fn bad_files_are_refused_unless_allowed() {
     let resolver = world.start();
     let answer = ask(&resolver, ID).await.unwrap();
     let (good, bad) = ("dark_1.asdf".parse().unwrap(), "dark_bad.asdf".parse().unwrap());
-    assert_eq!(resolver.permit(&answer, &good), Permit::Fine);
-    assert!(matches!(resolver.permit(&answer, &bad), Permit::Refuse(text) if text.contains("dark_bad.asdf")));
+    let permit = async |resolver: &Resolver, file| resolver.permit(&answer, file).wait().await.unwrap();
+    assert_eq!(permit(&resolver, &good).await, Permit::Fine);
+    assert!(matches!(permit(&resolver, &bad).await, Permit::Refuse(text) if text.contains("dark_bad.asdf")));
     world.options.bad_files = BadFilePolicy {
         allow_references: true,
         allow_rules: false,
     };
     let resolver = world.start();
+    ask(&resolver, ID).await.unwrap();
+    assert!(matches!(permit(&resolver, &bad).await, Permit::Warn(_)));
+}
+
+/// A bad rmap anywhere in the rules of the instrument makes all its answers bad; one of another context does not.
+#[tokio::test]
+async fn bad_rules_in_a_context_are_noticed() {
+    let mut world = World::new();
+    let mut info = world.archive.info();
+    info["bad_files_list"] = json!(["roman_wfi_flat_0001.rmap", "roman_wfi_dark_0001.rmap"]);
+    world.archive.set_info(info.clone());
+    let resolver = world.start();
     let answer = ask(&resolver, ID).await.unwrap();
-    assert!(matches!(resolver.permit(&answer, &bad), Permit::Warn(_)));
+    let dark = "dark_1.asdf".parse().unwrap();
+    let permit = async |resolver: &Resolver| resolver.permit(&answer, &dark).wait().await.unwrap();
+    let refused = permit(&resolver).await;
+    assert!(
+        matches!(&refused, Permit::Refuse(text) if text.contains("roman_wfi_flat_0001.rmap") && !text.contains("dark_0001.rmap")),
+        "{refused:?}"
+    );
+    let again = resolver.permit(&answer, &dark);
+    assert!(
+        matches!(again, Outcome::Ready(Ok(Permit::Refuse(_)))),
+        "from memory now"
+    );
+    world.options.bad_files.allow_rules = true;
+    let resolver = world.start();
+    ask(&resolver, ID).await.unwrap();
+    assert!(matches!(permit(&resolver).await, Permit::Warn(text) if text.contains("flat_0001")));
+    info["bad_files_list"] = json!(["roman_wfi_dark_0001.rmap", "roman_0042.pmap"]);
+    let world = World::new();
+    world.archive.set_info(info);
+    let resolver = world.start();
+    ask(&resolver, ID).await.unwrap();
+    assert_eq!(
+        permit(&resolver).await,
+        Permit::Fine,
+        "of another context, and the pmap itself does not count"
+    );
 }
 
 #[tokio::test]
