@@ -95,10 +95,18 @@ fn set(lines: &mut Vec<String>, change: &Change) -> Result<bool, Trouble> {
         .iter_mut()
         .rfind(|line| key(line).as_deref() == Some(&keyword))
     else {
-        let end = lines.first().map_or("\n", |line| line_end(line)).to_owned();
+        let end = lines.first().map_or("", |line| line_end(line));
+        let end = if end.is_empty() { "\n" } else { end }.to_owned();
         let at = lines
             .iter()
             .rposition(|line| key(line).is_some() && !line.starts_with("HISTORY"));
+        // The last line may lack its end.
+        if let Some(before) = at
+            .and_then(|at| lines.get_mut(at))
+            .filter(|line| !line.ends_with('\n'))
+        {
+            before.push_str(&end);
+        }
         lines.insert(at.map_or(0, |at| at + 1), format!("{line:LINE$}{end}"));
         return Ok(true);
     };

@@ -350,6 +350,26 @@ fn what_records_no_references_is_not_updated() {
     }
 }
 
+/// Found by fuzzing: a new line went behind a last line without an end, into it.
+#[test]
+fn a_geis_header_may_end_in_the_middle_of_a_line() {
+    for text in [
+        "BITPIX  =                   16 /\nNAXIS1  =                    4",
+        "NAXIS1  = 4",
+        "NAXIS1 = 4\r\nA = 1",
+    ] {
+        let mut source = Source::new(Cursor::new(text.as_bytes())).unwrap();
+        let new = Change {
+            keyword: "DARKFILE".to_owned(),
+            value: "uref$x.r0h".to_owned(),
+        };
+        let pieces = geis::edit(&mut source, &[new]).unwrap().unwrap();
+        let after = read_bytes(&assemble(text.as_bytes(), &pieces), "x.r0h").unwrap();
+        assert_eq!(after.get("DARKFILE"), Some("uref$x.r0h"), "{text:?}");
+        assert_eq!(after.get("NAXIS1"), Some("4"), "{text:?}");
+    }
+}
+
 /// A file of one of the formats, with some bytes replaced by others, and cut somewhere.
 fn damaged() -> impl Strategy<Value = (usize, Vec<u8>)> {
     let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12);
