@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::settings::{Environment, environment, truth};
 use super::{Failure, output};
-use crate::crds::{DatasetName, Observatory};
+use crate::crds::{DatasetName, NameError, Observatory};
 use crate::rules::{Header, HeaderValue, LookupOptions, Memory};
 use lookup::{Lookup, Subject};
 use rulebook::{Places, Rulebook, check_context};
@@ -216,7 +216,11 @@ fn headers(lookup: &Lookup<'_>, path: &Path) -> Result<bool, Failure> {
 /// Looks up datasets and parameters given on the command line.
 fn datasets(lookup: &Lookup<'_>, args: &Args, source: Option<&Source>) -> Result<bool, Failure> {
     let ids = args.datasets.iter().filter(|name| !name.contains('='));
-    let ids: Vec<DatasetName> = ids.map(|name| name.parse()).collect::<Result<_, _>>()?;
+    let parse = |name: &String| {
+        name.parse()
+            .map_err(|error: NameError| Failure::usage(error.to_string()))
+    };
+    let ids: Vec<DatasetName> = ids.map(parse).collect::<Result<_, _>>()?;
     let contexts: Vec<&str> = lookup
         .contexts
         .iter()

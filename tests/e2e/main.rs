@@ -12,6 +12,7 @@ mod origin;
 mod rig;
 
 mod bestrefs;
+mod bestrefs_command;
 mod crashes;
 mod errors;
 mod full;

@@ -316,7 +316,7 @@ async fn bad_rules_in_a_context_are_noticed() {
 #[tokio::test]
 async fn what_bad_rules_chose_is_refused_unless_allowed() {
     let mut world = World::new();
-    world.archive.declare_bad("roman_0042.pmap");
+    world.archive.declare_bad("roman_wfi_0008.imap");
     let good = "dark_1.asdf".parse().unwrap();
     for allowed in [false, true] {
         world.options.bad_files = BadFilePolicy {
@@ -325,10 +325,10 @@ async fn what_bad_rules_chose_is_refused_unless_allowed() {
         };
         let resolver = world.start();
         let answer = ask(&resolver, ID).await.unwrap();
-        match resolver.permit(&answer, &good) {
+        match resolver.permit(&answer, &good).wait().await.unwrap() {
             Permit::Refuse(text) if !allowed => {
                 assert!(
-                    text.contains("roman_0042.pmap") && text.contains("CRDS_ALLOW_BAD_RULES"),
+                    text.contains("roman_wfi_0008.imap") && text.contains("CRDS_ALLOW_BAD_RULES"),
                     "{text}"
                 );
             }
