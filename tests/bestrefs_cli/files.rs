@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
-use super::{bestrefs, cache, command, lines, out, said};
+use super::{bestrefs, cache, command, lines, mapping, out, said};
 
 /// A FITS file of cards and nothing else.
 pub(crate) fn fits(cards: &[&str]) -> Vec<u8> {
@@ -168,4 +168,65 @@ fn a_read_only_file_is_not_replaced() {
         0,
         "no scratch file stays"
     );
+}
+
+/// A JWST context that says itself which types an exposure needs: that is not looked at, and said.
+#[test]
+fn default_types_of_a_context_of_its_own_are_pointed_out() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("mappings/jwst");
+    fs::create_dir_all(&directory).unwrap();
+    let write = |name: &str, kind: &str, extra: &str, selector: &str| {
+        let text = mapping(kind, extra, selector).replace("'HST'", "'JWST'");
+        fs::write(directory.join(name), text).unwrap();
+    };
+    let pipeline = "'parkey': ('META.INSTRUMENT.NAME',)";
+    write(
+        "jwst_0001.pmap",
+        "PIPELINE",
+        pipeline,
+        "{'MIRI': 'jwst_miri_0001.imap', 'SYSTEM': 'jwst_system_0001.imap'}",
+    );
+    write(
+        "jwst_0002.pmap",
+        "PIPELINE",
+        pipeline,
+        "{'MIRI': 'jwst_miri_0001.imap'}",
+    );
+    let instrument = |name: &str| format!("'parkey': ('REFTYPE',), 'instrument': '{name}'");
+    write(
+        "jwst_miri_0001.imap",
+        "INSTRUMENT",
+        &instrument("MIRI"),
+        "{'DARK': 'N/A'}",
+    );
+    write(
+        "jwst_system_0001.imap",
+        "INSTRUMENT",
+        &instrument("SYSTEM"),
+        "{'CRDSCFG': 'jwst_system_crdscfg_0001.rmap'}",
+    );
+    fs::write(
+        root.path().join("x.fits"),
+        fits(&[
+            "INSTRUME= 'MIRI    '",
+            "CAL_VER = '1.0.0'",
+            "EXP_TYPE= 'MIR_DARK'",
+        ]),
+    )
+    .unwrap();
+    let ask = |context: &str, more: &[&str]| {
+        let output = bestrefs(
+            root.path(),
+            &[&["--context", context, "--files", "x.fits"], more].concat(),
+        );
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    assert!(
+        ask("jwst_0001.pmap", &[])
+            .contains("jwst_system_crdscfg_0001.rmap, which are not looked at: give --types")
+    );
+    assert_eq!(ask("jwst_0001.pmap", &["--types", "dark"]), "");
+    assert_eq!(ask("jwst_0002.pmap", &[]), "");
 }

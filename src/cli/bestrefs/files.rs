@@ -27,6 +27,16 @@ pub(super) fn run(lookup: &Lookup<'_>, args: &Args, environment: &Environment) -
         .update_bestrefs
         .then(|| Update::new(lookup, args, environment))
         .transpose()?;
+    if lookup.types.is_none() && !args.all_types {
+        for context in &lookup.contexts {
+            if let Some(rules) = lookup.rulebook.own_default_types(context) {
+                warn(&format!(
+                    "{context} has rules of its own for the types that an exposure needs, {rules}, which are not looked at: \
+                     give --types or --all-types if the built-in ones do not suit"
+                ));
+            }
+        }
+    }
     let mut complete = true;
     for path in paths {
         complete &= one(lookup, args, update.as_ref(), path)?;

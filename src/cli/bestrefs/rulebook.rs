@@ -131,6 +131,14 @@ impl Rulebook {
         )
     }
 
+    /// The rules for the default types of JWST, if a context brings its own (spec/crds-rules 19). Its references are YAML
+    /// files that need not be here, and no context is known that has any: the built-in tables are used all the same, as
+    /// the client does when it cannot get the reference.
+    pub(super) fn own_default_types(&self, context: &str) -> Option<String> {
+        let imap = self.child(context, "system").ok()?;
+        self.child(&imap, "crdscfg").ok()
+    }
+
     /// The names of the rules that lookups of an instrument rest on: its imap and the rmaps of that, or the context's where
     /// it has no such imap.
     pub(super) fn names(&self, context: &str, instrument: &str) -> Result<Vec<String>, LoadError> {
