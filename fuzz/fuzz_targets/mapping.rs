@@ -1,4 +1,4 @@
-//! Any text is a mapping or refused, and whatever was loaded answers any header.
+//! Any text is a mapping or refused, and whatever was loaded answers any header: lines `NAME=VALUE` after a NUL.
 #![no_main]
 
 use std::sync::Arc;
@@ -15,9 +15,9 @@ impl Mappings for Nothing {
     }
 }
 
-fuzz_target!(|input: (&str, Vec<(String, String)>)| {
-    let (text, entries) = input;
-    let header: Header = entries.into_iter().collect();
+fuzz_target!(|input: &str| {
+    let (text, header) = input.split_once('\0').unwrap_or((input, ""));
+    let header: Header = header.lines().filter_map(|line| line.split_once('=')).collect();
     for name in ["hst.pmap", "hst_acs.imap", "hst_acs_biasfile.rmap"] {
         let Ok(mapping) = Mapping::load(name, text) else { continue };
         let options = LookupOptions { ignore_checksum: true };
