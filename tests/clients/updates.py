@@ -80,8 +80,10 @@ def records(observatory, count):
 def keywords():
     """FITS keywords of JWST's data-model names."""
     table = Path(__file__).resolve().parents[2] / "src/rules/data/jwst-keywords.tsv"
-    rows = [line.split("\t") for line in table.read_text().splitlines()[1:]]
-    return {row[0]: row[1] for row in rows if row[1]}
+    rows = [line.split("\t")[:2] for line in table.read_text().splitlines() if not line.startswith("#")]
+    pairs = {model: keyword for keyword, model in rows}
+    assert pairs["META.INSTRUMENT.DETECTOR"] == "DETECTOR", "the table has another form now"
+    return pairs
 
 
 def write_fits(path, header, rng):
@@ -418,20 +420,27 @@ def compare_refusals(folder):
         print(f"  refused: {name}: {lines[0][:150]}; the client: {ended or complaints(messages)}")
 
 
+def bad_references():
+    """A context, and headers for which it recommends references that are designated bad."""
+    bad = set((CACHE / "config/hst/bad_files.txt").read_text().split())
+    found = {}
+    with gzip.open(SHARED / "vectors/hst-pmap.jsonl.gz", "rt") as lines:
+        for record in map(json.loads, lines):
+            answers = (record.get("result") or {}).values()
+            if bad.intersection(answer for answer in answers if isinstance(answer, str)):
+                found.setdefault(record["context"], []).append(record["header"])
+    return max(found.items(), key=lambda item: len(item[1]))
+
+
 def compare_bad_files(root):
     """Contexts with bad rules, and recommendations of bad references: the same words, and the update all the same."""
-    ccd = {"TELESCOP": "HST", "INSTRUME": "STIS", "DETECTOR": "CCD", "CCDAMP": "D", "CCDGAIN": 1, "CCDOFFST": 3, "BINAXIS1": 1,
-           "BINAXIS2": 1, "TIME-OBS": "00:00:00", "OPT_ELEM": "G430L", "CENWAVE": 4300, "OBSTYPE": "SPECTROSCOPIC"}
     mirimage = {"TELESCOP": "JWST", "INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "DATE-OBS": "2022-01-01", "TIME-OBS": "00:00:00"}
-    for observatory, context, header, dates in (("hst", "hst_0729.pmap", ccd, [f"{year}-{month:02}-15" for year in range(1998, 2005)
-                                                                              for month in range(1, 13)]),
-                                                ("jwst", "jwst_0016.pmap", mirimage, ["2022-01-01"])):
+    context, headers = bad_references()
+    for observatory, context, headers in (("hst", context, headers), ("jwst", "jwst_0016.pmap", [mirimage])):
         folder, copy = root / f"{observatory}-bad", root / f"{observatory}-bad-mine"
         folder.mkdir()
-        for date in dates:
-            primary = fits.PrimaryHDU()
-            primary.header.update({**header, "DATE-OBS": date})
-            primary.writeto(folder / f"bad_{date}.fits")
+        for index, header in enumerate(headers):
+            write_fits(folder / f"bad{index}.fits", header, random.Random(index))
         shutil.copytree(folder, copy)
         status, _, lines = ours(copy, "--context", context, "--update-bestrefs")
         said = our_complaints(lines)
@@ -441,8 +450,13 @@ def compare_bad_files(root):
         bad = [text for text in expected if "is bad" in text]
         if said != expected or not bad:
             differ(f"bad files of {observatory}", [pair for pair in zip(said, expected) if pair[0] != pair[1]][:2], len(said), len(expected))
-        if any(without_version(fits_parts(copy / name)[0]) != without_version(fits_parts(folder / name)[0]) for name, *_ in client):
-            differ(f"bad files of {observatory}", "not the same updates")
+        for name, _, _, ended in client:
+            if ended is not None:  # astropy does not write it
+                print(f"  not written by the client: {name}: {ended[:100]}")
+                continue
+            mine, theirs_ = (without_version(fits_parts(where / name)[0]) for where in (copy, folder))
+            if mine != theirs_ and not same_header(copy / name, folder / name):
+                differ(f"bad files of {observatory}", name, [pair for pair in zip(mine, theirs_) if pair[0] != pair[1]][:2])
         print(f"bad files, {observatory}: {len(client)} files, {len(bad)} errors about bad files in the same words")
 
 
