@@ -96,6 +96,19 @@ impl<'c> Answer<'c> {
         }
     }
 
+    /// Whether both are the same in the client's form.
+    fn is_same(&self, other: &Answer<'_>) -> bool {
+        match (self, other) {
+            (Self::File(one), Answer::File(other)) => one == other,
+            (Self::NotApplicable, Answer::NotApplicable) => true,
+            (
+                Self::File(_) | Self::NotApplicable | Self::NotFound(_),
+                Answer::File(_) | Answer::NotApplicable | Answer::NotFound(_),
+            ) => self.text() == other.text(),
+            _ => serde_json::to_value(self).ok() == serde_json::to_value(other).ok(),
+        }
+    }
+
     /// All file names in the answer, in order.
     pub fn files(&self) -> Vec<&'c str> {
         match self {
@@ -186,6 +199,23 @@ impl<'c> BestRefs<'c> {
     pub fn get(&self, filekind: &str) -> Option<&Answer<'c>> {
         self.iter()
             .find_map(|(own, answer)| (own == filekind).then_some(answer))
+    }
+
+    /// The types whose answer is another one in `others`, or is not there.
+    #[must_use]
+    pub fn differing_from(&self, others: &BestRefs<'_>) -> Self {
+        let differs = |(place, (filekind, answer)): &(usize, &(Cow<'c, str>, Answer<'c>))| {
+            // Answers of two contexts are in the same order almost always.
+            let other = match others.answers.get(*place) {
+                Some((own, other)) if own == filekind => Some(other),
+                _ => others.get(filekind),
+            };
+            other.is_none_or(|other| !answer.is_same(other))
+        };
+        let differing = self.answers.iter().enumerate().filter(differs);
+        Self {
+            answers: differing.map(|(_, entry)| entry.clone()).collect(),
+        }
     }
 
     /// How many types have an answer.

@@ -144,7 +144,8 @@ impl Lookup<'_> {
             self.with_answers(memory, subject, new, |_, after| {
                 let instrument = subject.instrument();
                 let whose = (&*subject.id, Some(&*instrument));
-                render::difference(out, self.json, whose, (old, before), (new, after));
+                let (was, is) = (before.differing_from(after), after.differing_from(before));
+                render::difference(out, self.json, whose, (old, &was), (new, &is));
                 self.note(new, after);
             })
         });
