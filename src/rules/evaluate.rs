@@ -460,6 +460,7 @@ impl<'c> Evaluation<'c, '_, '_> {
 pub(super) type Ranked = (u32, u32);
 
 /// Rows of equal weight are one candidate.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as slices compare their items")]
 pub(super) fn same_weight(one: &Ranked, other: &Ranked) -> bool {
     one.0 == other.0
 }

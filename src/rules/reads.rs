@@ -85,12 +85,16 @@ impl Expression {
             Self::Name(slot, _) => visit(*slot),
             Self::Negative(one) | Self::Not(one) => one.each_slot(visit),
             Self::And(all) | Self::Or(all) | Self::Tuple(all) | Self::List(all) => {
-                all.iter().for_each(|one| one.each_slot(visit));
+                for one in all {
+                    one.each_slot(visit);
+                }
             }
             Self::If(three) => three.iter().for_each(|one| one.each_slot(visit)),
             Self::Comparison(first, others) => {
                 first.each_slot(visit);
-                others.iter().for_each(|(_, one)| one.each_slot(visit));
+                for (_, one) in others {
+                    one.each_slot(visit);
+                }
             }
             Self::Dict(pairs) => pairs.iter().for_each(|(key, value)| {
                 key.each_slot(visit);

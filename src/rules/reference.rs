@@ -141,7 +141,7 @@ impl Reference {
             Some(hook) => hook.apply(&self.slots, frame.cells).map_err(failed)?,
         };
         let cells;
-        let changed = if changes.is_empty() {
+        let transformed = if changes.is_empty() {
             frame
         } else {
             cells = hooks::changed(&self.slots, frame.cells, &changes);
@@ -151,14 +151,14 @@ impl Reference {
             }
         };
         if self.conditions.is_empty() {
-            return Ok(go_on(changed));
+            return Ok(go_on(transformed));
         }
-        let mut conditioned = changed.cells.to_vec();
-        self.apply_conditions(changed, &mut conditioned)
+        let mut conditioned = transformed.cells.to_vec();
+        self.apply_conditions(transformed, &mut conditioned)
             .map_err(RmapResult::Failed)?;
         Ok(go_on(Frame {
             cells: &conditioned,
-            ..changed
+            ..transformed
         }))
     }
 

@@ -79,10 +79,10 @@ fn cache() -> Cache {
         "unmerged",
         "biasfile",
     ];
-    let entries: String = kinds
-        .iter()
-        .map(|kind| format!("'{kind}': '{kind}.rmap',"))
-        .collect();
+    let mut entries = String::new();
+    for kind in kinds {
+        write!(entries, "'{kind}': '{kind}.rmap',").unwrap();
+    }
     cache.add(
         "o.imap",
         &format!(
