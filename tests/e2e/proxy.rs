@@ -12,11 +12,14 @@ const PATH: &str = "references/roman/roman_wfi_flat_0001.asdf";
 /// No name server knows it: who reads from it reads through the proxy.
 const SERVER: &str = "roman=http://crds.invalid/roman";
 
+/// The first request line of a connection, and what it says in `Proxy-Authorization`.
+type Head = (String, Option<String>);
+
 /// A proxy that leads everything to one origin.
 struct Proxy {
     url: String,
-    /// The first request line of each connection, and what it says in `Proxy-Authorization`.
-    heads: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    /// One for each connection.
+    heads: Arc<Mutex<Vec<Head>>>,
 }
 
 impl Proxy {
@@ -35,13 +38,13 @@ impl Proxy {
         Self { url, heads }
     }
 
-    fn heads(&self) -> Vec<(String, Option<String>)> {
+    fn heads(&self) -> Vec<Head> {
         self.heads.lock().unwrap().clone()
     }
 }
 
 /// Passes bytes both ways, and notes the first head. Whoever closes first ends the conversation.
-fn pass(client: TcpStream, server: TcpStream, heads: &Mutex<Vec<(String, Option<String>)>>) {
+fn pass(client: TcpStream, server: TcpStream, heads: &Mutex<Vec<Head>>) {
     let (mut back, mut answers) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut answers, &mut back);

@@ -149,7 +149,7 @@ mod tests {
             ("{\"id\": 1}", "column 9: missing field `header`"),
             (
                 "{\"header\": []}",
-                "column 13: invalid type: sequence, expected an object of parameters",
+                "invalid type: sequence, expected an object of parameters",
             ),
             (
                 "[1, {}, null, null]",
@@ -157,7 +157,8 @@ mod tests {
             ),
             ("{\"header\": {\"A", "column 14: EOF while parsing a string"),
         ] {
-            assert_eq!(Record::read(line.as_bytes()).err().as_deref(), Some(text));
+            let error = Record::read(line.as_bytes()).err().unwrap();
+            assert!(error.ends_with(text), "{error}");
         }
         assert!(Record::read(b"{\"header\": {}, \"reftypes\": null}").is_ok());
     }
