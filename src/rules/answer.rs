@@ -42,6 +42,16 @@ enum Why<'c> {
     UnknownType(String),
 }
 
+impl Why<'_> {
+    /// Whether both surely have the same text.
+    fn is_same(&self, other: &Why<'_>) -> bool {
+        match (self, other) {
+            (Self::Reason(one), Why::Reason(other)) => one.is_same(other),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for NotFound<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -101,6 +111,7 @@ impl<'c> Answer<'c> {
         match (self, other) {
             (Self::File(one), Answer::File(other)) => one == other,
             (Self::NotApplicable, Answer::NotApplicable) => true,
+            (Self::NotFound(NotFound(one)), Answer::NotFound(NotFound(other))) if one.is_same(other) => true,
             (
                 Self::File(_) | Self::NotApplicable | Self::NotFound(_),
                 Answer::File(_) | Answer::NotApplicable | Answer::NotFound(_),

@@ -48,6 +48,20 @@ impl Failure<'_> {
     }
 }
 
+impl Reason<'_> {
+    /// Whether both surely have the same text.
+    pub(super) fn is_same(&self, other: &Reason<'_>) -> bool {
+        match (self, other) {
+            (Self::Constant(one), Reason::Constant(other)) => *one == *other,
+            (Self::Undefined(one), Reason::Undefined(other)) => one == other,
+            (Self::NotListed(param, value, column), Reason::NotListed(other_param, other_value, other)) => {
+                param == other_param && value == other_value && column.shown_values() == other.shown_values()
+            }
+            _ => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Reason<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
