@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::column::Replacement;
 use super::condition::{NOT_APPLICABLE, condition, is_esoteric};
 use super::date::pack;
@@ -293,12 +295,16 @@ impl<'c, 's> Compiler<'c, 's> {
         for (key, choice) in entries {
             keyed.push((Relation::parse(&self.tree.text(key))?, choice));
         }
-        let repeated = keyed.iter().enumerate().find(|(place, (key, _))| {
-            let mut earlier = keyed.iter().take(*place);
-            earlier.any(|(other, _)| other.compare(key).is_ok_and(Ordering::is_eq))
-        });
-        if let Some((_, (key, _))) = repeated {
-            return Err(format!("Key {} appears more than once ", key.repr()));
+        let mut known: FxHashMap<String, Vec<&Relation>> = FxHashMap::default();
+        for (key, _) in &keyed {
+            let alike = known.entry(key.identity()).or_default();
+            if alike
+                .iter()
+                .any(|other| other.compare(key).is_ok_and(Ordering::is_eq))
+            {
+                return Err(format!("Key {} appears more than once ", key.repr()));
+            }
+            alike.push(key);
         }
         order::sort(&mut keyed, |(one, _), (two, _)| Ok(one.compare(two)?.is_lt()))?;
         let (keys, choices): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();

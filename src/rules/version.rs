@@ -121,9 +121,30 @@ impl Relation {
         Ok(order.then(self.operator.cmp(other.operator)))
     }
 
+    /// A text that equal relations share, and few others.
+    pub(crate) fn identity(&self) -> String {
+        let mut identity = self.operator.to_owned();
+        identify(&self.version, &mut identity);
+        identity
+    }
+
     /// `repr(relation)`
     pub(crate) fn repr(&self) -> String {
         format!("VersionRelation({})", repr(&self.text))
+    }
+}
+
+fn identify(value: &Value, identity: &mut String) {
+    match (number(value), value) {
+        // Zero has two signs.
+        (Some(number), _) => identity.push_str(&(number + 0.0).to_string()),
+        (None, Value::Tuple(items)) => {
+            for item in items {
+                identity.push(',');
+                identify(item, identity);
+            }
+        }
+        (None, value) => identity.push_str(&literal::write(value)),
     }
 }
 
