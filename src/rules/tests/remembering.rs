@@ -134,7 +134,7 @@ proptest! {
         for (detector, gain, x, (date, time), amplifier) in headers {
             let entries = [
                 ("DETECTOR", detector), ("CCDGAIN", gain), ("X", x), ("DATE-OBS", date), ("TIME-OBS", time),
-                ("CCDAMP", amplifier), ("APERTURE", "X"), ("NAXIS1", "1024"), ("NAXIS2", "1024"), ("LTV1", "0"),
+                ("CCDAMP", amplifier), ("APERTURE", "Y"), ("NAXIS1", "1024"), ("NAXIS2", "1024"), ("LTV1", "0"),
                 ("LTV2", "0"), ("XCORNER", "0"), ("YCORNER", "0"), ("CCDCHIP", "1"),
             ];
             let header: Header = entries.into_iter().collect();
