@@ -237,7 +237,7 @@ impl Client<'_> {
             );
         }
         let theirs = shortest(3, || self.work(observatory, name, "query").map(drop))?;
-        let header = self.first_header(observatory)?;
+        let header = self.first_header(observatory, name)?;
         let program = std::env::current_exe()?;
         let program = program
             .ancestors()
@@ -272,10 +272,15 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// The first header of the vectors as `--header` takes it.
-    fn first_header(&self, observatory: Observatory) -> Result<String, Failure> {
+    /// The first header of the vectors that has answers, as `--header` takes it.
+    fn first_header(&self, observatory: Observatory, name: &str) -> Result<String, Failure> {
+        let (mappings, context, _) = load(self.root, name, observatory)?;
         let headers = headers(self.vectors, observatory)?;
-        let first = headers.first().ok_or("there are no vectors")?;
+        let has_answers = |header: &&Header| {
+            let answers = context.best_references::<&str>(&mut Memory::none(), &mappings, header, None);
+            answers.is_ok()
+        };
+        let first = headers.iter().find(has_answers).ok_or("no vector has answers")?;
         let escaped = |text: &str| {
             let text = text.replace('%', "%25").replace(',', "%2C");
             text.replace('=', "%3D").replace('/', "%2F")

@@ -15,7 +15,7 @@ use super::linked::{Linked, LinkedReads, Reduced};
 use super::plan::Plan;
 
 /// What the lookups of one thread remember from header to header: headers of one kind, whatever their dates, are worked
-/// out once. It serves any number of contexts, and begins anew when it is full, at some ten megabytes. By default it is
+/// out once. It serves any number of contexts, and begins anew when it is full, at some tens of megabytes. By default it is
 /// [`Memory::none`].
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -35,10 +35,10 @@ pub struct Memory {
 }
 
 /// This many plans and values are remembered.
-const MAX_SIZE: usize = 1 << 16;
+const MAX_SIZE: usize = 1 << 18;
 
 /// This many kinds of headers are remembered.
-const MAX_KINDS: usize = 1 << 14;
+const MAX_KINDS: usize = 1 << 15;
 
 /// Longer values are not remembered.
 const MAX_TEXT: usize = 200;
