@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use crds_fs::crds::Observatory;
-use crds_fs::rules::{Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, default_reftypes};
+use crds_fs::rules::{Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, Memory, default_reftypes};
 use libfuzzer_sys::fuzz_target;
 
 const RULES: &str = "header = {'mapping': 'REFERENCE', 'name': 'x', 'derived_from': 'y', 'observatory': 'HST',
@@ -55,6 +55,6 @@ fuzz_target!(|input: Vec<(u8, &str)>| {
     let _ = default_reftypes(&header);
     for context in &*CONTEXTS {
         let _ = context.evaluate_raw(&header);
-        let _ = context.best_references(&Nothing, &header, Some(&["biasfile"]));
+        let _ = context.best_references(&mut Memory::new(), &Nothing, &header, Some(&["biasfile"]));
     }
 });

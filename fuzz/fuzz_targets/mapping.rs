@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crds_fs::crds::Observatory;
-use crds_fs::rules::{Context, Header, LoadError, LookupOptions, Mapping, Mappings};
+use crds_fs::rules::{Context, Header, LoadError, LookupOptions, Mapping, Mappings, Memory};
 use libfuzzer_sys::fuzz_target;
 
 struct Nothing;
@@ -23,8 +23,8 @@ fuzz_target!(|input: &str| {
         let options = LookupOptions { ignore_checksum: true };
         if let Ok(context) = Context::new(Arc::new(mapping), Observatory::Hst, options) {
             let _ = context.evaluate_raw(&header);
-            let _ = context.best_references::<&str>(&Nothing, &header, Some(&[]));
-            let _ = context.best_references(&Nothing, &header, Some(&["biasfile"]));
+            let _ = context.best_references::<&str>(&mut Memory::new(), &Nothing, &header, Some(&[]));
+            let _ = context.best_references(&mut Memory::none(), &Nothing, &header, Some(&["biasfile"]));
         }
     }
 });
