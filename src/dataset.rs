@@ -33,7 +33,6 @@ pub use format::Format;
 pub use header::{DatasetHeader, NoInstrument, UNDEFINED_CARD};
 
 pub use plan::{Change, Plan, Recipe, VERSION_TEXT, Verdict, plan, verdict};
-pub use strap::annotate;
 
 use std::borrow::Cow;
 use std::fs::File;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::crds::Observatory;
+use crate::rules::annotate;
 use crate::rules::python::repr;
 
 use super::format::Format;
@@ -145,7 +146,7 @@ fn about_type(recipe: &Recipe<'_>, observatory: Observatory, reftype: &str, text
         repr(recipe.dataset),
     );
     match observatory {
-        Observatory::Jwst => strap::annotate(&message),
+        Observatory::Jwst => annotate(&message),
         _ => message,
     }
 }

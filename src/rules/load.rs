@@ -8,6 +8,7 @@ use super::expression::{Constant, Expression, ExpressionError};
 use super::fields::Fields;
 use super::hooks::Hook;
 use super::item::{Item, Parts, Tree};
+use super::jwst::annotate;
 use super::mapping::{Instrument, Mapping, Pipeline, Target};
 use super::pool::Pool;
 use super::python::{lower, repr};
@@ -127,7 +128,11 @@ pub(crate) fn load(name: &str, text: Cow<'_, str>) -> Result<Mapping, LoadError>
                 tree,
                 slots: Slots::default(),
             };
-            let (selector, columns) = builder.selector(kind, entries).map_err(cannot)?;
+            let selected = builder.selector(kind, entries);
+            let (selector, columns) = selected.map_err(|message| {
+                let jwst = builder.fields().text("observatory") == "jwst";
+                cannot(if jwst { annotate(&message) } else { message })
+            })?;
             let (mut reference, added) = builder.reference(name, selector, columns)?;
             reference.pool = Pool::new(text, &added);
             Ok(Mapping::new(

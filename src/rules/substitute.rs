@@ -9,7 +9,7 @@ use super::selector::Choice;
 /// `substitutions`: a parameter with its table of old and new elements.
 pub(crate) type Substitutions = Vec<(String, Vec<(Item, Item)>)>;
 
-/// Replaces elements of keys; a replaced entry takes the place of one that has the new key already.
+/// Replaces elements of keys; a replaced entry takes the place of one that has the new key already, else the last one.
 pub(super) fn keys(
     tree: &mut Tree<'_>,
     substitutions: &Substitutions,
@@ -57,13 +57,11 @@ fn column(tree: &mut Tree<'_>, entries: Entries, index: usize, table: &[(Item, I
         if let Some(Some(old)) = existing.and_then(|existing| choices.get_mut(existing)) {
             *old = choice.unwrap_or(Choice::Tuple(Box::default()));
         } else {
-            if let Some(place) = keys.get_mut(place) {
-                *place = new;
-            }
-            if let Some(place) = choices.get_mut(place) {
-                *place = choice;
-            }
-            known.insert_unique(tree.key_hash(new), place, |&place| hash_at(tree, &keys, place));
+            known.insert_unique(tree.key_hash(new), keys.len(), |&place| {
+                hash_at(tree, &keys, place)
+            });
+            keys.push(new);
+            choices.push(choice);
         }
     }
     let entries = keys.into_iter().zip(choices);

@@ -194,6 +194,21 @@ fn troubles_of_loading_name_the_place() {
         load(&rmap_text("(('P',),)", "", "Match({('A', 'B'): 'x'})")),
         "Can't load file dir/hst_acs_darkfile.rmap : Match key=('A', 'B') is wrong length for parameters ('P',)"
     );
+    let jwst = rmap_text("(('META.EXPOSURE.TYPE',),)", "", "Match({('A', 'B'): 'x'})").replace("HST", "JWST");
+    assert_eq!(
+        load(&jwst),
+        "Can't load file dir/hst_acs_darkfile.rmap : Match key=('A', 'B') is wrong length for parameters \
+         ('META.EXPOSURE.TYPE [EXP_TYPE]',)"
+    );
+    // As in a Python dict, a replaced key is the last one: so it is not the one that is repeated first.
+    assert_eq!(
+        load(&rmap_text(
+            "(('SUBARRAY',),)",
+            "",
+            "Match({'N/A': 'x', ('GENERIC',): 'x', '1': 'x', '1.0': 'x'})"
+        )),
+        "Can't load file dir/hst_acs_darkfile.rmap : Key ('1.0',) appears more than once "
+    );
     let text = rmap_text("(('P',),)", "'sha1sum': 'no'", "Match({'A': 'x'})");
     let mapping = Mapping::load("hst_acs_darkfile.rmap", &text).unwrap();
     let error = Context::new(Arc::new(mapping), Observatory::Hst, LookupOptions::default()).unwrap_err();

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::lookup::Subject;
 use super::rulebook::observatory_of;
-use crate::dataset::{Verdict, annotate, verdict};
+use crate::dataset::{Verdict, verdict};
+use crate::rules::annotate;
 use crate::rules::python::repr;
 
 /// The answers under one context, an object by reference type. `id` is JSON.
