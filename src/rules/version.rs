@@ -192,8 +192,21 @@ fn compare_values(one: &Value, two: &Value) -> Option<Ordering> {
                 || Some(one.len().cmp(&two.len())),
                 |(one, two)| compare_values(one, two),
             ),
+        (Value::Int(one), Value::Float(two)) => compare_numbers(*one, *two),
+        (Value::Float(one), Value::Int(two)) => compare_numbers(*two, *one).map(Ordering::reverse),
         _ => number(one)?.partial_cmp(&number(two)?),
     }
+}
+
+/// Exact, as in Python: the greatest integer, which stands for `default`, is less than the float next to it.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "where the conversion to a float loses anything, the float is a whole number, which is compared"
+)]
+fn compare_numbers(one: i64, two: f64) -> Option<Ordering> {
+    let order = (one as f64).partial_cmp(&two)?;
+    Some(order.then_with(|| i128::from(one).cmp(&(two as i128))))
 }
 
 #[cfg(test)]
@@ -238,6 +251,10 @@ mod tests {
         assert_eq!(relation("<5").compare(&relation("=5")), Ok(Ordering::Less));
         assert_eq!(
             relation("<(1, 2)").compare(&relation("(1, 2, 0)")),
+            Ok(Ordering::Less)
+        );
+        assert_eq!(
+            relation("default").compare(&relation("9.223372036854776e+18")),
             Ok(Ordering::Less)
         );
         assert!(relation("5").compare(&relation("(1, 2)")).is_err());
