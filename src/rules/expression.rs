@@ -340,6 +340,7 @@ mod tests {
             ("'a' in {'a': 1}", true),
             ("(1, 'a') == (1, 'a')", true),
             ("[] or None or ()", false),
+            ("1if DETECTOR else 0", true),
             ("type == 'X' or filter != 'X' and len", true),
         ] {
             assert_eq!(evaluate(source), Ok(truth), "{source}");
@@ -378,11 +379,27 @@ mod tests {
                 "{source}"
             );
         }
+        let words = |source: &str| match parse(source) {
+            Err(ExpressionError::Forbidden(words)) => words,
+            other => panic!("{source}: {other:?}"),
+        };
+        assert_eq!(
+            words("A = 'B'"),
+            "Only define 'header' or 'selector' or 'comment' sections at line 1"
+        );
+        assert_eq!(
+            words("(A or\nlen(B))"),
+            "Selector 'len' is not one of supported Selectors: ['Bracket', 'ClosestTime', 'GeometricallyNearest', \
+             'Match', 'SelectVersion', 'UseAfter', 'VersionAfter'] at line 2"
+        );
+        assert!(words("Match({})").starts_with("'(' is not allowed here"));
         assert_eq!(parse("(A x= 'B')"), Err(ExpressionError::ForgottenComma));
         for source in [
             "",
             "A ==",
             "A x= 'B'",
+            "A = ",
+            "header = 'B'",
             "(A",
             "A B",
             "not",

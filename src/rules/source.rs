@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::item::{Item, Parts, Tree};
-use super::python::repr;
+use super::python::{repr, repr_list};
 use super::selector::Kind;
 use crate::crds::literal::lexer::{Lexer, Problem, Symbol, Token, TokenKind};
 
@@ -72,6 +72,28 @@ pub(crate) fn read(text: &str) -> Result<Source<'_>, SourceError> {
     Ok(source)
 }
 
+/// The line of a place in a text, counted from 1.
+pub(crate) fn line(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or(&[]);
+    1 + memchr::memchr_iter(b'\n', before).count()
+}
+
+/// Whether mappings may define something of this name.
+pub(crate) fn is_section(name: &str) -> bool {
+    matches!(name, "header" | "selector" | "comment")
+}
+
+/// The client's words for a definition of anything else.
+pub(crate) fn no_section(line: usize) -> String {
+    format!("Only define 'header' or 'selector' or 'comment' sections at line {line}")
+}
+
+/// The client's words for a call of anything but a selector.
+pub(crate) fn no_selector(name: &str, line: usize) -> String {
+    let (name, known) = (repr(name), repr_list(Kind::ALL.map(Kind::name)));
+    format!("Selector {name} is not one of supported Selectors: {known} at line {line}")
+}
+
 struct Reader<'a> {
     text: &'a str,
     lexer: Lexer<'a>,
@@ -86,8 +108,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn line(&self, at: usize) -> usize {
-        let before = self.text.as_bytes().get(..at).unwrap_or(&[]);
-        1 + memchr::memchr_iter(b'\n', before).count()
+        line(self.text, at)
     }
 
     fn screen(&mut self, message: impl FnOnce(&Self) -> String) {
@@ -110,7 +131,9 @@ impl<'a> Reader<'a> {
                         return Err(Problem::new(token.at, "a statement begins with a blank"));
                     }
                     sections.push(match token.kind {
-                        TokenKind::Name(name) => (name, self.statement(name, token.at)?),
+                        TokenKind::Name(name) if self.assign_follows()? => {
+                            (name, self.statement(name, token.at)?)
+                        }
                         // A value by itself, such as a text that describes the file, does nothing.
                         _ => ("", self.begun(token)?),
                     });
@@ -127,17 +150,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `name = value`
+    fn assign_follows(&self) -> Result<bool, Problem> {
+        Ok(self.lexer.clone().token()?.is(Symbol::Assign))
+    }
+
+    /// `name = value`, the name being taken already.
     fn statement(&mut self, name: &str, at: usize) -> Result<Item, Problem> {
-        let assign = self.lexer.token()?;
-        if !assign.is(Symbol::Assign) {
-            return Err(assign.unexpected("'='"));
-        }
-        if !matches!(name, "header" | "selector" | "comment") {
-            self.screen(|reader| {
-                let line = reader.line(at);
-                format!("Only define 'header' or 'selector' or 'comment' sections at line {line}")
-            });
+        self.lexer.token()?;
+        if !is_section(name) {
+            self.screen(|reader| no_section(reader.line(at)));
         }
         let first = self.lexer.token()?;
         let signed = first.is(Symbol::Minus) || first.is(Symbol::Plus);
@@ -225,11 +246,7 @@ impl<'a> Reader<'a> {
         self.lexer = ahead;
         let kind = Kind::from_name(name);
         if kind.is_none() {
-            self.screen(|reader| {
-                let (name, line) = (repr(name), reader.line(at));
-                let known = super::python::repr_list(Kind::ALL.map(Kind::name));
-                format!("Selector {name} is not one of supported Selectors: {known} at line {line}")
-            });
+            self.screen(|reader| no_selector(name, reader.line(at)));
         }
         self.lexer.expect(Symbol::OpenBrace)?;
         let entries = self.pairs()?;
@@ -337,6 +354,13 @@ mod tests {
             ),
         ] {
             assert_eq!(header(text).as_deref(), Ok(shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_by_itself_is_not_defined() {
+        for text in ["header = {}\nx\n", "x; header = {}", "header = {}; x"] {
+            assert_eq!(header(text), Err("name 'x' is not defined".to_owned()), "{text}");
         }
     }
 

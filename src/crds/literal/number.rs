@@ -24,12 +24,20 @@ pub(super) fn read(rest: &str) -> Result<(TokenKind<'static>, usize), String> {
         let length = 2 + digits(bytes.get(2..).unwrap_or(&[]), radix, true)?;
         (integer(rest.get(2..length).unwrap_or(""), radix)?, length)
     };
-    match bytes.get(length) {
-        Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_' => {
+    let tail = rest.get(length..).unwrap_or("");
+    match tail.bytes().next() {
+        Some(b'j' | b'J') => Err("complex numbers are not supported".to_owned()),
+        Some(byte) if (byte.is_ascii_alphanumeric() || byte == b'_') && !begins_with_keyword(tail) => {
             Err("this number is not written as Python writes numbers".to_owned())
         }
         _ => Ok((kind, length)),
     }
+}
+
+/// The keywords that Python takes right behind a number.
+fn begins_with_keyword(tail: &str) -> bool {
+    let keywords = ["and", "else", "for", "if", "in", "is", "not", "or"];
+    keywords.iter().any(|keyword| tail.starts_with(keyword))
 }
 
 fn decimal(rest: &str) -> Result<(TokenKind<'static>, usize), String> {

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::super::selector::Kind;
 use super::super::slots::Slots;
+use super::super::source::{is_section, line, no_section, no_selector};
 use super::{Constant, Expression, Operator};
 use crate::crds::literal::lexer::{Lexer, Problem, Symbol, Token, TokenKind};
 
@@ -33,24 +35,36 @@ impl Expression {
         let mut lexer = Lexer::new(source)?;
         let next = lexer.token()?;
         let mut parser = Parser {
+            source,
             lexer,
             next,
             slots,
             nesting: 0,
         };
         let expression = parser.expression()?;
+        let assigned = match &expression {
+            Self::Name(_, name) if !is_section(name) && parser.next.is(Symbol::Assign) => {
+                parser.advance()?;
+                parser.expression()?;
+                true
+            }
+            _ => false,
+        };
         while parser.next.kind == TokenKind::Newline {
             parser.advance()?;
         }
-        if parser.next.kind == TokenKind::End {
-            Ok(expression)
-        } else {
-            Err(parser.unexpected("the end of the expression"))
+        if parser.next.kind != TokenKind::End {
+            return Err(parser.unexpected("the end of the expression"));
         }
+        if assigned {
+            return Err(ExpressionError::Forbidden(no_section(1)));
+        }
+        Ok(expression)
     }
 }
 
 struct Parser<'a, 's> {
+    source: &'a str,
     lexer: Lexer<'a>,
     next: Token<'a>,
     slots: &'s mut Slots,
@@ -191,6 +205,10 @@ impl<'a> Parser<'a, '_> {
             TokenKind::Name("False") => Expression::Constant(Constant::Bool(false)),
             TokenKind::Name("None") => Expression::Constant(Constant::None),
             TokenKind::Name(name) if is_keyword(name) => return Err(token.unexpected("a value").into()),
+            TokenKind::Name(name) if self.next.is(Symbol::OpenParen) && Kind::from_name(name).is_none() => {
+                let line = line(self.source, token.at);
+                return Err(ExpressionError::Forbidden(no_selector(name, line)));
+            }
             TokenKind::Name(name) => Expression::Name(self.slots.expression(name), name.into()),
             TokenKind::Symbol(Symbol::Minus) => {
                 self.deeper()?;
