@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::settings::{Environment, environment, truth};
 use super::{Failure, output};
 use crate::crds::{DatasetName, NameError, Observatory};
+use crate::rules::python::repr;
 use crate::rules::{Header, HeaderValue, LookupOptions, Memory};
 use lookup::{Lookup, Subject};
 use rulebook::{Places, Rulebook, check_context};
@@ -250,12 +251,9 @@ fn datasets(lookup: &Lookup<'_>, args: &Args, source: Option<&Source>) -> Result
 /// Writes the answers for a dataset of the archive; false if there are none.
 fn by_id(lookup: &Lookup<'_>, source: &Source, dataset: &DatasetName, out: &mut Vec<u8>) -> bool {
     let id = Value::from(dataset.display()).to_string();
-    let wanted = |reftype: &str| {
-        lookup
-            .types
-            .as_ref()
-            .is_none_or(|types| types.iter().any(|own| own.eq_ignore_ascii_case(reftype)))
-    };
+    let types = lookup.types.as_ref();
+    let wanted =
+        |reftype: &str| types.is_none_or(|types| types.iter().any(|own| own.eq_ignore_ascii_case(reftype)));
     let answers = |context: &str| {
         let mut answers = source.answers(context, dataset)?;
         answers.retain(|reftype, _| wanted(reftype));
@@ -268,9 +266,18 @@ fn by_id(lookup: &Lookup<'_>, source: &Source, dataset: &DatasetName, out: &mut 
             Some(new) => answers(context)
                 .and_then(|before| Ok((before, answers(new)?)))
                 .map(|(before, after)| {
+                    for reftype in unanswered(types, &[&before, &after]) {
+                        files::warn(&format!("{}: {}", dataset.display(), no_answer(&reftype)));
+                    }
                     render::difference(out, lookup.json, (&id, None), (context, &before), (new, &after));
                 }),
-            None => answers(context).map(|found| render::answers(out, lookup.json, &id, context, &found)),
+            None => answers(context).map(|mut found| {
+                for reftype in unanswered(types, &[&found]) {
+                    let text = format!("NOT FOUND {}", no_answer(&reftype));
+                    found.insert(reftype, text.into());
+                }
+                render::answers(out, lookup.json, &id, context, &found);
+            }),
         };
         if let Err(text) = told {
             render::error(out, lookup.json, &id, &text);
@@ -278,6 +285,22 @@ fn by_id(lookup: &Lookup<'_>, source: &Source, dataset: &DatasetName, out: &mut 
         }
     }
     complete
+}
+
+/// The types asked for by name that none of these answers has, in lower case.
+fn unanswered(types: Option<&Vec<String>>, answers: &[&Map<String, Value>]) -> Vec<String> {
+    let asked = types.into_iter().flatten().map(|name| name.to_lowercase());
+    asked
+        .filter(|name| answers.iter().all(|answers| !answers.contains_key(name)))
+        .collect()
+}
+
+/// Who answers for datasets does not say which types it knows, only which apply.
+fn no_answer(reftype: &str) -> String {
+    format!(
+        "no answer for the type {}: unknown, or omitted by the rules",
+        repr(reftype)
+    )
 }
 
 /// The file names in an answer.

@@ -337,6 +337,50 @@ fn a_comparison_takes_absence_and_omission_for_the_same() {
     assert_eq!(changes["newtab"], json!({"old": null, "new": "NOT FOUND n/a"}));
 }
 
+/// What the command needs of a mount: its status, and the answers for datasets.
+fn mount(root: &Path) {
+    fs::create_dir(root.join(".crds-fs")).unwrap();
+    fs::write(root.join(".crds-fs/status.json"), "{}").unwrap();
+    for (context, dark) in [
+        ("hst_0001.pmap", "old_drk.fits"),
+        ("hst_0002.pmap", "new_drk.fits"),
+    ] {
+        let directory = root.join("bestrefs").join(context).join("J00000001");
+        fs::create_dir_all(&directory).unwrap();
+        let answer = json!({"bestrefs": {"darkfile": dark, "pfltfile": "flat_pfl.fits"}});
+        fs::write(directory.join("bestrefs.json"), answer.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn a_type_without_an_answer_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    cache(root.path());
+    mount(root.path());
+    let args = ["--context", "hst_0001.pmap", "--types", "DarkFile,NoSuch"];
+    let unknown = "NOT FOUND Unknown reference type 'nosuch'";
+    let output = bestrefs(
+        root.path(),
+        &[&args[..], &["--json", "--header", "INSTRUME=ACS,DETECTOR=WFC"]].concat(),
+    );
+    assert_eq!(lines(&output)[0]["result"]["nosuch"], unknown);
+    // The archive is not asked for types: it may know the type and have no answer.
+    let without = "no answer for the type 'nosuch': unknown, or omitted by the rules";
+    let output = bestrefs(root.path(), &[&args[..], &["--json", "J00000001"]].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(
+        lines(&output)[0]["result"],
+        json!({"darkfile": "old_drk.fits", "nosuch": format!("NOT FOUND {without}")})
+    );
+    let compared = [&args[..], &["--compare", "hst_0002.pmap", "J00000001"]].concat();
+    let output = bestrefs(root.path(), &compared);
+    assert_eq!(
+        out(&output),
+        "type='DARKFILE' data='J00000001' ::  New best reference: 'old_drk.fits' --> 'new_drk.fits'\n"
+    );
+    assert_eq!(said(&output), format!("CRDS - WARNING -  J00000001: {without}\n"));
+}
+
 #[test]
 fn broken_lines_are_told_in_their_places() {
     let root = tempfile::tempdir().unwrap();

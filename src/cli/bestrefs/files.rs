@@ -240,7 +240,7 @@ fn complain(text: &str) -> bool {
 }
 
 /// A warning as the client prints it; true, as nothing failed.
-fn warn(text: &str) -> bool {
+pub(super) fn warn(text: &str) -> bool {
     say("WARNING", text);
     true
 }
