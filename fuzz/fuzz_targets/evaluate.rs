@@ -1,10 +1,12 @@
 //! Rules with something of everything answer any header, whole or reduced.
-#![no_main]
+#![cfg_attr(not(test), no_main)]
 
 use std::sync::{Arc, LazyLock};
 
 use crds_fs::crds::Observatory;
-use crds_fs::rules::{Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, Memory, default_reftypes};
+use crds_fs::rules::{
+    Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, Memory, default_reftypes,
+};
 use libfuzzer_sys::fuzz_target;
 
 const RULES: &str = "header = {'mapping': 'REFERENCE', 'name': 'x', 'derived_from': 'y', 'observatory': 'HST',
@@ -23,9 +25,13 @@ selector = Match({
 
 static CONTEXTS: LazyLock<Vec<Context>> = LazyLock::new(|| {
     let mapping = Arc::new(Mapping::load("hst_acs_biasfile.rmap", RULES).expect("the rules load"));
-    let options = LookupOptions { ignore_checksum: true };
+    let options = LookupOptions {
+        ignore_checksum: true,
+    };
     [Observatory::Hst, Observatory::Jwst, Observatory::Roman]
-        .map(|observatory| Context::new(Arc::clone(&mapping), observatory, options).expect("the context is made"))
+        .map(|observatory| {
+            Context::new(Arc::clone(&mapping), observatory, options).expect("the context is made")
+        })
         .into()
 });
 
@@ -38,8 +44,18 @@ impl Mappings for Nothing {
 }
 
 const NAMES: [&str; 12] = [
-    "DETECTOR", "CCDGAIN", "NUMCOLS", "APERTURE", "DATE-OBS", "TIME-OBS", "NAXIS1", "XCORNER", "YCORNER", "INSTRUME",
-    "META.INSTRUMENT.DETECTOR", "CAL_VER",
+    "DETECTOR",
+    "CCDGAIN",
+    "NUMCOLS",
+    "APERTURE",
+    "DATE-OBS",
+    "TIME-OBS",
+    "NAXIS1",
+    "XCORNER",
+    "YCORNER",
+    "INSTRUME",
+    "META.INSTRUMENT.DETECTOR",
+    "CAL_VER",
 ];
 
 fuzz_target!(|input: Vec<(u8, &str)>| {

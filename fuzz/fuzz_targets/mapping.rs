@@ -1,5 +1,5 @@
 //! Any text is a mapping or refused, and whatever was loaded answers any header: lines `NAME=VALUE` after a NUL.
-#![no_main]
+#![cfg_attr(not(test), no_main)]
 
 use std::sync::Arc;
 
@@ -19,8 +19,12 @@ fuzz_target!(|input: &str| {
     let (text, header) = input.split_once('\0').unwrap_or((input, ""));
     let header: Header = header.lines().filter_map(|line| line.split_once('=')).collect();
     for name in ["hst.pmap", "hst_acs.imap", "hst_acs_biasfile.rmap"] {
-        let Ok(mapping) = Mapping::load(name, text) else { continue };
-        let options = LookupOptions { ignore_checksum: true };
+        let Ok(mapping) = Mapping::load(name, text) else {
+            continue;
+        };
+        let options = LookupOptions {
+            ignore_checksum: true,
+        };
         if let Ok(context) = Context::new(Arc::new(mapping), Observatory::Hst, options) {
             let _ = context.evaluate_raw(&header);
             let _ = context.best_references::<&str>(&mut Memory::new(), &Nothing, &header, Some(&[]));
