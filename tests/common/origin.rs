@@ -12,20 +12,24 @@
     reason = "shared by several test binaries, each of which uses a part"
 )]
 
-use std::collections::{BTreeMap, HashMap};
+#[path = "origin/content.rs"]
+mod content;
+#[path = "origin/http.rs"]
+mod http;
+
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crds_fs::crds::Sha1Sum;
-use serde_json::{Value, json};
-use sha1::{Digest, Sha1};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use content::Content;
 
 /// How requests for one file, or JSON-RPC calls, are answered.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,51 +74,6 @@ pub enum Behaviour {
     Drip { bytes: usize, every: Duration },
     /// 302 to this path on the same server.
     Redirect(&'static str),
-}
-
-/// What is served.
-#[derive(Debug, Clone, Default)]
-pub struct Content {
-    /// `hst`, `jwst` or `roman`.
-    pub observatory: &'static str,
-    /// The default context.
-    pub context: String,
-    /// Contents by name.
-    pub files: BTreeMap<String, Vec<u8>>,
-    /// Names of bad files.
-    pub bad_files: Vec<String>,
-    /// Answers by upper-case dataset id: header, and answers by context and type.
-    pub datasets: BTreeMap<String, (Value, BTreeMap<String, Value>)>,
-    /// Entries that the catalog has although there is no such file: name, size, SHA-1.
-    pub phantoms: Vec<(String, u64, String)>,
-}
-
-impl Content {
-    /// A file with contents of this length that depend on the name alone.
-    pub fn file(mut self, name: &str, size: usize) -> Self {
-        self.files.insert(name.to_owned(), bytes_for(name, size));
-        self
-    }
-}
-
-/// Bytes that look random, the same for the same name.
-pub fn bytes_for(name: &str, size: usize) -> Vec<u8> {
-    let mut state = name.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| {
-        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mut bytes = Vec::with_capacity(size + 8);
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(size);
-    bytes
-}
-
-fn sha1_of(bytes: &[u8]) -> String {
-    Sha1Sum::from_bytes(Sha1::digest(bytes).into()).to_string()
 }
 
 /// One request for a file.
@@ -206,7 +165,7 @@ impl Origin {
                 tasks.spawn(async move {
                     tokio::select! {
                         // The client may go away at any moment; that is its right.
-                        _ = converse(stream, &state, &base) => {}
+                        _ = http::converse(stream, &state, &base) => {}
                         () = stop.cancelled() => {}
                     }
                 });
@@ -320,62 +279,6 @@ impl Drop for Origin {
     }
 }
 
-struct Request {
-    method: String,
-    path: String,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-type Io<T> = std::io::Result<T>;
-
-/// Answers one request after the other, until the client leaves or an answer wants the connection closed.
-async fn converse(stream: TcpStream, state: &State, base: &str) -> Io<()> {
-    stream.set_nodelay(true)?;
-    let mut stream = BufReader::new(stream);
-    while let Some(request) = read(&mut stream).await? {
-        let keep = if request.path.contains("/json/") {
-            answer_call(&mut stream, state, base, &request).await?
-        } else {
-            answer_file(&mut stream, state, &request).await?
-        };
-        if !keep {
-            break;
-        }
-    }
-    stream.shutdown().await
-}
-
-async fn read(stream: &mut BufReader<TcpStream>) -> Io<Option<Request>> {
-    let mut line = String::new();
-    if stream.read_line(&mut line).await? == 0 {
-        return Ok(None);
-    }
-    let mut words = line.split_whitespace().map(str::to_owned);
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await?;
-        match line.trim_end().split_once(':') {
-            Some((name, value)) => headers.insert(name.to_ascii_lowercase(), value.trim().to_owned()),
-            None => break,
-        };
-    }
-    let length = headers
-        .get("content-length")
-        .and_then(|length| length.parse().ok())
-        .unwrap_or(0);
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    Ok(Some(Request {
-        method,
-        path,
-        headers,
-        body,
-    }))
-}
-
 impl State {
     /// Which behaviour holds for this request; the counted ones count down.
     fn next(behaviour: &mut Behaviour) -> Behaviour {
@@ -409,241 +312,5 @@ struct Stalled<'a>(&'a watch::Sender<usize>);
 impl Drop for Stalled<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
-    }
-}
-
-/// A head with a length, for a body that follows.
-fn head(status: u16, length: usize, headers: &[(&str, String)]) -> String {
-    let mut head = format!("HTTP/1.1 {status} Told\r\nContent-Length: {length}\r\n");
-    for (name, value) in headers {
-        head.push_str(&[name, ": ", value, "\r\n"].concat());
-    }
-    head + "\r\n"
-}
-
-async fn page(
-    stream: &mut BufReader<TcpStream>,
-    status: u16,
-    headers: &[(&str, String)],
-    text: &str,
-) -> Io<bool> {
-    let headers = [&[("Content-Type", "text/html".to_owned())], headers].concat();
-    stream
-        .write_all((head(status, text.len(), &headers) + text).as_bytes())
-        .await?;
-    Ok(true)
-}
-
-async fn answer_file(stream: &mut BufReader<TcpStream>, state: &State, request: &Request) -> Io<bool> {
-    let name = request.path.rsplit('/').next().unwrap_or_default().to_owned();
-    lock(&state.asked).entry(name.clone()).or_default().push(Asked {
-        method: request.method.clone(),
-        range: request.headers.get("range").cloned(),
-        if_range: request.headers.get("if-range").cloned(),
-    });
-    let behaviour = lock(&state.files)
-        .get_mut(&name)
-        .map_or(Behaviour::Well, State::next);
-    match behaviour {
-        Behaviour::Hang => return Ok(false),
-        Behaviour::StallBeforeHead => state.stall().await,
-        Behaviour::Status(status) => return page(stream, status, &[], "<html>no</html>").await,
-        Behaviour::StatusTimes {
-            status, retry_after, ..
-        } => {
-            let headers: Vec<_> = retry_after
-                .iter()
-                .map(|seconds| ("Retry-After", seconds.to_string()))
-                .collect();
-            return page(stream, status, &headers, "<html>not now</html>").await;
-        }
-        Behaviour::Html => return page(stream, 200, &[], "<html>Welcome to the archive</html>").await,
-        Behaviour::Redirect(path) => {
-            return page(stream, 302, &[("Location", path.to_owned())], "elsewhere").await;
-        }
-        _ => {}
-    }
-    let Some(bytes) = lock(&state.content).files.get(&name).cloned() else {
-        return page(stream, 404, &[], "<html>no such file</html>").await;
-    };
-    send(stream, state, request, behaviour, bytes).await
-}
-
-/// Sends a file, in the way of `behaviour`.
-async fn send(
-    stream: &mut BufReader<TcpStream>,
-    state: &State,
-    request: &Request,
-    behaviour: Behaviour,
-    mut bytes: Vec<u8>,
-) -> Io<bool> {
-    let mut etag = format!("\"{}\"", sha1_of(&bytes));
-    match behaviour {
-        Behaviour::Truncate(size) => bytes.truncate(size),
-        Behaviour::Extend(more) => bytes.resize(bytes.len() + more, b'!'),
-        Behaviour::Flip(at) | Behaviour::FlipTimes { at, .. } => bytes[at] ^= 1,
-        Behaviour::ChangingEtag => {
-            let mut answers = lock(&state.answers);
-            *answers += 1;
-            etag = format!("\"answer-{answers}\"");
-        }
-        _ => {}
-    }
-    let range = match behaviour {
-        Behaviour::IgnoreRange | Behaviour::NoValidators => None,
-        _ => request
-            .headers
-            .get("range")
-            .and_then(|range| parse_range(range, bytes.len())),
-    };
-    let same = request.headers.get("if-range").is_none_or(|given| *given == etag);
-    let range = range.filter(|_| same || behaviour == Behaviour::ChangingEtag);
-    let mut headers = vec![("Content-Type", "application/octet-stream".to_owned())];
-    if behaviour != Behaviour::NoValidators {
-        headers.push(("ETag", etag));
-    }
-    let (status, body) = match range {
-        Some((start, end)) => {
-            headers.push((
-                "Content-Range",
-                format!("bytes {start}-{}/{}", end - 1, bytes.len()),
-            ));
-            (206, &bytes[start..end])
-        }
-        None => (200, &bytes[..]),
-    };
-    stream
-        .write_all(head(status, body.len(), &headers).as_bytes())
-        .await?;
-    if request.method == "HEAD" {
-        return Ok(true);
-    }
-    match behaviour {
-        Behaviour::StallAfter(count) => {
-            let (first, rest) = body.split_at(count.min(body.len()));
-            stream.write_all(first).await?;
-            state.stall().await;
-            stream.write_all(rest).await?;
-        }
-        Behaviour::DropAfter(count) | Behaviour::DropTimes { after: count, .. } if count < body.len() => {
-            stream.write_all(&body[..count]).await?;
-            return Ok(false);
-        }
-        Behaviour::Drip { bytes, every } => {
-            for piece in body.chunks(bytes) {
-                stream.write_all(piece).await?;
-                tokio::time::sleep(every).await;
-            }
-        }
-        _ => stream.write_all(body).await?,
-    }
-    Ok(true)
-}
-
-/// One satisfiable range, as a half-open interval.
-fn parse_range(header: &str, size: usize) -> Option<(usize, usize)> {
-    let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
-    let start: usize = first.parse().ok()?;
-    let end = if last.is_empty() {
-        size
-    } else {
-        last.parse::<usize>().ok()?.saturating_add(1).min(size)
-    };
-    (start < end).then_some((start, end))
-}
-
-async fn answer_call(
-    stream: &mut BufReader<TcpStream>,
-    state: &State,
-    base: &str,
-    request: &Request,
-) -> Io<bool> {
-    let call: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    let method = call["method"].as_str().unwrap_or_default().to_owned();
-    lock(&state.called).push((method.clone(), call["params"].clone()));
-    let behaviour = State::next(&mut lock(&state.calls));
-    match behaviour {
-        Behaviour::Hang => return Ok(false),
-        Behaviour::StallBeforeHead => state.stall().await,
-        Behaviour::Status(status) | Behaviour::StatusTimes { status, .. } => {
-            return page(stream, status, &[], "<html>no</html>").await;
-        }
-        Behaviour::Html => return page(stream, 200, &[], "<html>Down for maintenance</html>").await,
-        _ => {}
-    }
-    let answer = lock(&state.content).answer(base, &method, &call["params"]);
-    let reply = match answer {
-        Ok(result) => json!({"error": null, "jsonrpc": "1.0", "id": call["id"], "result": result}),
-        Err(text) => json!({"error": {"name": "OtherError", "code": 500, "message": text, "data": null},
-                            "jsonrpc": "1.0", "id": call["id"], "result": null}),
-    };
-    let text = reply.to_string();
-    let body = &text.as_bytes()[..match behaviour {
-        Behaviour::DropAfter(count) | Behaviour::DropTimes { after: count, .. } => count.min(text.len()),
-        _ => text.len(),
-    }];
-    let kind = [("Content-Type", "application/json-rpc".to_owned())];
-    stream.write_all(head(200, text.len(), &kind).as_bytes()).await?;
-    stream.write_all(body).await?;
-    Ok(body.len() == text.len())
-}
-
-impl Content {
-    /// The result of a JSON-RPC method, or the text of the error.
-    fn answer(&self, base: &str, method: &str, params: &Value) -> Result<Value, String> {
-        match method {
-            "get_server_info" => Ok(self.description(base)),
-            "get_default_context" => Ok(json!(self.context)),
-            "get_best_references_by_ids" => Ok(self.best_references(params)),
-            _ => Err(format!("OtherError: no method &#39;{method}&#39;")),
-        }
-    }
-
-    fn description(&self, base: &str) -> Value {
-        let is_mapping = |name: &&String| [".pmap", ".imap", ".rmap"].iter().any(|end| name.ends_with(end));
-        let catalog: serde_json::Map<_, _> = self
-            .files
-            .iter()
-            .map(|(name, bytes)| (name.clone(), bytes.len() as u64, sha1_of(bytes)))
-            .chain(self.phantoms.iter().cloned())
-            .map(|(name, size, sha1)| (name, json!({"size": size.to_string(), "sha1sum": sha1})))
-            .collect();
-        let url = |part: &str| json!({self.observatory: format!("{base}/unchecked_get/{part}/{}/", self.observatory)});
-        json!({
-            "observatory": self.observatory,
-            "latest_context": self.context, "operational_context": self.context, "edit_context": self.context,
-            "versions_context": "", "context_history": [["2020-01-01 00:00:00", self.context, "the first"]],
-            "mappings": self.files.keys().filter(is_mapping).collect::<Vec<_>>(),
-            "bad_files_list": self.bad_files, "force_remote_mode": 0, "download_metadata": catalog,
-            "mapping_url": url("mappings"), "reference_url": url("references"), "config_url": url("config"),
-            "max_bestrefs_per_rpc": 1000, "max_headers_per_rpc": 1000,
-            "crds_version": {"str": "13.0.0"}, "last_synced": "2026-01-01 00:00:00.000000",
-        })
-    }
-
-    /// Keys of the two-part form, as newer servers answer.
-    fn best_references(&self, params: &Value) -> Value {
-        let context = params[0].as_str().unwrap_or_default();
-        let (mut answers, mut headers) = (serde_json::Map::new(), serde_json::Map::new());
-        for id in params[1]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-        {
-            let id = id.to_ascii_uppercase();
-            if let Some((header, contexts)) = self.datasets.get(&id) {
-                let types = contexts.get(context).cloned().unwrap_or_else(|| json!({}));
-                answers.insert(format!("{id}:{id}"), json!([true, types]));
-                headers.insert(format!("{id}:{id}"), header.clone());
-            } else {
-                let text = format!("NOT FOUND dataset ID does not exist '{id}'");
-                answers.insert(id, json!([false, text]));
-            }
-        }
-        if params[3] == json!(true) {
-            answers.insert("headers".to_owned(), Value::Object(headers));
-        }
-        Value::Object(answers)
     }
 }

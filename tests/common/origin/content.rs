@@ -1,0 +1,112 @@
+//! What the server has, and what it says of it.
+
+use std::collections::BTreeMap;
+
+use crds_fs::crds::Sha1Sum;
+use serde_json::{Value, json};
+use sha1::{Digest, Sha1};
+
+/// What is served.
+#[derive(Debug, Clone, Default)]
+pub struct Content {
+    /// `hst`, `jwst` or `roman`.
+    pub observatory: &'static str,
+    /// The default context.
+    pub context: String,
+    /// Contents by name.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Names of bad files.
+    pub bad_files: Vec<String>,
+    /// Answers by upper-case dataset id: header, and answers by context and type.
+    pub datasets: BTreeMap<String, (Value, BTreeMap<String, Value>)>,
+    /// Entries that the catalog has although there is no such file: name, size, SHA-1.
+    pub phantoms: Vec<(String, u64, String)>,
+}
+
+impl Content {
+    /// A file with contents of this length that depend on the name alone.
+    pub fn file(mut self, name: &str, size: usize) -> Self {
+        self.files.insert(name.to_owned(), bytes_for(name, size));
+        self
+    }
+}
+
+/// Bytes that look random, the same for the same name.
+fn bytes_for(name: &str, size: usize) -> Vec<u8> {
+    let mut state = name.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+pub(super) fn sha1_of(bytes: &[u8]) -> String {
+    Sha1Sum::from_bytes(Sha1::digest(bytes).into()).to_string()
+}
+
+impl Content {
+    /// The result of a JSON-RPC method, or the text of the error.
+    pub(super) fn answer(&self, base: &str, method: &str, params: &Value) -> Result<Value, String> {
+        match method {
+            "get_server_info" => Ok(self.description(base)),
+            "get_default_context" => Ok(json!(self.context)),
+            "get_best_references_by_ids" => Ok(self.best_references(params)),
+            _ => Err(format!("OtherError: no method &#39;{method}&#39;")),
+        }
+    }
+
+    fn description(&self, base: &str) -> Value {
+        let is_mapping = |name: &&String| [".pmap", ".imap", ".rmap"].iter().any(|end| name.ends_with(end));
+        let catalog: serde_json::Map<_, _> = self
+            .files
+            .iter()
+            .map(|(name, bytes)| (name.clone(), bytes.len() as u64, sha1_of(bytes)))
+            .chain(self.phantoms.iter().cloned())
+            .map(|(name, size, sha1)| (name, json!({"size": size.to_string(), "sha1sum": sha1})))
+            .collect();
+        let url = |part: &str| json!({self.observatory: format!("{base}/unchecked_get/{part}/{}/", self.observatory)});
+        json!({
+            "observatory": self.observatory,
+            "latest_context": self.context, "operational_context": self.context, "edit_context": self.context,
+            "versions_context": "", "context_history": [["2020-01-01 00:00:00", self.context, "the first"]],
+            "mappings": self.files.keys().filter(is_mapping).collect::<Vec<_>>(),
+            "bad_files_list": self.bad_files, "force_remote_mode": 0, "download_metadata": catalog,
+            "mapping_url": url("mappings"), "reference_url": url("references"), "config_url": url("config"),
+            "max_bestrefs_per_rpc": 1000, "max_headers_per_rpc": 1000,
+            "crds_version": {"str": "13.0.0"}, "last_synced": "2026-01-01 00:00:00.000000",
+        })
+    }
+
+    /// Keys of the two-part form, as newer servers answer.
+    fn best_references(&self, params: &Value) -> Value {
+        let context = params[0].as_str().unwrap_or_default();
+        let (mut answers, mut headers) = (serde_json::Map::new(), serde_json::Map::new());
+        for id in params[1]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
+            let id = id.to_ascii_uppercase();
+            if let Some((header, contexts)) = self.datasets.get(&id) {
+                let types = contexts.get(context).cloned().unwrap_or_else(|| json!({}));
+                answers.insert(format!("{id}:{id}"), json!([true, types]));
+                headers.insert(format!("{id}:{id}"), header.clone());
+            } else {
+                let text = format!("NOT FOUND dataset ID does not exist '{id}'");
+                answers.insert(id, json!([false, text]));
+            }
+        }
+        if params[3] == json!(true) {
+            answers.insert("headers".to_owned(), Value::Object(headers));
+        }
+        Value::Object(answers)
+    }
+}

@@ -1,0 +1,242 @@
+//! HTTP/1.1 and JSON-RPC by hand, as rude as the test wants it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use super::content::sha1_of;
+use super::{Asked, Behaviour, State, lock};
+
+struct Request {
+    method: String,
+    path: String,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+type Io<T> = std::io::Result<T>;
+
+/// Answers one request after the other, until the client leaves or an answer wants the connection closed.
+pub(super) async fn converse(stream: TcpStream, state: &State, base: &str) -> Io<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = read(&mut stream).await? {
+        let keep = if request.path.contains("/json/") {
+            answer_call(&mut stream, state, base, &request).await?
+        } else {
+            answer_file(&mut stream, state, &request).await?
+        };
+        if !keep {
+            break;
+        }
+    }
+    stream.shutdown().await
+}
+
+async fn read(stream: &mut BufReader<TcpStream>) -> Io<Option<Request>> {
+    let mut line = String::new();
+    if stream.read_line(&mut line).await? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => headers.insert(name.to_ascii_lowercase(), value.trim().to_owned()),
+            None => break,
+        };
+    }
+    let length = headers
+        .get("content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(Some(Request {
+        method,
+        path,
+        headers,
+        body,
+    }))
+}
+
+/// A head with a length, for a body that follows.
+fn head(status: u16, length: usize, headers: &[(&str, String)]) -> String {
+    let mut head = format!("HTTP/1.1 {status} Told\r\nContent-Length: {length}\r\n");
+    for (name, value) in headers {
+        head.push_str(&[name, ": ", value, "\r\n"].concat());
+    }
+    head + "\r\n"
+}
+
+async fn page(
+    stream: &mut BufReader<TcpStream>,
+    status: u16,
+    headers: &[(&str, String)],
+    text: &str,
+) -> Io<bool> {
+    let headers = [&[("Content-Type", "text/html".to_owned())], headers].concat();
+    stream
+        .write_all((head(status, text.len(), &headers) + text).as_bytes())
+        .await?;
+    Ok(true)
+}
+
+async fn answer_file(stream: &mut BufReader<TcpStream>, state: &State, request: &Request) -> Io<bool> {
+    let name = request.path.rsplit('/').next().unwrap_or_default().to_owned();
+    lock(&state.asked).entry(name.clone()).or_default().push(Asked {
+        method: request.method.clone(),
+        range: request.headers.get("range").cloned(),
+        if_range: request.headers.get("if-range").cloned(),
+    });
+    let behaviour = lock(&state.files)
+        .get_mut(&name)
+        .map_or(Behaviour::Well, State::next);
+    match behaviour {
+        Behaviour::Hang => return Ok(false),
+        Behaviour::StallBeforeHead => state.stall().await,
+        Behaviour::Status(status) => return page(stream, status, &[], "<html>no</html>").await,
+        Behaviour::StatusTimes {
+            status, retry_after, ..
+        } => {
+            let headers: Vec<_> = retry_after
+                .iter()
+                .map(|seconds| ("Retry-After", seconds.to_string()))
+                .collect();
+            return page(stream, status, &headers, "<html>not now</html>").await;
+        }
+        Behaviour::Html => return page(stream, 200, &[], "<html>Welcome to the archive</html>").await,
+        Behaviour::Redirect(path) => {
+            return page(stream, 302, &[("Location", path.to_owned())], "elsewhere").await;
+        }
+        _ => {}
+    }
+    let Some(bytes) = lock(&state.content).files.get(&name).cloned() else {
+        return page(stream, 404, &[], "<html>no such file</html>").await;
+    };
+    send(stream, state, request, behaviour, bytes).await
+}
+
+/// Sends a file, in the way of `behaviour`.
+async fn send(
+    stream: &mut BufReader<TcpStream>,
+    state: &State,
+    request: &Request,
+    behaviour: Behaviour,
+    mut bytes: Vec<u8>,
+) -> Io<bool> {
+    let mut etag = format!("\"{}\"", sha1_of(&bytes));
+    match behaviour {
+        Behaviour::Truncate(size) => bytes.truncate(size),
+        Behaviour::Extend(more) => bytes.resize(bytes.len() + more, b'!'),
+        Behaviour::Flip(at) | Behaviour::FlipTimes { at, .. } => bytes[at] ^= 1,
+        Behaviour::ChangingEtag => {
+            let mut answers = lock(&state.answers);
+            *answers += 1;
+            etag = format!("\"answer-{answers}\"");
+        }
+        _ => {}
+    }
+    let range = match behaviour {
+        Behaviour::IgnoreRange | Behaviour::NoValidators => None,
+        _ => request
+            .headers
+            .get("range")
+            .and_then(|range| parse_range(range, bytes.len())),
+    };
+    let same = request.headers.get("if-range").is_none_or(|given| *given == etag);
+    let range = range.filter(|_| same || behaviour == Behaviour::ChangingEtag);
+    let mut headers = vec![("Content-Type", "application/octet-stream".to_owned())];
+    if behaviour != Behaviour::NoValidators {
+        headers.push(("ETag", etag));
+    }
+    let (status, body) = match range {
+        Some((start, end)) => {
+            headers.push((
+                "Content-Range",
+                format!("bytes {start}-{}/{}", end - 1, bytes.len()),
+            ));
+            (206, &bytes[start..end])
+        }
+        None => (200, &bytes[..]),
+    };
+    stream
+        .write_all(head(status, body.len(), &headers).as_bytes())
+        .await?;
+    if request.method == "HEAD" {
+        return Ok(true);
+    }
+    match behaviour {
+        Behaviour::StallAfter(count) => {
+            let (first, rest) = body.split_at(count.min(body.len()));
+            stream.write_all(first).await?;
+            state.stall().await;
+            stream.write_all(rest).await?;
+        }
+        Behaviour::DropAfter(count) | Behaviour::DropTimes { after: count, .. } if count < body.len() => {
+            stream.write_all(&body[..count]).await?;
+            return Ok(false);
+        }
+        Behaviour::Drip { bytes, every } => {
+            for piece in body.chunks(bytes) {
+                stream.write_all(piece).await?;
+                tokio::time::sleep(every).await;
+            }
+        }
+        _ => stream.write_all(body).await?,
+    }
+    Ok(true)
+}
+
+/// One satisfiable range, as a half-open interval.
+fn parse_range(header: &str, size: usize) -> Option<(usize, usize)> {
+    let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
+    let start: usize = first.parse().ok()?;
+    let end = if last.is_empty() {
+        size
+    } else {
+        last.parse::<usize>().ok()?.saturating_add(1).min(size)
+    };
+    (start < end).then_some((start, end))
+}
+
+async fn answer_call(
+    stream: &mut BufReader<TcpStream>,
+    state: &State,
+    base: &str,
+    request: &Request,
+) -> Io<bool> {
+    let call: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let method = call["method"].as_str().unwrap_or_default().to_owned();
+    lock(&state.called).push((method.clone(), call["params"].clone()));
+    let behaviour = State::next(&mut lock(&state.calls));
+    match behaviour {
+        Behaviour::Hang => return Ok(false),
+        Behaviour::StallBeforeHead => state.stall().await,
+        Behaviour::Status(status) | Behaviour::StatusTimes { status, .. } => {
+            return page(stream, status, &[], "<html>no</html>").await;
+        }
+        Behaviour::Html => return page(stream, 200, &[], "<html>Down for maintenance</html>").await,
+        _ => {}
+    }
+    let answer = lock(&state.content).answer(base, &method, &call["params"]);
+    let reply = match answer {
+        Ok(result) => json!({"error": null, "jsonrpc": "1.0", "id": call["id"], "result": result}),
+        Err(text) => json!({"error": {"name": "OtherError", "code": 500, "message": text, "data": null},
+                            "jsonrpc": "1.0", "id": call["id"], "result": null}),
+    };
+    let text = reply.to_string();
+    let body = &text.as_bytes()[..match behaviour {
+        Behaviour::DropAfter(count) | Behaviour::DropTimes { after: count, .. } => count.min(text.len()),
+        _ => text.len(),
+    }];
+    let kind = [("Content-Type", "application/json-rpc".to_owned())];
+    stream.write_all(head(200, text.len(), &kind).as_bytes()).await?;
+    stream.write_all(body).await?;
+    Ok(body.len() == text.len())
+}
