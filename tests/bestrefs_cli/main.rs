@@ -182,29 +182,22 @@ fn lines_keep_their_order_ids_and_errors() {
 fn wrong_usage_and_failures_differ() {
     let root = tempfile::tempdir().unwrap();
     cache(root.path());
-    let status = |args: &[&str]| bestrefs(root.path(), args).status.code();
-    assert_eq!(status(&["--context", "hst_0001.pmap"]), Some(2));
-    assert_eq!(status(&["--header", "INSTRUME=ACS"]), Some(2));
-    assert_eq!(
-        status(&["--context", "hst_0001.pmap", "--header", "nothing"]),
-        Some(2)
-    );
-    assert_eq!(
-        status(&["--context", "hst_0009.pmap", "--header", "INSTRUME=ACS"]),
-        Some(1)
-    );
-    assert_eq!(
-        status(&["--context", "hst_0001.pmap", "--header", "DETECTOR=WFC"]),
-        Some(1)
-    );
-    assert_eq!(
-        status(&["--context", "hst_0001.pmap", "--files", "/nonexistent.fits"]),
-        Some(1)
-    );
-    assert_eq!(
-        status(&["--context", "hst_0001.pmap", "--header", "INSTRUME=ACS"]),
-        Some(0)
-    );
+    for (arguments, status) in [
+        ("--context hst_0001.pmap", 2),
+        ("--header INSTRUME=ACS", 2),
+        ("--context hst_0001.pmap --header nothing", 2),
+        ("--context hst_0009.pmap --header INSTRUME=ACS", 1),
+        ("--context hst_0001.pmap --header DETECTOR=WFC", 1),
+        ("--context hst_0001.pmap --files /nonexistent.fits", 1),
+        ("--context hst_0001.pmap --header INSTRUME=ACS", 0),
+    ] {
+        let output = bestrefs(root.path(), &words(arguments));
+        assert_eq!(output.status.code(), Some(status), "{arguments}");
+    }
+}
+
+fn words(arguments: &str) -> Vec<&str> {
+    arguments.split_whitespace().collect()
 }
 
 #[test]
@@ -212,65 +205,50 @@ fn wrong_usage_is_named_with_its_remedy() {
     let root = tempfile::tempdir().unwrap();
     cache(root.path());
     fs::write(root.path().join("x.fits"), fits(&WFC)).unwrap();
-    let pmap = ["--context", "hst_0001.pmap"];
-    let header = ["--header", "INSTRUME=ACS"];
-    for (args, words) in [
+    let header = "--context hst_0001.pmap --header INSTRUME=ACS";
+    for (arguments, remedy) in [
         (
-            &[&pmap[..], &header, &["--update-bestrefs"]].concat(),
+            "--update-bestrefs",
             "--update-bestrefs is about dataset files: give them with --files",
         ),
+        ("--all-types", "--all-types is about dataset files"),
+        ("--skip-types x", "--skip-types is about dataset files"),
+        ("--types=", "write --types dark,flat"),
+        ("--types a,,b", "write --types dark,flat"),
+        ("--compare x.fits", "'x.fits' is not a context"),
         (
-            &[&pmap[..], &header, &["--all-types"]].concat(),
-            "--all-types is about dataset files",
-        ),
-        (
-            &[&pmap[..], &header, &["--skip-types", "x"]].concat(),
-            "--skip-types is about dataset files",
-        ),
-        (
-            &[&pmap[..], &header, &["--types", ""]].concat(),
-            "write --types dark,flat",
-        ),
-        (
-            &[&pmap[..], &header, &["--types", "a,,b"]].concat(),
-            "write --types dark,flat",
-        ),
-        (
-            &[&["--context", "nonsense"][..], &header].concat(),
+            "--context nonsense",
             "'nonsense' is not a context: give a mapping",
         ),
         (
-            &[&["--context", "other.pmap"][..], &header].concat(),
+            "--context other.pmap",
             "'other.pmap' is not a context: its name must begin with",
         ),
+    ] {
+        refused(root.path(), &format!("{header} {arguments}"), remedy);
+    }
+    for (arguments, remedy) in [
         (
-            &[&pmap[..], &header, &["--compare", "x.fits"]].concat(),
-            "'x.fits' is not a context",
-        ),
-        (
-            &header.to_vec(),
+            "--header INSTRUME=ACS",
             "Give --context, or set CRDS_CONTEXT or CRDS_OBSERVATORY",
         ),
         (
-            &[&pmap[..], &["--header", "INSTRUME"]].concat(),
+            "--context hst_0001.pmap --header INSTRUME",
             "'INSTRUME' is not a list of parameters KEY=VALUE",
         ),
-        (&[&pmap[..], &["--files"]].concat(), "--files"),
+        ("--context hst_0001.pmap --files", "--files"),
         (
-            &[&pmap[..], &["--files", "x.fits", "--headers", "-"]].concat(),
+            "--context hst_0001.pmap --files x.fits --headers -",
             "cannot be used with",
         ),
         (
-            &[&pmap[..], &pmap, &["--files", "x.fits", "--update-bestrefs"]].concat(),
+            "--context hst_0001.pmap --context hst_0001.pmap --files x.fits --update-bestrefs",
             "needs exactly one context",
         ),
     ] {
-        let output = bestrefs(root.path(), args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(said(&output).contains(words), "{args:?}: {}", said(&output));
-        assert!(output.stdout.is_empty(), "{args:?}");
+        refused(root.path(), arguments, remedy);
     }
-    let latest = bestrefs(root.path(), &[&["--context", "latest"][..], &header].concat());
+    let latest = bestrefs(root.path(), &words("--context latest --header INSTRUME=ACS"));
     assert_eq!(latest.status.code(), Some(1));
     assert!(
         said(&latest).contains("write hst-latest, jwst-latest"),
@@ -280,8 +258,7 @@ fn wrong_usage_is_named_with_its_remedy() {
     let mut no_mount = Command::new(env!("CARGO_BIN_EXE_crds-fs"));
     let no_mount = no_mount
         .arg("bestrefs")
-        .args(pmap)
-        .args(header)
+        .args(words(header))
         .arg("--mount")
         .arg(root.path())
         .env_clear();
@@ -292,6 +269,14 @@ fn wrong_usage_is_named_with_its_remedy() {
         "{}",
         said(&output)
     );
+}
+
+/// The command does nothing but say what is wrong with its arguments.
+fn refused(root: &Path, arguments: &str, remedy: &str) {
+    let output = bestrefs(root, &words(arguments));
+    assert_eq!(output.status.code(), Some(2), "{arguments}");
+    assert!(said(&output).contains(remedy), "{arguments}: {}", said(&output));
+    assert!(output.stdout.is_empty(), "{arguments}");
 }
 
 #[test]
