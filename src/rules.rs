@@ -11,7 +11,7 @@
 //! | `load`, `fields`, `checksum`, `compile`, `substitute` | syntax -> checks -> compiled selectors |
 //! | `selector`, `column`, `pattern`, `glob`, `regex`, `version` | the compiled forms |
 //! | `evaluate`, `failure`, `merge`, `reference`, `hooks`, `expression` | evaluation of one rmap |
-//! | `linked`, `context`, `answer` | all rmaps of an instrument, lookups, results |
+//! | `naming`, `linked`, `context`, `answer` | names in headers, all rmaps of an instrument, lookups, results |
 //! | `reads`, `plan`, `memory` | what holds for all headers of one kind, remembered |
 //! | `condition`, `date`, `python` | values, dates, and Python's ways with texts and numbers |
 
@@ -38,6 +38,7 @@ mod load;
 mod mapping;
 mod memory;
 mod merge;
+mod naming;
 mod pattern;
 mod plan;
 mod pool;

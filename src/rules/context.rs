@@ -12,6 +12,7 @@ use super::linked::{self, Linked, LinkedEntry};
 use super::load::{LoadError, LoadErrorKind, basename};
 use super::mapping::{Entry, Instrument, Mapping, Mappings, Pipeline, Target};
 use super::memory::Memory;
+use super::naming::{Naming, begins_with_meta};
 use super::python::{is_upper, lower, repr, repr_list};
 use crate::crds::Observatory;
 
@@ -64,10 +65,10 @@ pub struct LookupOptions {
 #[derive(Debug)]
 pub struct Context {
     mapping: Arc<Mapping>,
-    observatory: Observatory,
+    naming: Naming,
     options: LookupOptions,
     /// By entry of a pmap; else one.
-    linked: Vec<OnceLock<Linked>>,
+    linked: Vec<OnceLock<Arc<Linked>>>,
 }
 
 impl Context {
@@ -80,14 +81,14 @@ impl Context {
         if !options.ignore_checksum {
             mapping.checksum()?;
         }
-        let count = match mapping.target() {
-            Target::Pipeline(pipeline) => pipeline.entries.len(),
-            _ => 1,
+        let (count, parkey) = match mapping.target() {
+            Target::Pipeline(pipeline) => (pipeline.entries.len(), Some(pipeline.parkey.clone())),
+            _ => (1, None),
         };
         Ok(Self {
             linked: (0..count).map(|_| OnceLock::new()).collect(),
             mapping,
-            observatory,
+            naming: Naming { observatory, parkey },
             options,
         })
     }
@@ -99,7 +100,7 @@ impl Context {
 
     /// The observatory whose rules for names hold.
     pub fn observatory(&self) -> Observatory {
-        self.observatory
+        self.naming.observatory
     }
 
     /// The best references for a header.
@@ -114,7 +115,7 @@ impl Context {
         header: &Header,
         reftypes: Option<&[S]>,
     ) -> Result<BestRefs<'_>, LookupError> {
-        let merged = match self.meta() {
+        let merged = match self.naming.prefix() {
             "" => None,
             meta => header.with_prefix(meta),
         };
@@ -123,13 +124,7 @@ impl Context {
             Target::Pipeline(pipeline) => self.through_pipeline(pipeline, memory, mappings, header, reftypes),
             Target::Instrument(instrument) => {
                 let linked = self.whole(mappings, instrument)?;
-                Ok(self.through_linked(
-                    linked,
-                    memory,
-                    header,
-                    reftypes,
-                    &linked.reduce(header, self.meta()),
-                ))
+                Ok(self.through_linked(linked, memory, header, reftypes, &linked.reduce(header)))
             }
             Target::Reference(reference) => {
                 let filekind = lower(&reference.filekind).into_owned();
@@ -150,9 +145,10 @@ impl Context {
                 }
                 let linked = self.whole_or(|| {
                     let entry = LinkedEntry::Rmap(self.mapping.clone());
-                    Ok(Linked::new(self.is_jwst(), &[], vec![(filekind.clone(), entry)]))
+                    let entries = vec![(filekind.clone(), entry)];
+                    Ok(Arc::new(Linked::new(&self.naming, &[], entries)))
                 })?;
-                let reduced = linked.reduce(header, self.meta());
+                let reduced = linked.reduce(header);
                 Ok(linked.best_references::<&str>(memory, &reduced, None))
             }
         }
@@ -225,7 +221,7 @@ impl Context {
                 let mut all = Vec::new();
                 for (place, (instrument, entry)) in pipeline.entries.iter().enumerate() {
                     if let Entry::File(name) = entry {
-                        let linked = self.instrument(mappings, place, name, pipeline)?;
+                        let linked = self.instrument(mappings, place, name)?;
                         all.push((instrument.clone(), linked.keys().to_vec()));
                     }
                 }
@@ -248,22 +244,9 @@ impl Context {
         mappings.prepare(&rmaps);
     }
 
-    fn is_jwst(&self) -> bool {
-        self.observatory == Observatory::Jwst
-    }
-
-    /// What is put before names that begin with `META`.
-    fn meta(&self) -> &'static str {
-        if self.observatory == Observatory::Roman {
-            "ROMAN."
-        } else {
-            ""
-        }
-    }
-
     /// The default types of the observatory for a header; nothing means all types.
     fn default_types(&self, header: &Header) -> BTreeSet<&'static str> {
-        if self.is_jwst() {
+        if self.naming.is_jwst() {
             jwst::conditioned_default_reftypes(header)
         } else {
             BTreeSet::new()
@@ -284,15 +267,15 @@ impl Context {
             Some(_) => None,
         };
         let (place, name) = match as_given {
-            Some(found) if !self.is_jwst() => found,
+            Some(found) if !self.naming.is_jwst() => found,
             _ => self.imap(pipeline, header, Names::Translated, "get_required_parkeys")?,
         };
         let other = match as_given {
             Some((other, name)) if other != place => Some(self.load(mappings, name)?),
             _ => None,
         };
-        let linked = self.instrument(mappings, place, name, pipeline)?;
-        let reduced = linked.reduce(header, self.meta());
+        let linked = self.instrument(mappings, place, name)?;
+        let reduced = linked.reduce(header);
         // The client looks for the instrument again in the reduced header, where not all its names survive.
         if !linked.knows_instrument(&reduced) {
             return Err(LookupError::NoInstrument(pipeline.parkey.clone()));
@@ -344,7 +327,7 @@ impl Context {
         method: &'static str,
     ) -> Result<(usize, &'p str), LookupError> {
         let instrument = self
-            .instrument_name(pipeline, header, names)
+            .instrument_name(header, names)
             .ok_or_else(|| LookupError::NoInstrument(pipeline.parkey.clone()))?;
         let found = pipeline
             .entries
@@ -362,8 +345,8 @@ impl Context {
     }
 
     /// The instrument of a header, in lower case.
-    fn instrument_name(&self, pipeline: &Pipeline, header: &Header, names: Names) -> Option<String> {
-        for wanted in std::iter::once(pipeline.parkey.as_str()).chain(INSTRUMENT_NAMES) {
+    fn instrument_name(&self, header: &Header, names: Names) -> Option<String> {
+        for wanted in self.naming.instrument_names() {
             let value = self
                 .last_value(header, wanted, names)
                 .filter(|value| *value != UNDEFINED);
@@ -381,43 +364,38 @@ impl Context {
 
     /// The conditioned value of a parameter in a header as it came.
     fn last_value<'h>(&self, header: &'h Header, wanted: &str, names: Names) -> Option<Cow<'h, str>> {
-        if self.is_jwst() && names == Names::Translated {
+        if self.naming.is_jwst() && names == Names::Translated {
             return jwst::translated_value(header, wanted).map(HeaderValue::conditioned);
         }
-        let meta = self.meta();
-        let mut found = None;
-        for (name, value) in header.iter() {
-            let tail = if !meta.is_empty() && first_word(name).eq_ignore_ascii_case("META") {
-                wanted.strip_prefix(meta)
+        let meta = self.naming.prefix();
+        let tail = wanted.strip_prefix(meta);
+        let means = |name: &str| {
+            if !meta.is_empty() && begins_with_meta(name) {
+                tail.is_some_and(|tail| is_upper(name, tail))
             } else {
-                Some(wanted)
-            };
-            if tail.is_some_and(|tail| is_upper(name, tail)) {
-                found = Some(value);
+                is_upper(name, wanted)
             }
-        }
-        found.map(HeaderValue::conditioned)
+        };
+        let found = header.iter().rev().find(|(name, _)| means(name));
+        found.map(|(_, value)| value.conditioned())
     }
 
-    fn whole_or(&self, make: impl FnOnce() -> Result<Linked, LookupError>) -> Result<&Linked, LookupError> {
+    fn whole_or(
+        &self,
+        make: impl FnOnce() -> Result<Arc<Linked>, LookupError>,
+    ) -> Result<&Linked, LookupError> {
         self.linked_at(0, make)
     }
 
     fn whole(&self, mappings: &dyn Mappings, instrument: &Instrument) -> Result<&Linked, LookupError> {
-        self.whole_or(|| self.link(mappings, instrument, None))
+        self.whole_or(|| self.link(mappings, instrument))
     }
 
-    fn instrument(
-        &self,
-        mappings: &dyn Mappings,
-        place: usize,
-        name: &str,
-        pipeline: &Pipeline,
-    ) -> Result<&Linked, LookupError> {
+    fn instrument(&self, mappings: &dyn Mappings, place: usize, name: &str) -> Result<&Linked, LookupError> {
         self.linked_at(place, || {
             let imap = self.load(mappings, name)?;
             if let Target::Instrument(instrument) = imap.target() {
-                self.link(mappings, instrument, Some(&pipeline.parkey))
+                self.link(mappings, instrument)
             } else {
                 let what = format!("'{name}' is no instrument mapping");
                 Err(LoadError::new(LoadErrorKind::Mapping, what).into())
@@ -428,7 +406,7 @@ impl Context {
     fn linked_at(
         &self,
         place: usize,
-        make: impl FnOnce() -> Result<Linked, LookupError>,
+        make: impl FnOnce() -> Result<Arc<Linked>, LookupError>,
     ) -> Result<&Linked, LookupError> {
         let Some(cell) = self.linked.get(place) else {
             return Err(LookupError::NoMapping("get_filekinds"));
@@ -450,12 +428,7 @@ impl Context {
     }
 
     /// Loads all rmaps of an instrument: one that cannot be loaded fails every lookup.
-    fn link(
-        &self,
-        mappings: &dyn Mappings,
-        instrument: &Instrument,
-        parkey: Option<&str>,
-    ) -> Result<Linked, LookupError> {
+    fn link(&self, mappings: &dyn Mappings, instrument: &Instrument) -> Result<Arc<Linked>, LookupError> {
         let rmaps = instrument.entries.iter().filter_map(|(_, entry)| entry.file());
         mappings.prepare(&rmaps.collect::<Vec<_>>());
         let mut entries = Vec::with_capacity(instrument.entries.len());
@@ -467,10 +440,7 @@ impl Context {
             };
             entries.push((filekind.clone(), entry));
         }
-        let mut keys = instrument.keys.clone();
-        keys.extend(parkey.map(str::to_owned));
-        let names = parkey.into_iter().chain(INSTRUMENT_NAMES);
-        Ok(Linked::new(self.is_jwst(), &keys, entries).with_instrument_names(names))
+        Ok(instrument.link(&self.naming, entries))
     }
 }
 
@@ -479,19 +449,4 @@ impl Context {
 enum Names {
     AsGiven,
     Translated,
-}
-
-/// Where instruments are named besides the parameter that the pmap names.
-const INSTRUMENT_NAMES: [&str; 7] = [
-    "INSTRUME",
-    "META.INSTRUMENT.NAME",
-    "META_INSTRUMENT_NAME",
-    "INSTRUMENT",
-    "ROMAN.META.INSTRUMENT.NAME",
-    "META.INSTRUMENT.TYPE",
-    "META_INSTRUMENT_TYPE",
-];
-
-fn first_word(name: &str) -> &str {
-    name.split('.').next().unwrap_or("")
 }

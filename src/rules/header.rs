@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::condition::condition;
+use super::naming::begins_with_meta;
 use super::python::upper;
 use crate::crds::literal::float_text;
 
@@ -112,7 +113,7 @@ impl Header {
     }
 
     /// The entries in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &HeaderValue)> {
         self.entries.iter().map(|(name, value)| (name.as_str(), value))
     }
 
@@ -137,12 +138,7 @@ impl Header {
     /// The header with a prefix before the names that begin with `META` (Roman), if some of them then meet others of
     /// the same spelling, which decides where their value counts.
     pub(super) fn with_prefix(&self, prefix: &str) -> Option<Self> {
-        let renamed = |name: &str| {
-            let first = name.split('.').next().unwrap_or("");
-            first
-                .eq_ignore_ascii_case("META")
-                .then(|| format!("{prefix}{name}"))
-        };
+        let renamed = |name: &str| begins_with_meta(name).then(|| format!("{prefix}{name}"));
         let meet =
             |(name, _): &(String, HeaderValue)| renamed(name).is_some_and(|name| self.get(&name).is_some());
         let prefixed = self.entries.iter().any(|(name, _)| name.starts_with(prefix));

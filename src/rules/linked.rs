@@ -2,9 +2,11 @@
 //! header is looked up once for all rmaps.
 
 mod build;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustc_hash::FxHashMap;
 
@@ -15,6 +17,7 @@ use super::frame::{Cell, Frame};
 use super::header::{Header, HeaderValue};
 use super::mapping::{Mapping, Target};
 use super::memory::{Memory, Recall};
+use super::naming::Naming;
 use super::python::{lower, upper};
 use super::reference::Reference;
 
@@ -63,12 +66,11 @@ const NO_SLOT: u16 = u16::MAX;
 pub(crate) struct Linked {
     /// Distinguishes it from all others, also from those that are gone.
     id: u64,
+    naming: Naming,
     /// The parameters asked for, as written.
     keys: Vec<String>,
     /// Names in headers, in upper case, with their slots.
     names: FxHashMap<Box<str>, Name>,
-    /// Whether two names in headers can mean one parameter.
-    aliases: bool,
     /// By slot: known values, and whether they are in normal form.
     vocabularies: Vec<FxHashMap<Box<str>, Known>>,
     types: Vec<(String, Type)>,
@@ -123,6 +125,22 @@ impl Linked {
         self.id
     }
 
+    /// Whether it is of these very rmaps.
+    fn is_of(&self, naming: &Naming, entries: &[(String, LinkedEntry)]) -> bool {
+        let same = |((own, linked), (filekind, entry)): (&(String, Type), &(String, LinkedEntry))| {
+            own == filekind
+                && match (linked, entry) {
+                    (Type::Rmap(linked), LinkedEntry::Rmap(mapping)) => Arc::ptr_eq(&linked.mapping, mapping),
+                    (Type::NotApplicable, LinkedEntry::NotApplicable)
+                    | (Type::Omitted, LinkedEntry::Omitted) => true,
+                    _ => false,
+                }
+        };
+        self.naming == *naming
+            && self.types.len() == entries.len()
+            && self.types.iter().zip(entries).all(same)
+    }
+
     /// How many types it has.
     pub(crate) fn type_count(&self) -> usize {
         self.types.len()
@@ -153,17 +171,18 @@ impl Linked {
         self.types.iter().map(|(filekind, _)| filekind.as_str())
     }
 
-    /// Takes from a header, which is as it came, what the rules ask for. `meta` is put before names that begin with
-    /// `META` (Roman).
-    pub(crate) fn reduce<'h>(&self, header: &'h Header, meta: &str) -> Reduced<'h> {
+    /// Takes from a header, which is as it came, what the rules ask for.
+    pub(crate) fn reduce<'h>(&self, header: &'h Header) -> Reduced<'h> {
         let undefined = |&number: &u32| (Cow::Borrowed(UNDEFINED), number);
         let mut values: Vec<(Cow<'h, str>, u32)> = self.undefined.iter().map(undefined).collect();
-        let mut winners = Winners::new(if self.aliases { values.len() } else { 0 });
+        // Two names in headers can mean one parameter.
+        let aliases = self.naming.is_jwst();
+        let mut winners = Winners::new(if aliases { values.len() } else { 0 });
         for (name, value) in header.iter() {
-            let Some(found) = self.name(name, meta) else {
+            let Some(&found) = self.names.get(&*upper(name)) else {
                 continue;
             };
-            if self.aliases && !winners.wins(found) {
+            if aliases && !winners.wins(found) {
                 continue;
             }
             let slot = usize::from(found.slot);
@@ -172,16 +191,6 @@ impl Linked {
             }
         }
         Reduced { values }
-    }
-
-    fn name(&self, name: &str, meta: &str) -> Option<Name> {
-        if !meta.is_empty() {
-            let first = name.split('.').next().unwrap_or("");
-            if first.eq_ignore_ascii_case("META") {
-                return self.names.get(&*upper(&format!("{meta}{name}"))).copied();
-            }
-        }
-        self.names.get(&*upper(name)).copied()
     }
 
     /// Whether a reduced header says which instrument it is of.
@@ -231,6 +240,30 @@ impl Linked {
             }
         }
         BestRefs { answers }
+    }
+}
+
+/// What was put together last from an imap: contexts that have the same rmaps share it.
+#[derive(Debug, Default)]
+pub(crate) struct LastLinked(Mutex<Weak<Linked>>);
+
+impl LastLinked {
+    /// What is known if it is of the same rmaps, else what is put together now. See [`Linked::new`].
+    pub(crate) fn get_or_make(
+        &self,
+        naming: &Naming,
+        keys: &[String],
+        entries: Vec<(String, LinkedEntry)>,
+    ) -> Arc<Linked> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = last.upgrade()
+            && known.is_of(naming, &entries)
+        {
+            return known;
+        }
+        let linked = Arc::new(Linked::new(naming, keys, entries));
+        *last = Arc::downgrade(&linked);
+        linked
     }
 }
 

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::linked::{LastLinked, Linked, LinkedEntry};
 use super::load::{self, LoadError};
+use super::naming::Naming;
 use super::reference::Reference;
 
 /// A mapping, read and compiled. It does not change any more and may be shared between contexts.
@@ -186,6 +188,7 @@ pub struct Instrument {
     /// `REFTYPE` and extra keys.
     pub(crate) keys: Vec<String>,
     pub(crate) entries: Entries,
+    linked: LastLinked,
 }
 
 impl Instrument {
@@ -200,7 +203,13 @@ impl Instrument {
             name: instrument,
             keys,
             entries: entries(pairs),
+            linked: LastLinked::default(),
         }
+    }
+
+    /// Puts its rmaps together, or gives what was put together of the same ones and is in use somewhere.
+    pub(crate) fn link(&self, naming: &Naming, entries: Vec<(String, LinkedEntry)>) -> Arc<Linked> {
+        self.linked.get_or_make(naming, &self.keys, entries)
     }
 
     /// The observatory, in lower case.

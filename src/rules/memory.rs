@@ -1,7 +1,7 @@
 //! What lookups remember: for each rmap its plans, by the values of the parameters that decide; for each kind of header the
 //! plans of all types.
 
-use std::hash::Hasher as _;
+use std::hash::{Hash as _, Hasher as _};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -65,16 +65,40 @@ struct Instrument {
 #[derive(Debug)]
 struct HeaderKind {
     key: Box<[u32]>,
-    /// By type: places in [`Plans::plans`], or [`NO_PLAN`].
+    /// By type: places in [`Plans::kept`], or [`NO_PLAN`].
     plans: Box<[u32]>,
 }
 
 /// The plans of one type.
 #[derive(Debug, Default)]
 struct Plans {
-    plans: Vec<Plan>,
-    /// Places in `plans` by the values of the type's own deciding parameters.
+    /// Different ones: there are hardly more of them than rows in the rmap.
+    kept: Vec<Plan>,
+    /// Places in `kept` by the plan.
+    known: HashTable<u32>,
+    /// Places in `kept` by the values of the type's own deciding parameters.
     places: HashTable<(Box<[u32]>, u32)>,
+}
+
+impl Plans {
+    /// The place of a plan, which is added if it is new.
+    fn place_of(&mut self, plan: Plan) -> Option<u32> {
+        let Self { kept, known, .. } = self;
+        let entry = known.entry(
+            hash_of(&plan),
+            |&place| kept.get(place as usize) == Some(&plan),
+            |&place| kept.get(place as usize).map_or(0, hash_of),
+        );
+        match entry {
+            Entry::Occupied(entry) => Some(*entry.get()),
+            Entry::Vacant(entry) => {
+                let place = u32::try_from(kept.len()).ok()?;
+                entry.insert(place);
+                kept.push(plan);
+                Some(place)
+            }
+        }
+    }
 }
 
 /// The memory at work on one header.
@@ -235,34 +259,59 @@ impl Recall<'_> {
             return None;
         }
         let known = self.plans.get_mut(place)?;
-        let Plans { plans, places } = self.types.get_mut(place)?;
+        let own = self.types.get_mut(place)?;
         if *known == NO_PLAN {
             let numbers = self.numbers;
             let number = |&place: &u16| numbers.get(usize::from(place)).copied().unwrap_or_default();
             let era = self.numbers.last().filter(|_| reads.era);
             let key = || reads.deciding.iter().map(number).chain(era.copied());
-            let entry = places.entry(
-                hash(key()),
-                |(own, _)| own.iter().copied().eq(key()),
-                |(own, _)| hash(own.iter().copied()),
-            );
-            *known = match entry {
-                Entry::Occupied(entry) => entry.get().1,
-                Entry::Vacant(entry) => {
-                    let place = u32::try_from(plans.len()).ok()?;
-                    plans.push(work_out(self.scratch));
-                    entry.insert((key().collect(), place));
-                    *self.size += 1;
-                    place
-                }
+            let hash = hash(key());
+            let found = own.places.find(hash, |(own, _)| own.iter().copied().eq(key()));
+            *known = if let Some((_, known)) = found {
+                *known
+            } else {
+                let known = own.place_of(work_out(self.scratch))?;
+                let rehash = |(own, _): &(Box<[u32]>, u32)| self::hash(own.iter().copied());
+                own.places.insert_unique(hash, (key().collect(), known), rehash);
+                *self.size += 1;
+                known
             };
         }
-        Some((plans.get(*known as usize)?, moment))
+        Some((own.kept.get(*known as usize)?, moment))
     }
+}
+
+fn hash_of(plan: &Plan) -> u64 {
+    let mut hasher = FxHasher::default();
+    plan.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn hash(numbers: impl Iterator<Item = u32>) -> u64 {
     let mut hasher = FxHasher::default();
     numbers.for_each(|number| hasher.write_u32(number));
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_kept_once() {
+        let mut plans = Plans::default();
+        for row in [7, 8, 7, 9, 8] {
+            plans.place_of(Plan::Entry(row));
+        }
+        assert_eq!(plans.place_of(Plan::Entry(9)), Some(2));
+        assert_eq!(plans.place_of(Plan::Omitted), Some(3));
+        assert_eq!(
+            plans.kept,
+            [7, 8, 9]
+                .map(Plan::Entry)
+                .into_iter()
+                .chain([Plan::Omitted])
+                .collect::<Vec<_>>()
+        );
+    }
 }

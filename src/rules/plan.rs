@@ -12,7 +12,7 @@ use super::reference::{Reference, RmapResult, Verdict};
 use super::selector::{Choice, Keys, Selector};
 
 /// The rest of an evaluation. It belongs to one rmap, in whose first selector it names entries by their places.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Plan {
     /// An entry that is no selector.
     Entry(u32),
@@ -33,7 +33,7 @@ pub(crate) enum Plan {
 }
 
 /// What a failure of the selectors leads to, for want of a date for example.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum OnFailure {
     Fail,
     NotApplicable,
@@ -52,7 +52,7 @@ impl From<Verdict> for OnFailure {
 }
 
 /// A failure that holds for all dates.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Settled {
     Constant(&'static str),
     Text(String),

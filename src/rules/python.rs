@@ -36,13 +36,19 @@ pub(crate) fn upper(text: &str) -> std::borrow::Cow<'_, str> {
 
 /// `text.upper() == upper`
 pub(crate) fn is_upper(text: &str, upper: &str) -> bool {
-    match (text.as_bytes().first(), upper.as_bytes().first()) {
-        (Some(own), Some(other)) if own.is_ascii() && own.to_ascii_uppercase() != *other => false,
-        _ if text.is_ascii() => {
-            let own = text.bytes().map(|byte| byte.to_ascii_uppercase());
-            text.len() == upper.len() && own.eq(upper.bytes())
-        }
-        _ => self::upper(text) == upper,
+    // An ASCII character at either end decides most comparisons.
+    let differs = |own: Option<&u8>, other: Option<&u8>| {
+        own.is_some_and(|own| own.is_ascii() && Some(&own.to_ascii_uppercase()) != other)
+    };
+    let (own, other) = (text.as_bytes(), upper.as_bytes());
+    if differs(own.first(), other.first()) || differs(own.last(), other.last()) {
+        return false;
+    }
+    if text.is_ascii() {
+        let own = own.iter().map(u8::to_ascii_uppercase);
+        text.len() == upper.len() && own.eq(upper.bytes())
+    } else {
+        self::upper(text) == upper
     }
 }
 

@@ -8,20 +8,22 @@ use super::{Known, Linked, LinkedEntry, LinkedReads, LinkedRmap, NO_SLOT, Name, 
 use crate::rules::condition::{UNDEFINED, condition};
 use crate::rules::jwst;
 use crate::rules::mapping::Target;
+use crate::rules::naming::{Naming, begins_with_meta};
 use crate::rules::python::{is_upper, upper};
 use crate::rules::reads::Reads;
 use crate::rules::reference::Reference;
 use crate::rules::selector::{Choice, Keys, Selector};
 
 impl Linked {
-    /// Puts rmaps together. `keys` are the parameters asked for beyond those of the rmaps.
-    pub(crate) fn new(jwst: bool, keys: &[String], entries: Vec<(String, LinkedEntry)>) -> Self {
+    /// Puts rmaps together. `keys` are the parameters asked for beyond those of the rmaps and the one that names the
+    /// instrument.
+    pub(crate) fn new(naming: &Naming, keys: &[String], entries: Vec<(String, LinkedEntry)>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut linked = Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            naming: naming.clone(),
             keys: Vec::new(),
             names: FxHashMap::default(),
-            aliases: jwst,
             vocabularies: Vec::new(),
             types: Vec::with_capacity(entries.len()),
             places: FxHashMap::default(),
@@ -33,14 +35,15 @@ impl Linked {
         };
         let mut written: FxHashMap<String, u16> = FxHashMap::default();
         let rmaps = entries.iter().filter_map(|(_, entry)| entry.reference());
-        for key in keys.iter().chain(rmaps.flat_map(|reference| &reference.keys)) {
+        let keys = keys.iter().chain(&naming.parkey);
+        for key in keys.chain(rmaps.flat_map(|reference| &reference.keys)) {
             if !written.contains_key(key) {
                 let slot = linked.slot_of(key);
                 written.insert(key.clone(), slot);
                 linked.keys.push(key.clone());
             }
         }
-        if jwst {
+        if naming.is_jwst() {
             linked.add_keywords();
         }
         let learned = entries.iter().map(|(_, entry)| match entry.reference() {
@@ -58,6 +61,8 @@ impl Linked {
             .iter()
             .map(|vocabulary| vocabulary.get(UNDEFINED).map_or(0, |known| known.number))
             .collect();
+        linked.instrument = linked.slots_of(naming.instrument_names());
+        linked.add_prefixed(naming.prefix());
         linked
     }
 
@@ -172,10 +177,18 @@ impl Linked {
         slots.collect()
     }
 
-    /// Remembers by which parameters an instrument is named.
-    pub(crate) fn with_instrument_names<'n>(mut self, names: impl Iterator<Item = &'n str>) -> Self {
-        self.instrument = self.slots_of(names);
-        self
+    /// Has names in headers that begin with `META` mean those with `prefix` before it, and nothing else (Roman).
+    fn add_prefixed(&mut self, prefix: &str) {
+        if prefix.is_empty() {
+            return;
+        }
+        self.names.retain(|name, _| !begins_with_meta(name));
+        let prefixed = self.names.iter().filter_map(|(name, found)| {
+            let tail = name.strip_prefix(prefix)?;
+            begins_with_meta(tail).then(|| (tail.into(), *found))
+        });
+        let prefixed: Vec<(Box<str>, Name)> = prefixed.collect();
+        self.names.extend(prefixed);
     }
 }
 
