@@ -68,12 +68,27 @@ pub(super) fn edit<R: Read + Seek>(
 ) -> Result<Option<Vec<Piece>>, Trouble> {
     let bytes = source.rest(MAX_HEADER)?;
     let text = String::from_utf8(bytes).map_err(|_| Trouble::refused("its header is not text"))?;
-    let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+    let mut lines = lines(&text);
     let mut different = false;
     for change in changes {
         different |= set(&mut lines, change)?;
     }
     Ok(different.then(|| vec![Piece::New(lines.concat().into_bytes())]))
+}
+
+/// The lines as [`parse`] sees them, each with its end: LF, CR, or both.
+fn lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['\n', '\r']) {
+        let end = if rest[at..].starts_with("\r\n") { 2 } else { 1 };
+        let (line, more) = rest.split_at(at + end);
+        lines.push(line.to_owned());
+        rest = more;
+    }
+    lines.push(rest.to_owned());
+    lines.retain(|line| !line.is_empty());
+    lines
 }
 
 fn set(lines: &mut Vec<String>, change: &Change) -> Result<bool, Trouble> {
@@ -103,7 +118,7 @@ fn set(lines: &mut Vec<String>, change: &Change) -> Result<bool, Trouble> {
         // The last line may lack its end.
         if let Some(before) = at
             .and_then(|at| lines.get_mut(at))
-            .filter(|line| !line.ends_with('\n'))
+            .filter(|line| line_end(line).is_empty())
         {
             before.push_str(&end);
         }

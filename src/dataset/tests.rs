@@ -370,6 +370,35 @@ fn a_geis_header_may_end_in_the_middle_of_a_line() {
     }
 }
 
+/// Found by fuzzing: lines were told apart at other places when read than when edited.
+#[test]
+fn geis_lines_may_end_with_a_carriage_return_alone() {
+    let change = Change {
+        keyword: "DARKFILE".to_owned(),
+        value: "uref$x.r0h".to_owned(),
+    };
+    for text in [
+        "F\x1c\r",
+        "A = 1\rDARKFILE= 'old'\rB = 2\r",
+        "DARKFILE= 'old'\rA = 1\nB = 2",
+    ] {
+        let before = read_bytes(text.as_bytes(), "x.r0h").unwrap();
+        let edit = |bytes: &[u8]| {
+            geis::edit(
+                &mut Source::new(Cursor::new(bytes)).unwrap(),
+                std::slice::from_ref(&change),
+            )
+        };
+        let new = assemble(text.as_bytes(), &edit(text.as_bytes()).unwrap().unwrap());
+        let after = read_bytes(&new, "x.r0h").unwrap();
+        for name in ["A", "B"] {
+            assert_eq!(after.get(name), before.get(name), "{text:?}");
+        }
+        assert_eq!(after.get("DARKFILE"), Some("uref$x.r0h"), "{text:?}");
+        assert!(edit(&new).unwrap().is_none(), "{text:?}");
+    }
+}
+
 /// A file of one of the formats, with some bytes replaced by others, and cut somewhere.
 fn damaged() -> impl Strategy<Value = (usize, Vec<u8>)> {
     let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12);
