@@ -373,7 +373,15 @@ mod tests {
     #[test]
     fn what_is_not_allowed_is_refused() {
         let parse = |source: &str| Expression::parse(source, &mut Slots::default());
-        for source in ["A.B == 'x'", "len(A)", "A[0]", "A + B", "A is None", "lambda: 1"] {
+        for source in [
+            "A.B == 'x'",
+            "len(A)",
+            "A[0]",
+            "A + B",
+            "A is None",
+            "lambda: 1",
+            "(yield)",
+        ] {
             assert!(
                 matches!(parse(source), Err(ExpressionError::Forbidden(_))),
                 "{source}"
@@ -399,6 +407,8 @@ mod tests {
             "A ==",
             "A x= 'B'",
             "A = ",
+            "class == 'B'",
+            "A or pass",
             "header = 'B'",
             "(A",
             "A B",

@@ -53,8 +53,14 @@ impl Fields<'_, '_> {
 
     /// What Python says of fields that selectors need and that are no lists or dicts.
     pub(crate) fn check_lists(&self) -> Result<(), String> {
-        if let Some(Err(kind)) = self.get("comment_parkeys").map(|item| self.tree.iterated(item)) {
-            return Err(not_iterable(kind));
+        if let Some(item) = self.get("comment_parkeys") {
+            self.tree.iterated(item).map_err(not_iterable)?;
+            if let Item::Tuple(parts) | Item::List(parts) = item
+                && let Some(other) = self.tree.parts(parts).iter().find(|part| !is_text(**part))
+            {
+                let kind = other.type_name();
+                return Err(format!("'{kind}' object has no attribute 'upper'"));
+            }
         }
         let wrong_length = |length: usize| {
             format!("dictionary update sequence element #0 has length {length}; 2 is required")
@@ -88,7 +94,6 @@ impl Fields<'_, '_> {
             "rmap_relevance",
             "rmap_omit",
         ];
-        let is_text = |item: Item| matches!(item, Item::Str(_));
         let wrong = |name: &str, value: Item| {
             let what = format!("the header field '{name}' cannot be a '{}'", value.type_name());
             Err(LoadError::new(LoadErrorKind::Mapping, what))
@@ -143,6 +148,10 @@ fn read(text: &str) -> Cow<'_, str> {
     } else {
         lower(text)
     }
+}
+
+fn is_text(item: Item) -> bool {
+    matches!(item, Item::Str(_))
 }
 
 fn not_iterable(kind: &str) -> String {

@@ -342,9 +342,14 @@ fn conditions(
     let mut compiled = Vec::new();
     if let Some(Item::Dict(pairs)) = fields.get("parkey_relevance") {
         for (name, source) in fields.tree.pairs(pairs) {
+            // What is a comment has an expression of the client's own, and its source is never read.
+            let name = fields.tree.text(name);
+            if comments.contains(&name) {
+                continue;
+            }
             let mut expression = expression(&fields.tree.text(source), keys, slots)?;
             expression.define("keep_comments", &Constant::Bool(false));
-            compiled.push((lower(&fields.tree.text(name)).into_owned(), expression));
+            compiled.push((lower(&name).into_owned(), expression));
         }
     }
     let mut conditions = Vec::new();

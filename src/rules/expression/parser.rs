@@ -99,10 +99,9 @@ impl<'a> Parser<'a, '_> {
 
     fn expression(&mut self) -> Parsed {
         self.deeper()?;
-        if self.word("lambda") {
-            return Err(ExpressionError::Forbidden(
-                "'lambda' is not allowed in rules".to_owned(),
-            ));
+        if self.word("lambda") || self.word("yield") {
+            let what = format!("{} is not allowed in rules", self.next);
+            return Err(ExpressionError::Forbidden(what));
         }
         let value = self.or()?;
         let expression = if self.word("if") {
@@ -278,11 +277,11 @@ impl<'a> Parser<'a, '_> {
     }
 }
 
+/// Whether Python keeps the word for itself, so that no parameter can be named so. Values are none of these.
 fn is_keyword(name: &str) -> bool {
-    matches!(
-        name,
-        "and" | "or" | "not" | "in" | "is" | "if" | "else" | "for" | "lambda"
-    )
+    const KEYWORDS: &str = " and as assert async await break class continue def del elif else except finally for from \
+                            global if import in is lambda nonlocal not or pass raise return try while with yield ";
+    KEYWORDS.split(' ').any(|keyword| keyword == name)
 }
 
 fn only_or(mut operands: Vec<Expression>, many: impl FnOnce(Vec<Expression>) -> Expression) -> Expression {

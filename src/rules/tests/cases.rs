@@ -218,6 +218,14 @@ fn fields_of_other_types() {
             "'comment_parkeys': None",
             "refused: 'NoneType' object is not iterable",
         ),
+        (
+            "'comment_parkeys': (('P',),)",
+            "refused: 'tuple' object has no attribute 'upper'",
+        ),
+        (
+            "'comment_parkeys': ('P',), 'parkey_relevance': {'p': 'what is never read'}",
+            "\"a\"",
+        ),
         ("'substitutions': 5", "refused: 'int' object is not iterable"),
         ("'hooks': ()", "\"a\""),
         // A text is taken for the tuple of its letters.
