@@ -10,6 +10,7 @@ mod string;
 mod writer;
 
 pub use number::float_text;
+pub(crate) use string::named_character;
 pub use writer::write;
 
 use lexer::{Lexer, Problem, Symbol, Token, TokenKind};

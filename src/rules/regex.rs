@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use fancy_regex::Regex;
-use unicode_names2::character as character_of_name;
 
 use super::python::is_space;
+use crate::crds::literal::named_character;
 
 /// A prepared expression.
 #[derive(Debug, Clone)]
@@ -456,7 +456,7 @@ impl Translator {
                 } else {
                     String::new()
                 };
-                match character_of_name(&name) {
+                match named_character(&name) {
                     Some(character) => Member::One(character),
                     None => return wrong("there is no such character"),
                 }

@@ -17,6 +17,7 @@ fn every_notation_of_texts() {
         (r"u'\x41\u0042\103\U0001F52D'", "ABC🔭"),
         (r"'\ud83d\udd2d'", "🔭"),
         (r"'\N{GREEK SMALL LETTER ALPHA}'", "α"),
+        (r"'\N{greek small letter Alpha}\N{Null}'", "α\0"),
         (r"'\a\b\f\n\r\t\v\\\'\q'", "\x07\x08\x0c\n\r\t\x0b\\'\\q"),
         ("'one'   \"two\" r'\\'", "onetwo\\"),
         ("('split '\n 'over '  # why\n 'lines')", "split over lines"),
@@ -28,6 +29,20 @@ fn every_notation_of_texts() {
         } else {
             assert_eq!(parse(source), Ok(text(expected)), "{source}");
         }
+    }
+}
+
+#[test]
+fn names_of_characters_are_spelt_as_they_are() {
+    for name in [
+        "-",
+        "-A",
+        "NO SUCH",
+        "LATINCAPITALLETTERA",
+        "LATIN-CAPITAL LETTER A",
+        " LATIN CAPITAL LETTER A",
+    ] {
+        assert!(parse(&format!("'\\N{{{name}}}'")).is_err(), "{name}");
     }
 }
 
