@@ -42,6 +42,7 @@ pub(crate) struct Rules<'c> {
 pub(crate) struct Scratch {
     rows: Bits,
     other: Bits,
+    ranked: Vec<Ranked>,
     text: String,
     /// The last date that was read: its text, and what it is or why it is none.
     date: Option<(String, Result<date::Moment, Undated>)>,
@@ -296,7 +297,14 @@ impl<'c> Evaluation<'c, '_, '_> {
 
     /// Evaluates a Match selector.
     fn table(&mut self, table: &'c Table, choices: &'c [Choice]) -> Outcome<'c> {
-        let ranked = self.ranked(table)?;
+        let mut ranked = std::mem::take(&mut self.scratch.ranked);
+        let outcome = self.first_of(table, choices, &mut ranked);
+        self.scratch.ranked = ranked;
+        outcome
+    }
+
+    fn first_of(&mut self, table: &'c Table, choices: &'c [Choice], ranked: &mut Vec<Ranked>) -> Outcome<'c> {
+        self.rank_survivors(table, ranked)?;
         for group in ranked.chunk_by(same_weight) {
             match self.group(group, choices) {
                 Err(failure) if failure.lookup => {}
@@ -306,20 +314,28 @@ impl<'c> Evaluation<'c, '_, '_> {
         Err(NO_MATCH)
     }
 
-    /// The rows that match, with their weights: the heaviest first, else in the order of keys.
-    pub(super) fn ranked(&mut self, table: &'c Table) -> Result<Vec<Ranked>, Failure<'c>> {
+    /// Leaves in `ranked` the rows that match, with their weights: the heaviest first, else in the order of keys.
+    pub(super) fn rank_survivors(
+        &mut self,
+        table: &'c Table,
+        ranked: &mut Vec<Ranked>,
+    ) -> Result<(), Failure<'c>> {
+        ranked.clear();
         for column in &table.columns {
             if self.frame.get(column.slot).is_none() && !column.optional() {
                 return Err(self.required(Kind::Match, column.slot));
             }
         }
         let mut rows = std::mem::take(&mut self.scratch.rows);
-        let ranked = self.survivors(table, &mut rows).map(|()| match rows.only() {
-            Some(row) => vec![(0, row)],
-            None => self.rank(table, &rows),
-        });
+        let survivors = self.survivors(table, &mut rows);
+        if survivors.is_ok() {
+            match rows.only() {
+                Some(row) => ranked.push((0, row)),
+                None => self.rank(table, &rows, ranked),
+            }
+        }
         self.scratch.rows = rows;
-        ranked
+        survivors
     }
 
     /// Leaves in `rows` the rows that no column refuses, after the check of valid values.
@@ -359,21 +375,15 @@ impl<'c> Evaluation<'c, '_, '_> {
         }
     }
 
-    fn rank(&self, table: &Table, rows: &Bits) -> Vec<Ranked> {
-        let mut ranked: Vec<Ranked> = rows
-            .iter()
-            .map(|row| {
-                let counting = table.columns.iter().filter(|column| {
-                    let value = self.frame.get(column.slot).unwrap_or(UNDEFINED);
-                    column.counts(value, row)
-                });
-                (u32::try_from(counting.count()).unwrap_or(u32::MAX), row)
-            })
-            .collect();
-        if ranked.len() > 1 {
-            ranked.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
-        }
-        ranked
+    fn rank(&self, table: &Table, rows: &Bits, ranked: &mut Vec<Ranked>) {
+        ranked.extend(rows.iter().map(|row| {
+            let counting = table.columns.iter().filter(|column| {
+                let value = self.frame.get(column.slot).unwrap_or(UNDEFINED);
+                column.counts(value, row)
+            });
+            (u32::try_from(counting.count()).unwrap_or(u32::MAX), row)
+        }));
+        ranked.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
     }
 
     /// The candidate of rows of equal weight.

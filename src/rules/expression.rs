@@ -77,7 +77,31 @@ impl Expression {
 
     /// Whether the expression is true, or the text of its failure. `lookup` gives the values of slots.
     pub(crate) fn is_true<'h>(&self, lookup: &impl Fn(u16) -> Option<&'h str>) -> Result<bool, String> {
-        Ok(self.evaluate(lookup)?.is_true())
+        match self {
+            Self::Not(operand) => Ok(!operand.is_true(lookup)?),
+            Self::And(operands) => Ok(!any(operands, lookup, false)?),
+            Self::Or(operands) => any(operands, lookup, true),
+            _ => match self.compares_texts(lookup) {
+                Some(truth) => Ok(truth),
+                None => Ok(self.evaluate(lookup)?.is_true()),
+            },
+        }
+    }
+
+    /// The truth of the usual comparison: whether a parameter has a certain value.
+    fn compares_texts<'h>(&self, lookup: &impl Fn(u16) -> Option<&'h str>) -> Option<bool> {
+        let Self::Comparison(first, others) = self else {
+            return None;
+        };
+        match (&**first, &others[..]) {
+            (Self::Name(slot, _), [(Operator::Equal, Self::Constant(Constant::Text(text)))]) => {
+                Some(*lookup(*slot)? == **text)
+            }
+            (Self::Name(slot, _), [(Operator::NotEqual, Self::Constant(Constant::Text(text)))]) => {
+                Some(*lookup(*slot)? != **text)
+            }
+            _ => None,
+        }
     }
 
     fn evaluate<'e, 'h: 'e>(&'e self, lookup: &impl Fn(u16) -> Option<&'h str>) -> Result<Value<'e>, String> {
@@ -154,6 +178,20 @@ fn among_constants(text: &str, items: &[Expression]) -> Option<bool> {
         }
     }
     Some(found)
+}
+
+/// Whether the truth of an operand is `wanted`; those behind it are not looked at.
+fn any<'h>(
+    operands: &[Expression],
+    lookup: &impl Fn(u16) -> Option<&'h str>,
+    wanted: bool,
+) -> Result<bool, String> {
+    for operand in operands {
+        if operand.is_true(lookup)? == wanted {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The first operand whose truth is `wanted`, else the last one.

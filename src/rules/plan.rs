@@ -116,10 +116,10 @@ impl Reference {
             frame,
             scratch,
         };
-        let ranked = match evaluation.ranked(table) {
-            Ok(ranked) => ranked,
-            Err(failure) => return (Vec::new(), Ending::Failure(failure)),
-        };
+        let mut ranked = Vec::new();
+        if let Err(failure) = evaluation.rank_survivors(table, &mut ranked) {
+            return (Vec::new(), Ending::Failure(failure));
+        }
         let mut groups: Vec<Box<[u32]>> = Vec::new();
         let dated = |&(_, row): &Ranked| {
             let choice = self.selector.choices.get(row as usize);
