@@ -80,25 +80,31 @@ fn room_is_made_of_what_nobody_has_open() {
     assert!(store.make_room(&wanted, 100).unwrap_err().is_no_space());
 }
 
-/// The same length is no proof: what replaced a verified file while it was closed is hashed.
+/// The same length is no proof: what replaced a verified file while it was closed is hashed, be it before a restart or
+/// after.
 #[test]
 fn a_file_that_was_replaced_in_the_same_length_is_noticed() {
-    let dir = TempDir::new().unwrap();
-    let store = open(&dir);
-    let rule = key("hst_0001.pmap");
-    put(&store, &rule, b"good").unwrap();
-    let path = dir.path().join("mappings/hst/hst_0001.pmap");
-    fs::write(dir.path().join("new"), b"evil").unwrap();
-    fs::rename(dir.path().join("new"), &path).unwrap();
-    assert!(matches!(
-        store.open(&rule, entry(b"good")).unwrap(),
-        Found::Unverified
-    ));
-    assert!(matches!(
-        store.verify(&rule, entry(b"good")).unwrap(),
-        Found::Absent
-    ));
-    assert_eq!(quarantined(&dir), [b"evil"]);
+    for restart in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let running = open(&dir);
+        let rule = key("hst_0001.pmap");
+        put(&running, &rule, b"good").unwrap();
+        let running = Some(running).filter(|_| !restart);
+        let path = dir.path().join("mappings/hst/hst_0001.pmap");
+        fs::write(dir.path().join("new"), b"evil").unwrap();
+        fs::rename(dir.path().join("new"), &path).unwrap();
+        let store = running.unwrap_or_else(|| open(&dir));
+        assert!(matches!(
+            store.open(&rule, entry(b"good")).unwrap(),
+            Found::Unverified
+        ));
+        assert!(matches!(
+            store.verify(&rule, entry(b"good")).unwrap(),
+            Found::Absent
+        ));
+        assert_eq!(quarantined(&dir), [b"evil"]);
+        assert!(store.holding(&rule).is_none());
+    }
 }
 
 #[test]
