@@ -14,12 +14,14 @@ pub mod memory;
 mod origin;
 mod rpc;
 pub mod service;
+mod url;
 
 pub use config::ConfigUriServer;
 pub use endpoints::{EndpointError, Endpoints, NoUrl, ServerSetting, Settings};
 pub use error::{RemoteError, RemoteErrorKind, Retry, without_credentials};
 pub use file::FileOrigin;
 pub use http::{HttpClient, HttpOrigin, HttpSettings};
-pub use origin::{ByteRange, Download, Origin, UrlOrigin};
+pub use origin::{ByteRange, Download, Origin};
 pub use rpc::JsonRpcServer;
 pub use service::{BestReferences, ByDataset, CrdsServer, Header, TypeValues};
+pub use url::UrlOrigin;

@@ -7,6 +7,7 @@ mod render;
 mod rulebook;
 mod source;
 mod stream;
+mod subject;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
@@ -22,10 +23,11 @@ use super::{Failure, output};
 use crate::crds::{DatasetName, NameError, Observatory};
 use crate::rules::python::repr;
 use crate::rules::{Header, HeaderValue, LookupOptions, Memory};
-use lookup::{Lookup, Subject};
+use lookup::Lookup;
 use rulebook::{Places, Rulebook, check_context};
 use source::{Source, is_mount};
 use stream::StreamError;
+use subject::Subject;
 
 /// Tell the best references of datasets.
 ///

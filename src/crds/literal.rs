@@ -7,13 +7,15 @@ pub mod lexer;
 mod number;
 mod scan;
 mod string;
+pub mod token;
 mod writer;
 
 pub use number::float_text;
 pub(crate) use string::named_character;
 pub use writer::write;
 
-use lexer::{Lexer, Problem, Symbol, Token, TokenKind};
+use lexer::Lexer;
+use token::{Problem, Symbol, Token, TokenKind};
 
 /// A Python literal.
 #[derive(Debug, Clone, PartialEq)]

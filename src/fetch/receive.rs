@@ -13,7 +13,6 @@ use super::Inner;
 use super::digester::Digester;
 use super::error::FetchError;
 use super::flights::Flight;
-use super::transfer::silence;
 use crate::crds::Sha1Sum;
 use crate::remote::{ByteRange, Download, RemoteError, RemoteErrorKind};
 use crate::store::{Partial, Record, StoreError};
@@ -498,4 +497,10 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+/// The failure of a server that says nothing.
+fn silence(url: &str, patience: Duration) -> RemoteError {
+    let message = format!("no byte has come for {:.1} s", patience.as_secs_f64());
+    RemoteError::new(RemoteErrorKind::TimedOut, url, message)
 }

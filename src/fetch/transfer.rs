@@ -13,7 +13,6 @@ use super::error::{FetchError, FetchErrorKind};
 use super::flights::{Answer, Flight};
 use super::receive::{Break, Intake};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
-use crate::remote::{RemoteError, RemoteErrorKind};
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
 
 /// After a publication, how long to wait for others before the directory is synced.
@@ -372,10 +371,4 @@ impl Transfer<'_> {
             .map_err(|_| FetchError::shutting_down(self.key()))?
             .map_err(|error| FetchError::store(self.key(), error))
     }
-}
-
-/// The failure of a server that says nothing.
-pub(super) fn silence(url: &str, patience: Duration) -> RemoteError {
-    let message = format!("no byte has come for {:.1} s", patience.as_secs_f64());
-    RemoteError::new(RemoteErrorKind::TimedOut, url, message)
 }

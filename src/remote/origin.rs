@@ -6,9 +6,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use super::error::{RemoteError, RemoteErrorKind};
-use super::file::FileOrigin;
-use super::http::HttpOrigin;
+use super::error::RemoteError;
 
 /// A part of a file: from `start` up to, but not including, `end`, or to the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,40 +66,4 @@ pub trait Origin: Send + Sync {
         range: Option<ByteRange>,
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>>;
-}
-
-/// Files by URL: `https`, `http` and `file`.
-#[derive(Clone)]
-pub struct UrlOrigin {
-    http: HttpOrigin,
-    file: FileOrigin,
-}
-
-impl UrlOrigin {
-    /// Files over this client, and from disk.
-    pub fn new(http: HttpOrigin) -> Self {
-        Self {
-            http,
-            file: FileOrigin::new(),
-        }
-    }
-}
-
-impl Origin for UrlOrigin {
-    fn get<'a>(
-        &'a self,
-        url: &'a str,
-        range: Option<ByteRange>,
-        if_range: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Download, RemoteError>> {
-        match url.split_once(':').map(|(scheme, _)| scheme) {
-            Some("http" | "https") => self.http.get(url, range, if_range),
-            Some("file") => self.file.get(url, range, if_range),
-            _ => {
-                let message = "only https, http and file URLs can be read";
-                let error = RemoteError::new(RemoteErrorKind::Protocol, url, message);
-                Box::pin(std::future::ready(Err(error)))
-            }
-        }
-    }
 }

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::item::{Item, Parts, Tree};
 use super::python::{repr, repr_list};
 use super::selector::Kind;
-use crate::crds::literal::lexer::{Lexer, Problem, Symbol, Token, TokenKind};
+use crate::crds::literal::lexer::Lexer;
+use crate::crds::literal::token::{Problem, Symbol, Token, TokenKind};
 
 /// A mapping's sections.
 #[derive(Debug)]

@@ -7,9 +7,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Args;
-use super::lookup::{Lookup, Subject};
+use super::lookup::Lookup;
 use super::render;
 use super::rulebook::observatory_of;
+use super::subject::Subject;
 use crate::cli::settings::{Environment, truth};
 use crate::cli::{Failure, output};
 use crate::crds::Observatory;

@@ -7,14 +7,13 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::value::RawValue;
-
 use super::record::Record;
 use super::render;
 use super::rulebook::{Rulebook, observatory_of};
 use super::stream::{self, StreamError};
+use super::subject::Subject;
 use crate::crds::FileKey;
-use crate::rules::{BestRefs, Header, Memory};
+use crate::rules::{BestRefs, Memory};
 
 /// What is asked about every subject.
 pub(super) struct Lookup<'a> {
@@ -28,30 +27,6 @@ pub(super) struct Lookup<'a> {
     pub(super) json: bool,
     /// The references named so far, where they are to be fetched.
     pub(super) wanted: Option<Mutex<BTreeSet<FileKey>>>,
-}
-
-/// A dataset with its header.
-pub(super) struct Subject<'a> {
-    /// What it is called: JSON.
-    pub(super) id: Cow<'a, str>,
-    pub(super) header: Header,
-    /// A context of its own.
-    pub(super) context: Option<Cow<'a, str>>,
-    /// Types of its own.
-    pub(super) types: Option<Vec<String>>,
-}
-
-impl Subject<'static> {
-    /// A subject whose id is a text.
-    pub(super) fn named(id: &str, header: Header) -> Self {
-        let id = serde_json::Value::from(id).to_string().into();
-        Self {
-            id,
-            header,
-            context: None,
-            types: None,
-        }
-    }
 }
 
 impl Lookup<'_> {
@@ -191,17 +166,6 @@ impl Lookup<'_> {
             .best_references(memory, self.rulebook, &subject.header, types)
             .map_err(|error| error.to_string())?;
         Ok(tell(memory, &answers))
-    }
-}
-
-impl<'a> From<Record<'a>> for Subject<'a> {
-    fn from(record: Record<'a>) -> Self {
-        Self {
-            id: record.id.map_or("null", RawValue::get).into(),
-            header: record.header.0,
-            context: record.context,
-            types: record.reftypes,
-        }
     }
 }
 

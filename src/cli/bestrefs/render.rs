@@ -6,8 +6,8 @@ use std::io::Write as _;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::lookup::Subject;
 use super::rulebook::observatory_of;
+use super::subject::Subject;
 use crate::dataset::{Verdict, verdict};
 use crate::rules::annotate;
 use crate::rules::python::repr;

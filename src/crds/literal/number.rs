@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::Value;
-use super::lexer::TokenKind;
+use super::token::TokenKind;
 
 /// Most digits of a number; Python itself refuses to print longer integers.
 const MAX_DIGITS: usize = 4300;

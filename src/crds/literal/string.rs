@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::lexer::Problem;
 use super::scan::text_end;
+use super::token::Problem;
 
 /// The prefix of the string literal that begins here, if letters and a quote begin here.
 pub(super) fn prefixed(rest: &str) -> Option<&str> {

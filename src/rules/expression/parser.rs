@@ -6,7 +6,8 @@ use super::super::selector::Kind;
 use super::super::slots::Slots;
 use super::super::source::{is_section, line, no_section, no_selector};
 use super::{Constant, Expression, Operator};
-use crate::crds::literal::lexer::{Lexer, Problem, Symbol, Token, TokenKind};
+use crate::crds::literal::lexer::Lexer;
+use crate::crds::literal::token::{Problem, Symbol, Token, TokenKind};
 
 /// Why an expression cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,44 @@
+//! Files by URL, whatever its scheme.
+
+use futures_util::future::BoxFuture;
+
+use super::error::{RemoteError, RemoteErrorKind};
+use super::file::FileOrigin;
+use super::http::HttpOrigin;
+use super::origin::{ByteRange, Download, Origin};
+
+/// Files by URL: `https`, `http` and `file`.
+#[derive(Clone)]
+pub struct UrlOrigin {
+    http: HttpOrigin,
+    file: FileOrigin,
+}
+
+impl UrlOrigin {
+    /// Files over this client, and from disk.
+    pub fn new(http: HttpOrigin) -> Self {
+        Self {
+            http,
+            file: FileOrigin::new(),
+        }
+    }
+}
+
+impl Origin for UrlOrigin {
+    fn get<'a>(
+        &'a self,
+        url: &'a str,
+        range: Option<ByteRange>,
+        if_range: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Download, RemoteError>> {
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("http" | "https") => self.http.get(url, range, if_range),
+            Some("file") => self.file.get(url, range, if_range),
+            _ => {
+                let message = "only https, http and file URLs can be read";
+                let error = RemoteError::new(RemoteErrorKind::Protocol, url, message);
+                Box::pin(std::future::ready(Err(error)))
+            }
+        }
+    }
+}
