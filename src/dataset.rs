@@ -67,7 +67,7 @@ pub fn read_from<R: Read + Seek>(
     let mut source = Source::new(input).map_err(|error| DatasetError::io("read", name, &error))?;
     let format = match Format::of_name(name) {
         Some(format) => format,
-        None => Format::of_content(&mut source)
+        None => (source.peek(format::START).map(Format::of_start))
             .map_err(|error| DatasetError::io("read", name, &error))?
             .ok_or_else(|| DatasetError::UnknownFormat {
                 path: name.to_owned(),
@@ -100,7 +100,7 @@ pub fn update(path: &Path, changes: &[Change]) -> Result<bool, DatasetError> {
     let mut source = Source::new(original.reader().map_err(read_error)?).map_err(read_error)?;
     let format = match Format::of_name(&actual) {
         Some(format) => format,
-        None => Format::of_content(&mut source)
+        None => (source.peek(format::START).map(Format::of_start))
             .map_err(read_error)?
             .ok_or_else(|| DatasetError::UnknownFormat { path: actual.clone() })?,
     };

@@ -8,7 +8,7 @@
 //! | module | its job |
 //! | --- | --- |
 //! | `source`, `item` | text -> syntax |
-//! | `load`, `fields`, `checksum`, `compile`, `substitute` | syntax -> checks -> compiled selectors |
+//! | `load`, `error`, `fields`, `checksum`, `compile`, `substitute` | syntax -> checks -> compiled selectors |
 //! | `selector`, `column`, `pattern`, `glob`, `regex`, `version` | the compiled forms |
 //! | `evaluate`, `failure`, `merge`, `reference`, `hooks`, `expression` | evaluation of one rmap |
 //! | `naming`, `linked`, `context`, `answer` | names in headers, all rmaps of an instrument, lookups, results |
@@ -23,6 +23,7 @@ mod compile;
 mod condition;
 mod context;
 mod date;
+mod error;
 mod evaluate;
 mod expression;
 mod failure;
@@ -57,9 +58,9 @@ mod vocabulary;
 
 pub use answer::{Answer, BestRefs, NotFound};
 pub use context::{Context, LookupError, LookupOptions};
+pub use error::{LoadError, LoadErrorKind};
 pub use header::{Header, HeaderValue};
 pub use jwst::{annotate, default_reftypes};
-pub use load::{LoadError, LoadErrorKind};
 pub use mapping::{Instrument, Mapping, Mappings, Pipeline, Target};
 pub use memory::Memory;
 pub use reference::Reference;

@@ -20,6 +20,7 @@ mod envelope;
 mod library;
 mod methods;
 mod range;
+mod reply;
 mod router;
 mod rules;
 

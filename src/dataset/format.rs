@@ -1,15 +1,15 @@
 //! Which format and which observatory a dataset file is (spec, section 21).
 
 use std::fmt;
-use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use crate::crds::Observatory;
 
-use super::source::Source;
-
 /// The length of a line of a GEIS header, which is that of a FITS card plus its newline.
 const GEIS_LINE: usize = 81;
+
+/// How many bytes tell the format of a file.
+pub(super) const START: usize = 2 * GEIS_LINE;
 
 /// The formats that datasets come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,23 +52,21 @@ impl Format {
         }
     }
 
-    /// The format that a file's first bytes mean.
-    pub(super) fn of_content<R: Read + Seek>(source: &mut Source<R>) -> io::Result<Option<Self>> {
-        let start = source.peek(2 * GEIS_LINE)?;
+    /// The format that a file's first [`START`] bytes mean.
+    pub(super) fn of_start(start: &[u8]) -> Option<Self> {
         if start.starts_with(b"#ASDF") {
-            return Ok(Some(Self::Asdf));
+            return Some(Self::Asdf);
         }
         if start.starts_with(b"SIMPL") {
             let newline_at = |index: usize| start.get(index) == Some(&b'\n');
             let geis = newline_at(GEIS_LINE - 1) && newline_at(2 * GEIS_LINE - 1);
-            return Ok(Some(if geis { Self::Geis } else { Self::Fits }));
+            return Some(if geis { Self::Geis } else { Self::Fits });
         }
-        let text = start.iter().find(|byte| !byte.is_ascii_whitespace());
-        Ok(match text {
-            Some(b'{') => Some(Self::Json),
-            Some(b'%' | b'-' | b'#' | b'"' | b'\'' | b'a'..=b'z' | b'A'..=b'Z' | b'_') => Some(Self::Yaml),
+        match start.iter().find(|byte| !byte.is_ascii_whitespace())? {
+            b'{' => Some(Self::Json),
+            b'%' | b'-' | b'#' | b'"' | b'\'' | b'a'..=b'z' | b'A'..=b'Z' | b'_' => Some(Self::Yaml),
             _ => None,
-        })
+        }
     }
 }
 

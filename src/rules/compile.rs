@@ -14,7 +14,7 @@ use super::pool::Span;
 use super::python::{repr, repr_tuple};
 use super::selector::{Choice, Keys, Kind, Selector, Table};
 use super::slots::Slots;
-use super::substitute::{self, Substitutions};
+use super::substitute::{self, Entries, Substitutions};
 use super::version::{Relation, parse_version};
 
 mod order;
@@ -47,8 +47,6 @@ struct Level {
     /// Whether one of the parameters has substitutions.
     substituted: bool,
 }
-
-pub(super) type Entries = Vec<(Item, Choice)>;
 
 type Compiled = Result<(Keys, Vec<Choice>), String>;
 

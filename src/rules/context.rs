@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use super::answer::{Answer, BestRefs};
 use super::condition::UNDEFINED;
+use super::error::{LoadError, LoadErrorKind};
+use super::frame::Reduced;
 use super::header::{Header, HeaderValue};
 use super::jwst;
 use super::linked::{self, Linked, LinkedEntry};
-use super::load::{LoadError, LoadErrorKind, basename};
+use super::load::basename;
 use super::mapping::{Entry, Instrument, Mapping, Mappings, Pipeline, Target};
 use super::memory::Memory;
 use super::naming::{Naming, begins_with_meta};
@@ -292,7 +294,7 @@ impl Context {
         memory: &mut Memory,
         header: &Header,
         reftypes: Option<&[S]>,
-        reduced: &linked::Reduced<'_>,
+        reduced: &Reduced<'_>,
     ) -> BestRefs<'c> {
         match reftypes {
             Some(_) => linked.best_references(memory, reduced, reftypes),
@@ -306,7 +308,7 @@ impl Context {
         linked: &'c Linked,
         memory: &mut Memory,
         header: &Header,
-        reduced: &linked::Reduced<'_>,
+        reduced: &Reduced<'_>,
         own: impl Iterator<Item = &'o str>,
     ) -> BestRefs<'c> {
         let mut wanted = self.default_types(header);

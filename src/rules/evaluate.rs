@@ -8,12 +8,11 @@ use super::column::{Column, Refusal};
 use super::condition::{UNDEFINED, alternatives};
 use super::date;
 use super::failure::{Failure, NO_MATCH, Reason, Undated, no_selection, none_after};
-use super::frame::Frame;
+use super::frame::{Frame, Rules};
 use super::merge::{self, Merged};
 use super::pool::Pool;
 use super::python::{repr, strip, to_float};
 use super::selector::{Choice, Keys, Kind, Selector, Table};
-use super::slots::Slot;
 use super::version::{Relation, is_default, parse_version};
 
 /// What a selector found.
@@ -28,14 +27,6 @@ pub(crate) enum Found<'c> {
 }
 
 pub(crate) type Outcome<'c> = Result<Found<'c>, Failure<'c>>;
-
-/// What evaluation needs of an rmap.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules<'c> {
-    pub(crate) pool: &'c Pool,
-    pub(crate) slots: &'c [Slot],
-    pub(crate) merge_overlaps: bool,
-}
 
 /// Memory that evaluations use again and again.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::column::Column;
 use super::date;
-use super::evaluate::Rules;
+use super::frame::Rules;
 use super::python::{repr, repr_tuple};
 use super::selector::Kind;
 use super::slots::Slot;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::error::{LoadError, LoadErrorKind};
 use super::item::{Item, Parts, Tree};
-use super::load::{LoadError, LoadErrorKind};
 use super::python::lower;
 
 /// The header of a mapping.

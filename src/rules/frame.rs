@@ -1,7 +1,11 @@
-//! What an rmap sees of a header: the values of its slots.
+//! What an evaluation works with: the values of an rmap's slots in a header, and what it needs of the rmap.
 
 use super::column::Column;
+use std::borrow::Cow;
+
 use super::condition::UNDEFINED;
+use super::pool::Pool;
+use super::slots::Slot;
 
 /// A value that has no number in the vocabulary of its instrument and must be looked up by its text.
 pub(crate) const BY_TEXT: u32 = u32::MAX;
@@ -29,6 +33,25 @@ impl<'h> Cell<'h> {
         text: None,
         number: BY_TEXT,
     };
+}
+
+/// A header reduced to the parameters that an instrument asks for.
+#[derive(Debug)]
+pub(crate) struct Reduced<'h> {
+    /// By slot of the instrument: values and their numbers.
+    pub(crate) values: Vec<(Cow<'h, str>, u32)>,
+}
+
+impl Reduced<'_> {
+    pub(crate) fn cell(&self, slot: u16) -> Cell<'_> {
+        match self.values.get(usize::from(slot)) {
+            Some((text, number)) => Cell {
+                text: Some(text),
+                number: *number,
+            },
+            None => Cell::MISSING,
+        }
+    }
 }
 
 /// The values of all slots of an rmap, and how the numbers of values translate to those of its columns.
@@ -65,4 +88,12 @@ impl<'h> Frame<'_, 'h> {
         };
         (value, translated.unwrap_or_else(|| column.number(value)))
     }
+}
+
+/// What evaluation needs of an rmap.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'c> {
+    pub(crate) pool: &'c Pool,
+    pub(crate) slots: &'c [Slot],
+    pub(crate) merge_overlaps: bool,
 }

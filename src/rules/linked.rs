@@ -13,10 +13,10 @@ use rustc_hash::FxHashMap;
 use super::answer::{Answer, BestRefs};
 use super::condition::{UNDEFINED, condition};
 use super::evaluate::Scratch;
-use super::frame::{Cell, Frame};
+use super::frame::{Cell, Frame, Reduced};
 use super::header::{Header, HeaderValue};
 use super::mapping::{Mapping, Target};
-use super::memory::{Memory, Recall};
+use super::memory::{Deciding, LinkedReads, Memory, Recall};
 use super::naming::Naming;
 use super::python::{lower, upper};
 use super::reference::Reference;
@@ -48,24 +48,11 @@ struct LinkedRmap {
     reads: Option<LinkedReads>,
 }
 
-/// What plans for an rmap go by, see [`Reads`].
-#[derive(Debug)]
-pub(crate) struct LinkedReads {
-    /// Places in [`Linked::deciding`].
-    pub(crate) deciding: Box<[u16]>,
-    /// A place in [`Linked::dates`].
-    pub(crate) date: u16,
-    /// Whether the era of the date decides too.
-    pub(crate) era: bool,
-}
-
 const NO_SLOT: u16 = u16::MAX;
 
 /// The rules of an instrument, or of a single rmap, ready for lookups.
 #[derive(Debug)]
 pub(crate) struct Linked {
-    /// Distinguishes it from all others, also from those that are gone.
-    id: u64,
     naming: Naming,
     /// The parameters asked for, as written.
     keys: Vec<String>,
@@ -75,12 +62,7 @@ pub(crate) struct Linked {
     vocabularies: Vec<FxHashMap<Box<str>, Known>>,
     types: Vec<(String, Type)>,
     places: FxHashMap<String, usize>,
-    /// Slots of all parameters that plans go by.
-    deciding: Vec<u16>,
-    /// The slots of the parts of dates.
-    dates: Vec<Box<[u16]>>,
-    /// The date whose era plans go by: a place in `dates`.
-    era: Option<u16>,
+    deciding: Deciding,
     /// By slot, the number of a parameter that a header does not have.
     undefined: Vec<u32>,
     /// Slots of the parameters that name the instrument.
@@ -101,30 +83,7 @@ struct Known {
     normal: bool,
 }
 
-/// A header reduced to the parameters that an instrument asks for.
-#[derive(Debug)]
-pub(crate) struct Reduced<'h> {
-    values: Vec<(Cow<'h, str>, u32)>,
-}
-
-impl Reduced<'_> {
-    pub(crate) fn cell(&self, slot: u16) -> Cell<'_> {
-        match self.values.get(usize::from(slot)) {
-            Some((text, number)) => Cell {
-                text: Some(text),
-                number: *number,
-            },
-            None => Cell::MISSING,
-        }
-    }
-}
-
 impl Linked {
-    /// Distinguishes it from all others, also from those that are gone.
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
     /// Whether it is of these very rmaps.
     fn is_of(&self, naming: &Naming, entries: &[(String, LinkedEntry)]) -> bool {
         let same = |((own, linked), (filekind, entry)): (&(String, Type), &(String, LinkedEntry))| {
@@ -139,26 +98,6 @@ impl Linked {
         self.naming == *naming
             && self.types.len() == entries.len()
             && self.types.iter().zip(entries).all(same)
-    }
-
-    /// How many types it has.
-    pub(crate) fn type_count(&self) -> usize {
-        self.types.len()
-    }
-
-    /// Slots of all parameters that plans go by.
-    pub(crate) fn deciding(&self) -> &[u16] {
-        &self.deciding
-    }
-
-    /// The slots of the parts of dates.
-    pub(crate) fn dates(&self) -> &[Box<[u16]>] {
-        &self.dates
-    }
-
-    /// The date whose era plans go by: a place in [`Linked::dates`].
-    pub(crate) fn era(&self) -> Option<u16> {
-        self.era
     }
 
     /// The parameters asked for.
@@ -208,7 +147,7 @@ impl Linked {
         reduced: &Reduced<'_>,
         reftypes: Option<&[S]>,
     ) -> BestRefs<'c> {
-        let mut recall = memory.recall(self, reduced);
+        let mut recall = memory.recall(&self.deciding, reduced);
         let mut cells = Vec::new();
         let mut answer = |place: usize, entry: &'c Type| match entry {
             Type::NotApplicable => Some(Answer::NotApplicable),

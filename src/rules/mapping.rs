@@ -1,10 +1,9 @@
 //! Loaded mappings of all three levels.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::error::LoadError;
 use super::linked::{LastLinked, Linked, LinkedEntry};
-use super::load::{self, LoadError};
 use super::naming::Naming;
 use super::reference::Reference;
 
@@ -40,14 +39,6 @@ pub trait Mappings {
 }
 
 impl Mapping {
-    /// Reads and compiles the text of a mapping. `name` is the name it was asked for by, which decides what kind of
-    /// mapping it is and appears in messages.
-    ///
-    /// A wrong or missing checksum is no error here: see [`Mapping::checksum`].
-    pub fn load<'t>(name: &str, text: impl Into<Cow<'t, str>>) -> Result<Self, LoadError> {
-        load::load(name, text.into())
-    }
-
     pub(crate) fn new(name: &str, target: Target, checksum: Result<(), LoadError>) -> Self {
         Self {
             name: name.to_owned(),

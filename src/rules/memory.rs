@@ -10,9 +10,35 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::date::Moment;
 use super::evaluate::Scratch;
 use super::failure::Undated;
+use super::frame::Reduced;
 use super::hooks::era;
-use super::linked::{Linked, LinkedReads, Reduced};
 use super::plan::Plan;
+
+/// What plans for the types of an instrument go by.
+#[derive(Debug)]
+pub(crate) struct Deciding {
+    /// Distinguishes the instrument's rules from all others, also from those that are gone.
+    pub(crate) id: u64,
+    /// How many types there are.
+    pub(crate) types: usize,
+    /// Slots of all parameters.
+    pub(crate) slots: Vec<u16>,
+    /// The slots of the parts of dates.
+    pub(crate) dates: Vec<Box<[u16]>>,
+    /// The date whose era plans go by: a place in `dates`.
+    pub(crate) era: Option<u16>,
+}
+
+/// What plans for an rmap go by, see [`super::reads::Reads`].
+#[derive(Debug)]
+pub(crate) struct LinkedReads {
+    /// Places in [`Deciding::slots`].
+    pub(crate) deciding: Box<[u16]>,
+    /// A place in [`Deciding::dates`].
+    pub(crate) date: u16,
+    /// Whether the era of the date decides too.
+    pub(crate) era: bool,
+}
 
 /// What the lookups of one thread remember from header to header: headers of one kind, whatever their dates, are worked
 /// out once. It serves any number of contexts, and begins anew when it is full, at some tens of megabytes. By default it is
@@ -20,15 +46,15 @@ use super::plan::Plan;
 #[derive(Debug, Default)]
 pub struct Memory {
     scratch: Scratch,
-    /// By [`Linked::id`].
+    /// By [`Deciding::id`].
     instruments: FxHashMap<u64, Instrument>,
     /// Plans and strangers that are remembered.
     size: usize,
     /// Kinds of headers that are remembered.
     kinds: usize,
-    /// Of the current header, by [`Linked::deciding`], the era behind them.
+    /// Of the current header, by [`Deciding::slots`], the era behind them.
     numbers: Vec<u32>,
-    /// Of the current header, by [`Linked::dates`].
+    /// Of the current header, by [`Deciding::dates`].
     moments: Vec<Result<Moment, Undated>>,
     /// Whether plans are made.
     plans: bool,
@@ -127,7 +153,7 @@ impl Memory {
     }
 
     /// Makes ready for a header.
-    pub(super) fn recall(&mut self, linked: &Linked, reduced: &Reduced<'_>) -> Recall<'_> {
+    pub(super) fn recall(&mut self, deciding: &Deciding, reduced: &Reduced<'_>) -> Recall<'_> {
         if !self.plans {
             return Recall {
                 scratch: &mut self.scratch,
@@ -141,16 +167,16 @@ impl Memory {
         self.make_room();
         let instrument = self
             .instruments
-            .entry(linked.id())
-            .or_insert_with(|| Instrument::new(linked));
+            .entry(deciding.id)
+            .or_insert_with(|| Instrument::new(deciding));
         self.moments.clear();
-        for slots in linked.dates() {
+        for slots in &deciding.dates {
             let moment = self.scratch.read_date(slots, |slot| reduced.cell(slot).text);
             self.moments.push(moment);
         }
         self.numbers.clear();
         let mut usual = true;
-        for (&slot, strangers) in linked.deciding().iter().zip(&mut instrument.strangers) {
+        for (&slot, strangers) in deciding.slots.iter().zip(&mut instrument.strangers) {
             let cell = reduced.cell(slot);
             let number = match cell.number {
                 0 => stranger(strangers, cell.text.unwrap_or_default(), &mut self.size),
@@ -159,7 +185,7 @@ impl Memory {
             usual &= number.is_some();
             self.numbers.push(number.unwrap_or_default());
         }
-        if let Some(date) = linked.era() {
+        if let Some(date) = deciding.era {
             let moment = self.moments.get(usize::from(date));
             let moment = moment.and_then(|moment| moment.as_ref().ok());
             self.numbers.push(moment.map_or(NO_ERA, |moment| era(*moment)));
@@ -199,11 +225,11 @@ impl Memory {
 }
 
 impl Instrument {
-    fn new(linked: &Linked) -> Self {
+    fn new(deciding: &Deciding) -> Self {
         let mut types = Vec::new();
-        types.resize_with(linked.type_count(), Plans::default);
+        types.resize_with(deciding.types, Plans::default);
         Self {
-            strangers: vec![FxHashMap::default(); linked.deciding().len()],
+            strangers: vec![FxHashMap::default(); deciding.slots.len()],
             kinds: HashTable::new(),
             types,
         }

@@ -1,10 +1,10 @@
 //! Reference mappings and their evaluation (spec/crds-rules 14).
 
 use super::condition::{NOT_APPLICABLE, UNDEFINED};
-use super::evaluate::{Evaluation, Found, Rules, Scratch};
+use super::evaluate::{Evaluation, Found, Scratch};
 use super::expression::Expression;
 use super::failure::Failure;
-use super::frame::{Cell, Frame};
+use super::frame::{Cell, Frame, Rules};
 use super::hooks::{self, Hook};
 use super::pool::Pool;
 use super::python::to_float;

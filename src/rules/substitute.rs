@@ -2,9 +2,11 @@
 
 use hashbrown::HashTable;
 
-use super::compile::Entries;
 use super::item::{Item, Tree};
 use super::selector::Choice;
+
+/// Keys of a selector with their choices.
+pub(super) type Entries = Vec<(Item, Choice)>;
 
 /// `substitutions`: a parameter with its table of old and new elements.
 pub(crate) type Substitutions = Vec<(String, Vec<(Item, Item)>)>;

@@ -15,7 +15,7 @@ use tokio_util::io::ReaderStream;
 use super::archive::ServedFile;
 use super::library::{Library, Shelf};
 use super::range::Wanted;
-use super::router;
+use super::reply;
 use crate::crds::{FileKey, FileName, ServerInfo};
 
 /// Bytes read from disk at a time.
@@ -52,7 +52,7 @@ pub(super) async fn answer(library: &Arc<Library>, request: Request<'_>) -> Resp
     };
     match found {
         Some((name, file)) => send(library, &request, name, file).await,
-        None => router::not_found(&format!(
+        None => reply::not_found(&format!(
             "there is no '{name}' among the {part} of {}",
             shelf.observatory
         )),
@@ -67,12 +67,12 @@ fn config(request: &Request<'_>) -> Response<Body> {
     let text = match *name {
         "server_config" => match ServerInfo::from_json_value(shelf.info(base)) {
             Ok(info) => info.to_literal(),
-            Err(error) => return router::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+            Err(error) => return reply::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
         "bad_files.txt" => shelf.description.bad_files.join("\n"),
         "ref_cache_subdir_mode" => "flat".to_owned(),
         _ => {
-            return router::not_found(&format!(
+            return reply::not_found(&format!(
                 "there is no '{name}' in the configuration of {}",
                 shelf.observatory
             ));
@@ -119,7 +119,7 @@ async fn send(
         Wanted::Whole => (StatusCode::OK, 0, file.size),
         Wanted::Part { start, length } => (StatusCode::PARTIAL_CONTENT, start, length),
         Wanted::Unsatisfiable => {
-            let mut response = router::text(
+            let mut response = reply::text(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "the range lies outside of the file",
             );
@@ -138,7 +138,7 @@ async fn send(
             Ok(opened) => body(library, key, opened, length),
             Err(why) => {
                 log::warn!("cannot serve {}: {why}", file.path.display());
-                return router::text(
+                return reply::text(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     &format!("cannot serve {name}: {why}"),
                 );

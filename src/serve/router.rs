@@ -8,10 +8,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::Authority};
 use axum::routing::{get, post};
-use serde_json::Value;
 
 use super::envelope::{self, Call, Fault};
 use super::library::{Library, Shelf};
+use super::reply::{json, not_found, text};
 use super::{download, methods};
 use crate::crds::Observatory;
 
@@ -140,25 +140,4 @@ async fn nothing_here(State(context): State<Context>) -> Response<Body> {
         "nothing is here; this CRDS server answers below {}",
         served.join(" ")
     ))
-}
-
-fn json(value: &Value) -> Response<Body> {
-    respond(StatusCode::OK, "application/json-rpc", value.to_string().into())
-}
-
-pub(super) fn not_found(why: &str) -> Response<Body> {
-    text(StatusCode::NOT_FOUND, why)
-}
-
-pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
-    respond(status, "text/plain; charset=utf-8", format!("{text}\n").into())
-}
-
-fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    response
 }

@@ -10,8 +10,9 @@ use super::super::pattern::Pattern;
 use super::super::pool::PoolBuilder;
 use super::super::python::{repr, repr_tuple};
 use super::super::selector::{Choice, Keys, Table};
+use super::super::substitute::Entries;
 use super::words::Words;
-use super::{Compiled, Compiler, Entries, Level, sorted};
+use super::{Compiled, Compiler, Level, sorted};
 
 /// The keys of a Match selector: each is a range of words.
 struct Rows<'k, 's> {

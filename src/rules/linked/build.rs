@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 
-use super::{Known, Linked, LinkedEntry, LinkedReads, LinkedRmap, NO_SLOT, Name, Type};
+use super::{Known, Linked, LinkedEntry, LinkedRmap, NO_SLOT, Name, Type};
 use crate::rules::condition::{UNDEFINED, condition};
 use crate::rules::jwst;
 use crate::rules::mapping::Target;
+use crate::rules::memory::{Deciding, LinkedReads};
 use crate::rules::naming::{Naming, begins_with_meta};
 use crate::rules::python::{is_upper, upper};
 use crate::rules::reads::Reads;
@@ -20,16 +21,19 @@ impl Linked {
     pub(crate) fn new(naming: &Naming, keys: &[String], entries: Vec<(String, LinkedEntry)>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut linked = Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
             naming: naming.clone(),
             keys: Vec::new(),
             names: FxHashMap::default(),
             vocabularies: Vec::new(),
             types: Vec::with_capacity(entries.len()),
             places: FxHashMap::default(),
-            deciding: Vec::new(),
-            dates: Vec::new(),
-            era: None,
+            deciding: Deciding {
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                types: entries.len(),
+                slots: Vec::new(),
+                dates: Vec::new(),
+                era: None,
+            },
             undefined: Vec::new(),
             instrument: Vec::new(),
         };
@@ -153,13 +157,13 @@ impl Linked {
                 .filter(|slot| *slot != NO_SLOT)
         };
         let date = reads.date.iter().map(linked).collect::<Option<Box<[u16]>>>()?;
-        let date = place_of(&mut self.dates, date)?;
-        if reads.era && *self.era.get_or_insert(date) != date {
+        let date = place_of(&mut self.deciding.dates, date)?;
+        if reads.era && *self.deciding.era.get_or_insert(date) != date {
             return None;
         }
         // What has no slot here is missing from every header.
         let deciding = reads.deciding.iter().filter_map(linked);
-        let deciding = deciding.map(|slot| place_of(&mut self.deciding, slot));
+        let deciding = deciding.map(|slot| place_of(&mut self.deciding.slots, slot));
         let deciding = deciding.collect::<Option<Box<[u16]>>>()?;
         Some(LinkedReads {
             deciding,
