@@ -103,11 +103,14 @@ pub(crate) fn parse(text: &str) -> Result<Moment, String> {
     }
 }
 
-/// The common cases `YYYY-MM-DD hh:mm:ss` and `YYYY-MM-DD hh:mm:ss.ffffff` with a valid date, without any detour; nothing
-/// for every other text.
+/// The common cases `YYYY-MM-DD hh:mm:ss` and `YYYY-MM-DD hh:mm:ss.ffffff` with a valid date, also with `T` between date
+/// and time, without any detour; nothing for every other text.
 fn parse_usual(text: &str) -> Option<Moment> {
     let (whole, fraction) = text.as_bytes().split_at_checked(19)?;
-    if (whole[4], whole[7], whole[10], whole[13], whole[16]) != (b'-', b'-', b' ', b':', b':') {
+    if !matches!(
+        (whole[4], whole[7], whole[10], whole[13], whole[16]),
+        (b'-', b'-', b' ' | b'T', b':', b':')
+    ) {
         return None;
     }
     let digit = |index: usize| {
