@@ -352,22 +352,37 @@ fn sorted<K>(
     Ok(numbered.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// The order-preserving number of a text of the form `YYYY-MM-DD hh:mm:ss`, whatever the digits.
+/// In place of the zero byte of a moment's number: the text goes on behind the seconds.
+pub(crate) const LONGER: u64 = 0xFF;
+
+/// The number of a text of the form `YYYY-MM-DD hh:mm:ss`, whatever the digits, that has the order of texts among such
+/// numbers and those of moments. With `.` behind it, the number ends with [`LONGER`]; with `T` after the date, which
+/// comes after the blank of all moments, it is later than all of the day.
 fn packed(text: &[u8]) -> Option<u64> {
-    let text: &[u8; 19] = text.try_into().ok()?;
-    let separated =
-        text[4] == b'-' && text[7] == b'-' && text[10] == b' ' && text[13] == b':' && text[16] == b':';
-    if !separated {
+    let digit = |at: usize| {
+        text.get(at)
+            .map(|byte| byte.wrapping_sub(b'0'))
+            .filter(|&digit| digit < 10)
+    };
+    let pair = |at: usize| Some(digit(at)? * 10 + digit(at + 1)?);
+    let is = |at: usize, byte: u8| text.get(at) == Some(&byte);
+    if !(is(4, b'-') && is(7, b'-')) {
         return None;
     }
-    let digit = |at: usize| text[at].wrapping_sub(b'0');
-    let digits = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18];
-    if digits.into_iter().any(|at| digit(at) > 9) {
+    let year = u16::from(pair(0)?) * 100 + u16::from(pair(2)?);
+    let (month, day) = (pair(5)?, pair(8)?);
+    if is(10, b'T') {
+        return Some(pack(year, [month, day, u8::MAX, u8::MAX, u8::MAX]));
+    }
+    if !(is(10, b' ') && is(13, b':') && is(16, b':')) {
         return None;
     }
-    let pair = |at: usize| digit(at) * 10 + digit(at + 1);
-    let year = u16::from(pair(0)) * 100 + u16::from(pair(2));
-    Some(pack(year, [pair(5), pair(8), pair(11), pair(14), pair(17)]))
+    let whole = pack(year, [month, day, pair(11)?, pair(14)?, pair(17)?]);
+    match text.get(19) {
+        None => Some(whole),
+        Some(b'.') => Some(whole | LONGER),
+        Some(_) => None,
+    }
 }
 
 /// The place of an element in messages and merges of Match selectors.

@@ -10,12 +10,12 @@ use super::error::{LoadError, LoadErrorKind};
 use super::frame::Reduced;
 use super::header::{Header, HeaderValue};
 use super::jwst;
-use super::linked::{self, Linked, LinkedEntry};
+use super::linked::{self, Linked, LinkedEntry, required_keys};
 use super::load::basename;
 use super::mapping::{Entry, Instrument, Mapping, Mappings, Pipeline, Target};
 use super::memory::Memory;
 use super::naming::{Naming, begins_with_meta};
-use super::python::{is_upper, lower, repr, repr_list};
+use super::python::{is_lower, is_upper, lower, repr, repr_list};
 use crate::crds::Observatory;
 
 /// A lookup fails as a whole. `Display` gives the client's text.
@@ -215,16 +215,15 @@ impl Context {
         match self.mapping.target() {
             Target::Reference(reference) => Ok(vec![(reference.instrument.clone(), reference.keys.clone())]),
             Target::Instrument(instrument) => {
-                let linked = self.whole(mappings, instrument)?;
-                Ok(vec![(instrument.name.clone(), linked.keys().to_vec())])
+                Ok(vec![(instrument.name.clone(), self.keys(mappings, instrument)?)])
             }
             Target::Pipeline(pipeline) => {
                 self.prepare(mappings, pipeline);
                 let mut all = Vec::new();
-                for (place, (instrument, entry)) in pipeline.entries.iter().enumerate() {
+                for (instrument, entry) in &pipeline.entries {
                     if let Entry::File(name) = entry {
-                        let linked = self.instrument(mappings, place, name)?;
-                        all.push((instrument.clone(), linked.keys().to_vec()));
+                        let imap = self.load(mappings, name)?;
+                        all.push((instrument.clone(), self.keys(mappings, imap.instrument()?)?));
                     }
                 }
                 Ok(all)
@@ -328,40 +327,35 @@ impl Context {
         names: Names,
         method: &'static str,
     ) -> Result<(usize, &'p str), LookupError> {
-        let instrument = self
+        let value = self
             .instrument_name(header, names)
             .ok_or_else(|| LookupError::NoInstrument(pipeline.parkey.clone()))?;
-        let found = pipeline
-            .entries
-            .iter()
-            .enumerate()
-            .find(|(_, (own, _))| *own == instrument);
-        match found {
+        let value = if is_lower(&value, "wfii") {
+            "WFPC2".into()
+        } else {
+            value
+        };
+        let mut entries = pipeline.entries.iter().enumerate();
+        match entries.find(|(_, (own, _))| is_lower(&value, own)) {
             Some((place, (_, Entry::File(name)))) => Ok((place, name)),
             Some(_) => Err(LookupError::NoMapping(method)),
             None => {
                 let context = basename(self.mapping.name()).to_owned();
-                Err(LookupError::UnknownInstrument(instrument, context))
+                Err(LookupError::UnknownInstrument(
+                    lower(&value).into_owned(),
+                    context,
+                ))
             }
         }
     }
 
-    /// The instrument of a header, in lower case.
-    fn instrument_name(&self, header: &Header, names: Names) -> Option<String> {
-        for wanted in self.naming.instrument_names() {
-            let value = self
-                .last_value(header, wanted, names)
-                .filter(|value| *value != UNDEFINED);
-            if let Some(value) = value {
-                let instrument = lower(&value).into_owned();
-                return Some(if instrument == "wfii" {
-                    "wfpc2".to_owned()
-                } else {
-                    instrument
-                });
-            }
-        }
-        None
+    /// What a header says about its instrument.
+    fn instrument_name<'h>(&self, header: &'h Header, names: Names) -> Option<Cow<'h, str>> {
+        let mut values = self
+            .naming
+            .instrument_names()
+            .filter_map(|wanted| self.last_value(header, wanted, names));
+        values.find(|value| *value != UNDEFINED)
     }
 
     /// The conditioned value of a parameter in a header as it came.
@@ -396,12 +390,7 @@ impl Context {
     fn instrument(&self, mappings: &dyn Mappings, place: usize, name: &str) -> Result<&Linked, LookupError> {
         self.linked_at(place, || {
             let imap = self.load(mappings, name)?;
-            if let Target::Instrument(instrument) = imap.target() {
-                self.link(mappings, instrument)
-            } else {
-                let what = format!("'{name}' is no instrument mapping");
-                Err(LoadError::new(LoadErrorKind::Mapping, what).into())
-            }
+            self.link(mappings, imap.instrument()?)
         })
     }
 
@@ -429,8 +418,23 @@ impl Context {
         Ok(mapping)
     }
 
-    /// Loads all rmaps of an instrument: one that cannot be loaded fails every lookup.
     fn link(&self, mappings: &dyn Mappings, instrument: &Instrument) -> Result<Arc<Linked>, LookupError> {
+        let entries = self.entries(mappings, instrument)?;
+        Ok(instrument.link(&self.naming, entries))
+    }
+
+    /// The parameters that an instrument's rules ask for.
+    fn keys(&self, mappings: &dyn Mappings, instrument: &Instrument) -> Result<Vec<String>, LookupError> {
+        let entries = self.entries(mappings, instrument)?;
+        Ok(required_keys(&self.naming, &instrument.keys, &entries))
+    }
+
+    /// Loads all rmaps of an instrument: one that cannot be loaded fails every lookup.
+    fn entries(
+        &self,
+        mappings: &dyn Mappings,
+        instrument: &Instrument,
+    ) -> Result<Vec<(String, LinkedEntry)>, LookupError> {
         let rmaps = instrument.entries.iter().filter_map(|(_, entry)| entry.file());
         mappings.prepare(&rmaps.collect::<Vec<_>>());
         let mut entries = Vec::with_capacity(instrument.entries.len());
@@ -442,7 +446,7 @@ impl Context {
             };
             entries.push((filekind.clone(), entry));
         }
-        Ok(instrument.link(&self.naming, entries))
+        Ok(entries)
     }
 }
 

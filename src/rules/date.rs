@@ -16,12 +16,17 @@ pub(crate) struct Moment {
 
 impl Moment {
     /// A number in the order of moments, without their microseconds: the digits of `YYYYMMDDhhmmss`, each pair in a
-    /// byte of its own.
+    /// byte of its own, and a zero byte.
     pub(crate) fn packed(self) -> u64 {
         pack(
             self.year,
             [self.month, self.day, self.hour, self.minute, self.second],
         )
+    }
+
+    /// Whether it is a whole second.
+    pub(crate) fn is_whole(self) -> bool {
+        self.micro == 0
     }
 
     /// Microseconds since the beginning of the year 1.
@@ -43,7 +48,7 @@ impl Moment {
 pub(crate) const fn pack(year: u16, rest: [u8; 5]) -> u64 {
     let [month, day, hour, minute, second] = rest;
     let [high, low] = year.to_be_bytes();
-    u64::from_be_bytes([0, high, low, month, day, hour, minute, second])
+    u64::from_be_bytes([high, low, month, day, hour, minute, second, 0])
 }
 
 /// `YYYY-MM-DD HH:MM:SS`, with `.ffffff` unless the microseconds are zero.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bits::Bits;
 use super::column::{Column, Refusal};
+use super::compile::LONGER;
 use super::condition::{UNDEFINED, alternatives};
 use super::date;
 use super::failure::{Failure, NO_MATCH, Reason, Undated, no_selection, none_after};
@@ -500,12 +501,19 @@ impl Selector {
         let Keys::Dates { texts, packed } = &self.keys else {
             return None;
         };
-        let count = if let Some(packed) = packed {
-            let wanted = moment.packed();
-            packed.partition_point(|&key| key <= wanted)
-        } else {
+        let by_text = || {
             let wanted = moment.to_string();
             texts.partition_point(|&key| pool.get(key) <= wanted.as_str())
+        };
+        let count = match packed {
+            Some(packed) => {
+                let wanted = moment.packed();
+                let count = packed.partition_point(|&key| key <= wanted);
+                // The same second, and more behind it on both sides.
+                let close = !moment.is_whole() && packed.get(count) == Some(&(wanted | LONGER));
+                if close { by_text() } else { count }
+            }
+            None => by_text(),
         };
         count.checked_sub(1)
     }

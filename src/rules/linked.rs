@@ -5,6 +5,8 @@ mod build;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use build::required_keys;
+
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -98,11 +100,6 @@ impl Linked {
         self.naming == *naming
             && self.types.len() == entries.len()
             && self.types.iter().zip(entries).all(same)
-    }
-
-    /// The parameters asked for.
-    pub(crate) fn keys(&self) -> &[String] {
-        &self.keys
     }
 
     /// The types, in order.

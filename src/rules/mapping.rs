@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::error::LoadError;
+use super::error::{LoadError, LoadErrorKind};
 use super::linked::{LastLinked, Linked, LinkedEntry};
 use super::naming::Naming;
 use super::reference::Reference;
@@ -60,6 +60,15 @@ impl Mapping {
     /// Whether the checksum in the mapping's header is right (spec/crds-rules 4).
     pub fn checksum(&self) -> Result<(), LoadError> {
         self.checksum.clone()
+    }
+
+    /// Its rules of an instrument; fails if it is no imap.
+    pub(crate) fn instrument(&self) -> Result<&Instrument, LoadError> {
+        if let Target::Instrument(instrument) = &self.target {
+            return Ok(instrument);
+        }
+        let what = format!("'{}' is no instrument mapping", self.name);
+        Err(LoadError::new(LoadErrorKind::Mapping, what))
     }
 
     /// The names of the mappings that it names, in the order of the file.

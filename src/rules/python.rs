@@ -24,13 +24,26 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// `str.upper()`, without allocating when nothing changes.
 pub(crate) fn upper(text: &str) -> std::borrow::Cow<'_, str> {
-    if text
-        .bytes()
-        .all(|byte| byte.is_ascii() && !byte.is_ascii_lowercase())
-    {
+    if has_none(text, u8::is_ascii_lowercase) {
         text.into()
     } else {
         text.to_uppercase().into()
+    }
+}
+
+/// Whether a text is ASCII without letters of the case. Looks at all of it, which is faster for short texts.
+fn has_none(text: &str, cased: impl Fn(&u8) -> bool) -> bool {
+    !text
+        .bytes()
+        .fold(false, |found, byte| found | !byte.is_ascii() | cased(&byte))
+}
+
+/// `text.lower() == lower`, where `lower` has no upper-case letters.
+pub(crate) fn is_lower(text: &str, lower: &str) -> bool {
+    if text.is_ascii() {
+        text.eq_ignore_ascii_case(lower)
+    } else {
+        self::lower(text) == lower
     }
 }
 
@@ -54,10 +67,7 @@ pub(crate) fn is_upper(text: &str, upper: &str) -> bool {
 
 /// `str.lower()`, without allocating when nothing changes.
 pub(crate) fn lower(text: &str) -> std::borrow::Cow<'_, str> {
-    if text
-        .bytes()
-        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
-    {
+    if has_none(text, u8::is_ascii_uppercase) {
         text.into()
     } else {
         text.to_lowercase().into()

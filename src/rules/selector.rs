@@ -107,8 +107,8 @@ impl Selector {
 #[derive(Debug)]
 pub(crate) enum Keys {
     Match(Table),
-    /// `UseAfter`, `ClosestTime`: the keys as written, and if all have the form `YYYY-MM-DD hh:mm:ss`, their
-    /// order-preserving numbers.
+    /// `UseAfter`, `ClosestTime`: the keys as written, and if all have usual forms, their order-preserving numbers
+    /// ([`super::compile::LONGER`]).
     Dates {
         texts: Box<[Span]>,
         packed: Option<Box<[u64]>>,

@@ -275,3 +275,24 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// Dates are compared as texts, whatever their form.
+    #[test]
+    fn the_latest_date_that_is_not_after_wins(
+        keys in proptest::collection::btree_set("199[89]-0[12]-1[01][ T]0[01]:00:0[01](|[.]5|[.]000001|x)", 1..12),
+        date in "199[89]-0[12]-1[01]",
+        time in "0[01]:00:0[01](|[.]5|[.]6|[.]000001)",
+    ) {
+        let entries: Vec<String> = keys.iter().zip(0..).map(|(key, number)| format!("'{key}': 'f{number}'")).collect();
+        let selector = format!("Match({{('WFC', '*'): UseAfter({{{}}})}})", entries.join(", "));
+        let header = [("DETECTOR", "WFC"), ("GAIN", "1"), ("DATE-OBS", &*date), ("TIME-OBS", &*time)];
+        let found = ask(&rmap_text(DATES, "", &selector), &header);
+        let whole = time.len() == "00:00:00".len();
+        let wanted = format!("{date} {}", if whole { time } else { format!("{time:0<15}") });
+        match keys.iter().rposition(|key| **key <= *wanted) {
+            Some(place) => prop_assert_eq!(found, format!("f{place}")),
+            None => prop_assert!(found.as_str().unwrap().starts_with("NOT FOUND"), "{}", found),
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Known, Linked, LinkedEntry, LinkedRmap, NO_SLOT, Name, Type};
 use crate::rules::condition::{UNDEFINED, condition};
@@ -37,16 +37,9 @@ impl Linked {
             undefined: Vec::new(),
             instrument: Vec::new(),
         };
-        let mut written: FxHashMap<String, u16> = FxHashMap::default();
-        let rmaps = entries.iter().filter_map(|(_, entry)| entry.reference());
-        let keys = keys.iter().chain(&naming.parkey);
-        for key in keys.chain(rmaps.flat_map(|reference| &reference.keys)) {
-            if !written.contains_key(key) {
-                let slot = linked.slot_of(key);
-                written.insert(key.clone(), slot);
-                linked.keys.push(key.clone());
-            }
-        }
+        linked.keys = required_keys(naming, keys, &entries);
+        let keys = linked.keys.clone().into_iter();
+        let written: FxHashMap<String, u16> = keys.map(|key| (key.clone(), linked.slot_of(&key))).collect();
         if naming.is_jwst() {
             linked.add_keywords();
         }
@@ -206,6 +199,19 @@ impl LinkedEntry {
             _ => None,
         }
     }
+}
+
+/// The parameters that rules ask for, each once: `keys`, the one that names the instrument, and those of the rmaps.
+pub(crate) fn required_keys(
+    naming: &Naming,
+    keys: &[String],
+    entries: &[(String, LinkedEntry)],
+) -> Vec<String> {
+    let rmaps = entries.iter().filter_map(|(_, entry)| entry.reference());
+    let all = keys.iter().chain(&naming.parkey);
+    let mut known = FxHashSet::default();
+    let all = all.chain(rmaps.flat_map(|reference| &reference.keys));
+    all.filter(|key| known.insert(*key)).cloned().collect()
 }
 
 /// What linking finds out about an rmap first.
