@@ -1,4 +1,5 @@
-"""The Python client at the work that examples/rules_speed.rs measures: one line of JSON with seconds of processor time.
+"""The Python client at the work that examples/rules_speed.rs measures: one line of JSON with the seconds of
+loading and the headers per second of processor time.
 
 Arguments: cache, vectors, observatory, context, and `all` or `query` (a single query, for timing the whole process).
 """
@@ -37,11 +38,11 @@ def ask():
             pass
 
 
-begin = time.process_time()
+begin = time.perf_counter()
 names = rmap.get_cached_mapping(context).mapping_names()
-loaded = time.process_time()
+load = time.perf_counter() - begin
 ask()
 first = time.process_time()
 if work == "all":
     ask()
-print(json.dumps({"mappings": len(names), "load": loaded - begin, "rate": len(headers) / max(time.process_time() - first, 1e-9)}))
+print(json.dumps({"mappings": len(names), "load": load, "rate": len(headers) / max(time.process_time() - first, 1e-9)}))

@@ -59,7 +59,11 @@ impl Mappings for Directory {
     }
 
     fn prepare(&self, names: &[&str]) {
-        spread(names, |name| drop(self.get(name)));
+        let Ok(loaded) = self.loaded.lock() else { return };
+        let new = names.iter().filter(|name| !loaded.contains_key(**name));
+        let new: Vec<&str> = new.copied().collect();
+        drop(loaded);
+        spread(&new, |name| drop(self.get(name)));
     }
 }
 

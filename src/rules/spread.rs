@@ -5,7 +5,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Works on all items, on all cores, and returns when all is done. Good for tenths of milliseconds of work and more.
+/// Items for which it is worth while to start a thread, each being some microseconds of work.
+const WORTH_A_THREAD: usize = 8;
+
+/// Works on all items, on all cores if there are many of them, and returns when all is done.
 pub fn spread<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let run = || {
@@ -13,7 +16,7 @@ pub fn spread<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
             work(item);
         }
     };
-    let helpers = cores().min(items.len()).saturating_sub(1);
+    let helpers = cores().min(items.len() / WORTH_A_THREAD).saturating_sub(1);
     if helpers == 0 {
         return run();
     }
