@@ -39,7 +39,7 @@ mod load;
 mod mapping;
 mod memory;
 mod merge;
-mod naming;
+pub(crate) mod naming;
 mod pattern;
 mod plan;
 mod pool;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::crds::Observatory;
+use crate::rules::naming::INSTRUMENT_NAMES;
 
 use super::format::Format;
 use super::strap;
@@ -14,17 +15,6 @@ pub const UNDEFINED_CARD: &str = "<undefined card value>";
 
 /// Keywords whose further values are collected instead of dropped.
 const COLLECTED: [&str; 2] = ["COMMENT", "HISTORY"];
-
-/// Where an instrument's name may stand, in the order of the search (spec, section 22).
-const INSTRUMENT_KEYWORDS: [&str; 7] = [
-    "INSTRUME",
-    "META.INSTRUMENT.NAME",
-    "META_INSTRUMENT_NAME",
-    "INSTRUMENT",
-    "ROMAN.META.INSTRUMENT.NAME",
-    "META.INSTRUMENT.TYPE",
-    "META_INSTRUMENT_TYPE",
-];
 
 /// The header of a dataset file: names in upper case with the texts of their values, in the order in which the Python
 /// client has them (which can decide between two spellings of a JWST parameter). Values are not conditioned; numbers,
@@ -130,7 +120,7 @@ impl DatasetHeader {
     /// The instrument, upper case, old synonyms replaced.
     pub fn instrument(&self) -> Result<String, NoInstrument> {
         let defined = |text: &&str| !matches!(*text, "UNDEFINED" | "undefined");
-        let name = INSTRUMENT_KEYWORDS
+        let name = INSTRUMENT_NAMES
             .iter()
             .filter_map(|keyword| self.get(keyword))
             .find(defined)

@@ -30,8 +30,9 @@ impl Naming {
     }
 }
 
-/// Where instruments are named besides the parameter that the pmap names.
-const INSTRUMENT_NAMES: [&str; 7] = [
+/// Where instruments are named besides the parameter that the pmap names, in the order of the search (spec/crds-rules 17
+/// and 22).
+pub(crate) const INSTRUMENT_NAMES: [&str; 7] = [
     "INSTRUME",
     "META.INSTRUMENT.NAME",
     "META_INSTRUMENT_NAME",
