@@ -9,6 +9,7 @@ pub mod grammar;
 mod instrument;
 pub mod literal;
 pub mod name;
+mod product;
 pub mod server_info;
 
 pub use catalog::{Catalog, CatalogEntry, CatalogItem, Difference, Dropped};

@@ -186,7 +186,28 @@ pub fn symbolic_forms(info: &ServerInfo) -> Vec<(String, FileName)> {
 impl FromStr for ContextSpec {
     type Err = ContextError;
 
+    /// Reads a context as people write it: blanks around it, capitals and a missing `.pmap`, `.imap` or `.rmap` do not
+    /// matter. A mapping that begins with an observatory keeps its case.
     fn from_str(text: &str) -> Result<Self, ContextError> {
+        let text = text.trim();
+        let exact = Self::exact(text);
+        if let Ok(spec) = &exact
+            && (spec.observatory().is_some() || !matches!(spec, Self::Literal(_)))
+        {
+            return exact;
+        }
+        let lower = text.to_ascii_lowercase();
+        let lenient = Self::exact(&lower).or_else(|_| with_extension(&lower).ok_or(()));
+        match lenient {
+            Ok(spec) if exact.is_err() || spec.observatory().is_some() => Ok(spec),
+            _ => exact,
+        }
+    }
+}
+
+impl ContextSpec {
+    /// Reads a context as it is spelt.
+    fn exact(text: &str) -> Result<Self, ContextError> {
         let wrong = || ContextError::Unreadable(text.chars().take(160).collect());
         if let Ok(name) = text.parse::<FileName>()
             && name.kind() != FileKind::Reference
@@ -220,6 +241,24 @@ impl FromStr for ContextSpec {
             version,
         }))
     }
+}
+
+/// The mapping that a name without its extension means: `hst_0729`, `hst_acs_0123`, `hst_acs_darkfile_0123`.
+fn with_extension(text: &str) -> Option<ContextSpec> {
+    let fields: Vec<&str> = text.split('_').collect();
+    let (first, last) = (fields.first()?, fields.last()?);
+    let extension = match fields.len() {
+        2 => "pmap",
+        3 => "imap",
+        4 => "rmap",
+        _ => return None,
+    };
+    let numbered = last.len() >= 4 && last.bytes().all(|byte| byte.is_ascii_digit());
+    let known = Observatory::ALL.iter().any(|known| known.as_str() == *first);
+    let name = format!("{text}.{extension}");
+    (numbered && known)
+        .then(|| name.parse().ok().map(ContextSpec::Literal))
+        .flatten()
 }
 
 /// Reads `edit`, `miri-edit`, `miri-pars-tweakreg-2016-01-01`: the version is the first whole tail that is one.
@@ -259,10 +298,10 @@ fn date(text: &str) -> Option<DateTime> {
         && bytes.len() <= 29
         && bytes.get(4) == Some(&b'-')
         && bytes.get(7) == Some(&b'-')
-        && bytes.get(10).is_none_or(|&byte| byte == b'T')
+        && bytes.get(10).is_none_or(|&byte| matches!(byte, b'T' | b't'))
         && bytes
             .iter()
-            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'T' | b':' | b'.'))
+            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'T' | b't' | b':' | b'.'))
         && !bytes.iter().skip(8).any(|&byte| byte == b'-');
     if !shape {
         return None;

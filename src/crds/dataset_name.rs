@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use super::name::NameError;
+use super::name::{NameError, Observatory};
+use super::product;
 
 /// A dataset, named by its id or by its parameters. Names that mean the same are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +21,7 @@ pub enum DatasetName {
 }
 
 /// An archive id, `[A-Za-z0-9_.+-]{1,128}`, optionally `:` and the same again (spec/crds-service 1.4). Equal in any
-/// case; remembers how it was typed.
+/// case; the name of a product stands for the id of its dataset. Remembers how it was typed.
 #[derive(Debug, Clone)]
 pub struct DatasetId {
     upper: String,
@@ -52,6 +53,11 @@ impl DatasetId {
     pub fn typed(&self) -> &str {
         &self.typed
     }
+
+    /// The observatory whose exposure it names, as far as its form tells.
+    pub fn observatory(&self) -> Option<Observatory> {
+        product::observatory(&self.upper)
+    }
 }
 
 impl FromStr for DatasetId {
@@ -71,7 +77,7 @@ impl FromStr for DatasetId {
             return Err(NameError::new(text, WHAT_ID));
         }
         Ok(Self {
-            upper: text.to_ascii_uppercase(),
+            upper: product::dataset(text).unwrap_or_else(|| text.to_ascii_uppercase()),
             typed: text.to_owned(),
         })
     }
@@ -223,6 +229,17 @@ mod tests {
         assert_eq!(typed.to_string(), "R0000101001001001001_01101_0001.WFI16");
         assert_eq!(typed.display(), "r0000101001001001001_01101_0001.wfi16");
         assert_eq!(name("JCL403010:jcl403ecq").to_string(), "JCL403010:JCL403ECQ");
+    }
+
+    #[test]
+    fn a_product_is_its_dataset() {
+        let product = name("jw01234001001_02101_00001_mirimage_uncal.fits");
+        assert_eq!(product, name("JW01234001001_02101_00001.MIRIMAGE"));
+        assert_eq!(product.display(), "jw01234001001_02101_00001_mirimage_uncal.fits");
+        let DatasetName::Id(id) = product else {
+            panic!("an id");
+        };
+        assert_eq!(id.observatory(), Some(Observatory::Jwst));
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn text(value: &Value) -> Bytes {
 }
 
 impl Core {
-    /// Finds a context: a directory for the literal name of a mapping, a link for any other form.
+    /// Finds a context: a directory for the literal name of a mapping, a link for any other form or spelling.
     pub(super) fn lookup_context(self: &Arc<Self>, name: &OsStr) -> Outcome<Lookup, Error> {
         let Some((text, spec)) = name
             .to_str()
@@ -99,24 +99,22 @@ impl Core {
         else {
             return ready(Ok(ABSENT));
         };
-        let (core, text) = (Arc::clone(self), Arc::from(text));
-        self.resolver
-            .context(&spec)
-            .map(move |found| match (found, spec) {
-                (Err(error), _) if says_absent(&error) => Ok(NOT_NOW),
-                (Err(error), _) => Err(error.into()),
-                (Ok(context), ContextSpec::Literal(_)) => {
-                    let ino = core.nodes.refer(Key::Context(context), None);
-                    Ok(core.found_directory(ino))
-                }
-                (Ok(context), ContextSpec::Symbolic(_)) => {
-                    let ino = core.nodes.refer(Key::Symbolic(text), None);
-                    Ok(Lookup::Found {
-                        attr: core.link_attr(ino, context.as_str()),
-                        keep: Keep::Never,
-                    })
-                }
-            })
+        let (core, text): (_, Arc<str>) = (Arc::clone(self), Arc::from(text));
+        self.resolver.context(&spec).map(move |found| match found {
+            Err(error) if says_absent(&error) => Ok(NOT_NOW),
+            Err(error) => Err(error.into()),
+            Ok(context) if context.as_str() == &*text => {
+                let ino = core.nodes.refer(Key::Context(context), None);
+                Ok(core.found_directory(ino))
+            }
+            Ok(context) => {
+                let ino = core.nodes.refer(Key::Symbolic(text), None);
+                Ok(Lookup::Found {
+                    attr: core.link_attr(ino, context.as_str()),
+                    keep: Keep::Never,
+                })
+            }
+        })
     }
 
     fn found_directory(&self, ino: Ino) -> Lookup {

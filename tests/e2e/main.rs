@@ -17,6 +17,7 @@ mod crashes;
 mod errors;
 mod full;
 mod library;
+mod names;
 mod offline;
 mod proxy;
 mod stalls;
