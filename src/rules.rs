@@ -7,64 +7,33 @@
 //!
 //! | module | its job |
 //! | --- | --- |
-//! | `source`, `item` | text -> syntax |
-//! | `load`, `error`, `fields`, `checksum`, `compile`, `substitute` | syntax -> checks -> compiled selectors |
-//! | `selector`, `column`, `pattern`, `glob`, `regex`, `version` | the compiled forms |
-//! | `evaluate`, `failure`, `merge`, `reference`, `hooks`, `expression` | evaluation of one rmap |
-//! | `naming`, `linked`, `context`, `answer` | names in headers, all rmaps of an instrument, lookups, results |
-//! | `reads`, `plan`, `memory` | what holds for all headers of one kind, remembered |
-//! | `condition`, `date`, `python` | values, dates, and Python's ways with texts and numbers |
+//! | `values` | header values, dates, versions, patterns, regular expressions; Python's ways with texts and numbers |
+//! | `syntax` | the text of a mapping -> syntax tree, fields, checksum |
+//! | `model` | compiled selectors: columns of match keys, rows, choices |
+//! | `compile` | syntax -> compiled selectors |
+//! | `eval` | evaluation of one rmap: `Match`, `UseAfter` and the other selectors, expressions, hooks |
+//! | `lookup` | loading and linking of mappings, lookups in a context, answers, what is remembered between lookups |
+//!
+//! Each module knows only those above it in this table.
 
-mod answer;
-mod bits;
-mod checksum;
-mod column;
 mod compile;
-mod condition;
-mod context;
-mod date;
-mod error;
-mod evaluate;
-mod expression;
-mod failure;
-mod fields;
-mod frame;
-mod glob;
-mod header;
-mod hooks;
-mod item;
-pub(crate) mod jwst;
-mod linked;
-mod load;
-mod mapping;
-mod memory;
-mod merge;
-pub(crate) mod naming;
-mod pattern;
-mod plan;
-mod pool;
-pub(crate) mod python;
-mod reads;
-mod reference;
-mod regex;
-mod selector;
-mod slots;
-mod source;
-mod spread;
-mod substitute;
+mod eval;
+mod lookup;
+mod model;
+mod syntax;
 pub mod units;
-mod version;
-mod vocabulary;
+mod values;
 
-pub use answer::{Answer, BestRefs, NotFound};
-pub use context::{Context, LookupError, LookupOptions};
-pub use error::{LoadError, LoadErrorKind};
-pub use header::{Header, HeaderValue};
-pub use jwst::{annotate, default_reftypes};
-pub use mapping::{Instrument, Mapping, Mappings, Pipeline, Target};
-pub use memory::Memory;
-pub use reference::Reference;
-pub use spread::spread;
+pub use eval::rmap::Reference;
+pub use lookup::answer::{Answer, BestRefs, NotFound};
+pub use lookup::cache::Memory;
+pub use lookup::context::{Context, LookupError, LookupOptions};
+pub use lookup::mapping::{Instrument, Mapping, Mappings, Pipeline, Target};
+pub use lookup::parallel::spread;
+pub use syntax::error::{LoadError, LoadErrorKind};
+pub use values::header::{Header, HeaderValue};
+pub use values::jwst::{annotate, default_reftypes};
+pub(crate) use values::{jwst, naming, python};
 
 #[cfg(test)]
 mod tests;

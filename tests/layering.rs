@@ -22,6 +22,9 @@ const LEVELS: [&[&str]; 9] = [
     &["cli"],
 ];
 
+/// The modules of `rules`, lowest first.
+const RULES: [&str; 6] = ["values", "syntax", "model", "compile", "eval", "lookup"];
+
 /// Modules that compute and do nothing else.
 const PURE: [&str; 2] = ["crds", "rules"];
 
@@ -172,6 +175,33 @@ fn imports_only_point_down() {
         "{} files, {} arrows between modules, all down",
         sources.len(),
         arrows.len()
+    );
+}
+
+#[test]
+fn imports_within_rules_only_point_down() {
+    let level = |name: &str| RULES.iter().position(|known| *known == name);
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.module == "rules") {
+        let within = source.path.iter().skip_while(|part| *part != "rules").nth(1);
+        let name = within.and_then(|part| part.to_str()).unwrap_or_default();
+        let Some(from) = level(name.trim_end_matches(".rs")) else {
+            continue;
+        };
+        for (at, start) in source.text.match_indices("crate::rules::") {
+            let import = first_name(source.text.get(at + start.len()..).unwrap_or_default());
+            if level(&import).is_none_or(|to| to > from) {
+                wrong.push(format!(
+                    "{} imports crate::rules::{import}",
+                    source.path.display()
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "imports that do not point down:\n{}",
+        wrong.join("\n")
     );
 }
 

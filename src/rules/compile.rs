@@ -6,18 +6,20 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::column::Replacement;
-use super::condition::{NOT_APPLICABLE, condition, is_esoteric};
-use super::date::pack;
-use super::item::{Item, Parts, Tree};
-use super::pool::Span;
-use super::python::{repr, repr_tuple};
-use super::selector::{Choice, Keys, Kind, Selector, Table};
-use super::slots::Slots;
-use super::substitute::{self, Entries, Substitutions};
-use super::version::{Relation, parse_version};
+use crate::rules::model::column::Replacement;
+use crate::rules::model::selector::{Choice, Keys, Selector, Table};
+use crate::rules::model::slots::Slots;
+use crate::rules::syntax::arena::Span;
+use crate::rules::syntax::ast::{Item, Parts, Tree};
+use crate::rules::syntax::kind::Kind;
+use crate::rules::values::condition::{NOT_APPLICABLE, condition, is_esoteric};
+use crate::rules::values::date::{LONGER, pack};
+use crate::rules::values::python::{repr, repr_tuple};
+use crate::rules::values::version::{Relation, parse_version};
+use substitute::{Entries, Substitutions};
 
 mod order;
+pub(crate) mod substitute;
 mod table;
 mod words;
 
@@ -351,9 +353,6 @@ fn sorted<K>(
     }
     Ok(numbered.into_iter().map(|(_, entry)| entry).collect())
 }
-
-/// In place of the zero byte of a moment's number: the text goes on behind the seconds.
-pub(crate) const LONGER: u64 = 0xFF;
 
 /// The number of a text of the form `YYYY-MM-DD hh:mm:ss`, whatever the digits, that has the order of texts among such
 /// numbers and those of moments. With `.` behind it, the number ends with [`LONGER`]; with `T` after the date, which

@@ -1,11 +1,11 @@
 //! Single functions of the rules, for whoever checks them one by one.
 
-use super::compile::alternatives;
-use super::condition;
-use super::date;
-use super::header::HeaderValue;
-use super::pattern::{Pattern, Verdict};
-use super::version::parse_version;
+use crate::rules::compile::alternatives;
+use crate::rules::values::condition;
+use crate::rules::values::date;
+use crate::rules::values::header::HeaderValue;
+use crate::rules::values::pattern::{Pattern, Verdict};
+use crate::rules::values::version::parse_version;
 
 /// The normal form of a header value (spec/crds-rules 7).
 pub fn condition(value: &HeaderValue) -> String {

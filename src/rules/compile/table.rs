@@ -3,16 +3,16 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::super::column::Column;
-use super::super::condition::{NOT_APPLICABLE, is_esoteric};
-use super::super::item::Item;
-use super::super::pattern::Pattern;
-use super::super::pool::PoolBuilder;
-use super::super::python::{repr, repr_tuple};
-use super::super::selector::{Choice, Keys, Table};
-use super::super::substitute::Entries;
 use super::words::Words;
 use super::{Compiled, Compiler, Level, sorted};
+use crate::rules::compile::substitute::Entries;
+use crate::rules::model::column::Column;
+use crate::rules::model::selector::{Choice, Keys, Table};
+use crate::rules::syntax::arena::PoolBuilder;
+use crate::rules::syntax::ast::Item;
+use crate::rules::values::condition::{NOT_APPLICABLE, is_esoteric};
+use crate::rules::values::pattern::Pattern;
+use crate::rules::values::python::{repr, repr_tuple};
 
 /// The keys of a Match selector: each is a range of words.
 struct Rows<'k, 's> {

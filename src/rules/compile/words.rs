@@ -6,10 +6,10 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rustc_hash::FxHashMap;
 
-use super::super::condition::{condition, condition_element};
-use super::super::item::{Item, Tree};
-use super::super::pool::{PoolBuilder, Span};
-use super::super::vocabulary::hash;
+use crate::rules::syntax::arena::{PoolBuilder, Span};
+use crate::rules::syntax::ast::{Item, Tree};
+use crate::rules::values::condition::{condition, condition_element};
+use crate::rules::values::vocabulary::hash;
 
 /// The normal forms of one rmap's elements; the same text has one number.
 #[derive(Default)]

@@ -1,0 +1,7 @@
+//! Evaluation of one rmap for one header: selectors (`Match`, `UseAfter`, ...), expressions, special cases.
+
+pub(crate) mod expression;
+pub(crate) mod hooks;
+pub(crate) mod merge;
+pub(crate) mod rmap;
+pub(crate) mod selector;

@@ -1,0 +1,557 @@
+//! Evaluation of selectors (spec/crds-rules 12 and 13).
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use crate::rules::eval::merge::{self, Merged};
+use crate::rules::model::column::{Column, Refusal};
+use crate::rules::model::failure::{Failure, NO_MATCH, Reason, Undated, no_selection, none_after};
+use crate::rules::model::frame::{Frame, Rules};
+use crate::rules::model::selector::{Choice, Keys, Selector, Table};
+use crate::rules::syntax::arena::Pool;
+use crate::rules::syntax::kind::Kind;
+use crate::rules::values::bitset::Bits;
+use crate::rules::values::condition::{UNDEFINED, alternatives};
+use crate::rules::values::date::{self, LONGER};
+use crate::rules::values::python::{repr, strip, to_float};
+use crate::rules::values::version::{Relation, is_default, parse_version};
+
+/// What a selector found.
+#[derive(Debug, Clone)]
+pub(crate) enum Found<'c> {
+    /// An entry, which is no selector.
+    Choice(&'c Choice),
+    /// Several: a Python tuple.
+    Several(Vec<Found<'c>>),
+    /// A selector as such, within a tuple.
+    Object(Kind),
+}
+
+pub(crate) type Outcome<'c> = Result<Found<'c>, Failure<'c>>;
+
+/// Memory that evaluations use again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    rows: Bits,
+    other: Bits,
+    ranked: Vec<Ranked>,
+    text: String,
+    /// The last date that was read: its text, and what it is or why it is none.
+    date: Option<(String, Result<date::Moment, Undated>)>,
+}
+
+impl Scratch {
+    /// Reads the date whose parts are in these slots.
+    pub(crate) fn read_date<'h>(
+        &mut self,
+        slots: &[u16],
+        value: impl Fn(u16) -> Option<&'h str>,
+    ) -> Result<date::Moment, Undated> {
+        self.text.clear();
+        for (part, &slot) in slots.iter().enumerate() {
+            let value = strip(value(slot).unwrap_or(""));
+            if value == UNDEFINED {
+                return Err(Undated::Undefined(part));
+            }
+            if !self.text.is_empty() {
+                self.text.push(' ');
+            }
+            self.text.push_str(value);
+        }
+        // All types of a dataset ask for the same date.
+        if let Some((known, date)) = &self.date
+            && *known == self.text
+        {
+            return date.clone();
+        }
+        let plain = strip(&self.text);
+        let bad = |failure| Undated::Bad(Arc::new((plain.to_owned(), failure)));
+        let date = date::parse(plain).map_err(bad);
+        let (known, last) = self.date.get_or_insert_with(|| (String::new(), date.clone()));
+        known.clone_from(&self.text);
+        last.clone_from(&date);
+        date
+    }
+}
+
+/// One evaluation of one rmap's selectors on one header.
+pub(crate) struct Evaluation<'c, 'f, 'h> {
+    pub(crate) rules: Rules<'c>,
+    pub(crate) frame: Frame<'f, 'h>,
+    pub(crate) scratch: &'f mut Scratch,
+}
+
+impl<'c> Evaluation<'c, '_, '_> {
+    fn param(&self, slot: u16) -> &'c str {
+        self.rules
+            .slots
+            .get(usize::from(slot))
+            .map_or("", |slot| &slot.name)
+    }
+
+    /// Evaluates a selector.
+    pub(crate) fn selector(&mut self, selector: &'c Selector) -> Outcome<'c> {
+        if let Keys::Match(table) = &selector.keys {
+            return self.table(table, &selector.choices);
+        }
+        let listed = match &selector.keys {
+            Keys::Nearest { optional, .. } => !*optional,
+            Keys::Relations(_) | Keys::Numbers(_) => false,
+            Keys::Other(_) => selector.kind != Kind::Bracket,
+            _ => true,
+        };
+        if listed {
+            self.require(selector.kind, &selector.slots)?;
+        }
+        match &selector.keys {
+            Keys::Match(_) => Err(Failure::plain("")),
+            Keys::Dates { .. } if selector.kind == Kind::UseAfter => {
+                let moment = self.moment(selector)?;
+                let found = selector.not_after(self.rules.pool, moment);
+                self.pick(selector, found.ok_or(none_after(moment))?)
+            }
+            Keys::Dates { texts, .. } => {
+                let moment = self.moment(selector)?;
+                let texts = texts.iter().map(|&text| self.rules.pool.get(text));
+                let place = closest(moment, texts)?;
+                self.pick(selector, place)
+            }
+            Keys::Versions(keys) => {
+                let version = self.version(selector)?;
+                let count = keys.partition_point(|key| *key <= version);
+                let chosen = count.checked_sub(1).and_then(|place| selector.choices.get(place));
+                let [one, two, three] = version;
+                let chosen = chosen.ok_or_else(|| no_selection(&format!("({one}, {two}, {three})")))?;
+                self.settle(chosen)
+            }
+            Keys::Relations(keys) => self.select_version(selector, keys),
+            Keys::Nearest { keys, .. } => {
+                let value = self.number(selector)?;
+                let mut distances = Vec::with_capacity(keys.len());
+                for &key in keys {
+                    let key = self.rules.pool.get(key);
+                    let key = crate::rules::values::python::float(key).map_err(Failure::plain)?;
+                    distances.push((single(key) - single(value)).abs());
+                }
+                self.pick(selector, first_smallest(&distances)?)
+            }
+            Keys::Numbers(keys) => self.bracket(selector, keys),
+            Keys::Other(types) => Err(self.unusable(selector, types)),
+        }
+    }
+
+    /// The failure of a selector with keys of a type that it cannot compare with what it looks for.
+    fn unusable(&mut self, selector: &'c Selector, types: &[&'static str]) -> Failure<'c> {
+        let read = match selector.kind {
+            Kind::Bracket => self.number(selector).map(drop),
+            _ => self.moment(selector).map(drop),
+        };
+        if let Err(failure) = read {
+            return failure;
+        }
+        let first = types.first().copied().unwrap_or_default();
+        Failure::plain(match selector.kind {
+            Kind::Bracket => format!("'>' not supported between instances of 'float' and '{first}'"),
+            Kind::ClosestTime if first == "tuple" => "'tuple' object has no attribute 'endswith'".to_owned(),
+            Kind::ClosestTime => format!("argument of type '{first}' is not iterable"),
+            _ => {
+                let middle = types.get(types.len() / 2).copied().unwrap_or_default();
+                format!("'>=' not supported between instances of 'str' and '{middle}'")
+            }
+        })
+    }
+
+    /// Evaluates a chosen entry of a selector that is not a Match.
+    fn settle(&mut self, choice: &'c Choice) -> Outcome<'c> {
+        let Choice::Selector(selector) = choice else {
+            return Ok(Found::Choice(choice));
+        };
+        self.selector(selector).map_err(|failure| {
+            if failure.lookup {
+                let text = format!("All lookup attempts failed. last exception: {}", failure.reason);
+                Failure::lookup(text)
+            } else {
+                failure
+            }
+        })
+    }
+
+    fn pick(&mut self, selector: &'c Selector, place: usize) -> Outcome<'c> {
+        match selector.choices.get(place) {
+            Some(choice) => self.settle(choice),
+            None => Err(Failure::plain("list index out of range")),
+        }
+    }
+
+    /// Fails if a parameter that is needed is missing.
+    fn require(&self, kind: Kind, slots: &[u16]) -> Result<(), Failure<'c>> {
+        match slots.iter().find(|&&slot| self.frame.get(slot).is_none()) {
+            Some(&slot) => Err(self.required(kind, slot)),
+            None => Ok(()),
+        }
+    }
+
+    fn required(&self, kind: Kind, slot: u16) -> Failure<'c> {
+        let param = repr(self.param(slot));
+        Failure::plain(format!(
+            "{} required lookup parameter {param} is undefined.",
+            kind.name()
+        ))
+    }
+
+    /// The date of the header, for `UseAfter` and `ClosestTime`.
+    fn moment(&mut self, selector: &'c Selector) -> Result<date::Moment, Failure<'c>> {
+        self.moment_of(selector.kind, &selector.slots)
+    }
+
+    pub(crate) fn moment_of(&mut self, kind: Kind, slots: &'c [u16]) -> Result<date::Moment, Failure<'c>> {
+        let frame = self.frame;
+        let date = self.scratch.read_date(slots, |slot| frame.get(slot));
+        date.map_err(|why| self.rules.undated(kind, slots, why))
+    }
+
+    fn version(&self, selector: &Selector) -> Result<[u32; 3], Failure<'c>> {
+        let values: Vec<&str> = selector
+            .slots
+            .iter()
+            .map(|&slot| self.frame.get(slot).unwrap_or(""))
+            .collect();
+        let text = values.join(".");
+        parse_version(&alternatives(&text).join("|")).map_err(Failure::plain)
+    }
+
+    pub(crate) fn version_of(&self, slots: &[u16]) -> Result<[u32; 3], Failure<'c>> {
+        let values: Vec<&str> = slots
+            .iter()
+            .map(|&slot| self.frame.get(slot).unwrap_or(""))
+            .collect();
+        parse_version(&alternatives(&values.join(".")).join("|")).map_err(Failure::plain)
+    }
+
+    /// The text of the only parameter of a numeric selector.
+    fn only_value(&self, selector: &Selector) -> Result<(&'c str, &str), Failure<'c>> {
+        let slot = selector.slots.first().copied().unwrap_or(u16::MAX);
+        let param = self.param(slot);
+        let value = self.frame.get(slot).ok_or_else(|| Failure::plain(repr(param)))?;
+        Ok((param, value))
+    }
+
+    fn number(&self, selector: &Selector) -> Result<f64, Failure<'c>> {
+        let (param, value) = self.only_value(selector)?;
+        to_float(value).ok_or_else(|| {
+            let (kind, param, value) = (selector.kind.name(), repr(param), repr(value));
+            Failure::plain(format!("{kind} Invalid number for {param} value = {value}"))
+        })
+    }
+
+    fn select_version(&mut self, selector: &'c Selector, keys: &[Relation]) -> Outcome<'c> {
+        let (_, value) = self.only_value(selector)?;
+        if !is_default(value) {
+            self.number(selector)?;
+        }
+        if keys.is_empty() {
+            return Err(Failure::plain("list index out of range"));
+        }
+        let wanted = Relation::parse(value).map_err(Failure::plain)?;
+        for (place, key) in keys.iter().enumerate() {
+            if key.compare(&wanted).map_err(Failure::plain)? != Ordering::Less {
+                return self.pick(selector, place);
+            }
+        }
+        Err(Failure::plain("list index out of range"))
+    }
+
+    fn bracket(&mut self, selector: &'c Selector, keys: &[f64]) -> Outcome<'c> {
+        let value = self.number(selector)?;
+        if keys.is_empty() {
+            return Err(Failure::plain("list index out of range"));
+        }
+        let above = if value.is_nan() {
+            0
+        } else {
+            keys.partition_point(|&key| key < value)
+        };
+        let (low, high) = match keys.get(above) {
+            None => (keys.len() - 1, keys.len() - 1),
+            Some(_) if above == 0 => (0, 0),
+            #[expect(clippy::float_cmp, reason = "the rules say equal")]
+            Some(&key) if key == value => (above, above),
+            Some(_) => (above - 1, above),
+        };
+        let first = self.pick(selector, low)?;
+        let second = if low == high {
+            first.clone()
+        } else {
+            self.pick(selector, high)?
+        };
+        Ok(Found::Several(vec![first, second]))
+    }
+
+    /// Evaluates a Match selector.
+    fn table(&mut self, table: &'c Table, choices: &'c [Choice]) -> Outcome<'c> {
+        let mut ranked = std::mem::take(&mut self.scratch.ranked);
+        let outcome = self.first_of(table, choices, &mut ranked);
+        self.scratch.ranked = ranked;
+        outcome
+    }
+
+    fn first_of(&mut self, table: &'c Table, choices: &'c [Choice], ranked: &mut Vec<Ranked>) -> Outcome<'c> {
+        self.rank_survivors(table, ranked)?;
+        for group in ranked.chunk_by(same_weight) {
+            match self.group(group, choices) {
+                Err(failure) if failure.lookup => {}
+                other => return other,
+            }
+        }
+        Err(NO_MATCH)
+    }
+
+    /// Leaves in `ranked` the rows that match, with their weights: the heaviest first, else in the order of keys.
+    pub(crate) fn rank_survivors(
+        &mut self,
+        table: &'c Table,
+        ranked: &mut Vec<Ranked>,
+    ) -> Result<(), Failure<'c>> {
+        ranked.clear();
+        for column in &table.columns {
+            if self.frame.get(column.slot).is_none() && !column.optional() {
+                return Err(self.required(Kind::Match, column.slot));
+            }
+        }
+        let mut rows = std::mem::take(&mut self.scratch.rows);
+        let survivors = self.survivors(table, &mut rows);
+        if survivors.is_ok() {
+            match rows.only() {
+                Some(row) => ranked.push((0, row)),
+                None => self.rank(table, &rows, ranked),
+            }
+        }
+        self.scratch.rows = rows;
+        survivors
+    }
+
+    /// Leaves in `rows` the rows that no column refuses, after the check of valid values.
+    fn survivors(&mut self, table: &'c Table, rows: &mut Bits) -> Result<(), Failure<'c>> {
+        let frame = self.frame;
+        for column in &table.columns {
+            let (value, number) = frame.column_value(column);
+            column
+                .check(value, number)
+                .map_err(|refusal| self.refused(column, refusal))?;
+        }
+        rows.fill(table.rows);
+        for column in &table.columns {
+            let (value, number) = frame.column_value(column);
+            column.restrict(value, number, rows, &mut self.scratch.other);
+            if rows.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, column: &'c Column, refusal: Refusal) -> Failure<'c> {
+        let param = self.param(column.slot);
+        match refusal {
+            Refusal::NotListed(value) => Failure {
+                lookup: false,
+                reason: Reason::NotListed(param, value.into(), column),
+            },
+            Refusal::OutOfRange(value, range) => {
+                let (param, value) = (repr(param), repr(&value));
+                Failure::plain(format!(
+                    " parameter={param} value ={value} is not in range {range}"
+                ))
+            }
+            Refusal::Message(message) => Failure::plain(message),
+        }
+    }
+
+    fn rank(&self, table: &Table, rows: &Bits, ranked: &mut Vec<Ranked>) {
+        ranked.extend(rows.iter().map(|row| {
+            let counting = table.columns.iter().filter(|column| {
+                let value = self.frame.get(column.slot).unwrap_or(UNDEFINED);
+                column.counts(value, row)
+            });
+            (u32::try_from(counting.count()).unwrap_or(u32::MAX), row)
+        }));
+        ranked.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
+    }
+
+    /// The candidate of rows of equal weight.
+    fn group(&mut self, group: &[Ranked], choices: &'c [Choice]) -> Outcome<'c> {
+        let choice = |row: u32| choices.get(row as usize);
+        if let [(_, row)] = *group {
+            return match choice(row) {
+                Some(Choice::Selector(selector)) => self.selector(selector),
+                Some(choice) => Ok(Found::Choice(choice)),
+                None => Err(Failure::plain("list index out of range")),
+            };
+        }
+        if !self.rules.merge_overlaps {
+            return Err(Failure::plain("More than one match clause matched."));
+        }
+        let choices: Vec<&'c Choice> = group.iter().filter_map(|&(_, row)| choice(row)).collect();
+        let Some(Choice::Selector(first)) = choices.first() else {
+            let items = choices.into_iter().map(|choice| match choice {
+                Choice::Selector(selector) => Found::Object(selector.kind),
+                other => Found::Choice(other),
+            });
+            return Ok(Found::Several(items.collect()));
+        };
+        if let Some(kind) = choices.iter().find_map(|choice| choice.unhashable()) {
+            return Err(Failure::plain(format!("unhashable type: '{kind}'")));
+        }
+        if let Some(outcome) = self.latest_of_all(first, &choices) {
+            return outcome;
+        }
+        let merged =
+            merge::merge(self.rules.pool, first, choices.get(1..).unwrap_or(&[])).map_err(Failure::plain)?;
+        self.merged(&merged)
+    }
+
+    /// The usual merge, of `UseAfter` selectors of plain names, without building it.
+    fn latest_of_all(&mut self, first: &'c Selector, choices: &[&'c Choice]) -> Option<Outcome<'c>> {
+        if !choices.iter().all(|choice| choice.is_plain_use_after()) {
+            return None;
+        }
+        if let Err(failure) = self.require(first.kind, &first.slots) {
+            return Some(Err(failure));
+        }
+        let moment = match self.moment(first) {
+            Ok(moment) => moment,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let chosen = latest(self.rules.pool, choices.iter().copied(), moment);
+        Some(chosen.map(Found::Choice).ok_or(none_after(moment)))
+    }
+
+    /// Evaluates a merged selector.
+    fn merged(&mut self, merged: &Merged<'c>) -> Outcome<'c> {
+        self.require(merged.kind, merged.slots)?;
+        let entries = &merged.entries;
+        let place = match merged.kind {
+            Kind::VersionAfter => {
+                let version = self.version_of(merged.slots)?;
+                let [one, two, three] = version;
+                let wanted = merge::Key::Version(version);
+                merge::floor(entries, &wanted)
+                    .map_err(Failure::plain)?
+                    .ok_or_else(|| no_selection(&format!("({one}, {two}, {three})")))?
+            }
+            Kind::ClosestTime => {
+                let moment = self.moment_of(merged.kind, merged.slots)?;
+                closest(moment, entries.iter().map(|(key, _)| key.text()))?
+            }
+            _ => {
+                let moment = self.moment_of(merged.kind, merged.slots)?;
+                let wanted = moment.to_string();
+                merge::floor(entries, &merge::Key::Text(&wanted))
+                    .map_err(Failure::plain)?
+                    .ok_or(none_after(moment))?
+            }
+        };
+        match entries.get(place) {
+            Some((_, choice)) => self.settle(choice),
+            None => Err(Failure::plain("list index out of range")),
+        }
+    }
+}
+
+/// A row that matches, behind its weight.
+pub(crate) type Ranked = (u32, u32);
+
+/// Rows of equal weight are one candidate.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as slices compare their items")]
+pub(crate) fn same_weight(one: &Ranked, other: &Ranked) -> bool {
+    one.0 == other.0
+}
+
+/// What `UseAfter` selectors of plain names find together: the latest of their own answers, of equally late ones the
+/// greatest name.
+pub(crate) fn latest<'c>(
+    pool: &'c Pool,
+    choices: impl Iterator<Item = &'c Choice>,
+    moment: date::Moment,
+) -> Option<&'c Choice> {
+    let mut best: Option<(&str, &str, &'c Choice)> = None;
+    for choice in choices {
+        let Choice::Selector(selector) = choice else {
+            continue;
+        };
+        let (Keys::Dates { texts, .. }, Some(place)) = (&selector.keys, selector.not_after(pool, moment))
+        else {
+            continue;
+        };
+        let (Some(&key), Some(choice @ Choice::Text(name))) = (texts.get(place), selector.choices.get(place))
+        else {
+            continue;
+        };
+        let candidate = (pool.get(key), pool.get(*name));
+        if best.is_none_or(|(key, name, _)| (key, name) < candidate) {
+            best = Some((candidate.0, candidate.1, choice));
+        }
+    }
+    best.map(|(.., choice)| choice)
+}
+
+impl Selector {
+    /// The place of the last entry of a `UseAfter` that is not after the moment.
+    pub(crate) fn not_after(&self, pool: &Pool, moment: date::Moment) -> Option<usize> {
+        let Keys::Dates { texts, packed } = &self.keys else {
+            return None;
+        };
+        let by_text = || {
+            let wanted = moment.to_string();
+            texts.partition_point(|&key| pool.get(key) <= wanted.as_str())
+        };
+        let count = match packed {
+            Some(packed) => {
+                let wanted = moment.packed();
+                let count = packed.partition_point(|&key| key <= wanted);
+                // The same second, and more behind it on both sides.
+                let close = !moment.is_whole() && packed.get(count) == Some(&(wanted | LONGER));
+                if close { by_text() } else { count }
+            }
+            None => by_text(),
+        };
+        count.checked_sub(1)
+    }
+}
+
+/// The place of the date closest to the moment.
+fn closest<'c, 't>(moment: date::Moment, texts: impl Iterator<Item = &'t str>) -> Result<usize, Failure<'c>> {
+    let mut distances = Vec::new();
+    for text in texts {
+        let key = date::parse(text).map_err(Failure::plain)?;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the client rounds to single precision in the end"
+        )]
+        let micros = moment.micros().abs_diff(key.micros()) as f64;
+        distances.push(single(micros / 1e6));
+    }
+    first_smallest(&distances)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the client works in single precision"
+)]
+fn single(number: f64) -> f32 {
+    number as f32
+}
+
+/// As numpy's `argmin`: a NaN is smaller than anything.
+fn first_smallest<'c>(distances: &[f32]) -> Result<usize, Failure<'c>> {
+    let mut best: Option<(usize, f32)> = None;
+    for (place, &distance) in distances.iter().enumerate() {
+        match best {
+            Some((_, least)) if least.is_nan() => break,
+            Some((_, least)) if !(distance.is_nan() || distance < least) => {}
+            _ => best = Some((place, distance)),
+        }
+    }
+    let (place, _) = best.ok_or_else(|| Failure::plain("attempt to get argmin of an empty sequence"))?;
+    Ok(place)
+}

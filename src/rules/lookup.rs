@@ -1,0 +1,12 @@
+//! Mappings and contexts: loading, linking the rmaps of an instrument, lookups, answers, and what is remembered
+//! between lookups (`cache`, `plan`, `dependencies`).
+
+pub(crate) mod answer;
+pub(crate) mod cache;
+pub(crate) mod context;
+pub(crate) mod dependencies;
+pub(crate) mod linked;
+pub(crate) mod load;
+pub(crate) mod mapping;
+pub(crate) mod parallel;
+pub(crate) mod plan;
