@@ -4,9 +4,9 @@
 //! | file | its one job |
 //! | --- | --- |
 //! | `format` | which format and which observatory a file is |
-//! | `header` | the united header: first value wins, cross-strapping, the instrument |
+//! | `header`, `unite` | the united header: first value wins, cross-strapping, the instrument |
 //! | `fits`, `asdf`, `geis`, `json` | one format each: header bytes to (name, text) pairs |
-//! | `strap` | the two names of each JWST parameter |
+//! | `cross_strap` | the two names of each JWST parameter |
 //! | `plan` | what an update writes, given the answers (pure) |
 //! | `replace` | the new file in place of the old one, safely |
 //! | `source` | plain and gzip files as a forward reader that skips data without reading it |
@@ -14,6 +14,7 @@
 //! Only header bytes are read, and all of it is bounded: a dataset file is untrusted input.
 
 mod asdf;
+mod cross_strap;
 mod error;
 mod fits;
 mod flatten;
@@ -25,7 +26,7 @@ mod plan;
 mod python;
 mod replace;
 mod source;
-mod strap;
+mod unite;
 mod yaml;
 
 pub use error::DatasetError;
@@ -82,7 +83,7 @@ pub fn read_from<R: Read + Seek>(
     }
     .map_err(|trouble| trouble.at(name, format))?;
     let observatory = observatory.unwrap_or_else(|| format::observatory(name, format, &pairs));
-    Ok(DatasetHeader::unite(format, observatory, pairs))
+    Ok(unite::unite(format, observatory, pairs))
 }
 
 /// Writes `changes` into the primary header of a FITS or GEIS file, or into the tree of an ASDF file, and nothing else.

@@ -7,7 +7,6 @@ use crate::crds::Observatory;
 use crate::rules::naming::INSTRUMENT_NAMES;
 
 use super::format::Format;
-use super::strap;
 
 /// What a header gives as the text of a FITS card without a value. The Python client's text differs from run to run, so
 /// no rule can match it; neither can one match this.
@@ -33,34 +32,18 @@ pub struct DatasetHeader {
 pub struct NoInstrument;
 
 impl DatasetHeader {
-    /// Unites what a file says, in file order, by the rules of spec section 21.
-    pub(super) fn unite(
-        format: Format,
-        observatory: Observatory,
-        pairs: impl IntoIterator<Item = (String, String)>,
-    ) -> Self {
-        let (entries, index) = (Vec::new(), HashMap::new());
-        let mut header = Self {
+    /// A header without a name.
+    pub(super) fn new(format: Format, observatory: Observatory) -> Self {
+        Self {
             format,
             observatory,
-            entries,
-            index,
-        };
-        for (name, text) in pairs {
-            header.add(name.to_uppercase(), text);
+            entries: Vec::new(),
+            index: HashMap::new(),
         }
-        // The client asks for the instrument, not for the observatory: the instruments of JWST are its own.
-        if header
-            .instrument()
-            .is_ok_and(|name| strap::is_jwst_instrument(&name))
-        {
-            strap::cross_strap(&mut header);
-        }
-        header.set("FILE_FORMAT", format.as_str());
-        header
     }
 
-    fn add(&mut self, name: String, text: String) {
+    /// Adds what a file says of `name` (upper case): the first value counts, comments are collected (spec section 21).
+    pub(super) fn add(&mut self, name: String, text: String) {
         match self.index.entry(name) {
             Entry::Vacant(vacant) => {
                 self.entries.push((vacant.key().clone(), text));

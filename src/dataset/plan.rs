@@ -7,7 +7,7 @@ use crate::rules::annotate;
 use crate::rules::python::repr;
 
 use super::format::Format;
-use super::{DatasetHeader, strap};
+use super::{DatasetHeader, cross_strap};
 
 /// What stands in `CRDS_VER` of the files that this program updates.
 pub const VERSION_TEXT: &str = concat!("crds-fs ", env!("CARGO_PKG_VERSION"));
@@ -210,7 +210,7 @@ impl Place {
         match self {
             Self::Keywords => reftype.to_uppercase(),
             Self::JwstKeywords => {
-                strap::reference_keyword(reftype).map_or_else(|| reftype.to_uppercase(), str::to_owned)
+                cross_strap::reference_keyword(reftype).map_or_else(|| reftype.to_uppercase(), str::to_owned)
             }
             Self::RomanTree => format!("roman.meta.ref_file.{reftype}"),
         }

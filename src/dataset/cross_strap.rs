@@ -3,7 +3,7 @@
 use super::header::DatasetHeader;
 use crate::rules::jwst::{SYNONYMS, by_path, keywords};
 
-/// Whether an instrument (upper case) is one of JWST's; no other observatory's headers are strapped.
+/// Whether an instrument (upper case) is one of JWST's; no other observatory's headers are cross-strapped.
 pub(super) fn is_jwst_instrument(name: &str) -> bool {
     matches!(
         name,

@@ -1,0 +1,24 @@
+//! The header of a file, united from what the file says in its several places.
+
+use super::cross_strap::{cross_strap, is_jwst_instrument};
+use super::format::Format;
+use super::header::DatasetHeader;
+use crate::crds::Observatory;
+
+/// Unites what a file says, in file order, by the rules of spec section 21.
+pub(super) fn unite(
+    format: Format,
+    observatory: Observatory,
+    pairs: impl IntoIterator<Item = (String, String)>,
+) -> DatasetHeader {
+    let mut header = DatasetHeader::new(format, observatory);
+    for (name, text) in pairs {
+        header.add(name.to_uppercase(), text);
+    }
+    // The client asks for the instrument, not for the observatory: the instruments of JWST are its own.
+    if header.instrument().is_ok_and(|name| is_jwst_instrument(&name)) {
+        cross_strap(&mut header);
+    }
+    header.set("FILE_FORMAT", format.as_str());
+    header
+}
