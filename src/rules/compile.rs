@@ -136,7 +136,7 @@ impl<'c, 's> Compiler<'c, 's> {
             }
             other => {
                 let shown = self.tree.repr(other);
-                Choice::Other(self.tree.pool.add(&shown))
+                Choice::Other(self.tree.arena.add(&shown))
             }
         }
     }
@@ -216,7 +216,7 @@ impl<'c, 's> Compiler<'c, 's> {
             let (Item::Str(key), Item::Str(value)) = pair else {
                 return None;
             };
-            let date = self.tree.pool.get(key);
+            let date = self.tree.arena.get(key);
             if date < before {
                 return None;
             }
@@ -243,12 +243,12 @@ impl<'c, 's> Compiler<'c, 's> {
             };
             keyed.push(key);
         }
-        let pool = &self.tree.pool;
+        let arena = &self.tree.arena;
         let mut keyed: Vec<_> = keyed.into_iter().zip(entries).collect();
-        keyed.sort_by(|(one, _), (two, _)| pool.get(*one).cmp(pool.get(*two)));
+        keyed.sort_by(|(one, _), (two, _)| arena.get(*one).cmp(arena.get(*two)));
         let packed = keyed
             .iter()
-            .map(|(text, _)| packed(pool.get(*text).as_bytes()))
+            .map(|(text, _)| packed(arena.get(*text).as_bytes()))
             .collect();
         let (texts, choices): (Vec<_>, Vec<_>) = keyed
             .into_iter()
@@ -271,7 +271,7 @@ impl<'c, 's> Compiler<'c, 's> {
         }
         let esoteric = keyed.iter().any(|(key, _)| is_esoteric(key));
         let optional = !esoteric && keyed.iter().any(|(key, _)| key == NOT_APPLICABLE);
-        let keys = keyed.iter().map(|(key, _)| self.tree.pool.add(key)).collect();
+        let keys = keyed.iter().map(|(key, _)| self.tree.arena.add(key)).collect();
         let choices = keyed.into_iter().map(|(_, choice)| choice).collect();
         Ok((Keys::Nearest { keys, optional }, choices))
     }

@@ -8,7 +8,7 @@ use super::{Compiled, Compiler, Level, sorted};
 use crate::rules::compile::substitute::Entries;
 use crate::rules::model::column::Column;
 use crate::rules::model::selector::{Choice, Keys, Table};
-use crate::rules::syntax::arena::PoolBuilder;
+use crate::rules::syntax::arena::ArenaBuilder;
 use crate::rules::syntax::ast::Item;
 use crate::rules::values::condition::{NOT_APPLICABLE, is_esoteric};
 use crate::rules::values::pattern::Pattern;
@@ -18,13 +18,13 @@ use crate::rules::values::python::{repr, repr_tuple};
 struct Rows<'k, 's> {
     elements: &'k [u32],
     words: &'k Words<'s>,
-    pool: &'k PoolBuilder<'s>,
+    arena: &'k ArenaBuilder<'s>,
 }
 
 impl Rows<'_, '_> {
     fn word(&self, place: usize) -> &str {
         let word = self.elements.get(place).copied().unwrap_or(u32::MAX);
-        self.words.span(word).map_or("", |span| self.pool.get(span))
+        self.words.span(word).map_or("", |span| self.arena.get(span))
     }
 
     fn compare(&self, one: &Range<usize>, two: &Range<usize>) -> Ordering {
@@ -127,15 +127,15 @@ impl Compiler<'_, '_> {
         let keys = Rows {
             elements: &elements,
             words: &self.words,
-            pool: &self.tree.pool,
+            arena: &self.tree.arena,
         };
         let rows = sorted(rows, |one, two| keys.compare(one, two), |key| keys.repr(key))?;
         keys.check_lengths(&rows, params)?;
-        let not_applicable = self.words.normal(&mut self.tree.pool, NOT_APPLICABLE.into());
+        let not_applicable = self.words.normal(&mut self.tree.arena, NOT_APPLICABLE.into());
         let keys = Rows {
             elements: &elements,
             words: &self.words,
-            pool: &self.tree.pool,
+            arena: &self.tree.arena,
         };
         let mut columns = Vec::with_capacity(params.len());
         for (place, (param, &slot)) in params.iter().zip(&*level.slots).enumerate() {
@@ -155,13 +155,13 @@ impl Compiler<'_, '_> {
                 .words
                 .iter()
                 .filter_map(|&word| self.words.span(word));
-            let texts: Vec<&str> = spans.map(|span| self.tree.pool.get(span)).collect();
+            let texts: Vec<&str> = spans.map(|span| self.tree.arena.get(span)).collect();
             let column = (slot, self.columns);
             let column = Column::new(column, &texts, &numbers, self.replacements(param));
             columns.push(column.map_err(|error| keys.check_patterns(&rows).err().unwrap_or(error))?);
             self.columns += 1;
         }
-        let empty = self.tree.pool.add("");
+        let empty = self.tree.arena.add("");
         let width = 0..params.len();
         let mut spans = Vec::with_capacity(rows.len() * params.len());
         let mut choices = Vec::with_capacity(rows.len());

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rustc_hash::FxHashMap;
 
-use crate::rules::syntax::arena::{PoolBuilder, Span};
+use crate::rules::syntax::arena::{ArenaBuilder, Span};
 use crate::rules::syntax::ast::{Item, Tree};
 use crate::rules::values::condition::{condition, condition_element};
 use crate::rules::values::vocabulary::hash;
@@ -40,14 +40,14 @@ impl<'s> Words<'s> {
     pub(super) fn of(&mut self, tree: &mut Tree<'s>, element: Item) -> u32 {
         let number = match element {
             Item::Str(text) => {
-                let Some(written) = tree.pool.in_source(text) else {
-                    let normal = condition_element(tree.pool.get(text)).into_owned();
-                    return self.normal(&mut tree.pool, normal.into());
+                let Some(written) = tree.arena.in_source(text) else {
+                    let normal = condition_element(tree.arena.get(text)).into_owned();
+                    return self.normal(&mut tree.arena, normal.into());
                 };
                 if let Some(&known) = self.written.get(written) {
                     return known;
                 }
-                let new = self.normal(&mut tree.pool, condition_element(written));
+                let new = self.normal(&mut tree.arena, condition_element(written));
                 self.written.insert(written, new);
                 return new;
             }
@@ -56,33 +56,33 @@ impl<'s> Words<'s> {
             Item::Tuple(parts) => {
                 let texts = tree.parts(parts).iter().map(|&part| tree.text(part));
                 let normal = alternatives(texts);
-                return self.normal(&mut tree.pool, normal.into());
+                return self.normal(&mut tree.arena, normal.into());
             }
             other => {
                 let normal = condition(&tree.text(other)).into_owned();
-                return self.normal(&mut tree.pool, normal.into());
+                return self.normal(&mut tree.arena, normal.into());
             }
         };
         if let Some(&known) = self.numbers.get(&number) {
             return known;
         }
         let normal = condition(&tree.text(element)).into_owned();
-        let new = self.normal(&mut tree.pool, normal.into());
+        let new = self.normal(&mut tree.arena, normal.into());
         self.numbers.insert(number, new);
         new
     }
 
     /// The number of a text in normal form.
-    pub(super) fn normal(&mut self, pool: &mut PoolBuilder<'s>, text: Cow<'s, str>) -> u32 {
+    pub(super) fn normal(&mut self, arena: &mut ArenaBuilder<'s>, text: Cow<'s, str>) -> u32 {
         let Self { spans, by_text, .. } = self;
-        let get = |number: u32| spans.get(number as usize).map_or("", |&span| pool.get(span));
+        let get = |number: u32| spans.get(number as usize).map_or("", |&span| arena.get(span));
         let same = |&number: &u32| get(number) == text;
         match by_text.entry(hash(&text), same, |&number| hash(get(number))) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(place) => {
                 let new = u32::try_from(spans.len()).unwrap_or(u32::MAX);
                 place.insert(new);
-                spans.push(pool.span(text));
+                spans.push(arena.span(text));
                 new
             }
         }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::rules::model::selector::{Choice, Keys, Selector};
-use crate::rules::syntax::arena::{Pool, Span};
+use crate::rules::syntax::arena::{Arena, Span};
 use crate::rules::syntax::kind::Kind;
 
 /// A key of a merged selector.
@@ -64,11 +64,11 @@ pub(crate) struct Merged<'c> {
 
 /// Merges selectors into the first; failures are in the client's words.
 pub(crate) fn merge<'c>(
-    pool: &'c Pool,
+    arena: &'c Arena,
     first: &'c Selector,
     others: &[&'c Choice],
 ) -> Result<Merged<'c>, String> {
-    let mut entries = entries(pool, first);
+    let mut entries = entries(arena, first);
     for other in others {
         if !matches!(
             first.kind,
@@ -80,10 +80,10 @@ pub(crate) fn merge<'c>(
             ));
         }
         let Choice::Selector(other) = other else {
-            let kind = other.exact_type_name(pool);
+            let kind = other.exact_type_name(arena);
             return Err(format!("'{kind}' object has no attribute '_selections'"));
         };
-        entries = merge_two(pool, entries, self::entries(pool, other))?;
+        entries = merge_two(arena, entries, self::entries(arena, other))?;
     }
     Ok(Merged {
         kind: first.kind,
@@ -94,14 +94,15 @@ pub(crate) fn merge<'c>(
 
 type Entries<'c> = Vec<(Key<'c>, &'c Choice)>;
 
-fn entries<'c>(pool: &'c Pool, selector: &'c Selector) -> Entries<'c> {
-    let texts =
-        |spans: &'c [Span]| -> Vec<Key<'c>> { spans.iter().map(|&span| Key::Text(pool.get(span))).collect() };
+fn entries<'c>(arena: &'c Arena, selector: &'c Selector) -> Entries<'c> {
+    let texts = |spans: &'c [Span]| -> Vec<Key<'c>> {
+        spans.iter().map(|&span| Key::Text(arena.get(span))).collect()
+    };
     let keys: Vec<Key<'c>> = match &selector.keys {
         Keys::Match(table) => (0..table.rows)
             .map(|row| {
                 let elements = crate::rules::compile::row(table, row);
-                Key::Elements(elements.iter().map(|&span| pool.get(span)).collect())
+                Key::Elements(elements.iter().map(|&span| arena.get(span)).collect())
             })
             .collect(),
         Keys::Dates { texts: spans, .. } => texts(spans),
@@ -114,7 +115,7 @@ fn entries<'c>(pool: &'c Pool, selector: &'c Selector) -> Entries<'c> {
     keys.into_iter().zip(&selector.choices).collect()
 }
 
-fn merge_two<'c>(pool: &Pool, one: Entries<'c>, two: Entries<'c>) -> Result<Entries<'c>, String> {
+fn merge_two<'c>(arena: &Arena, one: Entries<'c>, two: Entries<'c>) -> Result<Entries<'c>, String> {
     let mut merged = Vec::with_capacity(one.len() + two.len());
     let (mut one, mut two) = (one.into_iter().peekable(), two.into_iter().peekable());
     while let (Some((first, own)), Some((second, other))) = (one.peek(), two.peek()) {
@@ -122,7 +123,7 @@ fn merge_two<'c>(pool: &Pool, one: Entries<'c>, two: Entries<'c>) -> Result<Entr
             Ordering::Less => merged.extend(one.next()),
             Ordering::Greater => merged.extend(two.next()),
             Ordering::Equal => {
-                let keep_own = own.compare(other, pool)?.is_ge();
+                let keep_own = own.compare(other, arena)?.is_ge();
                 let (own, other) = (one.next(), two.next());
                 merged.extend(if keep_own { own } else { other });
             }
@@ -159,9 +160,9 @@ impl Choice {
     }
 
     /// The name of the type, known also for numbers and the like.
-    fn exact_type_name(&self, pool: &Pool) -> &'static str {
+    fn exact_type_name(&self, arena: &Arena) -> &'static str {
         match self {
-            Self::Other(text) => match pool.get(*text) {
+            Self::Other(text) => match arena.get(*text) {
                 "None" => "NoneType",
                 "True" | "False" => "bool",
                 number if number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => "int",
@@ -180,9 +181,9 @@ impl Choice {
         }
     }
 
-    fn number(&self, pool: &Pool) -> Option<f64> {
+    fn number(&self, arena: &Arena) -> Option<f64> {
         match self {
-            Self::Other(text) => match pool.get(*text) {
+            Self::Other(text) => match arena.get(*text) {
                 "True" => Some(1.0),
                 "False" => Some(0.0),
                 number => number.parse().ok(),
@@ -191,34 +192,34 @@ impl Choice {
         }
     }
 
-    fn equals(&self, other: &Self, pool: &Pool) -> bool {
+    fn equals(&self, other: &Self, arena: &Arena) -> bool {
         match (self, other) {
-            (Self::Text(one), Self::Text(two)) => pool.get(*one) == pool.get(*two),
+            (Self::Text(one), Self::Text(two)) => arena.get(*one) == arena.get(*two),
             (Self::Tuple(one), Self::Tuple(two)) | (Self::List(one), Self::List(two)) => {
-                one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.equals(two, pool))
+                one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.equals(two, arena))
             }
-            (Self::Other(one), Self::Other(two)) if pool.get(*one) == pool.get(*two) => true,
-            _ => self.number(pool).is_some() && self.number(pool) == other.number(pool),
+            (Self::Other(one), Self::Other(two)) if arena.get(*one) == arena.get(*two) => true,
+            _ => self.number(arena).is_some() && self.number(arena) == other.number(arena),
         }
     }
 
     /// The order of two choices, as far as Python has one.
-    fn compare(&self, other: &Self, pool: &Pool) -> Result<Ordering, String> {
+    fn compare(&self, other: &Self, arena: &Arena) -> Result<Ordering, String> {
         match (self, other) {
-            (Self::Text(one), Self::Text(two)) => Ok(pool.get(*one).cmp(pool.get(*two))),
+            (Self::Text(one), Self::Text(two)) => Ok(arena.get(*one).cmp(arena.get(*two))),
             (Self::Tuple(one), Self::Tuple(two)) | (Self::List(one), Self::List(two)) => {
                 for (one, two) in one.iter().zip(two) {
-                    if !one.equals(two, pool) {
-                        return one.compare(two, pool);
+                    if !one.equals(two, arena) {
+                        return one.compare(two, arena);
                     }
                 }
                 Ok(one.len().cmp(&two.len()))
             }
             (one, two) => {
-                if let (Some(one), Some(two)) = (one.number(pool), two.number(pool)) {
+                if let (Some(one), Some(two)) = (one.number(arena), two.number(arena)) {
                     return Ok(one.partial_cmp(&two).unwrap_or(Ordering::Less));
                 }
-                let (one, two) = (one.exact_type_name(pool), two.exact_type_name(pool));
+                let (one, two) = (one.exact_type_name(arena), two.exact_type_name(arena));
                 Err(unsupported(">=", one, two))
             }
         }

@@ -7,7 +7,7 @@ use crate::rules::model::failure::Failure;
 use crate::rules::model::frame::{Cell, Frame, Rules};
 use crate::rules::model::selector::{Choice, Selector};
 use crate::rules::model::slots::Slot;
-use crate::rules::syntax::arena::Pool;
+use crate::rules::syntax::arena::Arena;
 use crate::rules::values::condition::{NOT_APPLICABLE, UNDEFINED};
 use crate::rules::values::python::to_float;
 
@@ -27,7 +27,7 @@ pub struct Reference {
     pub(crate) keys: Vec<String>,
     pub(crate) key_slots: Vec<u16>,
     pub(crate) slots: Box<[Slot]>,
-    pub(crate) pool: Pool,
+    pub(crate) arena: Arena,
     pub(crate) selector: Selector,
     /// How many columns its Match selectors have.
     pub(crate) columns: u32,
@@ -46,7 +46,7 @@ pub struct Reference {
 /// The result of one rmap.
 #[derive(Debug, Clone)]
 pub(crate) enum RmapResult<'c> {
-    Found(&'c Pool, Found<'c>),
+    Found(&'c Arena, Found<'c>),
     NotApplicable,
     Omitted,
     Failed(Failure<'c>),
@@ -76,7 +76,7 @@ impl Reference {
         for choice in choices {
             match choice {
                 Choice::Text(text) => {
-                    let name = self.pool.get(*text);
+                    let name = self.arena.get(*text);
                     let special = ["N/A", "TEMP_N/A", "OMIT", "TEMP_OMIT"];
                     if !special.iter().any(|special| name.eq_ignore_ascii_case(special)) {
                         names.push(name);
@@ -101,7 +101,7 @@ impl Reference {
 
     pub(crate) fn rules(&self) -> Rules<'_> {
         Rules {
-            pool: &self.pool,
+            arena: &self.arena,
             slots: &self.slots,
             merge_overlaps: self.merge_overlaps,
         }
@@ -266,18 +266,18 @@ impl Reference {
         if let Found::Choice(Choice::Text(text)) = found
             && text.len() <= "TEMP_OMIT".len()
         {
-            match self.pool.get(*text) {
+            match self.arena.get(*text) {
                 "N/A" | "TEMP_N/A" | "n/a" | "temp_n/a" => return RmapResult::NotApplicable,
                 "OMIT" | "TEMP_OMIT" | "omit" => return RmapResult::Omitted,
                 _ => {}
             }
         }
         if let Found::Choice(Choice::Other(text)) = found
-            && self.pool.get(*text) == "None"
+            && self.arena.get(*text) == "None"
         {
             return RmapResult::Omitted;
         }
-        RmapResult::Found(&self.pool, found)
+        RmapResult::Found(&self.arena, found)
     }
 }
 

@@ -8,9 +8,9 @@ use crate::rules::model::column::{Column, Refusal};
 use crate::rules::model::failure::{Failure, NO_MATCH, Reason, Undated, no_selection, none_after};
 use crate::rules::model::frame::{Frame, Rules};
 use crate::rules::model::selector::{Choice, Keys, Selector, Table};
-use crate::rules::syntax::arena::Pool;
+use crate::rules::syntax::arena::Arena;
 use crate::rules::syntax::kind::Kind;
-use crate::rules::values::bitset::Bits;
+use crate::rules::values::bitset::BitSet;
 use crate::rules::values::condition::{UNDEFINED, alternatives};
 use crate::rules::values::date::{self, LONGER};
 use crate::rules::values::python::{repr, strip, to_float};
@@ -32,8 +32,8 @@ pub(crate) type Outcome<'c> = Result<Found<'c>, Failure<'c>>;
 /// Memory that evaluations use again and again.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    rows: Bits,
-    other: Bits,
+    rows: BitSet,
+    other: BitSet,
     ranked: Vec<Ranked>,
     text: String,
     /// The last date that was read: its text, and what it is or why it is none.
@@ -107,12 +107,12 @@ impl<'c> Evaluation<'c, '_, '_> {
             Keys::Match(_) => Err(Failure::plain("")),
             Keys::Dates { .. } if selector.kind == Kind::UseAfter => {
                 let moment = self.moment(selector)?;
-                let found = selector.not_after(self.rules.pool, moment);
+                let found = selector.not_after(self.rules.arena, moment);
                 self.pick(selector, found.ok_or(none_after(moment))?)
             }
             Keys::Dates { texts, .. } => {
                 let moment = self.moment(selector)?;
-                let texts = texts.iter().map(|&text| self.rules.pool.get(text));
+                let texts = texts.iter().map(|&text| self.rules.arena.get(text));
                 let place = closest(moment, texts)?;
                 self.pick(selector, place)
             }
@@ -129,7 +129,7 @@ impl<'c> Evaluation<'c, '_, '_> {
                 let value = self.number(selector)?;
                 let mut distances = Vec::with_capacity(keys.len());
                 for &key in keys {
-                    let key = self.rules.pool.get(key);
+                    let key = self.rules.arena.get(key);
                     let key = crate::rules::values::python::float(key).map_err(Failure::plain)?;
                     distances.push((single(key) - single(value)).abs());
                 }
@@ -331,7 +331,7 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 
     /// Leaves in `rows` the rows that no column refuses, after the check of valid values.
-    fn survivors(&mut self, table: &'c Table, rows: &mut Bits) -> Result<(), Failure<'c>> {
+    fn survivors(&mut self, table: &'c Table, rows: &mut BitSet) -> Result<(), Failure<'c>> {
         let frame = self.frame;
         for column in &table.columns {
             let (value, number) = frame.column_value(column);
@@ -367,7 +367,7 @@ impl<'c> Evaluation<'c, '_, '_> {
         }
     }
 
-    fn rank(&self, table: &Table, rows: &Bits, ranked: &mut Vec<Ranked>) {
+    fn rank(&self, table: &Table, rows: &BitSet, ranked: &mut Vec<Ranked>) {
         ranked.extend(rows.iter().map(|row| {
             let counting = table.columns.iter().filter(|column| {
                 let value = self.frame.get(column.slot).unwrap_or(UNDEFINED);
@@ -406,7 +406,7 @@ impl<'c> Evaluation<'c, '_, '_> {
             return outcome;
         }
         let merged =
-            merge::merge(self.rules.pool, first, choices.get(1..).unwrap_or(&[])).map_err(Failure::plain)?;
+            merge::merge(self.rules.arena, first, choices.get(1..).unwrap_or(&[])).map_err(Failure::plain)?;
         self.merged(&merged)
     }
 
@@ -422,7 +422,7 @@ impl<'c> Evaluation<'c, '_, '_> {
             Ok(moment) => moment,
             Err(failure) => return Some(Err(failure)),
         };
-        let chosen = latest(self.rules.pool, choices.iter().copied(), moment);
+        let chosen = latest(self.rules.arena, choices.iter().copied(), moment);
         Some(chosen.map(Found::Choice).ok_or(none_after(moment)))
     }
 
@@ -470,7 +470,7 @@ pub(crate) fn same_weight(one: &Ranked, other: &Ranked) -> bool {
 /// What `UseAfter` selectors of plain names find together: the latest of their own answers, of equally late ones the
 /// greatest name.
 pub(crate) fn latest<'c>(
-    pool: &'c Pool,
+    arena: &'c Arena,
     choices: impl Iterator<Item = &'c Choice>,
     moment: date::Moment,
 ) -> Option<&'c Choice> {
@@ -479,7 +479,7 @@ pub(crate) fn latest<'c>(
         let Choice::Selector(selector) = choice else {
             continue;
         };
-        let (Keys::Dates { texts, .. }, Some(place)) = (&selector.keys, selector.not_after(pool, moment))
+        let (Keys::Dates { texts, .. }, Some(place)) = (&selector.keys, selector.not_after(arena, moment))
         else {
             continue;
         };
@@ -487,7 +487,7 @@ pub(crate) fn latest<'c>(
         else {
             continue;
         };
-        let candidate = (pool.get(key), pool.get(*name));
+        let candidate = (arena.get(key), arena.get(*name));
         if best.is_none_or(|(key, name, _)| (key, name) < candidate) {
             best = Some((candidate.0, candidate.1, choice));
         }
@@ -497,13 +497,13 @@ pub(crate) fn latest<'c>(
 
 impl Selector {
     /// The place of the last entry of a `UseAfter` that is not after the moment.
-    pub(crate) fn not_after(&self, pool: &Pool, moment: date::Moment) -> Option<usize> {
+    pub(crate) fn not_after(&self, arena: &Arena, moment: date::Moment) -> Option<usize> {
         let Keys::Dates { texts, packed } = &self.keys else {
             return None;
         };
         let by_text = || {
             let wanted = moment.to_string();
-            texts.partition_point(|&key| pool.get(key) <= wanted.as_str())
+            texts.partition_point(|&key| arena.get(key) <= wanted.as_str())
         };
         let count = match packed {
             Some(packed) => {

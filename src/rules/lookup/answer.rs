@@ -9,7 +9,7 @@ use crate::rules::eval::rmap::RmapResult;
 use crate::rules::eval::selector::Found;
 use crate::rules::model::failure::{Failure, Reason};
 use crate::rules::model::selector::Choice;
-use crate::rules::syntax::arena::Pool;
+use crate::rules::syntax::arena::Arena;
 
 /// The answer for one reference type. It borrows from the context that gave it.
 ///
@@ -71,7 +71,7 @@ impl<'c> Answer<'c> {
     /// The answer of an rmap; nothing if the type is omitted.
     pub(crate) fn new(result: RmapResult<'c>) -> Option<Self> {
         match result {
-            RmapResult::Found(pool, found) => Some(Self::found(pool, found)),
+            RmapResult::Found(arena, found) => Some(Self::found(arena, found)),
             RmapResult::NotApplicable => Some(Self::NotApplicable),
             RmapResult::Omitted => None,
             RmapResult::Failed(Failure { reason, .. }) => Some(Self::NotFound(NotFound(Why::Reason(reason)))),
@@ -83,29 +83,29 @@ impl<'c> Answer<'c> {
         Self::NotFound(NotFound(Why::UnknownType(filekind.to_owned())))
     }
 
-    fn found(pool: &'c Pool, found: Found<'c>) -> Self {
+    fn found(arena: &'c Arena, found: Found<'c>) -> Self {
         match found {
-            Found::Choice(choice) => Self::choice(pool, choice),
+            Found::Choice(choice) => Self::choice(arena, choice),
             Found::Several(items) => {
-                Self::Several(items.into_iter().map(|item| Self::found(pool, item)).collect())
+                Self::Several(items.into_iter().map(|item| Self::found(arena, item)).collect())
             }
             Found::Object(kind) => Self::Object(kind.class()),
         }
     }
 
-    fn choice(pool: &'c Pool, choice: &'c Choice) -> Self {
+    fn choice(arena: &'c Arena, choice: &'c Choice) -> Self {
         match choice {
-            Choice::Text(text) => Self::File(pool.get(*text)),
+            Choice::Text(text) => Self::File(arena.get(*text)),
             Choice::Tuple(items) | Choice::List(items) => {
-                Self::Several(items.iter().map(|item| Self::choice(pool, item)).collect())
+                Self::Several(items.iter().map(|item| Self::choice(arena, item)).collect())
             }
             Choice::Dict(pairs) => Self::Named(
                 pairs
                     .iter()
-                    .map(|(key, value)| (Self::choice(pool, key), Self::choice(pool, value)))
+                    .map(|(key, value)| (Self::choice(arena, key), Self::choice(arena, value)))
                     .collect(),
             ),
-            Choice::Other(text) => Self::Value(pool.get(*text)),
+            Choice::Other(text) => Self::Value(arena.get(*text)),
             Choice::Selector(selector) => Self::Object(selector.kind.class()),
         }
     }

@@ -29,9 +29,9 @@ pub(crate) struct Deciding {
     pub(crate) era: Option<u16>,
 }
 
-/// What plans for an rmap go by, see [`crate::rules::lookup::dependencies::Reads`].
+/// What plans for an rmap go by, see [`crate::rules::lookup::dependencies::Dependencies`].
 #[derive(Debug)]
-pub(crate) struct LinkedReads {
+pub(crate) struct LinkedDependencies {
     /// Places in [`Deciding::slots`].
     pub(crate) deciding: Box<[u16]>,
     /// A place in [`Deciding::dates`].
@@ -277,11 +277,11 @@ impl Recall<'_> {
     pub(crate) fn plan(
         &mut self,
         place: usize,
-        reads: &LinkedReads,
+        dependencies: &LinkedDependencies,
         work_out: impl FnOnce(&mut Scratch) -> Plan,
     ) -> Option<(&Plan, &Result<Moment, Undated>)> {
-        let moment = self.moments.get(usize::from(reads.date))?;
-        if reads.era && moment.is_err() {
+        let moment = self.moments.get(usize::from(dependencies.date))?;
+        if dependencies.era && moment.is_err() {
             return None;
         }
         let known = self.plans.get_mut(place)?;
@@ -289,8 +289,8 @@ impl Recall<'_> {
         if *known == NO_PLAN {
             let numbers = self.numbers;
             let number = |&place: &u16| numbers.get(usize::from(place)).copied().unwrap_or_default();
-            let era = self.numbers.last().filter(|_| reads.era);
-            let key = || reads.deciding.iter().map(number).chain(era.copied());
+            let era = self.numbers.last().filter(|_| dependencies.era);
+            let key = || dependencies.deciding.iter().map(number).chain(era.copied());
             let hash = hash(key());
             let found = own.places.find(hash, |(own, _)| own.iter().copied().eq(key()));
             *known = if let Some((_, known)) = found {

@@ -7,7 +7,7 @@ use crate::rules::model::selector::{Choice, Keys, Selector};
 
 /// The parameters of an rmap whose date comes last: what the others decide is a [`crate::rules::lookup::plan::Plan`].
 #[derive(Debug)]
-pub(crate) struct Reads {
+pub(crate) struct Dependencies {
     /// Slots of all parameters that decide, each once.
     pub(crate) deciding: Vec<u16>,
     /// Slots of the parts of the date.
@@ -16,7 +16,7 @@ pub(crate) struct Reads {
     pub(crate) era: bool,
 }
 
-impl Reads {
+impl Dependencies {
     /// Nothing if more than `UseAfter` selectors of plain names remains when all parameters but the date are known.
     pub(crate) fn of(reference: &Reference) -> Option<Self> {
         let date = date_slots(&reference.selector)?;

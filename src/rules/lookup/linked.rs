@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use crate::rules::eval::rmap::Reference;
 use crate::rules::eval::selector::Scratch;
 use crate::rules::lookup::answer::{Answer, BestRefs};
-use crate::rules::lookup::cache::{Deciding, LinkedReads, Memory, Recall};
+use crate::rules::lookup::cache::{Deciding, LinkedDependencies, Memory, Recall};
 use crate::rules::lookup::mapping::{Mapping, Target};
 use crate::rules::model::frame::{Cell, Frame, Reduced};
 use crate::rules::values::condition::{UNDEFINED, condition};
@@ -47,7 +47,7 @@ struct LinkedRmap {
     /// By column, then by number in the instrument's vocabulary of its parameter.
     translations: Box<[Box<[u32]>]>,
     /// What plans for this rmap go by; nothing if each header must be evaluated.
-    reads: Option<LinkedReads>,
+    dependencies: Option<LinkedDependencies>,
 }
 
 const NO_SLOT: u16 = u16::MAX;
@@ -214,8 +214,8 @@ impl LinkedRmap {
         let Target::Reference(reference) = self.mapping.target() else {
             return None;
         };
-        let plan = self.reads.as_ref().and_then(|reads| {
-            recall.plan(place, reads, |scratch| {
+        let plan = self.dependencies.as_ref().and_then(|dependencies| {
+            recall.plan(place, dependencies, |scratch| {
                 reference.plan(self.frame(reduced, cells), scratch)
             })
         });

@@ -10,7 +10,7 @@ use crate::rules::eval::rmap::{Condition, Reference};
 use crate::rules::lookup::mapping::{Instrument, Mapping, Pipeline, Target};
 use crate::rules::model::selector::Selector;
 use crate::rules::model::slots::Slots;
-use crate::rules::syntax::arena::Pool;
+use crate::rules::syntax::arena::Arena;
 use crate::rules::syntax::ast::{Item, Parts, Tree};
 use crate::rules::syntax::checksum::checksum;
 use crate::rules::syntax::error::{LoadError, LoadErrorKind};
@@ -83,7 +83,7 @@ fn load(name: &str, text: Cow<'_, str>) -> Result<Mapping, LoadError> {
                 cannot(if jwst { annotate(&message) } else { message })
             })?;
             let (mut reference, added) = builder.reference(name, selector, columns)?;
-            reference.pool = Pool::new(text, &added);
+            reference.arena = Arena::new(text, &added);
             Ok(Mapping::new(
                 name,
                 Target::Reference(Box::new(reference)),
@@ -167,7 +167,7 @@ impl<'s> Builder<'s> {
         }
     }
 
-    /// The rules, which still need the pool, and what is to be added to it.
+    /// The rules, which still need the arena, and what is to be added to it.
     fn reference(
         self,
         name: &str,
@@ -236,7 +236,7 @@ impl<'s> Builder<'s> {
             keys,
             key_slots,
             slots: slots.finish(),
-            pool: Pool::default(),
+            arena: Arena::default(),
             selector,
             columns,
             relevance,
@@ -248,7 +248,7 @@ impl<'s> Builder<'s> {
             merge_overlaps,
             do_not_reprocess,
         };
-        Ok((reference, self.tree.pool.finish()))
+        Ok((reference, self.tree.arena.finish()))
     }
 }
 
@@ -334,8 +334,8 @@ fn keys(fields: Fields<'_, '_>, observatory: &str) -> Vec<String> {
 
 /// The built-in table of substitutions with that of the header over it.
 fn substitutions(header: Parts, tree: &mut Tree<'_>) -> Substitutions {
-    let generic = Item::Str(tree.pool.add("GENERIC"));
-    let generic = vec![(generic, Item::Str(tree.pool.add("N/A")))];
+    let generic = Item::Str(tree.arena.add("GENERIC"));
+    let generic = vec![(generic, Item::Str(tree.arena.add("N/A")))];
     let mut tables: Substitutions = vec![
         ("META.SUBARRAY.NAME".into(), generic.clone()),
         ("SUBARRAY".into(), generic),
@@ -347,7 +347,7 @@ fn substitutions(header: Parts, tree: &mut Tree<'_>) -> Substitutions {
             let (Item::Str(name), Item::Dict(table)) = (name, table) else {
                 continue;
             };
-            let name = tree.pool.get(name);
+            let name = tree.arena.get(name);
             tables.retain(|(other, _)| other != name);
             tables.push((name.to_owned(), tree.pairs(table).collect()));
         }

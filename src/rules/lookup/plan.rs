@@ -188,7 +188,7 @@ impl Reference {
                     Ok(moment) => *moment,
                     Err(why) => return self.undated(*on_failure, &self.selector, why),
                 };
-                let place = self.selector.not_after(&self.pool, moment);
+                let place = self.selector.not_after(&self.arena, moment);
                 match place.and_then(|place| self.selector.choices.get(place)) {
                     Some(choice) => self.answer(Found::Choice(choice)),
                     None => return on_failure.result(|| none_after(moment)),
@@ -215,9 +215,9 @@ impl Reference {
                 let Choice::Selector(selector) = self.choice(row)? else {
                     return None;
                 };
-                selector.choices.get(selector.not_after(&self.pool, moment)?)
+                selector.choices.get(selector.not_after(&self.arena, moment)?)
             }
-            _ => latest(&self.pool, choices, moment),
+            _ => latest(&self.arena, choices, moment),
         }
     }
 

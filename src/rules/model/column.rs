@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::crds::literal::float_text;
-use crate::rules::values::bitset::Bits;
+use crate::rules::values::bitset::BitSet;
 use crate::rules::values::condition::{NOT_APPLICABLE, condition, is_esoteric};
 use crate::rules::values::pattern::{Pattern, Verdict};
 use crate::rules::values::python::{float, repr_list, strip};
@@ -28,11 +28,11 @@ pub(crate) struct Column {
     /// Rows of known values that many rows match: the words of sets.
     many: Box<[u64]>,
     /// Rows whose element does not care about any value.
-    indifferent: Bits,
+    indifferent: BitSet,
     /// Patterns whose verdict depends on the text of the value, with their rows.
     general: Vec<(Pattern, Vec<u32>)>,
     /// What the value `N/A` does, if it is not simply ignored: accepted rows, matching rows.
-    not_applicable: Option<(Bits, Bits)>,
+    not_applicable: Option<(BitSet, BitSet)>,
     /// Whether the check of valid values admits anything.
     anything: bool,
     /// Replacements that apply before a value is refused.
@@ -179,7 +179,7 @@ impl Column {
     }
 
     /// Keeps the rows that accept the value.
-    pub(crate) fn restrict(&self, value: &str, number: u32, rows: &mut Bits, scratch: &mut Bits) {
+    pub(crate) fn restrict(&self, value: &str, number: u32, rows: &mut BitSet, scratch: &mut BitSet) {
         if value == NOT_APPLICABLE {
             if let Some((accepted, _)) = &self.not_applicable {
                 rows.intersect(accepted);

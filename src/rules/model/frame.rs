@@ -4,7 +4,7 @@ use crate::rules::model::column::Column;
 use std::borrow::Cow;
 
 use crate::rules::model::slots::Slot;
-use crate::rules::syntax::arena::Pool;
+use crate::rules::syntax::arena::Arena;
 use crate::rules::values::condition::UNDEFINED;
 
 /// A value that has no number in the vocabulary of its instrument and must be looked up by its text.
@@ -93,7 +93,7 @@ impl<'h> Frame<'_, 'h> {
 /// What evaluation needs of an rmap.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules<'c> {
-    pub(crate) pool: &'c Pool,
+    pub(crate) arena: &'c Arena,
     pub(crate) slots: &'c [Slot],
     pub(crate) merge_overlaps: bool,
 }

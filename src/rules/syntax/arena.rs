@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// A place in a [`Pool`].
+/// A place in an [`Arena`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
@@ -19,16 +19,16 @@ impl Span {
 
 /// The text of a mapping, and behind it whatever its compilation adds.
 #[derive(Debug, Default)]
-pub(crate) struct Pool(String);
+pub(crate) struct Arena(String);
 
-impl Pool {
-    /// The text at a place of this pool.
+impl Arena {
+    /// The text at a place of this arena.
     pub(crate) fn get(&self, span: Span) -> &str {
         let start = span.start as usize;
         self.0.get(start..start + span.length as usize).unwrap_or("")
     }
 
-    /// A pool over the text of a mapping with what a [`PoolBuilder`] has added to it.
+    /// An arena over the text of a mapping with what an [`ArenaBuilder`] has added to it.
     pub(crate) fn new(source: Cow<'_, str>, added: &str) -> Self {
         let mut text = source.into_owned();
         text.reserve_exact(added.len());
@@ -37,15 +37,15 @@ impl Pool {
     }
 }
 
-/// A pool that grows while its mapping is compiled.
+/// An arena that grows while its mapping is compiled.
 #[derive(Debug)]
-pub(crate) struct PoolBuilder<'s> {
+pub(crate) struct ArenaBuilder<'s> {
     source: &'s str,
     added: String,
 }
 
-impl<'s> PoolBuilder<'s> {
-    /// A pool over the text of a mapping.
+impl<'s> ArenaBuilder<'s> {
+    /// An arena over the text of a mapping.
     pub(crate) fn new(source: &'s str) -> Self {
         Self {
             source,
@@ -69,7 +69,7 @@ impl<'s> PoolBuilder<'s> {
     }
 
     /// The place of a part of the source.
-    #[expect(clippy::unused_self, reason = "the place is one in this pool")]
+    #[expect(clippy::unused_self, reason = "the place is one in this arena")]
     pub(crate) fn place(&self, part: Range<usize>) -> Span {
         span(part.start, part.len())
     }

@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
 use crate::crds::literal::float_text;
-use crate::rules::syntax::arena::{PoolBuilder, Span};
+use crate::rules::syntax::arena::{ArenaBuilder, Span};
 use crate::rules::syntax::kind::Kind;
 use crate::rules::values::python::{push_repr, repr};
 
@@ -42,7 +42,7 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Tree<'s> {
     items: Vec<Item>,
-    pub(crate) pool: PoolBuilder<'s>,
+    pub(crate) arena: ArenaBuilder<'s>,
 }
 
 impl<'s> Tree<'s> {
@@ -50,7 +50,7 @@ impl<'s> Tree<'s> {
     pub(crate) fn new(source: &'s str) -> Self {
         Self {
             items: Vec::with_capacity(source.len() / 16),
-            pool: PoolBuilder::new(source),
+            arena: ArenaBuilder::new(source),
         }
     }
 
@@ -91,7 +91,7 @@ impl<'s> Tree<'s> {
     /// The text, if the item is one.
     pub(crate) fn as_str(&self, item: Item) -> Option<&str> {
         match item {
-            Item::Str(text) => Some(self.pool.get(text)),
+            Item::Str(text) => Some(self.arena.get(text)),
             _ => None,
         }
     }
@@ -99,7 +99,7 @@ impl<'s> Tree<'s> {
     /// `str(item)`
     pub(crate) fn text(&self, item: Item) -> Cow<'_, str> {
         match item {
-            Item::Str(text) => self.pool.get(text).into(),
+            Item::Str(text) => self.arena.get(text).into(),
             other => self.repr(other).into(),
         }
     }
@@ -119,9 +119,9 @@ impl<'s> Tree<'s> {
             }
         };
         match item {
-            Item::Str(text) => push_repr(shown, self.pool.get(text)),
+            Item::Str(text) => push_repr(shown, self.arena.get(text)),
             Item::Int(number) => shown.push_str(&number.to_string()),
-            Item::BigInt(text) | Item::Name(text) => shown.push_str(self.pool.get(text)),
+            Item::BigInt(text) | Item::Name(text) => shown.push_str(self.arena.get(text)),
             Item::Float(number) => shown.push_str(&float_text(number)),
             Item::Bool(truth) => shown.push_str(if truth { "True" } else { "False" }),
             Item::None => shown.push_str("None"),
@@ -154,7 +154,7 @@ impl<'s> Tree<'s> {
     pub(crate) fn number(&self, item: Item) -> Option<f64> {
         match item {
             Item::Int(number) => Some(number as f64),
-            Item::BigInt(digits) => self.pool.get(digits).parse().ok(),
+            Item::BigInt(digits) => self.arena.get(digits).parse().ok(),
             Item::Float(number) => Some(number),
             Item::Bool(truth) => Some(f64::from(u8::from(truth))),
             _ => None,
@@ -165,7 +165,7 @@ impl<'s> Tree<'s> {
     pub(crate) fn equals(&self, one: Item, two: Item) -> bool {
         match (one, two) {
             (Item::Str(one), Item::Str(two)) | (Item::BigInt(one), Item::BigInt(two)) => {
-                self.pool.get(one) == self.pool.get(two)
+                self.arena.get(one) == self.arena.get(two)
             }
             (Item::Tuple(one), Item::Tuple(two)) | (Item::List(one), Item::List(two)) => {
                 let (one, two) = (self.parts(one), self.parts(two));
@@ -180,7 +180,7 @@ impl<'s> Tree<'s> {
     /// Python's `<`, or the text of its failure.
     pub(crate) fn is_less(&self, one: Item, two: Item) -> Result<bool, String> {
         match (one, two) {
-            (Item::Str(one), Item::Str(two)) => return Ok(self.pool.get(one) < self.pool.get(two)),
+            (Item::Str(one), Item::Str(two)) => return Ok(self.arena.get(one) < self.arena.get(two)),
             (Item::Tuple(one), Item::Tuple(two)) => {
                 let (one, two) = (self.parts(one), self.parts(two));
                 let mut both = one.iter().zip(two);
@@ -204,7 +204,7 @@ impl<'s> Tree<'s> {
     pub(crate) fn iterated(&self, item: Item) -> Result<Vec<String>, &'static str> {
         let text = |&item: &Item| self.text(item).into_owned();
         match item {
-            Item::Str(text) => Ok(self.pool.get(text).chars().map(String::from).collect()),
+            Item::Str(text) => Ok(self.arena.get(text).chars().map(String::from).collect()),
             Item::Tuple(parts) | Item::List(parts) => Ok(self.parts(parts).iter().map(text).collect()),
             Item::Dict(parts) => Ok(self.pairs(parts).map(|(key, _)| text(&key)).collect()),
             other => Err(other.type_name()),
@@ -214,7 +214,7 @@ impl<'s> Tree<'s> {
     /// Whether Python calls it false.
     pub(crate) fn is_false(&self, item: Item) -> bool {
         match item {
-            Item::Str(text) => self.pool.get(text).is_empty(),
+            Item::Str(text) => self.arena.get(text).is_empty(),
             Item::Tuple(parts) | Item::List(parts) | Item::Dict(parts) => parts.count == 0,
             Item::None => true,
             other => self.number(other) == Some(0.0),
@@ -233,7 +233,7 @@ impl<'s> Tree<'s> {
     /// The first identifier or impossible key, in the order in which Python evaluates.
     pub(crate) fn failure(&self, item: Item) -> Option<String> {
         match item {
-            Item::Name(name) => Some(format!("name {} is not defined", repr(self.pool.get(name)))),
+            Item::Name(name) => Some(format!("name {} is not defined", repr(self.arena.get(name)))),
             Item::Tuple(parts) | Item::List(parts) => {
                 self.parts(parts).iter().find_map(|&part| self.failure(part))
             }
@@ -310,7 +310,7 @@ impl Tree<'_> {
     /// Whether a key comes before another one in an order of texts, and of tuples of texts and numbers.
     fn surely_less(&self, one: Item, two: Item) -> bool {
         match (one, two) {
-            (Item::Str(one), Item::Str(two)) => self.pool.get(one) < self.pool.get(two),
+            (Item::Str(one), Item::Str(two)) => self.arena.get(one) < self.arena.get(two),
             (Item::Tuple(one), Item::Tuple(two)) => {
                 let mut both = self.parts(one).iter().zip(self.parts(two));
                 let first = both.find(|(one, two)| !self.surely_equal(**one, **two));
@@ -329,7 +329,7 @@ impl Tree<'_> {
 
     fn surely_equal(&self, one: Item, two: Item) -> bool {
         match (one, two) {
-            (Item::Str(one), Item::Str(two)) => self.pool.get(one) == self.pool.get(two),
+            (Item::Str(one), Item::Str(two)) => self.arena.get(one) == self.arena.get(two),
             _ => one == two,
         }
     }
@@ -343,7 +343,7 @@ impl Tree<'_> {
 
     fn hash_key(&self, key: Item, hasher: &mut FxHasher) {
         match key {
-            Item::Str(text) | Item::BigInt(text) => hasher.write(self.pool.get(text).as_bytes()),
+            Item::Str(text) | Item::BigInt(text) => hasher.write(self.arena.get(text).as_bytes()),
             Item::Tuple(parts) => {
                 hasher.write_u32(parts.count);
                 for &part in self.parts(parts) {
@@ -363,7 +363,7 @@ impl Tree<'_> {
     pub(crate) fn same_key(&self, one: Item, two: Item) -> bool {
         match (one, two) {
             (Item::Str(one), Item::Str(two)) | (Item::BigInt(one), Item::BigInt(two)) => {
-                self.pool.get(one) == self.pool.get(two)
+                self.arena.get(one) == self.arena.get(two)
             }
             (Item::Tuple(one), Item::Tuple(two)) => {
                 let (one, two) = (self.parts(one), self.parts(two));

@@ -23,7 +23,7 @@ impl Fields<'_, '_> {
     /// A text by the rule for reading header values: lower case, unless it is in parentheses.
     pub(crate) fn text(&self, name: &str) -> String {
         match self.get(name) {
-            Some(Item::Str(text)) => read(self.tree.pool.get(text)).into_owned(),
+            Some(Item::Str(text)) => read(self.tree.arena.get(text)).into_owned(),
             Some(other) => self.tree.repr(other),
             None => String::new(),
         }

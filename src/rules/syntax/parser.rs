@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
 
     fn item(&mut self) -> Result<Item, Problem> {
         if let Some(place) = self.lexer.plain_text()? {
-            return Ok(Item::Str(self.tree.pool.place(place)));
+            return Ok(Item::Str(self.tree.arena.place(place)));
         }
         let first = self.lexer.token()?;
         self.begun(first)
@@ -184,9 +184,9 @@ impl<'a> Reader<'a> {
     /// The item that begins with `first`. Recursion is bounded by the lexer's limit on brackets.
     fn begun(&mut self, first: Token<'a>) -> Result<Item, Problem> {
         match first.kind {
-            TokenKind::Str(text) => Ok(Item::Str(self.tree.pool.span(text))),
+            TokenKind::Str(text) => Ok(Item::Str(self.tree.arena.span(text))),
             TokenKind::Int(number) => Ok(Item::Int(number)),
-            TokenKind::BigInt(digits) => Ok(Item::BigInt(self.tree.pool.add(&digits))),
+            TokenKind::BigInt(digits) => Ok(Item::BigInt(self.tree.arena.add(&digits))),
             TokenKind::Float(number) => Ok(Item::Float(number)),
             TokenKind::Name("True") => Ok(Item::Bool(true)),
             TokenKind::Name("False") => Ok(Item::Bool(false)),
@@ -226,8 +226,8 @@ impl<'a> Reader<'a> {
         let token = self.lexer.token()?;
         let value = match token.kind {
             TokenKind::Int(number) => Item::Int(if negative { -number } else { number }),
-            TokenKind::BigInt(digits) if negative => Item::BigInt(self.tree.pool.add(&format!("-{digits}"))),
-            TokenKind::BigInt(digits) => Item::BigInt(self.tree.pool.add(&digits)),
+            TokenKind::BigInt(digits) if negative => Item::BigInt(self.tree.arena.add(&format!("-{digits}"))),
+            TokenKind::BigInt(digits) => Item::BigInt(self.tree.arena.add(&digits)),
             TokenKind::Float(number) => Item::Float(if negative { -number } else { number }),
             _ => return Err(token.unexpected("a number after the sign")),
         };
@@ -242,7 +242,7 @@ impl<'a> Reader<'a> {
         }
         if !next.is(Symbol::OpenParen) {
             self.suspicious = true;
-            return Ok(Item::Name(self.tree.pool.span(name.into())));
+            return Ok(Item::Name(self.tree.arena.span(name.into())));
         }
         self.lexer = ahead;
         let kind = Kind::from_name(name);
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
         let begin = self.open.len();
         loop {
             if let Some((place, end)) = self.lexer.plain_text_and([Symbol::Comma, close]) {
-                self.open.push(Item::Str(self.tree.pool.place(place)));
+                self.open.push(Item::Str(self.tree.arena.place(place)));
                 if end == close {
                     return Ok(false);
                 }
@@ -284,7 +284,7 @@ impl<'a> Reader<'a> {
         let begin = self.open.len();
         loop {
             if let Some((place, _)) = self.lexer.plain_text_and([Symbol::Colon, Symbol::Colon]) {
-                self.open.push(Item::Str(self.tree.pool.place(place)));
+                self.open.push(Item::Str(self.tree.arena.place(place)));
             } else if self.lexer.takes(Symbol::CloseBrace)? {
                 break;
             } else {
@@ -294,7 +294,7 @@ impl<'a> Reader<'a> {
                 self.lexer.expect(Symbol::Colon)?;
             }
             if let Some((place, end)) = self.lexer.plain_text_and([Symbol::Comma, Symbol::CloseBrace]) {
-                self.open.push(Item::Str(self.tree.pool.place(place)));
+                self.open.push(Item::Str(self.tree.arena.place(place)));
                 if end == Symbol::CloseBrace {
                     break;
                 }

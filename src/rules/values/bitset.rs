@@ -2,9 +2,9 @@
 
 /// A set of small numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Bits(Vec<u64>);
+pub(crate) struct BitSet(Vec<u64>);
 
-impl Bits {
+impl BitSet {
     /// The empty set with room for `size` numbers.
     pub(crate) fn empty(size: usize) -> Self {
         Self(vec![0; size.div_ceil(64)])
@@ -109,11 +109,11 @@ mod tests {
 
     #[test]
     fn sets_of_rows() {
-        let mut all = Bits::default();
+        let mut all = BitSet::default();
         all.fill(130);
         assert_eq!(all.iter().count(), 130);
         assert_eq!(all.only(), None);
-        let mut some = Bits::empty(130);
+        let mut some = BitSet::empty(130);
         for number in [0, 63, 64, 129] {
             some.insert(number);
         }

@@ -6,8 +6,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Known, Linked, LinkedEntry, LinkedRmap, NO_SLOT, Name, Type};
 use crate::rules::eval::rmap::Reference;
-use crate::rules::lookup::cache::{Deciding, LinkedReads};
-use crate::rules::lookup::dependencies::Reads;
+use crate::rules::lookup::cache::{Deciding, LinkedDependencies};
+use crate::rules::lookup::dependencies::Dependencies;
 use crate::rules::lookup::mapping::Target;
 use crate::rules::model::selector::{Choice, Keys, Selector};
 use crate::rules::values::condition::{UNDEFINED, condition};
@@ -133,35 +133,44 @@ impl Linked {
             }
         }
         let slots = learned.slots;
-        let reads = Reads::of(reference).and_then(|reads| self.link_reads(&reads, &slots));
+        let dependencies = Dependencies::of(reference)
+            .and_then(|dependencies| self.link_dependencies(&dependencies, &slots));
         Type::Rmap(LinkedRmap {
             slots,
             translations: translations.into(),
             mapping,
-            reads,
+            dependencies,
         })
     }
 
-    fn link_reads(&mut self, reads: &Reads, slots: &[u16]) -> Option<LinkedReads> {
+    fn link_dependencies(
+        &mut self,
+        dependencies: &Dependencies,
+        slots: &[u16],
+    ) -> Option<LinkedDependencies> {
         let linked = |slot: &u16| {
             slots
                 .get(usize::from(*slot))
                 .copied()
                 .filter(|slot| *slot != NO_SLOT)
         };
-        let date = reads.date.iter().map(linked).collect::<Option<Box<[u16]>>>()?;
+        let date = dependencies
+            .date
+            .iter()
+            .map(linked)
+            .collect::<Option<Box<[u16]>>>()?;
         let date = place_of(&mut self.deciding.dates, date)?;
-        if reads.era && *self.deciding.era.get_or_insert(date) != date {
+        if dependencies.era && *self.deciding.era.get_or_insert(date) != date {
             return None;
         }
         // What has no slot here is missing from every header.
-        let deciding = reads.deciding.iter().filter_map(linked);
+        let deciding = dependencies.deciding.iter().filter_map(linked);
         let deciding = deciding.map(|slot| place_of(&mut self.deciding.slots, slot));
         let deciding = deciding.collect::<Option<Box<[u16]>>>()?;
-        Some(LinkedReads {
+        Some(LinkedDependencies {
             deciding,
             date,
-            era: reads.era,
+            era: dependencies.era,
         })
     }
 

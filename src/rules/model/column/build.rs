@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::{Column, Matching, Replacement, Rows, Value, wide};
-use crate::rules::values::bitset::Bits;
+use crate::rules::values::bitset::BitSet;
 use crate::rules::values::condition::{NOT_APPLICABLE, alternatives, is_esoteric};
 use crate::rules::values::pattern::{Pattern, Verdict};
 use crate::rules::values::vocabulary::Vocabulary;
@@ -66,7 +66,7 @@ impl Column {
 
     /// Only for columns in which an element is the literal `{N/A}` or its like.
     fn index_not_applicable(&mut self, size: usize) {
-        let (mut accepted, mut matched) = (Bits::empty(size), Bits::empty(size));
+        let (mut accepted, mut matched) = (BitSet::empty(size), BitSet::empty(size));
         accepted.fill(size);
         match self.matching(self.number(NOT_APPLICABLE)) {
             Some(Matching::Few(rows)) => matched.extend(rows),
@@ -108,7 +108,7 @@ struct Builder {
     values: Vec<Value>,
     /// Known values with elements that they match.
     matches: Vec<(u32, u32)>,
-    indifferent: Bits,
+    indifferent: BitSet,
     general: Vec<(Pattern, Vec<u32>)>,
     /// Known values that are elements with nothing special about them.
     literals: Vec<u32>,
@@ -148,7 +148,7 @@ impl Builder {
             known: Vocabulary::with_capacity(elements.len() + 1, bytes + 1),
             values: Vec::with_capacity(elements.len() + 1),
             matches: Vec::with_capacity(elements.len()),
-            indifferent: Bits::empty(numbers.len()),
+            indifferent: BitSet::empty(numbers.len()),
             general: Vec::new(),
             literals: Vec::with_capacity(elements.len()),
             esoteric: false,
