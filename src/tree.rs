@@ -44,7 +44,8 @@ use crate::store::StoreError;
 
 use self::core::{Core, ready};
 use ops::{
-    Attr, Caller, Changes, DirEntry, FileSystem, Handle, Ino, Keep, Lookup, Opened, Outcome, SetAttr, StatFs,
+    Attr, Caller, Changes, DirEntry, FileSystem, Handle, Ino, Keep, Lookup, NodeKind, Opened, Outcome,
+    SetAttr, StatFs,
 };
 
 /// A CRDS cache as a file system.
@@ -157,6 +158,20 @@ impl FileSystem for CrdsTree {
 
     fn fsyncdir(&self, ino: Ino) -> Outcome<(), Error> {
         self.core.fsyncdir(ino)
+    }
+
+    fn mknod(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        kind: NodeKind,
+        mode: u32,
+    ) -> Outcome<Lookup, Error> {
+        let own = name.to_owned();
+        self.core.prepared(&[(parent, name)], move |core| {
+            core.mknod(caller, parent, &own, kind, mode)
+        })
     }
 
     fn mkdir(&self, caller: Caller, parent: Ino, name: &OsStr, mode: u32) -> Outcome<Lookup, Error> {

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fuser::{
@@ -20,8 +20,12 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
+use nix::libc;
+
 use super::opens::Mode;
-use crate::tree::ops::{Attr, Caller, FileSystem, Handle, Ino, Keep, Lookup, Opened, Outcome, SetAttr};
+use crate::tree::ops::{
+    Attr, Caller, FileSystem, Handle, Ino, Keep, Lookup, NewTime, NodeKind, Opened, Outcome, SetAttr,
+};
 use answer::{Reply, register};
 
 pub(super) use answer::Core;
@@ -141,11 +145,16 @@ fn send_listing<F>(_: &Core<F>, reply: ReplyOpen, (handle, _keep): (Handle, Keep
     reply.opened(FileHandle(handle), FopenFlags::empty());
 }
 
-fn time(asked: TimeOrNow) -> SystemTime {
-    match asked {
-        TimeOrNow::SpecificTime(time) => time,
-        TimeOrNow::Now => SystemTime::now(),
-    }
+fn time(asked: TimeOrNow) -> NewTime {
+    let TimeOrNow::SpecificTime(time) = asked else {
+        return NewTime::Now;
+    };
+    // The kernel counts nanoseconds forward from the second; before 1970 fuser 0.18 counts them backward.
+    let meant = UNIX_EPOCH.duration_since(time).ok().and_then(|before| {
+        let second = UNIX_EPOCH.checked_sub(Duration::from_secs(before.as_secs()))?;
+        second.checked_add(Duration::from_nanos(before.subsec_nanos().into()))
+    });
+    NewTime::At(meant.unwrap_or(time))
 }
 
 impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
@@ -374,6 +383,29 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         });
     }
 
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _device: u32,
+        reply: ReplyEntry,
+    ) {
+        let kind = match mode & libc::S_IFMT {
+            // mknod(2) without a type means a file.
+            0 | libc::S_IFREG => NodeKind::File,
+            libc::S_IFIFO => NodeKind::Fifo,
+            libc::S_IFSOCK => NodeKind::Socket,
+            // The mount has no devices.
+            _ => return reply.error(Errno::EPERM),
+        };
+        self.ask(Op::Mknod, request, reply, send_entry, |tree, caller| {
+            tree.mknod(caller, parent.0, name, kind, mode)
+        });
+    }
+
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
         self.ask(Op::Mkdir, request, reply, send_entry, |tree, caller| {
             tree.mkdir(caller, parent.0, name, mode)
@@ -450,11 +482,6 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
 
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
-    }
-
-    fn mknod(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
-        // No devices, pipes or sockets; ordinary files are created by open.
-        reply.error(Errno::EPERM);
     }
 
     fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {

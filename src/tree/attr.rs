@@ -31,7 +31,9 @@ impl Core {
             kind,
             size,
             blocks: 0,
+            atime: catalogued_time(),
             mtime: catalogued_time(),
+            ctime: catalogued_time(),
             perm: self.perm(perm),
             // For directories 1 says that the number of subdirectories is not told.
             nlink: 1,
@@ -52,9 +54,9 @@ impl Core {
     pub(super) fn fixed_attr(&self, fixed: Fixed) -> (Attr, Keep) {
         let ino = fixed.ino();
         let directory = |perm| {
-            let mut attr = self.own(ino, NodeKind::Directory, perm, 0);
-            attr.mtime = self.directory_time(ino).unwrap_or(attr.mtime);
-            (attr, Keep::Forever)
+            let attr = self.own(ino, NodeKind::Directory, perm, 0);
+            let changed = self.directory_time(ino).unwrap_or(attr.mtime);
+            (attr.dated(changed), Keep::Forever)
         };
         match fixed {
             Fixed::Root | Fixed::Area(_) | Fixed::Observatory(..) | Fixed::Instrument(..) => directory(0o755),
@@ -70,15 +72,14 @@ impl Core {
                 if file != ConfigFile::SubdirMode
                     && let Some(view) = self.view(observatory)
                 {
-                    attr.mtime = view.since;
+                    attr = attr.dated(view.since);
                 }
                 (attr, Keep::Never)
             }
             Fixed::ControlFile(file) => {
                 let size = u64::try_from(self.control_text(file).len()).unwrap_or_default();
-                let mut attr = self.own(ino, NodeKind::File, 0o444, size);
-                attr.mtime = SystemTime::now();
-                (attr, Keep::Never)
+                let attr = self.own(ino, NodeKind::File, 0o444, size);
+                (attr.dated(SystemTime::now()), Keep::Never)
             }
         }
     }
@@ -125,7 +126,9 @@ impl Core {
             kind: stat.kind,
             size: stat.size,
             blocks: stat.blocks,
+            atime: stat.atime,
             mtime: stat.mtime,
+            ctime: stat.ctime,
             perm: if self.options.read_only {
                 stat.perm & !0o222
             } else {

@@ -250,10 +250,7 @@ impl Core {
                 self.own(ino, NodeKind::File, 0o444, size)
             }
         };
-        Attr {
-            mtime: answer.when,
-            ..attr
-        }
+        attr.dated(answer.when)
     }
 
     /// The answer behind a node, and the entry that the node stands for.

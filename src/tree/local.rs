@@ -11,15 +11,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, FileTypeExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::{
     AtFlags, DirEntryExt, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid,
 };
 use rustix::fs::{
-    UTIME_OMIT, chmodat, chownat, fchmod, fchown, fstat, futimens, renameat_with, statat, utimensat,
+    UTIME_NOW, UTIME_OMIT, chmodat, chownat, fchmod, fchown, fstat, futimens, renameat_with, statat,
+    utimensat,
 };
 
-use super::ops::{Caller, NodeKind, SetAttr};
+use super::ops::{Caller, NewTime, NodeKind, SetAttr};
 
 /// What the store's file system says of one of the user's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +30,9 @@ pub(super) struct LocalStat {
     pub(super) kind: NodeKind,
     pub(super) size: u64,
     pub(super) blocks: u64,
+    pub(super) atime: SystemTime,
     pub(super) mtime: SystemTime,
+    pub(super) ctime: SystemTime,
     pub(super) perm: u16,
     pub(super) nlink: u32,
     pub(super) uid: u32,
@@ -37,20 +40,15 @@ pub(super) struct LocalStat {
 }
 
 impl LocalStat {
-    /// `None` for what crds-fs does not show: devices, sockets, pipes.
+    /// `None` for what crds-fs does not show: devices.
     fn of(stat: &Stat) -> Option<Self> {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => NodeKind::Directory,
             FileType::RegularFile => NodeKind::File,
             FileType::Symlink => NodeKind::Symlink,
-            _ => return None,
-        };
-        let nanos = Duration::from_nanos(u64::from(u32::try_from(stat.st_mtime_nsec).unwrap_or_default()));
-        let seconds = Duration::from_secs(stat.st_mtime.unsigned_abs());
-        let whole = if stat.st_mtime < 0 {
-            SystemTime::UNIX_EPOCH.checked_sub(seconds)
-        } else {
-            SystemTime::UNIX_EPOCH.checked_add(seconds)
+            FileType::Fifo => NodeKind::Fifo,
+            FileType::Socket => NodeKind::Socket,
+            FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => return None,
         };
         Some(Self {
             dev: stat.st_dev,
@@ -58,9 +56,9 @@ impl LocalStat {
             kind,
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             blocks: u64::try_from(stat.st_blocks).unwrap_or_default(),
-            mtime: whole
-                .and_then(|time| time.checked_add(nanos))
-                .unwrap_or(SystemTime::UNIX_EPOCH),
+            atime: system_time(stat.st_atime, stat.st_atime_nsec),
+            mtime: system_time(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: system_time(stat.st_ctime, stat.st_ctime_nsec),
             perm: u16::try_from(stat.st_mode & 0o7777).unwrap_or_default(),
             nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
             uid: stat.st_uid,
@@ -72,6 +70,19 @@ impl LocalStat {
     pub(super) fn of_file(file: &File) -> io::Result<Self> {
         Self::of(&fstat(file)?).ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
+}
+
+fn system_time(seconds: i64, nanos: impl TryInto<u32>) -> SystemTime {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let second = if seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
+    };
+    let nanos = Duration::from_nanos(nanos.try_into().unwrap_or_default().into());
+    second
+        .and_then(|time| time.checked_add(nanos))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The open(2) flags that matter here.
@@ -109,7 +120,9 @@ impl Access {
             .read(self.read)
             .write(self.write || self.truncate)
             .append(self.append && self.write)
-            .follow(FollowSymlinks::No);
+            .follow(FollowSymlinks::No)
+            // A FIFO that has come to the place of a file would let the mount wait for its other end.
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         options
     }
 }
@@ -171,8 +184,14 @@ impl Local {
 
     pub(super) fn open(&self, path: &Path, access: Access) -> io::Result<File> {
         let (dir, name) = self.parent(path)?;
-        let file = dir.open_with(name, access.options().truncate(access.truncate))?;
-        Ok(file.into_std())
+        let file = dir
+            .open_with(name, access.options().truncate(access.truncate))?
+            .into_std();
+        match FileType::from_raw_mode(fstat(&file)?.st_mode) {
+            FileType::RegularFile => Ok(file),
+            // Something else has come to its place: the kernel looks again.
+            _ => Err(rustix::io::Errno::STALE.into()),
+        }
     }
 
     /// Creates a file for `caller`, or opens the one that is there unless the flags say `O_EXCL`.
@@ -183,13 +202,9 @@ impl Local {
         match dir.open_with(name, options.clone().create_new(true)) {
             Ok(file) => {
                 let file = file.into_std();
-                fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
-                // Only root may give files away; anyone else serves only themselves.
-                let _ = fchown(
-                    &file,
-                    Some(Uid::from_raw(caller.uid)),
-                    Some(Gid::from_raw(caller.gid)),
-                );
+                let owner = Owner::of_new(caller, &dir)?;
+                let given = fchown(&file, Some(owner.uid), owner.gid).is_ok();
+                fchmod(&file, mode_of_new(mode, given))?;
                 Ok(file)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !access.exclusive => {
@@ -204,15 +219,42 @@ impl Local {
         let mut builder = DirBuilder::new();
         builder.mode(mode & 0o7777);
         dir.create_dir_with(name, &builder)?;
-        chmodat(&dir, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?;
-        give(caller, &dir, name);
+        let owner = Owner::of_new(caller, &dir)?;
+        owner.take(&dir, name);
+        // A directory hands on the group that it was given.
+        let bit = if owner.gid.is_none() {
+            Mode::SGID
+        } else {
+            Mode::empty()
+        };
+        chmodat(
+            &dir,
+            name,
+            Mode::from_raw_mode(mode & 0o7777) | bit,
+            AtFlags::empty(),
+        )?;
+        Ok(())
+    }
+
+    /// Makes a file, a FIFO or a socket.
+    pub(super) fn mknod(&self, caller: Caller, path: &Path, kind: NodeKind, mode: u32) -> io::Result<()> {
+        let file_type = match kind {
+            NodeKind::File => FileType::RegularFile,
+            NodeKind::Fifo => FileType::Fifo,
+            NodeKind::Socket => FileType::Socket,
+            NodeKind::Directory | NodeKind::Symlink => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let (dir, name) = self.made_parent(path)?;
+        rustix::fs::mknodat(&dir, name, file_type, Mode::from_raw_mode(mode & 0o7777), 0)?;
+        let given = Owner::of_new(caller, &dir)?.take(&dir, name);
+        chmodat(&dir, name, mode_of_new(mode, given), AtFlags::empty())?;
         Ok(())
     }
 
     pub(super) fn symlink(&self, caller: Caller, path: &Path, target: &OsStr) -> io::Result<()> {
         let (dir, name) = self.made_parent(path)?;
         rustix::fs::symlinkat(target, &dir, name)?;
-        give(caller, &dir, name);
+        Owner::of_new(caller, &dir)?.take(&dir, name);
         Ok(())
     }
 
@@ -267,7 +309,11 @@ impl Local {
         for entry in dir.entries()? {
             let entry = entry?;
             let file_type = entry.file_type()?;
-            let kind = if file_type.is_dir() {
+            let kind = if file_type.is_fifo() {
+                NodeKind::Fifo
+            } else if file_type.is_socket() {
+                NodeKind::Socket
+            } else if file_type.is_dir() {
                 NodeKind::Directory
             } else if file_type.is_file() {
                 NodeKind::File
@@ -325,10 +371,34 @@ impl Local {
     }
 }
 
-/// Makes the caller the owner of what was made for it. Only root may give files away; anyone else serves only themselves.
-fn give(caller: Caller, dir: &Dir, name: &OsStr) {
-    let (uid, gid) = (Some(Uid::from_raw(caller.uid)), Some(Gid::from_raw(caller.gid)));
-    let _ = chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
+/// Whose a new file is.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    uid: Uid,
+    /// None where the directory gave it its own group already, as set-group-id directories do.
+    gid: Option<Gid>,
+}
+
+impl Owner {
+    fn of_new(caller: Caller, dir: &Dir) -> io::Result<Self> {
+        let inherited = Mode::from_raw_mode(fstat(dir)?.st_mode).contains(Mode::SGID);
+        Ok(Self {
+            uid: Uid::from_raw(caller.uid),
+            gid: (!inherited).then(|| Gid::from_raw(caller.gid)),
+        })
+    }
+
+    /// Takes what was made for it, and says whether that was allowed: only root may give files away, anyone else serves
+    /// only themselves.
+    fn take(self, dir: &Dir, name: &OsStr) -> bool {
+        chownat(dir, name, Some(self.uid), self.gid, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+}
+
+/// The mode of a new file; to be set after the owner, because chown(2) takes the set-user-id bit away. Who could not be
+/// made the owner does not get programs that run as somebody else.
+fn mode_of_new(mode: u32, given: bool) -> Mode {
+    Mode::from_raw_mode(mode & if given { 0o7777 } else { 0o1777 })
 }
 
 /// Changes attributes of an open file, which may have lost its name.
@@ -358,12 +428,12 @@ fn timestamps(change: &SetAttr) -> Option<Timestamps> {
     })
 }
 
-fn timespec(time: Option<SystemTime>) -> Timespec {
-    let Some(time) = time else {
-        return Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        };
+fn timespec(time: Option<NewTime>) -> Timespec {
+    let special = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let time = match time {
+        None => return special(UTIME_OMIT),
+        Some(NewTime::Now) => return special(UTIME_NOW),
+        Some(NewTime::At(time)) => time,
     };
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => Timespec {

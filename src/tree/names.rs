@@ -49,6 +49,22 @@ impl Core {
         })
     }
 
+    pub(super) fn mknod(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        kind: NodeKind,
+        mode: u32,
+    ) -> Result<Lookup, Error> {
+        let path = self.free_path(parent, name)?;
+        self.refuse_catalogued(&path)?;
+        self.writable()?
+            .mknod(caller, &path, kind, mode)
+            .map_err(Error::local("make", &path))?;
+        self.made(parent, &path)
+    }
+
     pub(super) fn mkdir(
         &self,
         caller: Caller,
@@ -216,8 +232,14 @@ impl Core {
             .stat(from)
             .map_err(Error::local("stat", from))?
             .ok_or(Error::NotFound)?;
-        if stat.kind == NodeKind::Directory {
-            return Err(Error::NotDirectory);
+        match stat.kind {
+            NodeKind::File | NodeKind::Symlink => {}
+            NodeKind::Directory => return Err(Error::NotDirectory),
+            NodeKind::Fifo | NodeKind::Socket => {
+                return Err(Error::NotPermitted(
+                    "only a file or a link can replace a catalogued file",
+                ));
+            }
         }
         Ok(self.fetcher.store().move_in(from, &file.key)?)
     }

@@ -42,6 +42,10 @@ pub enum NodeKind {
     File,
     /// A symbolic link.
     Symlink,
+    /// A FIFO; what goes through it is the kernel's business.
+    Fifo,
+    /// A socket; as for FIFOs.
+    Socket,
 }
 
 /// The attributes of an inode.
@@ -55,8 +59,12 @@ pub struct Attr {
     pub size: u64,
     /// Blocks of 512 bytes that are on this disk.
     pub blocks: u64,
+    /// Last access.
+    pub atime: SystemTime,
     /// Last change of the contents; the same before and after a download.
     pub mtime: SystemTime,
+    /// Last change of contents or attributes.
+    pub ctime: SystemTime,
     /// Permission bits, the umask applied.
     pub perm: u16,
     /// Number of names; 0 once an open file is unlinked.
@@ -65,6 +73,15 @@ pub struct Attr {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+impl Attr {
+    /// With all its times at `time`, as is right where the differences mean nothing.
+    #[must_use]
+    pub fn dated(mut self, time: SystemTime) -> Self {
+        (self.atime, self.mtime, self.ctime) = (time, time, time);
+        self
+    }
 }
 
 /// How long the kernel may remember an answer without asking again.
@@ -130,6 +147,15 @@ pub struct DirEntry {
     pub next: u64,
 }
 
+/// What a time is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewTime {
+    /// The store's own clock at that moment, by which it also dates what it changes itself.
+    Now,
+    /// A given time.
+    At(SystemTime),
+}
+
 /// Which attributes to change; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SetAttr {
@@ -142,9 +168,9 @@ pub struct SetAttr {
     /// New length in bytes.
     pub size: Option<u64>,
     /// Last access.
-    pub atime: Option<SystemTime>,
+    pub atime: Option<NewTime>,
     /// Last change.
-    pub mtime: Option<SystemTime>,
+    pub mtime: Option<NewTime>,
     /// The open file through which it is asked.
     pub handle: Option<Handle>,
 }
@@ -259,6 +285,15 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Makes the names of a directory durable.
     fn fsyncdir(&self, ino: Ino) -> Outcome<(), Self::Error>;
 
+    /// Makes a file, a FIFO or a socket without opening it.
+    fn mknod(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        kind: NodeKind,
+        mode: u32,
+    ) -> Outcome<Lookup, Self::Error>;
     /// Makes a directory.
     fn mkdir(&self, caller: Caller, parent: Ino, name: &OsStr, mode: u32) -> Outcome<Lookup, Self::Error>;
     /// Makes a symbolic link.

@@ -107,7 +107,9 @@ impl Core {
                     let (path, stat) = self.stat_node(ino)?;
                     match stat.kind {
                         NodeKind::Directory => path.map(Place::Local).ok_or(Error::NotFound),
-                        NodeKind::File | NodeKind::Symlink => Err(Error::NotDirectory),
+                        NodeKind::File | NodeKind::Symlink | NodeKind::Fifo | NodeKind::Socket => {
+                            Err(Error::NotDirectory)
+                        }
                     }
                 }
                 Key::Context(context) => Ok(Place::Context(context)),

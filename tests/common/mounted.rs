@@ -140,6 +140,7 @@ impl TestTree {
             None if (FIRST_OF_MANY..FIRST_OF_MANY + self.many).contains(&ino) => 1234,
             None => return None,
         };
+        let time = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         Some(Attr {
             ino,
             kind: if directory {
@@ -149,7 +150,9 @@ impl TestTree {
             },
             size,
             blocks: size.div_ceil(512),
-            mtime: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
+            atime: time,
+            mtime: time,
+            ctime: time,
             perm: if directory { 0o755 } else { 0o444 },
             nlink: 1,
             uid: nix::unistd::getuid().as_raw(),
@@ -384,6 +387,10 @@ impl FileSystem for TestTree {
     }
 
     fn link(&self, _: Caller, _: Ino, _: Ino, _: &OsStr) -> Answer<Lookup> {
+        refuse(libc::EROFS)
+    }
+
+    fn mknod(&self, _: Caller, _: Ino, _: &OsStr, _: NodeKind, _: u32) -> Answer<Lookup> {
         refuse(libc::EROFS)
     }
 

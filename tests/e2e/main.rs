@@ -19,6 +19,7 @@ mod full;
 mod library;
 mod names;
 mod offline;
+mod posix;
 mod proxy;
 mod stalls;
 mod tree;

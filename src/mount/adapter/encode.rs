@@ -1,6 +1,6 @@
 //! The tree's values in the kernel's terms.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo};
 
@@ -24,6 +24,8 @@ pub(super) fn kind(kind: NodeKind) -> FileType {
         NodeKind::Directory => FileType::Directory,
         NodeKind::File => FileType::RegularFile,
         NodeKind::Symlink => FileType::Symlink,
+        NodeKind::Fifo => FileType::NamedPipe,
+        NodeKind::Socket => FileType::Socket,
     }
 }
 
@@ -32,9 +34,9 @@ pub(super) fn attributes(attr: &Attr) -> FileAttr {
         ino: INodeNo(attr.ino),
         size: attr.size,
         blocks: attr.blocks,
-        atime: attr.mtime,
+        atime: attr.atime,
         mtime: attr.mtime,
-        ctime: attr.mtime,
+        ctime: attr.ctime,
         crtime: attr.mtime,
         kind: kind(attr.kind),
         perm: attr.perm,
@@ -54,7 +56,9 @@ pub(super) fn absent() -> FileAttr {
         kind: NodeKind::File,
         size: 0,
         blocks: 0,
-        mtime: std::time::UNIX_EPOCH,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
         perm: 0,
         nlink: 0,
         uid: 0,

@@ -23,6 +23,7 @@ pub enum Op {
     Readdirplus,
     Releasedir,
     Fsyncdir,
+    Mknod,
     Mkdir,
     Symlink,
     Link,

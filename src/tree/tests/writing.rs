@@ -1,7 +1,7 @@
 //! create, write, setattr, mkdir, symlink, link, unlink, rmdir, rename.
 
 use super::*;
-use crate::tree::ops::{NodeKind, SetAttr};
+use crate::tree::ops::{NewTime, NodeKind, SetAttr};
 
 const NOREPLACE: u32 = 1;
 const EXCHANGE: u32 = 2;
@@ -157,7 +157,7 @@ async fn a_catalogued_file_cannot_be_moved_or_changed() {
             ..SetAttr::default()
         },
         SetAttr {
-            mtime: Some(std::time::SystemTime::now()),
+            mtime: Some(NewTime::Now),
             ..SetAttr::default()
         },
     ] {
@@ -283,7 +283,7 @@ async fn attributes_of_ones_own_files_change() {
     let change = SetAttr {
         mode: Some(0o640),
         size: Some(2),
-        mtime: Some(when),
+        mtime: Some(NewTime::At(when)),
         ..SetAttr::default()
     };
     let (attr, _) = now(fixture.tree.setattr(CALLER, made.ino, change)).unwrap();
