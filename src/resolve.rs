@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -82,7 +81,7 @@ impl Resolver {
         };
         let mut memory = Memory::new(lifetimes, options.capacity);
         keeper::restore(&mut memory, &**fetcher.store());
-        let rules = Contexts::new(fetcher.clone(), options.ignore_mapping_checksum);
+        let rules = Contexts::new(fetcher.clone(), runtime.clone(), options.ignore_mapping_checksum);
         let shared = Shared {
             fetcher,
             batchers,
@@ -141,12 +140,7 @@ impl Resolver {
             }
             Recall::Stale(_) | Recall::Nothing => {}
         }
-        // One whose task died is as good as none.
-        let pending = state
-            .pending
-            .get(&question)
-            .filter(|pending| pending.has_changed().is_ok());
-        let mut waiting = if let Some(pending) = pending {
+        let mut waiting = if let Some(pending) = state.pending.get(&question) {
             pending.clone()
         } else {
             let (tell, waiting) = watch::channel(None);
@@ -220,19 +214,20 @@ impl Resolver {
             return Outcome::Ready(Ok(bad_files::permit(&info, policy, &[], file)));
         }
         let instrument = bad_files::instrument(answer, file);
+        let at_hand = shared
+            .rules
+            .names_at_hand(observatory, &answer.context, instrument.as_deref());
+        if let Some(rules) = at_hand {
+            return Outcome::Ready(Ok(bad_files::permit(&info, policy, &rules, file)));
+        }
         let (shared, context, file) = (Arc::clone(shared), answer.context.clone(), file.clone());
-        let mut judged = Box::pin(async move {
+        Outcome::Later(Box::pin(async move {
             let rules = shared
                 .rules
                 .names(observatory, &context, instrument.as_deref())
                 .await;
             Ok(bad_files::permit(&info, policy, &rules, &file))
-        });
-        // Rules that are in memory are there at once.
-        match judged.as_mut().now_or_never() {
-            Some(judged) => Outcome::Ready(judged),
-            None => Outcome::Later(judged),
-        }
+        }))
     }
 
     /// How many answers are remembered.

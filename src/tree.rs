@@ -26,6 +26,7 @@ mod nodes;
 mod numbering;
 mod open;
 mod options;
+pub mod panics;
 mod places;
 mod status;
 mod views;

@@ -1,12 +1,14 @@
-//! `crds-fs demo`: a small observatory, a server for it, a mount of it, and plain commands that show what happens.
+//! `crds-fs demo`: a small observatory, a server for it, a mount of it, and plain commands that show what happens, over a remount too.
 
 mod observatory;
 mod steps;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::flags::MountFlags;
@@ -15,12 +17,12 @@ use super::{Failure, logging, mounting};
 use crate::crds::Observatory;
 use crate::mount::daemon::{self, Daemon, Tie};
 use crate::mount::{namespace, unmount};
-use crate::serve::{Listen, Options, Server};
+use crate::serve::{Handle, Listen, Options, Server};
 
 /// See what crds-fs does: needs no network, no root, no package, and leaves nothing behind.
 ///
 /// Makes a small observatory of its own in a temporary directory, serves it on the loopback address, mounts it in a
-/// namespace that only this command sees, and runs plain commands on the mount. Every claim is checked on the way; the
+/// namespace that only this command sees, and runs plain commands on the mount, before and after a remount. Every claim is checked on the way; the
 /// exit status says whether all held.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,7 +36,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return write(directory);
     }
     let mut scene = Scene::set()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let played = scene.play();
+    let struck = scene.strike();
+    played.and(struck)
+}
+
+/// Plays on a runtime of its own, until a signal comes.
+fn unless_told_to_stop(part: impl Future<Output = Result<u32, Failure>>) -> Result<u32, Failure> {
+    let runtime: Runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
@@ -43,16 +52,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::select! {
-            outcome = scene.play() => outcome,
+            outcome = part => outcome,
             _ = interrupt.recv() => Err(Failure::new("interrupted; everything is taken away again")),
             _ = terminate.recv() => Err(Failure::new("terminated; everything is taken away again")),
             _ = hangup.recv() => Err(Failure::new("the terminal is gone; everything is taken away again")),
         }
     });
-    // The server first: nothing that the mount still waits for comes any more.
-    runtime.shutdown_background();
-    let struck = scene.strike();
-    outcome.and(struck)
+    // The server goes first: nothing that the mount still waits for comes any more. Its threads go too, so that this
+    // process may fork again.
+    runtime.shutdown_timeout(FAREWELL);
+    outcome
 }
 
 fn write(directory: &Path) -> Result<(), Failure> {
@@ -69,13 +78,28 @@ fn write(directory: &Path) -> Result<(), Failure> {
     observatory::write(directory).map_err(doing)
 }
 
-/// The temporary directory with a mount in it that has nothing to show yet, and the socket where its server will be.
+/// So long the threads of a part get to end.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// The temporary directory with a mount in it, and the socket where its server will be.
 struct Scene {
     /// Nobody else sees the mount.
     private: bool,
     directory: TempDir,
+    settings: Settings,
     daemon: Daemon,
     socket: Option<TcpListener>,
+}
+
+/// Mounts, in a process of its own.
+fn mount(settings: &Settings, socket: &mut Option<TcpListener>) -> Result<Daemon, Failure> {
+    let log = settings.log_file.as_deref().map(logging::open).transpose()?;
+    Ok(daemon::launch(Tie::Attached, |ready| {
+        // A server that is stopped is gone only when nobody has its socket.
+        drop(socket.take());
+        logging::start(settings.log_level, log);
+        u8::from(mounting::serve(settings, ready).is_err())
+    })?)
 }
 
 impl Scene {
@@ -97,33 +121,47 @@ impl Scene {
         // The settings of whoever runs this must not change what it shows.
         let settings = Settings::new(mountpoint.to_str(), &flags, &Environment::default())?;
         let mut socket = Some(socket);
-        let log = settings.log_file.as_deref().map(logging::open).transpose()?;
-        let daemon = daemon::launch(Tie::Attached, |ready| {
-            // A server that is stopped is gone only when nobody has its socket.
-            drop(socket.take());
-            logging::start(settings.log_level, log);
-            u8::from(mounting::serve(&settings, ready).is_err())
-        })?;
+        let daemon = mount(&settings, &mut socket)?;
         Ok(Self {
             private,
             directory,
+            settings,
             daemon,
             socket,
         })
     }
 
-    async fn play(&mut self) -> Result<(), Failure> {
-        let root = self.directory.path();
-        let original = root.join("observatory");
-        observatory::write(&original)
+    /// The first part, another mount of the same store, and the second part.
+    fn play(&mut self) -> Result<(), Failure> {
+        observatory::write(&self.original())
             .map_err(|source| Failure::because("writing the observatory", source))?;
+        let again = self.socket.as_ref().map(TcpListener::try_clone).transpose()?;
+        let step = unless_told_to_stop(async {
+            let server = self.serve(again).await?;
+            steps::first(self.directory.path(), server, self.private).await
+        })?;
+        self.daemon.stop()?;
+        self.daemon = mount(&self.settings, &mut self.socket)?;
+        let socket = self.socket.take();
+        unless_told_to_stop(async {
+            let server = self.serve(socket).await?;
+            steps::second(self.directory.path(), server, step).await
+        })?;
+        Ok(())
+    }
+
+    fn original(&self) -> PathBuf {
+        self.directory.path().join("observatory")
+    }
+
+    async fn serve(&self, socket: Option<TcpListener>) -> Result<Handle, Failure> {
+        let original = self.original();
         let options = Options {
-            listen: self.socket.take().map_or(Listen::Loopback, Listen::Socket),
+            listen: socket.map_or(Listen::Loopback, Listen::Socket),
             datasets: Some(original.join(observatory::DATASETS)),
             progress: None,
         };
-        let server = Server::bind(&original, options).await?;
-        steps::play(root, server, self.private).await
+        Ok(Server::bind(&original, options).await?)
     }
 
     /// Takes everything away again.

@@ -12,12 +12,14 @@ use crate::fetch::Fetcher;
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::{Appearance, Mounted, Mountpoint};
 use crate::resolve::Resolver;
+use crate::tree::panics;
 
 /// So long transfers may take to put away what they have, and the disk to take it.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Mounts, says so to who waits, and serves until the file system is unmounted or the process is told to stop.
 pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
+    panics::watch();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(failure) => return Err(tell(ready, failure)),

@@ -148,6 +148,17 @@ fn write_description(out: &mut String, status: &Value) -> std::fmt::Result {
         shown(&counters["retries"]),
         shown(&counters["failures"])
     )?;
+    let panics = &status["counters"]["panics"];
+    if panics.as_u64().is_some_and(|count| count > 0) {
+        let last = &status["last_panic"];
+        writeln!(
+            out,
+            "{} panics, mistakes in crds-fs that the log describes; please report the last, at {}: {}",
+            shown(panics),
+            shown(&last["when"]),
+            shown(&last["message"])
+        )?;
+    }
     for transfer in list(&status["transfers"]) {
         let (done, total) = (&transfer["done"], &transfer["total"]);
         let (file, state) = (shown(&transfer["file"]), shown(&transfer["state"]));

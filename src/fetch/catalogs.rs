@@ -1,9 +1,11 @@
 //! The current catalog of each observatory: the store's at once, the server's in the background.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -261,7 +263,8 @@ impl Inner {
     fn spawn_load(self: &Arc<Self>, observatory: Observatory, sender: watch::Sender<Option<Answer>>) {
         let inner = Arc::clone(self);
         self.runtime.spawn(async move {
-            let answer = inner.load(observatory).await;
+            let answer = AssertUnwindSafe(inner.load(observatory)).catch_unwind().await;
+            let answer = answer.unwrap_or_else(|_| Err(panicked(observatory)));
             if let Some(slot) = inner.slot(observatory) {
                 slot.state().loading = None;
             }
@@ -298,6 +301,7 @@ impl Inner {
             Ok(Err(error)) => {
                 return Err(self.fail(observatory, FetchError::store(&subject(observatory), error)));
             }
+            Err(error) if error.is_panic() => return Err(panicked(observatory)),
             Err(_) => return Err(FetchError::shutting_down(&subject(observatory))),
         }
         let info = self.ask(observatory).await?;
@@ -353,7 +357,8 @@ impl Inner {
         state.refreshing = Some(receiver.clone());
         let inner = Arc::clone(self);
         self.runtime.spawn(async move {
-            let answer = inner.ask(observatory).await;
+            let answer = AssertUnwindSafe(inner.ask(observatory)).catch_unwind().await;
+            let answer = answer.unwrap_or_else(|_| Err(panicked(observatory)));
             if let Some(slot) = inner.slot(observatory) {
                 slot.state().refreshing = None;
             }
@@ -485,6 +490,12 @@ impl Inner {
         }
         error
     }
+}
+
+/// Whoever waits hears of a mistake in this program, and the next load or refresh begins anew.
+fn panicked(observatory: Observatory) -> FetchError {
+    let message = "reading it failed by a panic, a bug in crds-fs (see the log)";
+    FetchError::new(FetchErrorKind::Store, &subject(observatory), message)
 }
 
 fn subject(observatory: Observatory) -> String {

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -29,6 +29,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// So long its users get to leave; then it is detached, and ends with the last of them.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// A thread that was joined is listed for a moment longer.
+const THREAD_END: Duration = Duration::from_millis(500);
 
 /// How the new process relates to its parent.
 #[derive(Debug)]
@@ -119,7 +122,14 @@ fn fork() -> nix::Result<ForkResult> {
 }
 
 fn is_single_threaded() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+    let limit = Instant::now() + THREAD_END;
+    loop {
+        match std::fs::read_dir("/proc/self/task").map(Iterator::count) {
+            Ok(1) => return true,
+            Ok(_) if Instant::now() < limit => std::thread::sleep(Duration::from_millis(1)),
+            _ => return false,
+        }
+    }
 }
 
 /// Puts the new process in its place.

@@ -82,8 +82,11 @@ impl Batcher {
         limit: usize,
     ) -> Verdict {
         let (answer, verdict) = oneshot::channel();
+        let panicked = ResolveError::Panicked {
+            doing: format!("asking for '{}' under {context}", dataset.typed()),
+        };
         self.join(context, dataset, answer, limit);
-        verdict.await.unwrap_or(Err(ResolveError::ShuttingDown))
+        verdict.await.unwrap_or(Err(panicked))
     }
 
     fn join(

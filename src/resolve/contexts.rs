@@ -6,10 +6,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use futures_util::future::{BoxFuture, FutureExt as _, Shared as SharedFuture, join_all};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::answer::{Header, TypeAnswer};
 use super::library::Library;
@@ -33,6 +37,8 @@ pub(super) enum RulesError {
     Fetch(FetchError),
     /// In the client's words wherever it has some.
     Text(String),
+    /// A mistake of this program with this rule.
+    Panicked(String),
 }
 
 /// What the rules say.
@@ -52,21 +58,23 @@ struct Loaded {
     stamps: Mutex<BTreeMap<String, Stamp>>,
 }
 
-type Loading = SharedFuture<BoxFuture<'static, Result<Arc<Mapping>, RulesError>>>;
+type Loading = watch::Receiver<Option<Result<Arc<Mapping>, RulesError>>>;
 
 /// The rules of all observatories.
 pub(super) struct Contexts {
     fetcher: Fetcher,
+    runtime: Handle,
     options: LookupOptions,
     library: Library<Arc<Loaded>>,
-    /// Rules on their way, so that many who need one compile it once.
+    /// Rules on their way, each in a task of its own, so that many who need one compile it once.
     loading: Arc<Mutex<HashMap<String, Loading>>>,
 }
 
 impl Contexts {
-    pub(super) fn new(fetcher: Fetcher, ignore_checksum: bool) -> Self {
+    pub(super) fn new(fetcher: Fetcher, runtime: Handle, ignore_checksum: bool) -> Self {
         Self {
             fetcher,
+            runtime,
             options: LookupOptions { ignore_checksum },
             library: Library::new(),
             loading: Arc::default(),
@@ -134,7 +142,6 @@ impl Contexts {
         context: &FileName,
         instrument: Option<&str>,
     ) -> Vec<String> {
-        let family = |mapping: &Mapping| mapping.family().into_iter().map(str::to_owned).collect();
         let found: Result<Vec<String>, RulesError> = async {
             let mapping = self.mapping(observatory, context.as_str()).await?;
             match instrument.and_then(|instrument| mapping.child(instrument)) {
@@ -147,6 +154,28 @@ impl Contexts {
             log::warn!("whether bad rules are in {context} is not known: {error:?}");
             vec![context.to_string()]
         })
+    }
+
+    /// The same, if all of it is in memory.
+    pub(super) fn names_at_hand(
+        &self,
+        observatory: Observatory,
+        context: &FileName,
+        instrument: Option<&str>,
+    ) -> Option<Vec<String>> {
+        let mapping = self.at_hand(observatory, context.as_str())?;
+        match instrument.and_then(|instrument| mapping.child(instrument)) {
+            Some(imap) => Some(family(&*self.at_hand(observatory, imap)?)),
+            None => Some(family(&mapping)),
+        }
+    }
+
+    /// A compiled rule that is in memory and not the user's own, which may change at any time.
+    fn at_hand(&self, observatory: Observatory, name: &str) -> Option<Arc<Mapping>> {
+        match self.stamp(observatory, name) {
+            None => self.library.mapping(name),
+            Some(_) => None,
+        }
     }
 
     /// The context, if need be with its rules read anew because the user has changed one.
@@ -170,10 +199,10 @@ impl Contexts {
 
     /// A compiled rule, fetched if need be.
     async fn mapping(&self, observatory: Observatory, name: &str) -> Result<Arc<Mapping>, RulesError> {
-        let local = self.stamp(observatory, name).is_some();
-        if let Some(mapping) = self.library.mapping(name).filter(|_| !local) {
+        if let Some(mapping) = self.at_hand(observatory, name) {
             return Ok(mapping);
         }
+        let local = self.stamp(observatory, name).is_some();
         let parsed: FileName = name
             .parse()
             .map_err(|error| RulesError::Text(format!("Can't load file {name} : {error}")))?;
@@ -181,20 +210,35 @@ impl Contexts {
             observatory,
             name: parsed,
         };
-        let loading = {
-            let mut running = lock(&self.loading);
-            let start = || {
-                read(self.fetcher.clone(), key, Arc::clone(&self.loading))
-                    .boxed()
-                    .shared()
-            };
-            running.entry(name.to_owned()).or_insert_with(start).clone()
+        let mut loading = lock(&self.loading)
+            .entry(name.to_owned())
+            .or_insert_with(|| self.start_loading(key))
+            .clone();
+        let ended = || {
+            RulesError::Text(format!(
+                "the rules in {name} cannot be read: crds-fs is shutting down"
+            ))
         };
-        let mapping = loading.await?;
+        let loaded = loading.wait_for(Option::is_some).await.map_err(|_| ended())?;
+        let mapping = loaded.clone().unwrap_or_else(|| Err(ended()))?;
         if !local {
             self.library.keep_mapping(&mapping);
         }
         Ok(mapping)
+    }
+
+    /// Reads a rule in a task, which takes it off the list of those on their way also when that is a panic.
+    fn start_loading(&self, key: FileKey) -> Loading {
+        let (tell, loading) = watch::channel(None);
+        let (fetcher, running) = (self.fetcher.clone(), Arc::clone(&self.loading));
+        self.runtime.spawn(async move {
+            let name = key.name.to_string();
+            let mapping = AssertUnwindSafe(read(fetcher, key)).catch_unwind().await;
+            let mapping = mapping.unwrap_or_else(|_| Err(RulesError::Panicked(name.clone())));
+            lock(&running).remove(&name);
+            tell.send_replace(Some(mapping));
+        });
+        loading
     }
 
     /// The version of a rule, if it is the user's own. From memory.
@@ -208,13 +252,12 @@ impl Contexts {
     }
 }
 
-/// Opens and compiles a rule, then takes it off the list of those on their way.
-async fn read(
-    fetcher: Fetcher,
-    key: FileKey,
-    loading: Arc<Mutex<HashMap<String, Loading>>>,
-) -> Result<Arc<Mapping>, RulesError> {
-    let name = key.name.to_string();
+fn family(mapping: &Mapping) -> Vec<String> {
+    mapping.family().into_iter().map(str::to_owned).collect()
+}
+
+/// Opens and compiles a rule.
+async fn read(fetcher: Fetcher, key: FileKey) -> Result<Arc<Mapping>, RulesError> {
     // The user's own rule need not be in any catalog.
     let any = CatalogEntry {
         size: None,
@@ -228,21 +271,10 @@ async fn read(
         Some(Found::Local(file)) => Ok(file),
         _ => fetcher.open(&key).wait().await,
     };
-    let mapping = match opened {
-        Ok(file) => {
-            let name = name.clone();
-            let compiled = tokio::task::spawn_blocking(move || compile(&name, &file)).await;
-            compiled.unwrap_or_else(|_| {
-                Err(RulesError::Text(format!(
-                    "the rules in {} cannot be read",
-                    key.name
-                )))
-            })
-        }
-        Err(error) => Err(RulesError::Fetch(error)),
-    };
-    lock(&loading).remove(&name);
-    mapping
+    let file = opened.map_err(RulesError::Fetch)?;
+    let name = key.name.to_string();
+    let compiled = tokio::task::spawn_blocking(move || compile(&name, &file)).await;
+    compiled.unwrap_or_else(|_| Err(RulesError::Panicked(key.name.to_string())))
 }
 
 fn compile(name: &str, file: &File) -> Result<Arc<Mapping>, RulesError> {
@@ -287,10 +319,7 @@ impl Mappings for Stock<'_> {
         if let Some(mapping) = lock(&self.own).get(name) {
             return Ok(Arc::clone(mapping));
         }
-        let kept = match self.contexts.stamp(self.observatory, name) {
-            None => self.contexts.library.mapping(name),
-            Some(_) => None,
-        };
+        let kept = self.contexts.at_hand(self.observatory, name);
         kept.ok_or_else(|| {
             LoadError::new(
                 LoadErrorKind::Absent,

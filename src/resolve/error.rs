@@ -50,6 +50,12 @@ pub enum ResolveError {
         /// The context.
         context: String,
     },
+    /// A mistake in this program: the work ended by a panic. The log has the details.
+    #[error("{doing} failed by a panic, a bug in crds-fs (see the log)")]
+    Panicked {
+        /// What was tried.
+        doing: String,
+    },
     /// The program is ending.
     #[error("crds-fs is shutting down")]
     ShuttingDown,

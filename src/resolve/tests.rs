@@ -3,6 +3,7 @@
 mod archive;
 mod batching;
 mod memory;
+mod panics;
 mod resolver;
 mod rules;
 mod world;

@@ -1,7 +1,9 @@
 //! The way to one answer: which of server, rules and memory is asked, in which order.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use super::answer::{Answer, ComputedBy, Header, TypeAnswer};
@@ -25,7 +27,9 @@ struct Outcome {
 impl Shared {
     /// Finds the answer, remembers it, and tells everybody who waits.
     pub(super) async fn work(self: Arc<Self>, question: Question, tell: watch::Sender<Option<Answered>>) {
-        let answered = match self.find(&question).await {
+        // Whoever waits gets an answer also when this is a panic, and the next question is asked anew.
+        let found = AssertUnwindSafe(self.find(&question)).catch_unwind().await;
+        let answered = match found.unwrap_or_else(|_| Err(question.panicked())) {
             // The old answer keeps its age: the next question tries again.
             Err(error) if error.is_no_contact() => self.lock().memory.answer(&question).ok_or(error),
             Ok(Outcome { answer, keep }) => {
@@ -44,6 +48,7 @@ impl Shared {
                 Ok(_) => {
                     state.contexts.insert(question.context.clone());
                 }
+                Err(error) if error.is_our_own() => {}
                 Err(error) => state
                     .memory
                     .keep_failure(question, error, self.options.clock.now()),
@@ -159,6 +164,7 @@ impl Shared {
         let computed = computed.map_err(|error| match error {
             RulesError::Fetch(error) => error.into(),
             RulesError::Text(text) => question.not_computable(text),
+            RulesError::Panicked(_) => question.panicked(),
         })?;
         let answer = Answer {
             observatory: question.observatory,
@@ -209,6 +215,16 @@ impl Shared {
 }
 
 impl Question {
+    fn panicked(&self) -> ResolveError {
+        ResolveError::Panicked {
+            doing: format!(
+                "looking for the best references of '{}' under {}",
+                self.dataset.display(),
+                self.context
+            ),
+        }
+    }
+
     fn offline(&self) -> ResolveError {
         ResolveError::Offline {
             dataset: self.dataset.display(),
@@ -218,6 +234,18 @@ impl Question {
 }
 
 impl ResolveError {
+    /// Whether it is trouble of this process or its disk: remembering it would spare no server anything.
+    fn is_our_own(&self) -> bool {
+        match self {
+            Self::Panicked { .. } | Self::ShuttingDown => true,
+            Self::Fetch(error) => matches!(
+                error.kind,
+                FetchErrorKind::Store | FetchErrorKind::NoSpace | FetchErrorKind::ShuttingDown
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether it says nothing but that nobody could be asked: an old answer is better then.
     pub(super) fn is_no_contact(&self) -> bool {
         match self {
@@ -233,7 +261,8 @@ impl ResolveError {
             Self::UnknownContext { .. }
             | Self::UnknownDataset { .. }
             | Self::BadDatasetName(_)
-            | Self::NotComputable { .. } => false,
+            | Self::NotComputable { .. }
+            | Self::Panicked { .. } => false,
         }
     }
 }

@@ -85,6 +85,7 @@ fn resolve(error: &ResolveError) -> Errno {
         ResolveError::Fetch(error) => fetch(error),
         ResolveError::Remote(error) => remote(error),
         ResolveError::Offline { .. } => Errno::NETDOWN,
+        ResolveError::Panicked { .. } => Errno::IO,
         ResolveError::ShuttingDown => Errno::SHUTDOWN,
     }
 }

@@ -15,6 +15,7 @@ use super::core::Core;
 use super::error::Error;
 use super::ino::ControlFile;
 use super::ops::StatFs;
+use super::panics;
 
 impl Core {
     /// The text of a file in `.crds-fs` as it is now.
@@ -54,6 +55,10 @@ impl Core {
                 "message": error.message,
                 "when": timestamp(*when),
             })).collect::<Vec<_>>(),
+            "last_panic": panics::seen().map(|panics| json!({
+                "when": timestamp(panics.when),
+                "message": panics.text,
+            })),
             "local_overrides": self.local_overrides(),
             "space": {
                 "total": usage.total,
@@ -104,7 +109,7 @@ impl Core {
     }
 
     /// What was counted: a name, the count, and what it counts.
-    fn counters(&self) -> [(&'static str, u64, &'static str); 8] {
+    fn counters(&self) -> [(&'static str, u64, &'static str); 9] {
         let counters = self.fetcher.counters();
         [
             ("hits", counters.hits, "Opens answered by the store."),
@@ -130,6 +135,11 @@ impl Core {
                 "adopted",
                 counters.adopted,
                 "Files found in the store and verified.",
+            ),
+            (
+                "panics",
+                panics::seen().map_or(0, |panics| panics.count),
+                "Panics: mistakes in crds-fs, which the log describes.",
             ),
         ]
     }

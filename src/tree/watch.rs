@@ -3,6 +3,7 @@
 //! Both are waited for by threads and not by tasks: the listener is set from wherever the mount is made. They end with
 //! the catalogs and with the store.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::{io, thread};
 
@@ -31,8 +32,9 @@ impl Core {
             .spawn(move || {
                 while let Some(change) = catalogs.blocking_recv() {
                     let Some(core) = core.upgrade() else { break };
-                    // Taking the new catalog into use tells the kernel what is different.
-                    core.view(change.observatory);
+                    // Taking the new catalog into use tells the kernel what is different. A panic, which is counted and
+                    // logged, must not keep later catalogs from it.
+                    let _ = catch_unwind(AssertUnwindSafe(|| core.view(change.observatory)));
                 }
             });
         watching.map(drop)
@@ -47,15 +49,19 @@ impl Core {
             .spawn(move || {
                 while let Ok(key) = files.recv() {
                     let Some(core) = core.upgrade() else { break };
-                    let view = core.view(key.observatory);
-                    if let Some(file) = view.and_then(|view| view.named(key.name.as_str())) {
-                        let ino = Self::number_of(&file);
-                        core.tell(Change::Attributes { ino });
-                    }
+                    let _ = catch_unwind(AssertUnwindSafe(|| core.tell_blocks(&key)));
                 }
             });
         watching?;
         self.fetcher.store().watch(sender);
         Ok(())
+    }
+
+    fn tell_blocks(&self, key: &FileKey) {
+        let view = self.view(key.observatory);
+        if let Some(file) = view.and_then(|view| view.named(key.name.as_str())) {
+            let ino = Self::number_of(&file);
+            self.tell(Change::Attributes { ino });
+        }
     }
 }

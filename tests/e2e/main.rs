@@ -21,6 +21,7 @@ mod names;
 mod offline;
 mod posix;
 mod proxy;
+mod remounts;
 mod stalls;
 mod tree;
 

@@ -22,6 +22,10 @@ pub(super) const CONTEXT: &str = "roman_0002.pmap";
 /// The context before it, with another flat.
 pub(super) const OLD_CONTEXT: &str = "roman_0001.pmap";
 
+/// Rules that were withdrawn. The server's list of bad files names them, so that every best reference is checked for bad
+/// rules behind it.
+const BAD_RULES: &str = "roman_wfi_dark_0000.rmap";
+
 /// One dataset of each kind that there is: two detectors, and one exposure that needs no flat.
 pub(super) const DATASETS_BY_KIND: [(&str, &str, &str); 3] = [
     ("R0000101001001001001_0001.WFI01", "WFI01", "WFI_IMAGE"),
@@ -124,7 +128,7 @@ fn description() -> io::Result<String> {
             ["2026-01-01 00:00:00", OLD_CONTEXT, "The first rules"],
         ],
         "mappings": rules().keys().collect::<Vec<_>>(),
-        "bad_files_list": [],
+        "bad_files_list": [BAD_RULES],
         "force_remote_mode": 0,
         "download_metadata": {},
         "last_synced": "2026-06-01 00:00:00.000000",

@@ -233,5 +233,5 @@ fn report(op: Op, panic: &(dyn Any + Send)) {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    log::error!("a bug in crds-fs, please report it: {op:?} panicked: {text}");
+    log::error!("{op:?} panicked, a bug in crds-fs, and is answered EIO: {text}");
 }

@@ -25,6 +25,8 @@ struct State {
     poison: BTreeMap<String, String>,
     /// What fails next, one request after the other.
     failures: VecDeque<RemoteError>,
+    /// The next request is answered by a panic.
+    panics_next: bool,
     /// What fails from now on.
     down: Option<RemoteErrorKind>,
     /// The ids of each request for best references.
@@ -42,6 +44,7 @@ impl Archive {
             headers: BTreeMap::new(),
             poison: BTreeMap::new(),
             failures: VecDeque::new(),
+            panics_next: false,
             down: None,
             requests: Vec::new(),
             contexts: Vec::new(),
@@ -86,6 +89,10 @@ impl Archive {
         self.state()
             .failures
             .push_back(RemoteError::new(kind, URL, "it fails once"));
+    }
+
+    pub(in crate::resolve) fn panic_next(&self) {
+        self.state().panics_next = true;
     }
 
     pub(in crate::resolve) fn be_busy_next(&self, pause: Duration) {
@@ -159,6 +166,10 @@ impl CrdsServer for Archive {
 
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
         let mut state = self.state();
+        if std::mem::take(&mut state.panics_next) {
+            drop(state);
+            panic!("the archive panics once");
+        }
         let answer = if let Some(error) = state.failures.pop_front() {
             Err(error)
         } else if let Some(kind) = state.down {

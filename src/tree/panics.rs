@@ -1,0 +1,75 @@
+//! Panics of this process, counted on whatever thread they happen, for the status and the metrics.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{self, PanicHookInfo};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::SystemTime;
+
+/// The last panic, and how many there were.
+#[derive(Debug, Clone)]
+pub struct Panics {
+    /// How many there were.
+    pub count: u64,
+    /// When the last one was.
+    pub when: SystemTime,
+    /// Its thread, its place in the source, and its message.
+    pub text: String,
+}
+
+static PANICS: Mutex<Option<Panics>> = Mutex::new(None);
+
+/// Counts and logs every panic from now on, in place of printing it. A second call has no effect.
+pub fn watch() {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| panic::set_hook(Box::new(note)));
+}
+
+/// The panics since [`watch`]; nothing when there were none.
+pub fn seen() -> Option<Panics> {
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn note(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let payload = panic.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let text = format!("thread '{name}' panicked at {place}: {message}");
+    // Taken only where RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        log::error!("a bug in crds-fs, please report it: {text}\n{backtrace}");
+    } else {
+        log::error!("a bug in crds-fs, please report it: {text}");
+    }
+    let mut seen = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = seen.as_ref().map_or(0, |panics| panics.count) + 1;
+    let when = SystemTime::now();
+    *seen = Some(Panics { count, when, text });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Other tests of this process may panic meanwhile.
+    #[test]
+    fn a_panic_on_any_thread_is_counted() {
+        watch();
+        let before = seen().map_or(0, |panics| panics.count);
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let task = runtime.spawn(async { panic!("in a task") });
+        assert!(runtime.block_on(task).is_err());
+        let task = runtime.spawn_blocking(|| panic!("where blocking is allowed"));
+        assert!(runtime.block_on(task).is_err());
+        assert!(std::thread::spawn(|| panic!("on a thread")).join().is_err());
+        let after = seen().unwrap();
+        assert!(after.count >= before + 3, "{before} and {after:?}");
+        assert!(after.text.contains("panicked at src/"), "{after:?}");
+    }
+}
