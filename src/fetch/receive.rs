@@ -28,9 +28,11 @@ const RECORD_FROM: u64 = 256 << 10;
 const UNKNOWN_LIMIT: u64 = 256 << 20;
 
 mod ground;
+mod progress;
 mod writer;
 
 use ground::{Ground, Piece, plan};
+use progress::Progress;
 use writer::Writer;
 
 /// Why a try ended before all bytes were there.
@@ -39,9 +41,9 @@ pub(super) enum Break {
     /// The origin failed.
     Remote {
         error: RemoteError,
-        /// Whether any byte came.
+        /// Whether any byte came that had never been there before.
         progress: bool,
-        /// For how long none has come now.
+        /// For how long the transfer has stood still.
         idle: Duration,
     },
     /// The content is another one than at the beginning.
@@ -87,15 +89,15 @@ impl Intake {
             None => (None, plan(expected, &inner.settings)),
         };
         let now = Instant::now();
+        let arrived = parts.iter().map(|part| part.done - part.start).sum();
         let ground = Ground {
             digester: Digester::new(Arc::clone(&partial.file)),
             validator,
             parts,
-            last_byte: now,
-            received: 0,
+            progress: Progress::new(arrived, inner.settings.timeout, now),
             recorded: (now, 0),
         };
-        let fresh = ground.arrived() == 0;
+        let fresh = arrived == 0;
         let intake = Self {
             inner: Arc::clone(inner),
             flight: Arc::clone(flight),
@@ -126,6 +128,11 @@ impl Intake {
         Ok(())
     }
 
+    /// What has arrived is wrong: it does not count as progress either.
+    pub(super) fn forget_progress(&self) {
+        self.ground().progress.forget(Instant::now());
+    }
+
     fn truncate(&self) -> Result<(), FetchError> {
         self.partial
             .file
@@ -144,7 +151,8 @@ impl Intake {
     pub(super) async fn receive(&mut self) -> Result<(), Break> {
         let several = {
             let mut ground = self.ground();
-            ground.received = 0;
+            let arrived = ground.arrived();
+            ground.progress.begin_try(arrived);
             ground.parts.len() > 1
         };
         let result = if several {
@@ -194,8 +202,8 @@ impl Intake {
         let ground = self.ground();
         Break::Remote {
             error,
-            progress: ground.received > 0,
-            idle: ground.last_byte.elapsed(),
+            progress: ground.progress.advanced(),
+            idle: ground.progress.idle(Instant::now()),
         }
     }
 
@@ -204,15 +212,26 @@ impl Intake {
     }
 
     /// How long the next byte may take.
-    fn patience(&self) -> Duration {
-        let idle = self.ground().last_byte.elapsed();
+    fn patience(&self) -> Result<Duration, Break> {
         let settings = &self.inner.settings;
-        settings.stall_timeout.min(settings.timeout.saturating_sub(idle))
+        let (idle, farthest) = {
+            let ground = self.ground();
+            (ground.progress.idle(Instant::now()), ground.progress.farthest())
+        };
+        let left = settings.timeout.saturating_sub(idle);
+        if left.is_zero() {
+            let message = format!(
+                "no progress beyond byte {farthest} for {:.1} s",
+                settings.timeout.as_secs_f64()
+            );
+            return Err(self.broken(RemoteError::new(RemoteErrorKind::TimedOut, &self.url, message)));
+        }
+        Ok(settings.stall_timeout.min(left))
     }
 
     async fn get(&self, range: Option<ByteRange>) -> Result<Download, Break> {
         let validator = self.ground().validator.clone().filter(|_| range.is_some());
-        let patience = self.patience();
+        let patience = self.patience()?;
         let asked = self.inner.origin.get(&self.url, range, validator.as_deref());
         let download = match tokio::time::timeout(patience, asked).await {
             Ok(Ok(download)) => download,
@@ -414,7 +433,10 @@ impl Intake {
             if writer.received == piece.end {
                 break Ok(Ended::Done);
             }
-            let patience = self.patience();
+            let patience = match self.patience() {
+                Ok(patience) => patience,
+                Err(stop) => break Err(stop),
+            };
             let gather = writer.is_behind() && patience > GATHER_TIME;
             let wait = if gather { GATHER_TIME } else { patience };
             let next = tokio::select! {
@@ -424,7 +446,7 @@ impl Intake {
             };
             match next {
                 Ok(Some(Ok(bytes))) => {
-                    self.note_bytes(&bytes);
+                    self.note_bytes(&bytes, piece.end - writer.received);
                     if let Err(stop) = writer.take(bytes).await {
                         break Err(stop);
                     }
@@ -454,12 +476,11 @@ impl Intake {
         }
     }
 
-    fn note_bytes(&self, bytes: &Bytes) {
+    /// Counts bytes that have come, of which `room` belong to the piece.
+    fn note_bytes(&self, bytes: &Bytes, room: u64) {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.inner.tally.bytes.add(count);
-        let mut ground = self.ground();
-        ground.last_byte = Instant::now();
-        ground.received += count;
+        self.ground().progress.note(count.min(room), Instant::now());
     }
 
     /// Bytes of a piece are in the file up to `done`.

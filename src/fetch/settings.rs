@@ -19,11 +19,11 @@ pub struct FetchSettings {
     pub part: u64,
     /// A transfer without a byte for so long is tried again.
     pub stall_timeout: Duration,
-    /// A transfer without a byte for so long, over all tries, has failed.
+    /// A transfer without progress for so long, over all tries, has failed: bytes beyond the farthest so far are progress.
     pub timeout: Duration,
-    /// Tries without a byte that a failing server gets.
+    /// Tries without progress that a failing server gets.
     pub tries: u32,
-    /// Tries without a byte that a server which cannot be reached gets.
+    /// Tries without progress that a server which cannot be reached gets.
     pub tries_unreachable: u32,
     /// The pause before the second try, which doubles from then on. The real one is a random share of it.
     pub pause: Duration,

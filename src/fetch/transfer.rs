@@ -248,6 +248,7 @@ impl Transfer<'_> {
             Err(Break::WrongLength(found)) => {
                 let expected = self.entry.size.unwrap_or_default();
                 let what = format!("the server sends {found} bytes where the catalog says {expected}");
+                self.intake()?.forget_progress();
                 self.mismatch(course, reason, &what, &url)
             }
             Err(Break::Store(error)) => return Err(FetchError::store(&key, error).at(&url)),
@@ -264,6 +265,7 @@ impl Transfer<'_> {
             return Ok(self.enter(course, &Event::Match));
         }
         let expected = expected.as_ref().map(Sha1Sum::to_string).unwrap_or_default();
+        intake.forget_progress();
         let what = format!("the SHA-1 of what arrived is {found} where the catalog says {expected}");
         Ok(self.mismatch(course, reason, &what, &url))
     }

@@ -64,6 +64,10 @@ pub enum Behaviour {
     Html,
     /// The whole file, whatever range is asked for.
     IgnoreRange,
+    /// As [`Behaviour::IgnoreRange`], and the connection closes after so many bytes.
+    IgnoreRangeDrop(usize),
+    /// As [`Behaviour::ChangingEtag`], and the connection closes after so many bytes.
+    ChangingEtagDrop(usize),
     /// As [`Behaviour::IgnoreRange`], without any validator.
     NoValidators,
     /// Another `ETag` with every answer; ranges are given without regard to `If-Range`.

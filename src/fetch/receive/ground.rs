@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::progress::Progress;
 use crate::fetch::digester::Digester;
 use crate::fetch::settings::FetchSettings;
 use crate::store::{Part, Record};
@@ -18,9 +19,7 @@ pub(super) struct Ground {
     pub(super) validator: Option<String>,
     pub(super) parts: Vec<Part>,
     pub(super) digester: Digester,
-    pub(super) last_byte: Instant,
-    /// Bytes that have come in this try.
-    pub(super) received: u64,
+    pub(super) progress: Progress,
     pub(super) recorded: (Instant, u64),
 }
 
@@ -46,6 +45,7 @@ impl Ground {
     }
 
     pub(super) fn begin_anew(&mut self, size: Option<u64>, file: &Arc<File>) {
+        self.progress.begin_anew();
         self.validator = None;
         self.digester = Digester::new(Arc::clone(file));
         self.parts = vec![Part {

@@ -135,7 +135,7 @@ async fn send(
         Behaviour::Truncate(size) => bytes.truncate(size),
         Behaviour::Extend(more) => bytes.resize(bytes.len() + more, b'!'),
         Behaviour::Flip(at) | Behaviour::FlipTimes { at, .. } => bytes[at] ^= 1,
-        Behaviour::ChangingEtag => {
+        Behaviour::ChangingEtag | Behaviour::ChangingEtagDrop(_) => {
             let mut answers = lock(&state.answers);
             *answers += 1;
             etag = format!("\"answer-{answers}\"");
@@ -143,14 +143,18 @@ async fn send(
         _ => {}
     }
     let range = match behaviour {
-        Behaviour::IgnoreRange | Behaviour::NoValidators => None,
+        Behaviour::IgnoreRange | Behaviour::IgnoreRangeDrop(_) | Behaviour::NoValidators => None,
         _ => request
             .headers
             .get("range")
             .and_then(|range| parse_range(range, bytes.len())),
     };
     let same = request.headers.get("if-range").is_none_or(|given| *given == etag);
-    let range = range.filter(|_| same || behaviour == Behaviour::ChangingEtag);
+    let careless = matches!(
+        behaviour,
+        Behaviour::ChangingEtag | Behaviour::ChangingEtagDrop(_)
+    );
+    let range = range.filter(|_| same || careless);
     let mut headers = vec![("Content-Type", "application/octet-stream".to_owned())];
     if behaviour != Behaviour::NoValidators {
         headers.push(("ETag", etag));
@@ -178,7 +182,12 @@ async fn send(
             state.stall().await;
             stream.write_all(rest).await?;
         }
-        Behaviour::DropAfter(count) | Behaviour::DropTimes { after: count, .. } if count < body.len() => {
+        Behaviour::DropAfter(count)
+        | Behaviour::DropTimes { after: count, .. }
+        | Behaviour::IgnoreRangeDrop(count)
+        | Behaviour::ChangingEtagDrop(count)
+            if count < body.len() =>
+        {
             stream.write_all(&body[..count]).await?;
             return Ok(false);
         }
