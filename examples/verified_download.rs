@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .find(|observatory| server.contains(observatory.as_str()))
         .ok_or("the server's URL names no observatory")?;
 
-    let fetcher = fetcher(Path::new(&store), observatory, server)?;
+    let fetcher = fetcher(Path::new(&store), observatory, &server)?;
     let info = fetcher.catalogs().load(observatory).wait().await?;
     println!(
         "{observatory}: {} files, default context {:?}",
@@ -52,10 +52,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The rooms below the tree, put together by hand.
-fn fetcher(directory: &Path, observatory: Observatory, url: String) -> Result<Fetcher, Box<dyn Error>> {
+fn fetcher(directory: &Path, observatory: Observatory, url: &str) -> Result<Fetcher, Box<dyn Error>> {
     let servers = vec![ServerSetting {
         observatory: Some(observatory),
-        url,
+        url: url.into(),
     }];
     let endpoints = Endpoints::new(
         &Settings {

@@ -11,6 +11,7 @@ pub mod literal;
 pub mod name;
 mod product;
 pub mod server_info;
+pub mod url;
 
 pub use catalog::{Catalog, CatalogEntry, CatalogItem, Difference, Dropped};
 pub use context::{ContextError, ContextPart, ContextSpec, ContextVersion, Resolved, SymbolicContext};
@@ -18,3 +19,4 @@ pub use dataset_name::{DatasetId, DatasetName, Parameters};
 pub use digest::Sha1Sum;
 pub use name::{FileKey, FileKind, FileName, NameError, Observatory, Reftype};
 pub use server_info::{BaseUrls, HistoryEntry, Limits, ServerInfo, ServerInfoError};
+pub use url::Url;

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::crds::{CatalogEntry, FileKey, Observatory};
+use crate::crds::{CatalogEntry, FileKey, Observatory, Url};
 use crate::remote::{Endpoints, Origin};
 use crate::store::{Found, HoldingKind, Store};
 
@@ -214,7 +214,7 @@ impl Fetcher {
     }
 
     /// Where a file comes from, if its catalog is loaded.
-    pub fn url(&self, key: &FileKey) -> Option<String> {
+    pub fn url(&self, key: &FileKey) -> Option<Url> {
         let info = self.inner.catalogs.current(key.observatory)?;
         self.inner.endpoints.file_url(&info, &key.name).ok()
     }

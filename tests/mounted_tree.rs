@@ -94,7 +94,7 @@ fn mount(server: &Handle, store: &Path, mountpoint: &Path) -> Mounted {
     let settings = Settings {
         servers: vec![ServerSetting {
             observatory: Some(Observatory::Hst),
-            url: server.url(Observatory::Hst),
+            url: server.url(Observatory::Hst).as_str().into(),
         }],
         ..Settings::default()
     };

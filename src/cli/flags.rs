@@ -2,6 +2,7 @@
 //! together with the environment.
 
 use super::Failure;
+use crate::crds::Url;
 
 /// The flags of everything that mounts. Each may also be given as `CRDS_FS_<FLAG>` in the environment, or as an option of
 /// `-o`.
@@ -190,7 +191,11 @@ impl MountFlags {
                     )));
                 }
                 _ if option.is_empty() || OTHERS.contains(&name) || name.starts_with("x-") => {}
-                _ => return Err(Failure::usage(format!("-o {option}: there is no such option"))),
+                _ => {
+                    // It may be meant as one with a password in it.
+                    let option = Url::new(option);
+                    return Err(Failure::usage(format!("-o {option}: there is no such option")));
+                }
             }
         }
         Ok(known)

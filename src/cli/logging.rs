@@ -25,6 +25,8 @@ pub(super) fn start(level: LevelFilter, file: Option<File>) {
     builder
         .filter_level(others)
         .filter_module("crds_fs", level)
+        // It tells URLs with what is secret in them.
+        .filter_module("reqwest", level.min(LevelFilter::Warn))
         .format_timestamp_millis();
     if let Some(file) = file {
         builder.target(Target::Pipe(Box::new(file)));

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::settings::Settings;
 use super::{Failure, assemble};
+use crate::crds::Url;
 use crate::fetch::Fetcher;
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::{Appearance, Mounted, Mountpoint};
@@ -110,9 +111,8 @@ fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<Pat
 
 /// What `findmnt` shows as the source: the server, if there is one that was named.
 fn source(settings: &Settings) -> String {
-    let named = settings.remote.servers.first().map(|server| server.url.as_str());
+    let named = settings.remote.servers.first().map(|server| &server.url);
     named
-        .or(settings.remote.server_url.as_deref())
-        .unwrap_or("crds")
-        .to_owned()
+        .or(settings.remote.server_url.as_ref())
+        .map_or_else(|| "crds".to_owned(), Url::to_string)
 }

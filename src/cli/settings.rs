@@ -13,7 +13,7 @@ use log::LevelFilter;
 
 use super::Failure;
 use super::flags::MountFlags;
-use crate::crds::{ContextSpec, Observatory};
+use crate::crds::{ContextSpec, Observatory, Url};
 use crate::remote;
 use crate::resolve::Mode;
 use crate::tree::BestrefsAs;
@@ -102,7 +102,10 @@ impl Settings {
                 .ok_or_else(|| Failure::usage("where to mount? Name a directory, or set CRDS_PATH to one"))?,
         };
         let remote = said.remote()?;
-        let serverless = remote.server_url.as_deref().is_some_and(parse::is_serverless);
+        let serverless = remote
+            .server_url
+            .as_ref()
+            .is_some_and(|url| parse::is_serverless(url.as_str()));
         Ok(Self {
             mountpoint: mountpoint.into(),
             cache: said.get("cache", &[], parse::text)?.map(PathBuf::from),
@@ -233,9 +236,9 @@ impl Said<'_> {
         }
         let servers: Vec<remote::ServerSetting> = given
             .into_iter()
-            .map(|(by, url)| understand(&by, url, parse::from_str))
+            .map(|(by, url)| understand(&by, url, parse::server))
             .collect::<Result<_, _>>()?;
-        let text = |name| self.variable(name).map(str::to_owned);
+        let text = |name| self.variable(name).map(Url::new);
         Ok(remote::Settings {
             // A server named to us outweighs one that clients are told of, which may be "serverless".
             server_url: if servers.is_empty() {

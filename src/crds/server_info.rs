@@ -12,6 +12,7 @@ use super::catalog::{Catalog, CatalogEntry, Dropped};
 use super::encoded::{self, EncodedError};
 use super::literal::{self, Value};
 use super::name::{FileName, Observatory};
+use super::url::Url;
 
 mod fields;
 
@@ -53,13 +54,13 @@ pub struct HistoryEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BaseUrls {
     /// Of mappings.
-    pub mappings: Option<String>,
+    pub mappings: Option<Url>,
     /// Of references.
-    pub references: Option<String>,
+    pub references: Option<Url>,
     /// Of `server_config`.
-    pub config: Option<String>,
+    pub config: Option<Url>,
     /// Of pickles, which are never fetched.
-    pub pickles: Option<String>,
+    pub pickles: Option<Url>,
 }
 
 /// How much may be asked for in one call.
@@ -155,6 +156,13 @@ impl ServerInfo {
         let has_metadata = metadata.is_some();
         let catalog = with_listed(metadata.unwrap_or_default(), &fields, &mut dropped);
         let defaults = Limits::default();
+        let urls = BaseUrls {
+            mappings: fields.url("mapping_url", observatory),
+            references: fields.url("reference_url", observatory),
+            config: fields.url("config_url", observatory),
+            pickles: fields.url("pickle_url", observatory),
+        };
+        fields.hide_credentials();
         Ok(Self {
             observatory,
             latest: fields.context("latest_context"),
@@ -164,12 +172,7 @@ impl ServerInfo {
             build: fields.context("build_context"),
             history: fields.history(),
             bad_files: fields.names("bad_files_list", &mut dropped).into_iter().collect(),
-            urls: BaseUrls {
-                mappings: fields.url("mapping_url", observatory),
-                references: fields.url("reference_url", observatory),
-                config: fields.url("config_url", observatory),
-                pickles: fields.url("pickle_url", observatory),
-            },
+            urls,
             limits: Limits {
                 bestrefs_per_rpc: fields
                     .count("max_bestrefs_per_rpc")
@@ -201,8 +204,8 @@ impl ServerInfo {
 
     /// The same description as the client would note it after a call to the server at `url`.
     #[must_use]
-    pub fn received_from(mut self, url: &str) -> Self {
-        self.fields.set("server", Value::from(url));
+    pub fn received_from(mut self, url: impl Into<Url>) -> Self {
+        self.fields.set("server", Value::from(url.into().as_str()));
         self.fields.set("status", Value::from("server"));
         self.fields.set("connected", Value::Bool(true));
         self
@@ -320,6 +323,7 @@ impl ServerInfo {
         self.observatory == other.observatory
             && self.catalog == other.catalog
             && self.has_metadata == other.has_metadata
+            && self.urls == other.urls
             && self.fields.same_but_for_times(&other.fields, self.observatory)
     }
 }

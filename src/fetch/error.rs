@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::crds::{FileKey, Observatory};
+use crate::crds::{FileKey, Observatory, Url};
 use crate::remote::{RemoteError, RemoteErrorKind};
 use crate::store::StoreError;
 
@@ -61,7 +61,7 @@ pub struct FetchError {
     /// What could not be had: `jwst/name`, or the catalog of an observatory.
     pub subject: String,
     /// Where it was asked for.
-    pub url: Option<String>,
+    pub url: Option<Url>,
     /// Why, for a person.
     pub message: String,
     /// The failure of the store below, if it was that.
@@ -136,9 +136,9 @@ impl FetchError {
     }
 
     #[must_use]
-    pub(super) fn at(self, url: &str) -> Self {
+    pub(super) fn at(self, url: impl Into<Url>) -> Self {
         Self {
-            url: Some(url.to_owned()),
+            url: Some(url.into()),
             ..self
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::course::State;
 use super::error::FetchError;
-use crate::crds::FileKey;
+use crate::crds::{FileKey, Url};
 
 /// Failures of so many files are remembered, for `user.crds.error`.
 const FAILURES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
@@ -29,7 +29,7 @@ pub struct TransferStatus {
     /// Which file.
     pub key: FileKey,
     /// From where.
-    pub url: Option<String>,
+    pub url: Option<Url>,
     /// Where it stands.
     pub state: State,
     /// Bytes that have arrived.
@@ -46,7 +46,7 @@ pub struct TransferStatus {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) key: FileKey,
-    pub(super) url: Option<String>,
+    pub(super) url: Option<Url>,
     started: Instant,
     state: Mutex<State>,
     done: AtomicU64,
@@ -56,7 +56,7 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    fn new(key: FileKey, url: Option<String>, total: u64) -> Self {
+    fn new(key: FileKey, url: Option<Url>, total: u64) -> Self {
         Self {
             key,
             url,
@@ -175,7 +175,7 @@ impl Flights {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn join(&self, key: &FileKey, url: Option<String>, total: u64) -> Joined {
+    pub(super) fn join(&self, key: &FileKey, url: Option<Url>, total: u64) -> Joined {
         let mut running = self.running();
         if let Some(flight) = running.get(key) {
             return Joined::Running(Arc::clone(flight));

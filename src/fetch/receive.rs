@@ -13,7 +13,7 @@ use super::Inner;
 use super::digester::Digester;
 use super::error::FetchError;
 use super::flights::Flight;
-use crate::crds::Sha1Sum;
+use crate::crds::{Sha1Sum, Url};
 use crate::remote::{ByteRange, Download, RemoteError, RemoteErrorKind};
 use crate::store::{Partial, Record, StoreError};
 
@@ -58,7 +58,7 @@ pub(super) enum Break {
 pub(super) struct Intake {
     inner: Arc<Inner>,
     flight: Arc<Flight>,
-    url: String,
+    url: Url,
     partial: Partial,
     /// The length that the catalog promises.
     expected: Option<u64>,
@@ -77,12 +77,14 @@ impl Intake {
     pub(super) fn new(
         inner: &Arc<Inner>,
         flight: &Arc<Flight>,
-        url: String,
+        url: Url,
         partial: Partial,
         expected: Option<u64>,
     ) -> Result<Self, FetchError> {
         let earlier = partial.record.clone().filter(|record| {
-            record.validator.is_some() && record.url == url && expected.is_none_or(|size| size == record.size)
+            record.validator.is_some()
+                && record.url == url.as_str()
+                && expected.is_none_or(|size| size == record.size)
         });
         let (validator, parts) = match earlier {
             Some(record) => (record.validator, record.parts),
@@ -116,7 +118,7 @@ impl Intake {
         Ok(intake)
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(super) fn url(&self) -> &Url {
         &self.url
     }
 
@@ -144,7 +146,9 @@ impl Intake {
     pub(super) fn record(&self) -> Option<Record> {
         let ground = self.ground();
         ground.validator.as_ref()?;
-        (ground.arrived() > 0).then(|| ground.record(&self.url)).flatten()
+        (ground.arrived() > 0)
+            .then(|| ground.record(self.url.as_str()))
+            .flatten()
     }
 
     /// Receives what is missing.
@@ -507,7 +511,7 @@ impl Intake {
                 return Ok(());
             }
             ground.recorded = (Instant::now(), ground.arrived());
-            ground.record(&self.url)
+            ground.record(self.url.as_str())
         };
         let Some(record) = record else { return Ok(()) };
         let (store, key) = (Arc::clone(&self.inner.store), self.flight.key.clone());
@@ -521,7 +525,7 @@ impl Intake {
 }
 
 /// The failure of a server that says nothing.
-fn silence(url: &str, patience: Duration) -> RemoteError {
+fn silence(url: &Url, patience: Duration) -> RemoteError {
     let message = format!("no byte has come for {:.1} s", patience.as_secs_f64());
     RemoteError::new(RemoteErrorKind::TimedOut, url, message)
 }

@@ -489,7 +489,7 @@ tests! {
         earlier.file.write_all_at(&content(50_001)[1..], 0).unwrap();
         let part = Part { start: 0, end: 90_000, done: 50_000 };
         let record = Record {
-            url: world.fetcher.url(&key(FILE)).unwrap(),
+            url: world.fetcher.url(&key(FILE)).unwrap().to_string(),
             validator: None,
             size: 90_000,
             parts: vec![part],

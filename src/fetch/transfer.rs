@@ -12,7 +12,7 @@ use super::course::{Course, Event, State, Step};
 use super::error::{FetchError, FetchErrorKind};
 use super::flights::{Answer, Flight};
 use super::receive::{Break, Intake};
-use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
+use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
 
 /// After a publication, how long to wait for others before the directory is synced.
@@ -223,7 +223,7 @@ impl Transfer<'_> {
         let key = self.flight.key.clone();
         let intake = self.intake()?;
         let outcome = intake.receive().await;
-        let url = intake.url().to_owned();
+        let url = intake.url().clone();
         Ok(match outcome {
             Ok(()) => self.enter(course, &Event::Complete),
             Err(Break::Remote {
@@ -259,7 +259,7 @@ impl Transfer<'_> {
         let checksums = self.inner.settings.checksums;
         let expected = self.entry.sha1.filter(|_| checksums);
         let intake = self.intake()?;
-        let url = intake.url().to_owned();
+        let url = intake.url().clone();
         let found = intake.digest().await?;
         if expected.is_none_or(|expected| expected == found) {
             return Ok(self.enter(course, &Event::Match));
@@ -270,7 +270,7 @@ impl Transfer<'_> {
         Ok(self.mismatch(course, reason, &what, &url))
     }
 
-    fn mismatch(&self, course: &mut Course, reason: &mut FetchError, what: &str, url: &str) -> Step {
+    fn mismatch(&self, course: &mut Course, reason: &mut FetchError, what: &str, url: &Url) -> Step {
         self.inner.tally.mismatches.add(1);
         let step = self.enter(course, &Event::Mismatch);
         if step == Step::GiveUp {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::Origin;
 use super::service::CrdsServer;
-use crate::crds::{Observatory, ServerInfo};
+use crate::crds::{Observatory, ServerInfo, Url};
 
 /// The largest `server_config` that is read, in bytes.
 const MAX_CONFIG: usize = 256 << 20;
@@ -18,12 +18,12 @@ const MAX_CONFIG: usize = 256 << 20;
 pub struct ConfigUriServer {
     server: Arc<dyn CrdsServer>,
     origin: Arc<dyn Origin>,
-    config_url: String,
+    config_url: Url,
 }
 
 impl ConfigUriServer {
     /// `server`, described by the file at `config_url` of `origin`.
-    pub fn new(server: Arc<dyn CrdsServer>, origin: Arc<dyn Origin>, config_url: String) -> Self {
+    pub fn new(server: Arc<dyn CrdsServer>, origin: Arc<dyn Origin>, config_url: Url) -> Self {
         Self {
             server,
             origin,

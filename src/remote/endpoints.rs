@@ -4,16 +4,13 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use url::Url;
-
 use super::config::ConfigUriServer;
 use super::error::RemoteError;
 use super::http::HttpClient;
 use super::origin::Origin;
 use super::rpc::{JsonRpcServer, is_serverless};
 use super::service::CrdsServer;
-use crate::crds::{FileName, Observatory, ServerInfo};
+use crate::crds::{FileName, Observatory, ServerInfo, Url};
 
 /// What the user has said of servers and places, as plain text. `None`, `none`, `NONE` and the empty text count as not
 /// said (spec/crds-service 8.2).
@@ -22,13 +19,13 @@ pub struct Settings {
     /// `--server`, any number of times.
     pub servers: Vec<ServerSetting>,
     /// `CRDS_SERVER_URL`.
-    pub server_url: Option<String>,
+    pub server_url: Option<Url>,
     /// `CRDS_MAPPING_URI`.
-    pub mapping_uri: Option<String>,
+    pub mapping_uri: Option<Url>,
     /// `CRDS_REFERENCE_URI`.
-    pub reference_uri: Option<String>,
+    pub reference_uri: Option<Url>,
     /// `CRDS_CONFIG_URI`.
-    pub config_uri: Option<String>,
+    pub config_uri: Option<Url>,
 }
 
 /// The value of `--server`: `URL` or `OBS=URL`.
@@ -37,7 +34,7 @@ pub struct ServerSetting {
     /// Whose server it is, if said.
     pub observatory: Option<Observatory>,
     /// Its URL.
-    pub url: String,
+    pub url: Url,
 }
 
 impl FromStr for ServerSetting {
@@ -53,11 +50,9 @@ impl FromStr for ServerSetting {
             }
             _ => (None, text),
         };
-        check_server(url)?;
-        Ok(Self {
-            observatory,
-            url: url.to_owned(),
-        })
+        let url = Url::new(url);
+        check_server(&url)?;
+        Ok(Self { observatory, url })
     }
 }
 
@@ -66,7 +61,7 @@ impl FromStr for ServerSetting {
 pub enum EndpointError {
     /// Not an http(s) URL.
     #[error("'{0}' is not the URL of a server: it must begin with https:// or http://")]
-    Server(String),
+    Server(Url),
     /// An unknown observatory before `=`.
     #[error("'{0}' is not an observatory (hst, jwst, roman)")]
     Observatory(String),
@@ -74,14 +69,14 @@ pub enum EndpointError {
     #[error(
         "it is not clear whose server {0} is: write OBSERVATORY=URL, or name the observatory with --observatory"
     )]
-    WhoseServer(String),
+    WhoseServer(Url),
     /// An override that is no URL.
     #[error("{variable} is '{value}', which is not a URL: it must begin with https://, http:// or file:///")]
     Uri {
         /// The environment variable.
         variable: &'static str,
         /// Its value.
-        value: String,
+        value: Url,
     },
     /// An override that leads to S3.
     #[error(
@@ -91,7 +86,7 @@ pub enum EndpointError {
         /// The environment variable.
         variable: &'static str,
         /// Its value.
-        value: String,
+        value: Url,
     },
 }
 
@@ -106,36 +101,23 @@ pub struct NoUrl {
 /// Where everything is asked for.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
-    servers: BTreeMap<Observatory, String>,
-    mapping_uri: Option<String>,
-    reference_uri: Option<String>,
-    config_uri: Option<String>,
+    servers: BTreeMap<Observatory, Url>,
+    mapping_uri: Option<Url>,
+    reference_uri: Option<Url>,
+    config_uri: Option<Url>,
 }
-
-/// What is written with `%` in the path of a URL.
-const ESCAPED: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'`')
-    .add(b'{')
-    .add(b'}');
 
 impl Endpoints {
     /// Makes sense of the settings, for these observatories.
     pub fn new(settings: &Settings, observatories: &[Observatory]) -> Result<Self, EndpointError> {
-        let mut servers: BTreeMap<Observatory, String> = observatories
+        let mut servers: BTreeMap<Observatory, Url> = observatories
             .iter()
             .map(|&observatory| (observatory, default_server(observatory)))
             .collect();
-        if let Some(url) = said(settings.server_url.as_deref()) {
+        if let Some(url) = said(settings.server_url.as_ref()) {
             check_server(url)?;
             for observatory in whose(url, observatories)? {
-                servers.insert(observatory, url.to_owned());
+                servers.insert(observatory, url.clone());
             }
         }
         for ServerSetting { observatory, url } in &settings.servers {
@@ -149,14 +131,14 @@ impl Endpoints {
         }
         Ok(Self {
             servers,
-            mapping_uri: check_uri("CRDS_MAPPING_URI", settings.mapping_uri.as_deref())?,
-            reference_uri: check_uri("CRDS_REFERENCE_URI", settings.reference_uri.as_deref())?,
-            config_uri: check_uri("CRDS_CONFIG_URI", settings.config_uri.as_deref())?,
+            mapping_uri: check_uri("CRDS_MAPPING_URI", settings.mapping_uri.as_ref())?,
+            reference_uri: check_uri("CRDS_REFERENCE_URI", settings.reference_uri.as_ref())?,
+            config_uri: check_uri("CRDS_CONFIG_URI", settings.config_uri.as_ref())?,
         })
     }
 
     /// The URL of the observatory's server.
-    pub fn server_url(&self, observatory: Observatory) -> String {
+    pub fn server_url(&self, observatory: Observatory) -> Url {
         self.servers
             .get(&observatory)
             .cloned()
@@ -165,7 +147,7 @@ impl Endpoints {
 
     /// Whether there is, on purpose, no server to ask for this observatory.
     pub fn is_offline(&self, observatory: Observatory) -> bool {
-        is_serverless(&self.server_url(observatory))
+        is_serverless(self.server_url(observatory).as_str())
     }
 
     /// The server of the observatory. With `CRDS_CONFIG_URI` its description of itself comes from there.
@@ -180,14 +162,14 @@ impl Endpoints {
             Some(base) => Arc::new(ConfigUriServer::new(
                 Arc::new(server),
                 Arc::clone(origin),
-                join(base, "server_config"),
+                base.below("server_config"),
             )),
             None => Arc::new(server),
         }
     }
 
     /// The URL of a file: below the override if one was given, else where the server says (spec/crds-service 3.1).
-    pub fn file_url(&self, info: &ServerInfo, name: &FileName) -> Result<String, NoUrl> {
+    pub fn file_url(&self, info: &ServerInfo, name: &FileName) -> Result<Url, NoUrl> {
         let observatory = info.observatory();
         let (uri, base, what) = if name.kind().is_mapping() {
             (&self.mapping_uri, &info.urls().mappings, "mappings")
@@ -195,28 +177,24 @@ impl Endpoints {
             (&self.reference_uri, &info.urls().references, "references")
         };
         let base = applies(uri.as_ref(), observatory)
-            .or(base.as_deref())
+            .cloned()
+            .or_else(|| Some(base.as_ref()?.credited_by(&self.server_url(observatory))))
             .ok_or(NoUrl { observatory, what })?;
-        Ok(join(base, name.as_str()))
+        Ok(base.below(name.as_str()))
     }
 }
 
 /// The override, unless it names other observatories only.
-fn applies(uri: Option<&String>, observatory: Observatory) -> Option<&str> {
+fn applies(uri: Option<&Url>, observatory: Observatory) -> Option<&Url> {
     let uri = uri?;
-    let named: Vec<Observatory> = named_in(uri).collect();
+    let named: Vec<Observatory> = named_in(uri.as_str()).collect();
     (named.is_empty() || named.contains(&observatory)).then_some(uri)
 }
 
-fn join(base: &str, name: &str) -> String {
-    let slash = if base.ends_with('/') { "" } else { "/" };
-    format!("{base}{slash}{}", utf8_percent_encode(name, ESCAPED))
-}
-
-fn default_server(observatory: Observatory) -> String {
+fn default_server(observatory: Observatory) -> Url {
     match observatory {
-        Observatory::Tobs => "https://crds-serverless-mode.stsci.edu".to_owned(),
-        real => format!("https://{real}-crds.stsci.edu"),
+        Observatory::Tobs => Url::new("https://crds-serverless-mode.stsci.edu"),
+        real => Url::new(&format!("https://{real}-crds.stsci.edu")),
     }
 }
 
@@ -229,38 +207,36 @@ fn named_in(text: &str) -> impl Iterator<Item = Observatory> {
 
 /// Whose server this is: the first observatory that the URL names, else the only one there is. A serverless URL that
 /// names none is everybody's.
-fn whose(url: &str, observatories: &[Observatory]) -> Result<Vec<Observatory>, EndpointError> {
-    match (named_in(url).next(), observatories) {
+fn whose(url: &Url, observatories: &[Observatory]) -> Result<Vec<Observatory>, EndpointError> {
+    match (named_in(url.as_str()).next(), observatories) {
         (Some(named), _) => Ok(vec![named]),
         (None, [only]) => Ok(vec![*only]),
-        (None, all) if is_serverless(url) => Ok(all.to_vec()),
-        (None, _) => Err(EndpointError::WhoseServer(url.to_owned())),
+        (None, all) if is_serverless(url.as_str()) => Ok(all.to_vec()),
+        (None, _) => Err(EndpointError::WhoseServer(url.clone())),
     }
 }
 
 /// A value that was said: neither empty nor Python's `None`.
-fn said(value: Option<&str>) -> Option<&str> {
-    value
-        .map(str::trim)
-        .filter(|value| !matches!(*value, "" | "None" | "none" | "NONE"))
+fn said(value: Option<&Url>) -> Option<&Url> {
+    value.filter(|value| !matches!(value.as_str(), "" | "None" | "none" | "NONE"))
 }
 
-fn check_server(url: &str) -> Result<(), EndpointError> {
-    match Url::parse(url) {
-        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
-        _ => Err(EndpointError::Server(url.to_owned())),
+fn check_server(url: &Url) -> Result<(), EndpointError> {
+    match url.parsed() {
+        Some(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
+        _ => Err(EndpointError::Server(url.clone())),
     }
 }
 
-fn check_uri(variable: &'static str, value: Option<&str>) -> Result<Option<String>, EndpointError> {
+fn check_uri(variable: &'static str, value: Option<&Url>) -> Result<Option<Url>, EndpointError> {
     let Some(value) = said(value) else {
         return Ok(None);
     };
-    let owned = value.to_owned();
-    match Url::parse(value) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(owned)),
-        Ok(url) if url.scheme() == "file" && url.to_file_path().is_ok() => Ok(Some(owned)),
-        Ok(url) if url.scheme() == "s3" => Err(EndpointError::S3 {
+    let owned = value.clone();
+    match value.parsed() {
+        Some(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(owned)),
+        Some(url) if url.scheme() == "file" && url.to_file_path().is_ok() => Ok(Some(owned)),
+        Some(url) if url.scheme() == "s3" => Err(EndpointError::S3 {
             variable,
             value: owned,
         }),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use url::Url;
+use crate::crds::Url;
 
 /// A failed request. Cheap enough to clone for every waiter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,8 +10,8 @@ use url::Url;
 pub struct RemoteError {
     /// What happened.
     pub kind: RemoteErrorKind,
-    /// The URL that was asked for, without user name and password.
-    pub url: String,
+    /// The URL that was asked for.
+    pub url: Url,
     /// What happened, for a person.
     pub message: String,
     /// Whether the same request may succeed later.
@@ -73,11 +73,12 @@ impl RemoteErrorKind {
 
 impl RemoteError {
     /// A failure of this kind; whether it may be retried follows from the kind.
-    pub fn new(kind: RemoteErrorKind, url: &str, message: impl Into<String>) -> Self {
+    pub fn new(kind: RemoteErrorKind, url: impl Into<Url>, message: impl Into<String>) -> Self {
+        let url = url.into();
         Self {
             kind,
-            url: without_credentials(url),
-            message: message.into(),
+            message: url.censor(message.into()),
+            url,
             retry: kind.retry(),
         }
     }
@@ -89,28 +90,12 @@ impl RemoteError {
     }
 
     /// A failure without a server to ask.
-    pub fn offline(url: &str) -> Self {
+    pub fn offline(url: impl Into<Url>) -> Self {
         Self::new(
             RemoteErrorKind::Offline,
             url,
             "there is no server to ask: the server URL says 'serverless'",
         )
-    }
-}
-
-/// The URL without user name, password and query, for messages and logs.
-pub fn without_credentials(url: &str) -> String {
-    match Url::parse(url) {
-        Ok(mut parsed) => {
-            let plain = parsed.username().is_empty() && parsed.password().is_none();
-            if plain || (parsed.set_username("").is_ok() && parsed.set_password(None).is_ok()) {
-                parsed.set_query(None);
-                parsed.into()
-            } else {
-                String::from("(a URL with a password)")
-            }
-        }
-        Err(_) => url.chars().take(200).collect(),
     }
 }
 
@@ -123,10 +108,12 @@ mod tests {
         let error = RemoteError::new(
             RemoteErrorKind::Denied,
             "https://someone:secret@example.org/a/b.fits?token=abc",
-            "refused",
+            "refused secret",
         );
-        assert_eq!(error.to_string(), "refused (https://example.org/a/b.fits)");
+        assert_eq!(
+            error.to_string(),
+            "refused *** (https://***@example.org/a/b.fits?token=***)"
+        );
         assert_eq!(error.retry, Retry::No);
-        assert_eq!(without_credentials("no url"), "no url");
     }
 }

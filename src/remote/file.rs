@@ -7,10 +7,10 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
-use url::Url;
 
 use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::{ByteRange, Download, Origin};
+use crate::crds::Url;
 
 /// How many bytes are read at a time.
 const BUFFER: usize = 256 * 1024;
@@ -29,7 +29,7 @@ impl FileOrigin {
 impl Origin for FileOrigin {
     fn get<'a>(
         &'a self,
-        url: &'a str,
+        url: &'a Url,
         range: Option<ByteRange>,
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>> {
@@ -37,9 +37,9 @@ impl Origin for FileOrigin {
     }
 }
 
-async fn begin(url: &str, range: Option<ByteRange>, if_range: Option<&str>) -> Result<Download, RemoteError> {
-    let path = Url::parse(url)
-        .ok()
+async fn begin(url: &Url, range: Option<ByteRange>, if_range: Option<&str>) -> Result<Download, RemoteError> {
+    let path = url
+        .parsed()
         .and_then(|url| url.to_file_path().ok())
         .ok_or_else(|| RemoteError::new(RemoteErrorKind::Protocol, url, "not the URL of a file"))?;
     // Asked before opening: opening a pipe would wait for its writer.
@@ -76,17 +76,17 @@ async fn begin(url: &str, range: Option<ByteRange>, if_range: Option<&str>) -> R
     file.seek(SeekFrom::Start(offset))
         .await
         .map_err(|error| from_io(&error, url))?;
-    let name = url.to_owned();
+    let name = url.clone();
     let bytes = ReaderStream::with_capacity(file.take(end - offset), BUFFER);
     Ok(Download {
-        url: url.to_owned(),
+        url: url.clone(),
         offset,
         total: Some(total),
         length: Some(end - offset),
         validator: Some(validator),
         body: super::http::exactly(
             end - offset,
-            url.into(),
+            url.clone(),
             bytes
                 .map(move |part| part.map_err(|error| from_io(&error, &name)))
                 .boxed(),
@@ -94,7 +94,7 @@ async fn begin(url: &str, range: Option<ByteRange>, if_range: Option<&str>) -> R
     })
 }
 
-fn from_io(error: &std::io::Error, url: &str) -> RemoteError {
+fn from_io(error: &std::io::Error, url: &Url) -> RemoteError {
     let kind = match error.kind() {
         std::io::ErrorKind::NotFound => RemoteErrorKind::NotFound,
         std::io::ErrorKind::PermissionDenied => RemoteErrorKind::Denied,
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    async fn read(url: &str, range: Option<ByteRange>, if_range: Option<&str>) -> (u64, Vec<u8>) {
+    async fn read(url: &Url, range: Option<ByteRange>, if_range: Option<&str>) -> (u64, Vec<u8>) {
         let download = FileOrigin::new().get(url, range, if_range).await.unwrap();
         let parts: Vec<_> = download.body.try_collect().await.unwrap();
         (download.offset, parts.concat())
@@ -120,7 +120,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a b.fits");
         std::fs::write(&path, b"0123456789").unwrap();
-        let url = Url::from_file_path(&path).unwrap().to_string();
+        let url = Url::new(url::Url::from_file_path(&path).unwrap().as_str());
         assert_eq!(read(&url, None, None).await, (0, b"0123456789".to_vec()));
         let middle = ByteRange {
             start: 3,
@@ -144,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn says_what_is_wrong() {
         let directory = tempfile::tempdir().unwrap();
-        let base = Url::from_file_path(directory.path()).unwrap().to_string();
+        let base = url::Url::from_file_path(directory.path()).unwrap().to_string();
         std::fs::write(directory.path().join("x"), b"0123").unwrap();
         let file = format!("{base}/x");
         for (url, range, kind) in [
@@ -153,7 +153,10 @@ mod tests {
             (file, Some(ByteRange::from(4)), RemoteErrorKind::NoSuchRange),
             ("file://host/x".to_owned(), None, RemoteErrorKind::Protocol),
         ] {
-            let error = FileOrigin::new().get(&url, range, None).await.unwrap_err();
+            let error = FileOrigin::new()
+                .get(&Url::new(&url), range, None)
+                .await
+                .unwrap_err();
             assert_eq!(error.kind, kind, "{error}");
         }
     }

@@ -13,8 +13,9 @@ use reqwest::header::{
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
-use super::error::{RemoteError, RemoteErrorKind, without_credentials};
+use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::{ByteRange, Download, Origin};
+use crate::crds::Url;
 
 mod client;
 mod failure;
@@ -71,7 +72,7 @@ impl HttpClient {
         &self.shared.settings
     }
 
-    fn built(&self, url: &str) -> Result<&client::Built, RemoteError> {
+    fn built(&self, url: &Url) -> Result<&client::Built, RemoteError> {
         self.shared
             .client
             .get_or_init(|| client::build(self.shared.settings.connect_timeout, client::machine_roots()))
@@ -82,7 +83,7 @@ impl HttpClient {
     /// Sends a request and waits for the head of the reply, whatever its status.
     pub(super) async fn send(
         &self,
-        url: &str,
+        url: &Url,
         request: impl FnOnce(&Client) -> RequestBuilder,
         timeout: Duration,
     ) -> Result<Response, RemoteError> {
@@ -92,7 +93,7 @@ impl HttpClient {
             .send();
         match tokio::time::timeout(timeout, reply).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(from_reqwest(&error, url, built.has_roots)),
+            Ok(Err(error)) => Err(from_reqwest(error, url, built.has_roots)),
             Err(_) => Err(timed_out(url, "no reply", timeout)),
         }
     }
@@ -100,19 +101,19 @@ impl HttpClient {
     /// The body of a reply, every part of which must arrive within the stall timeout.
     pub(super) fn body(
         &self,
-        url: Arc<str>,
+        url: Url,
         response: Response,
     ) -> BoxStream<'static, Result<Bytes, RemoteError>> {
         let timeout = self.shared.settings.stall_timeout;
         let parts = response.bytes_stream().boxed();
         stream::unfold(Some(parts), move |parts| {
-            let url = Arc::clone(&url);
+            let url = url.clone();
             async move {
                 let mut parts = parts?;
                 match tokio::time::timeout(timeout, parts.next()).await {
                     Ok(None) => None,
                     Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(parts))),
-                    Ok(Some(Err(error))) => Some((Err(from_reqwest(&error, &url, true)), None)),
+                    Ok(Some(Err(error))) => Some((Err(from_reqwest(error, &url, true)), None)),
                     Err(_) => Some((Err(timed_out(&url, "no more bytes", timeout)), None)),
                 }
             }
@@ -135,12 +136,12 @@ impl HttpOrigin {
 
     async fn begin(
         &self,
-        url: &str,
+        url: &Url,
         range: Option<ByteRange>,
         if_range: Option<&str>,
     ) -> Result<Download, RemoteError> {
         let request = |client: &Client| {
-            let mut request = client.get(url);
+            let mut request = client.get(url.with_credentials());
             if let Some(range) = range {
                 request = request.header(RANGE, range_text(range));
                 if let Some(validator) = if_range {
@@ -156,10 +157,10 @@ impl HttpOrigin {
         }
         let head = Head::read(&response, range)
             .map_err(|message| RemoteError::new(RemoteErrorKind::Protocol, url, message))?;
-        let final_url: Arc<str> = without_credentials(response.url().as_str()).into();
-        let body = self.client.body(Arc::clone(&final_url), response);
+        let final_url = Url::new(response.url().as_str());
+        let body = self.client.body(final_url.clone(), response);
         Ok(Download {
-            url: final_url.to_string(),
+            url: final_url.clone(),
             body: match head.length {
                 Some(length) => exactly(length, final_url, body),
                 None => body,
@@ -175,7 +176,7 @@ impl HttpOrigin {
 impl Origin for HttpOrigin {
     fn get<'a>(
         &'a self,
-        url: &'a str,
+        url: &'a Url,
         range: Option<ByteRange>,
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>> {
@@ -287,11 +288,11 @@ fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
 /// The body, as long as it was said to be or with an error at its end.
 pub(super) fn exactly(
     length: u64,
-    url: Arc<str>,
+    url: Url,
     body: BoxStream<'static, Result<Bytes, RemoteError>>,
 ) -> BoxStream<'static, Result<Bytes, RemoteError>> {
     stream::unfold(Some((body, length)), move |state| {
-        let url = Arc::clone(&url);
+        let url = url.clone();
         async move {
             let (mut body, left) = state?;
             let failed = |kind, message: String| Some((Err(RemoteError::new(kind, &url, message)), None));

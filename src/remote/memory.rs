@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::{ByteRange, Download, Origin};
+use crate::crds::Url;
 
 /// How many bytes one item of a body holds.
 const CHUNK: usize = 64 * 1024;
@@ -111,23 +112,23 @@ impl MemoryOrigin {
 
     fn begin(
         &self,
-        url: &str,
+        url: &Url,
         range: Option<ByteRange>,
         if_range: Option<&str>,
     ) -> Result<Download, RemoteError> {
         let mut state = self.state();
         state.requests.push(Request {
-            url: url.to_owned(),
+            url: url.to_string(),
             range,
             if_range: if_range.map(str::to_owned),
         });
-        let failure = state.failures.get_mut(url).and_then(VecDeque::pop_front);
+        let failure = state.failures.get_mut(url.as_str()).and_then(VecDeque::pop_front);
         if let Some(Failure::Refuse(error)) = failure {
             return Err(error);
         }
         let content = state
             .files
-            .get(url)
+            .get(url.as_str())
             .cloned()
             .ok_or_else(|| RemoteError::new(RemoteErrorKind::NotFound, url, "404 Not Found"))?;
         let validator = validator(&content);
@@ -138,7 +139,7 @@ impl MemoryOrigin {
             RemoteError::new(RemoteErrorKind::NoSuchRange, url, "416 Range Not Satisfiable")
         })?;
         Ok(Download {
-            url: url.to_owned(),
+            url: url.clone(),
             offset: start as u64,
             total: Some(total as u64),
             length: Some((end - start) as u64),
@@ -149,7 +150,7 @@ impl MemoryOrigin {
 
     fn body(
         &self,
-        url: &str,
+        url: &Url,
         content: &Bytes,
         range: std::ops::Range<usize>,
         failure: Option<&Failure>,
@@ -213,7 +214,7 @@ fn bounds(range: Option<ByteRange>, total: usize) -> Option<(usize, usize)> {
 impl Origin for MemoryOrigin {
     fn get<'a>(
         &'a self,
-        url: &'a str,
+        url: &'a Url,
         range: Option<ByteRange>,
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>> {
@@ -230,7 +231,7 @@ mod tests {
     const URL: &str = "memory:a.fits";
 
     async fn read(origin: &MemoryOrigin, range: Option<ByteRange>) -> Result<(u64, Vec<u8>), RemoteError> {
-        let download = origin.get(URL, range, None).await?;
+        let download = origin.get(&URL.into(), range, None).await?;
         let parts: Vec<Bytes> = download.body.try_collect().await?;
         Ok((download.offset, parts.concat()))
     }
@@ -264,11 +265,30 @@ mod tests {
     async fn a_change_is_noticed() {
         let origin = MemoryOrigin::new();
         origin.put(URL, "old content");
-        let validator = origin.get(URL, None, None).await.unwrap().validator.unwrap();
+        let validator = origin
+            .get(&URL.into(), None, None)
+            .await
+            .unwrap()
+            .validator
+            .unwrap();
         let part = Some(ByteRange::from(4));
-        assert_eq!(origin.get(URL, part, Some(&validator)).await.unwrap().offset, 4);
+        assert_eq!(
+            origin
+                .get(&URL.into(), part, Some(&validator))
+                .await
+                .unwrap()
+                .offset,
+            4
+        );
         origin.put(URL, "new content");
-        assert_eq!(origin.get(URL, part, Some(&validator)).await.unwrap().offset, 0);
+        assert_eq!(
+            origin
+                .get(&URL.into(), part, Some(&validator))
+                .await
+                .unwrap()
+                .offset,
+            0
+        );
     }
 
     #[tokio::test]
@@ -280,7 +300,7 @@ mod tests {
         origin.fail(URL, Failure::CutAfter(3));
         origin.fail(URL, Failure::Flip(5));
         assert_eq!(read(&origin, None).await, Err(refusal));
-        let mut body = origin.get(URL, None, None).await.unwrap().body;
+        let mut body = origin.get(&URL.into(), None, None).await.unwrap().body;
         assert_eq!(body.try_next().await.unwrap().unwrap(), "012");
         assert_eq!(
             body.try_next().await.unwrap_err().kind,
@@ -296,7 +316,7 @@ mod tests {
         let origin = MemoryOrigin::new();
         origin.put(URL, "x");
         origin.hold();
-        let mut body = origin.get(URL, None, None).await.unwrap().body;
+        let mut body = origin.get(&URL.into(), None, None).await.unwrap().body;
         assert!(futures_util::poll!(body.next()).is_pending());
         origin.release();
         assert_eq!(body.try_next().await.unwrap().unwrap(), "x");

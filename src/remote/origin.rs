@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use super::error::RemoteError;
+use crate::crds::Url;
 
 /// A part of a file: from `start` up to, but not including, `end`, or to the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +27,8 @@ impl ByteRange {
 
 /// Bytes on their way.
 pub struct Download {
-    /// Where they come from in the end, redirects followed, without credentials.
-    pub url: String,
+    /// Where they come from in the end, redirects followed.
+    pub url: Url,
     /// The place in the file of the first byte that `body` gives. 0 when the origin ignores ranges or the file has
     /// changed: **whoever asked for a part must look here**.
     pub offset: u64,
@@ -62,7 +63,7 @@ pub trait Origin: Send + Sync {
     /// the whole file.
     fn get<'a>(
         &'a self,
-        url: &'a str,
+        url: &'a Url,
         range: Option<ByteRange>,
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>>;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::error::{RemoteError, RemoteErrorKind};
 use super::http::{HttpClient, from_status};
 use super::service::CrdsServer;
-use crate::crds::{Observatory, encoded};
+use crate::crds::{Observatory, Url, encoded};
 
 mod escapes;
 
@@ -21,7 +21,7 @@ const MAX_REPLY: usize = 256 << 20;
 /// The server of one observatory, over HTTP(S).
 pub struct JsonRpcServer {
     observatory: Observatory,
-    url: String,
+    url: Url,
     client: HttpClient,
     calls: Calls,
 }
@@ -60,22 +60,22 @@ pub(super) fn is_serverless(url: &str) -> bool {
 impl JsonRpcServer {
     /// The server at `url`, without `/json/`. A URL that says `serverless` fails every call with
     /// [`RemoteErrorKind::Offline`].
-    pub fn new(observatory: Observatory, url: &str, client: HttpClient) -> Self {
+    pub fn new(observatory: Observatory, url: &Url, client: HttpClient) -> Self {
         Self {
             observatory,
-            url: url.strip_suffix('/').unwrap_or(url).to_owned(),
+            url: url.without_slash(),
             client,
             calls: Calls::new(),
         }
     }
 
     async fn post(&self, method: &str, params: Value) -> Result<Value, RemoteError> {
-        if is_serverless(&self.url) {
+        if is_serverless(self.url.as_str()) {
             return Err(RemoteError::offline(&self.url));
         }
         let id = self.calls.next();
         // The service is at /json/; the rest is for the server's access log, as in the Python client.
-        let url = format!("{}/json/{method}/{id}/", self.url);
+        let url = self.url.below(&format!("json/{method}/{id}/"));
         let request = json!({"jsonrpc": "1.0", "method": method, "params": params, "id": id}).to_string();
         let timeout = self.client.settings().call_timeout;
         let response = self
@@ -84,7 +84,7 @@ impl JsonRpcServer {
                 &url,
                 |client| {
                     client
-                        .post(&url)
+                        .post(url.with_credentials())
                         .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                         .body(request)
                 },
@@ -99,7 +99,7 @@ impl JsonRpcServer {
         }
     }
 
-    async fn read(&self, url: &str, response: reqwest::Response) -> Result<Value, RemoteError> {
+    async fn read(&self, url: &Url, response: reqwest::Response) -> Result<Value, RemoteError> {
         let protocol = |message: String| RemoteError::new(RemoteErrorKind::Protocol, url, message);
         let too_large = || protocol(format!("the server's reply is larger than {MAX_REPLY} bytes"));
         let said = response.content_length().unwrap_or_default();
@@ -107,7 +107,7 @@ impl JsonRpcServer {
             return Err(too_large());
         }
         let mut text = BytesMut::with_capacity(usize::try_from(said).unwrap_or_default());
-        let mut body = self.client.body(url.into(), response);
+        let mut body = self.client.body(url.clone(), response);
         while let Some(part) = body.try_next().await? {
             if text.len() + part.len() > MAX_REPLY {
                 return Err(too_large());
@@ -124,7 +124,7 @@ impl JsonRpcServer {
 }
 
 /// The result in a reply, decoded. An error object counts under any status; without one the status does.
-fn result(reply: Value, refusal: Option<RemoteError>, url: &str) -> Result<Value, RemoteError> {
+fn result(reply: Value, refusal: Option<RemoteError>, url: &Url) -> Result<Value, RemoteError> {
     let Value::Object(mut fields) = reply else {
         let message = "the server's reply is not an object";
         return Err(refusal.unwrap_or_else(|| RemoteError::new(RemoteErrorKind::Protocol, url, message)));
@@ -153,7 +153,7 @@ impl CrdsServer for JsonRpcServer {
     }
 
     fn url(&self) -> &str {
-        &self.url
+        self.url.as_str()
     }
 
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {

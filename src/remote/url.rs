@@ -6,6 +6,7 @@ use super::error::{RemoteError, RemoteErrorKind};
 use super::file::FileOrigin;
 use super::http::HttpOrigin;
 use super::origin::{ByteRange, Download, Origin};
+use crate::crds::Url;
 
 /// Files by URL: `https`, `http` and `file`.
 #[derive(Clone)]
@@ -27,11 +28,11 @@ impl UrlOrigin {
 impl Origin for UrlOrigin {
     fn get<'a>(
         &'a self,
-        url: &'a str,
+        url: &'a Url,
         range: Option<ByteRange>,
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>> {
-        match url.split_once(':').map(|(scheme, _)| scheme) {
+        match url.scheme().as_deref() {
             Some("http" | "https") => self.http.get(url, range, if_range),
             Some("file") => self.file.get(url, range, if_range),
             _ => {

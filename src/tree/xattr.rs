@@ -64,7 +64,7 @@ impl Core {
                 };
                 Some(format!("{done}/{total}").into())
             }
-            "url" => self.fetcher.url(key).map(Vec::from),
+            "url" => self.fetcher.url(key).map(|url| url.as_str().into()),
             "error" => self
                 .fetcher
                 .last_error(key)

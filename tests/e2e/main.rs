@@ -14,6 +14,7 @@ mod rig;
 mod bestrefs;
 mod bestrefs_command;
 mod crashes;
+mod credentials;
 mod endless;
 mod errors;
 mod full;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::crds::{ContextSpec, FileKind, Observatory};
+use crate::remote::{EndpointError, ServerSetting};
 use crate::tree::BestrefsAs;
 
 #[expect(
@@ -135,6 +136,13 @@ pub(super) fn observatories(text: &str) -> Result<Vec<Observatory>, String> {
     } else {
         Ok(list)
     }
+}
+
+/// A server. The text may hold a password, which no error repeats.
+pub(super) fn server(text: &str) -> Result<ServerSetting, String> {
+    text.trim()
+        .parse()
+        .map_err(|error: EndpointError| error.to_string())
 }
 
 /// Whether a URL stands for "no server" (spec/crds-service 8.1).

@@ -9,6 +9,7 @@ use super::HistoryEntry;
 use crate::crds::catalog::Dropped;
 use crate::crds::literal::{self, Value};
 use crate::crds::name::{FileName, Observatory};
+use crate::crds::url::Url;
 
 /// Named values in the order they came.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -95,14 +96,21 @@ impl Fields {
     }
 
     /// A base URL: `{obs: url}`, or in old servers `{"unchecked": {obs: url}, ...}`.
-    pub(super) fn url(&self, key: &str, observatory: Observatory) -> Option<String> {
+    pub(super) fn url(&self, key: &str, observatory: Observatory) -> Option<Url> {
         let urls = self.get(key)?;
         let by_observatory = urls.get("unchecked").unwrap_or(urls);
         by_observatory
             .get(observatory.as_str())
             .and_then(Value::as_str)
             .filter(|url| !url.is_empty())
-            .map(str::to_owned)
+            .map(Url::new)
+    }
+
+    /// Puts what may be shown in the place of every URL with credentials.
+    pub(super) fn hide_credentials(&mut self) {
+        for (_, value) in &mut self.0 {
+            hide_credentials(value);
+        }
     }
 
     pub(super) fn count(&self, key: &str) -> Option<usize> {
@@ -168,6 +176,21 @@ impl Fields {
             .collect();
         lines.sort();
         format!("{{{}}}\n", lines.join(",\n "))
+    }
+}
+
+fn hide_credentials(value: &mut Value) {
+    match value {
+        Value::Str(text) if text.contains("://") => {
+            let urls = text.split_whitespace().filter(|word| word.contains("://"));
+            let urls: Vec<Url> = urls.map(Url::new).collect();
+            for url in urls {
+                *text = text.replace(url.with_credentials(), url.as_str());
+            }
+        }
+        Value::List(items) | Value::Tuple(items) => items.iter_mut().for_each(hide_credentials),
+        Value::Dict(pairs) => pairs.iter_mut().for_each(|(_, value)| hide_credentials(value)),
+        _ => {}
     }
 }
 

@@ -94,11 +94,11 @@ impl Place {
 
     fn answer(
         &self,
-        url: &str,
+        url: &Url,
         range: Option<ByteRange>,
         condition: Option<&str>,
     ) -> Result<Download, RemoteError> {
-        let name = url.rsplit('/').next().unwrap_or_default();
+        let name = url.as_str().rsplit('/').next().unwrap_or_default();
         let from = range.map_or(0, |range| range.start);
         let end = range.and_then(|range| range.end);
         self.asked
@@ -176,7 +176,7 @@ impl Place {
             .collect();
         let body = stream::iter(chunks).chain(last.unwrap_or_else(|| stream::empty().boxed()));
         Ok(Download {
-            url: url.to_owned(),
+            url: url.clone(),
             offset: start,
             total: known.then_some(total),
             length: known.then_some(end - start),
@@ -189,7 +189,7 @@ impl Place {
 impl Origin for Place {
     fn get<'a>(
         &'a self,
-        url: &'a str,
+        url: &'a Url,
         range: Option<ByteRange>,
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>> {

@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
+use crate::crds::Url;
 use crate::remote::error::{RemoteError, RemoteErrorKind, Retry};
 
 /// A server that asks for more patience than this is asked again after it.
 const MAX_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The failure to get a reply, or the rest of one. Without roots no certificate can be right.
-pub(super) fn from_reqwest(error: &reqwest::Error, url: &str, has_roots: bool) -> RemoteError {
+pub(super) fn from_reqwest(error: reqwest::Error, url: &Url, has_roots: bool) -> RemoteError {
     let kind = if error.is_timeout() {
         RemoteErrorKind::TimedOut
     } else if error.is_connect() {
@@ -22,7 +23,8 @@ pub(super) fn from_reqwest(error: &reqwest::Error, url: &str, has_roots: bool) -
     } else {
         RemoteErrorKind::Interrupted
     };
-    let reason = innermost(error);
+    // Its text must not tell the URL: ours does, without credentials.
+    let reason = innermost(&error.without_url());
     let message = match kind {
         RemoteErrorKind::TimedOut => format!("no connection in time: {reason}"),
         RemoteErrorKind::Unreachable if reason.contains("certificate") && !has_roots => format!(
@@ -47,13 +49,13 @@ fn innermost(error: &reqwest::Error) -> String {
     reason
 }
 
-pub(super) fn timed_out(url: &str, what: &str, waited: Duration) -> RemoteError {
+pub(super) fn timed_out(url: &Url, what: &str, waited: Duration) -> RemoteError {
     let waited = humantime::format_duration(waited);
     RemoteError::new(RemoteErrorKind::TimedOut, url, format!("{what} for {waited}"))
 }
 
 /// The failure that the status of a reply tells.
-pub(in crate::remote) fn from_status(response: &Response, url: &str) -> RemoteError {
+pub(in crate::remote) fn from_status(response: &Response, url: &Url) -> RemoteError {
     let status = response.status();
     let kind = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RemoteErrorKind::Denied,

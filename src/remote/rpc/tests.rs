@@ -12,7 +12,7 @@ fn server_at(url: &str) -> JsonRpcServer {
         call_timeout: Duration::from_millis(500),
         ..HttpSettings::default()
     };
-    JsonRpcServer::new(Observatory::Roman, url, HttpClient::new(settings))
+    JsonRpcServer::new(Observatory::Roman, &url.into(), HttpClient::new(settings))
 }
 
 async fn call(bytes: Vec<u8>) -> Result<Value, RemoteError> {

@@ -21,6 +21,12 @@ pub struct Content {
     pub datasets: BTreeMap<String, (Value, BTreeMap<String, Value>)>,
     /// Entries that the catalog has although there is no such file: name, size, SHA-1.
     pub phantoms: Vec<(String, u64, String)>,
+    /// What `Authorization` must say; 401 without it.
+    pub authorization: Option<String>,
+    /// Where it says that files are downloaded from, in place of its own address.
+    pub told: Option<String>,
+    /// What it puts behind the URLs that it tells, such as `?token=...`.
+    pub told_query: String,
 }
 
 impl Content {
@@ -71,7 +77,8 @@ impl Content {
             .chain(self.phantoms.iter().cloned())
             .map(|(name, size, sha1)| (name, json!({"size": size.to_string(), "sha1sum": sha1})))
             .collect();
-        let url = |part: &str| json!({self.observatory: format!("{base}/unchecked_get/{part}/{}/", self.observatory)});
+        let (base, query) = (self.told.as_deref().unwrap_or(base), &self.told_query);
+        let url = |part: &str| json!({self.observatory: format!("{base}/unchecked_get/{part}/{}/{query}", self.observatory)});
         json!({
             "observatory": self.observatory,
             "latest_context": self.context, "operational_context": self.context, "edit_context": self.context,

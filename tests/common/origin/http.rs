@@ -23,7 +23,10 @@ pub(super) async fn converse(stream: TcpStream, state: &State, base: &str) -> Io
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream).await? {
-        let keep = if request.path.contains("/json/") {
+        let wanted = lock(&state.content).authorization.clone();
+        let keep = if wanted.is_some() && request.headers.get("authorization") != wanted.as_ref() {
+            page(&mut stream, 401, &[], "<html>Who are you?</html>").await?
+        } else if request.path.contains("/json/") {
             answer_call(&mut stream, state, base, &request).await?
         } else {
             answer_file(&mut stream, state, &request).await?
@@ -88,7 +91,8 @@ async fn page(
 }
 
 async fn answer_file(stream: &mut BufReader<TcpStream>, state: &State, request: &Request) -> Io<bool> {
-    let name = request.path.rsplit('/').next().unwrap_or_default().to_owned();
+    let path = request.path.split('?').next().unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
     lock(&state.asked).entry(name.clone()).or_default().push(Asked {
         method: request.method.clone(),
         range: request.headers.get("range").cloned(),
