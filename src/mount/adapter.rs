@@ -165,7 +165,8 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
             // A listing brings the attributes along when the caller is seen to look at them.
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_CACHE_SYMLINKS,
+            // Not FUSE_CACHE_SYMLINKS: the kernel then keeps a link's target as long as the link is in use, whatever
+            // lifetime its attributes have, and links of /bestrefs lead elsewhere with a new catalog or answer.
         ] {
             if let Err(missing) = config.add_capabilities(flag) {
                 log::debug!("this kernel has no {missing:?}");

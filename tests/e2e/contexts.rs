@@ -1,0 +1,100 @@
+//! Contexts by name: what the symbolic forms mean while catalogs change.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::origin::{Content, Origin};
+use crate::rig::{PATIENCE, Rig};
+use crate::{DARK, FLAT, PMAP, content, server_flag};
+
+const NEXT: &str = "roman_0002.pmap";
+const ID: &str = "SET1.WFI01";
+
+/// A server whose dataset has another dark under the next context.
+fn two_contexts() -> Content {
+    let answers = [
+        (PMAP.to_owned(), json!({"dark": DARK})),
+        (NEXT.to_owned(), json!({"dark": FLAT})),
+    ];
+    Content {
+        datasets: [(ID.to_owned(), (json!({}), answers.into()))].into(),
+        ..content()
+    }
+}
+
+fn status(rig: &Rig) -> Value {
+    serde_json::from_slice(&rig.read(".crds-fs/status.json").unwrap()).unwrap()
+}
+
+/// Waits until the mount says that the default context of its only observatory is this.
+fn wait_for_context(rig: &Rig, context: &str) {
+    let begun = Instant::now();
+    while status(rig)["observatories"][0]["context"] != context {
+        assert!(begun.elapsed() < PATIENCE, "{}", status(rig));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn symbolic_contexts_move_with_the_catalog_while_they_are_used() {
+    let origin = Origin::start(two_contexts());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &["--catalog-ttl", "100ms"]);
+    let forms = ["roman-latest", "latest", "roman-edit", "roman-2030-01-01"];
+    let meanings = || forms.map(|form| fs::read_link(rig.path(format!("bestrefs/{form}"))).unwrap());
+    let dark = || fs::read_link(rig.path(format!("bestrefs/roman-latest/{ID}/dark"))).unwrap();
+    assert_eq!(meanings(), forms.map(|_| Path::new(PMAP)));
+    assert!(dark().ends_with(DARK));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Somebody who uses the links all the time, and somebody who has a directory behind one open.
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                meanings();
+                dark();
+                fs::read_dir(rig.path("bestrefs/roman-latest/")).unwrap().count();
+            }
+        });
+        let held = fs::File::open(rig.path(format!("bestrefs/roman-latest/{ID}"))).unwrap();
+        origin.change(|content| {
+            NEXT.clone_into(&mut content.context);
+            content.files.insert(NEXT.to_owned(), b"another rule".to_vec());
+        });
+        wait_for_context(&rig, NEXT);
+        let moved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (meanings(), dark())));
+        stop.store(true, Ordering::Relaxed);
+        let (meanings, dark) = moved.unwrap();
+        assert_eq!(meanings, forms.map(|_| Path::new(NEXT)));
+        assert!(dark.ends_with(FLAT), "{dark:?}");
+        drop(held);
+    });
+    let listed = fs::symlink_metadata(rig.path("bestrefs/roman-latest")).unwrap();
+    assert_eq!(listed.len(), NEXT.len() as u64);
+}
+
+#[test]
+fn a_reference_that_becomes_bad_is_refused_while_its_link_is_in_use() {
+    let origin = Origin::start(two_contexts());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &["--catalog-ttl", "100ms"]);
+    let link = rig.path(format!("bestrefs/{PMAP}/{ID}/dark"));
+    assert!(fs::read_link(&link).unwrap().ends_with(DARK));
+    // Held, so that the kernel cannot forget it.
+    let held = rustix::fs::open(
+        &link,
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW,
+        rustix::fs::Mode::empty(),
+    )
+    .unwrap();
+    origin.change(|content| {
+        content.bad_files.push(DARK.to_owned());
+        NEXT.clone_into(&mut content.context);
+        content.files.insert(NEXT.to_owned(), b"another rule".to_vec());
+    });
+    wait_for_context(&rig, NEXT);
+    let refused = fs::read_link(&link).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EACCES));
+    drop(held);
+}
