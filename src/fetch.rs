@@ -229,6 +229,11 @@ impl Fetcher {
         self.inner.tally.counters()
     }
 
+    /// Transfers that failed in the end, for every kind of failure.
+    pub fn failures_by_kind(&self) -> [(FetchErrorKind, u64); FetchErrorKind::ALL.len()] {
+        self.inner.tally.failures()
+    }
+
     /// The catalogs.
     pub fn catalogs(&self) -> &Catalogs {
         &self.inner.catalogs

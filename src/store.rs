@@ -89,6 +89,26 @@ pub struct Usage {
     pub files: u64,
     /// Inodes that its file system can still make.
     pub files_free: u64,
+    /// How many bytes the store may hold, where that is limited (`--cache-size`).
+    pub limit: Option<u64>,
+    /// What was evicted since the store was opened.
+    pub evicted: Evicted,
+}
+
+/// Copies that had to make room for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Evicted {
+    /// How many.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+impl Evicted {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
 }
 
 /// The cache, as the rooms above see it.

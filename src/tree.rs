@@ -21,6 +21,7 @@ mod ino;
 mod listing;
 mod local;
 mod lookup;
+mod metrics;
 mod names;
 mod nodes;
 mod numbering;
@@ -28,6 +29,7 @@ mod open;
 mod options;
 pub mod panics;
 mod places;
+mod scan;
 mod status;
 mod views;
 mod watch;
@@ -59,6 +61,12 @@ impl CrdsTree {
     pub fn new(fetcher: Fetcher, resolver: Resolver, options: TreeOptions) -> Result<Self, StoreError> {
         let core = Arc::new(Core::new(fetcher, resolver, options)?);
         Ok(Self { core })
+    }
+
+    /// Counts what the store holds, in the background. To be called on the runtime. Without it the first look at the
+    /// status does so.
+    pub fn count_store(&self) {
+        self.core.scan.start(self.core.fetcher.store());
     }
 }
 

@@ -103,5 +103,10 @@ pub(super) fn tree(
         xattrs: settings.xattr,
         bestrefs_as: settings.bestrefs_as,
     };
-    Ok(CrdsTree::new(rooms.fetcher, rooms.resolver, options)?)
+    let tree = CrdsTree::new(rooms.fetcher, rooms.resolver, options)?;
+    if settings.cache_size.is_some() {
+        // What is left of the limit is known only then.
+        tree.count_store();
+    }
+    Ok(tree)
 }

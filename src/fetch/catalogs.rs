@@ -201,6 +201,13 @@ impl Catalogs {
         self.inner.slot(observatory)?.state().offline_since
     }
 
+    /// Why the catalog could not be had when it was last tried, and when that was; `None` once it was had.
+    pub fn failure(&self, observatory: Observatory) -> Option<(SystemTime, FetchError)> {
+        let (when, error) = self.inner.slot(observatory)?.state().failure.clone()?;
+        let when = SystemTime::now().checked_sub(when.elapsed())?;
+        Some((when, error))
+    }
+
     /// How long ago the server said what is current; also over restarts.
     pub fn age(&self, observatory: Observatory) -> Option<Duration> {
         let confirmed = self.inner.slot(observatory)?.state().confirmed?;

@@ -1,6 +1,10 @@
 //! What has happened so far, in numbers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::error::FetchErrorKind;
 
 /// Counters as they are at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +35,7 @@ pub(super) struct Tally {
     pub(super) downloads: Count,
     pub(super) bytes: Count,
     pub(super) retries: Count,
-    pub(super) failures: Count,
+    failures: Mutex<BTreeMap<&'static str, u64>>,
     pub(super) mismatches: Count,
     pub(super) adopted: Count,
 }
@@ -51,6 +55,18 @@ impl Count {
 }
 
 impl Tally {
+    /// Counts a transfer that failed in the end.
+    pub(super) fn failed(&self, kind: FetchErrorKind) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        *failures.entry(kind.as_str()).or_default() += 1;
+    }
+
+    /// Transfers that failed in the end, for every kind of failure.
+    pub(super) fn failures(&self) -> [(FetchErrorKind, u64); FetchErrorKind::ALL.len()] {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        FetchErrorKind::ALL.map(|kind| (kind, failures.get(kind.as_str()).copied().unwrap_or_default()))
+    }
+
     pub(super) fn counters(&self) -> Counters {
         Counters {
             hits: self.hits.get(),
@@ -58,7 +74,7 @@ impl Tally {
             downloads: self.downloads.get(),
             bytes: self.bytes.get(),
             retries: self.retries.get(),
-            failures: self.failures.get(),
+            failures: self.failures().iter().map(|(_, count)| count).sum(),
             mismatches: self.mismatches.get(),
             adopted: self.adopted.get(),
         }

@@ -34,6 +34,21 @@ pub enum FetchErrorKind {
 }
 
 impl FetchErrorKind {
+    /// All of them, in the order in which they are counted.
+    pub const ALL: [Self; 11] = [
+        Self::NotInCatalog,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::Offline,
+        Self::Denied,
+        Self::Gone,
+        Self::ServerTrouble,
+        Self::Corrupt,
+        Self::NoSpace,
+        Self::ShuttingDown,
+        Self::Store,
+    ];
+
     /// The kind in a word, for status and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -46,7 +46,7 @@ pub(super) async fn run(inner: Arc<Inner>, flight: Arc<Flight>, entry: CatalogEn
             },
             "{error}"
         );
-        inner.tally.failures.add(1);
+        inner.tally.failed(error.kind);
     }
     landing.land(answer);
 }

@@ -21,6 +21,8 @@ pub struct MountEntry {
     pub fstype: String,
     /// What is mounted.
     pub source: OsString,
+    /// The user who mounted it, where the file system says so (FUSE does).
+    pub owner: Option<u32>,
 }
 
 impl MountEntry {
@@ -40,6 +42,12 @@ pub fn read() -> Result<Vec<MountEntry>, Error> {
 /// The mount on top at exactly `path`, if there is one. `path` must be absolute and free of links.
 pub fn at(path: &Path) -> Result<Option<MountEntry>, Error> {
     Ok(read()?.into_iter().rev().find(|entry| entry.mountpoint == path))
+}
+
+/// The mount that an absolute path free of links is in.
+pub fn covering<'a>(table: &'a [MountEntry], path: &Path) -> Option<&'a MountEntry> {
+    let over = table.iter().filter(|entry| path.starts_with(&entry.mountpoint));
+    over.max_by_key(|entry| entry.mountpoint.components().count())
 }
 
 /// The mount point that `path` means: absolute, with links resolved, without touching the mount itself, which may be dead.
@@ -73,11 +81,17 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     fields.by_ref().find(|field| *field == b"-")?;
     let fstype = String::from_utf8(unescape(fields.next()?)).ok()?;
     let source = unescape(fields.next()?);
+    let options = fields.next().and_then(|text| std::str::from_utf8(text).ok());
+    let owner = options.and_then(|options| {
+        let mut options = options.trim_end().split(',');
+        options.find_map(|option| option.strip_prefix("user_id=")?.parse().ok())
+    });
     Some(MountEntry {
         minor: minor.parse().ok()?,
         mountpoint: OsString::from_vec(mountpoint).into(),
         fstype,
         source: OsString::from_vec(source),
+        owner,
     })
 }
 
@@ -123,6 +137,17 @@ mod tests {
         assert_eq!(ours.mountpoint, Path::new("/home/a b\\c"));
         assert_eq!(ours.source, "https://x.org/a#b");
         assert!(ours.is_ours() && !table[1].is_ours());
+        assert_eq!((ours.owner, table[1].owner), (Some(0), None));
+    }
+
+    #[test]
+    fn a_path_is_in_the_nearest_mount() {
+        let table = parse(TABLE);
+        let covering = |path: &str| covering(&table, Path::new(path)).unwrap().minor;
+        assert_eq!(covering("/home/a b\\c/references/hst"), 51);
+        assert_eq!(covering("/home/a b\\c"), 51);
+        assert_eq!(covering("/home/a b\\cd"), 1);
+        assert_eq!(covering("/mnt/x"), 52);
     }
 
     #[test]

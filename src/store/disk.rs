@@ -10,7 +10,8 @@ use cap_std::fs::Dir;
 
 use super::ledger::Ledger;
 use super::{
-    Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError, Usage,
+    Evicted, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError,
+    Usage,
 };
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
@@ -70,6 +71,7 @@ pub struct DiskStore {
 struct Books {
     shelves: HashMap<Observatory, Shelf>,
     ledger: Ledger,
+    evicted: Evicted,
     /// Open files, shared by all who open them.
     open: HashMap<FileKey, Weak<File>>,
     /// Directories with names that are not durable yet.
@@ -96,6 +98,7 @@ impl DiskStore {
         let books = Books {
             shelves: HashMap::new(),
             ledger: Ledger::new(options.cache_size, options.keep_free),
+            evicted: Evicted::default(),
             open: HashMap::new(),
             unsettled: BTreeSet::new(),
             watchers: Vec::new(),
@@ -251,6 +254,8 @@ impl Store for DiskStore {
             used,
             files: u64::try_from(files).unwrap_or(u64::MAX),
             files_free: disk.files_free,
+            limit: books.ledger.limit(),
+            evicted: books.evicted,
         })
     }
 

@@ -13,7 +13,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::ledger::Ledger;
 use super::{
-    Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError, Usage,
+    Evicted, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError,
+    Usage,
 };
 use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 
@@ -32,6 +33,7 @@ struct Shelves {
     ledger: Ledger,
     /// So many transfers will find the disk full.
     full: usize,
+    evicted: Evicted,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl MemoryStore {
                 notes: HashMap::new(),
                 ledger: Ledger::new(cache_size, 0),
                 full: 0,
+                evicted: Evicted::default(),
             }),
         }
     }
@@ -173,11 +176,16 @@ impl Store for MemoryStore {
 
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
         let mut shelves = self.shelves();
-        let Shelves { files, ledger, .. } = &mut *shelves;
+        let Shelves {
+            files,
+            ledger,
+            evicted,
+            ..
+        } = &mut *shelves;
         let is_open = |other: &FileKey| files.get(other).is_some_and(|kept| kept.open.strong_count() > 0);
         let victims = ledger.reserve(key, size, u64::MAX, is_open)?;
         for victim in victims {
-            files.remove(&victim);
+            evicted.add(files.remove(&victim).map_or(0, |kept| kept.size));
         }
         Ok(())
     }
@@ -185,7 +193,8 @@ impl Store for MemoryStore {
     fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
         let mut shelves = self.shelves();
         for victim in shelves.ledger.evict(bytes, |other| other == key) {
-            shelves.files.remove(&victim);
+            let size = shelves.files.remove(&victim).map_or(0, |kept| kept.size);
+            shelves.evicted.add(size);
         }
         Ok(())
     }
@@ -313,6 +322,8 @@ impl Store for MemoryStore {
             used: shelves.ledger.used(),
             files: u64::try_from(shelves.files.len()).unwrap_or(u64::MAX),
             files_free: 1 << 20,
+            limit: shelves.ledger.limit(),
+            evicted: shelves.evicted,
         })
     }
 

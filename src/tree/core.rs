@@ -21,6 +21,7 @@ use super::open::OpenFile;
 use super::ops::{Change, Changes, Ino, Outcome};
 use super::options::TreeOptions;
 use super::places::Subset;
+use super::scan::Scan;
 use super::views::{View, Views};
 
 /// What the operations of the tree share.
@@ -36,6 +37,7 @@ pub(super) struct Core {
     pub(super) views: Views,
     pub(super) changes: OnceLock<Changes>,
     pub(super) started: SystemTime,
+    pub(super) scan: Scan,
     /// When the names in a directory changed during this mount.
     directory_times: Mutex<HashMap<Ino, SystemTime>>,
 }
@@ -90,6 +92,7 @@ impl Core {
             views: Views::default(),
             changes: OnceLock::new(),
             started: SystemTime::now(),
+            scan: Scan::default(),
             directory_times: Mutex::default(),
         })
     }

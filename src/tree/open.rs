@@ -42,6 +42,12 @@ impl Core {
         }
         match Number::of(ino) {
             None => ready(Err(Error::Stale)),
+            Some(Number::Fixed(Fixed::ControlFile(file))) => {
+                if access.changes() {
+                    return ready(Err(Error::ReadOnly));
+                }
+                self.open_control(file)
+            }
             Some(Number::Fixed(fixed)) => ready(self.open_fixed(fixed, access)),
             Some(Number::Catalogued(observatory, serial)) => {
                 let Some(file) = self.view(observatory).and_then(|view| view.with_serial(serial)) else {
@@ -79,17 +85,12 @@ impl Core {
                 }
                 self.config_text(observatory, file)
             }
-            Fixed::ControlFile(file) => {
-                if access.changes() {
-                    return Err(Error::ReadOnly);
-                }
-                self.control_text(file)
-            }
             Fixed::InstrumentLink(..) => return Err(Error::Invalid("a link cannot be opened")),
             Fixed::Root
             | Fixed::Area(_)
             | Fixed::Bestrefs
             | Fixed::Control
+            | Fixed::ControlFile(_)
             | Fixed::Observatory(..)
             | Fixed::Instrument(..) => return Err(Error::IsDirectory),
         };

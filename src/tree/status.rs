@@ -1,7 +1,6 @@
-//! The state of the mount: `statfs`, `.crds-fs/status.json` and `.crds-fs/metrics`. Made when they are opened, from
-//! memory.
+//! The state of the mount: `statfs` and `.crds-fs/status.json`. Made when it is opened, from memory.
 
-use std::fmt::Write;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -11,11 +10,14 @@ use crate::crds::{FileName, Observatory};
 use crate::fetch::TransferStatus;
 use crate::store::HoldingKind;
 
-use super::core::Core;
+use super::core::{Core, ready};
 use super::error::Error;
-use super::ino::ControlFile;
-use super::ops::StatFs;
+use super::ino::{ControlFile, Fixed};
+use super::ops::{Opened, Outcome, StatFs};
 use super::panics;
+
+/// A name, the count, and what it counts.
+type Counter = (&'static str, u64, &'static str);
 
 impl Core {
     /// The text of a file in `.crds-fs` as it is now.
@@ -28,6 +30,19 @@ impl Core {
             }
             ControlFile::Metrics => self.metrics().into(),
         }
+    }
+
+    /// Opens a file in `.crds-fs` when the store's files are counted, or have been counted for long enough.
+    pub(super) fn open_control(self: &Arc<Self>, file: ControlFile) -> Outcome<Opened, Error> {
+        let ino = Fixed::ControlFile(file).ino();
+        if self.scan.is_done() {
+            return ready(Ok(self.opened_text(ino, self.control_text(file))));
+        }
+        let core = Arc::clone(self);
+        Outcome::Later(Box::pin(async move {
+            core.scan.run(core.fetcher.store()).await;
+            Ok(core.opened_text(ino, core.control_text(file)))
+        }))
     }
 
     fn status(&self) -> Value {
@@ -65,7 +80,14 @@ impl Core {
                 "used": usage.used,
                 "available": usage.available,
                 "files": usage.files,
+                "limit": usage.limit,
+                "evicted_files": usage.evicted.files,
+                "evicted_bytes": usage.evicted.bytes,
+                "complete": self.scan.is_done(),
             },
+            "failures_by_kind": self.fetcher.failures_by_kind().iter()
+                .map(|(kind, count)| (kind.as_str().to_owned(), (*count).into()))
+                .collect::<serde_json::Map<String, Value>>(),
             "open_files": self.files.len(),
             "nodes": self.nodes.len(),
         })
@@ -75,8 +97,22 @@ impl Core {
         let catalogs = self.fetcher.catalogs();
         let view = self.view(observatory);
         let info = view.as_ref().map(|view| &view.info);
+        let failure = catalogs.failure(observatory);
+        let state = match (info.is_some(), failure.is_some()) {
+            (true, false) => "ready",
+            (true, true) => "stale",
+            (false, true) => "failed",
+            (false, false) => "unused",
+        };
         json!({
             "name": observatory.as_str(),
+            "state": state,
+            "error": failure.map(|(when, error)| json!({
+                "kind": error.kind.as_str(),
+                "url": error.url,
+                "message": error.message,
+                "when": timestamp(when),
+            })),
             "files": info.map(|info| info.catalog().len()),
             "context": info.and_then(|info| info.default_context()).map(FileName::as_str),
             "server": info.and_then(|info| info.server()),
@@ -108,8 +144,8 @@ impl Core {
         names
     }
 
-    /// What was counted: a name, the count, and what it counts.
-    fn counters(&self) -> [(&'static str, u64, &'static str); 9] {
+    /// What was counted.
+    pub(super) fn counters(&self) -> [Counter; 9] {
         let counters = self.fetcher.counters();
         [
             ("hits", counters.hits, "Opens answered by the store."),
@@ -144,85 +180,6 @@ impl Core {
         ]
     }
 
-    fn metrics(&self) -> String {
-        let mut text = String::new();
-        for (name, count, help) in self.counters() {
-            metric(
-                &mut text,
-                &format!("crds_fs_{name}_total"),
-                "counter",
-                help,
-                &[("", count)],
-            );
-        }
-        let usage = self.fetcher.store().usage().unwrap_or_default();
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let gauges = [
-            (
-                "transfers",
-                count(self.fetcher.transfers().len()),
-                "Transfers that run.",
-            ),
-            ("open_files", count(self.files.len()), "Open files."),
-            (
-                "nodes",
-                count(self.nodes.len()),
-                "Local files and entries of /bestrefs that the kernel knows.",
-            ),
-            (
-                "store_used_bytes",
-                usage.used,
-                "Bytes that files in the store take.",
-            ),
-            (
-                "store_available_bytes",
-                usage.available,
-                "Bytes that can be stored without evicting anything.",
-            ),
-            ("store_files", usage.files, "Files in the store."),
-            (
-                "uptime_seconds",
-                seconds_since(self.started),
-                "Seconds since the mount was made.",
-            ),
-        ];
-        for (name, value, help) in gauges {
-            metric(
-                &mut text,
-                &format!("crds_fs_{name}"),
-                "gauge",
-                help,
-                &[("", value)],
-            );
-        }
-        let catalogs = self.fetcher.catalogs();
-        let mut files = Vec::new();
-        let mut unreachable = Vec::new();
-        for observatory in catalogs.observatories() {
-            let label = format!("{{observatory=\"{observatory}\"}}");
-            if let Some(view) = self.view(*observatory) {
-                files.push((label.clone(), count(view.catalog().len())));
-            }
-            unreachable.push((label, u64::from(catalogs.offline_since(*observatory).is_some())));
-        }
-        metric(
-            &mut text,
-            "crds_fs_catalog_files",
-            "gauge",
-            "Files in the catalog.",
-            &files,
-        );
-        let help = "Whether the server could not be reached the last time.";
-        metric(
-            &mut text,
-            "crds_fs_server_unreachable",
-            "gauge",
-            help,
-            &unreachable,
-        );
-        text
-    }
-
     /// The size of the file system: the store's.
     pub(super) fn statfs(&self) -> Result<StatFs, Error> {
         let usage = self.fetcher.store().usage()?;
@@ -234,18 +191,6 @@ impl Core {
             files_free: usage.files_free,
         })
     }
-}
-
-/// Adds a metric in Prometheus' text format; labels come with their braces.
-fn metric(text: &mut String, name: &str, kind: &str, help: &str, values: &[(impl AsRef<str>, u64)]) {
-    let header = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    let values = values
-        .iter()
-        .try_for_each(|(labels, value)| writeln!(text, "{name}{} {value}", labels.as_ref()));
-    debug_assert!(
-        header.is_ok() && values.is_ok(),
-        "writing into a string does not fail"
-    );
 }
 
 fn transfer_status(transfer: &TransferStatus) -> Value {
@@ -277,6 +222,6 @@ fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-fn seconds_since(time: SystemTime) -> u64 {
+pub(super) fn seconds_since(time: SystemTime) -> u64 {
     time.elapsed().map_or(0, |elapsed| elapsed.as_secs())
 }

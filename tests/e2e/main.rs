@@ -26,6 +26,7 @@ mod posix;
 mod proxy;
 mod remounts;
 mod stalls;
+mod status;
 mod tree;
 
 use origin::{Content, Origin};

@@ -283,7 +283,10 @@ impl DiskStore {
             };
             let path = kept.path(victim);
             match self.root.remove_file(&path) {
-                Ok(()) => log::info!("evicted {victim} ({} bytes)", kept.bytes()),
+                Ok(()) => {
+                    self.books().evicted.add(kept.bytes());
+                    log::info!("evicted {victim} ({} bytes)", kept.bytes());
+                }
                 Err(error) => log::warn!("cannot evict {victim}: {error}"),
             }
         }

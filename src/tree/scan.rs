@@ -1,0 +1,51 @@
+//! The scan of the store: what it holds of every observatory, counted once and off the threads that must not wait.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::crds::Observatory;
+use crate::store::Store;
+
+/// Who asks how the mount is wants an answer, also while the disk is slow.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether the store's files are counted.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    done: Mutex<Option<watch::Receiver<bool>>>,
+}
+
+impl Scan {
+    pub(super) fn is_done(&self) -> bool {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.as_ref().is_some_and(|done| *done.borrow())
+    }
+
+    /// Starts the scan unless it runs. To be called on the runtime.
+    pub(super) fn start(&self, store: &Arc<dyn Store>) -> watch::Receiver<bool> {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.get_or_insert_with(|| {
+            let (sender, receiver) = watch::channel(false);
+            let store = Arc::clone(store);
+            tokio::task::spawn_blocking(move || {
+                for observatory in Observatory::ALL {
+                    if let Err(error) = store.index(observatory) {
+                        log::warn!("the files of {observatory} in the store cannot be counted: {error}");
+                    }
+                }
+                sender.send_replace(true);
+            });
+            receiver
+        })
+        .clone()
+    }
+
+    /// Waits for the scan, for a while.
+    pub(super) async fn run(&self, store: &Arc<dyn Store>) {
+        let mut done = self.start(store);
+        // A scan that ends without a word (the mount is going away) has nothing to wait for either.
+        let _ = tokio::time::timeout(PATIENCE, done.wait_for(|done| *done)).await;
+    }
+}

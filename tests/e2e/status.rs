@@ -1,0 +1,204 @@
+//! `crds-fs status` and the metrics: which mount, how much it holds, and whether it is well.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::origin::{Behaviour, Origin};
+use crate::rig::{Rig, program};
+use crate::{DARK, FLAT, content, server_flag};
+
+fn status(arguments: &[&str], directory: &Path) -> Output {
+    let mut command = program();
+    command.arg("status").args(arguments).current_dir(directory);
+    command.output().unwrap()
+}
+
+fn of(rig: &Rig, arguments: &[&str]) -> Output {
+    let place = rig.mountpoint();
+    status(&[&[place.to_str().unwrap()], arguments].concat(), Path::new("/"))
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The samples of the metrics, by name with labels. Every metric has its help, its type, and a name that fits.
+fn metrics(rig: &Rig) -> BTreeMap<String, u64> {
+    let all = text(&rig.read(".crds-fs/metrics").unwrap());
+    let (mut helped, mut types, mut samples) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    for line in all.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            assert!(!help.is_empty() && !helped.contains(&name), "{line}");
+            helped.push(name);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert_eq!(helped.last(), Some(&name), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            types.insert(name, kind);
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let name = sample.split('{').next().unwrap();
+            assert!(types.contains_key(name) && name.starts_with("crds_fs_"), "{line}");
+            let earlier = samples.insert(sample.to_owned(), value.parse().unwrap());
+            assert_eq!(earlier, None, "{line}");
+        }
+    }
+    samples
+}
+
+#[test]
+fn the_store_is_counted_before_anything_is_touched() {
+    let origin = Origin::start(content());
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    for (directory, name, size) in [
+        ("references/roman", DARK, 300_000),
+        ("mappings/roman", "roman_0001.pmap", 2_000),
+    ] {
+        let directory = rig.store().join(directory);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(name), vec![b'x'; size]).unwrap();
+    }
+    rig.mount();
+    let space = &json(&of(&rig, &["--json"]))["space"];
+    assert_eq!(
+        (&space["used"], &space["files"]),
+        (&302_000.into(), &2.into()),
+        "{space}"
+    );
+    assert_eq!(space["complete"], true);
+    let metrics = metrics(&rig);
+    assert_eq!(metrics["crds_fs_store_used_bytes"], 302_000);
+    assert_eq!(origin.all_asked(), 0, "looking fetches nothing");
+}
+
+#[test]
+fn a_failing_observatory_is_told_with_its_reason_and_by_the_exit_status() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &["--catalog-ttl", "1h"]);
+    assert_eq!(of(&rig, &[]).status.code(), Some(0), "nothing was tried yet");
+    origin.set_calls(Behaviour::Status(403));
+    assert_eq!(rig.read(format!("references/roman/{DARK}")), Err(libc::EACCES));
+    let output = of(&rig, &[]);
+    let (out, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{said}");
+    for told in [&out, &said] {
+        assert!(told.contains("roman") && told.contains("403"), "{told}");
+    }
+    assert!(out.contains(&origin.url()), "{out}");
+    let output = of(&rig, &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let observatory = &json(&output)["observatories"][0];
+    assert_eq!(
+        (
+            &observatory["name"],
+            &observatory["state"],
+            &observatory["error"]["kind"]
+        ),
+        (&"roman".into(), &"failed".into(), &"denied".into()),
+        "{observatory}"
+    );
+    assert_eq!(metrics(&rig)["crds_fs_catalog_failed{observatory=\"roman\"}"], 1);
+}
+
+#[test]
+fn a_mount_is_chosen_by_the_working_directory_and_the_environment() {
+    let origin = Origin::start(content());
+    let mut first = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let second = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let place = |rig: &Rig| rig.mountpoint().canonicalize().unwrap().display().to_string();
+    let (one, two) = (place(&first), place(&second));
+    let chosen = |output: &Output| json(output)["mountpoint"].as_str().unwrap().to_owned();
+    for (rig, place) in [(&first, &one), (&second, &two)] {
+        let inside = rig.path("references/roman");
+        assert_eq!(&chosen(&status(&["--json"], &inside)), place);
+        assert_eq!(
+            &chosen(&status(&["--json", inside.to_str().unwrap()], Path::new("/"))),
+            place
+        );
+        let mut command = program();
+        command
+            .args(["status", "--json"])
+            .current_dir("/")
+            .env("CRDS_PATH", rig.mountpoint());
+        assert_eq!(&chosen(&command.output().unwrap()), place);
+    }
+    // Where nothing says which, each has its line.
+    let all = status(&["--json"], Path::new("/"));
+    let mounts = json(&all)["mounts"].as_array().unwrap().clone();
+    let line = |place: &str| mounts.iter().find(|line| line["mountpoint"] == place).unwrap();
+    for (rig, place) in [(&first, &one), (&second, &two)] {
+        let own = json(&of(rig, &["--json"]));
+        let line = line(place);
+        assert_eq!(
+            (&line["pid"], &line["store"], &line["state"]),
+            (&own["pid"], &own["store"], &"well".into()),
+            "{line}"
+        );
+    }
+    let told = text(&status(&[], Path::new("/")).stdout);
+    assert!(
+        told.lines()
+            .any(|line| line.starts_with(&format!("{one}: process "))),
+        "{told}"
+    );
+    // One that has died is told as such, in the list too.
+    first.kill_shared();
+    first.reap();
+    let output = status(&[], Path::new("/"));
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let line = told.lines().find(|line| line.starts_with(&one)).unwrap();
+    assert!(line.contains("dead") && line.contains("crds-fs mount"), "{line}");
+    let output = of(&first, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("has died"), "{output:?}");
+    assert_eq!(of(&second, &[]).status.code(), Some(0));
+}
+
+#[test]
+fn metrics_tell_failures_by_kind_evictions_and_the_program() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(
+        &[&server_flag(&origin)],
+        &["--cache-size", "310000", "--keep-free", "0"],
+    );
+    let before = metrics(&rig);
+    let build = format!("crds_fs_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        (before[&build], before["crds_fs_store_limit_bytes"]),
+        (1, 310_000)
+    );
+    assert!(before["crds_fs_start_time_seconds"] > 1_700_000_000);
+    assert_eq!(before["crds_fs_evicted_files_total"], 0);
+    assert_eq!(
+        before["crds_fs_failures_total{kind=\"gone\"}"], 0,
+        "known before it happens"
+    );
+    rig.read(format!("references/roman/{DARK}")).unwrap();
+    rig.read(format!("references/roman/{FLAT}")).unwrap();
+    origin.set("roman_0001.pmap", Behaviour::Status(404));
+    assert_eq!(rig.read("mappings/roman/roman_0001.pmap"), Err(libc::ENODATA));
+    let after = metrics(&rig);
+    assert_eq!(
+        (
+            after["crds_fs_evicted_files_total"],
+            after["crds_fs_evicted_bytes_total"]
+        ),
+        (1, 300_000)
+    );
+    assert_eq!(after["crds_fs_failures_total{kind=\"gone\"}"], 1);
+    assert!(after.contains_key("crds_fs_catalog_age_seconds{observatory=\"roman\"}"));
+    let status = json(&of(&rig, &["--json"]));
+    assert_eq!(status["space"]["evicted_files"], 1);
+    assert_eq!(status["failures_by_kind"]["gone"], 1);
+    assert_eq!(status["counters"]["failures"], 1);
+}
