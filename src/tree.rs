@@ -18,6 +18,7 @@ mod core;
 mod error;
 mod handles;
 mod ino;
+mod inode;
 mod listing;
 mod local;
 mod lookup;

@@ -1,5 +1,7 @@
 //! Attributes, and changing them.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,7 +14,8 @@ use crate::store::HoldingKind;
 use super::core::{Core, ready};
 use super::error::Error;
 use super::ino::{ConfigFile, Fixed, Number, catalogued};
-use super::local::{LocalStat, change_open};
+use super::inode::{LocalInode, LocalStat, change_open};
+use super::local::Local;
 use super::nodes::Key;
 use super::open::Content;
 use super::ops::{Attr, Handle, Ino, Keep, NodeKind, Outcome, SetAttr};
@@ -140,27 +143,75 @@ impl Core {
         }
     }
 
-    /// The user's file with this number: a name of it, unless all are gone, and what the store's file system says.
-    pub(super) fn stat_node(&self, ino: Ino) -> Result<(Option<PathBuf>, LocalStat), Error> {
-        let Some(Key::Local { dev, ino: inode }) = self.nodes.key(ino) else {
+    /// Looks under the names of a local node until what is there is the node. `None` when it has no name any more.
+    fn look_for<T>(
+        &self,
+        ino: Ino,
+        look: impl Fn(&Local, &Path) -> io::Result<Option<(T, LocalStat)>>,
+    ) -> Result<Option<(PathBuf, T)>, Error> {
+        let Some(key @ Key::Local { .. }) = self.nodes.key(ino) else {
             return Err(Error::Stale);
         };
         let local = self.local()?;
-        for path in self.nodes.paths(ino) {
-            let stat = local.stat(&path).map_err(Error::local("stat", &path))?;
-            match stat {
-                Some(stat) if (stat.dev, stat.ino) == (dev, inode) => return Ok((Some(path), stat)),
-                // Somebody changed the store's directory without going through the mount.
-                _ => self.nodes.lost(ino, &path),
+        loop {
+            let names = self.nodes.names(ino).ok_or(Error::Stale)?;
+            for path in &names.paths {
+                let found = look(local, path).map_err(Error::local("stat", path))?;
+                if let Some((found, stat)) = found
+                    && Key::of(&stat) == key
+                {
+                    return Ok(Some((path.clone(), found)));
+                }
+            }
+            if self.nodes.lost(ino, &names) {
+                return Ok(None);
             }
         }
+    }
+
+    /// The user's file with this number: a name of it, unless all are gone, and what the store's file system says.
+    pub(super) fn stat_node(&self, ino: Ino) -> Result<(Option<PathBuf>, LocalStat), Error> {
+        let named = self.look_for(ino, |local, path| Ok(local.stat(path)?.map(|stat| (stat, stat))))?;
+        if let Some((path, stat)) = named {
+            return Ok((Some(path), stat));
+        }
+        let stat = match self.nodes.held(ino) {
+            Some(held) => held.stat(),
+            None => LocalStat::of_file(&*self.open_nameless(ino)?).map(Some),
+        };
+        let stat = stat.map_err(Error::local("stat", Path::new("")))?;
+        Ok((None, stat.ok_or(Error::Stale)?))
+    }
+
+    /// The inode of the user's file with this number.
+    pub(super) fn inode_of(&self, ino: Ino) -> Result<Arc<LocalInode>, Error> {
+        let named = self.look_for(ino, |local, path| {
+            let Some(inode) = local.inode(path)? else {
+                return Ok(None);
+            };
+            Ok(inode.stat()?.map(|stat| (inode, stat)))
+        })?;
+        match named {
+            Some((_, inode)) => Ok(Arc::new(inode)),
+            None => self.nodes.held(ino).ok_or(Error::Stale),
+        }
+    }
+
+    /// An open file that lost its name behind the back of the mount.
+    fn open_nameless(&self, ino: Ino) -> Result<Arc<File>, Error> {
         let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
         match &open.content {
-            Content::Local { file, .. } => Ok((
-                None,
-                LocalStat::of_file(file).map_err(Error::local("stat", Path::new("")))?,
-            )),
+            Content::Local { file, .. } => Ok(Arc::clone(file)),
             Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
+        }
+    }
+
+    /// Keeps a way to what lies at a path of the store, and is about to lose that name.
+    pub(super) fn hold(&self, path: &Path) {
+        let inode = self.local.as_ref().and_then(|local| local.inode(path).ok()?);
+        let stat = inode.as_ref().and_then(|inode| inode.stat().ok()?);
+        if let (Some(inode), Some(stat)) = (inode, stat) {
+            self.nodes.hold(&Key::of(&stat), inode);
         }
     }
 
@@ -193,12 +244,10 @@ impl Core {
                 None => ready(Err(Error::Stale)),
                 Some(Key::Local { .. }) => {
                     let core = Arc::clone(self);
-                    ready(self.stat_node(ino).map(|(path, mut stat)| {
-                        if path.is_none() {
-                            stat.nlink = 0;
-                        }
-                        (core.local_attr(ino, &stat), Keep::Never)
-                    }))
+                    ready(
+                        self.stat_node(ino)
+                            .map(|(_, stat)| (core.local_attr(ino, &stat), Keep::Never)),
+                    )
                 }
                 Some(key) => self.bestref_attr(ino, key),
             },
@@ -249,23 +298,23 @@ impl Core {
         if !matches!(self.nodes.key(ino), Some(Key::Local { .. })) {
             return Err(Error::ReadOnly);
         }
-        let local = self.writable()?;
+        self.writable()?;
+        let failed = || Error::local("change", Path::new(""));
         // The length is that of the open file; it may be open for writing where its mode no longer allows that.
-        let mut open = change
+        let open = change
             .handle
             .filter(|_| change.size.is_some())
             .and_then(|handle| self.files.get(handle));
-        if open.is_none() {
-            if let (Some(path), _) = self.stat_node(ino)? {
-                return local.change(&path, change).map_err(Error::local("change", &path));
-            }
-            open = self.files.find(|file| file.ino == ino);
+        if let Some(open) = open {
+            return match &open.content {
+                Content::Local { file, .. } => change_open(file, change).map_err(failed()),
+                Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
+            };
         }
-        match open.as_ref().map(|open| &open.content) {
-            Some(Content::Local { file, .. }) => {
-                change_open(file, change).map_err(Error::local("change", Path::new("")))
-            }
-            Some(Content::Stored(_) | Content::Generated(_)) | None => Err(Error::Stale),
+        match self.inode_of(ino) {
+            Ok(inode) => inode.change(change).map_err(failed()),
+            Err(Error::Stale) => change_open(&*self.open_nameless(ino)?, change).map_err(failed()),
+            Err(error) => Err(error),
         }
     }
 

@@ -119,11 +119,7 @@ impl Core {
         let Some(stat) = local.stat(path).map_err(Error::local("stat", path))? else {
             return Ok(NOT_NOW);
         };
-        let key = Key::Local {
-            dev: stat.dev,
-            ino: stat.ino,
-        };
-        let ino = self.nodes.refer(key, Some(path));
+        let ino = self.nodes.refer(Key::of(&stat), Some(path));
         Ok(Lookup::Found {
             attr: self.local_attr(ino, &stat),
             keep: Keep::Never,
@@ -263,10 +259,9 @@ impl Core {
     }
 
     fn local_link(&self, ino: Ino) -> Result<OsString, Error> {
-        let path = self.stat_node(ino)?.0.ok_or(Error::Stale)?;
-        self.local()?
-            .readlink(&path)
-            .map_err(Error::local("read the link", &path))
+        let link = self.inode_of(ino)?;
+        link.readlink()
+            .map_err(Error::local("read the link", Path::new("")))
     }
 
     /// Makes the user's names in a directory durable.

@@ -107,7 +107,7 @@ impl Core {
                 ));
             }
         }
-        let from = self.stat_node(ino)?.0.ok_or(Error::NotFound)?;
+        let from = self.inode_of(ino)?;
         local.link(&from, &path).map_err(Error::local("link", &path))?;
         self.made(parent, &path)
     }
@@ -143,15 +143,17 @@ impl Core {
             Some(_) => return Err(Error::IsDirectory),
             None => {}
         }
+        self.hold(&path);
+        let removing = self.nodes.removing(&path);
         if let Some((file, true)) = self.catalogued_at(&path) {
             self.fetcher.store().remove(&file.key)?;
-            self.nodes.removed(&path);
+            removing.done();
             return Ok(());
         }
         self.writable()?
             .unlink(&path)
             .map_err(Error::local("remove", &path))?;
-        self.nodes.removed(&path);
+        removing.done();
         self.touch_directory(parent);
         Ok(())
     }
@@ -163,10 +165,12 @@ impl Core {
             Some(_) => return Err(Error::NotDirectory),
             None => {}
         }
+        self.hold(&path);
+        let removing = self.nodes.removing(&path);
         self.writable()?
             .rmdir(&path)
             .map_err(Error::local("remove", &path))?;
-        self.nodes.removed(&path);
+        removing.done();
         self.touch_directory(parent);
         Ok(())
     }
@@ -203,6 +207,8 @@ impl Core {
         if self.is_hidden(&to_place, new_name) {
             return Err(Error::NotPermitted("this observatory is not part of the mount"));
         }
+        self.hold(&to);
+        let renaming = self.nodes.renaming(&from, &to);
         match self.catalogued_at(&to) {
             Some((_, true)) if keep_target => return Err(Error::Exists),
             Some((file, true)) => self.override_catalogued(&from, &file)?,
@@ -214,7 +220,7 @@ impl Core {
                     .map_err(Error::local("rename", &from))?;
             }
         }
-        self.nodes.renamed(&from, &to);
+        renaming.done();
         if let Some(file) = moved {
             // The store shall not go on taking the name for the user's.
             self.fetcher.store().remove(&file.key)?;
@@ -250,8 +256,10 @@ impl Core {
     /// name finds the mount's file.
     fn give_up(&self, parent: Ino, from: &Path) -> Result<(), Error> {
         let local = self.writable()?;
+        self.hold(from);
+        let removing = self.nodes.removing(from);
         local.unlink(from).map_err(Error::local("replace", from))?;
-        self.nodes.removed(from);
+        removing.done();
         self.touch_directory(parent);
         Ok(())
     }

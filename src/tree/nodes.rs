@@ -4,14 +4,16 @@
 //! Numbers are hashes of keys, so that a name keeps its number over forgetting and remounting; in the (never yet seen)
 //! case of two keys with one hash the second gets the next number that is free.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::crds::name::FileName;
 
 use super::ino::NODED;
+use super::inode::{LocalInode, LocalStat};
 use super::ops::Ino;
 
 /// What a node stands for.
@@ -33,12 +35,26 @@ pub(super) enum Key {
     },
 }
 
+impl Key {
+    /// Of one of the user's files.
+    pub(super) fn of(stat: &LocalStat) -> Self {
+        Self::Local {
+            dev: stat.dev,
+            ino: stat.ino,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Node {
     key: Key,
     lookups: u64,
     /// Where a local node is in the store, as far as known; empty once it is unlinked.
-    paths: Vec<PathBuf>,
+    paths: Vec<Arc<Path>>,
+    /// How often it was renamed.
+    moves: u64,
+    /// Kept from when one of its names was taken away: the way to it when that was the last one.
+    held: Option<Arc<LocalInode>>,
 }
 
 /// The node table.
@@ -51,6 +67,45 @@ pub(super) struct Nodes {
 struct State {
     by_ino: HashMap<Ino, Node>,
     by_key: HashMap<Key, Ino>,
+    /// The nodes under each path. What lies below a directory follows it in the order of paths. More than one node shares a
+    /// path only while a name is being replaced.
+    by_path: BTreeMap<Arc<Path>, Vec<Ino>>,
+    /// The changes of names that are under way: the name that goes, and where it goes to.
+    changing: BTreeMap<u64, (PathBuf, Option<PathBuf>)>,
+    next_change: u64,
+}
+
+/// Where a local node may be: its names, and where renames under way take them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    /// In the order to look in: a name before what it is renamed to.
+    pub(super) paths: Vec<PathBuf>,
+    moves: u64,
+}
+
+/// A change of names that is under way. Dropped, it did not happen.
+pub(super) struct Changing<'a> {
+    nodes: &'a Nodes,
+    number: u64,
+}
+
+impl Changing<'_> {
+    /// The names in the store have changed.
+    pub(super) fn done(self) {
+        let mut state = self.nodes.state();
+        // Its paths may have changed since it began, with a directory above them.
+        match state.changing.remove(&self.number) {
+            Some((from, Some(to))) => state.rename(&from, &to),
+            Some((path, None)) => state.remove(&path),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.nodes.state().changing.remove(&self.number);
+    }
 }
 
 impl State {
@@ -67,17 +122,110 @@ impl State {
         ino
     }
 
-    /// A local node lost a name. Without any its key is free, because the store's file system may give the identity to
-    /// another file; the node stays for those who have it open.
-    fn drop_path(&mut self, ino: Ino, path: &Path) {
+    fn add_path(&mut self, ino: Ino, path: &Path) {
         let Some(node) = self.by_ino.get_mut(&ino) else {
             return;
         };
-        node.paths.retain(|known| known != path);
-        if node.paths.is_empty() {
+        if node.paths.iter().any(|known| **known == *path) {
+            return;
+        }
+        let path: Arc<Path> = path.into();
+        node.paths.push(Arc::clone(&path));
+        self.by_path.entry(path).or_default().push(ino);
+    }
+
+    /// A local node lost a name. Without any its key is free, because the store's file system may give the identity to
+    /// another file, unless the file is held; the node stays for those who have it open.
+    fn drop_path(&mut self, ino: Ino, path: &Path) {
+        self.unindex(ino, path);
+        let Some(node) = self.by_ino.get_mut(&ino) else {
+            return;
+        };
+        node.paths.retain(|known| **known != *path);
+        if node.paths.is_empty() && node.held.is_none() {
             self.by_key.remove(&node.key);
         }
     }
+
+    fn unindex(&mut self, ino: Ino, path: &Path) {
+        if let Some(inos) = self.by_path.get_mut(path) {
+            inos.retain(|known| *known != ino);
+            if inos.is_empty() {
+                self.by_path.remove(path);
+            }
+        }
+    }
+
+    /// The paths at and below `top`, each with its nodes.
+    fn below(&self, top: &Path) -> Vec<(Arc<Path>, Vec<Ino>)> {
+        self.by_path
+            .range::<Path, _>((Bound::Included(top), Bound::Unbounded))
+            .take_while(|(path, _)| path.starts_with(top))
+            .map(|(path, inos)| (Arc::clone(path), inos.clone()))
+            .collect()
+    }
+
+    fn remove(&mut self, path: &Path) {
+        for ino in self.by_path.get(path).cloned().unwrap_or_default() {
+            self.drop_path(ino, path);
+        }
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) {
+        if from == to {
+            return;
+        }
+        for (path, inos) in self.below(to) {
+            for ino in inos {
+                self.drop_path(ino, &path);
+            }
+        }
+        for (path, inos) in self.below(from) {
+            let Some(new) = moved(&path, from, to) else {
+                continue;
+            };
+            for ino in inos {
+                self.unindex(ino, &path);
+                if let Some(node) = self.by_ino.get_mut(&ino) {
+                    node.paths.retain(|known| *known != path);
+                    node.moves += 1;
+                }
+                self.add_path(ino, &new);
+            }
+        }
+        for (gone, target) in self.changing.values_mut() {
+            for path in std::iter::once(gone).chain(target) {
+                if let Some(new) = moved(path, from, to) {
+                    *path = new;
+                }
+            }
+        }
+    }
+
+    fn names(&self, ino: Ino) -> Option<Names> {
+        let node = self.by_ino.get(&ino)?;
+        let mut paths: Vec<PathBuf> = node.paths.iter().map(|path| path.to_path_buf()).collect();
+        let mut at = 0;
+        while let Some(path) = paths.get(at).cloned() {
+            at += 1;
+            for (from, to) in self.changing.values() {
+                let new = to.as_ref().and_then(|to| moved(&path, from, to));
+                paths.extend(new.filter(|new| !paths.contains(new)));
+            }
+        }
+        let moves = node.moves;
+        Some(Names { paths, moves })
+    }
+}
+
+/// What `path` is called once `from`, which may be a directory above it, is called `to`.
+fn moved(path: &Path, from: &Path, to: &Path) -> Option<PathBuf> {
+    let below = path.strip_prefix(from).ok()?;
+    Some(if below == Path::new("") {
+        to.to_owned()
+    } else {
+        to.join(below)
+    })
 }
 
 impl Nodes {
@@ -99,12 +247,12 @@ impl Nodes {
             key: key.clone(),
             lookups: 0,
             paths: Vec::new(),
+            moves: 0,
+            held: None,
         });
         node.lookups += 1;
-        if let Some(path) = path
-            && !node.paths.iter().any(|known| known == path)
-        {
-            node.paths.push(path.to_owned());
+        if let Some(path) = path {
+            state.add_path(ino, path);
         }
         state.by_key.insert(key, ino);
         ino
@@ -117,11 +265,16 @@ impl Nodes {
             return;
         };
         node.lookups = node.lookups.saturating_sub(count);
-        if node.lookups == 0
-            && let Some(node) = state.by_ino.remove(&ino)
-            && state.by_key.get(&node.key) == Some(&ino)
-        {
-            state.by_key.remove(&node.key);
+        if node.lookups > 0 {
+            return;
+        }
+        if let Some(node) = state.by_ino.remove(&ino) {
+            for path in &node.paths {
+                state.unindex(ino, path);
+            }
+            if state.by_key.get(&node.key) == Some(&ino) {
+                state.by_key.remove(&node.key);
+            }
         }
     }
 
@@ -130,45 +283,57 @@ impl Nodes {
         Some(self.state().by_ino.get(&ino)?.key.clone())
     }
 
-    /// The names of a local node.
-    pub(super) fn paths(&self, ino: Ino) -> Vec<PathBuf> {
-        self.state()
-            .by_ino
-            .get(&ino)
-            .map(|node| node.paths.clone())
-            .unwrap_or_default()
+    /// Where a local node may be.
+    pub(super) fn names(&self, ino: Ino) -> Option<Names> {
+        self.state().names(ino)
     }
 
-    /// The name `path` is gone: what it stood for has one name less.
-    pub(super) fn removed(&self, path: &Path) {
+    /// The node is under none of the names that were tried. False when it got others meanwhile: then they are to be tried.
+    pub(super) fn lost(&self, ino: Ino, tried: &Names) -> bool {
         let mut state = self.state();
-        let holders: Vec<Ino> = state
-            .by_ino
-            .iter()
-            .filter(|(_, node)| node.paths.iter().any(|known| known == path))
-            .map(|(ino, _)| *ino)
-            .collect();
-        for ino in holders {
-            state.drop_path(ino, path);
+        match state.names(ino) {
+            Some(names) if names != *tried => return false,
+            Some(_) => {}
+            None => return true,
+        }
+        let paths = state.by_ino.get(&ino).map(|node| node.paths.clone());
+        for path in paths.into_iter().flatten() {
+            state.drop_path(ino, &path);
+        }
+        true
+    }
+
+    /// Keeps a way to what is about to lose a name, if the kernel refers to it.
+    pub(super) fn hold(&self, key: &Key, inode: LocalInode) {
+        let mut state = self.state();
+        if let Some(ino) = state.by_key.get(key).copied()
+            && let Some(node) = state.by_ino.get_mut(&ino)
+        {
+            node.held.get_or_insert_with(|| Arc::new(inode));
         }
     }
 
-    /// The node `ino` is no longer called `path`.
-    pub(super) fn lost(&self, ino: Ino, path: &Path) {
-        self.state().drop_path(ino, path);
+    /// The way to a local node that has lost its names.
+    pub(super) fn held(&self, ino: Ino) -> Option<Arc<LocalInode>> {
+        self.state().by_ino.get(&ino)?.held.clone()
     }
 
-    /// `from`, and all that is below it, is now called `to`.
-    pub(super) fn renamed(&self, from: &Path, to: &Path) {
-        self.removed(to);
+    /// The name `path` is about to go.
+    pub(super) fn removing(&self, path: &Path) -> Changing<'_> {
+        self.changing(path.to_owned(), None)
+    }
+
+    /// `from`, and all that is below it, is about to be called `to`. Until it is done, it may be under either name.
+    pub(super) fn renaming(&self, from: &Path, to: &Path) -> Changing<'_> {
+        self.changing(from.to_owned(), Some(to.to_owned()))
+    }
+
+    fn changing(&self, from: PathBuf, to: Option<PathBuf>) -> Changing<'_> {
         let mut state = self.state();
-        for path in state.by_ino.values_mut().flat_map(|node| &mut node.paths) {
-            if path == from {
-                to.clone_into(path);
-            } else if let Ok(below) = path.strip_prefix(from) {
-                *path = to.join(below);
-            }
-        }
+        let number = state.next_change;
+        state.next_change += 1;
+        state.changing.insert(number, (from, to));
+        Changing { nodes: self, number }
     }
 
     /// How many nodes there are.
@@ -178,56 +343,4 @@ impl Nodes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn local(ino: u64) -> Key {
-        Key::Local { dev: 1, ino }
-    }
-
-    #[test]
-    fn a_node_lives_as_long_as_the_kernel_refers_to_it() {
-        let nodes = Nodes::default();
-        let ino = nodes.refer(local(7), Some(Path::new("a")));
-        assert_eq!(nodes.refer(local(7), Some(Path::new("a"))), ino);
-        nodes.forget(ino, 1);
-        assert_eq!(nodes.key(ino), Some(local(7)));
-        nodes.forget(ino, 1);
-        assert_eq!(nodes.key(ino), None);
-        assert_eq!(nodes.len(), 0);
-        assert_eq!(
-            nodes.refer(local(7), None),
-            ino,
-            "the same key has the same number again"
-        );
-    }
-
-    #[test]
-    fn two_names_of_one_file_share_the_node_until_both_are_gone() {
-        let nodes = Nodes::default();
-        let ino = nodes.refer(local(7), Some(Path::new("a")));
-        assert_eq!(nodes.refer(local(7), Some(Path::new("b"))), ino);
-        nodes.removed(Path::new("a"));
-        assert_eq!(nodes.paths(ino), [PathBuf::from("b")]);
-        nodes.removed(Path::new("b"));
-        assert!(nodes.paths(ino).is_empty());
-        let reused = nodes.refer(local(7), Some(Path::new("c")));
-        assert_ne!(reused, ino, "the identity belongs to another file now");
-        nodes.forget(ino, 2);
-        assert_eq!(nodes.key(reused), Some(local(7)));
-    }
-
-    #[test]
-    fn renaming_a_directory_moves_everything_below_it() {
-        let nodes = Nodes::default();
-        let directory = nodes.refer(local(1), Some(Path::new("a/d")));
-        let below = nodes.refer(local(2), Some(Path::new("a/d/e/f")));
-        let beside = nodes.refer(local(3), Some(Path::new("a/dd")));
-        let replaced = nodes.refer(local(4), Some(Path::new("b/n")));
-        nodes.renamed(Path::new("a/d"), Path::new("b/n"));
-        assert_eq!(nodes.paths(directory), [PathBuf::from("b/n")]);
-        assert_eq!(nodes.paths(below), [PathBuf::from("b/n/e/f")]);
-        assert_eq!(nodes.paths(beside), [PathBuf::from("a/dd")]);
-        assert!(nodes.paths(replaced).is_empty());
-    }
-}
+mod tests;

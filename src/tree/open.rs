@@ -13,7 +13,8 @@ use crate::crds::FileKey;
 use super::core::{Core, elsewhere, ready};
 use super::error::Error;
 use super::ino::{Area, Fixed, Number, catalogued};
-use super::local::{Access, Local, LocalStat};
+use super::inode::{Access, LocalStat};
+use super::local::Local;
 use super::nodes::Key;
 use super::ops::{Backing, Caller, Handle, Ino, Keep, Lookup, Opened, Outcome};
 use super::places::Place;
@@ -104,13 +105,9 @@ impl Core {
     }
 
     fn open_local(&self, ino: Ino, access: Access) -> Result<Opened, Error> {
-        let (path, _) = self.stat_node(ino)?;
-        let path = path.ok_or(Error::Stale)?;
-        let file = self
-            .local()?
-            .open(&path, access)
-            .map_err(Error::local("open", &path))?;
-        self.opened_local(ino, file, access, &path)
+        let inode = self.inode_of(ino)?;
+        let file = inode.open(access).map_err(Error::local("open", Path::new("")))?;
+        self.opened_local(ino, file, access, Path::new(""))
     }
 
     fn opened_local(&self, ino: Ino, file: File, access: Access, path: &Path) -> Result<Opened, Error> {
@@ -191,11 +188,7 @@ impl Core {
             .create(caller, &path, access, mode)
             .map_err(Error::local("create", &path))?;
         let stat = LocalStat::of_file(&file).map_err(Error::local("stat", &path))?;
-        let key = Key::Local {
-            dev: stat.dev,
-            ino: stat.ino,
-        };
-        let ino = self.nodes.refer(key, Some(&path));
+        let ino = self.nodes.refer(Key::of(&stat), Some(&path));
         self.touch_directory(parent);
         let found = Lookup::Found {
             attr: self.local_attr(ino, &stat),

@@ -20,6 +20,7 @@ mod endless;
 mod errors;
 mod full;
 mod library;
+mod local;
 mod names;
 mod offline;
 mod posix;

@@ -252,6 +252,7 @@ async fn an_unlinked_open_file_has_no_names_and_keeps_its_bytes() {
     let second = fixture.create("pickles/hst/x.lock", O_EXCL, b"").await.unwrap();
     assert_ne!(second.ino, made.ino);
     fixture.tree.release(opened.handle);
+    fixture.tree.forget(made.ino, u64::MAX);
     let error = now(fixture.tree.getattr(made.ino, None)).unwrap_err();
     assert_eq!(fixture.errno(&error), 116, "ESTALE");
 }
