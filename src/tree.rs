@@ -144,6 +144,10 @@ impl FileSystem for CrdsTree {
         self.core.opendir(ino)
     }
 
+    fn rewind(&self, handle: Handle) -> Outcome<(), Error> {
+        self.core.rewind(handle)
+    }
+
     fn readdir(
         &self,
         handle: Handle,

@@ -145,6 +145,43 @@ fn send_listing<F>(_: &Core<F>, reply: ReplyOpen, (handle, _keep): (Handle, Keep
     reply.opened(FileHandle(handle), FopenFlags::empty());
 }
 
+/// A listing that is read from its start is taken anew where it was read before.
+fn rewound<F: FileSystem>(tree: &F, handle: Handle, offset: u64) -> Outcome<(), F::Error> {
+    if offset == 0 {
+        tree.rewind(handle)
+    } else {
+        Outcome::Ready(Ok(()))
+    }
+}
+
+fn send_names<F: FileSystem>(core: &Core<F>, handle: Handle, offset: u64, mut reply: ReplyDirectory) {
+    let listed = core.now(Op::Readdir, |tree| {
+        tree.readdir(handle, offset, &mut |entry| {
+            let kind = encode::kind(entry.kind);
+            !reply.add(INodeNo(entry.ino), entry.next, kind, &entry.name)
+        })
+    });
+    match listed {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+fn send_entries<F: FileSystem>(core: &Core<F>, handle: Handle, offset: u64, mut reply: ReplyDirectoryPlus) {
+    let listed = core.now(Op::Readdirplus, |tree| {
+        tree.readdirplus(handle, offset, &mut |entry, attr, keep| {
+            let lifetime = encode::lifetime(keep);
+            let attr = encode::attributes(&attr);
+            let ino = INodeNo(entry.ino);
+            !reply.add(ino, entry.next, &entry.name, &lifetime, &attr, Generation(0))
+        })
+    });
+    match listed {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
+
 fn time(asked: TimeOrNow) -> NewTime {
     let TimeOrNow::SpecificTime(time) = asked else {
         return NewTime::Now;
@@ -328,49 +365,25 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         });
     }
 
-    fn readdir(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let listed = self.core.now(Op::Readdir, |tree| {
-            tree.readdir(handle.0, offset, &mut |entry| {
-                !reply.add(
-                    INodeNo(entry.ino),
-                    entry.next,
-                    encode::kind(entry.kind),
-                    &entry.name,
-                )
-            })
+    fn readdir(&self, request: &Request, _: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
+        let send = move |core: &Core<F>, reply, ()| send_names(core, handle.0, offset, reply);
+        self.ask(Op::Readdir, request, reply, send, |tree, _| {
+            rewound(tree, handle.0, offset)
         });
-        match listed {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn readdirplus(
         &self,
-        _: &Request,
+        request: &Request,
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
-        let listed = self.core.now(Op::Readdirplus, |tree| {
-            tree.readdirplus(handle.0, offset, &mut |entry, attr, keep| {
-                let lifetime = encode::lifetime(keep);
-                let attr = encode::attributes(&attr);
-                !reply.add(
-                    INodeNo(entry.ino),
-                    entry.next,
-                    &entry.name,
-                    &lifetime,
-                    &attr,
-                    Generation(0),
-                )
-            })
+        let send = move |core: &Core<F>, reply, ()| send_entries(core, handle.0, offset, reply);
+        self.ask(Op::Readdirplus, request, reply, send, |tree, _| {
+            rewound(tree, handle.0, offset)
         });
-        match listed {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {

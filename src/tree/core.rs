@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use super::error::Error;
 use super::handles::Handles;
 use super::ino::{Area, ConfigFile, Fixed, catalogued};
-use super::listing::Listing;
+use super::listing::OpenDirectory;
 use super::local::Local;
 use super::nodes::Nodes;
 use super::open::OpenFile;
@@ -33,7 +33,7 @@ pub(super) struct Core {
     pub(super) local: Option<Local>,
     pub(super) nodes: Nodes,
     pub(super) files: Handles<OpenFile>,
-    pub(super) listings: Handles<Listing>,
+    pub(super) listings: Handles<OpenDirectory>,
     pub(super) views: Views,
     pub(super) changes: OnceLock<Changes>,
     pub(super) started: SystemTime,

@@ -1,9 +1,10 @@
-//! Directory listings: a snapshot is taken when a directory is opened, and read from then on.
+//! Directory listings: a snapshot is taken when a directory is opened or rewound, and read from then on.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::ReferenceLayout;
 
@@ -15,7 +16,30 @@ use super::ops::{Attr, DirEntry, Handle, Ino, Keep, NodeKind, Outcome};
 use super::places::{Place, Subset};
 use super::views::View;
 
-/// The names of an open directory. Catalogued names are places in a view, four bytes each.
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct OpenDirectory {
+    ino: Ino,
+    listing: Mutex<Arc<Listing>>,
+    /// Whether its listing was read: who reads it from the start again wants a new one.
+    was_read: AtomicBool,
+}
+
+impl OpenDirectory {
+    fn new(listing: Listing) -> Self {
+        Self {
+            ino: listing.ino,
+            listing: Mutex::new(Arc::new(listing)),
+            was_read: AtomicBool::new(false),
+        }
+    }
+
+    fn listing(&self) -> MutexGuard<'_, Arc<Listing>> {
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The names of a directory. Catalogued names are places in a view, four bytes each.
 #[derive(Debug)]
 pub(super) struct Listing {
     ino: Ino,
@@ -65,63 +89,84 @@ struct Item<'a> {
 }
 
 impl Core {
-    /// Takes the snapshot of a directory.
+    /// Opens a directory. A caller who has left opens nothing.
     pub(super) fn opendir(self: &Arc<Self>, ino: Ino) -> Outcome<(Handle, Keep), Error> {
+        let core = Arc::clone(self);
+        self.list(ino).map(move |listed| {
+            let (listing, keep) = listed?;
+            Ok((core.listings.insert(OpenDirectory::new(listing)), keep))
+        })
+    }
+
+    /// An open directory is read from its start: what was read before is forgotten, and its names are those of now.
+    pub(super) fn rewind(self: &Arc<Self>, handle: Handle) -> Outcome<(), Error> {
+        let Some(directory) = self.listings.get(handle) else {
+            return ready(Err(Error::BadHandle));
+        };
+        if !directory.was_read.load(Ordering::Relaxed) {
+            return ready(Ok(()));
+        }
+        self.list(directory.ino).map(move |listed| {
+            *directory.listing() = Arc::new(listed?.0);
+            Ok(())
+        })
+    }
+
+    /// Takes the snapshot of a directory.
+    fn list(self: &Arc<Self>, ino: Ino) -> Outcome<(Listing, Keep), Error> {
         let place = match self.place(ino) {
             Ok(place) => place,
+            // A directory that was removed is empty for who still has it.
+            Err(Error::NotFound) => return ready(Ok(self.made_list(ino, Vec::new()))),
             Err(error) => return ready(Err(error)),
         };
         let core = Arc::clone(self);
         match place {
             Place::Catalogue(observatory, subset) => self.ensure(observatory).then(move |view| match view {
-                Ok(view) => core.open_read(Keep::Forever, move |core| core.list_catalogue(ino, view, subset)),
+                Ok(view) => core.read_list(Keep::Forever, move |core| core.list_catalogue(ino, view, subset)),
                 Err(error) => ready(Err(error)),
             }),
             Place::Config(observatory) => self.ensure(observatory).then(move |_| {
-                core.open_read(Keep::Forever, move |core| {
+                core.read_list(Keep::Forever, move |core| {
                     core.list_names(ino, &Place::Config(observatory))
                 })
             }),
             Place::Bestrefs => self
                 .list_contexts()
-                .map(move |others| Ok(core.open_list(ino, others?))),
-            Place::Context(context) => ready(Ok(self.open_list(ino, self.list_datasets(&context)))),
+                .map(move |others| Ok(core.made_list(ino, others?))),
+            Place::Context(context) => ready(Ok(self.made_list(ino, self.list_datasets(&context)))),
             Place::Dataset(context, dataset) => self
                 .list_answers(&context, &dataset)
-                .map(move |others| Ok(core.open_list(ino, others?))),
+                .map(move |others| Ok(core.made_list(ino, others?))),
             place @ (Place::Root | Place::Area(_) | Place::Pickles(_) | Place::Local(_) | Place::Control) => {
                 let keep = if matches!(place, Place::Local(_)) {
                     Keep::Never
                 } else {
                     Keep::Forever
                 };
-                self.open_read(keep, move |core| core.list_names(ino, &place))
+                self.read_list(keep, move |core| core.list_names(ino, &place))
             }
         }
     }
 
-    /// Opens a listing of what is in the store, whose disk may take its time. A caller who has left opens nothing.
-    fn open_read(
+    /// Lists what is in the store, whose disk may take its time.
+    fn read_list(
         self: &Arc<Self>,
         keep: Keep,
         read: impl FnOnce(&Self) -> Result<Listing, Error> + Send + 'static,
-    ) -> Outcome<(Handle, Keep), Error> {
+    ) -> Outcome<(Listing, Keep), Error> {
         let core = Arc::clone(self);
-        Outcome::Later(Box::pin(async move {
-            let theirs = Arc::clone(&core);
-            let listing = elsewhere(move || read(&theirs)).await?;
-            Ok((core.listings.insert(listing), keep))
-        }))
+        Outcome::Later(Box::pin(elsewhere(move || Ok((read(&core)?, keep)))))
     }
 
-    fn open_list(&self, ino: Ino, others: Vec<Other>) -> (Handle, Keep) {
+    fn made_list(&self, ino: Ino, others: Vec<Other>) -> (Listing, Keep) {
         let listing = Listing {
             ino,
             parent: self.parent_of(ino),
             others,
             catalogued: None,
         };
-        (self.listings.insert(listing), Keep::Never)
+        (listing, Keep::Never)
     }
 
     /// A directory of fixed places and the user's files.
@@ -267,14 +312,14 @@ impl Core {
     /// The number of the user's file or directory at a path of the store.
     fn local_number(&self, path: &Path) -> Option<Ino> {
         let stat = self.local.as_ref()?.stat(path).ok()??;
-        Some(self.nodes.number(&Key::Local {
-            dev: stat.dev,
-            ino: stat.ino,
-        }))
+        Some(self.nodes.number(&Key::of(&stat)))
     }
 
     fn listing(&self, handle: Handle) -> Result<Arc<Listing>, Error> {
-        self.listings.get(handle).ok_or(Error::BadHandle)
+        let directory = self.listings.get(handle).ok_or(Error::BadHandle)?;
+        directory.was_read.store(true, Ordering::Relaxed);
+        let listing = directory.listing();
+        Ok(Arc::clone(&listing))
     }
 
     /// Gives the entries from `offset` on, until `each` has enough.
@@ -385,11 +430,8 @@ impl Core {
             (Some(Node::Made { attr, .. }), _) => Some((*attr, Keep::Never)),
             (Some(Node::Local { path, .. }), _) => {
                 let stat = self.local.as_ref()?.stat(path).ok()??;
-                let key = Key::Local {
-                    dev: stat.dev,
-                    ino: stat.ino,
-                };
-                (self.nodes.number(&key) == ino).then(|| (self.local_attr(ino, &stat), Keep::Never))
+                (self.nodes.number(&Key::of(&stat)) == ino)
+                    .then(|| (self.local_attr(ino, &stat), Keep::Never))
             }
             (None, Some(place)) => {
                 let (view, _) = listing.catalogued.as_ref()?;

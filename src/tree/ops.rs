@@ -264,8 +264,11 @@ pub trait FileSystem: Send + Sync + 'static {
 
     /// Opens a directory for listing. The listing may be kept by the kernel as [`Keep`] says.
     fn opendir(&self, caller: Caller, ino: Ino) -> Outcome<(Handle, Keep), Self::Error>;
+    /// An open directory is about to be read from its start. What was read of it before is not to be shown again: its
+    /// names are those of now, as rewinddir(3) promises.
+    fn rewind(&self, handle: Handle) -> Outcome<(), Self::Error>;
     /// Calls `each` for the entries from `offset` on until it returns false; `.` and `..` included. Always on the spot:
-    /// [`FileSystem::opendir`] has done what may take time.
+    /// [`FileSystem::opendir`] and [`FileSystem::rewind`] have done what may take time.
     fn readdir(
         &self,
         handle: Handle,

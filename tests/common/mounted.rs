@@ -344,6 +344,10 @@ impl FileSystem for TestTree {
         ready((ino, Keep::Forever))
     }
 
+    fn rewind(&self, _: Handle) -> Answer<()> {
+        ready(())
+    }
+
     fn readdir(
         &self,
         handle: Handle,

@@ -49,6 +49,8 @@ replies!(
     ReplyEntry,
     ReplyAttr,
     ReplyData,
+    ReplyDirectory,
+    ReplyDirectoryPlus,
     ReplyOpen,
     ReplyCreate,
     ReplyEmpty,
@@ -127,9 +129,8 @@ impl<F: FileSystem> Core<F> {
         }
     }
 
-    /// Asks the tree something that it always answers on the spot.
+    /// Asks the tree something more on the way to an answer, which it always tells on the spot.
     pub(super) fn now<T>(&self, op: Op, ask: impl FnOnce(&F) -> Result<T, F::Error>) -> Result<T, Errno> {
-        self.upcalls.count(op);
         match guarded(op, || ask(&self.tree)) {
             Ok(answer) => answer.map_err(|error| self.errno(op, &error)),
             Err(Panicked) => Err(Errno::EIO),
