@@ -267,6 +267,23 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Inner {
+    /// What the server in force says of a file, and where it is.
+    async fn locate(&self, key: &FileKey) -> Result<(CatalogEntry, Url), FetchError> {
+        let own = self.endpoints.own_url(key);
+        let info = match self.catalogs.current(key.observatory) {
+            Some(info) if own.is_some() => info,
+            _ => {
+                let info = self.catalogs.in_force(key.observatory).wait().await;
+                info.map_err(|error| error.about(key))?
+            }
+        };
+        let entry = info.catalog().get(key.name.as_str());
+        let entry = entry.ok_or_else(|| FetchError::not_in_catalog(key))?;
+        let url = own.map_or_else(|| self.endpoints.file_url(&info, &key.name), Ok);
+        let url = url.map_err(|error| FetchError::remote(key, &error.into()))?;
+        Ok((entry, url))
+    }
+
     fn is_offline(&self, observatory: Observatory) -> bool {
         self.settings.offline || self.catalogs.is_offline(observatory)
     }

@@ -211,6 +211,15 @@ impl ServerInfo {
         self
     }
 
+    /// The same description, which does not say where files are downloaded from.
+    #[must_use]
+    pub fn without_urls(self) -> Self {
+        Self {
+            urls: BaseUrls::default(),
+            ..self
+        }
+    }
+
     /// The same description with another default context (spec/crds-service 9, trap 13).
     #[must_use]
     pub fn with_default_context(mut self, context: &FileName) -> Self {

@@ -16,7 +16,7 @@ use super::Outcome;
 use super::error::{FetchError, FetchErrorKind};
 use super::settings::CatalogSettings;
 use crate::crds::grammar::plausible;
-use crate::crds::{Observatory, ServerInfo};
+use crate::crds::{Observatory, ServerInfo, Url};
 use crate::remote::CrdsServer;
 use crate::store::{Store, StoreError};
 
@@ -75,6 +75,8 @@ struct SlotState {
     confirmed: Option<SystemTime>,
     failure: Option<(Instant, FetchError)>,
     offline_since: Option<SystemTime>,
+    /// Whether `info` is of another server than the one in force: good for names, not for downloads.
+    foreign: bool,
     loading: Option<watch::Receiver<Option<Answer>>>,
     refreshing: Option<watch::Receiver<Option<Answer>>>,
 }
@@ -189,6 +191,30 @@ impl Catalogs {
         }
     }
 
+    /// The catalog by which files may be downloaded: one of the server in force. What the store has kept of another server
+    /// does not do, nor is any other server asked.
+    pub(super) fn in_force(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
+        let Some(slot) = self.inner.slot(observatory) else {
+            return self.load(observatory);
+        };
+        let mut state = slot.state();
+        match &state.info {
+            Some(info) if !state.foreign => return Outcome::Ready(Ok(Arc::clone(info))),
+            Some(_) => {}
+            None => {
+                drop(state);
+                return self.load(observatory);
+            }
+        }
+        if let Some((when, error)) = &state.failure
+            && when.elapsed() < self.inner.settings.failure_memory
+        {
+            return Outcome::Ready(Err(error.clone()));
+        }
+        let receiver = self.inner.refresh(&mut state, observatory);
+        Outcome::Later(wait_for(receiver, observatory))
+    }
+
     /// Every catalog that is loaded or replaced from now on.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<CatalogChange> {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -255,6 +281,8 @@ impl Slot {
 struct Kept {
     info: Arc<ServerInfo>,
     age: Duration,
+    /// Whether it is of another server than the one in force.
+    foreign: bool,
 }
 
 impl Inner {
@@ -298,11 +326,13 @@ impl Inner {
         let kept = tokio::task::spawn_blocking(move || inner.read_store(observatory)).await;
         match kept {
             Ok(Ok(Some(kept))) => {
-                let info = self.install(observatory, &kept.info);
+                let info = self.install(observatory, &kept.info, kept.foreign);
                 if let Some(slot) = self.slot(observatory) {
                     slot.state().confirmed = SystemTime::now().checked_sub(kept.age);
                 }
-                return Ok((info, kept.age));
+                // Too old, however young: the server in force is asked at once.
+                let age = if kept.foreign { Duration::MAX } else { kept.age };
+                return Ok((info, age));
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
@@ -324,9 +354,11 @@ impl Inner {
         match ServerInfo::from_literal(&snapshot.text) {
             Ok(info) if info.observatory() == observatory => {
                 self.sweep(&info);
+                let foreign = self.is_foreign(&info);
                 Ok(Some(Kept {
-                    info: Arc::new(info),
+                    info: Arc::new(if foreign { info.without_urls() } else { info }),
                     age: snapshot.written.elapsed().unwrap_or_default(),
+                    foreign,
                 }))
             }
             Ok(info) => {
@@ -343,6 +375,19 @@ impl Inner {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether a stored description does not tell where files are downloaded from now: it is of another server than the
+    /// one in force, or its URLs had credentials, which are not stored.
+    fn is_foreign(&self, info: &ServerInfo) -> bool {
+        let slot = self.slot(info.observatory());
+        let Some(server) = slot.and_then(|slot| slot.server.as_ref()) else {
+            return false;
+        };
+        let urls = [&info.urls().mappings, &info.urls().references];
+        let bare = |url: &str| url.trim_end_matches('/').to_owned();
+        info.server().map(bare) != Some(bare(server.description_url()))
+            || urls.into_iter().flatten().any(Url::has_lost_credentials)
     }
 
     /// Blocking: takes away what nobody will go on with. Before the first catalog is shown no transfer runs.
@@ -423,11 +468,11 @@ impl Inner {
         if let Ok(Err(error)) = saved {
             log::warn!("the catalog of {observatory} cannot be kept: {error}");
         }
-        Ok(self.install(observatory, &info))
+        Ok(self.install(observatory, &info, false))
     }
 
     /// Makes a catalog the current one, unless it says nothing new, and tells the listeners.
-    fn install(&self, observatory: Observatory, info: &Arc<ServerInfo>) -> Arc<ServerInfo> {
+    fn install(&self, observatory: Observatory, info: &Arc<ServerInfo>, foreign: bool) -> Arc<ServerInfo> {
         let Some(slot) = self.slot(observatory) else {
             return Arc::clone(info);
         };
@@ -435,6 +480,7 @@ impl Inner {
         let old = {
             let mut state = slot.state();
             state.failure = None;
+            state.foreign = foreign;
             if state.asked.is_some() {
                 state.offline_since = None;
             }

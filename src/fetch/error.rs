@@ -150,6 +150,15 @@ impl FetchError {
         format!("catalog of {observatory}")
     }
 
+    /// The failure of its catalog as that of a file.
+    pub(super) fn about(self, key: &FileKey) -> Self {
+        Self {
+            subject: key.to_string(),
+            message: format!("{}: {}", self.subject, self.message),
+            ..self
+        }
+    }
+
     #[must_use]
     pub(super) fn at(self, url: impl Into<Url>) -> Self {
         Self {

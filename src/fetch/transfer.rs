@@ -188,16 +188,14 @@ impl Transfer<'_> {
         }
     }
 
-    /// Reserves the space, opens the partial file.
+    /// Asks where the file is, reserves the space, opens the partial file.
     async fn prepare(&mut self) -> Result<(), FetchError> {
-        let Some(url) = self.flight.url.clone() else {
-            let message = "its server does not say where such files are downloaded from";
-            return Err(FetchError::new(
-                FetchErrorKind::ServerTrouble,
-                self.key(),
-                message,
-            ));
-        };
+        let located = tokio::time::timeout(self.inner.settings.timeout, self.inner.locate(self.key()));
+        let (entry, url) = located.await.unwrap_or_else(|_| {
+            let message = "its server has not said in time where it is (--timeout)";
+            Err(FetchError::new(FetchErrorKind::TimedOut, self.key(), message))
+        })?;
+        self.entry = entry;
         let size = self.entry.size;
         let begun: Result<Partial, FetchError> = self
             .blocking(move |store, key| {

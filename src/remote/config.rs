@@ -49,7 +49,7 @@ impl ConfigUriServer {
                 "server_config describes the server of {found}, not of {asked}"
             )));
         }
-        Ok(info)
+        Ok(info.received_from(&self.config_url))
     }
 }
 
@@ -60,6 +60,10 @@ impl CrdsServer for ConfigUriServer {
 
     fn url(&self) -> &str {
         self.server.url()
+    }
+
+    fn description_url(&self) -> &str {
+        self.config_url.as_str()
     }
 
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {

@@ -10,7 +10,7 @@ use super::http::HttpClient;
 use super::origin::Origin;
 use super::rpc::{JsonRpcServer, is_serverless};
 use super::service::CrdsServer;
-use crate::crds::{FileName, Observatory, ServerInfo, Url};
+use crate::crds::{FileKey, FileName, Observatory, ServerInfo, Url};
 
 /// What the user has said of servers and places, as plain text. `None`, `none`, `NONE` and the empty text count as not
 /// said (spec/crds-service 8.2).
@@ -171,16 +171,31 @@ impl Endpoints {
     /// The URL of a file: below the override if one was given, else where the server says (spec/crds-service 3.1).
     pub fn file_url(&self, info: &ServerInfo, name: &FileName) -> Result<Url, NoUrl> {
         let observatory = info.observatory();
-        let (uri, base, what) = if name.kind().is_mapping() {
-            (&self.mapping_uri, &info.urls().mappings, "mappings")
-        } else {
-            (&self.reference_uri, &info.urls().references, "references")
+        let key = FileKey {
+            observatory,
+            name: name.clone(),
         };
-        let base = applies(uri.as_ref(), observatory)
-            .cloned()
-            .or_else(|| Some(base.as_ref()?.credited_by(&self.server_url(observatory))))
-            .ok_or(NoUrl { observatory, what })?;
+        if let Some(url) = self.own_url(&key) {
+            return Ok(url);
+        }
+        let (base, what) = if name.kind().is_mapping() {
+            (&info.urls().mappings, "mappings")
+        } else {
+            (&info.urls().references, "references")
+        };
+        let base = base.as_ref().ok_or(NoUrl { observatory, what })?;
+        let base = base.credited_by(&self.server_url(observatory));
         Ok(base.below(name.as_str()))
+    }
+
+    /// The URL of a file below the override, if one was given: whatever the server says.
+    pub fn own_url(&self, key: &FileKey) -> Option<Url> {
+        let uri = if key.name.kind().is_mapping() {
+            &self.mapping_uri
+        } else {
+            &self.reference_uri
+        };
+        Some(applies(uri.as_ref(), key.observatory)?.below(key.name.as_str()))
     }
 }
 

@@ -70,6 +70,11 @@ pub trait CrdsServer: Send + Sync {
     /// Its URL, for messages.
     fn url(&self) -> &str;
 
+    /// Where its description of itself comes from, without credentials: which server a description is of.
+    fn description_url(&self) -> &str {
+        self.url()
+    }
+
     /// Calls a method with positional parameters and gives its decoded result.
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>>;
 
@@ -82,7 +87,7 @@ pub trait CrdsServer: Send + Sync {
             if asked != found {
                 return Err(self.nonsense(&format!("this is the server of {found}, not of {asked}")));
             }
-            let info = info.received_from(self.url());
+            let info = info.received_from(self.description_url());
             if info.has_metadata() {
                 return Ok(info);
             }

@@ -265,6 +265,11 @@ impl Origin {
         lock(&self.state.asked).values().map(Vec::len).sum()
     }
 
+    /// How many calls there were of all methods.
+    pub fn all_called(&self) -> usize {
+        lock(&self.state.called).len()
+    }
+
     /// The parameters of the calls of a method so far.
     pub fn called(&self, method: &str) -> Vec<Value> {
         lock(&self.state.called)

@@ -26,6 +26,7 @@ mod offline;
 mod posix;
 mod proxy;
 mod remounts;
+mod servers;
 mod stalls;
 mod status;
 mod tree;

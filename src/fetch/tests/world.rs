@@ -443,5 +443,6 @@ pub(in crate::fetch) fn fetcher(
 pub(in crate::fetch) fn literal(files: &[(&str, Option<&[u8]>)]) -> String {
     ServerInfo::from_json_value(description(files))
         .unwrap()
+        .received_from("http://127.0.0.1/")
         .to_literal()
 }
