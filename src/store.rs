@@ -26,7 +26,7 @@ mod verified;
 pub use disk::{DiskStore, StoreOptions};
 pub use error::{StoreError, is_disk_full};
 pub use layout::{ReferenceLayout, file_path};
-pub use ledger::{Full, Ledger};
+pub use ledger::{Full, Ledger, Victims};
 pub use memory::MemoryStore;
 pub use partial::{Part, Partial, Record};
 
@@ -93,6 +93,12 @@ pub struct Usage {
     pub limit: Option<u64>,
     /// What was evicted since the store was opened.
     pub evicted: Evicted,
+    /// What interrupted transfers have left, to go on with; part of `used`.
+    pub partial: u64,
+    /// What lies in quarantine, until somebody looks through it; part of `used`.
+    pub quarantined: u64,
+    /// How many files are there.
+    pub quarantined_files: u64,
 }
 
 /// Copies that had to make room for others.
@@ -143,11 +149,15 @@ pub trait Store: Send + Sync + 'static {
     /// Takes as long as reading the file.
     fn verify(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError>;
 
-    /// Sets bytes aside for a file before the first one is written, evicting others where that is needed.
-    /// Called again for the same file it changes the amount.
+    /// Sets bytes aside for a file before the first one is asked for. Nothing is evicted yet, but it is certain that what
+    /// would have to go can. Called again for the same file it changes the amount.
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError>;
 
-    /// The disk turned out to be full: evicts at least `bytes`, if there is anything to evict.
+    /// The first bytes of a file have come, or the first since its partial file was emptied: evicts others where its
+    /// reservation needs that, and takes the room. May take long.
+    fn claim(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError>;
+
+    /// The disk turned out to be full all the same: evicts at least `bytes`, if there is anything to evict.
     fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError>;
 
     /// Opens the partial file of a transfer, with what is known of an earlier attempt at it.
@@ -179,6 +189,9 @@ pub trait Store: Send + Sync + 'static {
     /// Renames the user's file at `from` (a path below the root of the store) to this name, replacing a copy that is
     /// there; from now on it is a local file. A transfer that ends at the same moment does not touch it.
     fn move_in(&self, from: &Path, key: &FileKey) -> Result<(), StoreError>;
+
+    /// The user's file under this name was renamed to somewhere else. What has taken the name meanwhile stays.
+    fn moved_out(&self, key: &FileKey) -> Result<(), StoreError>;
 
     /// Removes the copy or the local file under this name; false when there is none.
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError>;

@@ -1,5 +1,6 @@
 //! Bytes from an origin into a partial file: one stream, or several over ranges of a large file.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(super) struct Intake {
     /// The length that the catalog promises.
     expected: Option<u64>,
     ground: Mutex<Ground>,
+    /// Whether room was made for what arrives.
+    claimed: AtomicBool,
     digest: Option<(Sha1Sum, u64)>,
 }
 
@@ -107,6 +110,7 @@ impl Intake {
             partial,
             expected,
             ground: Mutex::new(ground),
+            claimed: AtomicBool::new(false),
             digest: None,
         };
         if fresh {
@@ -136,10 +140,17 @@ impl Intake {
     }
 
     fn truncate(&self) -> Result<(), FetchError> {
+        self.empty()
+            .map_err(|error| FetchError::store(&self.flight.key, error))
+    }
+
+    /// Empties the partial file, which gives back the room that it had.
+    fn empty(&self) -> Result<(), StoreError> {
+        self.claimed.store(false, Ordering::Release);
         self.partial
             .file
             .set_len(0)
-            .map_err(|error| FetchError::store(&self.flight.key, self.write_error(error)))
+            .map_err(|error| self.write_error(error))
     }
 
     /// How far it came, if a later attempt could go on from there.
@@ -275,8 +286,7 @@ impl Intake {
         }
         let size = self.expected.or(download.total);
         if from == 0 {
-            let emptied = self.partial.file.set_len(0);
-            emptied.map_err(|error| Break::Store(self.write_error(error)))?;
+            self.empty().map_err(Break::Store)?;
             let mut ground = self.ground();
             ground.begin_anew(size, &self.partial.file);
             ground.validator.clone_from(&download.validator);

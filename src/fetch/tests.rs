@@ -547,6 +547,9 @@ tests! {
             std::fs::create_dir_all(&partials).unwrap();
             std::fs::write(partials.join("hst_acs_darkfile_9999.fits"), b"left").unwrap();
             std::fs::write(partials.join(FILE), b"left").unwrap();
+            // Without a record nobody could go on from it.
+            let record = r#"{"url":"x","validator":"\"v\"","size":9,"parts":[{"start":0,"end":9,"done":4}]}"#;
+            std::fs::write(partials.join(format!("{FILE}~record")), record).unwrap();
             world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
             assert!(!partials.join("hst_acs_darkfile_9999.fits").exists(), "{kept_catalog}");
             assert!(partials.join(FILE).exists(), "{kept_catalog}");

@@ -305,7 +305,10 @@ impl Transfer<'_> {
                 let found = self
                     .blocking(move |store, key| {
                         store.abandon(key, false)?;
-                        store.open(key, entry)
+                        match store.open(key, entry)? {
+                            Found::Unverified => store.verify(key, entry),
+                            other => Ok(other),
+                        }
                     })
                     .await?;
                 match found {

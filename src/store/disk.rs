@@ -9,15 +9,21 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use super::ledger::Ledger;
+use super::verified::Origin;
 use super::{
     Evicted, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError,
     Usage,
 };
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
+mod changes;
 mod files;
+mod guards;
 mod janitor;
+mod moments;
 mod own;
+mod partials;
+mod quarantine;
 mod shelf;
 mod syncs;
 mod transfer;
@@ -25,6 +31,9 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
+use guards::Guards;
+use moments::Moments;
+use quarantine::Quarantined;
 use shelf::{Kept, Shelf};
 use syncs::Syncs;
 
@@ -61,7 +70,12 @@ pub struct DiskStore {
     options: StoreOptions,
     layout: ReferenceLayout,
     books: Mutex<Books>,
+    /// Held before `books`, and over system calls.
+    guards: Guards,
+    /// Held while an observatory's directories are read, so that they are read once.
+    indexing: Mutex<()>,
     syncs: Syncs,
+    moments: Moments,
     /// Held for its lock as long as the store is in use.
     _owner: File,
 }
@@ -72,8 +86,14 @@ struct Books {
     shelves: HashMap<Observatory, Shelf>,
     ledger: Ledger,
     evicted: Evicted,
+    /// Whether copies may be evicted that crds-fs did not fetch itself.
+    any_copy: bool,
     /// Open files, shared by all who open them.
     open: HashMap<FileKey, Weak<File>>,
+    /// The partial files of transfers that run.
+    running: HashMap<FileKey, Weak<File>>,
+    /// What lay in quarantine when it was looked at last.
+    quarantined: Quarantined,
     /// Directories with names that are not durable yet.
     unsettled: BTreeSet<PathBuf>,
     /// Those who want to hear of every change.
@@ -99,7 +119,10 @@ impl DiskStore {
             shelves: HashMap::new(),
             ledger: Ledger::new(options.cache_size, options.keep_free),
             evicted: Evicted::default(),
+            any_copy: options.cache_size.is_some(),
             open: HashMap::new(),
+            running: HashMap::new(),
+            quarantined: Quarantined::default(),
             unsettled: BTreeSet::new(),
             watchers: Vec::new(),
         };
@@ -109,6 +132,9 @@ impl DiskStore {
             options,
             layout,
             books: Mutex::new(books),
+            guards: Guards::default(),
+            indexing: Mutex::default(),
+            moments: Moments::default(),
             syncs: Syncs::default(),
             _owner: owner,
         })
@@ -173,6 +199,10 @@ impl Store for DiskStore {
         self.reserve_bytes(key, size)
     }
 
+    fn claim(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError> {
+        self.claim_room(key, partial)
+    }
+
     fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
         self.evict_bytes(key, bytes)
     }
@@ -209,6 +239,10 @@ impl Store for DiskStore {
         self.move_local(from, key)
     }
 
+    fn moved_out(&self, key: &FileKey) -> Result<(), StoreError> {
+        self.forget_moved(key)
+    }
+
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.remove_file(key)
     }
@@ -228,7 +262,8 @@ impl Store for DiskStore {
 
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
         let path = own::config_path(observatory, "server_config");
-        self.quarantine(&path, &format!("{observatory}-server_config"), "cannot be read")
+        let name = format!("{observatory}-server_config");
+        self.quarantine(&path, &name, "cannot be read", None).map(drop)
     }
 
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -241,7 +276,9 @@ impl Store for DiskStore {
 
     fn usage(&self) -> Result<Usage, StoreError> {
         let disk = self.disk_space()?;
-        let books = self.books();
+        let quarantined = self.quarantined();
+        let mut books = self.books();
+        books.ledger.set_aside(quarantined.bytes);
         let (used, files) = (books.ledger.used(), books.ledger.files());
         let free = disk.free.saturating_sub(books.ledger.floor());
         let within = books.ledger.limit().map(|limit| limit.saturating_sub(used));
@@ -256,6 +293,9 @@ impl Store for DiskStore {
             files_free: disk.files_free,
             limit: books.ledger.limit(),
             evicted: books.evicted,
+            partial: books.ledger.partial_bytes(),
+            quarantined: quarantined.bytes,
+            quarantined_files: quarantined.files,
         })
     }
 
@@ -277,8 +317,8 @@ impl Books {
     }
 
     /// Whether somebody has the file open.
-    fn is_open(open: &HashMap<FileKey, Weak<File>>, key: &FileKey) -> bool {
-        open.get(key).is_some_and(|file| file.strong_count() > 0)
+    fn is_open(&self, key: &FileKey) -> bool {
+        transfer::is_open(&self.open, key)
     }
 
     fn tell(&mut self, key: &FileKey) {
@@ -288,12 +328,20 @@ impl Books {
     /// Takes a file into the books, or changes what they say of it.
     fn put(&mut self, key: &FileKey, kept: Kept) {
         self.tell(key);
-        match kept.kind {
-            HoldingKind::Catalogued => self.ledger.add_copy(key, kept.bytes()),
-            HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, kept.bytes()),
-        }
+        self.count(key, &kept);
         if let Some(shelf) = self.shelves.get_mut(&key.observatory) {
             shelf.put(key.name.clone(), kept);
+        }
+    }
+
+    /// Counts the bytes of a file.
+    fn count(&mut self, key: &FileKey, kept: &Kept) {
+        match kept.kind {
+            HoldingKind::Catalogued => {
+                let evictable = self.any_copy || kept.origin == Origin::Fetched;
+                self.ledger.add_copy(key, kept.bytes(), evictable);
+            }
+            HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, kept.bytes()),
         }
     }
 

@@ -1,8 +1,10 @@
-//! The ledger of bytes: what copies take, what is set aside for transfers, and who has to go when there is no room.
+//! The ledger of bytes: what files take, what is set aside for transfers, and who has to go when there is no room.
 //!
-//! Pure: it decides, the store does. Three kinds of bytes are told apart: *copies* of catalogued files, which can be
-//! evicted because they can be fetched again; *kept* files, which cannot (local, or not yet verified); and *reservations*
-//! for files that are on their way.
+//! Pure: it decides, the store does. Told apart are *copies* of catalogued files, of which those that may be evicted can be
+//! fetched again; *kept* files (local, or not yet verified); *partial* files of interrupted transfers; *reservations* for
+//! files that are on their way; and what lies *aside* (quarantine).
+//!
+//! A reservation says that there will be room. Nothing goes for it before it is *claimed*, when the first byte has come.
 
 use std::collections::HashMap;
 
@@ -29,6 +31,31 @@ struct Reservation {
     size: u64,
     /// How many of them the disk has already given, so that they are not in its free space any more.
     taken: u64,
+    /// Whether bytes arrive, so that others have to make room now.
+    claimed: bool,
+}
+
+/// A copy of a catalogued file.
+#[derive(Debug, Clone, Copy)]
+struct Copy {
+    size: u64,
+    evictable: bool,
+}
+
+/// What has to go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Victims {
+    /// What interrupted transfers have left; these go first.
+    pub partials: Vec<FileKey>,
+    /// Copies, least recently used first.
+    pub copies: Vec<FileKey>,
+}
+
+impl Victims {
+    /// Whether nothing has to go.
+    pub fn is_empty(&self) -> bool {
+        self.partials.is_empty() && self.copies.is_empty()
+    }
 }
 
 /// Who takes how many bytes, and in which order they were last used.
@@ -36,13 +63,17 @@ struct Reservation {
 pub struct Ledger {
     limit: Option<u64>,
     floor: u64,
-    copies: LruCache<FileKey, u64>,
+    copies: LruCache<FileKey, Copy>,
     kept: HashMap<FileKey, u64>,
+    /// By their last use, like copies.
+    partials: LruCache<FileKey, u64>,
     reserved: HashMap<FileKey, Reservation>,
-    /// Sums of the three.
+    /// Sums of the four.
     copied_bytes: u64,
     kept_bytes: u64,
+    partial_bytes: u64,
     reserved_bytes: u64,
+    aside_bytes: u64,
 }
 
 impl Ledger {
@@ -53,16 +84,29 @@ impl Ledger {
             floor,
             copies: LruCache::unbounded(),
             kept: HashMap::new(),
+            partials: LruCache::unbounded(),
             reserved: HashMap::new(),
             copied_bytes: 0,
             kept_bytes: 0,
+            partial_bytes: 0,
             reserved_bytes: 0,
+            aside_bytes: 0,
         }
     }
 
     /// Bytes in files and reservations.
     pub fn used(&self) -> u64 {
-        self.copied_bytes + self.kept_bytes + self.reserved_bytes
+        self.files_bytes() + self.reserved_bytes
+    }
+
+    /// Bytes in files, finished or not.
+    fn files_bytes(&self) -> u64 {
+        self.copied_bytes + self.kept_bytes + self.partial_bytes + self.aside_bytes
+    }
+
+    /// Bytes that interrupted transfers have left.
+    pub fn partial_bytes(&self) -> u64 {
+        self.partial_bytes
     }
 
     /// Number of files.
@@ -80,47 +124,61 @@ impl Ledger {
         self.floor
     }
 
-    /// Sets `size` bytes aside for `key` and names the copies that must be evicted first; they are struck out here and
-    /// now. `free` is what the disk has left, `busy` says who must not go. On failure nothing changes, except that an
-    /// earlier reservation for `key` stays as it was.
+    /// Sets `size` bytes aside for `key`; what an interrupted transfer has left of it becomes part of them. `free` is what
+    /// the disk has left, `busy` says who must not go. On failure nothing changes.
     pub fn reserve(
         &mut self,
         key: &FileKey,
         size: u64,
         free: u64,
         busy: impl Fn(&FileKey) -> bool,
-    ) -> Result<Vec<FileKey>, Full> {
-        let earlier = self.reserved.remove(key);
-        let taken = earlier.map_or(0, |earlier| earlier.taken);
-        self.reserved_bytes -= earlier.map_or(0, |earlier| earlier.size);
-        let outcome = self.victims(size, free.saturating_add(taken.min(size)), |other| {
-            other == key || busy(other)
-        });
-        match outcome {
-            Ok(victims) => {
-                for victim in &victims {
-                    self.remove(victim);
-                }
-                self.put_reservation(key, Reservation { size, taken });
-                Ok(victims)
+    ) -> Result<(), Full> {
+        let earlier = self.take_reservation(key);
+        let partial = self.remove_partial(key);
+        let reservation = Reservation {
+            size,
+            taken: earlier.map_or(partial, |earlier| earlier.taken).min(size),
+            claimed: earlier.is_some_and(|earlier| earlier.claimed),
+        };
+        self.put_reservation(key, reservation);
+        let enough = self.victims(size, free, |_| true, |other| other == key || busy(other));
+        if let Err(full) = enough {
+            self.take_reservation(key);
+            if partial > 0 {
+                self.add_partial(key, partial);
             }
-            Err(full) => {
-                if let Some(earlier) = earlier {
-                    self.put_reservation(key, earlier);
-                }
-                Err(full)
+            if let Some(earlier) = earlier {
+                self.put_reservation(key, earlier);
             }
+            return Err(full);
         }
+        Ok(())
     }
 
-    /// Names copies of together at least `bytes`, least recently used first, and strikes them out. Fewer when there are
-    /// not so many.
-    pub fn evict(&mut self, bytes: u64, busy: impl Fn(&FileKey) -> bool) -> Vec<FileKey> {
-        let (victims, _) = self.oldest(bytes, busy);
-        for victim in &victims {
-            self.remove(victim);
-        }
-        victims
+    /// Bytes of `key` arrive: names those that have to go for it now. To be called again when they are gone, until there
+    /// are none.
+    pub fn claim(
+        &mut self,
+        key: &FileKey,
+        free: u64,
+        busy: impl Fn(&FileKey) -> bool,
+    ) -> Result<Victims, Full> {
+        let Some(reservation) = self.reserved.get_mut(key) else {
+            return Ok(Victims::default());
+        };
+        reservation.claimed = true;
+        let size = reservation.size;
+        self.victims(
+            size,
+            free,
+            |other| other.claimed,
+            |other| other == key || busy(other),
+        )
+    }
+
+    /// Names who has to go so that at least `bytes` become free. Fewer when there are not so many.
+    pub fn oldest(&self, bytes: u64, busy: impl Fn(&FileKey) -> bool) -> Victims {
+        self.choose(bytes, busy).0
     }
 
     /// The disk has given `taken` bytes to the transfer of `key`.
@@ -135,24 +193,40 @@ impl Ledger {
         self.reserved.get(key).map(|reservation| reservation.size)
     }
 
-    /// The transfer has ended with a copy of `size` bytes.
-    pub fn commit(&mut self, key: &FileKey, size: u64) {
-        self.release(key);
-        self.add_copy(key, size);
-    }
-
-    /// The transfer has ended without a copy.
+    /// The transfer has ended.
     pub fn release(&mut self, key: &FileKey) {
-        if let Some(reservation) = self.reserved.remove(key) {
-            self.reserved_bytes -= reservation.size;
-        }
+        self.take_reservation(key);
     }
 
-    /// Counts a copy that may be evicted, as the most recently used.
-    pub fn add_copy(&mut self, key: &FileKey, size: u64) {
+    /// Counts a copy, as the most recently used.
+    pub fn add_copy(&mut self, key: &FileKey, size: u64, evictable: bool) {
         self.remove(key);
-        self.copies.put(key.clone(), size);
+        self.copies.put(key.clone(), Copy { size, evictable });
         self.copied_bytes += size;
+    }
+
+    /// Counts what an interrupted transfer has left, as the most recent.
+    pub fn add_partial(&mut self, key: &FileKey, size: u64) {
+        self.remove_partial(key);
+        self.partials.put(key.clone(), size);
+        self.partial_bytes += size;
+    }
+
+    /// What an interrupted transfer had left is gone, or a transfer goes on with it; gives its bytes.
+    pub fn remove_partial(&mut self, key: &FileKey) -> u64 {
+        let size = self.partials.pop(key).unwrap_or_default();
+        self.partial_bytes -= size;
+        size
+    }
+
+    /// Whether an interrupted transfer has left anything of this file.
+    pub fn has_partial(&self, key: &FileKey) -> bool {
+        self.partials.contains(key)
+    }
+
+    /// So many bytes lie in quarantine.
+    pub fn set_aside(&mut self, bytes: u64) {
+        self.aside_bytes = bytes;
     }
 
     /// Counts a file that must not be evicted.
@@ -164,8 +238,8 @@ impl Ledger {
 
     /// A file is gone.
     pub fn remove(&mut self, key: &FileKey) {
-        if let Some(size) = self.copies.pop(key) {
-            self.copied_bytes -= size;
+        if let Some(copy) = self.copies.pop(key) {
+            self.copied_bytes -= copy.size;
         }
         if let Some(size) = self.kept.remove(key) {
             self.kept_bytes -= size;
@@ -187,45 +261,70 @@ impl Ledger {
         self.reserved.insert(key.clone(), reservation);
     }
 
-    /// Who must go so that `size` more bytes fit.
-    fn victims(&self, size: u64, free: u64, busy: impl Fn(&FileKey) -> bool) -> Result<Vec<FileKey>, Full> {
-        let full = |why: String| Full { needed: size, why };
-        let over = self
-            .limit
-            .map_or(0, |limit| self.used().saturating_add(size).saturating_sub(limit));
-        let untaken: u64 = self.reserved.values().map(|other| other.size - other.taken).sum();
-        let short = size
-            .saturating_add(untaken)
-            .saturating_add(self.floor)
-            .saturating_sub(free);
-        let needed = over.max(short);
-        let (victims, freed) = self.oldest(needed, busy);
-        if freed >= needed {
-            Ok(victims)
-        } else if freed < over {
-            Err(full(format!(
-                "the cache size is {} bytes, of which {} are free or can be freed; raise --cache-size",
-                self.limit.unwrap_or(u64::MAX),
-                (size + freed).saturating_sub(over)
-            )))
-        } else {
-            Err(full(format!(
-                "the disk has {free} bytes free, {} of which stay free (--keep-free), and {freed} bytes can be evicted",
-                self.floor
-            )))
-        }
+    fn take_reservation(&mut self, key: &FileKey) -> Option<Reservation> {
+        let reservation = self.reserved.remove(key)?;
+        self.reserved_bytes -= reservation.size;
+        Some(reservation)
     }
 
-    fn oldest(&self, bytes: u64, busy: impl Fn(&FileKey) -> bool) -> (Vec<FileKey>, u64) {
-        let mut victims = Vec::new();
+    /// Who must go so that the reservations that `counted` names fit, of which one of `size` bytes is looked at.
+    fn victims(
+        &self,
+        size: u64,
+        free: u64,
+        counted: impl Fn(&Reservation) -> bool,
+        busy: impl Fn(&FileKey) -> bool,
+    ) -> Result<Victims, Full> {
+        let full = |why: String| Full { needed: size, why };
+        let (mut promised, mut untaken) = (0_u64, 0_u64);
+        for reservation in self.reserved.values().filter(|reservation| counted(reservation)) {
+            promised = promised.saturating_add(reservation.size);
+            untaken = untaken.saturating_add(reservation.size - reservation.taken);
+        }
+        let over = self.limit.map_or(0, |limit| {
+            self.files_bytes().saturating_add(promised).saturating_sub(limit)
+        });
+        let short = untaken.saturating_add(self.floor).saturating_sub(free);
+        let needed = over.max(short);
+        let (victims, freed) = self.choose(needed, busy);
+        if freed >= needed {
+            return Ok(victims);
+        }
+        if freed < over {
+            let aside = match self.aside_bytes {
+                0 => String::new(),
+                aside => {
+                    format!("; {aside} bytes lie in .crds-fs/quarantine in the store: look through them")
+                }
+            };
+            return Err(full(format!(
+                "the cache size is {} bytes, of which {} are free or can be freed; raise --cache-size{aside}",
+                self.limit.unwrap_or(u64::MAX),
+                size.saturating_add(freed).saturating_sub(over)
+            )));
+        }
+        Err(full(format!(
+            "the disk has {free} bytes free, {} of which stay free (--keep-free), and {freed} bytes can be evicted",
+            self.floor
+        )))
+    }
+
+    fn choose(&self, bytes: u64, busy: impl Fn(&FileKey) -> bool) -> (Victims, u64) {
+        let mut victims = Victims::default();
         let mut freed = 0;
-        for (key, size) in self.copies.iter().rev() {
+        for (key, size) in self.partials.iter().rev() {
+            if freed < bytes && !busy(key) {
+                victims.partials.push(key.clone());
+                freed += size;
+            }
+        }
+        for (key, copy) in self.copies.iter().rev() {
             if freed >= bytes {
                 break;
             }
-            if !busy(key) {
-                victims.push(key.clone());
-                freed += size;
+            if copy.evictable && !busy(key) {
+                victims.copies.push(key.clone());
+                freed += copy.size;
             }
         }
         (victims, freed)

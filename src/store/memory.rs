@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cap_std::fs::Dir;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Victims};
 use super::{
     Evicted, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError,
     Usage,
@@ -92,6 +92,16 @@ impl MemoryStore {
 
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelves {
+    fn remove(&mut self, victims: &Victims) {
+        for victim in &victims.copies {
+            let size = self.files.remove(victim).map_or(0, |kept| kept.size);
+            self.evicted.add(size);
+            self.ledger.remove(victim);
+        }
     }
 }
 
@@ -176,26 +186,25 @@ impl Store for MemoryStore {
 
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
         let mut shelves = self.shelves();
-        let Shelves {
-            files,
-            ledger,
-            evicted,
-            ..
-        } = &mut *shelves;
+        let Shelves { files, ledger, .. } = &mut *shelves;
         let is_open = |other: &FileKey| files.get(other).is_some_and(|kept| kept.open.strong_count() > 0);
-        let victims = ledger.reserve(key, size, u64::MAX, is_open)?;
-        for victim in victims {
-            evicted.add(files.remove(&victim).map_or(0, |kept| kept.size));
-        }
+        ledger.reserve(key, size, u64::MAX, is_open)?;
+        Ok(())
+    }
+
+    fn claim(&self, key: &FileKey, _: &Partial) -> Result<(), StoreError> {
+        let mut shelves = self.shelves();
+        let Shelves { files, ledger, .. } = &mut *shelves;
+        let is_open = |other: &FileKey| files.get(other).is_some_and(|kept| kept.open.strong_count() > 0);
+        let victims = ledger.claim(key, u64::MAX, is_open)?;
+        shelves.remove(&victims);
         Ok(())
     }
 
     fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
         let mut shelves = self.shelves();
-        for victim in shelves.ledger.evict(bytes, |other| other == key) {
-            let size = shelves.files.remove(&victim).map_or(0, |kept| kept.size);
-            shelves.evicted.add(size);
-        }
+        let victims = shelves.ledger.oldest(bytes, |other| other == key);
+        shelves.remove(&victims);
         Ok(())
     }
 
@@ -243,7 +252,8 @@ impl Store for MemoryStore {
             return Err(StoreError::Overridden(key.to_string()));
         }
         shelves.partials.remove(key);
-        shelves.ledger.commit(key, size);
+        shelves.ledger.release(key);
+        shelves.ledger.add_copy(key, size, true);
         let mut kept = Kept {
             kind: HoldingKind::Catalogued,
             sha1: Some(sha1),
@@ -278,6 +288,10 @@ impl Store for MemoryStore {
 
     fn move_in(&self, from: &Path, _: &FileKey) -> Result<(), StoreError> {
         Err(StoreError::io("rename", from, io::ErrorKind::Unsupported.into()))
+    }
+
+    fn moved_out(&self, key: &FileKey) -> Result<(), StoreError> {
+        self.remove(key).map(drop)
     }
 
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
@@ -324,6 +338,7 @@ impl Store for MemoryStore {
             files_free: 1 << 20,
             limit: shelves.ledger.limit(),
             evicted: shelves.evicted,
+            ..Usage::default()
         })
     }
 

@@ -1,7 +1,8 @@
-//! The memory of what was verified: which file, known by device, inode, length and time, had which digest.
+//! The memory of what was verified: which file, known by device, inode, length and times, had which digest.
 //!
-//! One text file per observatory, to which a line is appended for each event; the last line of a name counts. A line that
-//! is torn or wrong is ignored: the worst that follows is that a file is hashed once more.
+//! One text file per observatory, to which a line is appended for each event; the last lines of a name count. A line that
+//! is torn or wrong is ignored, and so is one without the time of the last change of status, as earlier versions wrote
+//! them: the worst that follows is that a file is hashed once more.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,8 @@ pub(super) struct Identity {
     pub(super) size: u64,
     pub(super) seconds: i64,
     pub(super) nanoseconds: i64,
+    /// When contents or attributes changed last, in seconds and nanoseconds: unlike the time before, nobody can set it.
+    pub(super) changed: (i64, i64),
 }
 
 impl Identity {
@@ -28,7 +31,19 @@ impl Identity {
             size: metadata.size(),
             seconds: metadata.mtime(),
             nanoseconds: metadata.mtime_nsec(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Whether it is the same inode, in whatever state.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Whether at most attributes are different: its mode, its owner or its names.
+    pub(super) fn has_same_contents(&self, other: &Self) -> bool {
+        let changed = self.changed;
+        *self == Self { changed, ..*other }
     }
 
     pub(super) fn modified(&self) -> SystemTime {
@@ -45,73 +60,108 @@ impl Identity {
     }
 }
 
-/// What the memory says of a name.
+/// Who put a copy into the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// crds-fs: it can be fetched again.
+    Fetched,
+    /// Somebody else: it was found there.
+    Found,
+}
+
+/// What happened to a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
     /// This file was verified; without a digest it was accepted because there was nothing to compare with.
-    Copy(Identity, Option<Sha1Sum>),
+    Copy(Identity, Option<Sha1Sum>, Origin),
     /// The user's own file.
     Local,
     /// Removed.
     Gone,
 }
 
+/// What the memory says of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Known {
+    /// The copy that was there last.
+    pub(super) copy: Option<(Identity, Option<Sha1Sum>, Origin)>,
+    /// Whether what is there now is the user's own, unless it still is that copy: this is written down before the user's
+    /// file takes the name.
+    pub(super) local: bool,
+}
+
 /// The line that remembers a mark, with its end.
 pub(super) fn line(name: &FileName, mark: &Mark) -> String {
     match mark {
-        Mark::Copy(identity, sha1) => {
+        Mark::Copy(identity, sha1, origin) => {
             let sha1 = sha1.map_or_else(|| "-".to_owned(), |sum| sum.to_string());
+            let kind = match origin {
+                Origin::Fetched => 'F',
+                Origin::Found => 'V',
+            };
             let Identity {
                 device,
                 inode,
                 size,
                 seconds,
                 nanoseconds,
+                changed,
             } = identity;
-            format!("C\t{device}\t{inode}\t{size}\t{seconds}\t{nanoseconds}\t{sha1}\t{name}\n")
+            let (changed, changed_nanoseconds) = changed;
+            format!(
+                "{kind}\t{device}\t{inode}\t{size}\t{seconds}\t{nanoseconds}\t{changed}\t{changed_nanoseconds}\t{sha1}\t{name}\n"
+            )
         }
         Mark::Local => format!("L\t{name}\n"),
         Mark::Gone => format!("G\t{name}\n"),
     }
 }
 
-/// The marks of a memory file, and whether it is worth writing it anew (torn, or mostly outdated).
-pub(super) fn read(text: &str) -> (HashMap<FileName, Mark>, bool) {
-    let mut marks = HashMap::new();
+/// What a memory file says of each name, and whether it is worth writing it anew (torn, or mostly outdated).
+pub(super) fn read(text: &str) -> (HashMap<FileName, Known>, bool) {
+    let mut names: HashMap<FileName, Known> = HashMap::new();
     let mut lines = 0_usize;
     for line in text.split_inclusive('\n') {
         lines += 1;
-        if let Some((name, mark)) = line.strip_suffix('\n').and_then(parse) {
-            marks.insert(name, mark);
+        let Some((name, mark)) = line.strip_suffix('\n').and_then(parse) else {
+            continue;
+        };
+        match mark {
+            Mark::Copy(identity, sha1, origin) => {
+                let copy = Some((identity, sha1, origin));
+                names.insert(name, Known { copy, local: false });
+            }
+            Mark::Local => names.entry(name).or_default().local = true,
+            Mark::Gone => drop(names.remove(&name)),
         }
     }
-    marks.retain(|_, mark| *mark != Mark::Gone);
-    let untidy = lines > 2 * marks.len() + 64 || !(text.is_empty() || text.ends_with('\n'));
-    (marks, untidy)
+    let untidy = lines > 2 * names.len() + 64 || !(text.is_empty() || text.ends_with('\n'));
+    (names, untidy)
 }
 
 fn parse(line: &str) -> Option<(FileName, Mark)> {
     let (kind, rest) = line.split_once('\t')?;
-    match kind {
-        "L" => Some((rest.parse().ok()?, Mark::Local)),
-        "G" => Some((rest.parse().ok()?, Mark::Gone)),
-        "C" => {
-            let mut fields = rest.splitn(7, '\t');
-            let identity = Identity {
-                device: fields.next()?.parse().ok()?,
-                inode: fields.next()?.parse().ok()?,
-                size: fields.next()?.parse().ok()?,
-                seconds: fields.next()?.parse().ok()?,
-                nanoseconds: fields.next()?.parse().ok()?,
-            };
-            let sha1 = match fields.next()? {
-                "-" => None,
-                text => Some(text.parse().ok()?),
-            };
-            Some((fields.next()?.parse().ok()?, Mark::Copy(identity, sha1)))
-        }
-        _ => None,
-    }
+    let origin = match kind {
+        "L" => return Some((rest.parse().ok()?, Mark::Local)),
+        "G" => return Some((rest.parse().ok()?, Mark::Gone)),
+        "F" => Origin::Fetched,
+        "V" => Origin::Found,
+        _ => return None,
+    };
+    let mut fields = rest.splitn(9, '\t');
+    let identity = Identity {
+        device: fields.next()?.parse().ok()?,
+        inode: fields.next()?.parse().ok()?,
+        size: fields.next()?.parse().ok()?,
+        seconds: fields.next()?.parse().ok()?,
+        nanoseconds: fields.next()?.parse().ok()?,
+        changed: (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?),
+    };
+    let sha1 = match fields.next()? {
+        "-" => None,
+        text => Some(text.parse().ok()?),
+    };
+    Some((fields.next()?.parse().ok()?, Mark::Copy(identity, sha1, origin)))
 }
 
 #[cfg(test)]
@@ -124,33 +174,63 @@ mod tests {
         size: 9,
         seconds: -10,
         nanoseconds: 11,
+        changed: (-12, 13),
     };
+
+    fn copy(sha1: Option<Sha1Sum>, origin: Origin) -> Known {
+        Known {
+            copy: Some((IDENTITY, sha1, origin)),
+            local: false,
+        }
+    }
 
     #[test]
     fn what_is_written_is_read() {
         let sum = Sha1Sum::from_bytes([0xab; 20]);
         let name = |text: &str| text.parse::<FileName>().unwrap();
-        let marks = [
-            (name("a b.fits"), Mark::Copy(IDENTITY, Some(sum))),
-            (name("b.fits"), Mark::Copy(IDENTITY, None)),
-            (name("c.fits"), Mark::Local),
+        let local = Known {
+            copy: None,
+            local: true,
+        };
+        let lines = [
+            line(
+                &name("a b.fits"),
+                &Mark::Copy(IDENTITY, Some(sum), Origin::Fetched),
+            ),
+            line(&name("b.fits"), &Mark::Copy(IDENTITY, None, Origin::Found)),
+            line(&name("c.fits"), &Mark::Local),
         ];
-        let text: String = marks.iter().map(|(name, mark)| line(name, mark)).collect();
-        let (read_back, untidy) = read(&text);
-        assert_eq!(read_back, marks.into_iter().collect());
+        let (read_back, untidy) = read(&lines.concat());
+        let expected = [
+            (name("a b.fits"), copy(Some(sum), Origin::Fetched)),
+            (name("b.fits"), copy(None, Origin::Found)),
+            (name("c.fits"), local),
+        ];
+        assert_eq!(read_back, expected.into_iter().collect());
         assert!(!untidy);
     }
 
     #[test]
     fn the_last_line_counts_and_torn_ones_do_not() {
         let name: FileName = "x.fits".parse().unwrap();
-        let mut text = line(&name, &Mark::Copy(IDENTITY, None)) + &line(&name, &Mark::Local);
-        assert_eq!(read(&text).0[&name], Mark::Local);
+        let is_copy = Mark::Copy(IDENTITY, None, Origin::Fetched);
+        let mut text = line(&name, &is_copy) + &line(&name, &Mark::Local);
+        let known = read(&text).0[&name];
+        assert!(
+            known.local && known.copy.is_some(),
+            "what was there until the user's file came is still known"
+        );
+        text += &line(&name, &is_copy);
+        assert_eq!(read(&text).0[&name], copy(None, Origin::Fetched));
         text += &line(&name, &Mark::Gone);
         assert!(read(&text).0.is_empty());
         text += line(&name, &Mark::Local).trim_end();
         let (marks, untidy) = read(&text);
         assert!(marks.is_empty() && untidy);
-        assert!(read("C\t1\t2\nL\t../x\nnonsense\n\u{0}").0.is_empty());
+        assert!(read("F\t1\t2\nL\t../x\nnonsense\n\u{0}").0.is_empty());
+        assert!(
+            read("C\t7\t8\t9\t-10\t11\t-\tx.fits\n").0.is_empty(),
+            "of an earlier version"
+        );
     }
 }

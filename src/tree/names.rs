@@ -223,7 +223,7 @@ impl Core {
         renaming.done();
         if let Some(file) = moved {
             // The store shall not go on taking the name for the user's.
-            self.fetcher.store().remove(&file.key)?;
+            self.fetcher.store().moved_out(&file.key)?;
         }
         self.touch_directory(parent);
         self.touch_directory(new_parent);

@@ -23,6 +23,7 @@ mod library;
 mod local;
 mod names;
 mod offline;
+mod overrides;
 mod posix;
 mod proxy;
 mod remounts;

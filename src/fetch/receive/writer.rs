@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::ground::Piece;
 use super::{Break, Intake, UNKNOWN_LIMIT};
-use crate::store::is_disk_full;
+use crate::store::{StoreError, is_disk_full};
 
 /// Bytes gathered before they are written.
 const GATHERED: usize = 1 << 20;
@@ -23,7 +24,7 @@ pub(super) struct Writer<'a> {
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
     /// The write under way, and where it ends.
-    job: Option<(JoinHandle<std::io::Result<()>>, u64)>,
+    job: Option<(JoinHandle<Result<(), StoreError>>, u64)>,
 }
 
 impl<'a> Writer<'a> {
@@ -74,22 +75,26 @@ impl<'a> Writer<'a> {
         let chunks = std::mem::take(&mut self.gathered);
         let from = self.received - u64::try_from(self.gathered_bytes).unwrap_or_default();
         self.gathered_bytes = 0;
-        let file = Arc::clone(&self.intake.partial.file);
+        let partial = self.intake.partial.clone();
         let (store, key) = (
             Arc::clone(&self.intake.inner.store),
             self.intake.flight.key.clone(),
         );
-        let job = tokio::task::spawn_blocking(move || match write(&file, from, &chunks) {
-            Err(error) if is_disk_full(&error) => {
-                let bytes = chunks.iter().map(Bytes::len).sum::<usize>().max(GATHERED);
-                let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-                if store.make_room(&key, bytes).is_ok() {
-                    write(&file, from, &chunks)
-                } else {
-                    Err(error)
-                }
+        let is_first = !self.intake.claimed.swap(true, Ordering::AcqRel);
+        let job = tokio::task::spawn_blocking(move || {
+            if is_first {
+                store.claim(&key, &partial)?;
             }
-            other => other,
+            let failed = |error| StoreError::io("write", key.name.as_str(), error);
+            match write(&partial.file, from, &chunks) {
+                Err(error) if is_disk_full(&error) => {
+                    let bytes = chunks.iter().map(Bytes::len).sum::<usize>().max(GATHERED);
+                    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+                    store.make_room(&key, bytes).map_err(|_| failed(error))?;
+                    write(&partial.file, from, &chunks).map_err(failed)
+                }
+                other => other.map_err(failed),
+            }
         });
         self.job = Some((job, self.received));
         Ok(())
@@ -102,7 +107,7 @@ impl<'a> Writer<'a> {
         };
         match job.await {
             Ok(Ok(())) => self.intake.wrote(self.piece, done).await,
-            Ok(Err(error)) => Err(Break::Store(self.intake.write_error(error))),
+            Ok(Err(error)) => Err(Break::Store(error)),
             Err(error) => Err(Break::Store(
                 self.intake.write_error(std::io::Error::other(error)),
             )),

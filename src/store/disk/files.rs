@@ -1,4 +1,4 @@
-//! Files under their final names: opening, verifying, quarantine, eviction.
+//! Files under their final names: opening, verifying, quarantine.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -6,19 +6,19 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt as _};
 use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::OFlags;
 use sha1::{Digest as _, Sha1};
 
+use super::moments::Moment;
+use super::own::{self, Plain, is_absence};
 use super::shelf::Kept;
-use super::{Books, DiskStore, own};
+use super::{Books, DiskStore};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
 use crate::store::layout::directory_path;
 use crate::store::verified::{Identity, Mark};
-use crate::store::{Found, HoldingKind, ReferenceLayout, StoreError, file_path};
+use crate::store::{Found, HoldingKind, ReferenceLayout, StoreError};
 
 /// Bytes hashed at a time.
 const BUFFER: usize = 1 << 20;
@@ -35,6 +35,8 @@ struct Met {
     file: File,
     metadata: Metadata,
     instrument: Option<&'static str>,
+    /// Whether it was reached through a link; `metadata` is then the link's.
+    link: bool,
 }
 
 impl DiskStore {
@@ -53,9 +55,9 @@ impl DiskStore {
         if let Some(file) = self.shared(key, wanted) {
             return Ok(Found::Catalogued(file));
         }
-        let known = self.books().kept(key).map(|kept| kept.identity);
+        let _guard = self.guards.of(key);
         let Some(met) = self.meet(key)? else {
-            self.strike_vanished(key, known);
+            self.strike_vanished(key);
             return Ok(Found::Absent);
         };
         let mut kept = self.recognise(key, &met);
@@ -68,8 +70,7 @@ impl DiskStore {
                 kept.identity.size,
                 wanted.size.unwrap_or_default()
             );
-            self.reject(key, &kept, &why)?;
-            return Ok(Found::Absent);
+            return self.reject(key, &kept, &why);
         }
         let verified = kept.kind == HoldingKind::Catalogued && self.is_digest(kept.sha1, wanted);
         let accepted = !self.options.checksums || wanted.sha1.is_none();
@@ -87,28 +88,31 @@ impl DiskStore {
 
     pub(super) fn verify_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
         self.ensure_shelf(key.observatory)?;
-        let known = self.books().kept(key).map(|kept| kept.identity);
-        let Some(met) = self.meet(key)? else {
-            self.strike_vanished(key, known);
-            return Ok(Found::Absent);
-        };
-        let mut kept = self.recognise(key, &met);
-        if kept.kind == HoldingKind::Local {
-            return Ok(Found::Local(self.share(key, met.file, kept)));
-        }
         let Some(expected) = wanted.sha1.filter(|_| self.options.checksums) else {
             return self.open_file(key, wanted);
         };
+        let (met, mut kept) = {
+            let _guard = self.guards.of(key);
+            let Some(met) = self.meet(key)? else {
+                self.strike_vanished(key);
+                return Ok(Found::Absent);
+            };
+            let kept = self.recognise(key, &met);
+            if kept.kind == HoldingKind::Local {
+                return Ok(Found::Local(self.share(key, met.file, kept)));
+            }
+            (met, kept)
+        };
         let path = kept.path(key);
         let found = digest(&met.file).map_err(|error| StoreError::io("read", &path, error))?;
-        if self.has_wrong_length(kept.identity.size, wanted) || found != expected {
-            self.reject(key, &kept, &format!("its SHA-1 is {found} instead of {expected}"))?;
-            return Ok(Found::Absent);
-        }
-        let now = met_identity(&met.file, &path)?;
-        if now != kept.identity {
-            // Somebody writes to it at this moment; what was hashed is not what is there.
+        self.moments.reach(Moment::Hashed);
+        let _guard = self.guards.of(key);
+        // What was hashed may not be what is there any more: somebody writes to it, or has put something else there.
+        if self.lies_there(&path)? != Some(kept.identity) || self.books().is_local(key) {
             return Ok(Found::Unverified);
+        }
+        if self.has_wrong_length(kept.identity.size, wanted) || found != expected {
+            return self.reject(key, &kept, &format!("its SHA-1 is {found} instead of {expected}"));
         }
         kept.kind = HoldingKind::Catalogued;
         kept.sha1 = Some(found);
@@ -116,11 +120,14 @@ impl DiskStore {
         Ok(Found::Catalogued(self.share(key, met.file, kept)))
     }
 
-    /// Strikes out a file that is no longer where it was `known` to be, but not one that was published meanwhile.
-    fn strike_vanished(&self, key: &FileKey, known: Option<Identity>) {
-        let mut books = self.books();
-        if known.is_some() && books.kept(key).map(|kept| kept.identity) == known {
-            books.strike(key);
+    /// Strikes out a file that is no longer there. Its guard is held.
+    fn strike_vanished(&self, key: &FileKey) {
+        let vanished = {
+            let mut books = self.books();
+            books.kept(key).is_some().then(|| books.strike(key)).flatten()
+        };
+        if vanished.is_some() {
+            self.remember(key, &Mark::Gone);
         }
     }
 
@@ -141,7 +148,7 @@ impl DiskStore {
         }
     }
 
-    /// Hands a file out, to be shared with others who open it.
+    /// Hands a file out, to be shared with others who open it. Its guard is held.
     pub(super) fn share(&self, key: &FileKey, file: File, kept: Kept) -> Arc<File> {
         let file = Arc::new(file);
         let mut books = self.books();
@@ -156,32 +163,70 @@ impl DiskStore {
         file
     }
 
-    /// Opens whatever lies under the name. What is not a regular file (a link, a directory) goes to quarantine.
+    /// Opens whatever lies under the name. Its guard is held. What nobody can read (a pipe, a directory) goes to
+    /// quarantine, unless the user has put it there.
     fn meet(&self, key: &FileKey) -> Result<Option<Met>, StoreError> {
-        let known = self.books().kept(key).map(|kept| kept.instrument);
+        let (known, local) = {
+            let books = self.books();
+            (books.kept(key).map(|kept| kept.instrument), books.is_local(key))
+        };
         let places = match known {
             Some(instrument) => vec![instrument],
             None => self.places(key),
         };
         for instrument in places {
             let path = place(key, instrument);
-            match self.open_plain(&path) {
-                Ok(Some((file, metadata))) => {
+            let failed = |error| StoreError::io("open", &path, error);
+            match own::open_plain(&self.root, &path).map_err(failed)? {
+                Plain::File(file, metadata) => {
                     return Ok(Some(Met {
                         file,
                         metadata,
                         instrument,
+                        link: false,
                     }));
                 }
-                Ok(None) => {
-                    let name = format!("{}-{}", key.observatory, key.name);
-                    self.quarantine(&path, &name, "it is not a regular file")?;
+                Plain::Link => return self.follow(&path, instrument).map(Some),
+                Plain::Other if local => {
+                    let other = io::Error::new(ErrorKind::InvalidInput, "it is not a regular file");
+                    return Err(failed(other));
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                Err(error) => return Err(StoreError::io("open", &path, error)),
+                Plain::Other => {
+                    self.quarantine(&path, &quarantine_name(key), "it is not a regular file", None)?;
+                }
+                Plain::Absent => {}
             }
         }
         Ok(None)
+    }
+
+    /// Opens what a link of the user's leads to, if that is in the store as well.
+    fn follow(&self, path: &Path, instrument: Option<&'static str>) -> Result<Met, StoreError> {
+        let failed = |error| StoreError::io("follow the link", path, error);
+        let metadata = self.root.symlink_metadata(path).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        options.read(true).custom_flags(flags);
+        let file = self.root.open_with(path, &options).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            let other = io::Error::new(ErrorKind::InvalidInput, "it does not lead to a regular file");
+            return Err(failed(other));
+        }
+        Ok(Met {
+            file: file.into_std(),
+            metadata,
+            instrument,
+            link: true,
+        })
+    }
+
+    /// The identity of what lies at a path, not following a link; `None` for nothing.
+    pub(super) fn lies_there(&self, path: &Path) -> Result<Option<Identity>, StoreError> {
+        match self.root.symlink_metadata(path) {
+            Ok(metadata) => Ok(Some(Identity::of(&metadata))),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(StoreError::io("look at", path, error)),
+        }
     }
 
     /// Where a file may lie: where it belongs first, then wherever an older layout has put it.
@@ -207,38 +252,31 @@ impl DiskStore {
         self.layout.instrument(key)
     }
 
-    /// Opens a regular file without following a link and without waiting for a pipe; `None` when it is something else.
-    pub(super) fn open_plain(&self, path: &Path) -> io::Result<Option<(File, Metadata)>> {
-        let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or_default();
-        let mut options = OpenOptions::new();
-        options.read(true).follow(FollowSymlinks::No).custom_flags(flags);
-        let file = match self.root.open_with(path, &options) {
-            Ok(file) => file,
-            Err(error) if is_link(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let metadata = file.metadata()?;
-        Ok(metadata.is_file().then(|| (file.into_std(), metadata)))
-    }
-
     /// What the books say of a file that was met, brought up to date.
     fn recognise(&self, key: &FileKey, met: &Met) -> Kept {
         let mut now = Kept::new(HoldingKind::Unverified, &met.metadata, met.instrument);
+        if met.link {
+            now.kind = HoldingKind::Local;
+            return now;
+        }
         if let Some(known) = self.books().kept(key) {
             if known.kind == HoldingKind::Local {
                 now.kind = HoldingKind::Local;
-            } else if known.kind == HoldingKind::Catalogued && known.identity == now.identity {
-                now.kind = HoldingKind::Catalogued;
-                now.sha1 = known.sha1;
+            } else if known.identity.has_same_contents(&now.identity) {
+                now.origin = known.origin;
+                if known.kind == HoldingKind::Catalogued && known.identity == now.identity {
+                    now.kind = HoldingKind::Catalogued;
+                    now.sha1 = known.sha1;
+                }
             }
         }
         now
     }
 
     /// A file was verified, or is taken as it is.
-    fn accept(&self, key: &FileKey, kept: &Kept) {
+    pub(super) fn accept(&self, key: &FileKey, kept: &Kept) {
         self.books().put(key, *kept);
-        self.remember(key, &Mark::Copy(kept.identity, kept.sha1));
+        self.remember(key, &Mark::Copy(kept.identity, kept.sha1, kept.origin));
     }
 
     fn has_wrong_length(&self, size: u64, wanted: CatalogEntry) -> bool {
@@ -249,111 +287,15 @@ impl DiskStore {
         !self.options.checksums || wanted.sha1.is_none() || wanted.sha1 == found
     }
 
-    fn reject(&self, key: &FileKey, kept: &Kept, why: &str) -> Result<(), StoreError> {
+    /// Moves what was met, and is not what the catalog says, out of the way. Its guard is held.
+    fn reject(&self, key: &FileKey, kept: &Kept, why: &str) -> Result<Found, StoreError> {
+        let path = kept.path(key);
+        if !self.quarantine(&path, &quarantine_name(key), why, Some(kept.identity))? {
+            return Ok(Found::Unverified);
+        }
         self.books().strike(key);
-        let name = format!("{}-{}", key.observatory, key.name);
-        self.quarantine(&kept.path(key), &name, why)
-    }
-
-    /// Moves something that should not be where it is out of the way.
-    pub(super) fn quarantine(&self, path: &Path, name: &str, why: &str) -> Result<(), StoreError> {
-        let failed = |error| StoreError::io("move to quarantine", path, error);
-        self.own.create_dir_all("quarantine").map_err(failed)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let target = Path::new("quarantine").join(format!("{name}.{}", now.as_nanos()));
-        match self.root.rename(path, &self.own, &target) {
-            Ok(()) => {
-                log::warn!(
-                    "{} in the store: {why}; moved to {}",
-                    path.display(),
-                    Path::new(own::OWN).join(target).display()
-                );
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// Deletes evicted copies, which the ledger has struck out already.
-    pub(super) fn delete(&self, victims: &[FileKey]) {
-        for victim in victims {
-            let Some(kept) = self.books().strike(victim) else {
-                continue;
-            };
-            let path = kept.path(victim);
-            match self.root.remove_file(&path) {
-                Ok(()) => {
-                    self.books().evicted.add(kept.bytes());
-                    log::info!("evicted {victim} ({} bytes)", kept.bytes());
-                }
-                Err(error) => log::warn!("cannot evict {victim}: {error}"),
-            }
-        }
-    }
-
-    pub(super) fn remove_file(&self, key: &FileKey) -> Result<bool, StoreError> {
-        self.ensure_shelf(key.observatory)?;
-        let mut books = self.books();
-        let instrument = books
-            .kept(key)
-            .map_or_else(|| self.home(key), |kept| kept.instrument);
-        books.strike(key);
-        drop(books);
         self.remember(key, &Mark::Gone);
-        let path = place(key, instrument);
-        match self.root.remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StoreError::io("remove", &path, error)),
-        }
-    }
-
-    pub(super) fn mark_local(&self, key: &FileKey) -> Result<(), StoreError> {
-        self.ensure_shelf(key.observatory)?;
-        let instrument = self
-            .books()
-            .kept(key)
-            .map_or_else(|| self.home(key), |kept| kept.instrument);
-        let path = place(key, instrument);
-        let metadata = self
-            .root
-            .symlink_metadata(&path)
-            .map_err(|error| StoreError::io("look at", &path, error))?;
-        let mut books = self.books();
-        books.open.remove(key);
-        books.put(key, Kept::new(HoldingKind::Local, &metadata, instrument));
-        drop(books);
-        self.remember(key, &Mark::Local);
-        Ok(())
-    }
-
-    pub(super) fn move_local(&self, from: &Path, key: &FileKey) -> Result<(), StoreError> {
-        self.ensure_shelf(key.observatory)?;
-        let metadata = self
-            .root
-            .symlink_metadata(from)
-            .map_err(|error| StoreError::io("look at", from, error))?;
-        let path = file_path(self.layout, key);
-        let directory = directory_path(self.layout, key);
-        let failed = |error| StoreError::io("rename a file to", &path, error);
-        self.root.create_dir_all(&directory).map_err(failed)?;
-        // Local first, renamed second: a transfer that wants the name in between must find it taken by a local file.
-        let before = {
-            let mut books = self.books();
-            let before = books.kept(key).copied();
-            books.put(key, Kept::new(HoldingKind::Local, &metadata, self.home(key)));
-            before
-        };
-        if let Err(error) = self.root.rename(from, &self.root, &path) {
-            let mut books = self.books();
-            match before {
-                Some(kept) => books.put(key, kept),
-                None => drop(books.strike(key)),
-            }
-            return Err(failed(error));
-        }
-        self.mark_local(key)
+        Ok(Found::Absent)
     }
 }
 
@@ -372,9 +314,8 @@ pub(super) fn place(key: &FileKey, instrument: Option<&str>) -> PathBuf {
     path
 }
 
-fn is_link(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
-        || error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+fn quarantine_name(key: &FileKey) -> String {
+    format!("{}-{}", key.observatory, key.name)
 }
 
 /// The identity of an open file.

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::DirEntry;
 
 use super::DiskStore;
-use super::transfer::{PARTIAL, RECORD};
-use crate::crds::Observatory;
+use super::partials::{PARTIAL, RECORD};
+use crate::crds::{FileKey, Observatory};
 
 /// A transfer that nobody has gone on with for so long is not wanted any more.
 const WANTED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -29,6 +29,10 @@ impl DiskStore {
                 Ok(Some(length)) => {
                     files += 1;
                     bytes += length;
+                    if let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                        let key = FileKey { observatory, name };
+                        self.books().ledger.remove_partial(&key);
+                    }
                 }
                 Err(error) => log::warn!(
                     "cannot remove {}: {error}",

@@ -6,8 +6,10 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cap_std::fs::{Dir, MetadataExt, OpenOptions};
-use rustix::fs::{FlockOperation, flock};
+use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt as _};
+use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt as _};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 use crate::crds::{FileName, Observatory};
 use crate::store::{ReferenceLayout, Snapshot, StoreError};
@@ -35,25 +37,114 @@ pub(super) fn open(root: &Dir) -> Result<Dir, StoreError> {
     root.open_dir(OWN).map_err(failed)
 }
 
+/// What lies at a path.
+pub(super) enum Plain {
+    /// A regular file, open for reading.
+    File(File, Metadata),
+    /// A symbolic link.
+    Link,
+    /// A directory, a pipe, a socket, a device.
+    Other,
+    /// Nothing.
+    Absent,
+}
+
+/// Opens a regular file without following a link and without waiting for a pipe.
+pub(super) fn open_plain(dir: &Dir, path: &Path) -> io::Result<Plain> {
+    let mut options = OpenOptions::new();
+    careful(options.read(true));
+    match dir.open_with(path, &options) {
+        Ok(file) => {
+            let metadata = file.metadata()?;
+            let plain = metadata.is_file().then(|| Plain::File(file.into_std(), metadata));
+            Ok(plain.unwrap_or(Plain::Other))
+        }
+        Err(error) if is_absence(&error) => Ok(Plain::Absent),
+        Err(error) if is(&error, Errno::LOOP) => Ok(Plain::Link),
+        Err(error) if is(&error, Errno::NXIO) => Ok(Plain::Other),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this is the metadata of an open file, whatever name that was reached by.
+pub(super) fn is_file_of(file: &File, metadata: &Metadata) -> io::Result<bool> {
+    let open = Metadata::from_file(file)?;
+    Ok((open.dev(), open.ino()) == (metadata.dev(), metadata.ino()))
+}
+
+/// Neither follows a link nor waits for the other end of a pipe.
+fn careful(options: &mut OpenOptions) {
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or_default();
+    options.follow(FollowSymlinks::No).custom_flags(flags);
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// Whether the error says that nothing is there.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Opens a file of our own for writing, making it when it is missing. What lies there and is no regular file is not ours,
+/// and is moved to quarantine.
+pub(super) fn open_writable(own: &Dir, path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let mut options = options.clone();
+    careful(options.create(true));
+    for _ in 0..2 {
+        match own.open_with(path, &options) {
+            Ok(file) if file.metadata()?.is_file() => return Ok(file.into_std()),
+            Ok(_) => {}
+            Err(error) if is(&error, Errno::LOOP) || is(&error, Errno::NXIO) || is(&error, Errno::ISDIR) => {}
+            Err(error) => return Err(error),
+        }
+        let name = path.to_string_lossy().replace('/', "-");
+        let aside = Path::new("quarantine").join(format!("{name}.{}.{}", std::process::id(), turn()));
+        own.create_dir_all("quarantine")?;
+        own.rename(path, own, &aside)?;
+        log::warn!(
+            "{}/{} is not a regular file; moved to {OWN}/{}",
+            OWN,
+            path.display(),
+            aside.display()
+        );
+    }
+    let message = "something that is not a regular file comes back there again and again";
+    Err(io::Error::new(ErrorKind::InvalidInput, message))
+}
+
+/// A number that no other call in this process gets.
+pub(super) fn turn() -> u64 {
+    TURN.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Takes the lock of the store; who holds it is written in the file.
 pub(super) fn lock(own: &Dir) -> Result<File, StoreError> {
-    let failed = |error| StoreError::io("lock", Path::new(OWN).join("lock"), error);
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true);
-    let mut file = own.open_with("lock", &options).map_err(failed)?.into_std();
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            let _ = (&file).take(SMALL_LIMIT).read_to_string(&mut holder);
-            let holder = match holder.trim() {
-                "" => "another process".to_owned(),
-                text => text.to_owned(),
-            };
-            return Err(StoreError::InUse { holder });
+    let path = Path::new("lock");
+    let failed = |error| StoreError::io("lock", Path::new(OWN).join(path), error);
+    let mut file = loop {
+        let file = open_writable(own, path, OpenOptions::new().read(true).write(true)).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let _ = (&file).take(SMALL_LIMIT).read_to_string(&mut holder);
+                let holder = match holder.trim() {
+                    "" => "another process".to_owned(),
+                    text => text.to_owned(),
+                };
+                return Err(StoreError::InUse { holder });
+            }
+            Err(error) => return Err(failed(error.into())),
         }
-        Err(error) => return Err(failed(error.into())),
-    }
+        let metadata = Metadata::from_file(&file).map_err(failed)?;
+        if metadata.nlink() == 1 {
+            break file;
+        }
+        // Nothing is written through a second name that somebody has given it.
+        own.remove_file(path).map_err(failed)?;
+    };
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(Path::file_name).unwrap_or_default();
     file.set_len(0).map_err(failed)?;
@@ -227,12 +318,20 @@ pub(super) fn replace(dir: &Dir, path: &Path, contents: &[u8], durable: Durable)
         dir.create_dir_all(parent).map_err(failed)?;
     }
     let name = path.file_name().unwrap_or_default();
-    let turn = TURN.fetch_add(1, Ordering::Relaxed);
-    let mut temporary = std::ffi::OsString::from(format!(".crds-fs~{turn}~"));
-    temporary.push(name);
-    let temporary = parent.join(temporary);
-    let written = dir.create(&temporary).and_then(|mut file| {
-        file.write_all(contents)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    let (mut file, temporary) = loop {
+        let mut temporary = std::ffi::OsString::from(format!(".crds-fs~{}~{}~", std::process::id(), turn()));
+        temporary.push(name);
+        let temporary = parent.join(temporary);
+        match dir.open_with(&temporary, &options) {
+            // Left by a process that had the same number.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+            Ok(file) => break (file, temporary),
+        }
+    };
+    let written = file.write_all(contents).and_then(|()| {
         if durable == Durable::Yes {
             file.sync_data()?;
         }
@@ -244,13 +343,19 @@ pub(super) fn replace(dir: &Dir, path: &Path, contents: &[u8], durable: Durable)
     })
 }
 
-/// The contents of a file of at most `limit` bytes, if it is there.
+/// The contents of a file of at most `limit` bytes, if it is there. What is not a regular file is not there.
 pub(super) fn read(dir: &Dir, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let failed = |error| StoreError::io("read", path, error);
-    let file = match dir.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
+    let file = match open_plain(dir, path).map_err(failed)? {
+        Plain::File(file, _) => file,
+        Plain::Absent => return Ok(None),
+        Plain::Link | Plain::Other => {
+            log::warn!(
+                "{} in the store is ignored: it is not a regular file",
+                path.display()
+            );
+            return Ok(None);
+        }
     };
     let mut contents = Vec::new();
     file.take(limit + 1).read_to_end(&mut contents).map_err(failed)?;

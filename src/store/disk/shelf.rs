@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::collections::hash_map;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 
+use super::DiskStore;
 use super::own::{self, Durable};
-use super::{Books, DiskStore};
-use crate::crds::{FileKey, FileName, Observatory, Sha1Sum};
+use crate::crds::{FileKey, FileName, Observatory, Sha1Sum, grammar};
 use crate::store::layout::directory_path;
-use crate::store::verified::{self, Identity, Mark};
+use crate::store::verified::{self, Identity, Known, Mark, Origin};
 use crate::store::{Holding, HoldingKind, ReferenceLayout, StoreError};
 
 /// One file of the store.
@@ -22,6 +22,8 @@ pub(super) struct Kept {
     pub(super) identity: Identity,
     /// What it was compared with; `None` where there was nothing to compare with.
     pub(super) sha1: Option<Sha1Sum>,
+    /// Who put it there, if it is a copy.
+    pub(super) origin: Origin,
     pub(super) blocks: u64,
     /// The instrument directory that it lies in.
     pub(super) instrument: Option<&'static str>,
@@ -33,6 +35,7 @@ impl Kept {
             kind,
             identity: Identity::of(metadata),
             sha1: None,
+            origin: Origin::Found,
             blocks: metadata.blocks(),
             instrument,
         }
@@ -60,9 +63,10 @@ impl Kept {
         path
     }
 
-    fn mark(&self) -> Option<Mark> {
+    /// What the memory is told of it.
+    pub(super) fn mark(&self) -> Option<Mark> {
         match self.kind {
-            HoldingKind::Catalogued => Some(Mark::Copy(self.identity, self.sha1)),
+            HoldingKind::Catalogued => Some(Mark::Copy(self.identity, self.sha1, self.origin)),
             HoldingKind::Local => Some(Mark::Local),
             HoldingKind::Unverified => None,
         }
@@ -97,45 +101,60 @@ impl Shelf {
 impl DiskStore {
     /// Writes down what becomes of a name. A failure costs no more than hashing the file again after a restart.
     pub(super) fn remember(&self, key: &FileKey, mark: &Mark) {
+        if let Err(error) = self.remember_durably(key, mark, Durable::No) {
+            log::debug!("{error}");
+        }
+    }
+
+    /// Writes down what becomes of a name, where that must not be forgotten.
+    pub(super) fn remember_durably(
+        &self,
+        key: &FileKey,
+        mark: &Mark,
+        durable: Durable,
+    ) -> Result<(), StoreError> {
         let log = self
             .books()
             .shelves
             .get(&key.observatory)
             .map(|shelf| Arc::clone(&shelf.log));
-        let Some(log) = log else { return };
-        if let Err(error) = (&*log).write_all(verified::line(&key.name, mark).as_bytes()) {
-            log::debug!("cannot remember the state of {key}: {error}");
-        }
+        let Some(log) = log else { return Ok(()) };
+        let written = (&*log)
+            .write_all(verified::line(&key.name, mark).as_bytes())
+            .and_then(|()| match durable {
+                Durable::Yes => log.sync_data(),
+                Durable::No => Ok(()),
+            });
+        written.map_err(|error| StoreError::io("write", memory_path(key.observatory), error))
     }
 
     /// Reads the directories of an observatory, once.
     pub(super) fn ensure_shelf(&self, observatory: Observatory) -> Result<(), StoreError> {
-        if self.books().shelves.contains_key(&observatory) {
+        let is_there = || self.books().shelves.contains_key(&observatory);
+        if is_there() {
+            return Ok(());
+        }
+        let _once = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_there() {
             return Ok(());
         }
         let (found, mut ranked) = self.read_shelf(observatory)?;
         ranked.sort_by_key(|(_, used)| *used);
+        self.find_partials(observatory);
         let mut books = self.books();
-        let Books { shelves, ledger, .. } = &mut *books;
-        if let hash_map::Entry::Vacant(place) = shelves.entry(observatory) {
-            for (name, _) in ranked {
-                let Some(kept) = found.get(&name) else { continue };
-                let (size, kind) = (kept.bytes(), kept.kind);
-                let key = FileKey { observatory, name };
-                match kind {
-                    HoldingKind::Catalogued => ledger.add_copy(&key, size),
-                    HoldingKind::Unverified | HoldingKind::Local => ledger.add_kept(&key, size),
-                }
-            }
-            place.insert(found);
+        for (name, _) in ranked {
+            let Some(kept) = found.get(&name) else { continue };
+            books.count(&FileKey { observatory, name }, kept);
         }
+        books.shelves.insert(observatory, found);
         Ok(())
     }
 
     fn read_shelf(&self, observatory: Observatory) -> Result<(Shelf, Vec<(FileName, i128)>), StoreError> {
-        let path = Path::new("verified").join(observatory.as_str());
+        self.restore_discarded(observatory);
+        let path = memory_path(observatory);
         let text = own::read_text(&self.own, &path, own::MEMORY_LIMIT)?.unwrap_or_default();
-        let (marks, untidy) = verified::read(&text);
+        let (known, mut untidy) = verified::read(&text);
         let order = own::last_use(&self.own, observatory);
         let mut files = HashMap::new();
         let mut ranked = Vec::new();
@@ -150,44 +169,80 @@ impl DiskStore {
         );
         for (directory, within) in places {
             scan(&self.root, &directory, |name, metadata| {
-                let mut kept = Kept::new(HoldingKind::Unverified, metadata, within);
-                match marks.get(&name) {
-                    Some(Mark::Local) => kept.kind = HoldingKind::Local,
-                    Some(Mark::Copy(identity, sha1)) if *identity == kept.identity => {
-                        kept.kind = HoldingKind::Catalogued;
-                        kept.sha1 = *sha1;
-                    }
-                    _ => {}
+                // In a cache by instrument there are links that lead from one directory to another.
+                if metadata.is_symlink() && !grammar::plausible(observatory, name.as_str()) {
+                    return;
                 }
+                let known = known.get(&name).copied().unwrap_or_default();
+                let Some(kept) = as_known(metadata, within, &known) else {
+                    return;
+                };
                 let seen = nanoseconds(metadata.atime(), metadata.atime_nsec())
                     .max(nanoseconds(metadata.mtime(), metadata.mtime_nsec()));
                 ranked.push((name.clone(), order.of(&name, seen)));
                 files.insert(name, kept);
             });
         }
+        // A user's file that is gone shall not pass its mark on to whatever comes there next.
+        untidy |= known
+            .iter()
+            .any(|(name, known)| known.local && !files.contains_key(name));
+        untidy |= has_other_names(&self.own, &path);
         if untidy {
             let lines: String = files
                 .iter()
                 .filter_map(|(name, kept)| Some(verified::line(name, &kept.mark()?)))
                 .collect();
-            own::replace(&self.own, &path, lines.as_bytes(), Durable::No)?;
+            own::replace(&self.own, &path, lines.as_bytes(), Durable::Yes)?;
         }
         let failed = |error| StoreError::io("open", &path, error);
         self.own.create_dir_all("verified").map_err(failed)?;
-        let log = self
-            .own
-            .open_with(&path, OpenOptions::new().append(true).create(true))
-            .map_err(failed)?;
-        let log = Arc::new(log.into_std());
+        let log = own::open_writable(&self.own, &path, OpenOptions::new().append(true)).map_err(failed)?;
+        let log = Arc::new(log);
         Ok((Shelf { files, log }, ranked))
     }
+}
+
+/// The memory of an observatory's files.
+fn memory_path(observatory: Observatory) -> PathBuf {
+    Path::new("verified").join(observatory.as_str())
+}
+
+/// Whether a file has names elsewhere, through which what is written to it would be seen.
+fn has_other_names(own: &Dir, path: &Path) -> bool {
+    own.symlink_metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.nlink() > 1)
+}
+
+/// A file that is found in the store, in the light of what is remembered of its name; `None` for what is no file.
+fn as_known(metadata: &Metadata, instrument: Option<&'static str>, known: &Known) -> Option<Kept> {
+    let mut kept = Kept::new(HoldingKind::Unverified, metadata, instrument);
+    if !metadata.is_file() {
+        // Nobody but a user makes links.
+        let local = known.local || metadata.is_symlink();
+        kept.kind = HoldingKind::Local;
+        return local.then_some(kept);
+    }
+    let copy = known
+        .copy
+        .filter(|(identity, ..)| identity.has_same_contents(&kept.identity));
+    match copy {
+        Some((identity, sha1, origin)) if identity == kept.identity => {
+            kept.kind = HoldingKind::Catalogued;
+            (kept.sha1, kept.origin) = (sha1, origin);
+        }
+        _ if known.local => kept.kind = HoldingKind::Local,
+        Some((_, _, origin)) => kept.origin = origin,
+        None => {}
+    }
+    Some(kept)
 }
 
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
 }
 
-/// Calls `each` for the regular files with usable names in a directory, if it is there. A directory that cannot be read
+/// Calls `each` for what has a usable name in a directory, if that is there. A directory that cannot be read
 /// (a link that leads out of the store, for one) holds nothing that could be used.
 fn scan(root: &Dir, directory: &Path, mut each: impl FnMut(FileName, &Metadata)) {
     let entries = match root.read_dir(directory) {
@@ -203,9 +258,7 @@ fn scan(root: &Dir, directory: &Path, mut each: impl FnMut(FileName, &Metadata))
             continue;
         };
         // A file that vanishes between listing and looking is simply not there.
-        if let Ok(metadata) = entry.metadata()
-            && metadata.is_file()
-        {
+        if let Ok(metadata) = entry.metadata() {
             each(name, &metadata);
         }
     }

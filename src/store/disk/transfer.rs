@@ -1,32 +1,28 @@
-//! Files on their way: reservation, partial files, publication.
+//! Files on their way: reservation, room, publication.
 
-use std::ffi::OsString;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Weak};
 
-use cap_std::fs::{Dir, OpenOptions};
-use rustix::fs::{FallocateFlags, RenameFlags};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use super::changes::rename_new;
 use super::files::place;
-use super::own::{self, Durable};
+use super::moments::Moment;
+use super::own::{self, Plain};
+use super::partials::{on_disk, partial_path};
 use super::shelf::Kept;
 use super::{Books, DiskStore};
 use crate::crds::{FileKey, Observatory, Sha1Sum};
-use crate::store::verified::Mark;
-use crate::store::{HoldingKind, Part, Partial, Record, StoreError};
+use crate::store::ledger::{Full, Victims};
+use crate::store::verified::Origin;
+use crate::store::{HoldingKind, Partial, StoreError};
 
 /// From this size on, in bytes, the disk is asked for all of a file's blocks beforehand.
 const ALLOCATED: u64 = 1 << 20;
-/// A record of a transfer is never larger than this.
-const RECORD_LIMIT: u64 = 64 << 10;
-/// Where partial files lie, by observatory.
-pub(super) const PARTIAL: &str = "partial";
-/// What is known of a partial file lies beside it; `~` is in no file name of CRDS.
-pub(super) const RECORD: &str = "~record";
 
 impl DiskStore {
     pub(super) fn reserve_bytes(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
@@ -34,101 +30,85 @@ impl DiskStore {
             self.ensure_shelf(observatory)?;
         }
         let disk = self.disk_space()?;
-        let victims = {
-            let mut books = self.books();
-            let Books { ledger, open, .. } = &mut *books;
-            ledger.reserve(key, size, disk.free, |other| Books::is_open(open, other))?
-        };
-        self.delete(&victims);
+        let aside = self.quarantined().bytes;
+        let mut books = self.books();
+        books.ledger.set_aside(aside);
+        books.measure_running();
+        let Books { ledger, open, .. } = &mut *books;
+        ledger.reserve(key, size, disk.free, |other| is_open(open, other))?;
         Ok(())
     }
 
-    pub(super) fn evict_bytes(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
-        let victims = {
-            let mut books = self.books();
-            let Books { ledger, open, .. } = &mut *books;
-            ledger.evict(bytes, |other| other == key || Books::is_open(open, other))
+    /// Makes the room that was reserved, now that bytes come, and takes it.
+    pub(super) fn claim_room(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError> {
+        let mut refused = HashSet::new();
+        loop {
+            let disk = self.disk_space()?;
+            let victims = {
+                let mut books = self.books();
+                books.measure_running();
+                let Books { ledger, open, .. } = &mut *books;
+                ledger.claim(key, disk.free, |other| {
+                    refused.contains(other) || is_open(open, other)
+                })?
+            };
+            if victims.is_empty() {
+                break;
+            }
+            self.clear(&victims, &mut refused);
+        }
+        let failed = |error| StoreError::io("write", partial_path(key), error);
+        let Some(size) = self.books().ledger.reservation(key) else {
+            return Ok(());
         };
-        if victims.is_empty() {
-            return Err(StoreError::NoSpace(crate::store::Full {
+        match allocate(key, &partial.file, size) {
+            Err(error) if crate::store::is_disk_full(&error) => {
+                self.evict_bytes(key, size)?;
+                allocate(key, &partial.file, size).map_err(failed)
+            }
+            other => other.map_err(failed),
+        }
+    }
+
+    pub(super) fn evict_bytes(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
+        let (mut refused, mut freed) = (HashSet::new(), 0);
+        while freed < bytes {
+            let victims = {
+                let books = self.books();
+                books.ledger.oldest(bytes - freed, |other| {
+                    other == key || refused.contains(other) || books.is_open(other)
+                })
+            };
+            if victims.is_empty() {
+                break;
+            }
+            freed += self.clear(&victims, &mut refused);
+        }
+        if freed == 0 {
+            return Err(StoreError::NoSpace(Full {
                 needed: bytes,
                 why: "the disk is full and there is nothing left to evict".to_owned(),
             }));
         }
-        self.delete(&victims);
         Ok(())
     }
 
-    pub(super) fn begin_transfer(&self, key: &FileKey) -> Result<Partial, StoreError> {
-        let path = partial_path(key);
-        let failed = |error| StoreError::io("write", &path, error);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true);
-        let file = match self.own.open_with(&path, &options) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let parent = path.parent().unwrap_or(Path::new(""));
-                self.own.create_dir_all(parent).map_err(failed)?;
-                self.own.open_with(&path, &options)
+    /// Removes those that have to go; gives the bytes that are free now. Who did not go is `refused` from now on.
+    fn clear(&self, victims: &Victims, refused: &mut HashSet<FileKey>) -> u64 {
+        self.moments.reach(Moment::VictimsChosen);
+        let mut freed = 0;
+        for key in &victims.partials {
+            freed += self.reclaim_partial(key);
+        }
+        for key in &victims.copies {
+            match self.evict(key) {
+                Some(bytes) => freed += bytes,
+                None => {
+                    refused.insert(key.clone());
+                }
             }
-            other => other,
-        };
-        let file = file.map_err(failed)?.into_std();
-        let length = file.metadata().map_err(failed)?.len();
-        let record = if length == 0 {
-            None
-        } else {
-            self.earlier_record(key, length)
-        };
-        match &record {
-            Some(record) if record.size < length => file.set_len(record.size).map_err(failed)?,
-            None if length > 0 => file.set_len(0).map_err(failed)?,
-            _ => {}
         }
-        self.allocate(key, &file).map_err(failed)?;
-        Ok(Partial {
-            file: Arc::new(file),
-            record,
-        })
-    }
-
-    /// What is known of an earlier attempt, corrected by what is really there.
-    fn earlier_record(&self, key: &FileKey, length: u64) -> Option<Record> {
-        let bytes = own::read(&self.own, &record_path(key), RECORD_LIMIT).ok()??;
-        let mut record: Record = serde_json::from_slice(&bytes).ok()?;
-        if !record.is_sound() {
-            return None;
-        }
-        if let [Part { start: 0, end, done }] = record.parts.as_mut_slice() {
-            // One stream writes in order and never beyond what has arrived: the length says exactly how far it came.
-            *done = length.min(*end);
-        }
-        for part in &mut record.parts {
-            part.done = part.done.min(length.max(part.start));
-        }
-        Some(record)
-    }
-
-    /// Asks the disk for all blocks of a reserved file, so that it is full now or not at all. The length stays.
-    fn allocate(&self, key: &FileKey, file: &File) -> io::Result<()> {
-        let Some(size) = self.books().ledger.reservation(key) else {
-            return Ok(());
-        };
-        if size < ALLOCATED {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
-            Ok(()) => self.books().ledger.took(key, size),
-            Err(error @ (Errno::NOSPC | Errno::DQUOT)) => return Err(error.into()),
-            Err(error) => log::debug!("blocks of {key} cannot be allocated beforehand: {error}"),
-        }
-        Ok(())
-    }
-
-    pub(super) fn record_transfer(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
-        let path = record_path(key);
-        let json =
-            serde_json::to_vec(record).map_err(|error| StoreError::io("write", &path, error.into()))?;
-        own::replace(&self.own, &path, &json, Durable::No)
+        freed
     }
 
     pub(super) fn publish_transfer(
@@ -142,92 +122,56 @@ impl DiskStore {
         self.syncs
             .data(&partial.file)
             .map_err(|error| StoreError::io("write", &from, error))?;
+        self.moments.reach(Moment::Durable);
+        let _guard = self.guards.of(key);
+        if self.books().is_local(key) {
+            return Err(StoreError::Overridden(key.to_string()));
+        }
         let instrument = self.home(key);
         let path = place(key, instrument);
-        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-        self.rename_into(key, &from, &path, &directory)?;
+        self.give_name(key, partial, &from, &path)?;
         let failed = |error| StoreError::io("open", &path, error);
-        let (file, metadata) = self
-            .open_plain(&path)
-            .map_err(failed)?
-            .ok_or_else(|| failed(ErrorKind::InvalidData.into()))?;
+        // The handle that is given out is for reading only. What it leads to is what was verified, or nothing is given.
+        let (file, metadata) = match own::open_plain(&self.root, &path).map_err(failed)? {
+            Plain::File(file, metadata) if own::is_file_of(&partial.file, &metadata).map_err(failed)? => {
+                (file, metadata)
+            }
+            _ => return Err(StoreError::Overridden(key.to_string())),
+        };
         let mut kept = Kept::new(HoldingKind::Catalogued, &metadata, instrument);
-        kept.sha1 = Some(sha1);
+        (kept.sha1, kept.origin) = (Some(sha1), Origin::Fetched);
         {
             let mut books = self.books();
-            books.ledger.commit(key, kept.bytes());
-            books.put(key, kept);
-            books.unsettled.insert(directory);
+            books.ledger.release(key);
+            books.running.remove(key);
+            let directory = path.parent().unwrap_or(Path::new(""));
+            books.unsettled.insert(directory.to_owned());
         }
-        self.remember(key, &Mark::Copy(kept.identity, kept.sha1));
+        self.accept(key, &kept);
         self.forget_record(key);
         Ok(self.share(key, file, kept))
     }
 
-    /// Renames a partial file to its final name, never over something that is there: a local file stays, anything else
-    /// goes to quarantine.
-    fn rename_into(&self, key: &FileKey, from: &Path, to: &Path, directory: &Path) -> Result<(), StoreError> {
+    /// Renames a partial file to its final name, never over something that is there: that may be somebody's work.
+    fn give_name(&self, key: &FileKey, partial: &Partial, from: &Path, to: &Path) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("publish", to, error);
-        let mut cleared = false;
-        loop {
-            if self.books().is_local(key) {
-                return Err(StoreError::Overridden(key.to_string()));
-            }
-            match self.rename_new(from, to, directory) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && !cleared => {
-                    cleared = true;
-                    if self.books().is_local(key) {
-                        return Err(StoreError::Overridden(key.to_string()));
-                    }
-                    let name = format!("{}-{}", key.observatory, key.name);
-                    self.quarantine(to, &name, "it appeared there unasked while a copy was fetched")?;
-                }
-                Err(error) => return Err(failed(error)),
-            }
+        if !self.is_partial(from, partial).map_err(failed)? {
+            let message = "its partial file was replaced by something else";
+            return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
         }
-    }
-
-    fn rename_new(&self, from: &Path, to: &Path, directory: &Path) -> io::Result<()> {
-        let target = match self.root.open_dir(directory) {
+        let renamed = match rename_new(&self.own, from, &self.root, to) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.root.create_dir_all(directory)?;
-                self.root.open_dir(directory)?
+                let directory = to.parent().unwrap_or(Path::new(""));
+                self.root.create_dir_all(directory).map_err(failed)?;
+                rename_new(&self.own, from, &self.root, to)
             }
-            other => other?,
+            other => other,
         };
-        let (Some(parent), Some(old), Some(new)) = (from.parent(), from.file_name(), to.file_name()) else {
-            return Err(ErrorKind::InvalidInput.into());
-        };
-        let source = self.own.open_dir(parent)?;
-        let renamed =
-            rustix::fs::renameat_with(source.as_fd(), old, target.as_fd(), new, RenameFlags::NOREPLACE);
         match renamed {
-            // Some file systems cannot rename without replacing; a second name does not replace either.
-            Err(Errno::INVAL | Errno::NOSYS) => link_new(&source, Path::new(old), &target, Path::new(new)),
-            other => other.map_err(io::Error::from),
-        }
-    }
-
-    pub(super) fn abandon_transfer(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
-        self.books().ledger.release(key);
-        if keep {
-            return Ok(());
-        }
-        self.forget_record(key);
-        let path = partial_path(key);
-        match self.own.remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::io("remove", path, error)),
-            _ => Ok(()),
-        }
-    }
-
-    fn forget_record(&self, key: &FileKey) {
-        let path = record_path(key);
-        if let Err(error) = self.own.remove_file(&path)
-            && error.kind() != ErrorKind::NotFound
-        {
-            log::debug!("cannot remove {}: {error}", path.display());
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(StoreError::Overridden(key.to_string()))
+            }
+            other => other.map_err(failed),
         }
     }
 
@@ -244,30 +188,36 @@ impl DiskStore {
     }
 }
 
-fn link_new(source: &Dir, old: &Path, target: &Dir, new: &Path) -> io::Result<()> {
-    match source.hard_link(old, target, new) {
-        Ok(()) => source.remove_file(old),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
-        // Neither is possible here. Nothing else publishes into this store, so that looking first is good enough.
-        Err(_) => match target.symlink_metadata(new) {
-            Err(error) if error.kind() == ErrorKind::NotFound => source.rename(old, target, new),
-            Err(error) => Err(error),
-            Ok(_) => Err(ErrorKind::AlreadyExists.into()),
-        },
+impl Books {
+    /// Tells the ledger what the disk has given to transfers so far.
+    fn measure_running(&mut self) {
+        let Self { running, ledger, .. } = self;
+        running.retain(|key, file| {
+            let taken = file.upgrade().map(|file| on_disk(&file));
+            if let Some(Ok(taken)) = taken {
+                ledger.took(key, taken);
+            }
+            taken.is_some()
+        });
     }
 }
 
-fn partial_path(key: &FileKey) -> PathBuf {
-    [PARTIAL, key.observatory.as_str(), key.name.as_str()]
-        .iter()
-        .collect()
+/// Whether somebody has the file open.
+pub(super) fn is_open(open: &std::collections::HashMap<FileKey, Weak<File>>, key: &FileKey) -> bool {
+    open.get(key).is_some_and(|file| file.strong_count() > 0)
 }
 
-fn record_path(key: &FileKey) -> PathBuf {
-    let mut name = OsString::from(key.name.as_str());
-    name.push(RECORD);
-    [PARTIAL, key.observatory.as_str()]
-        .iter()
-        .collect::<PathBuf>()
-        .join(name)
+/// Asks the disk for all blocks of a reserved file, so that it is full now or not at all. The length stays.
+fn allocate(key: &FileKey, file: &File, size: u64) -> io::Result<()> {
+    if size < ALLOCATED {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
+        Err(error @ (Errno::NOSPC | Errno::DQUOT)) => Err(error.into()),
+        Err(error) => {
+            log::debug!("blocks of {key} cannot be allocated beforehand: {error}");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }

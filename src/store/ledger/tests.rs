@@ -18,22 +18,36 @@ fn nobody(_: &FileKey) -> bool {
     false
 }
 
+/// Reserves, and makes room as the store does when bytes arrive.
+fn reserve(
+    ledger: &mut Ledger,
+    key: &FileKey,
+    size: u64,
+    free: u64,
+    busy: impl Fn(&FileKey) -> bool,
+) -> Result<Vec<FileKey>, Full> {
+    ledger.reserve(key, size, free, &busy)?;
+    let victims = ledger.claim(key, free, &busy).unwrap();
+    assert!(victims.partials.is_empty());
+    for victim in &victims.copies {
+        ledger.remove(victim);
+    }
+    Ok(victims.copies)
+}
+
 #[test]
 fn evicts_the_least_recently_used_that_are_neither_open_nor_kept() {
     let mut ledger = Ledger::new(Some(100), 0);
     ledger.add_kept(&key(0), 20);
     for number in 1..=4 {
-        ledger.add_copy(&key(number), 20);
+        ledger.add_copy(&key(number), 20, true);
     }
     ledger.touch(&key(1));
-    assert_eq!(
-        ledger
-            .reserve(&key(9), 30, AMPLE, |other| *other == key(2))
-            .unwrap(),
-        [key(3), key(4)]
-    );
+    let victims = reserve(&mut ledger, &key(9), 30, AMPLE, |other| *other == key(2)).unwrap();
+    assert_eq!(victims, [key(3), key(4)]);
     assert_eq!(ledger.used(), 90);
-    ledger.commit(&key(9), 30);
+    ledger.release(&key(9));
+    ledger.add_copy(&key(9), 30, true);
     assert_eq!(
         ledger.order().cloned().collect::<Vec<_>>(),
         [key(2), key(1), key(9)]
@@ -44,26 +58,98 @@ fn evicts_the_least_recently_used_that_are_neither_open_nor_kept() {
 fn what_can_never_fit_is_refused_and_evicts_nothing() {
     let mut ledger = Ledger::new(Some(100), 0);
     ledger.add_kept(&key(0), 20);
-    ledger.add_copy(&key(1), 20);
+    ledger.add_copy(&key(1), 20, true);
     let refused = ledger.reserve(&key(9), 81, AMPLE, nobody).unwrap_err();
     assert!(refused.to_string().contains("--cache-size"), "{refused}");
     assert_eq!((ledger.used(), ledger.files()), (40, 2));
-    assert_eq!(ledger.reserve(&key(9), 80, AMPLE, nobody).unwrap(), [key(1)]);
+    assert_eq!(
+        reserve(&mut ledger, &key(9), 80, AMPLE, nobody).unwrap(),
+        [key(1)]
+    );
+}
+
+#[test]
+fn copies_that_must_stay_are_not_evicted() {
+    let mut ledger = Ledger::new(Some(100), 0);
+    ledger.add_copy(&key(1), 60, false);
+    ledger.add_copy(&key(2), 30, true);
+    assert!(ledger.reserve(&key(9), 50, AMPLE, nobody).is_err());
+    assert_eq!(
+        reserve(&mut ledger, &key(9), 40, AMPLE, nobody).unwrap(),
+        [key(2)]
+    );
+}
+
+/// Until bytes come, a reservation costs nobody anything; but what it needs is not promised twice.
+#[test]
+fn nobody_goes_before_bytes_come() {
+    let mut ledger = Ledger::new(Some(100), 0);
+    for number in 0..=4 {
+        ledger.add_copy(&key(number), 20, true);
+    }
+    ledger.reserve(&key(8), 40, AMPLE, nobody).unwrap();
+    ledger.reserve(&key(9), 60, AMPLE, nobody).unwrap();
+    assert!(ledger.reserve(&key(7), 1, AMPLE, nobody).is_err());
+    let victims = ledger.claim(&key(8), AMPLE, nobody).unwrap();
+    assert_eq!(victims.copies, [key(0), key(1)]);
+    for victim in &victims.copies {
+        ledger.remove(victim);
+    }
+    assert!(ledger.claim(&key(8), AMPLE, nobody).unwrap().is_empty());
+    // The other one fails: what it would have needed stays.
+    ledger.release(&key(9));
+    assert_eq!((ledger.files(), ledger.used()), (3, 100));
+}
+
+#[test]
+fn partial_files_count_and_go_first() {
+    let mut ledger = Ledger::new(Some(100), 0);
+    ledger.add_copy(&key(1), 40, true);
+    ledger.add_partial(&key(2), 30);
+    ledger.add_partial(&key(3), 30);
+    assert_eq!((ledger.used(), ledger.partial_bytes()), (100, 60));
+    // One that goes on takes what it has with it.
+    ledger.reserve(&key(3), 50, AMPLE, nobody).unwrap();
+    assert_eq!((ledger.used(), ledger.partial_bytes()), (120, 30));
+    let victims = ledger.claim(&key(3), AMPLE, nobody).unwrap();
+    assert_eq!((victims.partials, victims.copies), (vec![key(2)], vec![]));
+    // A refusal changes nothing.
+    assert!(
+        ledger
+            .reserve(&key(2), 70, AMPLE, |other| *other == key(1))
+            .is_err()
+    );
+    assert_eq!((ledger.used(), ledger.partial_bytes()), (120, 30));
+    // What it has need not come from the disk again.
+    let mut ledger = Ledger::new(None, 0);
+    ledger.add_partial(&key(2), 30);
+    ledger.reserve(&key(2), 50, 20, nobody).unwrap();
+    assert!(ledger.reserve(&key(3), 1, 20, nobody).is_err());
+}
+
+#[test]
+fn quarantine_counts_and_is_named() {
+    let mut ledger = Ledger::new(Some(100), 0);
+    ledger.set_aside(70);
+    assert_eq!(ledger.used(), 70);
+    let refused = ledger.reserve(&key(1), 40, AMPLE, nobody).unwrap_err();
+    assert!(refused.to_string().contains("quarantine"), "{refused}");
+    ledger.reserve(&key(1), 30, AMPLE, nobody).unwrap();
 }
 
 #[test]
 fn the_floor_of_the_disk_is_kept() {
     let mut ledger = Ledger::new(None, 50);
-    ledger.add_copy(&key(1), 30);
-    assert_eq!(ledger.reserve(&key(2), 40, 100, nobody).unwrap(), []);
+    ledger.add_copy(&key(1), 30, true);
+    assert_eq!(reserve(&mut ledger, &key(2), 40, 100, nobody).unwrap(), []);
     // 40 are promised and not taken yet: 10 of the 100 are left for others.
     let refused = ledger.reserve(&key(3), 41, 100, nobody).unwrap_err();
     assert!(refused.to_string().contains("--keep-free"), "{refused}");
-    assert_eq!(ledger.reserve(&key(3), 40, 100, nobody).unwrap(), [key(1)]);
+    assert_eq!(reserve(&mut ledger, &key(3), 40, 100, nobody).unwrap(), [key(1)]);
     // Once the disk has given them they are missing from its free space instead.
     ledger.took(&key(2), 40);
     ledger.took(&key(3), 40);
-    assert_eq!(ledger.reserve(&key(4), 20, 70, nobody).unwrap(), []);
+    assert_eq!(reserve(&mut ledger, &key(4), 20, 70, nobody).unwrap(), []);
 }
 
 #[test]
@@ -145,7 +231,8 @@ proptest! {
         for step in steps {
             match step {
                 Step::Reserve(number, size) => {
-                    let answer = ledger.reserve(&key(number), size, AMPLE, |other| *other == key(open));
+                    let answer =
+                        reserve(&mut ledger, &key(number), size, AMPLE, |other| *other == key(open));
                     let earlier = model.reserved.remove(&number);
                     let over = (model.used() + size).saturating_sub(limit);
                     let (victims, freed) = model.oldest(over, |other| other == open || other == number);
@@ -163,7 +250,8 @@ proptest! {
                 }
                 Step::Commit(number) => {
                     if let Some(size) = model.reserved.remove(&number) {
-                        ledger.commit(&key(number), size);
+                        ledger.release(&key(number));
+                        ledger.add_copy(&key(number), size, true);
                         model.remove(number);
                         model.copies.push((number, size));
                     }
@@ -178,7 +266,7 @@ proptest! {
                     model.kept.insert(number, size);
                 }
                 Step::Copy(number, size) => {
-                    ledger.add_copy(&key(number), size);
+                    ledger.add_copy(&key(number), size, true);
                     model.remove(number);
                     model.copies.push((number, size));
                 }
@@ -194,13 +282,16 @@ proptest! {
                     }
                 }
                 Step::Evict(bytes) => {
-                    let answer = ledger.evict(bytes, |other| *other == key(open));
+                    let answer = ledger.oldest(bytes, |other| *other == key(open)).copies;
+                    for victim in &answer {
+                        ledger.remove(victim);
+                    }
                     let (victims, _) = model.oldest(bytes, |other| other == open);
                     let expected: Vec<FileKey> = victims.iter().copied().map(key).collect();
                     prop_assert_eq!(answer, expected);
                     for victim in victims {
-                            model.remove(victim);
-                        }
+                        model.remove(victim);
+                    }
                 }
             }
             prop_assert_eq!(ledger.used(), model.used());

@@ -1,0 +1,304 @@
+//! What changes under the final names: the user's own files come and go, copies are removed and evicted.
+//!
+//! Whoever may write to the store's directory may put something else under a name at any moment. So nothing is removed by
+//! its name alone: it is renamed to a private place first, looked at there, and put back if it is not what was meant.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use cap_std::fs::Dir;
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
+use super::DiskStore;
+use super::files::place;
+use super::own::{self, Durable, is_absence};
+use super::shelf::Kept;
+use crate::crds::{FileKey, FileName, Observatory};
+use crate::store::layout::directory_path;
+use crate::store::verified::{Identity, Mark};
+use crate::store::{HoldingKind, StoreError, file_path};
+
+/// Where files lie between losing their name and being removed, by observatory. What is found there after a crash gets its
+/// name back: it may be somebody's work.
+const REMOVING: &str = "removing";
+/// Separates the parts of a name there; it is in no file name of CRDS.
+const SEPARATOR: char = '~';
+
+impl DiskStore {
+    /// Removes a copy to make room, and gives the bytes that it took; `None` if it turns out to be anything else, or in
+    /// use.
+    pub(super) fn evict(&self, victim: &FileKey) -> Option<u64> {
+        let _guard = self.guards.of(victim);
+        let kept = {
+            let books = self.books();
+            let kept = *books.kept(victim)?;
+            if kept.kind != HoldingKind::Catalogued || books.is_open(victim) {
+                return None;
+            }
+            kept
+        };
+        match self.lies_there(&kept.path(victim)) {
+            Ok(Some(identity)) if identity == kept.identity => {}
+            Ok(None) => {
+                self.books().strike(victim);
+                return Some(0);
+            }
+            Ok(Some(_)) => {
+                self.doubt(victim, kept);
+                return None;
+            }
+            Err(error) => {
+                log::warn!("cannot evict {victim}: {error}");
+                return None;
+            }
+        }
+        // Nobody shall be given what is about to go.
+        self.books().strike(victim);
+        match self.discard(victim, &kept) {
+            Ok(true) => {
+                self.books().evicted.add(kept.bytes());
+                log::info!("evicted {victim} ({} bytes)", kept.bytes());
+                Some(kept.bytes())
+            }
+            Ok(false) => {
+                self.doubt(victim, kept);
+                None
+            }
+            Err(error) => {
+                log::warn!("cannot evict {victim}: {error}");
+                self.books().put(victim, kept);
+                None
+            }
+        }
+    }
+
+    /// What lies there is no longer the copy that it was: it is looked at again before anything is done with it.
+    fn doubt(&self, key: &FileKey, kept: Kept) {
+        let kind = HoldingKind::Unverified;
+        self.books().put(key, Kept { kind, ..kept });
+    }
+
+    /// Removes a file by way of a private name; false, and it stays, if it is not the one that is meant.
+    fn discard(&self, key: &FileKey, kept: &Kept) -> io::Result<bool> {
+        let directory = Path::new(REMOVING).join(key.observatory.as_str());
+        self.own.create_dir_all(&directory)?;
+        let instrument = kept.instrument.unwrap_or_default();
+        let turn = own::turn();
+        let target = directory.join(format!("{turn}{SEPARATOR}{instrument}{SEPARATOR}{}", key.name));
+        if !self.take_aside(&kept.path(key), &target, Some(kept.identity))? {
+            return Ok(false);
+        }
+        self.own.remove_file(&target)?;
+        Ok(true)
+    }
+
+    /// Renames what lies at a path to `target` in the store's own directory, if it is `expected`; else it is, or gets, its
+    /// name back. False also if nothing lies there.
+    pub(super) fn take_aside(
+        &self,
+        path: &Path,
+        target: &Path,
+        expected: Option<Identity>,
+    ) -> io::Result<bool> {
+        match self.root.rename(path, &self.own, target) {
+            Ok(()) => {}
+            Err(error) if is_absence(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let taken = Identity::of(&self.own.symlink_metadata(target)?);
+        let right = |expected: Identity| {
+            // A rename is a change of status.
+            expected.is_same_file(&taken) && expected.has_same_contents(&taken)
+        };
+        if expected.is_none_or(right) {
+            return Ok(true);
+        }
+        self.put_back(target, path)?;
+        Ok(false)
+    }
+
+    /// Gives a file its name back, unless that is taken by now; then it stays, in quarantine.
+    fn put_back(&self, from: &Path, path: &Path) -> io::Result<()> {
+        let back = rename_new(&self.own, from, &self.root, path);
+        if let Err(error) = &back
+            && error.kind() == ErrorKind::AlreadyExists
+        {
+            let name = path.file_name().unwrap_or_default();
+            let mut kept = OsString::from(format!("{}-", own::turn()));
+            kept.push(name);
+            self.own.create_dir_all("quarantine")?;
+            let kept = Path::new("quarantine").join(kept);
+            log::warn!(
+                "{} in the store was replaced while it was looked at: what was there is in {}",
+                path.display(),
+                Path::new(own::OWN).join(&kept).display()
+            );
+            return rename_new(&self.own, from, &self.own, &kept);
+        }
+        back
+    }
+
+    /// Gives those their names back that lost them in a crash.
+    pub(super) fn restore_discarded(&self, observatory: Observatory) {
+        let directory = Path::new(REMOVING).join(observatory.as_str());
+        let Ok(entries) = self.own.read_dir(&directory) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let Some(path) = entry
+                .file_name()
+                .to_str()
+                .and_then(|text| discarded(observatory, text))
+            else {
+                continue;
+            };
+            if let Err(error) = self.put_back(&directory.join(entry.file_name()), &path) {
+                log::warn!("cannot restore {}: {error}", path.display());
+            }
+        }
+    }
+
+    pub(super) fn remove_file(&self, key: &FileKey) -> Result<bool, StoreError> {
+        self.ensure_shelf(key.observatory)?;
+        let _guard = self.guards.of(key);
+        let path = self.known_place(key);
+        let removed = match self.root.remove_file(&path) {
+            Ok(()) => true,
+            Err(error) if is_absence(&error) => false,
+            Err(error) => return Err(StoreError::io("remove", &path, error)),
+        };
+        self.books().strike(key);
+        self.remember(key, &Mark::Gone);
+        Ok(removed)
+    }
+
+    pub(super) fn forget_moved(&self, key: &FileKey) -> Result<(), StoreError> {
+        self.ensure_shelf(key.observatory)?;
+        let _guard = self.guards.of(key);
+        if self.lies_there(&self.known_place(key))?.is_none() {
+            self.books().strike(key);
+            self.remember(key, &Mark::Gone);
+        }
+        Ok(())
+    }
+
+    pub(super) fn mark_local(&self, key: &FileKey) -> Result<(), StoreError> {
+        self.ensure_shelf(key.observatory)?;
+        let _guard = self.guards.of(key);
+        self.remember_local(key)?;
+        self.take_as_local(key)
+    }
+
+    /// Enters what lies under the name as the user's own. Its guard is held.
+    fn take_as_local(&self, key: &FileKey) -> Result<(), StoreError> {
+        let path = self.known_place(key);
+        let metadata = self
+            .root
+            .symlink_metadata(&path)
+            .map_err(|error| StoreError::io("look at", &path, error))?;
+        let mut books = self.books();
+        let instrument = books
+            .kept(key)
+            .map_or_else(|| self.home(key), |kept| kept.instrument);
+        books.open.remove(key);
+        books.put(key, Kept::new(HoldingKind::Local, &metadata, instrument));
+        Ok(())
+    }
+
+    pub(super) fn move_local(&self, from: &Path, key: &FileKey) -> Result<(), StoreError> {
+        self.ensure_shelf(key.observatory)?;
+        let metadata = self
+            .root
+            .symlink_metadata(from)
+            .map_err(|error| StoreError::io("look at", from, error))?;
+        let path = file_path(self.layout, key);
+        let directory = directory_path(self.layout, key);
+        let failed = |error| StoreError::io("rename a file to", &path, error);
+        self.root.create_dir_all(&directory).map_err(failed)?;
+        let _guard = self.guards.of(key);
+        // Written down before the rename: after a crash in between, the file under the name is told from the copy that was
+        // there before by that copy's identity.
+        self.remember_local(key)?;
+        let before = {
+            let mut books = self.books();
+            let before = books.kept(key).copied();
+            books.put(key, Kept::new(HoldingKind::Local, &metadata, self.home(key)));
+            before
+        };
+        if let Err(error) = self.root.rename(from, &self.root, &path) {
+            let mark = {
+                let mut books = self.books();
+                match before {
+                    Some(kept) => books.put(key, kept),
+                    None => drop(books.strike(key)),
+                }
+                before.and_then(|kept| kept.mark()).unwrap_or(Mark::Gone)
+            };
+            self.remember(key, &mark);
+            return Err(failed(error));
+        }
+        self.take_as_local(key)
+    }
+
+    /// Writes down that what lies under a name from now on is the user's. A power failure shall not forget it.
+    fn remember_local(&self, key: &FileKey) -> Result<(), StoreError> {
+        self.remember_durably(key, &Mark::Local, Durable::Yes)
+    }
+
+    /// Where a file lies, or would.
+    fn known_place(&self, key: &FileKey) -> PathBuf {
+        let known = self.books().kept(key).map(|kept| kept.instrument);
+        place(key, known.unwrap_or_else(|| self.home(key)))
+    }
+}
+
+/// The place in the store of what lies in the private directory under this name.
+fn discarded(observatory: Observatory, text: &str) -> Option<PathBuf> {
+    let mut parts = text.splitn(3, SEPARATOR);
+    let (_, instrument, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let name: FileName = name.parse().ok()?;
+    let key = FileKey { observatory, name };
+    let known = |instrument: &&str| observatory.instruments().contains(instrument);
+    let instrument = Some(instrument).filter(|instrument| !instrument.is_empty());
+    match instrument {
+        Some(instrument) if !known(&instrument) => None,
+        other => Some(place(&key, other)),
+    }
+}
+
+/// Renames, but never over something that is there.
+pub(super) fn rename_new(source: &Dir, from: &Path, target: &Dir, to: &Path) -> io::Result<()> {
+    let (source, from) = parent(source, from)?;
+    let (target, to) = parent(target, to)?;
+    match rustix::fs::renameat_with(source.as_fd(), from, target.as_fd(), to, RenameFlags::NOREPLACE) {
+        // Some file systems cannot rename without replacing; a second name does not replace either.
+        Err(Errno::INVAL | Errno::NOSYS) => link_new(&source, from, &target, to),
+        other => other.map_err(io::Error::from),
+    }
+}
+
+/// The directory of a path, opened within `dir`, and the name in it.
+fn parent<'a>(dir: &Dir, path: &'a Path) -> io::Result<(Dir, &'a Path)> {
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+    let dir = match path.parent() {
+        Some(parent) if parent != Path::new("") => dir.open_dir(parent)?,
+        _ => dir.try_clone()?,
+    };
+    Ok((dir, Path::new(name)))
+}
+
+fn link_new(source: &Dir, old: &Path, target: &Dir, new: &Path) -> io::Result<()> {
+    match source.hard_link(old, target, new) {
+        Ok(()) => source.remove_file(old),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
+        // Neither is possible here. Nothing else publishes into this store, so that looking first is good enough.
+        Err(_) => match target.symlink_metadata(new) {
+            Err(error) if error.kind() == ErrorKind::NotFound => source.rename(old, target, new),
+            Err(error) => Err(error),
+            Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+        },
+    }
+}

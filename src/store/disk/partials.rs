@@ -1,0 +1,239 @@
+//! Partial files: how far a transfer came, and what an interrupted one leaves.
+//!
+//! What is left is cut to what has arrived, counted, and removed before any copy is evicted.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::DiskStore;
+use super::own::{self, Durable, Plain, is_absence};
+use crate::crds::{FileKey, FileName, Observatory};
+use crate::store::{Part, Partial, Record, StoreError};
+
+/// A record of a transfer is never larger than this.
+const RECORD_LIMIT: u64 = 64 << 10;
+/// Where partial files lie, by observatory.
+pub(super) const PARTIAL: &str = "partial";
+/// What is known of a partial file lies beside it; `~` is in no file name of CRDS.
+pub(super) const RECORD: &str = "~record";
+
+impl DiskStore {
+    pub(super) fn begin_transfer(&self, key: &FileKey) -> Result<Partial, StoreError> {
+        self.ensure_shelf(key.observatory)?;
+        let path = partial_path(key);
+        let failed = |error| StoreError::io("write", &path, error);
+        let _guard = self.guards.of(key);
+        let file = self.open_partial(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let record = self.earlier_record(key, length);
+        let size = record.as_ref().map_or(0, |record| record.size.min(length));
+        if size < length {
+            file.set_len(size).map_err(failed)?;
+        }
+        let file = Arc::new(file);
+        let mut books = self.books();
+        books.ledger.remove_partial(key);
+        books.running.insert(key.clone(), Arc::downgrade(&file));
+        Ok(Partial { file, record })
+    }
+
+    /// Opens a partial file, empty if nothing is there. What is not ours alone is not written to: it loses this name.
+    fn open_partial(&self, path: &Path) -> io::Result<File> {
+        if let Some(parent) = path.parent() {
+            self.own.create_dir_all(parent)?;
+        }
+        for _ in 0..2 {
+            let file = own::open_writable(&self.own, path, OpenOptions::new().read(true).write(true))?;
+            let metadata = Metadata::from_file(&file)?;
+            let owner = rustix::process::geteuid().as_raw();
+            if metadata.nlink() == 1 && metadata.uid() == owner {
+                return Ok(file);
+            }
+            log::warn!("{} has other names or another owner: begun anew", path.display());
+            self.own.remove_file(path)?;
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it gets other names or another owner again and again",
+        ))
+    }
+
+    pub(super) fn record_transfer(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
+        let path = record_path(key);
+        let json =
+            serde_json::to_vec(record).map_err(|error| StoreError::io("write", &path, error.into()))?;
+        own::replace(&self.own, &path, &json, Durable::No)
+    }
+
+    /// What is known of an earlier attempt, corrected by what is really there.
+    fn earlier_record(&self, key: &FileKey, length: u64) -> Option<Record> {
+        if length == 0 {
+            return None;
+        }
+        let bytes = own::read(&self.own, &record_path(key), RECORD_LIMIT).ok()??;
+        let mut record: Record = serde_json::from_slice(&bytes).ok()?;
+        if !record.is_sound() {
+            return None;
+        }
+        if let [Part { start: 0, end, done }] = record.parts.as_mut_slice() {
+            // One stream writes in order and never beyond what has arrived: the length says exactly how far it came.
+            *done = length.min(*end);
+        }
+        for part in &mut record.parts {
+            part.done = part.done.min(length.max(part.start));
+        }
+        Some(record)
+    }
+
+    pub(super) fn abandon_transfer(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
+        let _guard = self.guards.of(key);
+        {
+            let mut books = self.books();
+            books.ledger.release(key);
+            books.running.remove(key);
+        }
+        if keep {
+            self.keep_partial(key)
+        } else {
+            self.remove_partial(key)
+        }
+    }
+
+    /// Cuts a partial file to what has arrived and counts that; removes it if nobody could go on from it.
+    fn keep_partial(&self, key: &FileKey) -> Result<(), StoreError> {
+        let path = partial_path(key);
+        let failed = |error| StoreError::io("cut", &path, error);
+        let length = match self.own.symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            Ok(_) => 0,
+            Err(error) if is_absence(&error) => 0,
+            Err(error) => return Err(failed(error)),
+        };
+        let Some(record) = self.earlier_record(key, length) else {
+            return self.remove_partial(key);
+        };
+        let file = self.open_partial(&path).map_err(failed)?;
+        cut(&file, &record).map_err(failed)?;
+        let bytes = on_disk(&file).map_err(failed)?;
+        self.books().ledger.add_partial(key, bytes);
+        Ok(())
+    }
+
+    /// Removes a partial file and what is known of it.
+    fn remove_partial(&self, key: &FileKey) -> Result<(), StoreError> {
+        self.books().ledger.remove_partial(key);
+        self.forget_record(key);
+        let path = partial_path(key);
+        match self.own.remove_file(&path) {
+            Err(error) if !is_absence(&error) => Err(StoreError::io("remove", path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what an interrupted transfer has left, unless another one goes on with it; gives the bytes that it had.
+    pub(super) fn reclaim_partial(&self, key: &FileKey) -> u64 {
+        let _guard = self.guards.of(key);
+        if !self.books().ledger.has_partial(key) {
+            return 0;
+        }
+        let bytes = self.books().ledger.remove_partial(key);
+        match self.remove_partial(key) {
+            Ok(()) => log::info!("removed what was left of an interrupted transfer of {key} ({bytes} bytes)"),
+            Err(error) => log::warn!("{error}"),
+        }
+        bytes
+    }
+
+    /// Cuts and counts what an earlier process has left of an observatory's transfers.
+    pub(super) fn find_partials(&self, observatory: Observatory) {
+        let directory = Path::new(PARTIAL).join(observatory.as_str());
+        let Ok(entries) = self.own.read_dir(&directory) else {
+            return;
+        };
+        let mut found: Vec<(SystemTime, FileName)> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().to_str()?.parse().ok()?;
+                let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
+                Some((metadata.modified().ok()?.into_std(), name))
+            })
+            .collect();
+        found.sort();
+        for (_, name) in found {
+            let key = FileKey { observatory, name };
+            let _guard = self.guards.of(&key);
+            if let Err(error) = self.keep_partial(&key) {
+                log::warn!("{error}");
+            }
+        }
+    }
+
+    pub(super) fn forget_record(&self, key: &FileKey) {
+        let path = record_path(key);
+        if let Err(error) = self.own.remove_file(&path)
+            && !is_absence(&error)
+        {
+            log::debug!("cannot remove {}: {error}", path.display());
+        }
+    }
+
+    /// Whether a partial file lies at its path as it was opened.
+    pub(super) fn is_partial(&self, path: &Path, partial: &Partial) -> io::Result<bool> {
+        match own::open_plain(&self.own, path)? {
+            Plain::File(_, metadata) => own::is_file_of(&partial.file, &metadata),
+            Plain::Link | Plain::Other | Plain::Absent => Ok(false),
+        }
+    }
+}
+
+/// Gives the disk back what it gave for bytes that have not come. Its own times stay: they tell when bytes came last.
+fn cut(file: &File, record: &Record) -> io::Result<()> {
+    let before = file.metadata()?;
+    let end = record
+        .parts
+        .iter()
+        .filter(|part| part.done > part.start)
+        .map(|part| part.done)
+        .max();
+    file.set_len(end.unwrap_or(0).min(before.len()))?;
+    let gaps = record.parts.iter().filter(|part| Some(part.done) < end);
+    for gap in gaps {
+        let length = gap.end.min(end.unwrap_or(0)).saturating_sub(gap.done);
+        if length > 0 {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            match fallocate(file, flags, gap.done, length) {
+                Err(rustix::io::Errno::OPNOTSUPP) | Ok(()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    file.set_modified(before.modified()?)
+}
+
+/// Bytes that a file takes on its disk.
+pub(super) fn on_disk(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.blocks().saturating_mul(512))
+}
+
+pub(super) fn partial_path(key: &FileKey) -> PathBuf {
+    [PARTIAL, key.observatory.as_str(), key.name.as_str()]
+        .iter()
+        .collect()
+}
+
+fn record_path(key: &FileKey) -> PathBuf {
+    let mut name = OsString::from(key.name.as_str());
+    name.push(RECORD);
+    [PARTIAL, key.observatory.as_str()]
+        .iter()
+        .collect::<PathBuf>()
+        .join(name)
+}

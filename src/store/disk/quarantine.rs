@@ -1,0 +1,84 @@
+//! What should not be where it was found: out of the way, kept, and counted.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cap_std::fs::{Dir, MetadataExt as _};
+
+use super::own;
+use super::{DiskStore, StoreError};
+use crate::store::verified::Identity;
+
+const QUARANTINE: &str = "quarantine";
+/// Directories within directories are counted to this depth.
+const DEPTH: usize = 8;
+
+/// What lies in quarantine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Quarantined {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// When the names in it changed last, in seconds and nanoseconds.
+    changed: Option<(i64, i64)>,
+}
+
+impl DiskStore {
+    /// Moves something that should not be where it is out of the way; false when by now something else than `expected`
+    /// lies there, which then stays.
+    pub(super) fn quarantine(
+        &self,
+        path: &Path,
+        name: &str,
+        why: &str,
+        expected: Option<Identity>,
+    ) -> Result<bool, StoreError> {
+        let failed = |error| StoreError::io("move to quarantine", path, error);
+        self.own.create_dir_all(QUARANTINE).map_err(failed)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let target = Path::new(QUARANTINE).join(format!("{name}.{}", now.as_nanos()));
+        if self.take_aside(path, &target, expected).map_err(failed)? {
+            log::warn!(
+                "{} in the store: {why}; moved to {}",
+                path.display(),
+                Path::new(own::OWN).join(target).display()
+            );
+            return Ok(true);
+        }
+        Ok(expected.is_none())
+    }
+
+    /// What lies in quarantine. Its users may take things out at any time; it is counted anew when they have.
+    pub(super) fn quarantined(&self) -> Quarantined {
+        let Ok(metadata) = self.own.symlink_metadata(QUARANTINE) else {
+            return Quarantined::default();
+        };
+        let changed = Some((metadata.mtime(), metadata.mtime_nsec()));
+        let known = self.books().quarantined;
+        if known.changed == changed {
+            return known;
+        }
+        let mut counted = Quarantined {
+            changed,
+            ..Quarantined::default()
+        };
+        if let Ok(dir) = self.own.open_dir(QUARANTINE) {
+            count(&dir, &mut counted, DEPTH);
+        }
+        self.books().quarantined = counted;
+        counted
+    }
+}
+
+fn count(dir: &Dir, counted: &mut Quarantined, depth: usize) {
+    for entry in dir.entries().into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        counted.files += 1;
+        counted.bytes += metadata.blocks().saturating_mul(512);
+        if metadata.is_dir()
+            && depth > 0
+            && let Ok(dir) = entry.open_dir()
+        {
+            count(&dir, counted, depth - 1);
+        }
+    }
+}
