@@ -7,6 +7,7 @@ mod adapter;
 pub mod daemon;
 mod device;
 mod error;
+pub mod health;
 mod interrupt;
 pub mod mountinfo;
 mod mountpoint;

@@ -96,7 +96,7 @@ fn serve(place: &Path, ready: Ready) -> u8 {
             Arc::new(tree),
             mountpoint,
             &appearance,
-            tokio::runtime::Handle::current(),
+            &tokio::runtime::Handle::current(),
         )?;
         Ok::<_, Error>((signals, Arc::new(mounted)))
     });

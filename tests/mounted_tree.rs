@@ -124,7 +124,7 @@ fn mount(server: &Handle, store: &Path, mountpoint: &Path) -> Mounted {
         tree,
         Mountpoint::prepare(mountpoint).unwrap(),
         &appearance,
-        runtime,
+        &runtime,
     )
     .unwrap()
 }

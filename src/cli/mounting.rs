@@ -83,7 +83,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
         allow_other: settings.allow_other,
     };
     let tree = assemble::tree(settings, rooms, &place, &directory)?;
-    let mounted = Mounted::start(Arc::new(tree), mountpoint, &appearance, runtime)?;
+    let mounted = Mounted::start(Arc::new(tree), mountpoint, &appearance, &runtime)?;
     log::info!(
         "crds-fs {} is mounted at '{}', with the cache in '{}'{}{}",
         env!("CARGO_PKG_VERSION"),

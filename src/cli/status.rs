@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, output, settings};
 use crate::mount::mountinfo::MountEntry;
+use crate::mount::unmount;
 use describe::{describe, list, shown};
 use find::Chosen;
 
@@ -145,24 +146,10 @@ fn trouble(status: &Value) -> Option<String> {
 }
 
 fn read(mountpoint: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(mountpoint.join(".crds-fs/status.json")).map_err(|error| {
-        let place = mountpoint.display();
-        let doing = match error.kind() {
-            io::ErrorKind::NotConnected => {
-                format!("the process of the file system at '{place}' has died; 'crds-fs mount' mends it")
-            }
-            _ => format!("the file system at '{place}' does not tell how it is"),
-        };
-        Failure::because(doing, error)
-    })
+    let text = unmount::find(mountpoint)?.read(".crds-fs/status.json")?;
+    String::from_utf8(text).map_err(|error| Failure::because("the status is not as it should be", error))
 }
 
 fn parse(text: &str) -> Result<Value, Failure> {
     serde_json::from_str(text).map_err(|error| Failure::because("the status is not as it should be", error))
-}
-
-/// The pid of the process that serves `mountpoint`, if it answers.
-pub(super) fn pid(mountpoint: &Path) -> Option<u32> {
-    let status = parse(&read(mountpoint).ok()?).ok()?;
-    u32::try_from(status.get("pid")?.as_u64()?).ok()
 }

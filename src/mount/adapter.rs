@@ -72,10 +72,10 @@ fn send_entry<F>(_: &Core<F>, reply: ReplyEntry, found: Lookup) {
         Lookup::Found { attr, keep } => {
             reply.entry(&encode::lifetime(keep), &encode::attributes(&attr), Generation(0));
         }
-        Lookup::Absent { keep: Keep::Forever } => {
-            reply.entry(&encode::lifetime(Keep::Forever), &encode::absent(), Generation(0));
-        }
         Lookup::Absent { keep: Keep::Never } => reply.error(Errno::ENOENT),
+        Lookup::Absent { keep } => {
+            reply.entry(&encode::lifetime(keep), &encode::absent(), Generation(0));
+        }
     }
 }
 
@@ -84,10 +84,10 @@ fn send_done<F>(_: &Core<F>, reply: ReplyEmpty, (): ()) {
 }
 
 /// What the kernel is told about a handle that is not passed through.
-fn open_flags<B>(mode: &Mode<B>, opened: &Opened, writable: bool) -> FopenFlags {
+fn open_flags<B>(mode: &Mode<B>, keep_pages: bool, writable: bool) -> FopenFlags {
     let mut flags = match mode {
         Mode::Direct => FopenFlags::FOPEN_DIRECT_IO,
-        Mode::Cached if opened.keep_cache => FopenFlags::FOPEN_KEEP_CACHE,
+        Mode::Cached if keep_pages => FopenFlags::FOPEN_KEEP_CACHE,
         Mode::Cached | Mode::Passthrough(_) => FopenFlags::empty(),
     };
     if !writable {
@@ -99,7 +99,7 @@ fn open_flags<B>(mode: &Mode<B>, opened: &Opened, writable: bool) -> FopenFlags 
 
 fn send_opened<F: FileSystem>(core: &Core<F>, ino: Ino, writable: bool, reply: ReplyOpen, opened: &Opened) {
     let mode = core.open_mode(ino, opened, |file| register(&reply, file));
-    let flags = open_flags(&mode, opened, writable);
+    let flags = open_flags(&mode, opened.keep_cache && core.keeps_pages(ino), writable);
     match mode {
         Mode::Passthrough(id) => reply.opened_passthrough(FileHandle(opened.handle), flags, &id),
         Mode::Cached | Mode::Direct => reply.opened(FileHandle(opened.handle), flags),
@@ -114,7 +114,7 @@ fn send_created<F: FileSystem>(core: &Core<F>, reply: ReplyCreate, (found, opene
     };
     // A file that was there all the time may be open already, and passed through.
     let mode = core.open_mode(attr.ino, &opened, |file| reply.open_backing(file));
-    let flags = open_flags(&mode, &opened, true);
+    let flags = open_flags(&mode, opened.keep_cache && core.keeps_pages(attr.ino), true);
     let (lifetime, handle) = (encode::lifetime(keep), FileHandle(opened.handle));
     let attr = encode::attributes(&attr);
     match mode {

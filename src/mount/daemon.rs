@@ -18,8 +18,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::unmount::How;
-use super::{Error, Mounted};
+use super::unmount::{self, How};
+use super::{Error, Mounted, device};
 
 /// Mounting needs no network; who is not ready by then never will be.
 const READY_WITHIN: u16 = 60_000;
@@ -230,9 +230,11 @@ pub fn leave_terminal_signals_to_others() {
 
 /// Asks a file system that was mounted by another process for its root and its size: it is ready when it answers.
 pub fn answers(mountpoint: &Path) -> Result<(), Error> {
-    std::fs::metadata(mountpoint).map_err(|source| Error::io("looking at", mountpoint, source))?;
-    nix::sys::statvfs::statvfs(mountpoint).map_err(|errno| Error::io("looking at", mountpoint, errno))?;
-    Ok(())
+    if device::is_handed_over(mountpoint) {
+        // Mounted by somebody else, who knows where.
+        return Ok(());
+    }
+    unmount::find(mountpoint)?.must_answer()
 }
 
 /// The signals that tell a file system to go.

@@ -45,8 +45,16 @@ fn remedy(error: &io::Error) -> &'static str {
 
 /// The descriptor behind a mount point of the form `/dev/fd/N`: a device that somebody else has mounted already.
 pub(super) fn handed_over(mountpoint: &Path) -> Option<Result<OwnedFd, Error>> {
-    let number: RawFd = mountpoint.to_str()?.strip_prefix("/dev/fd/")?.parse().ok()?;
-    Some(adopt(number, mountpoint))
+    Some(adopt(number(mountpoint)?, mountpoint))
+}
+
+/// Whether a mount point is of that form.
+pub(super) fn is_handed_over(mountpoint: &Path) -> bool {
+    number(mountpoint).is_some()
+}
+
+fn number(mountpoint: &Path) -> Option<RawFd> {
+    mountpoint.to_str()?.strip_prefix("/dev/fd/")?.parse().ok()
 }
 
 #[expect(unsafe_code, reason = "a descriptor that was inherited has no owner yet")]

@@ -64,8 +64,32 @@ pub enum Error {
     /// A living file system of ours is there.
     #[error("a crds-fs file system is mounted at '{0}' already; 'crds-fs umount' takes it away")]
     AlreadyMounted(PathBuf),
+    /// The process of a mount of ours has died.
+    #[error(
+        "the process of the file system at '{0}' has died; 'crds-fs mount' mends it, 'crds-fs umount' takes it away"
+    )]
+    Dead(PathBuf),
+    /// A mount of ours does not answer, and may still do so.
+    #[error("the file system at '{path}' does not answer{process}; 'crds-fs umount --lazy' takes it away")]
+    Silent {
+        /// The mount point.
+        path: PathBuf,
+        /// Its process, as `, though its process N lives`; empty when that cannot be seen.
+        process: String,
+    },
+    /// The connection of a mount whose process has died cannot be ended by us.
+    #[error(
+        "the process of the file system at '{path}' has died, but the kernel still waits for its answers; an \
+         administrator can end that with 'umount -f {path}'"
+    )]
+    Hanging {
+        /// The mount point.
+        path: PathBuf,
+        /// Why it cannot be ended.
+        source: io::Error,
+    },
     /// Somebody else's dead mount is in the way.
-    #[error("the {fstype} file system mounted at '{path}' is dead; unmount it first")]
+    #[error("the {fstype} file system mounted at '{path}' is dead, or does not answer; unmount it first")]
     DeadForeign {
         /// The mount point.
         path: PathBuf,
@@ -110,6 +134,13 @@ impl Error {
             doing,
             path: path.to_owned(),
             source: source.into(),
+        }
+    }
+
+    pub(super) fn silent(path: &Path, pid: Option<u32>) -> Self {
+        Self::Silent {
+            path: path.to_owned(),
+            process: pid.map_or_else(String::new, |pid| format!(", though its process {pid} lives")),
         }
     }
 

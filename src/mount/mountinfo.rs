@@ -53,6 +53,14 @@ pub fn covering<'a>(table: &'a [MountEntry], path: &Path) -> Option<&'a MountEnt
 /// The mount point that `path` means: absolute, with links resolved, without touching the mount itself, which may be dead.
 pub fn locate(path: &Path) -> Result<PathBuf, Error> {
     let failed = |source: io::Error| Error::io("resolving", path, source);
+    let spelt = std::path::absolute(path).map_err(failed)?;
+    if let Some(entry) = covering(&read()?, &spelt).filter(|entry| entry.is_ours()) {
+        if spelt == entry.mountpoint {
+            return Ok(spelt);
+        }
+        // Resolving what lies in a mount asks the mount.
+        entry.must_answer()?;
+    }
     if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
         let parent = if parent.as_os_str().is_empty() {
             Path::new(".")

@@ -15,7 +15,8 @@ use nix::sys::socket::{
 };
 use nix::unistd::{getgid, getuid};
 
-use super::unmount::{self, How};
+use super::health::Health;
+use super::unmount;
 use super::{Error, device, mountinfo};
 
 /// What a mount looks like from outside.
@@ -55,22 +56,23 @@ impl Mountpoint {
             let Some(entry) = mountinfo::at(&place)? else {
                 return Self::directory(place);
             };
-            match (entry.is_ours(), is_dead(&place)) {
-                (true, true) => {
+            match (entry.is_ours(), entry.health()) {
+                (true, health @ (Health::Dead | Health::Hanging)) => {
                     log::warn!(
                         "taking away the mount at '{}', whose process has died",
                         place.display()
                     );
-                    unmount::detach(&entry, How::Lazy)?;
+                    unmount::take_away_dead(&entry, health)?;
                 }
-                (true, false) => return Err(Error::AlreadyMounted(place)),
-                (false, true) => {
+                (true, Health::Answers) => return Err(Error::AlreadyMounted(place)),
+                (true, Health::Silent { pid }) => return Err(Error::silent(&place, pid)),
+                (false, Health::Answers) => return Self::directory(place),
+                (false, _) => {
                     return Err(Error::DeadForeign {
                         path: place,
                         fstype: entry.fstype,
                     });
                 }
-                (false, false) => return Self::directory(place),
             }
         }
     }
@@ -91,15 +93,6 @@ impl Mountpoint {
             Self::Device(_) => None,
         }
     }
-}
-
-/// Whether a mount's process has died: its connection is cut, and every request fails at once. Attributes may still be
-/// remembered by the kernel, so the question is one that it never answers by itself.
-fn is_dead(place: &Path) -> bool {
-    matches!(
-        nix::sys::statvfs::statvfs(place),
-        Err(Errno::ENOTCONN | Errno::ECONNABORTED)
-    )
 }
 
 /// Mounts on `place`; the connection's device is the answer.

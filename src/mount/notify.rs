@@ -1,7 +1,10 @@
 //! Tells the kernel what changed behind its back.
 //!
-//! A notification may wait inside the kernel for a request that only this process can answer. So it is sent from a thread
-//! of its own, which holds no lock and answers no request.
+//! Only notifications that wait for nobody are sent: that the attributes of an inode are to be asked for again. One for a
+//! name waits for the lock of its directory, one for pages for whoever reads them, and both may be held by a caller whose
+//! request only this process can answer. A process that is killed while it waits so would keep its threads, and the
+//! connection, for good: every caller would hang. What those notifications would do is done without them (see
+//! [`Change`] and [`Opens`](super::opens::Opens)).
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use fuser::{INodeNo, Notifier};
 
-use crate::tree::ops::{Change, Changes};
+use crate::tree::ops::{Change, Changes, Ino};
 
 /// Sends changes to the kernel until it is disarmed or dropped.
 pub(super) struct Announcer {
@@ -18,8 +21,12 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    /// Starts the thread; gives the function through which the tree reports.
-    pub(super) fn start(notifier: Notifier) -> io::Result<(Self, Changes)> {
+    /// Starts the thread; gives the function through which the tree reports. `forget_pages` is called at once for a file
+    /// whose contents changed.
+    pub(super) fn start(
+        notifier: Notifier,
+        forget_pages: impl Fn(Ino) + Send + Sync + 'static,
+    ) -> io::Result<(Self, Changes)> {
         let armed = Arc::new(AtomicBool::new(true));
         let (sender, receiver) = mpsc::channel();
         let theirs = Arc::clone(&armed);
@@ -31,7 +38,7 @@ impl Announcer {
             Self {
                 armed: Arc::clone(&armed),
             },
-            changes(sender, armed),
+            changes(sender, armed, forget_pages),
         ))
     }
 
@@ -47,8 +54,15 @@ impl Drop for Announcer {
     }
 }
 
-fn changes(sender: Sender<Change>, armed: Arc<AtomicBool>) -> Changes {
+fn changes(
+    sender: Sender<Change>,
+    armed: Arc<AtomicBool>,
+    forget_pages: impl Fn(Ino) + Send + Sync + 'static,
+) -> Changes {
     Box::new(move |change| {
+        if let Change::Contents { ino } = change {
+            forget_pages(ino);
+        }
         if armed.load(Ordering::Acquire) {
             // The receiver is gone only when the thread could not go on; the kernel then keeps what it knows.
             let _ = sender.send(change);
@@ -62,10 +76,10 @@ fn announce(notifier: &Notifier, changes: &Receiver<Change>, armed: &AtomicBool)
             return;
         }
         let sent = match &change {
-            Change::Name { parent, name } => notifier.inval_entry(INodeNo(*parent), name),
-            Change::Contents { ino } => notifier.inval_inode(INodeNo(*ino), 0, 0),
             // A negative offset leaves the pages alone.
-            Change::Attributes { ino } => notifier.inval_inode(INodeNo(*ino), -1, 0),
+            Change::Contents { ino } | Change::Attributes { ino } => {
+                notifier.inval_inode(INodeNo(*ino), -1, 0)
+            }
         };
         if let Err(error) = sent {
             // Not known to the kernel, or the mount is going: there is nothing to forget.

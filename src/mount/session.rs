@@ -14,7 +14,7 @@ use super::adapter::{Adapter, Core, Upcalls};
 use super::mountpoint::{self, Appearance, Mountpoint};
 use super::notify::Announcer;
 use super::unmount::{self, How};
-use super::{Error, mountinfo, passthrough};
+use super::{Error, health, mountinfo, passthrough};
 use crate::tree::ops::FileSystem;
 
 /// Threads that read requests. They never wait, so a few do for any number of callers.
@@ -48,15 +48,20 @@ impl Mounted {
         tree: Arc<F>,
         mountpoint: Mountpoint,
         appearance: &Appearance,
-        runtime: Handle,
+        runtime: &Handle,
     ) -> Result<Self, Error> {
         warn_of_timeouts();
-        let core = Core::new(Arc::clone(&tree), runtime).map_err(Error::Session)?;
+        let core = Core::new(Arc::clone(&tree), runtime.clone()).map_err(Error::Session)?;
         let (device, place) = match mountpoint {
             Mountpoint::Device(device) => (device, None),
             Mountpoint::Directory(path) => (mountpoint::mount(&path, appearance)?, Some(path)),
         };
         let place = place.map(Place::find).transpose()?;
+        if let Some(place) = &place
+            && let Err(error) = health::be_found(place.minor, runtime)
+        {
+            log::debug!("commands cannot ask for this process: {error}");
+        }
         let started = Self::serve(&tree, &core, device);
         let (announcer, ended, passthrough) = started.map_err(|error| {
             if let Some(place) = &place
@@ -100,7 +105,13 @@ impl Mounted {
             core.forbid_passthrough();
         }
         let passthrough = core.passes_through();
-        let (announcer, changes) = Announcer::start(session.notifier())?;
+        // Weak, for the tree keeps what it reports through.
+        let opens = Arc::downgrade(core);
+        let (announcer, changes) = Announcer::start(session.notifier(), move |ino| {
+            if let Some(core) = opens.upgrade() {
+                core.forget_pages(ino);
+            }
+        })?;
         tree.listen(changes);
         let (end, ended) = watch::channel(None);
         std::thread::Builder::new()

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
+use super::health::Health;
 use super::mountinfo::{self, MountEntry};
 use super::{Error, users};
 
@@ -19,8 +20,17 @@ pub enum How {
     Lazy,
 }
 
-/// Unmounts the file system of ours that is mounted at `path`, alive or dead.
+/// Unmounts the file system of ours that is mounted at `path`, alive, dead or hanging.
 pub fn unmount(path: &Path, how: How) -> Result<(), Error> {
+    let entry = find(path)?;
+    match entry.health() {
+        health @ (Health::Dead | Health::Hanging) => take_away_dead(&entry, health),
+        Health::Answers | Health::Silent { .. } => detach(&entry, how),
+    }
+}
+
+/// The file system of ours that is mounted at `path`.
+pub fn find(path: &Path) -> Result<MountEntry, Error> {
     let place = mountinfo::locate(path)?;
     match mountinfo::at(&place)? {
         None => Err(Error::NotMounted(place)),
@@ -28,7 +38,38 @@ pub fn unmount(path: &Path, how: How) -> Result<(), Error> {
             path: place,
             fstype: entry.fstype,
         }),
-        Some(entry) => detach(&entry, how),
+        Some(entry) => Ok(entry),
+    }
+}
+
+/// Takes away a mount whose process has died: lets go who hangs in it, detaches it, and waits until the process has let go
+/// of its cache.
+pub(super) fn take_away_dead(entry: &MountEntry, health: Health) -> Result<(), Error> {
+    if health == Health::Hanging {
+        abort(entry)?;
+    }
+    if mountinfo::at(&entry.mountpoint)?.is_some_and(|there| there.minor == entry.minor) {
+        detach(entry, How::Lazy)?;
+    }
+    entry.await_end();
+    Ok(())
+}
+
+/// Ends the connection: the kernel answers all who wait, and what is left of the process can end.
+fn abort(entry: &MountEntry) -> Result<(), Error> {
+    let control = format!("/sys/fs/fuse/connections/{}/abort", entry.minor);
+    // It belongs to who mounted.
+    if std::fs::write(control, "1").is_ok() {
+        return Ok(());
+    }
+    // The control file system may be missing, as in containers. A forced unmount does the same; whether it also unmounts
+    // does not matter.
+    match umount2(&entry.mountpoint, MntFlags::MNT_FORCE | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(Errno::EBUSY) => Ok(()),
+        Err(errno) => Err(Error::Hanging {
+            path: entry.mountpoint.clone(),
+            source: errno.into(),
+        }),
     }
 }
 

@@ -2,12 +2,24 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// At most so many are named.
 const NAMED: usize = 5;
 
+/// Looking at a process that hangs may hang as well.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The processes seen to use the mount, as ` by name (pid), ...`, or nothing when none is visible.
 pub(super) fn describe(mountpoint: &Path) -> String {
+    let (sender, receiver) = mpsc::channel();
+    let mountpoint = mountpoint.to_owned();
+    std::thread::spawn(move || sender.send(look(&mountpoint)));
+    receiver.recv_timeout(PATIENCE).unwrap_or_default()
+}
+
+fn look(mountpoint: &Path) -> String {
     let mut users = Vec::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = process

@@ -139,20 +139,23 @@ impl Core {
         }
     }
 
-    /// Tells the kernel what is different in a new catalog: names that it may remember as absent, or as present.
+    /// Tells the kernel what is different in a new catalog.
     fn tell_difference(&self, old: &View, new: &View) {
         let observatory = new.observatory;
         for file in [ConfigFile::ServerConfig, ConfigFile::BadFiles] {
             let ino = Fixed::ConfigFile(observatory, file).ino();
-            self.tell(Change::Contents { ino });
+            self.tell(Change::Attributes { ino });
         }
         let difference = Catalog::difference(old.catalog(), new.catalog());
         let mut directories = HashSet::new();
         for name in difference.added.iter().chain(&difference.removed) {
-            let parent = self.directory_of(observatory, name);
-            directories.insert(parent);
-            let name = name.as_str().into();
-            self.tell(Change::Name { parent, name });
+            directories.insert(self.directory_of(observatory, name));
+        }
+        for name in &difference.removed {
+            if let Some(file) = old.named(name.as_str()) {
+                let ino = catalogued(observatory, file.serial);
+                self.tell(Change::Attributes { ino });
+            }
         }
         for name in &difference.changed {
             if let Some(file) = new.named(name.as_str()) {
@@ -162,7 +165,7 @@ impl Core {
         }
         for ino in directories {
             self.touch_directory(ino);
-            self.tell(Change::Contents { ino });
+            self.tell(Change::Attributes { ino });
         }
     }
 

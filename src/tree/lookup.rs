@@ -16,8 +16,10 @@ use super::ops::{Ino, Keep, Lookup, Outcome};
 use super::places::{Place, Subset, instrument_index};
 use super::views::{Catalogued, View};
 
-/// Not there, and not without a new catalog, which the kernel is told of.
+/// Never there.
 pub(super) const ABSENT: Lookup = Lookup::Absent { keep: Keep::Forever };
+/// Not there, and not without a new catalog.
+const NOT_IN_CATALOG: Lookup = Lookup::Absent { keep: Keep::Briefly };
 /// Not there at the moment.
 pub(super) const NOT_NOW: Lookup = Lookup::Absent { keep: Keep::Never };
 
@@ -210,7 +212,7 @@ impl Core {
             .filter(|_| may_ask)
             .and_then(|name| self.fetcher.catalogs().missing(observatory, name))
         else {
-            return ready(Ok(ABSENT));
+            return ready(Ok(NOT_IN_CATALOG));
         };
         let core = Arc::clone(self);
         Outcome::Later(Box::pin(async move {

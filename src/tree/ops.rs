@@ -89,6 +89,8 @@ impl Attr {
 pub enum Keep {
     /// For good: it changes only with an invalidation (see [`Changes`]).
     Forever,
+    /// For a second: it may change with a new catalog, of which the kernel is not told.
+    Briefly,
     /// Not at all: it may change at any moment.
     Never,
 }
@@ -191,22 +193,19 @@ pub struct StatFs {
 }
 
 /// What the kernel has to be told when a new catalog came or the tree changed behind its back.
+///
+/// There is none for a name: the kernel would take the lock of its directory, which a caller may hold while it waits for
+/// an answer of ours. A name that came was absent only [briefly](Keep::Briefly); of one that went the attributes are
+/// forgotten, so that the tree is asked, and says that it is stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A name appeared in or vanished from a directory: forget what is known of it, also that it was absent.
-    Name {
-        /// The directory.
-        parent: Ino,
-        /// The name in it.
-        name: OsString,
-    },
-    /// The contents or listing of an inode changed: forget cached pages and attributes.
+    /// The contents of a file changed: pages that are kept of it are not shown to later opens.
     Contents {
         /// The inode.
         ino: Ino,
     },
-    /// Only attributes changed (blocks after a download or an eviction): forget them, keep cached pages. An inode that
-    /// the kernel does not know is no error.
+    /// Only attributes changed (blocks after a download or an eviction, the time of a directory), or the name has gone:
+    /// forget them, keep cached pages. An inode that the kernel does not know is no error.
     Attributes {
         /// The inode.
         ino: Ino,

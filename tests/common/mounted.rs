@@ -458,13 +458,7 @@ impl TestMount {
             allow_other: false,
         };
         let mountpoint = Mountpoint::prepare(directory.path()).unwrap();
-        let mounted = Mounted::start(
-            Arc::clone(&tree),
-            mountpoint,
-            &appearance,
-            runtime.handle().clone(),
-        )
-        .unwrap();
+        let mounted = Mounted::start(Arc::clone(&tree), mountpoint, &appearance, runtime.handle()).unwrap();
         Self {
             mounted,
             tree,

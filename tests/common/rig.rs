@@ -171,6 +171,17 @@ impl Rig {
         .unwrap();
     }
 
+    /// The process that serves the mount.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("mounted").id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let daemon = self.daemon.as_ref().expect("mounted");
+        rustix::process::kill_process(rustix::process::Pid::from_child(daemon), signal).unwrap();
+    }
+
     /// Waits for the end of a killed process.
     pub fn reap(&mut self) {
         self.daemon.take().expect("mounted").wait().unwrap();

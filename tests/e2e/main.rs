@@ -19,6 +19,7 @@ mod credentials;
 mod endless;
 mod errors;
 mod full;
+mod hangs;
 mod library;
 mod local;
 mod names;

@@ -126,12 +126,24 @@ async fn a_new_name_is_found_by_asking_for_a_new_catalog() {
         now(fixture.tree.getattr(old, None)).unwrap().0.size,
         contents("x1o1958ej_drk.fits").len() as u64
     );
-    let name = name.into();
-    fixture.hears(Change::Name { parent, name }).await;
-    fixture.hears(Change::Contents { ino: parent }).await;
+    fixture.hears(Change::Attributes { ino: parent }).await;
 }
 
-/// What the kernel may remember: that a plausible name is absent, until it is told otherwise, and nothing of the user's.
+/// A name that is not in a new catalog: the kernel asks for its attributes, is told that it is stale, and looks again.
+#[tokio::test]
+async fn a_name_that_goes_with_a_new_catalog_is_stale() {
+    let fixture = fixture();
+    let name = "v8q14451j_idc.fits";
+    let ino = fixture.ino(&format!("references/hst/{name}")).await;
+    fixture.server.state.lock().unwrap().files.remove(name);
+    let catalogs = fixture.tree.core.fetcher.catalogs();
+    catalogs.refresh(Observatory::Hst).wait().await.unwrap();
+    fixture.hears(Change::Attributes { ino }).await;
+    let gone = now(fixture.tree.getattr(ino, None)).unwrap_err();
+    assert_eq!(fixture.tree.errno(&gone), libc::ESTALE);
+}
+
+/// What the kernel may remember: that a plausible name is absent, for a moment, and nothing of the user's.
 #[tokio::test]
 async fn an_absent_catalogued_name_is_remembered_and_a_users_file_is_not() {
     let fixture = fixture();
@@ -141,7 +153,7 @@ async fn an_absent_catalogued_name_is_remembered_and_a_users_file_is_not() {
         found.wait().await.unwrap()
     };
     let absent = look("b1o1958ej_drk.fits").await;
-    assert_eq!(absent, Lookup::Absent { keep: Keep::Forever });
+    assert_eq!(absent, Lookup::Absent { keep: Keep::Briefly });
     fixture
         .create("references/hst/mine.fits", 0, b"mine")
         .await

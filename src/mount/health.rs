@@ -1,0 +1,358 @@
+//! How a mount is, asked in a way that cannot hang.
+//!
+//! A mount whose process died with a thread stuck in the kernel, or was stopped, answers nothing, and a call that waits for
+//! it cannot always be interrupted. So the question is put by a process of its own, which is left alone when it takes too
+//! long, and whether the mount's process lives is asked of the process, not of the mount.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+use tokio::runtime::Handle;
+
+use super::Error;
+use super::mountinfo::MountEntry;
+
+/// A living file system answers in milliseconds, and on a very bad day in seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// From then on a mount that is silent is suspected to have lost its process.
+const SUSPICIOUS: Duration = Duration::from_secs(1);
+
+/// How long a process that was killed may take to go.
+const LAST_BREATH: Duration = Duration::from_secs(10);
+
+/// What is read of one file, at most.
+const LONGEST: usize = 64 << 20;
+
+/// How a mount is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It answers.
+    Answers,
+    /// Its process has ended, and the kernel has cut the connection: every call fails at once.
+    Dead,
+    /// Its process has ended, but not quite: a thread of it, or another holder of the connection, keeps the kernel waiting
+    /// for answers that will never come. Every call on it hangs.
+    Hanging,
+    /// It does not answer; its process, where that can be seen, lives.
+    Silent {
+        /// The process.
+        pid: Option<u32>,
+    },
+}
+
+/// The process that serves a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// It runs.
+    Lives(u32),
+    /// It has ended, but threads of it are still in the kernel.
+    Ending(u32),
+    /// There is none.
+    Gone,
+    /// It cannot be seen from here.
+    Hidden,
+}
+
+impl MountEntry {
+    /// How it is. Takes seconds when it is not well, and never hangs.
+    pub fn health(&self) -> Health {
+        let mut early = Vec::new();
+        let question = |_: &OwnedFd| {
+            nix::sys::stat::stat(&self.mountpoint)?;
+            // Attributes may be remembered by the kernel; the size of the file system never is.
+            nix::sys::statvfs::statvfs(&self.mountpoint).map(drop)
+        };
+        match aside(&mut early, self, question) {
+            Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)) => Health::Dead,
+            // Such as no permission to look.
+            Ok(_) | Err(Unanswered::NotAsked) => Health::Answers,
+            Err(Unanswered::Late) => match self.server() {
+                Server::Ending(_) | Server::Gone => Health::Hanging,
+                Server::Lives(pid) => Health::Silent { pid: Some(pid) },
+                Server::Hidden => Health::Silent { pid: None },
+            },
+        }
+    }
+
+    /// An error that says what is the matter, unless it answers.
+    pub fn must_answer(&self) -> Result<(), Error> {
+        match self.health() {
+            Health::Answers => Ok(()),
+            Health::Dead | Health::Hanging => Err(Error::Dead(self.mountpoint.clone())),
+            Health::Silent { pid } => Err(Error::silent(&self.mountpoint, pid)),
+        }
+    }
+
+    /// The contents of a file in it, by its path below the mount point.
+    pub fn read(&self, file: &str) -> Result<Vec<u8>, Error> {
+        let path = self.mountpoint.join(file);
+        let mut contents = Vec::new();
+        let answer = aside(&mut contents, self, |out| copy(&path, out));
+        match answer {
+            Ok(Ok(())) => Ok(contents),
+            Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)) => Err(Error::Dead(self.mountpoint.clone())),
+            Ok(Err(errno)) => Err(Error::io("reading", &path, errno)),
+            Err(Unanswered::NotAsked) => Err(Error::io("reading", &path, Errno::EAGAIN)),
+            Err(Unanswered::Late) => match self.server() {
+                Server::Ending(_) | Server::Gone => Err(Error::Dead(self.mountpoint.clone())),
+                Server::Lives(pid) => Err(Error::silent(&self.mountpoint, Some(pid))),
+                Server::Hidden => Err(Error::silent(&self.mountpoint, None)),
+            },
+        }
+    }
+
+    /// The process that serves it, found without touching it.
+    pub fn server(&self) -> Server {
+        let connected = address(self.minor).and_then(|address| UnixStream::connect_addr(&address));
+        let pid = match connected {
+            Ok(socket) => getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.pid()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Server::Gone,
+            Err(_) => return Server::Hidden,
+        };
+        match pid.map(u32::try_from) {
+            // 0 stands for a process outside of this pid namespace.
+            Ok(Ok(pid @ 1..)) if runs(pid) => Server::Lives(pid),
+            Ok(Ok(pid @ 1..)) => Server::Ending(pid),
+            _ => Server::Hidden,
+        }
+    }
+
+    /// Waits until the process that served it has let go of everything, as long as that takes in good order.
+    pub(super) fn await_end(&self) {
+        let limit = Instant::now() + LAST_BREATH;
+        while matches!(self.server(), Server::Ending(_) | Server::Lives(_)) && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Whether a process runs; one that has ended and that nobody has asked about yet does not.
+pub fn runs(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Behind the name in parentheses, which may hold anything, comes the state (proc(5)).
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// The name under which the process that serves a connection can be found: an abstract socket, which goes with the last
+/// thread of the process and leaves nothing behind.
+fn address(minor: u32) -> io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name(format!("crds-fs/{minor}"))
+}
+
+/// Lets others find this process as the one that serves a connection, as long as it lives.
+pub(super) fn be_found(minor: u32, runtime: &Handle) -> io::Result<()> {
+    let listener = UnixListener::bind_addr(&address(minor)?)?;
+    listener.set_nonblocking(true)?;
+    let _context = runtime.enter();
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    runtime.spawn(async move {
+        // Who connects wants to know who is here, which the kernel tells.
+        while let Ok(caller) = listener.accept().await {
+            drop(caller);
+        }
+    });
+    Ok(())
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// It takes too long.
+    Late,
+    /// No process can be made to ask.
+    NotAsked,
+}
+
+/// Does `work` in a process of its own, and collects what it writes. `work` may do nothing but system calls: other threads
+/// of this process may hold any lock.
+fn aside(
+    written: &mut Vec<u8>,
+    entry: &MountEntry,
+    work: impl FnOnce(&OwnedFd) -> nix::Result<()>,
+) -> Result<nix::Result<()>, Unanswered> {
+    let Ok((receiver, sender)) = nix::unistd::pipe2(OFlag::O_CLOEXEC) else {
+        return Err(Unanswered::NotAsked);
+    };
+    match fork() {
+        Err(_) => Err(Unanswered::NotAsked),
+        Ok(ForkResult::Child) => {
+            let sender = alone_with(sender);
+            let status = work(&sender).map_or_else(|errno| errno as i32, |()| 0);
+            exit(status)
+        }
+        Ok(ForkResult::Parent { child }) => {
+            drop(sender);
+            let answer = collect(receiver, written, child, entry);
+            if answer.is_none() {
+                // It goes when what it waits for does; until then it is nobody's business.
+                let _ = kill(child, Signal::SIGKILL);
+                let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
+            }
+            answer.ok_or(Unanswered::Late)
+        }
+    }
+}
+
+/// Reads until the end, and waits for the exit status; nothing when that takes too long.
+fn collect(
+    receiver: OwnedFd,
+    written: &mut Vec<u8>,
+    child: Pid,
+    entry: &MountEntry,
+) -> Option<nix::Result<()>> {
+    let begun = Instant::now();
+    let mut pipe = File::from(receiver);
+    let mut suspicious = false;
+    let mut open = true;
+    loop {
+        if open {
+            let slice = PollTimeout::from(200_u8);
+            let ready = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], slice);
+            if matches!(ready, Ok(1..)) {
+                let mut buffer = [0; 16 << 10];
+                match pipe.read(&mut buffer) {
+                    Ok(length @ 1..) if written.len() < LONGEST => {
+                        written.extend(buffer.iter().take(length));
+                        continue;
+                    }
+                    _ => open = false,
+                }
+            }
+        } else {
+            match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(WaitStatus::Exited(_, 0)) => return Some(Ok(())),
+                Ok(WaitStatus::Exited(_, errno)) => return Some(Err(Errno::from_raw(errno))),
+                _ => return Some(Err(Errno::EIO)),
+            }
+        }
+        if !suspicious && begun.elapsed() > SUSPICIOUS {
+            suspicious = true;
+            if matches!(entry.server(), Server::Ending(_)) {
+                return None;
+            }
+        }
+        if begun.elapsed() > PATIENCE {
+            return None;
+        }
+    }
+}
+
+/// Copies a file to a pipe.
+fn copy(path: &Path, out: &OwnedFd) -> nix::Result<()> {
+    let file = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let length = nix::unistd::read(&file, &mut buffer)?;
+        let mut rest = buffer.get(..length).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        while !rest.is_empty() {
+            let sent = nix::unistd::write(out, rest)?;
+            rest = rest.get(sent..).unwrap_or_default();
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "fork is unsafe where other threads exist")]
+fn fork() -> nix::Result<ForkResult> {
+    // SAFETY: the child makes system calls only, takes no lock and allocates nothing, and ends without running anything
+    // that was left to be done at the end of this process.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Closes every other descriptor of the new process: if it comes to hang, it must not keep locks, pipes or connections of
+/// this one with it.
+#[expect(
+    unsafe_code,
+    reason = "descriptors of the parent are closed under their owners"
+)]
+fn alone_with(keep: OwnedFd) -> OwnedFd {
+    let number = keep.as_raw_fd().unsigned_abs();
+    // SAFETY: nothing in this process uses any of them any more.
+    unsafe {
+        if let Some(below) = number.checked_sub(1) {
+            libc::syscall(libc::SYS_close_range, 0_u32, below, 0_u32);
+        }
+        libc::syscall(libc::SYS_close_range, number + 1, u32::MAX, 0_u32);
+    }
+    keep
+}
+
+#[expect(
+    unsafe_code,
+    reason = "the usual way out would run what belongs to the parent"
+)]
+fn exit(status: i32) -> ! {
+    // SAFETY: it ends this process, and nothing else.
+    unsafe { libc::_exit(status) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(mountpoint: &Path) -> MountEntry {
+        MountEntry {
+            // No connection has this number.
+            minor: 1 << 20,
+            mountpoint: mountpoint.to_owned(),
+            fstype: String::new(),
+            source: "".into(),
+            owner: None,
+        }
+    }
+
+    #[test]
+    fn what_answers_is_well() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(entry(directory.path()).health(), Health::Answers);
+        let long = vec![b'x'; 300_000];
+        std::fs::write(directory.path().join("file"), &long).unwrap();
+        assert!(entry(directory.path()).read("file").unwrap() == long);
+        let missing = entry(directory.path()).read("missing").unwrap_err();
+        assert!(matches!(missing, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound));
+        assert_eq!(entry(directory.path()).server(), Server::Gone);
+    }
+
+    /// Opening a FIFO waits for who writes into it, as a hanging mount lets wait.
+    #[test]
+    fn what_hangs_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&directory.path().join("fifo"), Mode::S_IRWXU).unwrap();
+        let hanging = entry(directory.path()).read("fifo").unwrap_err();
+        assert!(matches!(hanging, Error::Dead(_)), "{hanging}");
+    }
+
+    #[test]
+    fn a_process_that_has_ended_does_not_run() {
+        assert!(runs(std::process::id()));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(runs(child.id()));
+        child.kill().unwrap();
+        // Not asked about yet: a zombie.
+        while runs(child.id()) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!runs(child.id()));
+    }
+}
