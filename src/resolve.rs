@@ -20,6 +20,7 @@ mod batch;
 mod context;
 mod contexts;
 mod error;
+mod headers;
 mod keeper;
 mod library;
 mod memory;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::{BoxFuture, join, join_all};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
@@ -130,9 +130,14 @@ impl Batcher {
     }
 
     async fn send(self: Arc<Self>, context: FileName, asks: Asks) {
+        let together = separate(asks).into_iter();
+        join_all(together.map(|asks| self.send_together(&context, asks))).await;
+    }
+
+    async fn send_together(&self, context: &FileName, asks: Asks) {
         let datasets: Vec<DatasetId> = asks.iter().map(|(dataset, _)| dataset.clone()).collect();
         let budget = AtomicUsize::new(SEARCH_BUDGET);
-        let verdicts = self.request(&context, &datasets, &budget).await;
+        let verdicts = self.request(context, &datasets, &budget).await;
         for ((_, answer), verdict) in asks.into_iter().zip(verdicts) {
             // A caller who left does not want it.
             let _ = answer.send(verdict);
@@ -221,6 +226,24 @@ impl Batcher {
     fn lock(&self) -> MutexGuard<'_, HashMap<FileName, Gathering>> {
         self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Those who may ask together: servers take an id that they do not know for another one of the same request that
+/// contains it.
+fn separate(asks: Asks) -> Vec<Asks> {
+    let clash = |one: &DatasetId, other: &DatasetId| {
+        let (one, other) = (one.as_str(), other.as_str());
+        one != other && (one.contains(other) || other.contains(one))
+    };
+    let mut groups: Vec<Asks> = Vec::new();
+    for ask in asks {
+        let fits = |group: &&mut Asks| !group.iter().any(|(other, _)| clash(other, &ask.0));
+        match groups.iter_mut().find(fits) {
+            Some(group) => group.push(ask),
+            None => groups.push(vec![ask]),
+        }
+    }
+    groups
 }
 
 /// What the reply says of a dataset.

@@ -98,6 +98,7 @@ async fn descend(
             .ok_or_else(|| unknown(spec, "the type does not apply to the instrument")),
         (None, RulesError::Fetch(error)) => Err(error.into()),
         (None, RulesError::Text(text)) => Err(unknown(spec, &text)),
+        (None, RulesError::Incomplete(absent)) => Err(unknown(spec, &absent.join(", "))),
         (None, RulesError::Panicked(rule)) => Err(ResolveError::Panicked {
             doing: format!("reading the rules in {rule}"),
         }),

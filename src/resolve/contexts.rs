@@ -37,6 +37,8 @@ pub(super) enum RulesError {
     Fetch(FetchError),
     /// In the client's words wherever it has some.
     Text(String),
+    /// The header lacks parameters that the rules ask for.
+    Incomplete(Vec<String>),
     /// A mistake of this program with this rule.
     Panicked(String),
 }
@@ -81,12 +83,14 @@ impl Contexts {
         }
     }
 
-    /// The best references of all types for a header under a literal context.
+    /// The best references of all types for a header under a literal context. What a header lacks that the rules ask for
+    /// is an error unless the header is `whole`: then the dataset has no such parameter.
     pub(super) async fn best_references(
         &self,
         observatory: Observatory,
         context: &FileName,
         header: &Header,
+        whole: bool,
     ) -> Result<Computed, RulesError> {
         let header: crate::rules::Header = header
             .iter()
@@ -101,6 +105,15 @@ impl Contexts {
             let loaded = self.context(&stock, context).await?;
             let missing = loaded.context.missing(&stock, &header);
             if missing.is_empty() {
+                if !whole {
+                    let absent = loaded
+                        .context
+                        .missing_parkeys(&stock, &header)
+                        .unwrap_or_default();
+                    if !absent.is_empty() {
+                        return Err(RulesError::Incomplete(absent));
+                    }
+                }
                 match lookup(&loaded.context, &stock, &header) {
                     Err(error) if error.is_absent_mapping() => {}
                     other => {

@@ -36,6 +36,20 @@ pub enum ResolveError {
         /// The reason; the client's own words where it has some.
         text: String,
     },
+    /// The archive does not tell parameters that the user's own rules ask for.
+    #[error(
+        "no best references for '{dataset}' under {context}: what is known of the dataset lacks {}; name the parameters \
+         instead of the dataset (KEY=VALUE,KEY=VALUE...)",
+        .missing.join(", ")
+    )]
+    Incomplete {
+        /// The dataset.
+        dataset: String,
+        /// The context.
+        context: String,
+        /// The parameters.
+        missing: Vec<String>,
+    },
     /// A catalog or a rule could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::answer::{Answer, ComputedBy, Header, TypeAnswer};
 use super::error::ResolveError;
+use super::headers::{Headers, Told};
 use crate::crds::{DatasetName, FileName, Observatory};
 
 /// The format of [`Memory::to_json`]; texts of another format are not read.
@@ -47,12 +48,30 @@ pub(super) enum Recall {
     Nothing,
 }
 
+/// What is known of a dataset's header.
+#[derive(Debug, Clone)]
+pub(super) struct KnownHeader {
+    pub(super) header: Arc<Header>,
+    /// Nothing is missing that the rules of the question ask for: it was told under that very context, or the
+    /// observatory's server tells everything under any.
+    pub(super) is_whole: bool,
+}
+
+/// The header of a dataset, by age.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownHeaders {
+    /// What still holds.
+    pub(super) fresh: Option<KnownHeader>,
+    /// What was ever told.
+    pub(super) at_all: Option<KnownHeader>,
+}
+
 /// Answers, failures and headers.
 pub(super) struct Memory {
     lifetimes: Lifetimes,
     answers: LruCache<Question, Arc<Answer>>,
     failures: LruCache<Question, (ResolveError, SystemTime)>,
-    headers: LruCache<(Observatory, DatasetName), (Arc<Header>, SystemTime)>,
+    headers: LruCache<(Observatory, DatasetName), Headers>,
     changes: u64,
 }
 
@@ -98,28 +117,33 @@ impl Memory {
         if let (Some(header), DatasetName::Id(_), ComputedBy::Server) =
             (&answer.header, &question.dataset, answer.computed_by)
         {
-            self.keep_header(
-                question.observatory,
-                question.dataset.clone(),
-                header,
-                answer.when,
-            );
+            self.keep_header(&question, &question.context, header, answer.when);
         }
         self.answers.put(question, Arc::clone(answer));
         self.changes += 1;
     }
 
-    /// Keeps the header of a dataset.
+    /// Keeps the header of a question's dataset as it was told under a context.
     pub(super) fn keep_header(
         &mut self,
-        observatory: Observatory,
-        dataset: DatasetName,
+        question: &Question,
+        context: &FileName,
         header: &Arc<Header>,
         when: SystemTime,
     ) {
-        self.headers
-            .put((observatory, dataset), (Arc::clone(header), when));
+        self.tell(
+            (question.observatory, question.dataset.clone()),
+            Told {
+                context: Some(context.clone()),
+                header: Arc::clone(header),
+                when,
+            },
+        );
         self.changes += 1;
+    }
+
+    fn tell(&mut self, key: (Observatory, DatasetName), told: Told) {
+        self.headers.get_or_insert_mut(key, Headers::default).keep(told);
     }
 
     /// Keeps a failure for its short while.
@@ -127,15 +151,23 @@ impl Memory {
         self.failures.put(question, (error.clone(), now));
     }
 
-    /// The header of a dataset, and whether it still holds.
-    pub(super) fn header(
-        &mut self,
-        observatory: Observatory,
-        dataset: &DatasetName,
-        now: SystemTime,
-    ) -> Option<(Arc<Header>, bool)> {
-        let (header, when) = self.headers.get(&(observatory, dataset.clone()))?;
-        Some((Arc::clone(header), holds(*when, self.lifetimes.answers, now)))
+    /// The header of a question's dataset.
+    pub(super) fn header(&mut self, question: &Question, now: SystemTime) -> KnownHeaders {
+        let key = (question.observatory, question.dataset.clone());
+        let Some(headers) = self.headers.get(&key) else {
+            return KnownHeaders::default();
+        };
+        let tells_all = tells_all(question.observatory);
+        let known = |counts: &dyn Fn(SystemTime) -> bool| {
+            Some(KnownHeader {
+                header: headers.united(counts)?,
+                is_whole: tells_all || headers.is_of(&question.context, counts),
+            })
+        };
+        KnownHeaders {
+            fresh: known(&|when| holds(when, self.lifetimes.answers, now)),
+            at_all: known(&|_| true),
+        }
     }
 
     /// The contexts with answers.
@@ -181,12 +213,7 @@ impl Memory {
                 .headers
                 .iter()
                 .rev()
-                .map(|((observatory, dataset), (header, when))| KnownHeader {
-                    observatory: *observatory,
-                    dataset: dataset.clone(),
-                    header: Arc::clone(header),
-                    when: *when,
-                })
+                .map(|((observatory, dataset), headers)| (*observatory, dataset.clone(), headers.clone()))
                 .collect(),
         }
     }
@@ -204,8 +231,12 @@ impl Memory {
                 entry.observatory.parse(),
                 entry.dataset.parse(),
             ) {
-                self.headers
-                    .put((observatory, dataset), (Arc::clone(header), time(entry.when)));
+                let told = Told {
+                    context: entry.context.and_then(|context| context.parse().ok()),
+                    header: Arc::clone(header),
+                    when: time(entry.when),
+                };
+                self.tell((observatory, dataset), told);
             }
         }
         for entry in saved.answers {
@@ -220,28 +251,23 @@ impl Memory {
 /// The parts of a memory that outlive the process.
 pub(super) struct Snapshot {
     answers: Vec<Arc<Answer>>,
-    headers: Vec<KnownHeader>,
-}
-
-struct KnownHeader {
-    observatory: Observatory,
-    dataset: DatasetName,
-    header: Arc<Header>,
-    when: SystemTime,
+    headers: Vec<(Observatory, DatasetName, Headers)>,
 }
 
 impl Snapshot {
     /// The text to keep. Headers shared by several answers are written once.
     pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut headers = SharedHeaders::default();
-        let datasets = self
-            .headers
-            .iter()
-            .map(|known| SavedHeader {
-                observatory: known.observatory.as_str().into(),
-                dataset: known.dataset.to_string(),
-                header: headers.index(&known.header),
-                when: seconds(known.when),
+        let told = self.headers.iter().flat_map(|(observatory, dataset, headers)| {
+            headers.iter().map(move |told| (observatory, dataset, told))
+        });
+        let datasets = told
+            .map(|(observatory, dataset, told)| SavedHeader {
+                observatory: observatory.as_str().into(),
+                dataset: dataset.to_string(),
+                context: told.context.as_ref().map(ToString::to_string),
+                header: headers.index(&told.header),
+                when: seconds(told.when),
             })
             .collect();
         let answers = self
@@ -290,6 +316,9 @@ struct Saved {
 struct SavedHeader {
     observatory: String,
     dataset: String,
+    /// Under which it was told; earlier versions did not note it.
+    #[serde(default)]
+    context: Option<String>,
     header: usize,
     when: u64,
 }
@@ -352,6 +381,11 @@ impl SavedAnswer {
             answer,
         ))
     }
+}
+
+/// Whether an observatory's server tells all parameters of a dataset, whatever context is asked for.
+const fn tells_all(observatory: Observatory) -> bool {
+    matches!(observatory, Observatory::Hst | Observatory::Tobs)
 }
 
 /// Whether something of the time `when` still holds. A time in the future (a clock that was set back) does not.

@@ -11,7 +11,7 @@ use super::batch::Found;
 use super::context;
 use super::contexts::RulesError;
 use super::error::ResolveError;
-use super::memory::Question;
+use super::memory::{KnownHeader, Question};
 use super::options::Mode;
 use super::{Answered, Shared};
 use crate::crds::{DatasetId, DatasetName, FileName, ServerInfo};
@@ -91,40 +91,50 @@ impl Shared {
         let own_rules = context::is_local(self, question.observatory, &question.context);
         let only_here = own_rules || self.options.mode == Mode::Local;
         let now = self.options.clock.now();
-        let known = self
-            .lock()
-            .memory
-            .header(question.observatory, &question.dataset, now);
-        if let Some((header, true)) = &known {
-            match self.compute(question, header).await {
-                Err(error) if !only_here => {
-                    log::info!(
-                        "{}: asking the server, as here {error}",
-                        question.dataset.display()
-                    );
+        let known = self.lock().memory.header(question, now);
+        if let Some(fresh) = &known.fresh {
+            match self.compute(question, &fresh.header, fresh.is_whole).await {
+                // The server tells more, or answers.
+                Err(error) if !only_here || matches!(error, ResolveError::Incomplete { .. }) => {
+                    let dataset = question.dataset.display();
+                    match error {
+                        ResolveError::Incomplete { context, missing, .. } => {
+                            let missing = missing.join(", ");
+                            log::info!("{dataset}: asking the server, as {context} needs {missing} too");
+                        }
+                        error => log::info!("{dataset}: asking the server, as here {error}"),
+                    }
                 }
                 computed => return computed,
             }
         }
         // The server knows nothing of the user's own rules, but knows the header.
-        let context = if own_rules { info.default_context() } else { None };
-        match self
-            .ask(question, context.unwrap_or(&question.context), dataset, info)
-            .await
-        {
+        let asked = if own_rules { info.default_context() } else { None };
+        let asked = asked.unwrap_or(&question.context);
+        match self.ask(question, asked, dataset, info).await {
             Ok(found) if only_here => {
                 let header = found
                     .header
                     .ok_or_else(|| question.not_computable("the server does not tell its parameters"))?;
-                let (observatory, dataset) = (question.observatory, question.dataset.clone());
-                self.lock().memory.keep_header(observatory, dataset, &header, now);
-                self.compute(question, &header).await
+                let known = {
+                    let memory = &mut self.lock().memory;
+                    memory.keep_header(question, asked, &header, now);
+                    memory.header(question, now)
+                };
+                let fresh = known.fresh.unwrap_or(KnownHeader {
+                    header,
+                    is_whole: *asked == question.context,
+                });
+                self.compute(question, &fresh.header, fresh.is_whole).await
             }
             Ok(found) => Ok(self.by_server(question, found)),
             // What the server said of this very context, however long ago, goes before what is computed.
             Err(error) if error.is_no_contact() && self.lock().memory.answer(question).is_none() => {
-                match known {
-                    Some((header, _)) => self.compute(question, &header).await.map_err(|_| error),
+                match known.at_all {
+                    Some(old) => self
+                        .compute(question, &old.header, old.is_whole)
+                        .await
+                        .map_err(|_| error),
                     None => Err(error),
                 }
             }
@@ -139,7 +149,7 @@ impl Shared {
         info: &ServerInfo,
     ) -> Result<Outcome, ResolveError> {
         if !self.is_remote(question, info) {
-            return self.compute(question, header).await;
+            return self.compute(question, header, true).await;
         }
         let server = self
             .fetcher
@@ -155,15 +165,22 @@ impl Shared {
         Ok(self.by_server(question, Found { types, header }))
     }
 
-    /// Evaluates the rules here.
-    async fn compute(&self, question: &Question, header: &Arc<Header>) -> Result<Outcome, ResolveError> {
+    /// Evaluates the rules here. See [`Contexts::best_references`](super::contexts::Contexts::best_references) for
+    /// `whole`.
+    async fn compute(
+        &self,
+        question: &Question,
+        header: &Arc<Header>,
+        whole: bool,
+    ) -> Result<Outcome, ResolveError> {
         let computed = self
             .rules
-            .best_references(question.observatory, &question.context, header)
+            .best_references(question.observatory, &question.context, header, whole)
             .await;
         let computed = computed.map_err(|error| match error {
             RulesError::Fetch(error) => error.into(),
             RulesError::Text(text) => question.not_computable(text),
+            RulesError::Incomplete(missing) => question.incomplete(missing),
             RulesError::Panicked(_) => question.panicked(),
         })?;
         let answer = Answer {
@@ -225,6 +242,14 @@ impl Question {
         }
     }
 
+    fn incomplete(&self, missing: Vec<String>) -> ResolveError {
+        ResolveError::Incomplete {
+            dataset: self.dataset.display(),
+            context: self.context.to_string(),
+            missing,
+        }
+    }
+
     fn offline(&self) -> ResolveError {
         ResolveError::Offline {
             dataset: self.dataset.display(),
@@ -262,6 +287,7 @@ impl ResolveError {
             | Self::UnknownDataset { .. }
             | Self::BadDatasetName(_)
             | Self::NotComputable { .. }
+            | Self::Incomplete { .. }
             | Self::Panicked { .. } => false,
         }
     }

@@ -38,6 +38,7 @@ fn says_absent(error: &ResolveError) -> bool {
             | ResolveError::UnknownDataset { .. }
             | ResolveError::BadDatasetName(_)
             | ResolveError::NotComputable { .. }
+            | ResolveError::Incomplete { .. }
     )
 }
 

@@ -81,7 +81,8 @@ fn resolve(error: &ResolveError) -> Errno {
         ResolveError::UnknownContext { .. }
         | ResolveError::UnknownDataset { .. }
         | ResolveError::BadDatasetName(_)
-        | ResolveError::NotComputable { .. } => Errno::NOENT,
+        | ResolveError::NotComputable { .. }
+        | ResolveError::Incomplete { .. } => Errno::NOENT,
         ResolveError::Fetch(error) => fetch(error),
         ResolveError::Remote(error) => remote(error),
         ResolveError::Offline { .. } => Errno::NETDOWN,

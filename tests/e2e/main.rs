@@ -20,6 +20,7 @@ mod endless;
 mod errors;
 mod full;
 mod hangs;
+mod headers;
 mod library;
 mod local;
 mod names;

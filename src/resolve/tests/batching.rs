@@ -54,9 +54,9 @@ fn file(verdict: &Verdict) -> &str {
 
 #[tokio::test]
 async fn a_hundred_at_once_are_two_requests() {
-    let archive = archive_of(100);
-    let verdicts = ask(&archive, (0..100).map(|number| format!("d{number}")), 50).await;
-    for (number, verdict) in verdicts.iter().enumerate() {
+    let archive = archive_of(200);
+    let verdicts = ask(&archive, (100..200).map(|number| format!("d{number}")), 50).await;
+    for (number, verdict) in (100..200).zip(&verdicts) {
         assert_eq!(file(verdict), format!("dark_{number}.asdf"));
     }
     let sizes: Vec<usize> = archive.requests().iter().map(Vec::len).collect();
@@ -191,4 +191,23 @@ async fn all_forms_of_keys_and_payloads() {
     let unpaired = verdicts[5].as_ref().unwrap();
     assert_eq!(unpaired.types.len(), 2);
     assert_eq!(file(&verdicts[5]), "c.asdf");
+}
+
+#[tokio::test]
+async fn ids_that_contain_one_another_never_share_a_request() {
+    let archive = archive_of(200);
+    let names = ["d1", "D11", "D110", "d2", "D12", "D1", "D20", "d3"];
+    let verdicts = ask(&archive, names.map(str::to_owned), 50).await;
+    for (name, verdict) in names.iter().zip(&verdicts) {
+        assert_eq!(file(verdict), format!("dark_{}.asdf", &name[1..]), "{name}");
+    }
+    let requests = archive.requests();
+    assert_eq!(
+        requests,
+        [
+            vec!["D1", "D2", "D1", "D3"],
+            vec!["D11", "D12", "D20"],
+            vec!["D110"],
+        ]
+    );
 }

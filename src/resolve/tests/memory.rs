@@ -119,11 +119,16 @@ fn a_restart_loses_nothing() {
             other => panic!("{name}: {other:?}"),
         }
     }
-    let dataset = "r1.wfi16".parse().unwrap();
-    let (header, fresh) = after.header(Observatory::Roman, &dataset, at(5001)).unwrap();
-    assert_eq!(header["ROMAN.META.INSTRUMENT.NAME"], "WFI");
-    assert!(fresh);
-    assert!(!after.header(Observatory::Roman, &dataset, at(9000)).unwrap().1);
+    let known = after.header(&question("r1.wfi16"), at(5001)).fresh.unwrap();
+    assert_eq!(known.header["ROMAN.META.INSTRUMENT.NAME"], "WFI");
+    assert!(known.is_whole);
+    let other = Question {
+        context: "roman_0043.pmap".parse().unwrap(),
+        ..question("r1.wfi16")
+    };
+    assert!(!after.header(&other, at(5001)).fresh.unwrap().is_whole);
+    let old = after.header(&question("r1.wfi16"), at(9000));
+    assert!(old.fresh.is_none() && old.at_all.is_some());
     // As it was typed, for the listing.
     assert_eq!(after.datasets(&question("R1").context)[0].display(), "r1.wfi16");
 }

@@ -68,13 +68,13 @@ async fn who_leaves_does_not_spoil_it_for_others() {
 #[tokio::test]
 async fn a_hundred_datasets_at_once_are_few_requests() {
     let world = World::new();
-    for number in 0..100 {
+    for number in 100..200 {
         world
             .archive
             .put(&format!("D{number}"), json!([true, {"dark": "dark_1.asdf"}]));
     }
     let resolver = world.start();
-    let names: Vec<String> = (0..100).map(|number| format!("d{number}")).collect();
+    let names: Vec<String> = (100..200).map(|number| format!("d{number}")).collect();
     let answers = join_all(names.iter().map(|name| ask(&resolver, name))).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(world.archive.requests().len(), 2);

@@ -207,6 +207,29 @@ impl Context {
         }
     }
 
+    /// The parameters that the rules for a header's instrument ask for and the header does not have. To be asked once
+    /// nothing is [`Context::missing`].
+    pub fn missing_parkeys(
+        &self,
+        mappings: &dyn Mappings,
+        header: &Header,
+    ) -> Result<Vec<String>, LookupError> {
+        let keys = match self.mapping.target() {
+            Target::Reference(reference) => &reference.keys,
+            Target::Instrument(instrument) => self.whole(mappings, instrument)?.keys(),
+            Target::Pipeline(pipeline) => {
+                let (place, name) = self.imap(pipeline, header, Names::Translated, "get_required_parkeys")?;
+                self.instrument(mappings, place, name)?.keys()
+            }
+        };
+        // An imap's own key is no parameter of datasets, and instruments are named in several ways.
+        let of_datasets = |key: &&String| {
+            *key != REFTYPE && !self.naming.instrument_names().any(|name| name == key.as_str())
+        };
+        let absent = |key: &&String| self.last_value(header, key, Names::Translated).is_none();
+        Ok(keys.iter().filter(of_datasets).filter(absent).cloned().collect())
+    }
+
     /// The parameters that the rules of each instrument ask for. An rmap's or imap's are those of its instrument.
     pub fn required_parkeys(
         &self,
@@ -449,6 +472,9 @@ impl Context {
         Ok(entries)
     }
 }
+
+/// The key of imaps, which names a reference type.
+const REFTYPE: &str = "REFTYPE";
 
 /// Whether names of parameters are looked for as the header has them, or as JWST's rules have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -102,6 +102,11 @@ impl Linked {
             && self.types.iter().zip(entries).all(same)
     }
 
+    /// The parameters asked for, as written.
+    pub(crate) fn keys(&self) -> &Vec<String> {
+        &self.keys
+    }
+
     /// The types, in order.
     pub(crate) fn filekinds(&self) -> impl Iterator<Item = &str> {
         self.types.iter().map(|(filekind, _)| filekind.as_str())

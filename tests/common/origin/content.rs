@@ -19,6 +19,9 @@ pub struct Content {
     pub bad_files: Vec<String>,
     /// Answers by upper-case dataset id: header, and answers by context and type.
     pub datasets: BTreeMap<String, (Value, BTreeMap<String, Value>)>,
+    /// By context, the parameters that its rules ask for: all that headers tell under it. Under other contexts they
+    /// tell everything.
+    pub parameters: BTreeMap<String, Vec<String>>,
     /// Entries that the catalog has although there is no such file: name, size, SHA-1.
     pub phantoms: Vec<(String, u64, String)>,
     /// What `Authorization` must say; 401 without it.
@@ -91,29 +94,51 @@ impl Content {
         })
     }
 
-    /// Keys of the two-part form, as newer servers answer.
+    /// Keys of the two-part form, as newer servers answer. An id that the archive does not have is taken for another one
+    /// of the same call that contains it, as older servers do.
     fn best_references(&self, params: &Value) -> Value {
         let context = params[0].as_str().unwrap_or_default();
         let (mut answers, mut headers) = (serde_json::Map::new(), serde_json::Map::new());
-        for id in params[1]
-            .as_array()
-            .into_iter()
-            .flatten()
+        let asked = params[1].as_array().into_iter().flatten();
+        let asked: Vec<String> = asked
             .filter_map(Value::as_str)
-        {
-            let id = id.to_ascii_uppercase();
-            if let Some((header, contexts)) = self.datasets.get(&id) {
+            .map(str::to_ascii_uppercase)
+            .collect();
+        for id in &asked {
+            let similar = || {
+                let mut known = asked
+                    .iter()
+                    .filter(|known| known.contains(id))
+                    .collect::<Vec<_>>();
+                known.sort();
+                known.iter().find_map(|known| self.datasets.get(*known))
+            };
+            if let Some((header, contexts)) = self.datasets.get(id).or_else(similar) {
                 let types = contexts.get(context).cloned().unwrap_or_else(|| json!({}));
                 answers.insert(format!("{id}:{id}"), json!([true, types]));
-                headers.insert(format!("{id}:{id}"), header.clone());
+                headers.insert(format!("{id}:{id}"), self.told(context, header));
             } else {
                 let text = format!("NOT FOUND dataset ID does not exist '{id}'");
-                answers.insert(id, json!([false, text]));
+                answers.insert(id.clone(), json!([false, text]));
             }
         }
         if params[3] == json!(true) {
             answers.insert("headers".to_owned(), Value::Object(headers));
         }
         Value::Object(answers)
+    }
+
+    /// What is told of a header under a context.
+    fn told(&self, context: &str, header: &Value) -> Value {
+        match (self.parameters.get(context), header) {
+            (Some(parameters), Value::Object(header)) => {
+                let told = parameters.iter().filter_map(|name| {
+                    let value = header.get(name)?;
+                    Some((name.clone(), value.clone()))
+                });
+                told.collect::<serde_json::Map<_, _>>().into()
+            }
+            _ => header.clone(),
+        }
     }
 }
