@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +23,7 @@ mod course;
 mod digester;
 mod error;
 mod flights;
+mod lanes;
 mod outcome;
 mod receive;
 mod settings;
@@ -42,6 +42,7 @@ pub use settings::{CatalogSettings, FetchSettings};
 
 use counters::Tally;
 use flights::{Flights, Joined};
+use lanes::Lanes;
 
 /// Where the bytes of a catalogued file are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +89,7 @@ struct Inner {
     settings: FetchSettings,
     flights: Flights,
     tally: Tally,
-    small_lane: Arc<Semaphore>,
-    large_lane: Arc<Semaphore>,
+    lanes: Lanes,
     /// Whether names wait to be made durable.
     unsettled: AtomicBool,
     end: CancellationToken,
@@ -105,7 +105,6 @@ impl Fetcher {
         catalogs: Catalogs,
         settings: FetchSettings,
     ) -> Self {
-        let jobs = settings.jobs.max(1);
         let inner = Inner {
             runtime,
             store: Arc::clone(catalogs.store()),
@@ -114,8 +113,7 @@ impl Fetcher {
             catalogs,
             flights: Flights::default(),
             tally: Tally::default(),
-            small_lane: Arc::new(Semaphore::new(jobs.saturating_mul(2))),
-            large_lane: Arc::new(Semaphore::new(jobs)),
+            lanes: Lanes::new(settings.jobs),
             settings,
             unsettled: AtomicBool::new(false),
             end: CancellationToken::new(),

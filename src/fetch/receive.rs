@@ -14,12 +14,15 @@ use super::Inner;
 use super::digester::Digester;
 use super::error::FetchError;
 use super::flights::Flight;
+use super::lanes::{PACE_TIME, Slot};
 use crate::crds::{Sha1Sum, Url};
 use crate::remote::{ByteRange, Download, RemoteError, RemoteErrorKind};
 use crate::store::{Partial, Record, StoreError};
 
 /// Bytes that have waited so long are written, few as they are.
 const GATHER_TIME: Duration = Duration::from_millis(200);
+/// A transfer that brings less than so many bytes in [`PACE_TIME`] leaves its slot to others.
+const PACE: u64 = 1 << 10;
 /// How far a transfer of several parts has come is written down this often, in bytes and time.
 const RECORDED: u64 = 16 << 20;
 const RECORD_TIME: Duration = Duration::from_secs(1);
@@ -59,6 +62,7 @@ pub(super) enum Break {
 pub(super) struct Intake {
     inner: Arc<Inner>,
     flight: Arc<Flight>,
+    slot: Arc<Slot>,
     url: Url,
     partial: Partial,
     /// The length that the catalog promises.
@@ -80,6 +84,7 @@ impl Intake {
     pub(super) fn new(
         inner: &Arc<Inner>,
         flight: &Arc<Flight>,
+        slot: &Arc<Slot>,
         url: Url,
         partial: Partial,
         expected: Option<u64>,
@@ -100,12 +105,14 @@ impl Intake {
             validator,
             parts,
             progress: Progress::new(arrived, inner.settings.timeout, now),
+            pace: (now, 0),
             recorded: (now, 0),
         };
         let fresh = arrived == 0;
         let intake = Self {
             inner: Arc::clone(inner),
             flight: Arc::clone(flight),
+            slot: Arc::clone(slot),
             url,
             partial,
             expected,
@@ -168,6 +175,7 @@ impl Intake {
             let mut ground = self.ground();
             let arrived = ground.arrived();
             ground.progress.begin_try(arrived);
+            ground.pace = (Instant::now(), 0);
             ground.parts.len() > 1
         };
         let result = if several {
@@ -226,32 +234,76 @@ impl Intake {
         self.broken(RemoteError::new(RemoteErrorKind::Protocol, &self.url, message))
     }
 
-    /// How long the next byte may take.
-    fn patience(&self) -> Result<Duration, Break> {
+    /// How long the next byte may take, after the last one came at `heard`.
+    fn patience(&self, heard: Instant) -> Result<Duration, Break> {
         let settings = &self.inner.settings;
         let (idle, farthest) = {
             let ground = self.ground();
             (ground.progress.idle(Instant::now()), ground.progress.farthest())
         };
         let left = settings.timeout.saturating_sub(idle);
-        if left.is_zero() {
-            let message = format!(
-                "no progress beyond byte {farthest} for {:.1} s",
-                settings.timeout.as_secs_f64()
-            );
-            return Err(self.broken(RemoteError::new(RemoteErrorKind::TimedOut, &self.url, message)));
+        let patience = settings.stall_timeout.saturating_sub(heard.elapsed()).min(left);
+        if !patience.is_zero() {
+            return Ok(patience);
         }
-        Ok(settings.stall_timeout.min(left))
+        let message = if left.is_zero() {
+            let timeout = settings.timeout.as_secs_f64();
+            format!("no progress beyond byte {farthest} for {timeout:.1} s")
+        } else {
+            format!("no byte has come for {:.1} s", heard.elapsed().as_secs_f64())
+        };
+        Err(self.broken(RemoteError::new(RemoteErrorKind::TimedOut, &self.url, message)))
+    }
+
+    /// Waits for what the server does next, at most for `longest`; `None` when it did nothing. A transfer that stands
+    /// still gives up its slot.
+    async fn hear<T>(&self, longest: Duration, next: impl Future<Output = T>) -> Option<T> {
+        let mut next = std::pin::pin!(next);
+        let deadline = Instant::now() + longest;
+        while self.slot.is_held() {
+            let look = Instant::now() + PACE_TIME;
+            if look >= deadline {
+                break;
+            }
+            if let Ok(heard) = tokio::time::timeout_at(look, &mut next).await {
+                return Some(heard);
+            }
+            self.note_pace(0);
+        }
+        tokio::time::timeout_at(deadline, next).await.ok()
+    }
+
+    /// Counts bytes for the pace, and leaves the slot to others if it is too slow.
+    fn note_pace(&self, count: u64) {
+        let now = Instant::now();
+        let mut ground = self.ground();
+        let (since, bytes) = ground.pace;
+        let bytes = bytes.saturating_add(count);
+        let due = now.saturating_duration_since(since) >= PACE_TIME;
+        ground.pace = if due { (now, 0) } else { (since, bytes) };
+        drop(ground);
+        if due && bytes < PACE {
+            self.slot.step_aside();
+        }
+    }
+
+    /// The transfer had to wait for so long, which is not the server's fault.
+    pub(super) fn excuse(&self, waited: Duration) {
+        self.ground().progress.excuse(waited);
     }
 
     async fn get(&self, range: Option<ByteRange>) -> Result<Download, Break> {
         let validator = self.ground().validator.clone().filter(|_| range.is_some());
-        let patience = self.patience()?;
+        let begun = Instant::now();
         let asked = self.inner.origin.get(&self.url, range, validator.as_deref());
-        let download = match tokio::time::timeout(patience, asked).await {
-            Ok(Ok(download)) => download,
-            Ok(Err(error)) => return Err(self.broken(error)),
-            Err(_) => return Err(self.broken(silence(&self.url, patience))),
+        let mut asked = std::pin::pin!(asked);
+        let download = loop {
+            let patience = self.patience(begun)?;
+            match self.hear(patience, &mut asked).await {
+                Some(Ok(download)) => break download,
+                Some(Err(error)) => return Err(self.broken(error)),
+                None => {}
+            }
         };
         if let (Some(expected), Some(total)) = (self.expected, download.total)
             && expected != total
@@ -443,44 +495,51 @@ impl Intake {
         } = download;
         let mut body = body;
         let mut writer = Writer::new(self, piece);
+        let mut heard = Instant::now();
         let ended = loop {
             if writer.received == piece.end {
                 break Ok(Ended::Done);
             }
-            let patience = match self.patience() {
+            let patience = match self.patience(heard) {
                 Ok(patience) => patience,
                 Err(stop) => break Err(stop),
             };
-            let gather = writer.is_behind() && patience > GATHER_TIME;
-            let wait = if gather { GATHER_TIME } else { patience };
+            let behind = writer.is_behind();
+            let wait = if behind {
+                patience.min(GATHER_TIME)
+            } else {
+                patience
+            };
             let next = tokio::select! {
                 biased;
                 () = halt.cancelled() => break Ok(Ended::Halted),
-                next = tokio::time::timeout(wait, body.next()) => next,
+                next = self.hear(wait, body.next()) => next,
             };
             match next {
-                Ok(Some(Ok(bytes))) => {
+                Some(Some(Ok(bytes))) => {
+                    heard = Instant::now();
                     self.note_bytes(&bytes, piece.end - writer.received);
                     if let Err(stop) = writer.take(bytes).await {
                         break Err(stop);
                     }
                 }
-                Ok(Some(Err(error))) => break Err(self.broken(error)),
-                Ok(None) if piece.end == u64::MAX => break Ok(Ended::Done),
-                Ok(None) if total.is_none() && length.is_none() => {
+                Some(Some(Err(error))) => break Err(self.broken(error)),
+                Some(None) if piece.end == u64::MAX => break Ok(Ended::Done),
+                Some(None) if total.is_none() && length.is_none() => {
                     break Err(Break::WrongLength(writer.received));
                 }
-                Ok(None) => {
+                Some(None) => {
                     let message = format!("the data ended at byte {} of {}", writer.received, piece.end);
                     let error = RemoteError::new(RemoteErrorKind::Interrupted, &self.url, message);
                     break Err(self.broken(error));
                 }
-                Err(_) if gather => {
+                None if behind => {
                     if let Err(stop) = writer.catch_up().await {
                         break Err(stop);
                     }
                 }
-                Err(_) => break Err(self.broken(silence(&self.url, patience))),
+                // At the beginning of the loop it is seen whether that was too long.
+                None => {}
             }
         };
         let written = writer.catch_up().await;
@@ -494,7 +553,9 @@ impl Intake {
     fn note_bytes(&self, bytes: &Bytes, room: u64) {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.inner.tally.bytes.add(count);
+        self.slot.lane().note_move();
         self.ground().progress.note(count.min(room), Instant::now());
+        self.note_pace(count);
     }
 
     /// Bytes of a piece are in the file up to `done`.
@@ -532,10 +593,4 @@ impl Intake {
         }
         Ok(())
     }
-}
-
-/// The failure of a server that says nothing.
-fn silence(url: &Url, patience: Duration) -> RemoteError {
-    let message = format!("no byte has come for {:.1} s", patience.as_secs_f64());
-    RemoteError::new(RemoteErrorKind::TimedOut, url, message)
 }

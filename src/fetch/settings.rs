@@ -7,7 +7,8 @@ use crate::crds::ContextSpec;
 /// Settings of transfers.
 #[derive(Debug, Clone)]
 pub struct FetchSettings {
-    /// Files received at a time (small ones have as many slots of their own, twice over).
+    /// Files received at a time from each observatory (small ones have as many slots of their own, twice over). One that
+    /// stands still does not count.
     pub jobs: usize,
     /// Files up to this size, in bytes, use the small files' lane.
     pub small: u64,

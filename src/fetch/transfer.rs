@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::Inner;
 use super::course::{Course, Event, State, Step};
 use super::error::{FetchError, FetchErrorKind};
 use super::flights::{Answer, Flight};
+use super::lanes::{NoSlot, Slot};
 use super::receive::{Break, Intake};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
@@ -88,14 +87,22 @@ impl Transfer<'_> {
     }
 
     async fn go(&mut self) -> Answer {
-        let _slot = self.slot().await?;
+        let slot = Arc::new(self.slot().await?);
+        let answer = self.go_on(&slot).await;
+        if !matches!(&answer, Err(error) if error.kind == FetchErrorKind::TimedOut) {
+            slot.lane().note_move();
+        }
+        answer
+    }
+
+    async fn go_on(&mut self, slot: &Arc<Slot>) -> Answer {
         if let Some(file) = self.adopt().await? {
             return Ok(file);
         }
         if self.inner.is_offline(self.key().observatory) {
             return Err(FetchError::offline(self.key()));
         }
-        self.prepare().await?;
+        self.prepare(slot).await?;
         let mut course = Course::new(&self.inner.settings);
         let mut step = self.enter(&mut course, &Event::Slot);
         let mut reason = FetchError::shutting_down(self.key());
@@ -109,7 +116,12 @@ impl Transfer<'_> {
                 }
                 Step::Pause(pause) => {
                     self.inner.tally.retries.add(1);
+                    slot.step_aside();
                     tokio::time::sleep(pause).await;
+                    match slot.take_again(self.inner.settings.timeout).await {
+                        Ok(waited) => self.intake()?.excuse(waited),
+                        Err(_) => return Err(reason),
+                    }
                     self.enter(&mut course, &Event::Rested)
                 }
                 Step::Verify => self.verify(&mut course, &mut reason).await?,
@@ -136,30 +148,21 @@ impl Transfer<'_> {
             .ok_or_else(|| FetchError::new(FetchErrorKind::Store, key, "the transfer was not prepared"))
     }
 
-    /// A slot of the lane. While others receive anything the wait is nobody's fault; without a byte it has its limit.
-    async fn slot(&self) -> Result<OwnedSemaphorePermit, FetchError> {
-        let small = self
-            .entry
-            .size
-            .is_none_or(|size| size <= self.inner.settings.small);
-        let lane = if small {
-            &self.inner.small_lane
-        } else {
-            &self.inner.large_lane
+    /// A slot of the lane. While anything moves there the wait is nobody's fault; else it has its limit.
+    async fn slot(&self) -> Result<Slot, FetchError> {
+        let settings = &self.inner.settings;
+        let small = self.entry.size.is_none_or(|size| size <= settings.small);
+        let observatory = self.key().observatory;
+        let Some(lane) = self.inner.lanes.lane(observatory, small) else {
+            return Err(FetchError::not_in_catalog(self.key()));
         };
-        loop {
-            let before = self.inner.tally.bytes.get();
-            let slot = Arc::clone(lane).acquire_owned();
-            match tokio::time::timeout(self.inner.settings.timeout, slot).await {
-                Ok(Ok(slot)) => return Ok(slot),
-                Ok(Err(_)) => return Err(FetchError::shutting_down(self.key())),
-                Err(_) if self.inner.tally.bytes.get() == before => {
-                    let message = "the transfers before it have not received a byte for too long (--timeout)";
-                    return Err(FetchError::new(FetchErrorKind::TimedOut, self.key(), message));
-                }
-                Err(_) => {}
+        Slot::new(lane, settings.timeout).await.map_err(|no| match no {
+            NoSlot::Closed => FetchError::shutting_down(self.key()),
+            NoSlot::Stuck => {
+                let message = "the transfers before it have not received a byte for too long (--timeout)";
+                FetchError::new(FetchErrorKind::TimedOut, self.key(), message)
             }
-        }
+        })
     }
 
     /// Hashes what the store has found under this name, if there is anything. A copy that is right already came with a
@@ -189,9 +192,10 @@ impl Transfer<'_> {
     }
 
     /// Asks where the file is, reserves the space, opens the partial file.
-    async fn prepare(&mut self) -> Result<(), FetchError> {
-        let located = tokio::time::timeout(self.inner.settings.timeout, self.inner.locate(self.key()));
-        let (entry, url) = located.await.unwrap_or_else(|_| {
+    async fn prepare(&mut self, slot: &Arc<Slot>) -> Result<(), FetchError> {
+        let locating = tokio::time::timeout(self.inner.settings.timeout, self.inner.locate(self.key()));
+        let located = slot.lend_while(locating).await;
+        let (entry, url) = located.unwrap_or_else(|_| {
             let message = "its server has not said in time where it is (--timeout)";
             Err(FetchError::new(FetchErrorKind::TimedOut, self.key(), message))
         })?;
@@ -213,7 +217,14 @@ impl Transfer<'_> {
             .await;
         let partial = begun.map_err(|error| error.at(&url))?;
         let expected = size.filter(|_| self.inner.settings.lengths);
-        self.intake = Some(Intake::new(self.inner, self.flight, url, partial, expected)?);
+        self.intake = Some(Intake::new(
+            self.inner,
+            self.flight,
+            slot,
+            url,
+            partial,
+            expected,
+        )?);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod errors;
 mod full;
 mod hangs;
 mod headers;
+mod lanes;
 mod library;
 mod local;
 mod names;

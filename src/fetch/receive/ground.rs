@@ -20,6 +20,8 @@ pub(super) struct Ground {
     pub(super) parts: Vec<Part>,
     pub(super) digester: Digester,
     pub(super) progress: Progress,
+    /// Since when bytes are counted to learn the pace, and how many came.
+    pub(super) pace: (Instant, u64),
     pub(super) recorded: (Instant, u64),
 }
 

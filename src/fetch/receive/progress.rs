@@ -87,6 +87,11 @@ impl Progress {
         }
     }
 
+    /// The transfer had to wait for so long, which is not the server's fault.
+    pub(super) fn excuse(&mut self, waited: Duration) {
+        self.since += waited;
+    }
+
     /// Whether this try has brought anything new.
     pub(super) fn advanced(&self) -> bool {
         self.advanced

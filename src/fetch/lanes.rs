@@ -1,0 +1,219 @@
+//! How many transfers go on at a time: slots, by observatory, for small files and for large ones.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::crds::Observatory;
+
+/// At least so many transfers may stand aside, however few the slots are.
+const ASIDE: usize = 128;
+const LARGE_ASIDE: usize = 16;
+
+/// A transfer that stands still for so long leaves its slot to others.
+pub(super) const PACE_TIME: Duration = Duration::from_millis(500);
+
+/// The lanes of all observatories: a server that stalls keeps nobody else's files back.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    all: Vec<(Observatory, Arc<Lane>, Arc<Lane>)>,
+}
+
+/// Slots for transfers of one kind from one observatory.
+#[derive(Debug)]
+pub(super) struct Lane {
+    slots: Arc<Semaphore>,
+    /// Places for transfers that have given up their slot.
+    aside: Arc<Semaphore>,
+    /// Grows whenever bytes come or a transfer ends otherwise than by silence.
+    moved: AtomicU64,
+}
+
+/// A transfer's place in its lane.
+#[derive(Debug)]
+pub(super) struct Slot {
+    lane: Arc<Lane>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Slot { _permit: OwnedSemaphorePermit },
+    Aside { _permit: OwnedSemaphorePermit },
+}
+
+/// Why there is no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoSlot {
+    /// For the whole time allowed nothing has moved in the lane.
+    Stuck,
+    /// The mount is going away.
+    Closed,
+}
+
+impl Lanes {
+    /// Lanes with slots for `jobs` large files, and twice as many small ones, from each observatory.
+    pub(super) fn new(jobs: usize) -> Self {
+        let jobs = jobs.clamp(1, Semaphore::MAX_PERMITS / 2);
+        let lane = |slots, aside| {
+            Arc::new(Lane {
+                slots: Arc::new(Semaphore::new(slots)),
+                aside: Arc::new(Semaphore::new(aside)),
+                moved: AtomicU64::new(0),
+            })
+        };
+        let lanes = |observatory| {
+            (
+                observatory,
+                lane(jobs * 2, ASIDE),
+                lane(jobs, LARGE_ASIDE.max(jobs)),
+            )
+        };
+        Self {
+            all: Observatory::ALL.into_iter().map(lanes).collect(),
+        }
+    }
+
+    pub(super) fn lane(&self, observatory: Observatory, small: bool) -> Option<&Arc<Lane>> {
+        let (_, small_lane, large_lane) = self.all.iter().find(|(whose, ..)| *whose == observatory)?;
+        Some(if small { small_lane } else { large_lane })
+    }
+}
+
+impl Lane {
+    /// Bytes have come, or a transfer has ended.
+    pub(super) fn note_move(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits for a slot, as long as anything moves in the lane within each `timeout`.
+    async fn acquire(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, NoSlot> {
+        let mut slot = std::pin::pin!(Arc::clone(&self.slots).acquire_owned());
+        loop {
+            let before = self.moved.load(Ordering::Relaxed);
+            match tokio::time::timeout(timeout, &mut slot).await {
+                Ok(Ok(permit)) => return Ok(permit),
+                Ok(Err(_)) => return Err(NoSlot::Closed),
+                Err(_) if self.moved.load(Ordering::Relaxed) == before => return Err(NoSlot::Stuck),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Waits for a slot.
+    pub(super) async fn new(lane: &Arc<Lane>, timeout: Duration) -> Result<Self, NoSlot> {
+        let permit = lane.acquire(timeout).await?;
+        Ok(Self {
+            lane: Arc::clone(lane),
+            held: Mutex::new(Held::Slot { _permit: permit }),
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// Whether this transfer keeps a slot from others.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(*self.held(), Held::Slot { .. })
+    }
+
+    /// Leaves the slot to others while nothing comes, if there is still a place for that.
+    pub(super) fn step_aside(&self) {
+        let mut held = self.held();
+        if matches!(*held, Held::Slot { .. })
+            && let Ok(permit) = Arc::clone(&self.lane.aside).try_acquire_owned()
+        {
+            *held = Held::Aside { _permit: permit };
+        }
+    }
+
+    /// Waits for something, and steps aside if that is not there at once.
+    pub(super) async fn lend_while<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if let Ok(done) = tokio::time::timeout(PACE_TIME, &mut work).await {
+            return done;
+        }
+        self.step_aside();
+        work.await
+    }
+
+    /// Takes a slot again, if it was left; how long that took.
+    pub(super) async fn take_again(&self, timeout: Duration) -> Result<Duration, NoSlot> {
+        if self.is_held() {
+            return Ok(Duration::ZERO);
+        }
+        let begun = Instant::now();
+        let permit = self.lane.acquire(timeout).await?;
+        *self.held() = Held::Slot { _permit: permit };
+        Ok(begun.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    async fn take(lane: &Arc<Lane>) -> Result<Slot, NoSlot> {
+        Slot::new(lane, SOON).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_steps_aside_lets_others_pass() {
+        let lanes = Lanes::new(1);
+        let lane = lanes.lane(Observatory::Hst, false).unwrap();
+        let first = take(lane).await.unwrap();
+        assert_eq!(take(lane).await.unwrap_err(), NoSlot::Stuck);
+        first.step_aside();
+        let second = take(lane).await.unwrap();
+        assert_eq!(first.take_again(SOON).await, Err(NoSlot::Stuck));
+        drop(second);
+        assert!(first.take_again(SOON).await.is_ok() && first.is_held());
+        // Other lanes are not concerned.
+        take(lanes.lane(Observatory::Hst, true).unwrap()).await.unwrap();
+        take(lanes.lane(Observatory::Jwst, false).unwrap()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_aside_are_limited() {
+        let lanes = Lanes::new(1);
+        let lane = lanes.lane(Observatory::Hst, false).unwrap();
+        let mut aside = Vec::new();
+        for _ in 0..LARGE_ASIDE {
+            let slot = take(lane).await.unwrap();
+            slot.step_aside();
+            aside.push(slot);
+        }
+        let last = take(lane).await.unwrap();
+        last.step_aside();
+        assert!(last.is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_patient_while_anything_moves() {
+        let lanes = Lanes::new(1);
+        let lane = Arc::clone(lanes.lane(Observatory::Hst, false).unwrap());
+        let first = take(&lane).await.unwrap();
+        let second = tokio::spawn({
+            let lane = Arc::clone(&lane);
+            async move { take(&lane).await.map(drop) }
+        });
+        for _ in 0..10 {
+            tokio::time::sleep(SOON / 2).await;
+            lane.note_move();
+        }
+        drop(first);
+        assert_eq!(second.await.unwrap(), Ok(()));
+    }
+}
