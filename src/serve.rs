@@ -1,8 +1,8 @@
 //! An embedded CRDS server over an existing cache directory: the service that the demo, the tests and a site without a
 //! network use, and that any CRDS client can talk to.
 //!
-//! One base URL per observatory, `http://HOST:PORT/<obs>`. The catalog is made at start from the bytes that are there,
-//! never from a catalog that came with them (a copied cache is often not what its `server_config` says it is). Nothing in
+//! One base URL per observatory, `http://HOST:PORT/<obs>`. The catalog is made at start from the bytes that are there
+//! (digests are remembered for as long as a file's identity stays), never from a catalog that came with them (a copied cache is often not what its `server_config` says it is). Nothing in
 //! a request is ever used as a path: names are looked up in that catalog.
 //!
 //! | path | answer |
@@ -24,6 +24,7 @@ mod reply;
 mod router;
 mod rules;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,6 +55,8 @@ pub struct Options {
     pub listen: Listen,
     /// A JSON file of datasets: `{id: {"header": {...}, "bestrefs": {context: {reftype: value}}}}`.
     pub datasets: Option<PathBuf>,
+    /// Where digests are remembered if the cache cannot be written.
+    pub digests: Option<PathBuf>,
     /// Told how far the catalog is, while the files are hashed.
     pub progress: Option<Box<dyn Fn(Hashed) + Send + Sync>>,
 }
@@ -78,21 +82,24 @@ pub enum ServeError {
         .0.display()
     )]
     NoCache(PathBuf),
-    /// A file or directory of the cache cannot be read.
-    #[error("cannot read {}", path.display())]
+    /// Nothing of what the cache holds can be read.
+    #[error("no file of the cache {} can be read: the log says why; mind its owner and its modes", .0.display())]
+    Unreadable(PathBuf),
+    /// The cache cannot be read.
+    #[error("cannot read the cache {}: name a directory with 'mappings' and 'references' in it", path.display())]
     Read {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {}; choose another address with --listen", told(*address))]
+    #[error("{}", cannot_listen(*address, source))]
     Listen {
         /// Which; `None` for a socket that was handed over.
         address: Option<SocketAddr>,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The datasets file is not usable.
     #[error(transparent)]
@@ -115,36 +122,41 @@ pub struct Handle {
 }
 
 impl Server {
-    /// Hashes every file of the cache, then listens; on return requests are answered.
+    /// Listens, then hashes every file of the cache whose digest is not known; on return requests are answered. Those
+    /// that come before wait a while, and are then told to come again.
     pub async fn bind(cache: &Path, options: Options) -> Result<Handle, ServeError> {
         let Options {
             listen,
             datasets,
+            digests,
             progress,
         } = options;
-        let root = cache.to_owned();
-        let library = tokio::task::spawn_blocking(move || {
-            let progress = progress.unwrap_or_else(|| Box::new(|_| ()));
-            Library::load(&root, datasets.as_deref(), &*progress)
-        })
-        .await
-        .map_err(|error| ServeError::Interrupted(error.to_string()))??;
-
         let listener = listen.open().await?;
         let address = listener.local_addr().map_err(|source| ServeError::Listen {
             address: None,
             source,
         })?;
-
-        let library = Arc::new(library);
+        let (loaded, library) = watch::channel(None);
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
         let accepting = tokio::spawn(accept(
             listener,
-            router::router(Arc::clone(&library), address),
+            router::router(library, address),
             connections.clone(),
             stop.clone(),
         ));
+        // Whoever does not wait for the end of this ends what has begun.
+        let abandoned = stop.clone().drop_guard();
+        let root = cache.to_owned();
+        let library = tokio::task::spawn_blocking(move || {
+            let progress = progress.unwrap_or_else(|| Box::new(|_| ()));
+            Library::load(&root, datasets.as_deref(), digests.as_deref(), &*progress)
+        })
+        .await
+        .map_err(|error| ServeError::Interrupted(error.to_string()))??;
+        let library = Arc::new(library);
+        loaded.send_replace(Some(Arc::clone(&library)));
+        abandoned.disarm();
         Ok(Handle {
             address,
             library,
@@ -179,11 +191,30 @@ impl Listen {
     }
 }
 
-fn told(address: Option<SocketAddr>) -> String {
-    address.map_or_else(
-        || "the socket that was handed over".to_owned(),
-        |address| address.to_string(),
-    )
+/// Why an address cannot be listened on, and what to do.
+fn cannot_listen(address: Option<SocketAddr>, source: &io::Error) -> String {
+    let Some(address) = address else {
+        return "cannot listen on the socket that was handed over".to_owned();
+    };
+    let (ip, port) = (address.ip(), address.port());
+    let host = if ip.is_ipv6() {
+        format!("[{ip}]")
+    } else {
+        ip.to_string()
+    };
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "cannot listen on {address}: port {port} is taken by another process, perhaps another 'crds-fs serve'; choose \
+             another one with --listen {host}:PORT (0 takes any free port)"
+        ),
+        io::ErrorKind::AddrNotAvailable => format!(
+            "cannot listen on {address}: this machine has no address {ip}; choose one that it has with --listen HOST:{port}"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "cannot listen on {address}: port {port} is reserved; choose one from 1024 on with --listen {host}:PORT"
+        ),
+        _ => format!("cannot listen on {address}; choose another address with --listen HOST:PORT"),
+    }
 }
 
 impl Handle {

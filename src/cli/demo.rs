@@ -159,7 +159,7 @@ impl Scene {
         let options = Options {
             listen: socket.map_or(Listen::Loopback, Listen::Socket),
             datasets: Some(original.join(observatory::DATASETS)),
-            progress: None,
+            ..Options::default()
         };
         Ok(Server::bind(&original, options).await?)
     }

@@ -1,19 +1,26 @@
 //! `crds-fs serve`: the CRDS protocol over an existing cache directory.
 
-use std::io::IsTerminal;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::settings::environment;
 use super::{Failure, output};
 use crate::serve::{Handle, Hashed, Listen, Options, Server};
 
+/// So often it is told how far the hashing is, where there is no terminal.
+const PERIOD: Duration = Duration::from_secs(10);
+
 /// Serve an existing CRDS cache to any CRDS client.
 ///
-/// Every file is hashed first: the catalog says what is really there. Then one base URL per observatory is printed;
-/// give it to clients as `CRDS_SERVER_URL`, or to `crds-fs mount --server`.
+/// Every file is hashed first: the catalog says what is really there. Digests are remembered in the cache, or in your own
+/// cache directory where that cannot be written, so that the next start is fast. Then one base URL per observatory is
+/// printed; give it to clients as `CRDS_SERVER_URL`, or to `crds-fs mount --server`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The cache directory, with `mappings` and `references` in it.
@@ -21,9 +28,10 @@ pub(super) struct Args {
     /// Where to listen; port 0 takes any free port. There is no access control: mind who can reach the address.
     #[arg(
         long,
-        value_name = "ADDR",
+        value_name = "HOST:PORT",
         env = "CRDS_FS_LISTEN",
-        default_value = "127.0.0.1:8383"
+        default_value = "127.0.0.1:8383",
+        value_parser = address
     )]
     listen: SocketAddr,
     /// Answers for best references: JSON, {id: {"header": {...}, "bestrefs": {context: {type: file}}}}.
@@ -40,6 +48,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         let options = Options {
             listen: Listen::Address(args.listen),
             datasets: args.datasets,
+            digests: digests(&args.cache),
             progress: Some(Box::new(progress())),
         };
         let starting = Server::bind(&args.cache, options);
@@ -73,7 +82,36 @@ fn announce(server: &Handle) -> Result<(), output::OutputError> {
     output::line("ready")
 }
 
-/// A progress bar on a terminal, a line at the end elsewhere.
+/// The address that `HOST:PORT` means; the host may be a name.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| {
+            format!("{error}: write HOST:PORT, as in 127.0.0.1:8383, localhost:8383, or 0.0.0.0:8383 for all networks")
+        })?
+        .collect();
+    // Clients that are given a name try both families; those that are given an address mostly know the older one.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found
+        .first()
+        .copied()
+        .ok_or_else(|| "the name has no address".to_owned())
+}
+
+/// Where digests are remembered if the cache cannot be written: `~/.cache/crds-fs/digests/<cache>`.
+fn digests(cache: &Path) -> Option<PathBuf> {
+    let environment = environment();
+    let absolute = |name: &str| {
+        let path = environment.get(name).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    let cache = cache.canonicalize().ok()?;
+    let name = cache.to_string_lossy().trim_matches('/').replace('/', "-");
+    Some(caches.join("crds-fs/digests").join(name))
+}
+
+/// A progress bar on a terminal, a line now and then and at the end elsewhere.
 fn progress() -> impl Fn(Hashed) {
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(0)
@@ -83,17 +121,34 @@ fn progress() -> impl Fn(Hashed) {
     if let Ok(style) = ProgressStyle::with_template("hashing {bar:30} {pos}/{len} files  {msg}") {
         bar.set_style(style);
     }
+    let told = Mutex::new(Instant::now());
+    // Standard error may be closed; the server works without it.
+    let tell = |text: String| {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    };
     move |done: Hashed| {
         bar.set_length(done.of as u64);
         bar.set_position(done.files as u64);
         bar.set_message(output::size(done.bytes));
+        let hashed = done.files - done.known - done.unreadable;
+        let size = output::size(done.bytes);
         if done.files == done.of {
             bar.finish_and_clear();
-            // Standard error may be closed; the server works without it.
-            let _ = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("hashed {} files, {}\n", done.files, output::size(done.bytes)),
-            );
+            let known = match done.known {
+                0 => String::new(),
+                known => format!("; the digests of {known} were remembered"),
+            };
+            let unreadable = match done.unreadable {
+                0 => String::new(),
+                files => format!("; {files} cannot be read and are not served"),
+            };
+            tell(format!("hashed {hashed} files, {size}{known}{unreadable}"));
+        } else if bar.is_hidden() {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.elapsed() > PERIOD {
+                *told = Instant::now();
+                tell(format!("{} of {} files; hashed {size}", done.files, done.of));
+            }
         }
     }
 }

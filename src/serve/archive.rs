@@ -1,30 +1,38 @@
 //! What a cache directory holds: its names, found on disk, with the size and SHA-1 of their bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use cap_std::fs::Metadata;
+use rustix::fs::OFlags;
 use sha1::{Digest, Sha1};
 
 use super::ServeError;
-use crate::crds::{FileName, Observatory, Sha1Sum};
+use crate::crds::{FileKey, FileName, Observatory, Sha1Sum};
+use crate::store::Digests;
 
 /// Bytes hashed at a time.
 const CHUNK: usize = 1 << 20;
 
 /// How far the hashing is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hashed {
     /// Files done.
     pub files: usize,
     /// Files in all.
     pub of: usize,
-    /// Bytes done.
+    /// Of the files done: those whose digest an earlier start has remembered.
+    pub known: usize,
+    /// Of the files done: those that cannot be read, and are not served.
+    pub unreadable: usize,
+    /// Bytes hashed.
     pub bytes: u64,
 }
 
@@ -42,17 +50,23 @@ pub(super) type Files = BTreeMap<FileName, ServedFile>;
 
 /// A file to be hashed.
 struct Candidate {
-    observatory: Observatory,
-    name: FileName,
+    key: FileKey,
     path: PathBuf,
 }
 
 /// Finds and hashes everything below `mappings/<obs>` and `references/<obs>`, flat or by instrument. Names that the
-/// grammar refuses are left out with a warning.
+/// grammar refuses, and what cannot be read, are left out with a warning. Digests are remembered in the cache, else in
+/// the directory `elsewhere`.
 pub(super) fn read(
     root: &Path,
+    elsewhere: Option<&Path>,
     progress: &(dyn Fn(Hashed) + Sync),
 ) -> Result<BTreeMap<Observatory, Files>, ServeError> {
+    let unusable = |source| ServeError::Read {
+        path: root.to_owned(),
+        source,
+    };
+    fs::read_dir(root).map_err(unusable)?;
     let mut candidates = Vec::new();
     for observatory in Observatory::ALL {
         let mut found = BTreeMap::new();
@@ -60,28 +74,34 @@ pub(super) fn read(
             &root.join("mappings").join(observatory.as_str()),
             Part::Mappings,
             &mut found,
-        )?;
+        );
         collect(
             &root.join("references").join(observatory.as_str()),
             Part::References,
             &mut found,
-        )?;
+        );
         candidates.extend(found.into_iter().map(|(name, path)| Candidate {
-            observatory,
-            name,
+            key: FileKey { observatory, name },
             path,
         }));
     }
     if candidates.is_empty() {
         return Err(ServeError::NoCache(root.to_owned()));
     }
-    let hashed = hash_all(&candidates, progress)?;
+    let present: BTreeSet<Observatory> = candidates.iter().map(|it| it.key.observatory).collect();
+    let digests = Digests::open(root, elsewhere, &Vec::from_iter(present));
+    let hashed = hash_all(&candidates, &digests, progress)?;
     let mut observatories = BTreeMap::<_, Files>::new();
     for (candidate, file) in candidates.into_iter().zip(hashed) {
-        observatories
-            .entry(candidate.observatory)
-            .or_default()
-            .insert(candidate.name, file);
+        if let Some(file) = file {
+            observatories
+                .entry(candidate.key.observatory)
+                .or_default()
+                .insert(candidate.key.name, file);
+        }
+    }
+    if observatories.is_empty() {
+        return Err(ServeError::Unreadable(root.to_owned()));
     }
     Ok(observatories)
 }
@@ -95,29 +115,44 @@ enum Part {
     Instrument,
 }
 
-/// Adds the names in one directory; a directory that is not there holds none.
-fn collect(directory: &Path, part: Part, found: &mut BTreeMap<FileName, PathBuf>) -> Result<(), ServeError> {
-    let failed = |source| ServeError::Read {
-        path: directory.to_owned(),
-        source,
+/// Adds the names in one directory; a directory that is not there holds none, and one that cannot be read is left out
+/// with a warning.
+fn collect(directory: &Path, part: Part, found: &mut BTreeMap<FileName, PathBuf>) {
+    let skipped = |error: io::Error| {
+        log::warn!(
+            "{} is not served: it cannot be read: {error}",
+            directory.display()
+        );
     };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => return skipped(error),
     };
     for entry in entries {
-        let entry = entry.map_err(failed)?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => return skipped(error),
+        };
         let path = entry.path();
-        if entry.file_type().map_err(failed)?.is_dir() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             // Only a real directory is an instrument: jref and the like are links to one that is read anyway.
             if matches!(part, Part::References) {
-                collect(&path, Part::Instrument, found)?;
+                collect(&path, Part::Instrument, found);
             }
             continue;
         }
-        if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
-            continue;
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(metadata) if metadata.is_dir() => continue,
+            Ok(_) => {
+                log::warn!("{} is not served: it is no regular file", path.display());
+                continue;
+            }
+            Err(error) => {
+                log::warn!("{} is not served: {error}", path.display());
+                continue;
+            }
         }
         let Some(name) = accept(&entry.file_name(), part) else {
             log::warn!(
@@ -137,7 +172,6 @@ fn collect(directory: &Path, part: Part, found: &mut BTreeMap<FileName, PathBuf>
         }
         found.insert(name, path);
     }
-    Ok(())
 }
 
 impl Part {
@@ -166,40 +200,45 @@ fn is_reference(name: &FileName) -> bool {
         || matches!(extension.as_bytes(), [b'r', b'0'..=b'9', b'h' | b'd'])
 }
 
-/// Hashes the candidates on all processors; results are in their order.
+/// Hashes the candidates on all processors; results are in their order, and none for what cannot be read.
 fn hash_all(
     candidates: &[Candidate],
+    digests: &Digests,
     progress: &(dyn Fn(Hashed) + Sync),
-) -> Result<Vec<ServedFile>, ServeError> {
+) -> Result<Vec<Option<ServedFile>>, ServeError> {
     let next = AtomicUsize::new(0);
-    let done = Mutex::new((
-        Hashed {
-            files: 0,
-            of: candidates.len(),
-            bytes: 0,
-        },
-        Vec::new(),
-    ));
-    let work = || -> Result<(), ServeError> {
+    let begin = Hashed {
+        of: candidates.len(),
+        ..Hashed::default()
+    };
+    let done = Mutex::new((begin, Vec::new()));
+    progress(begin);
+    let work = || {
         let mut buffer = vec![0; CHUNK];
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(candidate) = candidates.get(index) else {
-                return Ok(());
+                return;
             };
-            let file = hash(&candidate.path, &mut buffer).map_err(|source| {
-                // The others need not go on.
-                next.store(candidates.len(), Ordering::Relaxed);
-                ServeError::Read {
-                    path: candidate.path.clone(),
-                    source,
+            let examined = examine(candidate, digests, &mut buffer);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            let (hashed, files) = &mut *done;
+            hashed.files += 1;
+            match examined {
+                Ok((file, known)) => {
+                    hashed.known += usize::from(known);
+                    hashed.bytes += if known { 0 } else { file.size };
+                    files.push((index, file));
                 }
-            })?;
-            let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            done.0.files += 1;
-            done.0.bytes += file.size;
-            done.1.push((index, file));
-            progress(done.0);
+                Err(error) => {
+                    hashed.unreadable += 1;
+                    log::warn!(
+                        "{} is not served: it cannot be read: {error}",
+                        candidate.path.display()
+                    );
+                }
+            }
+            progress(*hashed);
         }
     };
     std::thread::scope(|scope| {
@@ -208,20 +247,50 @@ fn hash_all(
         workers.into_iter().try_for_each(|worker| {
             worker
                 .join()
-                .unwrap_or_else(|_| Err(ServeError::Interrupted("a hashing thread panicked".to_owned())))
+                .map_err(|_| ServeError::Interrupted("a hashing thread panicked".to_owned()))
         })
     })?;
-    let (_, mut files) = done
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    files.sort_unstable_by_key(|(index, _)| *index);
-    Ok(files.into_iter().map(|(_, file)| file).collect())
+    let (_, files) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut results = vec![None; candidates.len()];
+    for (index, file) in files {
+        if let Some(place) = results.get_mut(index) {
+            *place = Some(file);
+        }
+    }
+    Ok(results)
 }
 
-/// Size, date and SHA-1 of one file.
-fn hash(path: &Path, buffer: &mut [u8]) -> std::io::Result<ServedFile> {
-    let mut file = File::open(path)?;
-    let modified = file.metadata()?.modified()?;
+/// Size, date and SHA-1 of one file, and whether an earlier start has remembered that.
+fn examine(candidate: &Candidate, digests: &Digests, buffer: &mut [u8]) -> io::Result<(ServedFile, bool)> {
+    let mut options = OpenOptions::new();
+    // What has become a pipe meanwhile is not waited for.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let mut file = options.read(true).custom_flags(flags).open(&candidate.path)?;
+    let before = Metadata::from_file(&file)?;
+    if !before.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let served = |size, sha1| ServedFile {
+        path: candidate.path.clone(),
+        size,
+        sha1,
+        modified: before
+            .modified()
+            .map_or(UNIX_EPOCH, cap_std::time::SystemTime::into_std),
+    };
+    if let Some(sha1) = digests.of(&candidate.key, &before) {
+        return Ok((served(before.len(), sha1), true));
+    }
+    let (size, sha1) = hash(&mut file, buffer)?;
+    // What was written to meanwhile has another digest the next time.
+    if Digests::is_same(&before, &Metadata::from_file(&file)?) {
+        digests.remember(&candidate.key, &before, sha1);
+    }
+    Ok((served(size, sha1), false))
+}
+
+/// Length and SHA-1 of what is left in a file.
+fn hash(file: &mut File, buffer: &mut [u8]) -> io::Result<(u64, Sha1Sum)> {
     let mut hasher = Sha1::new();
     let mut size = 0;
     loop {
@@ -231,14 +300,9 @@ fn hash(path: &Path, buffer: &mut [u8]) -> std::io::Result<ServedFile> {
                 hasher.update(buffer.get(..count).unwrap_or_default());
                 size += count as u64;
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(ServedFile {
-        path: path.to_owned(),
-        size,
-        sha1: Sha1Sum::from_bytes(hasher.finalize().into()),
-        modified,
-    })
+    Ok((size, Sha1Sum::from_bytes(hasher.finalize().into())))
 }

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::Authority};
 use axum::routing::{get, post};
+use tokio::sync::watch;
 
 use super::envelope::{self, Call, Fault};
 use super::library::{Library, Shelf};
@@ -18,14 +20,21 @@ use crate::crds::Observatory;
 /// The largest request; one that names every file of a large catalog is some megabytes.
 const MAX_REQUEST: usize = 64 << 20;
 
+/// So long a request waits for the catalog that is being made. Clients give up somewhat later.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is served, once it is known.
+pub(super) type Pending = watch::Receiver<Option<Arc<Library>>>;
+
 #[derive(Clone)]
 struct Context {
-    library: Arc<Library>,
+    library: Pending,
     address: SocketAddr,
 }
 
-/// All that the server answers.
-pub(super) fn router(library: Arc<Library>, address: SocketAddr) -> Router {
+/// All that the server answers. Before the catalog is there requests wait for it, and are told to come again when that
+/// takes long.
+pub(super) fn router(library: Pending, address: SocketAddr) -> Router {
     Router::new()
         .route("/.counters", get(counters))
         .route("/{observatory}/json/", post(call))
@@ -35,13 +44,32 @@ pub(super) fn router(library: Arc<Library>, address: SocketAddr) -> Router {
         .with_state(Context { library, address })
 }
 
+/// The shelf of an observatory that a path names.
+fn shelf<'a>(library: &'a Library, observatory: &str) -> Option<&'a Shelf> {
+    let named: Observatory = observatory.parse().ok()?;
+    // Paths are spelt exactly as the server spells them.
+    library.shelf(named).filter(|_| named.as_str() == observatory)
+}
+
 impl Context {
-    fn shelf(&self, observatory: &str) -> Option<&Shelf> {
-        let named: Observatory = observatory.parse().ok()?;
-        // Paths are spelt exactly as the server spells them.
-        self.library
-            .shelf(named)
-            .filter(|_| named.as_str() == observatory)
+    /// What is served, or the answer that it is not known yet.
+    async fn library(&self) -> Result<Arc<Library>, Response<Body>> {
+        let mut pending = self.library.clone();
+        let loaded = tokio::time::timeout(PATIENCE, pending.wait_for(Option::is_some)).await;
+        let library = match loaded {
+            Ok(Ok(library)) => library.clone(),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        library.ok_or_else(|| {
+            let mut response = text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the digests of the cache are still being computed: come again in a while",
+            );
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("10"));
+            response
+        })
     }
 
     /// The base URL as the client knows the server, which may be reached under many names.
@@ -75,7 +103,11 @@ async fn call_below(
 }
 
 async fn answer_call(context: &Context, observatory: &str, request: Request<Body>) -> Response<Body> {
-    let Some(shelf) = context.shelf(observatory) else {
+    let library = match context.library().await {
+        Ok(library) => library,
+        Err(later) => return later,
+    };
+    let Some(shelf) = shelf(&library, observatory) else {
         return not_found(&format!("no observatory '{observatory}' is served here"));
     };
     let base = context.base(request.headers(), shelf.observatory);
@@ -85,7 +117,7 @@ async fn answer_call(context: &Context, observatory: &str, request: Request<Body
             "the request is too large or broke off",
         );
     };
-    let (library, observatory) = (Arc::clone(&context.library), shelf.observatory);
+    let observatory = shelf.observatory;
     // Rules are read from disk and evaluated: nothing for a thread that answers others.
     let reply = tokio::task::spawn_blocking(move || match (Call::parse(&body), library.shelf(observatory)) {
         (Ok(call), Some(shelf)) => envelope::reply(&call.id, methods::answer(&library, shelf, &base, &call)),
@@ -108,7 +140,11 @@ async fn file(
     method: Method,
     headers: HeaderMap,
 ) -> Response<Body> {
-    match context.shelf(&observatory).filter(|_| of == observatory) {
+    let library = match context.library().await {
+        Ok(library) => library,
+        Err(later) => return later,
+    };
+    match shelf(&library, &observatory).filter(|_| of == observatory) {
         Some(shelf) => {
             let base = context.base(&headers, shelf.observatory);
             let (part, name, head) = (&part, &name, method == Method::HEAD);
@@ -120,19 +156,25 @@ async fn file(
                 head,
                 headers: &headers,
             };
-            download::answer(&context.library, request).await
+            download::answer(&library, request).await
         }
         None => not_found(&format!("no observatory '{observatory}' is served here")),
     }
 }
 
 async fn counters(State(context): State<Context>) -> Response<Body> {
-    json(&context.library.counters.to_json())
+    match context.library().await {
+        Ok(library) => json(&library.counters.to_json()),
+        Err(later) => later,
+    }
 }
 
 async fn nothing_here(State(context): State<Context>) -> Response<Body> {
-    let served: Vec<_> = context
-        .library
+    let library = match context.library().await {
+        Ok(library) => library,
+        Err(later) => return later,
+    };
+    let served: Vec<_> = library
         .shelves()
         .map(|shelf| format!("/{}", shelf.observatory))
         .collect();

@@ -17,6 +17,7 @@ use super::{
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
 mod changes;
+mod digests;
 mod files;
 mod guards;
 mod janitor;
@@ -31,6 +32,7 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
+pub use digests::Digests;
 use guards::Guards;
 use moments::Moments;
 use quarantine::Quarantined;

@@ -57,3 +57,77 @@ async fn what_cannot_be_served_is_refused_at_start() {
         Err(ServeError::Listen { .. })
     ));
 }
+
+/// A cache whose catalog is finished when the test lets it.
+struct Slow {
+    cache: TempDir,
+    address: SocketAddr,
+    options: Options,
+    finish: std::sync::mpsc::Sender<()>,
+}
+
+fn slow() -> Slow {
+    let cache = TempDir::new().unwrap();
+    fs::create_dir_all(cache.path().join("mappings/hst")).unwrap();
+    fs::write(cache.path().join("mappings/hst/hst_0001.pmap"), "x").unwrap();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (finish, finished) = std::sync::mpsc::channel();
+    let finished = std::sync::Mutex::new(finished);
+    let progress = move |done: Hashed| {
+        if done.files < done.of {
+            finished.lock().unwrap().recv().unwrap();
+        }
+    };
+    Slow {
+        cache,
+        address: socket.local_addr().unwrap(),
+        options: Options {
+            listen: Listen::Socket(socket),
+            progress: Some(Box::new(progress)),
+            ..Options::default()
+        },
+        finish,
+    }
+}
+
+async fn get(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = "GET /.counters HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_catalog() {
+    let slow = slow();
+    let binding = tokio::spawn(async move { Server::bind(slow.cache.path(), slow.options).await.unwrap() });
+    let stream = get(slow.address).await;
+    slow.finish.send(()).unwrap();
+    let text = answer(stream).await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    binding.await.unwrap().shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_long_is_told_to_come_again() {
+    let slow = slow();
+    let binding = tokio::spawn(async move { Server::bind(slow.cache.path(), slow.options).await.unwrap() });
+    let answered = tokio::spawn(answer(get(slow.address).await));
+    while !answered.is_finished() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let text = answered.await.unwrap().to_ascii_lowercase();
+    assert!(
+        text.starts_with("http/1.1 503") && text.contains("retry-after: 10") && text.contains("come again"),
+        "{text}"
+    );
+    slow.finish.send(()).unwrap();
+    assert_eq!(binding.await.unwrap().files(Observatory::Hst), 1);
+}
