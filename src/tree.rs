@@ -15,6 +15,7 @@ pub mod ops;
 mod attr;
 mod bestrefs;
 mod core;
+mod described;
 mod error;
 mod handles;
 mod ino;
@@ -136,6 +137,10 @@ impl FileSystem for CrdsTree {
         self.core.fsync(handle, data_only)
     }
 
+    fn fallocate(&self, handle: Handle, mode: i32, offset: u64, length: u64) -> Outcome<(), Error> {
+        self.core.fallocate(handle, mode, offset, length)
+    }
+
     fn release(&self, handle: Handle) {
         self.core.files.remove(handle);
     }
@@ -238,6 +243,18 @@ impl FileSystem for CrdsTree {
 
     fn getxattr(&self, ino: Ino, name: &OsStr) -> Outcome<Vec<u8>, Error> {
         ready(self.core.getxattr(ino, name))
+    }
+
+    fn setxattr(&self, ino: Ino, name: &OsStr, value: &[u8], flags: i32) -> Outcome<(), Error> {
+        ready(self.core.setxattr(ino, name, value, flags))
+    }
+
+    fn listxattr(&self, ino: Ino) -> Outcome<Vec<u8>, Error> {
+        ready(self.core.listxattr(ino))
+    }
+
+    fn removexattr(&self, ino: Ino, name: &OsStr) -> Outcome<(), Error> {
+        ready(self.core.removexattr(ino, name))
     }
 
     fn statfs(&self) -> Outcome<StatFs, Error> {

@@ -45,8 +45,11 @@ pub(super) struct MountFlags {
     /// Believe an answer on best references for so long [default: 1h].
     #[arg(long, value_name = "DUR")]
     pub(super) bestrefs_ttl: Option<String>,
-    /// Answer no extended attributes: 'ls -l' of large directories is faster.
+    /// Extended attributes: user.crds.* of all files, and those of your own files. 'ls -l' of large directories is slower.
     #[arg(long)]
+    pub(super) xattr: bool,
+    /// No extended attributes, which is the default.
+    #[arg(long, hide = true)]
     pub(super) no_xattr: bool,
     /// Retry a transfer that makes no progress for so long [default: 30s].
     #[arg(long, value_name = "DUR")]
@@ -100,7 +103,7 @@ const VALUED: [&str; 15] = [
 ];
 
 /// The names of all flags that are on or off.
-const SWITCHES: [&str; 4] = ["offline", "read-only", "no-xattr", "allow-other"];
+const SWITCHES: [&str; 5] = ["offline", "read-only", "xattr", "no-xattr", "allow-other"];
 
 /// Options that mount(8) and systemd put in fstab for themselves, and those that are the case anyway.
 const OTHERS: [&str; 22] = [
@@ -157,6 +160,7 @@ impl MountFlags {
         match name {
             "offline" => self.offline,
             "read-only" => self.read_only,
+            "xattr" => self.xattr,
             "no-xattr" => self.no_xattr,
             "allow-other" => self.allow_other,
             _ => false,

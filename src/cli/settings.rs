@@ -123,7 +123,8 @@ impl Settings {
                 .unwrap_or(BestrefsAs::Link),
             catalog_ttl: said.duration("catalog-ttl", 10 * 60)?,
             bestrefs_ttl: said.duration("bestrefs-ttl", 60 * 60)?,
-            xattr: !said.switch("no-xattr", &[])?.unwrap_or(false),
+            xattr: said.switch("xattr", &[])?.unwrap_or(false)
+                && !said.switch("no-xattr", &[])?.unwrap_or(false),
             stall_timeout: said.duration("stall-timeout", 30)?,
             timeout: said.duration("timeout", 5 * 60)?,
             allow_other: said.switch("allow-other", &[])?.unwrap_or(false),

@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
 
 mod describe;
+mod file;
 mod find;
 
 use std::io::{self, IsTerminal, Write as _};
@@ -25,8 +26,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The exit status is 1 when it is not well: its process has died, or the catalog of an observatory cannot be had.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where it is mounted, or a path below [default: the mount that the working directory is in, else $CRDS_PATH, else
-    /// all there are].
+    /// Where it is mounted, or a path below; a file tells what is known of it [default: the mount that the working
+    /// directory is in, else $CRDS_PATH, else all there are].
+    #[arg(value_name = "MOUNTPOINT | FILE")]
     mountpoint: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -41,7 +43,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let variable = settings::variable(&environment, "CRDS_PATH").map(Path::new);
     loop {
         let report = match find::choose(args.mountpoint.as_deref(), variable)? {
-            Chosen::One(mountpoint) => one(&mountpoint, args.json)?,
+            Chosen::One(mountpoint) => {
+                let file = args.mountpoint.as_deref();
+                let report = file.map_or(Ok(None), |file| file::report(&mountpoint, file, args.json))?;
+                report.map_or_else(|| one(&mountpoint, args.json), Ok)?
+            }
             Chosen::Several(mounts) => several(&mounts, args.json),
         };
         let mut out = io::stdout().lock();

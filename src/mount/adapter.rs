@@ -139,6 +139,15 @@ fn send_written<F>(_: &Core<F>, reply: ReplyWrite, written: u32) {
     reply.written(written);
 }
 
+/// The value of an attribute, or the list of them; only its length where the caller asks for that.
+fn send_attribute(size: u32, reply: ReplyXattr, value: &[u8]) {
+    match u32::try_from(value.len()) {
+        Ok(length) if size == 0 => reply.size(length),
+        Ok(length) if length <= size => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
+    }
+}
+
 /// The kernel could keep the listing as well, but what it keeps comes without attributes, and every `stat` behind it would
 /// be a request of its own.
 fn send_listing<F>(_: &Core<F>, reply: ReplyOpen, (handle, _keep): (Handle, Keep)) {
@@ -344,6 +353,21 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         });
     }
 
+    fn fallocate(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        self.ask(Op::Fallocate, request, reply, send_done, |tree, _| {
+            tree.fallocate(handle.0, mode, offset, length)
+        });
+    }
+
     fn release(
         &self,
         _: &Request,
@@ -466,24 +490,38 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
     }
 
     fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let send = move |_: &Core<F>, reply: ReplyXattr, value: Vec<u8>| match u32::try_from(value.len()) {
-            Ok(length) if size == 0 => reply.size(length),
-            Ok(length) if length <= size => reply.data(&value),
-            _ => reply.error(Errno::ERANGE),
-        };
+        let send = move |_: &Core<F>, reply, value: Vec<u8>| send_attribute(size, reply, &value);
         self.ask(Op::Getxattr, request, reply, send, |tree, _| {
             tree.getxattr(ino.0, name)
         });
     }
 
-    fn listxattr(&self, _: &Request, _: INodeNo, size: u32, reply: ReplyXattr) {
-        // Attributes are answered by name and never listed: what is listed gets copied by backups.
-        self.core.tell(Op::Listxattr, |_| ());
-        if size == 0 {
-            reply.size(0);
-        } else {
-            reply.data(&[]);
-        }
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let send = move |_: &Core<F>, reply, names: Vec<u8>| send_attribute(size, reply, &names);
+        self.ask(Op::Listxattr, request, reply, send, |tree, _| {
+            tree.listxattr(ino.0)
+        });
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        self.ask(Op::Setxattr, request, reply, send_done, |tree, _| {
+            tree.setxattr(ino.0, name, value, flags)
+        });
+    }
+
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.ask(Op::Removexattr, request, reply, send_done, |tree, _| {
+            tree.removexattr(ino.0, name)
+        });
     }
 
     fn statfs(&self, request: &Request, _: INodeNo, reply: ReplyStatfs) {
@@ -495,14 +533,6 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
     // holes and copies by reading and writing) and does not ask again.
 
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
     }
 
@@ -565,10 +595,6 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         _: PollFlags,
         reply: ReplyPoll,
     ) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
     }
 

@@ -63,7 +63,11 @@ impl Core {
         };
         match fixed {
             Fixed::Root | Fixed::Area(_) | Fixed::Observatory(..) | Fixed::Instrument(..) => directory(0o755),
-            Fixed::Bestrefs | Fixed::Control => directory(0o555),
+            Fixed::Bestrefs
+            | Fixed::Control
+            | Fixed::Files
+            | Fixed::FilesArea(_)
+            | Fixed::FilesObservatory(..) => directory(0o555),
             Fixed::InstrumentLink(observatory, index) => {
                 let links = observatory.legacy_links();
                 let target = links.get(usize::from(index)).map_or("", |(_, target)| target);
@@ -240,6 +244,10 @@ impl Core {
                     None => ready(Err(Error::Stale)),
                 }
             }
+            Some(Number::Described(observatory, serial)) => ready(
+                self.described_text(observatory, serial)
+                    .map(|text| (self.described_attr(ino, &text), Keep::Never)),
+            ),
             Some(Number::Noded(_)) => match self.nodes.key(ino) {
                 None => ready(Err(Error::Stale)),
                 Some(Key::Local { .. }) => {
@@ -264,6 +272,7 @@ impl Core {
                 let file = self.view(observatory).and_then(|view| view.with_serial(serial));
                 Err(file.map_or(Error::Stale, |file| Error::Immutable(file.key)))
             }
+            Some(Number::Described(..)) => Err(Error::ReadOnly),
             Some(Number::Noded(_)) => self.change_node(ino, &change),
         };
         match changed {
@@ -276,7 +285,12 @@ impl Core {
     /// all is well (spec/crds-service 6.4).
     fn change_fixed(&self, fixed: Fixed, change: &SetAttr) -> Result<(), Error> {
         match fixed {
-            Fixed::Bestrefs | Fixed::Control | Fixed::ControlFile(_) => Err(Error::ReadOnly),
+            Fixed::Bestrefs
+            | Fixed::Control
+            | Fixed::ControlFile(_)
+            | Fixed::Files
+            | Fixed::FilesArea(_)
+            | Fixed::FilesObservatory(..) => Err(Error::ReadOnly),
             Fixed::ConfigFile(..) if change.size.is_none() => Ok(()),
             Fixed::ConfigFile(..) | Fixed::InstrumentLink(..) => {
                 Err(Error::NotPermitted("this file is kept by crds-fs"))

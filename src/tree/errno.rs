@@ -31,6 +31,7 @@ fn number(error: &Error) -> Errno {
         Error::IsDirectory => Errno::ISDIR,
         Error::Invalid(_) => Errno::INVAL,
         Error::Stale => Errno::STALE,
+        Error::Unsupported(_) => Errno::OPNOTSUPP,
         Error::BadHandle => Errno::BADF,
         Error::NoAttribute => Errno::NODATA,
         Error::NoAttributes => Errno::NOSYS,
@@ -175,6 +176,7 @@ mod tests {
             (Error::ReadOnly, Errno::ROFS),
             (Error::NotPermitted("no"), Errno::PERM),
             (Error::NoAttributes, Errno::NOSYS),
+            (Error::Unsupported("no"), Errno::OPNOTSUPP),
         ] {
             assert_eq!(errno(&error), expected.raw_os_error(), "{error:?}");
         }

@@ -53,6 +53,9 @@ pub enum Error {
     /// What the number stood for is gone.
     #[error("the file is gone")]
     Stale,
+    /// Something that this file system does not have.
+    #[error("not supported: {0}")]
+    Unsupported(&'static str),
     /// The handle is not open, or not open for this.
     #[error("bad file handle")]
     BadHandle,

@@ -16,6 +16,8 @@ pub(super) enum Area {
 
 impl Area {
     pub(super) const ALL: [Self; 4] = [Self::Config, Self::Mappings, Self::References, Self::Pickles];
+    /// Those with catalogued files.
+    pub(super) const DESCRIBED: [Self; 2] = [Self::Mappings, Self::References];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -73,6 +75,12 @@ pub(super) enum Fixed {
     Bestrefs,
     Control,
     ControlFile(ControlFile),
+    /// The directory `files` of `.crds-fs`, which tells what is known of each catalogued file.
+    Files,
+    /// Its part for mappings or references.
+    FilesArea(Area),
+    /// And for one observatory.
+    FilesObservatory(Area, Observatory),
     Observatory(Area, Observatory),
     ConfigFile(Observatory, ConfigFile),
     /// A reference directory of an instrument, by its place in the layout's table; instrument mode only.
@@ -87,15 +95,21 @@ pub(super) enum Number {
     Fixed(Fixed),
     /// A catalogued file, by its serial (see [`super::numbering`]).
     Catalogued(Observatory, u32),
+    /// What is known of the catalogued file with this serial, as a file below `.crds-fs/files`.
+    Described(Observatory, u32),
     /// A number of the node table.
     Noded(Ino),
 }
 
 const OBSERVATORY: Ino = 0x100;
 const CONFIG_FILE: Ino = 0x200;
+const FILES: Ino = 10;
+const FILES_AREA: Ino = 11;
+const FILES_OBSERVATORY: Ino = 0x300;
 const INSTRUMENT: Ino = 0x1000;
 const INSTRUMENT_LINK: Ino = 0x2000;
 const CATALOGUED: Ino = 1 << 40;
+const DESCRIBED: Ino = 1 << 41;
 /// All numbers from here on belong to the node table.
 pub(super) const NODED: Ino = 1 << 48;
 
@@ -133,6 +147,11 @@ impl Fixed {
             Self::Bestrefs => 6,
             Self::Control => 7,
             Self::ControlFile(file) => 8 + position(&ControlFile::ALL, &file),
+            Self::Files => FILES,
+            Self::FilesArea(area) => FILES_AREA + position(&Area::DESCRIBED, &area),
+            Self::FilesObservatory(area, observatory) => {
+                FILES_OBSERVATORY + 16 * position(&Area::DESCRIBED, &area) + observatory_index(observatory)
+            }
             Self::Observatory(area, observatory) => {
                 OBSERVATORY + 16 * position(&Area::ALL, &area) + observatory_index(observatory)
             }
@@ -154,6 +173,9 @@ impl Fixed {
             | Self::Area(_)
             | Self::Bestrefs
             | Self::Control
+            | Self::Files
+            | Self::FilesArea(_)
+            | Self::FilesObservatory(..)
             | Self::Observatory(..)
             | Self::Instrument(..) => NodeKind::Directory,
             Self::ControlFile(_) | Self::ConfigFile(..) => NodeKind::File,
@@ -169,6 +191,12 @@ impl Fixed {
             6 => Some(Self::Bestrefs),
             7 => Some(Self::Control),
             8..=9 => at(&ControlFile::ALL, ino - 8).map(Self::ControlFile),
+            FILES => Some(Self::Files),
+            FILES_AREA..=12 => at(&Area::DESCRIBED, ino - FILES_AREA).map(Self::FilesArea),
+            FILES_OBSERVATORY..0x400 => Some(Self::FilesObservatory(
+                at(&Area::DESCRIBED, (ino - FILES_OBSERVATORY) / 16)?,
+                observatory_at(ino % 16)?,
+            )),
             OBSERVATORY..CONFIG_FILE => Some(Self::Observatory(
                 at(&Area::ALL, (ino - OBSERVATORY) / 16)?,
                 observatory_at(ino % 16)?,
@@ -194,18 +222,26 @@ pub(super) fn catalogued(observatory: Observatory, serial: u32) -> Ino {
     CATALOGUED | observatory_index(observatory) << 32 | Ino::from(serial)
 }
 
+/// The number of what is known of a catalogued file.
+pub(super) fn described(observatory: Observatory, serial: u32) -> Ino {
+    DESCRIBED | observatory_index(observatory) << 32 | Ino::from(serial)
+}
+
 impl Number {
     /// What `ino` stands for; none for a number that was never given out.
     pub(super) fn of(ino: Ino) -> Option<Self> {
         if ino >= NODED {
             return Some(Self::Noded(ino));
         }
-        if ino & CATALOGUED == 0 {
-            return Fixed::of(ino).map(Self::Fixed);
-        }
-        let observatory = observatory_at((ino & !CATALOGUED) >> 32)?;
+        let of_catalog: fn(Observatory, u32) -> Self = match ino & (CATALOGUED | DESCRIBED) {
+            0 => return Fixed::of(ino).map(Self::Fixed),
+            CATALOGUED => Self::Catalogued,
+            DESCRIBED => Self::Described,
+            _ => return None,
+        };
+        let observatory = observatory_at((ino & !(CATALOGUED | DESCRIBED)) >> 32)?;
         let serial = u32::try_from(ino & 0xffff_ffff).ok()?;
-        Some(Self::Catalogued(observatory, serial))
+        Some(of_catalog(observatory, serial))
     }
 }
 
@@ -214,11 +250,13 @@ mod tests {
     use super::*;
 
     fn every_fixed() -> Vec<Fixed> {
-        let mut all = vec![Fixed::Root, Fixed::Bestrefs, Fixed::Control];
+        let mut all = vec![Fixed::Root, Fixed::Bestrefs, Fixed::Control, Fixed::Files];
+        all.extend(Area::DESCRIBED.map(Fixed::FilesArea));
         all.extend(Area::ALL.map(Fixed::Area));
         all.extend(ControlFile::ALL.map(Fixed::ControlFile));
         for observatory in Observatory::ALL {
             all.extend(Area::ALL.map(|area| Fixed::Observatory(area, observatory)));
+            all.extend(Area::DESCRIBED.map(|area| Fixed::FilesObservatory(area, observatory)));
             all.extend(ConfigFile::ALL.map(|file| Fixed::ConfigFile(observatory, file)));
             all.extend([0, 7, 255].map(|index| Fixed::Instrument(observatory, index)));
             all.extend([0, 5, 255].map(|index| Fixed::InstrumentLink(observatory, index)));
@@ -241,13 +279,25 @@ mod tests {
             for serial in [0, 1, 99_999, u32::MAX] {
                 let ino = catalogued(observatory, serial);
                 assert_eq!(Number::of(ino), Some(Number::Catalogued(observatory, serial)));
+                let ino = described(observatory, serial);
+                assert_eq!(Number::of(ino), Some(Number::Described(observatory, serial)));
             }
         }
     }
 
     #[test]
     fn numbers_never_given_out_mean_nothing() {
-        for ino in [0, 10, 0x10f, 0x140, 0x230, 0x4000, CATALOGUED | 4 << 32] {
+        for ino in [
+            0,
+            13,
+            0x10f,
+            0x140,
+            0x230,
+            0x320,
+            0x4000,
+            CATALOGUED | 4 << 32,
+            DESCRIBED | 4 << 32,
+        ] {
             assert_eq!(Number::of(ino), None, "{ino:#x}");
         }
     }

@@ -9,10 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::fs::{
-    UTIME_NOW, UTIME_OMIT, chmodat, chownat, fchmod, fchown, fstat, futimens, linkat, openat, statat,
-    utimensat,
+    UTIME_NOW, UTIME_OMIT, chmodat, chownat, fchmod, fchown, fstat, futimens, getxattr, linkat, listxattr,
+    openat, removexattr, setxattr, statat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -216,6 +216,24 @@ impl LocalInode {
         Ok(chownat(&self.descriptor, "", uid, gid, AtFlags::EMPTY_PATH)?)
     }
 
+    /// The value of an extended attribute.
+    pub(super) fn attribute(&self, name: &OsStr) -> io::Result<Vec<u8>> {
+        filled(|buffer| getxattr(self.magic_link(), name, buffer))
+    }
+
+    pub(super) fn set_attribute(&self, name: &OsStr, value: &[u8], flags: XattrFlags) -> io::Result<()> {
+        Ok(setxattr(self.magic_link(), name, value, flags)?)
+    }
+
+    pub(super) fn remove_attribute(&self, name: &OsStr) -> io::Result<()> {
+        Ok(removexattr(self.magic_link(), name)?)
+    }
+
+    /// The names of its extended attributes, each with a zero behind it.
+    pub(super) fn attributes(&self) -> io::Result<Vec<u8>> {
+        filled(|buffer| listxattr(self.magic_link(), buffer))
+    }
+
     /// The names in a directory.
     pub(super) fn list(&self) -> io::Result<Vec<LocalEntry>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -247,6 +265,16 @@ impl LocalInode {
         let dir = openat(&self.descriptor, ".", flags, Mode::empty())?;
         Ok(rustix::fs::fsync(&dir)?)
     }
+}
+
+/// The most that Linux takes for the value of an extended attribute, or for all names of a file.
+const MOST_OF_ATTRIBUTES: usize = 64 * 1024;
+
+fn filled(fill: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; MOST_OF_ATTRIBUTES];
+    let length = fill(&mut buffer)?;
+    buffer.truncate(length);
+    Ok(buffer)
 }
 
 /// Changes attributes of an open file, which may have lost its name.

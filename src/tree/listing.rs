@@ -138,7 +138,14 @@ impl Core {
             Place::Dataset(context, dataset) => self
                 .list_answers(&context, &dataset)
                 .map(move |others| Ok(core.made_list(ino, others?))),
-            place @ (Place::Root | Place::Area(_) | Place::Pickles(_) | Place::Local(_) | Place::Control) => {
+            place @ (Place::Root
+            | Place::Area(_)
+            | Place::Pickles(_)
+            | Place::Local(_)
+            | Place::Control
+            | Place::Files
+            | Place::FilesArea(_)
+            | Place::FilesObservatory(..)) => {
                 let keep = if matches!(place, Place::Local(_)) {
                     Keep::Never
                 } else {
@@ -231,7 +238,19 @@ impl Core {
                 .collect(),
             Place::Control => ControlFile::ALL
                 .map(|file| Other::fixed(file.as_str(), Fixed::ControlFile(file)))
+                .into_iter()
+                .chain([Other::fixed("files", Fixed::Files)])
+                .collect(),
+            // Below an observatory nothing is listed: the names are those of the cache.
+            Place::Files => Area::DESCRIBED
+                .map(|area| Other::fixed(area.as_str(), Fixed::FilesArea(area)))
                 .into(),
+            Place::FilesArea(area) => {
+                let observatories = self.fetcher.catalogs().observatories().iter();
+                observatories
+                    .map(|one| Other::fixed(one.as_str(), Fixed::FilesObservatory(*area, *one)))
+                    .collect()
+            }
             Place::Area(area) => {
                 let observatories = self.fetcher.catalogs().observatories().iter();
                 observatories
@@ -296,6 +315,9 @@ impl Core {
                     .and_then(|above| self.fixed_at(above).or_else(|| self.local_number(above)))
                     .unwrap_or_else(|| Fixed::Root.ino());
             }
+            Ok(Place::Files) => Fixed::Control,
+            Ok(Place::FilesArea(_)) => Fixed::Files,
+            Ok(Place::FilesObservatory(area, _)) => Fixed::FilesArea(area),
             Ok(Place::Root | Place::Area(_) | Place::Bestrefs | Place::Control) | Err(_) => Fixed::Root,
         };
         parent.ino()

@@ -188,14 +188,9 @@ impl Local {
         Ok(rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)?)
     }
 
-    pub(super) fn rename(&self, from: &Path, to: &Path, keep_target: bool) -> io::Result<()> {
+    pub(super) fn rename(&self, from: &Path, to: &Path, flags: RenameFlags) -> io::Result<()> {
         let (from_dir, from_name) = self.parent(from)?;
         let (to_dir, to_name) = self.made_parent(to)?;
-        let flags = if keep_target {
-            RenameFlags::NOREPLACE
-        } else {
-            RenameFlags::empty()
-        };
         Ok(renameat_with(&from_dir, from_name, &to_dir, to_name, flags)?)
     }
 

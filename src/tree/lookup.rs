@@ -36,13 +36,18 @@ impl Core {
             Place::Bestrefs => self.lookup_context(name),
             Place::Context(context) => self.lookup_dataset(context, name),
             Place::Dataset(context, dataset) => self.lookup_answer(context, dataset, name),
-            Place::Root | Place::Control | Place::Area(_) | Place::Pickles(_) | Place::Local(_) => {
-                ready(match self.fixed_in(&place, name) {
-                    Some(fixed) => Ok(self.found_fixed(fixed)),
-                    None if self.is_hidden(&place, name) => Ok(ABSENT),
-                    None => self.lookup_local(&place, name),
-                })
-            }
+            Place::FilesObservatory(area, observatory) => self.lookup_described(*area, *observatory, name),
+            Place::Root
+            | Place::Control
+            | Place::Files
+            | Place::FilesArea(_)
+            | Place::Area(_)
+            | Place::Pickles(_)
+            | Place::Local(_) => ready(match self.fixed_in(&place, name) {
+                Some(fixed) => Ok(self.found_fixed(fixed)),
+                None if self.is_hidden(&place, name) => Ok(ABSENT),
+                None => self.lookup_local(&place, name),
+            }),
         }
     }
 
@@ -56,6 +61,7 @@ impl Core {
                 .into_iter()
                 .find(|area| area.as_str() == name)
                 .map(Fixed::Area),
+            Place::Control if name == "files" => Some(Fixed::Files),
             Place::Control => ControlFile::ALL
                 .into_iter()
                 .find(|file| file.as_str() == name)
@@ -63,6 +69,14 @@ impl Core {
             Place::Area(area) => {
                 let observatory = observatory_called(name).filter(|found| self.shows(*found))?;
                 Some(Fixed::Observatory(*area, observatory))
+            }
+            Place::Files => Area::DESCRIBED
+                .into_iter()
+                .find(|area| area.as_str() == name)
+                .map(Fixed::FilesArea),
+            Place::FilesArea(area) => {
+                let observatory = observatory_called(name).filter(|found| self.shows(*found))?;
+                Some(Fixed::FilesObservatory(*area, observatory))
             }
             Place::Config(observatory) => {
                 let file = ConfigFile::ALL.into_iter().find(|file| file.as_str() == name)?;
@@ -84,7 +98,8 @@ impl Core {
             | Place::Local(_)
             | Place::Bestrefs
             | Place::Context(_)
-            | Place::Dataset(..) => None,
+            | Place::Dataset(..)
+            | Place::FilesObservatory(..) => None,
         }
     }
 
@@ -251,7 +266,7 @@ impl Core {
                 let link = observatory.legacy_links().get(usize::from(index));
                 ready(link.map(|(_, target)| (*target).into()).ok_or(Error::Stale))
             }
-            Some(Number::Fixed(_) | Number::Catalogued(..)) => ready(no_link),
+            Some(Number::Fixed(_) | Number::Catalogued(..) | Number::Described(..)) => ready(no_link),
             Some(Number::Noded(_)) => match self.nodes.key(ino) {
                 None => ready(Err(Error::Stale)),
                 Some(Key::Local { .. }) => ready(self.local_link(ino)),

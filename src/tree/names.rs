@@ -12,6 +12,7 @@ use super::ino::{Fixed, Number};
 use super::local::Local;
 use super::lookup::is_plausible;
 use super::nodes::Key;
+use super::open::is_cache_directory;
 use super::ops::{Caller, Ino, Lookup, NodeKind, Outcome};
 use super::places::Place;
 use super::views::Catalogued;
@@ -101,7 +102,7 @@ impl Core {
         let local = self.writable()?;
         match Number::of(ino).ok_or(Error::Stale)? {
             Number::Noded(_) if matches!(self.nodes.key(ino), Some(Key::Local { .. })) => {}
-            Number::Fixed(_) | Number::Catalogued(..) | Number::Noded(_) => {
+            Number::Fixed(_) | Number::Catalogued(..) | Number::Described(..) | Number::Noded(_) => {
                 return Err(Error::NotPermitted(
                     "only files of your own can have more than one name",
                 ));
@@ -185,8 +186,13 @@ impl Core {
     ) -> Result<(), Error> {
         let flags = RenameFlags::from_bits_retain(flags);
         let keep_target = flags.contains(RenameFlags::NOREPLACE);
+        if flags == RenameFlags::EXCHANGE {
+            return self.exchange((parent, name), (new_parent, new_name));
+        }
         if !(flags - RenameFlags::NOREPLACE).is_empty() {
-            return Err(Error::Invalid("only RENAME_NOREPLACE is known"));
+            return Err(Error::Invalid(
+                "only RENAME_NOREPLACE and RENAME_EXCHANGE are known",
+            ));
         }
         let from = self.own_path(parent, name)?;
         if self.fixed_in(&self.place(parent)?, name).is_some() {
@@ -216,7 +222,7 @@ impl Core {
                 self.refuse_catalogued(&to)?;
                 let local = self.writable()?;
                 local
-                    .rename(&from, &to, keep_target)
+                    .rename(&from, &to, flags)
                     .map_err(Error::local("rename", &from))?;
             }
         }
@@ -227,6 +233,34 @@ impl Core {
         }
         self.touch_directory(parent);
         self.touch_directory(new_parent);
+        Ok(())
+    }
+
+    /// Two of the user's own names change places, neither of which a catalogue has.
+    fn exchange(&self, one: (Ino, &OsStr), other: (Ino, &OsStr)) -> Result<(), Error> {
+        let mut paths = Vec::new();
+        for (parent, name) in [one, other] {
+            let path = self.own_path(parent, name)?;
+            if self.fixed_in(&self.place(parent)?, name).is_some() {
+                return Err(Error::NotPermitted("this name is kept by crds-fs"));
+            }
+            match self.catalogued_at(&path) {
+                Some((file, here)) if here || is_cache_directory(&path) => {
+                    return Err(Error::Immutable(file.key));
+                }
+                _ => paths.push(path),
+            }
+        }
+        let [from, to] = paths.as_slice() else {
+            return Err(Error::NotFound);
+        };
+        let (there, back) = (self.nodes.renaming(from, to), self.nodes.renaming(to, from));
+        self.writable()?
+            .rename(from, to, RenameFlags::EXCHANGE)
+            .map_err(Error::local("exchange", from))?;
+        self.nodes.exchanged(&there, &back);
+        self.touch_directory(one.0);
+        self.touch_directory(other.0);
         Ok(())
     }
 

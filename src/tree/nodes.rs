@@ -180,7 +180,21 @@ impl State {
                 self.drop_path(ino, &path);
             }
         }
-        for (path, inos) in self.below(from) {
+        let below = self.below(from);
+        self.relocate(below, from, to);
+        self.follow(|path| moved(path, from, to));
+    }
+
+    fn exchange(&mut self, one: &Path, other: &Path) {
+        let (here, there) = (self.below(one), self.below(other));
+        self.relocate(here, one, other);
+        self.relocate(there, other, one);
+        self.follow(|path| moved(path, one, other).or_else(|| moved(path, other, one)));
+    }
+
+    /// What is at these paths, all of them at or below `from`, is at or below `to`.
+    fn relocate(&mut self, paths: Vec<(Arc<Path>, Vec<Ino>)>, from: &Path, to: &Path) {
+        for (path, inos) in paths {
             let Some(new) = moved(&path, from, to) else {
                 continue;
             };
@@ -193,9 +207,13 @@ impl State {
                 self.add_path(ino, &new);
             }
         }
+    }
+
+    /// The paths of the changes under way are now what `moved` says.
+    fn follow(&mut self, moved: impl Fn(&Path) -> Option<PathBuf>) {
         for (gone, target) in self.changing.values_mut() {
             for path in std::iter::once(gone).chain(target) {
-                if let Some(new) = moved(path, from, to) {
+                if let Some(new) = moved(path) {
                     *path = new;
                 }
             }
@@ -326,6 +344,17 @@ impl Nodes {
     /// `from`, and all that is below it, is about to be called `to`. Until it is done, it may be under either name.
     pub(super) fn renaming(&self, from: &Path, to: &Path) -> Changing<'_> {
         self.changing(from.to_owned(), Some(to.to_owned()))
+    }
+
+    /// Two renames that go both ways have happened at once.
+    pub(super) fn exchanged(&self, there: &Changing<'_>, back: &Changing<'_>) {
+        let mut state = self.state();
+        let (there, back) = (there.number, back.number);
+        if let (Some((one, _)), Some((other, _))) =
+            (state.changing.remove(&there), state.changing.remove(&back))
+        {
+            state.exchange(&one, &other);
+        }
     }
 
     fn changing(&self, from: PathBuf, to: Option<PathBuf>) -> Changing<'_> {

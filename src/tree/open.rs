@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::crds::FileKey;
 
@@ -59,6 +60,11 @@ impl Core {
                 }
                 self.open_catalogued(ino, &file.key)
             }
+            Some(Number::Described(..)) if access.changes() => ready(Err(Error::ReadOnly)),
+            Some(Number::Described(observatory, serial)) => ready(
+                self.described_text(observatory, serial)
+                    .map(|text| self.opened_text(ino, text)),
+            ),
             Some(Number::Noded(_)) => match self.nodes.key(ino) {
                 None => ready(Err(Error::Stale)),
                 Some(Key::Local { .. }) => ready(self.open_local(ino, access)),
@@ -92,6 +98,9 @@ impl Core {
             | Fixed::Bestrefs
             | Fixed::Control
             | Fixed::ControlFile(_)
+            | Fixed::Files
+            | Fixed::FilesArea(_)
+            | Fixed::FilesObservatory(..)
             | Fixed::Observatory(..)
             | Fixed::Instrument(..) => return Err(Error::IsDirectory),
         };
@@ -248,6 +257,29 @@ impl Core {
         })))
     }
 
+    /// Allocates or frees a part of one of the user's files.
+    pub(super) fn fallocate(
+        &self,
+        handle: Handle,
+        mode: i32,
+        offset: u64,
+        length: u64,
+    ) -> Outcome<(), Error> {
+        let open = match self.opened(handle) {
+            Ok(open) => open,
+            Err(error) => return ready(Err(error)),
+        };
+        let file = match &open.content {
+            Content::Local { file, access } if access.write => Arc::clone(file),
+            _ => return ready(Err(Error::BadHandle)),
+        };
+        let mode = FallocateFlags::from_bits_retain(mode.cast_unsigned());
+        Outcome::Later(Box::pin(elsewhere(move || {
+            fallocate(&file, mode, offset, length)
+                .map_err(|errno| Error::local("allocate a part of", Path::new(""))(errno.into()))
+        })))
+    }
+
     /// The number of a catalogued file, for links that share it.
     pub(super) fn number_of(file: &Catalogued) -> Ino {
         catalogued(file.key.observatory, file.serial)
@@ -255,7 +287,7 @@ impl Core {
 }
 
 /// Whether the path is directly in a directory where one of the layouts puts references.
-fn is_cache_directory(path: &Path) -> bool {
+pub(super) fn is_cache_directory(path: &Path) -> bool {
     let parts: Vec<&str> = path.iter().filter_map(OsStr::to_str).collect();
     match parts.as_slice() {
         [area, _, _] => *area == Area::References.as_str() || *area == Area::Mappings.as_str(),

@@ -258,6 +258,8 @@ pub trait FileSystem: Send + Sync + 'static {
     fn flush(&self, handle: Handle) -> Outcome<(), Self::Error>;
     /// Makes what was written durable.
     fn fsync(&self, handle: Handle, data_only: bool) -> Outcome<(), Self::Error>;
+    /// Allocates or frees a part of an open file, with the modes of fallocate(2).
+    fn fallocate(&self, handle: Handle, mode: i32, offset: u64, length: u64) -> Outcome<(), Self::Error>;
     /// The last descriptor of an open file is gone.
     fn release(&self, handle: Handle);
 
@@ -325,6 +327,12 @@ pub trait FileSystem: Send + Sync + 'static {
 
     /// The value of an extended attribute.
     fn getxattr(&self, ino: Ino, name: &OsStr) -> Outcome<Vec<u8>, Self::Error>;
+    /// Sets an extended attribute, with the flags of setxattr(2).
+    fn setxattr(&self, ino: Ino, name: &OsStr, value: &[u8], flags: i32) -> Outcome<(), Self::Error>;
+    /// The names of the extended attributes, each with a zero behind it.
+    fn listxattr(&self, ino: Ino) -> Outcome<Vec<u8>, Self::Error>;
+    /// Removes an extended attribute.
+    fn removexattr(&self, ino: Ino, name: &OsStr) -> Outcome<(), Self::Error>;
     /// The size of the file system.
     fn statfs(&self) -> Outcome<StatFs, Self::Error>;
     /// The mount is going away: waiters are answered, transfers stop where they can be resumed.

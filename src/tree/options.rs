@@ -29,7 +29,7 @@ pub struct TreeOptions {
     pub read_only: bool,
     /// Whether the network may not be used, for `user.crds.offline`.
     pub offline: bool,
-    /// Answer extended attributes; else ENOSYS, after which the kernel no longer asks.
+    /// Extended attributes; else ENOSYS, after which the kernel no longer asks.
     pub xattrs: bool,
     /// How `/bestrefs` shows a reference.
     pub bestrefs_as: BestrefsAs,
@@ -45,7 +45,7 @@ impl Default for TreeOptions {
             umask: 0o022,
             read_only: false,
             offline: false,
-            xattrs: true,
+            xattrs: false,
             bestrefs_as: BestrefsAs::Link,
         }
     }

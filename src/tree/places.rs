@@ -25,6 +25,9 @@ pub(super) enum Place {
     Context(FileName),
     Dataset(FileName, std::sync::Arc<str>),
     Control,
+    Files,
+    FilesArea(Area),
+    FilesObservatory(Area, Observatory),
 }
 
 /// Which of an observatory's catalogued files a directory shows.
@@ -91,7 +94,14 @@ impl Place {
                 Some(below(Area::References, observatory).join(instrument_name(*observatory, *index)?))
             }
             Self::Local(path) => Some(path.clone()),
-            Self::Root | Self::Bestrefs | Self::Context(_) | Self::Dataset(..) | Self::Control => None,
+            Self::Root
+            | Self::Bestrefs
+            | Self::Context(_)
+            | Self::Dataset(..)
+            | Self::Control
+            | Self::Files
+            | Self::FilesArea(_)
+            | Self::FilesObservatory(..) => None,
         }
     }
 }
@@ -101,7 +111,7 @@ impl Core {
     pub(super) fn place(&self, ino: Ino) -> Result<Place, Error> {
         match Number::of(ino).ok_or(Error::Stale)? {
             Number::Fixed(fixed) => fixed_place(fixed).ok_or(Error::NotDirectory),
-            Number::Catalogued(..) => Err(Error::NotDirectory),
+            Number::Catalogued(..) | Number::Described(..) => Err(Error::NotDirectory),
             Number::Noded(_) => match self.nodes.key(ino).ok_or(Error::Stale)? {
                 Key::Local { .. } => {
                     let (path, stat) = self.stat_node(ino)?;
@@ -141,6 +151,9 @@ fn fixed_place(fixed: Fixed) -> Option<Place> {
         Fixed::Area(area) => Place::Area(area),
         Fixed::Bestrefs => Place::Bestrefs,
         Fixed::Control => Place::Control,
+        Fixed::Files => Place::Files,
+        Fixed::FilesArea(area) => Place::FilesArea(area),
+        Fixed::FilesObservatory(area, observatory) => Place::FilesObservatory(area, observatory),
         Fixed::Observatory(Area::Config, observatory) => Place::Config(observatory),
         Fixed::Observatory(Area::Mappings, observatory) => Place::Catalogue(observatory, Subset::Mappings),
         Fixed::Observatory(Area::References, observatory) => {

@@ -174,13 +174,27 @@ const NAMES: [&str; 8] = [
 ];
 
 /// How a fixture is made.
-#[derive(Default)]
 struct Making {
     directory: Option<Arc<TempDir>>,
     options: TreeOptions,
     unreachable: bool,
     bad_files: BadFilePolicy,
     names: Option<Vec<String>>,
+}
+
+impl Default for Making {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            options: TreeOptions {
+                xattrs: true,
+                ..TreeOptions::default()
+            },
+            unreachable: false,
+            bad_files: BadFilePolicy::default(),
+            names: None,
+        }
+    }
 }
 
 impl Making {

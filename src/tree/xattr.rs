@@ -1,17 +1,33 @@
-//! Extended attributes: answered by name, never listed.
+//! Extended attributes: what is known of each file under `user.crds.`, answered by name and never listed, and those that
+//! users give their own files, which the store's file system keeps.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::fetch::FileState;
+use rustix::fs::XattrFlags;
 
 use super::core::Core;
 use super::error::Error;
 use super::ino::{Fixed, Number};
+use super::inode::LocalInode;
 use super::nodes::Key;
 use super::ops::Ino;
 use super::views::Catalogued;
+
+/// What begins the names of the attributes that crds-fs answers itself.
+const OURS: &str = "user.crds.";
+
+/// The name of an attribute that crds-fs answers itself, without what all of them begin with.
+fn ours(name: &OsStr) -> Option<&str> {
+    name.to_str()?.strip_prefix(OURS)
+}
+
+fn is_user(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"user.")
+}
 
 impl Core {
     /// The value of `user.crds.*`; from memory.
@@ -19,14 +35,17 @@ impl Core {
         if !self.options.xattrs {
             return Err(Error::NoAttributes);
         }
-        // The kernel asks for others' attributes (security.capability and the like) with every look at a file.
-        let name = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("user.crds."))
-            .ok_or(Error::NoAttribute)?;
+        let Some(name) = ours(name) else {
+            // The kernel asks for others' attributes (security.capability and the like) with every look at a file.
+            return if is_user(name) && self.is_local(ino) {
+                self.on_local(ino, "read an attribute of", |inode| inode.attribute(name))
+            } else {
+                Err(Error::NoAttribute)
+            };
+        };
         let value = match Number::of(ino).ok_or(Error::Stale)? {
             Number::Fixed(Fixed::Root) => self.root_attribute(name),
-            Number::Fixed(_) => None,
+            Number::Fixed(_) | Number::Described(..) => None,
             Number::Catalogued(observatory, serial) => {
                 let file = self.view(observatory).and_then(|view| view.with_serial(serial));
                 self.file_attribute(&file.ok_or(Error::Stale)?, name)
@@ -38,6 +57,77 @@ impl Core {
             },
         };
         value.ok_or(Error::NoAttribute)
+    }
+
+    /// Gives one of the user's files an attribute.
+    pub(super) fn setxattr(&self, ino: Ino, name: &OsStr, value: &[u8], flags: i32) -> Result<(), Error> {
+        self.may_change(ino, name)?;
+        let flags = XattrFlags::from_bits_retain(flags.cast_unsigned());
+        self.on_local(ino, "set an attribute of", |inode| {
+            inode.set_attribute(name, value, flags)
+        })
+    }
+
+    /// Takes an attribute from one of the user's files.
+    pub(super) fn removexattr(&self, ino: Ino, name: &OsStr) -> Result<(), Error> {
+        self.may_change(ino, name)?;
+        self.on_local(ino, "remove an attribute of", |inode| {
+            inode.remove_attribute(name)
+        })
+    }
+
+    /// The names of the attributes that users gave their own files. Those of crds-fs are not listed: what is listed gets
+    /// copied by backups.
+    pub(super) fn listxattr(&self, ino: Ino) -> Result<Vec<u8>, Error> {
+        if !self.options.xattrs {
+            return Err(Error::NoAttributes);
+        }
+        if !self.is_local(ino) {
+            return Ok(Vec::new());
+        }
+        let names = self.on_local(ino, "list the attributes of", LocalInode::attributes)?;
+        let theirs = names
+            .split_inclusive(|byte| *byte == 0)
+            .filter(|name| name.starts_with(b"user.") && !name.starts_with(OURS.as_bytes()));
+        Ok(theirs.flatten().copied().collect())
+    }
+
+    fn is_local(&self, ino: Ino) -> bool {
+        matches!(Number::of(ino), Some(Number::Noded(_)))
+            && matches!(self.nodes.key(ino), Some(Key::Local { .. }))
+    }
+
+    fn may_change(&self, ino: Ino, name: &OsStr) -> Result<(), Error> {
+        if !self.options.xattrs {
+            return Err(Error::NoAttributes);
+        }
+        self.writable()?;
+        if !is_user(name) {
+            return Err(Error::Unsupported("only user.* attributes"));
+        }
+        if ours(name).is_some() {
+            return Err(Error::NotPermitted("user.crds.* belongs to crds-fs"));
+        }
+        match Number::of(ino).ok_or(Error::Stale)? {
+            Number::Noded(_) if self.is_local(ino) => Ok(()),
+            Number::Catalogued(observatory, serial) => {
+                let file = self.view(observatory).and_then(|view| view.with_serial(serial));
+                Err(Error::Immutable(file.ok_or(Error::Stale)?.key))
+            }
+            Number::Fixed(_) | Number::Described(..) | Number::Noded(_) => Err(Error::NotPermitted(
+                "only files of your own have attributes of your own",
+            )),
+        }
+    }
+
+    /// Does something with the attributes of one of the user's files.
+    fn on_local<T>(
+        &self,
+        ino: Ino,
+        doing: &'static str,
+        work: impl FnOnce(&LocalInode) -> io::Result<T>,
+    ) -> Result<T, Error> {
+        work(&*self.inode_of(ino)?).map_err(Error::local(doing, Path::new("")))
     }
 
     fn root_attribute(&self, name: &str) -> Option<Vec<u8>> {
@@ -56,12 +146,7 @@ impl Core {
             "sha1" => file.entry.sha1.map(|sha1| sha1.to_string().into()),
             "state" => Some(self.fetcher.state(key).as_str().into()),
             "progress" => {
-                let size = file.entry.size.unwrap_or_default();
-                let (done, total) = match self.fetcher.state(key) {
-                    FileState::Remote => (0, size),
-                    FileState::Fetching { done, total } => (done, if total == 0 { size } else { total }),
-                    FileState::Cached | FileState::Local => (size, size),
-                };
+                let (done, total) = self.progress(file);
                 Some(format!("{done}/{total}").into())
             }
             "url" => self.fetcher.url(key).map(|url| url.as_str().into()),

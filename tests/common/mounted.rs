@@ -394,6 +394,10 @@ impl FileSystem for TestTree {
         refuse(libc::EROFS)
     }
 
+    fn fallocate(&self, _: Handle, _: i32, _: u64, _: u64) -> Answer<()> {
+        refuse(libc::EBADF)
+    }
+
     fn mknod(&self, _: Caller, _: Ino, _: &OsStr, _: NodeKind, _: u32) -> Answer<Lookup> {
         refuse(libc::EROFS)
     }
@@ -416,6 +420,18 @@ impl FileSystem for TestTree {
         } else {
             refuse(libc::ENODATA)
         }
+    }
+
+    fn setxattr(&self, _: Ino, _: &OsStr, _: &[u8], _: i32) -> Answer<()> {
+        refuse(libc::EROFS)
+    }
+
+    fn listxattr(&self, _: Ino) -> Answer<Vec<u8>> {
+        ready(Vec::new())
+    }
+
+    fn removexattr(&self, _: Ino, _: &OsStr) -> Answer<()> {
+        refuse(libc::EROFS)
     }
 
     fn statfs(&self) -> Answer<StatFs> {

@@ -143,9 +143,8 @@ impl Rig {
     }
 
     fn is_served_by(&self, pid: u32) -> bool {
-        let mut value = [0; 32];
-        rustix::fs::getxattr(self.mountpoint(), "user.crds.pid", &mut value)
-            .is_ok_and(|length| value[..length] == *pid.to_string().as_bytes())
+        self.json(".crds-fs/status.json")
+            .is_some_and(|status| status["pid"] == pid)
     }
 
     /// Unmounts as a user does, and waits for the end of the process.
@@ -207,17 +206,15 @@ impl Rig {
         read(self.path(relative)).map_err(|error: std::io::Error| error.raw_os_error().unwrap())
     }
 
-    /// How many bytes of a file are here, as `user.crds.progress` tells.
+    /// A file of the mount that tells something in JSON, if it is there.
+    pub fn json(&self, relative: impl AsRef<Path>) -> Option<serde_json::Value> {
+        serde_json::from_slice(&fs::read(self.path(relative)).ok()?).ok()
+    }
+
+    /// How many bytes of a file are here.
     pub fn received(&self, relative: &str) -> u64 {
-        let mut value = [0; 64];
-        let Ok(length) = rustix::fs::getxattr(self.path(relative), "user.crds.progress", &mut value) else {
-            return 0;
-        };
-        let text = String::from_utf8_lossy(&value[..length]).into_owned();
-        let digits = text
-            .split(|character: char| !character.is_ascii_digit())
-            .find(|word| !word.is_empty());
-        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+        let description = self.json(Path::new(".crds-fs/files").join(relative));
+        description.map_or(0, |told| told["progress"]["done"].as_u64().unwrap())
     }
 
     /// Every file of the store under its final name.

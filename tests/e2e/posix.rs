@@ -7,9 +7,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid,
+    XattrFlags,
+};
+use rustix::io::Errno;
 
-use crate::rig::{PATIENCE, Rig, within};
+use crate::origin::{Behaviour, Origin};
+use crate::rig::{PATIENCE, Rig, program, within};
+use crate::{FLAT, PMAP, content, server_flag};
 
 /// Where the user's own files are: all four areas take them.
 const AREAS: [&str; 4] = ["config", "mappings", "references", "pickles"];
@@ -265,4 +271,237 @@ fn a_fifo_in_the_place_of_a_file_stops_nobody() {
         assert!(fs::metadata(&path).unwrap().file_type().is_fifo());
     });
     drop(held);
+}
+
+#[test]
+fn parts_of_files_are_allocated_and_freed() {
+    let rig = rig();
+    for own in directories(&rig) {
+        fs::create_dir(&own).unwrap();
+        let behind = rig.store().join("model");
+        for path in [own.join("file"), behind.clone()] {
+            let file = File::create_new(&path).unwrap();
+            (&file).write_all(&vec![7; 100_000]).unwrap();
+            for (mode, from, length) in [
+                (FallocateFlags::empty(), 0, 200_000),
+                (FallocateFlags::KEEP_SIZE, 200_000, 50_000),
+                (
+                    FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+                    4_096,
+                    8_192,
+                ),
+                (FallocateFlags::ZERO_RANGE, 50_000, 10),
+            ] {
+                rustix::fs::fallocate(&file, mode, from, length)
+                    .unwrap_or_else(|errno| panic!("{mode:?} of {}: {errno}", path.display()));
+            }
+        }
+        let (file, model) = (fs::read(own.join("file")).unwrap(), fs::read(&behind).unwrap());
+        assert!(file == model, "{}", own.display());
+        assert_eq!(file.len(), 200_000);
+        let blocks = |path: &Path| fs::metadata(path).unwrap().blocks();
+        assert_eq!(blocks(&own.join("file")), blocks(&behind));
+        fs::remove_file(behind).unwrap();
+    }
+}
+
+fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
+    rustix::fs::renameat_with(CWD, from, CWD, to, flags)
+}
+
+#[test]
+fn names_change_places() {
+    let rig = rig();
+    for own in directories(&rig) {
+        fs::create_dir_all(own.join("directory/below")).unwrap();
+        let (directory, file) = (own.join("directory"), own.join("file"));
+        fs::write(directory.join("below/text"), "below").unwrap();
+        fs::write(&file, "file").unwrap();
+        assert_eq!(
+            rename(&file, &directory, RenameFlags::NOREPLACE),
+            Err(Errno::EXIST)
+        );
+        // Open, so that the kernel goes on by number.
+        let held = File::open(&file).unwrap();
+        rename(&file, &directory, RenameFlags::EXCHANGE).unwrap();
+        assert_eq!(fs::read_to_string(&directory).unwrap(), "file");
+        assert_eq!(fs::read_to_string(file.join("below/text")).unwrap(), "below");
+        assert_eq!(held.metadata().unwrap().nlink(), 1);
+        assert_eq!(
+            rename(&file, &own.join("absent"), RenameFlags::EXCHANGE),
+            Err(Errno::NOENT)
+        );
+    }
+}
+
+#[test]
+fn a_catalogued_name_does_not_change_places() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let (flat, own) = (
+        rig.path("references/roman").join(FLAT),
+        rig.path("references/roman/own"),
+    );
+    fs::write(&own, "own").unwrap();
+    for (from, to) in [(&flat, &own), (&own, &flat)] {
+        assert_eq!(rename(from, to, RenameFlags::EXCHANGE), Err(Errno::PERM));
+    }
+    assert_eq!(rename(&own, &flat, RenameFlags::NOREPLACE), Err(Errno::EXIST));
+    assert_eq!(fs::read_to_string(&own).unwrap(), "own");
+    assert_eq!(fs::metadata(&flat).unwrap().len(), 20_000);
+}
+
+fn attribute(path: &Path, name: &str) -> Result<String, Errno> {
+    let mut value = [0; 64];
+    let length = rustix::fs::lgetxattr(path, name, &mut value)?;
+    Ok(String::from_utf8(value[..length].to_vec()).unwrap())
+}
+
+fn attributes(path: &Path) -> Vec<String> {
+    let mut names = [0; 256];
+    let length = rustix::fs::llistxattr(path, &mut names).unwrap();
+    let names = names[..length].split(|byte| *byte == 0);
+    names
+        .filter(|name| !name.is_empty())
+        .map(|name| String::from_utf8(name.to_vec()).unwrap())
+        .collect()
+}
+
+#[test]
+fn attributes_of_ones_own_files_are_kept() {
+    let origin = Origin::start(content());
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &["--xattr"]);
+    let flags = XattrFlags::empty();
+    for own in directories(&rig) {
+        fs::create_dir(&own).unwrap();
+        let file = own.join("file");
+        fs::write(&file, "text").unwrap();
+        for path in [&file, &own] {
+            rustix::fs::setxattr(path, "user.note", b"mine", flags).unwrap();
+            assert_eq!(attribute(path, "user.note").unwrap(), "mine");
+            assert_eq!(attributes(path), ["user.note"]);
+            let again = rustix::fs::setxattr(path, "user.note", b"new", XattrFlags::CREATE);
+            assert_eq!(again, Err(Errno::EXIST));
+        }
+        assert_eq!(attribute(&file, "user.crds.state").unwrap(), "local");
+        assert_eq!(attribute(&file, "user.other"), Err(Errno::NODATA));
+        let ours = rustix::fs::setxattr(&file, "user.crds.state", b"cached", flags);
+        assert_eq!(ours, Err(Errno::PERM));
+    }
+    rig.umount();
+    rig.mount();
+    for own in directories(&rig) {
+        let file = own.join("file");
+        assert_eq!(attribute(&file, "user.note").unwrap(), "mine");
+        // An open file keeps them when its name goes.
+        let open = File::open(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        let mut value = [0; 64];
+        assert_eq!(rustix::fs::fgetxattr(&open, "user.note", &mut value), Ok(4));
+        rustix::fs::removexattr(&own, "user.note").unwrap();
+        assert_eq!(attribute(&own, "user.note"), Err(Errno::NODATA));
+        assert!(attributes(&own).is_empty());
+    }
+    let flat = rig.path("references/roman").join(FLAT);
+    assert_eq!(
+        rustix::fs::setxattr(&flat, "user.note", b"mine", flags),
+        Err(Errno::PERM)
+    );
+    assert_eq!(attribute(&flat, "user.crds.state").unwrap(), "remote");
+    assert!(attributes(&flat).is_empty());
+}
+
+#[test]
+fn attributes_are_off_unless_asked_for() {
+    let rig = rig();
+    let file = rig.path("pickles/roman/file");
+    fs::write(&file, "text").unwrap();
+    assert_eq!(attribute(&file, "user.crds.state"), Err(Errno::OPNOTSUPP));
+    let set = rustix::fs::setxattr(&file, "user.note", b"mine", XattrFlags::empty());
+    assert_eq!(set, Err(Errno::OPNOTSUPP));
+}
+
+#[test]
+fn what_is_known_of_a_file_is_told_without_fetching_it() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let told = |path: &str| rig.json(Path::new(".crds-fs/files").join(path)).unwrap();
+    let (pmap, flat) = (
+        format!("mappings/roman/{PMAP}"),
+        format!("references/roman/{FLAT}"),
+    );
+    for (path, size) in [(&pmap, 2_000), (&flat, 20_000)] {
+        let remote = told(path);
+        assert_eq!(remote["state"], "remote", "{remote}");
+        assert_eq!(remote["path"], path.as_str());
+        assert_eq!(remote["size"], size);
+        assert_eq!(remote["progress"]["done"], 0);
+        assert_eq!(remote["sha1"].as_str().unwrap().len(), 40);
+        assert!(
+            remote["source"].as_str().unwrap().starts_with("http://127.0.0.1"),
+            "{remote}"
+        );
+        assert!(remote["error"].is_null());
+    }
+    assert!(rig.stored().is_empty(), "looking fetched {:?}", rig.stored());
+    rig.read(&flat).unwrap();
+    assert_eq!(told(&flat)["state"], "cached");
+    assert_eq!(told(&flat)["progress"]["done"], 20_000);
+    let files = rig.path(".crds-fs/files");
+    for absent in [
+        "mappings/roman/absent.pmap",
+        &format!("mappings/roman/{FLAT}"),
+        "config",
+        "references/hst",
+    ] {
+        assert!(!files.join(absent).exists(), "{absent}");
+    }
+    let listed: Vec<_> = fs::read_dir(&files)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(listed, ["mappings", "references"]);
+    assert!(fs::write(files.join(&flat), "text").is_err());
+}
+
+#[test]
+fn the_command_tells_what_is_known_of_a_file() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let own = rig.path("references/roman/own");
+    fs::write(&own, "own").unwrap();
+    let flat = rig.path("references/roman").join(FLAT);
+    let status = |path: &Path, flags: &[&str]| {
+        let run = program().arg("status").arg(path).args(flags).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let first = status(&flat, &[]);
+    assert!(
+        first.starts_with(&format!("references/roman/{FLAT}: remote, 19.5 KiB\nsha1: ")),
+        "{first}"
+    );
+    origin.set(FLAT, Behaviour::Status(404));
+    rig.read(flat.strip_prefix(rig.mountpoint()).unwrap())
+        .unwrap_err();
+    let failed = status(&flat, &[]);
+    assert!(
+        failed.contains("\nfailed: ") && failed.contains("404"),
+        "{failed}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&status(&flat, &["--json"])).unwrap();
+    assert_eq!(
+        (&json["state"], &json["error"]["kind"]),
+        (&"remote".into(), &"gone".into())
+    );
+    assert_eq!(status(&own, &[]), "references/roman/own: local\n");
+    assert!(
+        status(&rig.path("references"), &[]).contains("crds-fs "),
+        "a directory is about the mount"
+    );
+    assert!(
+        rig.stored().iter().all(|path| path.ends_with("own")),
+        "{:?}",
+        rig.stored()
+    );
 }

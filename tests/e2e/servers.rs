@@ -1,7 +1,6 @@
 //! Which server is asked: the one that the user names, at once, and no other.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::json;
 
@@ -95,7 +94,10 @@ fn a_server_in_force_that_is_not_there_is_told_and_no_other_asked() {
         rig.read(format!("references/roman/{DARK}")),
         Err(libc::EHOSTUNREACH)
     );
-    let error = attribute(&rig.path(format!("references/roman/{DARK}")), "user.crds.error");
+    let told = rig
+        .json(format!(".crds-fs/files/references/roman/{DARK}"))
+        .unwrap();
+    let error = told["error"]["message"].as_str().unwrap();
     assert!(error.contains(&new.address().to_string()), "{error}");
     assert!(error.contains(DARK), "{error}");
     quiet.holds(&old);
@@ -160,10 +162,4 @@ fn a_private_mount_asks_the_server_in_force() {
     );
     assert!(output.stdout == new.contents(DARK));
     quiet.holds(&old);
-}
-
-fn attribute(path: &Path, name: &str) -> String {
-    let mut value = [0; 4096];
-    let length = rustix::fs::getxattr(path, name, &mut value).unwrap();
-    String::from_utf8_lossy(&value[..length]).into_owned()
 }

@@ -36,7 +36,7 @@ fn defaults() {
     );
     assert_eq!(plain.catalog_ttl, Duration::from_secs(600));
     assert_eq!(plain.timeout, Duration::from_secs(300));
-    assert!(plain.xattr && plain.checksums && plain.lengths);
+    assert!(!plain.xattr && plain.checksums && plain.lengths);
     assert!(!plain.offline && !plain.read_only && !plain.allow_other && !plain.allow_bad_rules);
     assert_eq!((plain.mode, plain.bestrefs_as), (Mode::Auto, BestrefsAs::Link));
     assert_eq!(plain.log_level, LevelFilter::Info);

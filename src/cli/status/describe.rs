@@ -152,7 +152,7 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
-fn bytes(value: &Value) -> String {
+pub(super) fn bytes(value: &Value) -> String {
     value.as_u64().map_or_else(|| "-".to_owned(), output::size)
 }
 

@@ -17,6 +17,7 @@ pub enum Op {
     Write,
     Flush,
     Fsync,
+    Fallocate,
     Release,
     Opendir,
     Readdir,
@@ -31,7 +32,9 @@ pub enum Op {
     Rmdir,
     Rename,
     Getxattr,
+    Setxattr,
     Listxattr,
+    Removexattr,
     Statfs,
     Other,
 }

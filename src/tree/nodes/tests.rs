@@ -60,6 +60,21 @@ fn renaming_a_directory_moves_everything_below_it() {
 }
 
 #[test]
+fn exchanging_moves_everything_below_both() {
+    let nodes = Nodes::default();
+    let one = nodes.refer(local(1), Some(Path::new("a/d")));
+    let below = nodes.refer(local(2), Some(Path::new("a/d/e")));
+    let other = nodes.refer(local(3), Some(Path::new("f")));
+    let (a, f) = (Path::new("a/d"), Path::new("f"));
+    let (there, back) = (nodes.renaming(a, f), nodes.renaming(f, a));
+    assert_eq!(paths(&nodes, one), [PathBuf::from("a/d"), PathBuf::from("f")]);
+    nodes.exchanged(&there, &back);
+    assert_eq!(paths(&nodes, one), [PathBuf::from("f")]);
+    assert_eq!(paths(&nodes, below), [PathBuf::from("f/e")]);
+    assert_eq!(paths(&nodes, other), [PathBuf::from("a/d")]);
+}
+
+#[test]
 fn what_is_being_renamed_is_looked_for_under_both_names() {
     let nodes = Nodes::default();
     let file = nodes.refer(local(1), Some(Path::new("a/f")));

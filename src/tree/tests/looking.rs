@@ -295,11 +295,8 @@ async fn attributes_of_files_and_of_the_root() {
 }
 
 #[tokio::test]
-async fn attributes_can_be_switched_off() {
-    let options = TreeOptions {
-        xattrs: false,
-        ..TreeOptions::default()
-    };
+async fn attributes_are_off_by_default() {
+    let options = TreeOptions::default();
     let fixture = Making {
         options,
         ..Making::default()

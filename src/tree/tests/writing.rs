@@ -4,7 +4,7 @@ use super::*;
 use crate::tree::ops::{NewTime, NodeKind, SetAttr};
 
 const NOREPLACE: u32 = 1;
-const EXCHANGE: u32 = 2;
+const WHITEOUT: u32 = 4;
 
 #[tokio::test]
 async fn files_of_ones_own_persist_in_the_store() {
@@ -335,7 +335,7 @@ async fn directories_are_made_moved_and_removed() {
 }
 
 #[tokio::test]
-async fn rename_knows_one_flag() {
+async fn rename_knows_its_flags() {
     let fixture = fixture();
     fixture.create("pickles/hst/a", 0, b"a").await.unwrap();
     fixture.create("pickles/hst/b", 0, b"b").await.unwrap();
@@ -345,7 +345,7 @@ async fn rename_knows_one_flag() {
         .unwrap_err();
     assert_eq!(fixture.errno(&error), 17, "EEXIST");
     let error = fixture
-        .rename_with("pickles/hst/a", "pickles/hst/b", EXCHANGE)
+        .rename_with("pickles/hst/a", "pickles/hst/b", WHITEOUT)
         .await
         .unwrap_err();
     assert_eq!(fixture.errno(&error), 22, "EINVAL");

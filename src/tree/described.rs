@@ -1,0 +1,95 @@
+//! What is known of one catalogued file, as JSON in a file below `.crds-fs/files`. Made when it is looked at, from memory;
+//! the file itself is never fetched for it.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::crds::Observatory;
+use crate::fetch::FileState;
+
+use super::core::Core;
+use super::error::{Error, chain};
+use super::ino::{Area, described};
+use super::lookup::NOT_NOW;
+use super::ops::{Attr, Ino, Keep, Lookup, NodeKind, Outcome};
+use super::views::Catalogued;
+
+impl Core {
+    /// Finds the description of a catalogued file under the file's name.
+    pub(super) fn lookup_described(
+        self: &Arc<Self>,
+        area: Area,
+        observatory: Observatory,
+        name: &OsStr,
+    ) -> Outcome<Lookup, Error> {
+        let (core, name) = (Arc::clone(self), name.to_owned());
+        self.ensure(observatory).map(move |view| {
+            let view = view?;
+            let file = name.to_str().and_then(|name| view.named(name));
+            let Some(file) = file.filter(|file| area_of(file) == area) else {
+                return Ok(NOT_NOW);
+            };
+            let ino = described(observatory, file.serial);
+            Ok(Lookup::Found {
+                attr: core.described_attr(ino, &core.description(&file)),
+                keep: Keep::Never,
+            })
+        })
+    }
+
+    /// The text of the description with this serial.
+    pub(super) fn described_text(&self, observatory: Observatory, serial: u32) -> Result<Bytes, Error> {
+        let file = self.view(observatory).and_then(|view| view.with_serial(serial));
+        Ok(self.description(&file.ok_or(Error::Stale)?))
+    }
+
+    pub(super) fn described_attr(&self, ino: Ino, text: &Bytes) -> Attr {
+        let size = u64::try_from(text.len()).unwrap_or_default();
+        self.own(ino, NodeKind::File, 0o444, size)
+            .dated(std::time::SystemTime::now())
+    }
+
+    fn description(&self, file: &Catalogued) -> Bytes {
+        let key = &file.key;
+        let (done, total) = self.progress(file);
+        let failure = self.fetcher.last_error(key);
+        let description = json!({
+            "observatory": key.observatory.as_str(),
+            "name": key.name.as_str(),
+            "path": self.path_of(key).display().to_string(),
+            "state": self.fetcher.state(key).as_str(),
+            "size": file.entry.size,
+            "sha1": file.entry.sha1.map(|sha1| sha1.to_string()),
+            "progress": {"done": done, "total": total},
+            "source": self.fetcher.url(key),
+            "error": failure.as_ref().map(|error| json!({
+                "kind": error.kind.as_str(),
+                "message": chain(error),
+            })),
+        });
+        let mut text = serde_json::to_vec_pretty(&description).unwrap_or_default();
+        text.push(b'\n');
+        text.into()
+    }
+
+    /// How many bytes of a file are here, and how many it has.
+    pub(super) fn progress(&self, file: &Catalogued) -> (u64, u64) {
+        let size = file.entry.size.unwrap_or_default();
+        match self.fetcher.state(&file.key) {
+            FileState::Remote => (0, size),
+            FileState::Fetching { done, total } => (done, if total == 0 { size } else { total }),
+            FileState::Cached | FileState::Local => (size, size),
+        }
+    }
+}
+
+fn area_of(file: &Catalogued) -> Area {
+    if file.key.name.kind().is_mapping() {
+        Area::Mappings
+    } else {
+        Area::References
+    }
+}
