@@ -13,10 +13,13 @@ use crate::fetch::Fetcher;
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::{Appearance, Mounted, Mountpoint};
 use crate::resolve::Resolver;
+use crate::store::Store;
 use crate::tree::panics;
 
 /// So long transfers may take to put away what they have, and the disk to take it.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// So often the store writes down what the next mount wants to know.
+const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// Mounts, says so to who waits, and serves until the file system is unmounted or the process is told to stop.
 pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
@@ -30,6 +33,7 @@ pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
             Ok(started) => started,
             Err(failure) => return Err(tell(ready, failure)),
         };
+        let keeping = tokio::spawn(keep(Arc::clone(fetcher.store())));
         let served = if ready.ready().is_ok() {
             daemon::serve(&mounted, &mut signals).await
         } else {
@@ -42,6 +46,8 @@ pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
             log::warn!("some transfers did not stop in time; they are resumed from what is on disk");
         }
         resolver.save().await;
+        keeping.abort();
+        close(Arc::clone(fetcher.store())).await;
         served.map_err(Failure::from)
     });
     runtime.shutdown_timeout(FAREWELL);
@@ -50,6 +56,20 @@ pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
         Err(failure) => log::error!("{failure}"),
     }
     result
+}
+
+/// Has the store write down now and then what the next mount wants to know: this one may be killed.
+async fn keep(store: Arc<dyn Store>) {
+    loop {
+        tokio::time::sleep(KEPT).await;
+        close(Arc::clone(&store)).await;
+    }
+}
+
+async fn close(store: Arc<dyn Store>) {
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close()).await {
+        log::warn!("the order of use is not written down: {error}");
+    }
 }
 
 /// Passes a failure on to who waits for us.

@@ -22,6 +22,7 @@ mod files;
 mod guards;
 mod janitor;
 mod moments;
+mod order;
 mod own;
 mod partials;
 mod quarantine;
@@ -96,6 +97,8 @@ struct Books {
     running: HashMap<FileKey, Weak<File>>,
     /// What lay in quarantine when it was looked at last.
     quarantined: Quarantined,
+    /// The order of use that is written down.
+    saved_order: u64,
     /// Directories with names that are not durable yet.
     unsettled: BTreeSet<PathBuf>,
     /// Those who want to hear of every change.
@@ -125,6 +128,7 @@ impl DiskStore {
             open: HashMap::new(),
             running: HashMap::new(),
             quarantined: Quarantined::default(),
+            saved_order: 0,
             unsettled: BTreeSet::new(),
             watchers: Vec::new(),
         };
@@ -303,13 +307,7 @@ impl Store for DiskStore {
 
     fn close(&self) -> Result<(), StoreError> {
         self.settle_names()?;
-        let books = self.books();
-        let mut order = String::new();
-        for key in books.ledger.order() {
-            order.extend([key.observatory.as_str(), "\t", key.name.as_str(), "\n"]);
-        }
-        drop(books);
-        own::replace(&self.own, Path::new("order"), order.as_bytes(), own::Durable::Yes)
+        self.save_order()
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Ledger {
     partial_bytes: u64,
     reserved_bytes: u64,
     aside_bytes: u64,
+    /// Grows with every change of the order of use.
+    order_version: u64,
 }
 
 impl Ledger {
@@ -91,6 +93,7 @@ impl Ledger {
             partial_bytes: 0,
             reserved_bytes: 0,
             aside_bytes: 0,
+            order_version: 0,
         }
     }
 
@@ -202,6 +205,7 @@ impl Ledger {
     pub fn add_copy(&mut self, key: &FileKey, size: u64, evictable: bool) {
         self.remove(key);
         self.copies.put(key.clone(), Copy { size, evictable });
+        self.order_version += 1;
         self.copied_bytes += size;
     }
 
@@ -249,6 +253,12 @@ impl Ledger {
     /// A copy was used.
     pub fn touch(&mut self, key: &FileKey) {
         self.copies.promote(key);
+        self.order_version += 1;
+    }
+
+    /// A number that changes with the order of use.
+    pub fn order_version(&self) -> u64 {
+        self.order_version
     }
 
     /// The copies, least recently used first.

@@ -20,7 +20,7 @@ const LATE: &str = "roman_wfi_late_0001.asdf";
 const OLD: &str = "roman_wfi_old_0001.asdf";
 
 /// Runs the test of this name again, in a process whose mounts nobody else sees. `true` in that process.
-fn inside(test: &str) -> bool {
+pub(crate) fn inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
@@ -44,10 +44,10 @@ fn inside(test: &str) -> bool {
 }
 
 /// A small file system, until it is dropped.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 /// From now on a file system of so many bytes lies at `place`.
-fn shrink(place: &Path, bytes: usize) -> Small {
+pub(crate) fn shrink(place: &Path, bytes: usize) -> Small {
     let size = format!("size={bytes},mode=0755");
     let nothing = None::<&str>;
     // What is mounted here stays here.

@@ -1,6 +1,5 @@
 //! What the store keeps for itself under `.crds-fs/`, and the configuration files that clients read.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
-use crate::crds::{FileName, Observatory};
+use crate::crds::Observatory;
 use crate::store::{ReferenceLayout, Snapshot, StoreError};
 
 /// The directory that is crds-fs's own.
@@ -262,45 +261,6 @@ pub(super) fn note(own: &Dir, name: &str) -> Result<Option<Vec<u8>>, StoreError>
 
 pub(super) fn save_note(own: &Dir, name: &str, contents: &[u8]) -> Result<(), StoreError> {
     replace(own, &note_path(name)?, contents, Durable::Yes)
-}
-
-/// The order of last use, as the last run wrote it down.
-#[derive(Debug, Default)]
-pub(super) struct LastUse {
-    /// When it was written, in nanoseconds on the scale of file times.
-    written: i128,
-    /// How many files were used after each.
-    later: HashMap<FileName, i128>,
-}
-
-impl LastUse {
-    /// When a file was used last: as it was written down, unless its own times (`seen`) are of a later run. The number is
-    /// in the right order rather than exact.
-    pub(super) fn of(&self, name: &FileName, seen: i128) -> i128 {
-        match self.later.get(name) {
-            Some(later) if seen <= self.written => self.written - later,
-            _ => seen,
-        }
-    }
-}
-
-/// Reads the order of last use of an observatory's files.
-pub(super) fn last_use(own: &Dir, observatory: Observatory) -> LastUse {
-    let path = Path::new("order");
-    let (Ok(Some(text)), Ok(metadata)) = (read_text(own, path, MEMORY_LIMIT), own.metadata(path)) else {
-        return LastUse::default();
-    };
-    let lines = (0_i128..).zip(text.lines().rev());
-    LastUse {
-        written: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
-        later: lines
-            .filter_map(|(later, line)| {
-                let (owner, name) = line.split_once('\t')?;
-                (owner == observatory.as_str()).then_some(())?;
-                Some((name.parse().ok()?, later))
-            })
-            .collect(),
-    }
 }
 
 /// Whether a replaced file must survive a power failure at once.

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 
 use super::DiskStore;
+use super::order;
 use super::own::{self, Durable};
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum, grammar};
 use crate::store::layout::directory_path;
@@ -155,7 +156,7 @@ impl DiskStore {
         let path = memory_path(observatory);
         let text = own::read_text(&self.own, &path, own::MEMORY_LIMIT)?.unwrap_or_default();
         let (known, mut untidy) = verified::read(&text);
-        let order = own::last_use(&self.own, observatory);
+        let order = order::last_use(&self.own, observatory);
         let mut files = HashMap::new();
         let mut ranked = Vec::new();
         let below = |parent: &str| -> PathBuf { [parent, observatory.as_str()].iter().collect() };

@@ -1,0 +1,86 @@
+//! The order of last use, kept over restarts.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use cap_std::fs::{Dir, MetadataExt as _};
+
+use super::own::{self, Durable};
+use super::{DiskStore, StoreError};
+use crate::crds::{FileName, Observatory};
+
+/// The file that it is written to: a line for each file, least recently used first.
+const ORDER: &str = "order";
+
+impl DiskStore {
+    /// Writes the order of last use down, if it has changed. Observatories that were not looked at keep what was written
+    /// of them before.
+    pub(super) fn save_order(&self) -> Result<(), StoreError> {
+        let path = Path::new(ORDER);
+        let (version, known) = {
+            let books = self.books();
+            let known: Vec<Observatory> = books.shelves.keys().copied().collect();
+            (books.ledger.order_version(), known)
+        };
+        if version == self.books().saved_order {
+            return Ok(());
+        }
+        let mut order = String::new();
+        if known.len() < Observatory::ALL.len() {
+            let before = own::read_text(&self.own, path, own::MEMORY_LIMIT)?.unwrap_or_default();
+            let unknown = before.lines().filter(|line| {
+                let owner = line.split_once('\t').map(|(owner, _)| owner);
+                !known
+                    .iter()
+                    .any(|observatory| Some(observatory.as_str()) == owner)
+            });
+            order.extend(unknown.flat_map(|line| [line, "\n"]));
+        }
+        for key in self.books().ledger.order() {
+            order.extend([key.observatory.as_str(), "\t", key.name.as_str(), "\n"]);
+        }
+        own::replace(&self.own, path, order.as_bytes(), Durable::Yes)?;
+        self.books().saved_order = version;
+        Ok(())
+    }
+}
+
+/// The order of last use, as the last run wrote it down.
+#[derive(Debug, Default)]
+pub(super) struct LastUse {
+    /// When it was written, in nanoseconds on the scale of file times.
+    written: i128,
+    /// How many files were used after each.
+    later: HashMap<FileName, i128>,
+}
+
+impl LastUse {
+    /// When a file was used last: as it was written down, unless its own times (`seen`) are of a later run. The number is
+    /// in the right order rather than exact.
+    pub(super) fn of(&self, name: &FileName, seen: i128) -> i128 {
+        match self.later.get(name) {
+            Some(later) if seen <= self.written => self.written - later,
+            _ => seen,
+        }
+    }
+}
+
+/// Reads the order of last use of an observatory's files.
+pub(super) fn last_use(dir: &Dir, observatory: Observatory) -> LastUse {
+    let path = Path::new(ORDER);
+    let (Ok(Some(text)), Ok(metadata)) = (own::read_text(dir, path, own::MEMORY_LIMIT), dir.metadata(path))
+    else {
+        return LastUse::default();
+    };
+    let lines = (0_i128..).zip(text.lines().rev());
+    LastUse {
+        written: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        later: lines
+            .filter_map(|(later, line)| {
+                let (owner, name) = line.split_once('\t')?;
+                (owner == observatory.as_str()).then_some(())?;
+                Some((name.parse().ok()?, later))
+            })
+            .collect(),
+    }
+}
