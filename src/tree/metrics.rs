@@ -66,6 +66,12 @@ impl Core {
             .value(usage.available);
         let help = "Files in the store.";
         text.family("store_files", "gauge", help).value(usage.files);
+        let help = "Bytes that interrupted transfers have left, to go on with.";
+        text.family("store_partial_bytes", "gauge", help)
+            .value(usage.partial);
+        let help = "Bytes of files that were found to be wrong and moved to quarantine.";
+        text.family("store_quarantine_bytes", "gauge", help)
+            .value(usage.quarantined);
         if let Some(limit) = usage.limit {
             let help = "Bytes that the store may hold (--cache-size).";
             text.family("store_limit_bytes", "gauge", help).value(limit);

@@ -75,6 +75,77 @@ fn fifty_kills_leave_nothing_wrong() {
     }
 }
 
+/// Kills in the middle of downloads, evictions and overrides: each of the user's files is what the user last put there, or
+/// put there before where the kill came in between, and stays local; all else is right.
+#[test]
+fn kills_among_overrides_and_evictions_lose_nothing() {
+    const MINE: usize = 12;
+    let content = (0..FILES).fold(content(), |content, number| content.file(&name(number), 50_000));
+    let origin = Origin::start(content);
+    // Room for about half of them.
+    let limit = (FILES / 2 * 50_000 + 400_000).to_string();
+    let mut rig = Rig::mounted(
+        &[&server_flag(&origin)],
+        &["--cache-size", &limit, "--keep-free", "0"],
+    );
+    fs::read_dir(rig.path("references/roman")).unwrap().count();
+    let mut moments = rand::rngs::StdRng::seed_from_u64(2);
+    // By file: what was put there last and what was being put there when the kill came.
+    let mut mine: Vec<(Option<String>, Option<String>)> = vec![(None, None); MINE];
+    for round in 0..30 {
+        let written = std::sync::Mutex::new(&mut mine);
+        std::thread::scope(|scope| {
+            for reader in 0..3 {
+                let rig = &rig;
+                scope.spawn(move || {
+                    for number in (0..FILES).map(|number| (number * 7 + reader * 19 + round) % FILES) {
+                        let _ = rig.read(format!("references/roman/{}", name(number)));
+                    }
+                });
+            }
+            let (rig, written) = (&rig, &written);
+            scope.spawn(move || {
+                for turn in 0..200 {
+                    let number = turn % MINE;
+                    let text = format!("mine {number} {round} {turn}");
+                    let new = rig.path(format!("references/roman/.mine-{round}-{turn}"));
+                    if fs::write(&new, &text).is_err() {
+                        return;
+                    }
+                    written.lock().unwrap()[number].1 = Some(text.clone());
+                    let to = rig.path("references/roman").join(name(number * 5));
+                    if fs::rename(&new, to).is_err() {
+                        return;
+                    }
+                    written.lock().unwrap()[number] = (Some(text), None);
+                }
+            });
+            std::thread::sleep(Duration::from_millis(moments.random_range(5..150)));
+            rig.kill_shared();
+        });
+        rig.reap();
+        rig.mount();
+        fs::read_dir(rig.path("references/roman")).unwrap().count();
+        for (number, (last, under_way)) in mine.iter_mut().enumerate() {
+            let file = name(number * 5);
+            let found = rig.read(format!("references/roman/{file}")).unwrap();
+            let found = String::from_utf8_lossy(&found).into_owned();
+            if Some(&found) == under_way.as_ref() {
+                *last = under_way.take();
+            }
+            match last {
+                Some(last) => assert_eq!(*last, found, "{file} after round {round}: {}", rig.log()),
+                None => assert!(found.as_bytes() == origin.contents(&file), "{file} after {round}"),
+            }
+            *under_way = None;
+        }
+        let quarantine = rig.store().join(".crds-fs/quarantine");
+        assert!(!quarantine.exists(), "round {round}: {}", rig.log());
+    }
+    let overridden = mine.iter().filter(|(last, _)| last.is_some()).count();
+    assert!(overridden > MINE / 2, "only {overridden} were ever put there");
+}
+
 /// A transfer that died with its process goes on from where it was.
 #[test]
 fn a_killed_transfer_is_resumed() {

@@ -47,6 +47,16 @@ fn write_description(out: &mut String, status: &Value) -> std::fmt::Result {
         let (files, size) = (shown(&space["evicted_files"]), bytes(&space["evicted_bytes"]));
         writeln!(out, "evicted: {files} files with {size}")?;
     }
+    if space["quarantined_files"].as_u64().is_some_and(|files| files > 0) {
+        let (files, size) = (
+            shown(&space["quarantined_files"]),
+            bytes(&space["quarantined_bytes"]),
+        );
+        writeln!(
+            out,
+            "quarantine: {files} files with {size}, in .crds-fs/quarantine in the cache: look through them"
+        )?;
+    }
     for observatory in list(&status["observatories"]) {
         write_observatory(out, observatory)?;
     }
