@@ -19,4 +19,4 @@ pub use dataset_name::{DatasetId, DatasetName, Parameters};
 pub use digest::Sha1Sum;
 pub use name::{FileKey, FileKind, FileName, NameError, Observatory, Reftype};
 pub use server_info::{BaseUrls, HistoryEntry, Limits, ServerInfo, ServerInfoError};
-pub use url::Url;
+pub use url::{Teller, Url};

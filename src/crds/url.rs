@@ -43,6 +43,16 @@ struct Parts {
     shown: String,
     /// The whole text, where it is another one.
     secret: Option<String>,
+    teller: Option<Teller>,
+}
+
+/// The server that told a URL, and so decides where that may lead.
+#[derive(Clone)]
+pub struct Teller {
+    /// The server.
+    pub server: Url,
+    /// Whether the URL may only lead to the server's own host: nobody could tell what another one gives.
+    pub own_host_only: bool,
 }
 
 impl Url {
@@ -51,7 +61,26 @@ impl Url {
         let text = text.trim();
         let shown = shown(text);
         let secret = (shown != text).then(|| text.to_owned());
-        Self(Arc::new(Parts { shown, secret }))
+        Self(Arc::new(Parts {
+            shown,
+            secret,
+            teller: None,
+        }))
+    }
+
+    /// The same URL, as one that a server told.
+    #[must_use]
+    pub fn told_by(&self, teller: Teller) -> Self {
+        Self(Arc::new(Parts {
+            shown: self.0.shown.clone(),
+            secret: self.0.secret.clone(),
+            teller: Some(teller),
+        }))
+    }
+
+    /// The server that told it; none if it is the user's own.
+    pub fn teller(&self) -> Option<&Teller> {
+        self.0.teller.as_ref()
     }
 
     /// The text without credentials.

@@ -10,7 +10,7 @@ use super::http::HttpClient;
 use super::origin::Origin;
 use super::rpc::{JsonRpcServer, is_serverless};
 use super::service::CrdsServer;
-use crate::crds::{FileKey, FileName, Observatory, ServerInfo, Url};
+use crate::crds::{FileKey, FileName, Observatory, ServerInfo, Teller, Url};
 
 /// What the user has said of servers and places, as plain text. `None`, `none`, `NONE` and the empty text count as not
 /// said (spec/crds-service 8.2).
@@ -184,8 +184,19 @@ impl Endpoints {
             (&info.urls().references, "references")
         };
         let base = base.as_ref().ok_or(NoUrl { observatory, what })?;
-        let base = base.credited_by(&self.server_url(observatory));
-        Ok(base.below(name.as_str()))
+        let server = self.server_url(observatory);
+        let entry = info.catalog().get(name.as_str());
+        let url = base.credited_by(&server).below(name.as_str());
+        Ok(url.told_by(Teller {
+            own_host_only: entry.is_none_or(|entry| entry.sha1.is_none()),
+            server: self.describer(observatory).unwrap_or(server),
+        }))
+    }
+
+    /// Who describes the server, where that is another one.
+    fn describer(&self, observatory: Observatory) -> Option<Url> {
+        let uri = applies(self.config_uri.as_ref(), observatory)?;
+        uri.host().and(Some(uri.clone()))
     }
 
     /// The URL of a file below the override, if one was given: whatever the server says.

@@ -19,9 +19,13 @@ use crate::crds::Url;
 
 mod client;
 mod failure;
+mod reach;
+mod route;
 
 pub(super) use failure::from_status;
-use failure::{from_reqwest, timed_out};
+use failure::{from_reqwest, timed_out, too_near};
+use reach::Reach;
+use route::Route;
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +57,8 @@ pub struct HttpClient {
 
 struct Shared {
     settings: HttpSettings,
-    client: OnceLock<Result<client::Built, String>>,
+    /// One for each reach.
+    clients: [OnceLock<Result<client::Built, String>>; Reach::COUNT],
 }
 
 impl HttpClient {
@@ -62,7 +67,7 @@ impl HttpClient {
         Self {
             shared: Arc::new(Shared {
                 settings,
-                client: OnceLock::new(),
+                clients: Default::default(),
             }),
         }
     }
@@ -72,29 +77,61 @@ impl HttpClient {
         &self.shared.settings
     }
 
-    fn built(&self, url: &Url) -> Result<&client::Built, RemoteError> {
-        self.shared
-            .client
-            .get_or_init(|| client::build(self.shared.settings.connect_timeout, client::machine_roots()))
+    fn built(&self, url: &Url, allowed: Reach) -> Result<&client::Built, RemoteError> {
+        let connect_timeout = self.shared.settings.connect_timeout;
+        let [public, private, link_local, loopback] = &self.shared.clients;
+        let client = match allowed {
+            Reach::Public => public,
+            Reach::Private => private,
+            Reach::LinkLocal => link_local,
+            Reach::Loopback => loopback,
+        };
+        client
+            .get_or_init(|| client::build(connect_timeout, client::machine_roots(), allowed))
             .as_ref()
             .map_err(|message| RemoteError::new(RemoteErrorKind::Unreachable, url, message.as_str()))
     }
 
-    /// Sends a request and waits for the head of the reply, whatever its status.
+    /// Sends a request and waits for the head of the reply, whatever its status; redirects are followed where they may
+    /// lead. Tells where the reply comes from.
     pub(super) async fn send(
         &self,
         url: &Url,
-        request: impl FnOnce(&Client) -> RequestBuilder,
+        request: impl Fn(&Client, &str) -> RequestBuilder,
         timeout: Duration,
-    ) -> Result<Response, RemoteError> {
-        let built = self.built(url)?;
-        let reply = request(&built.client)
-            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-            .send();
-        match tokio::time::timeout(timeout, reply).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(from_reqwest(error, url, built.has_roots)),
+    ) -> Result<(Response, Url), RemoteError> {
+        match tokio::time::timeout(timeout, self.follow(url, request)).await {
+            Ok(reply) => reply,
             Err(_) => Err(timed_out(url, "no reply", timeout)),
+        }
+    }
+
+    async fn follow(
+        &self,
+        url: &Url,
+        request: impl Fn(&Client, &str) -> RequestBuilder,
+    ) -> Result<(Response, Url), RemoteError> {
+        let mut route = Route::new(url);
+        loop {
+            let built = self.built(url, route.allowed().await?)?;
+            let failed = |error| from_reqwest(error, url, built.has_roots);
+            let request = request(&built.client, route.target().with_credentials())
+                .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+                .build()
+                .map_err(failed)?;
+            let method = request.method().clone();
+            let response = match built.client.execute(request).await {
+                Ok(response) => response,
+                Err(error) => {
+                    return Err(match too_near(&error) {
+                        Some(why) => route.refusal(&why),
+                        None => failed(error),
+                    });
+                }
+            };
+            if !route.redirect(&method, &response)? {
+                return Ok((response, route.target().clone()));
+            }
         }
     }
 
@@ -140,8 +177,8 @@ impl HttpOrigin {
         range: Option<ByteRange>,
         if_range: Option<&str>,
     ) -> Result<Download, RemoteError> {
-        let request = |client: &Client| {
-            let mut request = client.get(url.with_credentials());
+        let request = |client: &Client, url: &str| {
+            let mut request = client.get(url);
             if let Some(range) = range {
                 request = request.header(RANGE, range_text(range));
                 if let Some(validator) = if_range {
@@ -151,13 +188,12 @@ impl HttpOrigin {
             request
         };
         let timeout = self.client.settings().stall_timeout;
-        let response = self.client.send(url, request, timeout).await?;
+        let (response, final_url) = self.client.send(url, request, timeout).await?;
         if !matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Err(from_status(&response, url));
         }
         let head = Head::read(&response, range)
             .map_err(|message| RemoteError::new(RemoteErrorKind::Protocol, url, message))?;
-        let final_url = Url::new(response.url().as_str());
         let body = self.client.body(final_url.clone(), response);
         Ok(Download {
             url: final_url.clone(),

@@ -78,15 +78,15 @@ impl JsonRpcServer {
         let url = self.url.below(&format!("json/{method}/{id}/"));
         let request = json!({"jsonrpc": "1.0", "method": method, "params": params, "id": id}).to_string();
         let timeout = self.client.settings().call_timeout;
-        let response = self
+        let (response, _) = self
             .client
             .send(
                 &url,
-                |client| {
+                |client, url| {
                     client
-                        .post(url.with_credentials())
+                        .post(url)
                         .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-                        .body(request)
+                        .body(request.clone())
                 },
                 timeout,
             )

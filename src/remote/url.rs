@@ -33,8 +33,10 @@ impl Origin for UrlOrigin {
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>> {
         match url.scheme().as_deref() {
+            Some("file") if url.teller().is_none() => self.file.get(url, range, if_range),
             Some("http" | "https") => self.http.get(url, range, if_range),
-            Some("file") => self.file.get(url, range, if_range),
+            // The client says why not.
+            _ if url.teller().is_some() => self.http.get(url, range, if_range),
             _ => {
                 let message = "only https, http and file URLs can be read";
                 let error = RemoteError::new(RemoteErrorKind::Protocol, url, message);

@@ -35,6 +35,7 @@ mod serve;
 mod servers;
 mod stalls;
 mod status;
+mod told_urls;
 mod tree;
 
 use origin::{Content, Origin};

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use crate::origin::Origin;
+use crate::origin::{Content, Origin};
 use crate::rig::Rig;
 use crate::{FLAT, content};
 
@@ -12,18 +12,26 @@ const PATH: &str = "references/roman/roman_wfi_flat_0001.asdf";
 /// No name server knows it: who reads from it reads through the proxy.
 const SERVER: &str = "roman=http://crds.invalid/roman";
 
+/// An origin that calls itself by that name.
+fn origin() -> Origin {
+    Origin::start(Content {
+        told: Some("http://crds.invalid/roman".to_owned()),
+        ..content()
+    })
+}
+
 /// The first request line of a connection, and what it says in `Proxy-Authorization`.
 type Head = (String, Option<String>);
 
 /// A proxy that leads everything to one origin.
-struct Proxy {
-    url: String,
+pub(crate) struct Proxy {
+    pub(crate) url: String,
     /// One for each connection.
     heads: Arc<Mutex<Vec<Head>>>,
 }
 
 impl Proxy {
-    fn to(origin: &Origin) -> Self {
+    pub(crate) fn to(origin: &Origin) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -72,7 +80,7 @@ fn pass(client: TcpStream, server: TcpStream, heads: &Mutex<Vec<Head>>) {
 
 #[test]
 fn everything_goes_through_the_proxy() {
-    let origin = Origin::start(content());
+    let origin = origin();
     let proxy = Proxy::to(&origin);
     let mut rig = Rig::new(&[SERVER], &[]);
     rig.set("http_proxy", &format!("http://{}", proxy.url));
@@ -89,7 +97,7 @@ fn everything_goes_through_the_proxy() {
 
 #[test]
 fn a_proxy_that_wants_a_password_gets_it_and_nobody_else_sees_it() {
-    let origin = Origin::start(content());
+    let origin = origin();
     let proxy = Proxy::to(&origin);
     let mut rig = Rig::new(&[SERVER], &["-v"]);
     rig.set("HTTP_PROXY", &format!("http://someone:s3cret@{}", proxy.url));

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, redirect};
+use reqwest::Client;
+use reqwest::redirect::Policy;
 use rustls::{ClientConfig, RootCertStore};
 
-/// More redirects than this are a circle.
-const MAX_REDIRECTS: usize = 5;
+use super::reach::{Reach, Resolver};
 
 /// A client.
 pub(super) struct Built {
@@ -28,8 +27,13 @@ pub(super) fn machine_roots() -> RootCertStore {
     roots
 }
 
-/// Builds a client that trusts the servers vouched for by `roots`.
-pub(super) fn build(connect_timeout: Duration, roots: RootCertStore) -> Result<Built, String> {
+/// Builds a client that trusts the servers vouched for by `roots`, and goes to no address that is nearer than allowed. It
+/// follows no redirects: where they may lead is for who asks.
+pub(super) fn build(
+    connect_timeout: Duration,
+    roots: RootCertStore,
+    allowed: Reach,
+) -> Result<Built, String> {
     let has_roots = !roots.is_empty();
     let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -46,20 +50,9 @@ pub(super) fn build(connect_timeout: Duration, roots: RootCertStore) -> Result<B
         .pool_idle_timeout(Duration::from_secs(60))
         .pool_max_idle_per_host(16)
         .referer(false)
-        .redirect(Policy::custom(follow))
+        .redirect(Policy::none())
+        .dns_resolver(Arc::new(Resolver::new(allowed)))
         .build()
         .map_err(|error| format!("the HTTP client cannot be set up: {error}"))?;
     Ok(Built { client, has_roots })
-}
-
-/// A few redirects, and none from an encrypted connection to a plain one.
-fn follow(attempt: Attempt<'_>) -> redirect::Action {
-    if attempt.previous().len() > MAX_REDIRECTS {
-        return attempt.error(format!("more than {MAX_REDIRECTS} redirects"));
-    }
-    let was_encrypted = attempt.previous().iter().any(|url| url.scheme() == "https");
-    if was_encrypted && attempt.url().scheme() != "https" {
-        return attempt.error("a redirect from https to a connection that is not encrypted");
-    }
-    attempt.follow()
 }

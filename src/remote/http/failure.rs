@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
+use super::reach::TooNear;
 use crate::crds::Url;
 use crate::remote::error::{RemoteError, RemoteErrorKind, Retry};
 
@@ -36,6 +37,18 @@ pub(super) fn from_reqwest(error: reqwest::Error, url: &Url, has_roots: bool) ->
         _ => format!("the connection broke: {reason}"),
     };
     RemoteError::new(kind, url, message)
+}
+
+/// Why an address was not gone to, if that was it.
+pub(super) fn too_near(error: &reqwest::Error) -> Option<String> {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(refusal) = inner.downcast_ref::<TooNear>() {
+            return Some(refusal.to_string());
+        }
+        cause = inner.source();
+    }
+    None
 }
 
 /// The last cause of an error is the one that says what happened.

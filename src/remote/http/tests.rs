@@ -3,6 +3,7 @@
 use futures_util::TryStreamExt as _;
 
 use super::*;
+use crate::crds::Teller;
 use crate::remote::error::Retry;
 use crate::remote::loopback::{Loopback, Reply, reply};
 
@@ -297,18 +298,23 @@ async fn redirects_are_followed_a_few_times() {
 }
 
 /// An origin that trusts exactly these roots.
-fn trusting(roots: rustls::RootCertStore) -> HttpOrigin {
+fn trusting(roots: &rustls::RootCertStore) -> HttpOrigin {
     let settings = HttpSettings::default();
     let client = HttpClient::new(settings);
-    let built = client::build(settings.connect_timeout, roots);
-    assert!(client.shared.client.set(built).is_ok());
+    for (allowed, slot) in [Reach::Public, Reach::Private, Reach::LinkLocal, Reach::Loopback]
+        .into_iter()
+        .zip(&client.shared.clients)
+    {
+        let built = client::build(settings.connect_timeout, roots.clone(), allowed);
+        assert!(slot.set(built).is_ok());
+    }
     HttpOrigin::new(client)
 }
 
 #[tokio::test]
 async fn encrypted_files_are_read_from_trusted_servers_only() {
     let (server, roots) = Loopback::start_tls(|_| Reply::Keep(reply("200 OK", &[], "secret"))).await;
-    let download = trusting(roots)
+    let download = trusting(&roots)
         .get(&Url::new(&server.url), None, None)
         .await
         .unwrap();
@@ -316,7 +322,7 @@ async fn encrypted_files_are_read_from_trusted_servers_only() {
     assert_eq!(parts.concat(), b"secret");
 
     let (_, others) = Loopback::start_tls(|_| Reply::Stall(Vec::new())).await;
-    let error = trusting(others)
+    let error = trusting(&others)
         .get(&Url::new(&server.url), None, None)
         .await
         .unwrap_err();
@@ -326,7 +332,7 @@ async fn encrypted_files_are_read_from_trusted_servers_only() {
         "{error}"
     );
     let none = rustls::RootCertStore::empty();
-    let error = trusting(none)
+    let error = trusting(&none)
         .get(&Url::new(&server.url), None, None)
         .await
         .unwrap_err();
@@ -339,13 +345,61 @@ async fn no_redirect_leads_out_of_encryption() {
     let location = format!("Location: {}/x", plain.url);
     let (server, roots) =
         Loopback::start_tls(move |_| Reply::Keep(reply("302 Found", &[&location], ""))).await;
-    let error = trusting(roots)
+    let error = trusting(&roots)
         .get(&Url::new(&server.url), None, None)
         .await
         .unwrap_err();
     assert_eq!((error.kind, error.retry), (RemoteErrorKind::Protocol, Retry::No));
     assert!(error.message.contains("not encrypted"), "{error}");
     assert!(plain.seen().is_empty());
+}
+
+#[tokio::test]
+async fn no_told_url_leads_out_of_encryption() {
+    let plain = Loopback::start(|_| Reply::Keep(reply("200 OK", &[], "anybody's"))).await;
+    let told = Url::new(&plain.url).told_by(Teller {
+        server: Url::new("https://127.0.0.1/roman"),
+        own_host_only: false,
+    });
+    let error = origin().get(&told, None, None).await.unwrap_err();
+    assert_eq!((error.kind, error.retry), (RemoteErrorKind::Protocol, Retry::No));
+    assert!(error.message.contains("not encrypted"), "{error}");
+    assert!(error.to_string().contains(&plain.url), "{error}");
+    assert!(plain.seen().is_empty());
+}
+
+/// A redirect of a call would be answered with something else: the user is told where the server wants to be asked.
+#[tokio::test]
+async fn calls_are_redirected_only_as_calls() {
+    use crate::crds::Observatory;
+    use crate::remote::{CrdsServer as _, JsonRpcServer};
+    let moved = |status: &'static str| {
+        Loopback::start(move |seen| {
+            if seen.path().starts_with("/new") {
+                Reply::Close(reply("200 OK", &[], r#"{"result": "called", "error": null}"#))
+            } else {
+                Reply::Close(reply(status, &["Location: /new/"], ""))
+            }
+        })
+    };
+    for (status, followed) in [("301 Moved", false), ("302 Found", false), ("308 Moved", true)] {
+        let server = moved(status).await;
+        let client = HttpClient::new(HttpSettings::default());
+        let url = Url::new(&server.url);
+        let result = JsonRpcServer::new(Observatory::Roman, &url, client)
+            .call("x", serde_json::json!([]))
+            .await;
+        match result {
+            Ok(value) => assert!(followed && value == "called", "{status}: {value}"),
+            Err(error) => {
+                assert!(!followed, "{status}: {error}");
+                assert!(
+                    error.message.contains("/new/") && error.message.contains("--server"),
+                    "{error}"
+                );
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub struct Content {
     pub parameters: BTreeMap<String, Vec<String>>,
     /// Entries that the catalog has although there is no such file: name, size, SHA-1.
     pub phantoms: Vec<(String, u64, String)>,
+    /// Files that the catalog gives neither size nor SHA-1 of: mappings, which are listed anyway.
+    pub undigested: Vec<String>,
     /// What `Authorization` must say; 401 without it.
     pub authorization: Option<String>,
     /// Where it says that files are downloaded from, in place of its own address.
@@ -76,6 +78,7 @@ impl Content {
         let catalog: serde_json::Map<_, _> = self
             .files
             .iter()
+            .filter(|(name, _)| !self.undigested.contains(name))
             .map(|(name, bytes)| (name.clone(), bytes.len() as u64, sha1_of(bytes)))
             .chain(self.phantoms.iter().cloned())
             .map(|(name, size, sha1)| (name, json!({"size": size.to_string(), "sha1sum": sha1})))
