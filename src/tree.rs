@@ -129,8 +129,8 @@ impl FileSystem for CrdsTree {
         ready(self.core.write(handle, offset, data))
     }
 
-    fn flush(&self, _: Handle) -> Outcome<(), Error> {
-        ready(Ok(()))
+    fn flush(&self, handle: Handle) -> Outcome<(), Error> {
+        self.core.flush(handle)
     }
 
     fn fsync(&self, handle: Handle, data_only: bool) -> Outcome<(), Error> {

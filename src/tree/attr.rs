@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -320,6 +321,7 @@ impl Core {
             .filter(|_| change.size.is_some())
             .and_then(|handle| self.files.get(handle));
         if let Some(open) = open {
+            open.written.store(true, Ordering::Relaxed);
             return match &open.content {
                 Content::Local { file, .. } => change_open(file, change).map_err(failed()),
                 Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -26,6 +27,8 @@ use super::views::Catalogued;
 pub(super) struct OpenFile {
     pub(super) ino: Ino,
     pub(super) content: Content,
+    /// Whether something was written since the last close of a descriptor.
+    pub(super) written: AtomicBool,
 }
 
 /// Where an open file's bytes are.
@@ -131,7 +134,11 @@ impl Core {
             Content::Local { file, .. } => Backing::Local(Arc::clone(file)),
             Content::Generated(bytes) => Backing::Generated(bytes.clone()),
         };
-        let handle = self.files.insert(OpenFile { ino, content });
+        let handle = self.files.insert(OpenFile {
+            ino,
+            content,
+            written: AtomicBool::new(false),
+        });
         Opened {
             handle,
             size,
@@ -229,12 +236,36 @@ impl Core {
         let open = self.opened(handle)?;
         match &open.content {
             Content::Local { file, access } if access.write => {
+                open.written.store(true, Ordering::Relaxed);
                 file.write_all_at(data, offset)
                     .map_err(Error::local("write", Path::new("")))?;
                 Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
             }
             _ => Err(Error::BadHandle),
         }
+    }
+
+    /// A descriptor is closed: what the store's file system has to say at the close of what was written (a quota or a disk
+    /// error that a network file system learns then) is said to who closes.
+    pub(super) fn flush(&self, handle: Handle) -> Outcome<(), Error> {
+        let open = match self.opened(handle) {
+            Ok(open) => open,
+            Err(error) => return ready(Err(error)),
+        };
+        let Content::Local { file, .. } = &open.content else {
+            return ready(Ok(()));
+        };
+        if !open.written.swap(false, Ordering::Relaxed) {
+            return ready(Ok(()));
+        }
+        let file = Arc::clone(file);
+        Outcome::Later(Box::pin(elsewhere(move || {
+            // The file stays open: every close of a descriptor of it asks the file system.
+            let closed = file
+                .try_clone()
+                .and_then(|another| Ok(nix::unistd::close(another)?));
+            closed.map_err(Error::local("close", Path::new("")))
+        })))
     }
 
     pub(super) fn fsync(&self, handle: Handle, data_only: bool) -> Outcome<(), Error> {

@@ -215,3 +215,24 @@ fn a_pipe_put_into_the_store_never_hangs_an_open() {
     );
     assert!(fs::metadata(rig.path("pickles/roman")).is_ok());
 }
+
+#[test]
+fn directories_can_be_made_durable() {
+    let (_origin, rig) = mounted();
+    fs::create_dir(rig.path("pickles/roman/d")).unwrap();
+    fs::write(rig.path("pickles/roman/d/f"), "text").unwrap();
+    for directory in [
+        "",
+        "config/roman",
+        "pickles/roman",
+        "pickles/roman/d",
+        "references/roman",
+        "bestrefs",
+    ] {
+        let open = File::open(rig.path(directory)).unwrap();
+        open.sync_all()
+            .unwrap_or_else(|error| panic!("fsync of '{directory}': {error}"));
+        open.sync_data()
+            .unwrap_or_else(|error| panic!("fdatasync of '{directory}': {error}"));
+    }
+}
