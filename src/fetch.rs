@@ -237,6 +237,11 @@ impl Fetcher {
         &self.inner.catalogs
     }
 
+    /// Where its tasks run.
+    pub fn runtime(&self) -> &Handle {
+        &self.inner.runtime
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store

@@ -193,6 +193,9 @@ pub trait Store: Send + Sync + 'static {
     /// The user's file under this name was renamed to somewhere else. What has taken the name meanwhile stays.
     fn moved_out(&self, key: &FileKey) -> Result<(), StoreError>;
 
+    /// Removes the copy under this name; false when there is none, and where the user's own file is.
+    fn remove_copy(&self, key: &FileKey) -> Result<bool, StoreError>;
+
     /// Removes the copy or the local file under this name; false when there is none.
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError>;
 

@@ -31,6 +31,7 @@ mod open;
 mod options;
 pub mod panics;
 mod places;
+mod removals;
 mod scan;
 mod status;
 mod views;
@@ -83,8 +84,12 @@ impl FileSystem for CrdsTree {
         self.core.listen(changes);
     }
 
-    fn lookup(&self, _: Caller, parent: Ino, name: &OsStr) -> Outcome<Lookup, Error> {
-        self.core.lookup(parent, name)
+    fn lookup(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<Lookup, Error> {
+        let core = Arc::clone(&self.core);
+        self.core.lookup(parent, name).then(move |found| match found {
+            Ok(found) => core.after_lookup(caller, found),
+            Err(error) => ready(Err(error)),
+        })
     }
 
     fn forget(&self, ino: Ino, count: u64) {
@@ -92,7 +97,8 @@ impl FileSystem for CrdsTree {
     }
 
     fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, Keep), Error> {
-        self.core.getattr(ino, handle)
+        self.core
+            .after_removal(ino, move |core| core.getattr(ino, handle))
     }
 
     fn setattr(&self, _: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, Keep), Error> {
@@ -213,10 +219,10 @@ impl FileSystem for CrdsTree {
             .prepared(&[(parent, name)], move |core| core.link(ino, parent, &own))
     }
 
-    fn unlink(&self, _: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Error> {
+    fn unlink(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Error> {
         let own = name.to_owned();
         self.core
-            .prepared(&[(parent, name)], move |core| core.unlink(parent, &own))
+            .prepared(&[(parent, name)], move |core| core.unlink(caller, parent, &own))
     }
 
     fn rmdir(&self, _: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Error> {
@@ -262,6 +268,7 @@ impl FileSystem for CrdsTree {
     }
 
     fn shutdown(&self) {
+        self.core.end_removals();
         self.core.fetcher.shutdown();
     }
 }

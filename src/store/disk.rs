@@ -249,6 +249,10 @@ impl Store for DiskStore {
         self.forget_moved(key)
     }
 
+    fn remove_copy(&self, key: &FileKey) -> Result<bool, StoreError> {
+        self.remove_copy_of(key)
+    }
+
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.remove_file(key)
     }

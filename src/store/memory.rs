@@ -294,6 +294,14 @@ impl Store for MemoryStore {
         self.remove(key).map(drop)
     }
 
+    fn remove_copy(&self, key: &FileKey) -> Result<bool, StoreError> {
+        let is_local = |holding: Holding| holding.kind == HoldingKind::Local;
+        if self.holding(key).is_some_and(is_local) {
+            return Ok(false);
+        }
+        self.remove(key)
+    }
+
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
         let mut shelves = self.shelves();
         shelves.ledger.remove(key);

@@ -21,6 +21,7 @@ use super::open::OpenFile;
 use super::ops::{Change, Changes, Ino, Outcome};
 use super::options::TreeOptions;
 use super::places::Subset;
+use super::removals::Removals;
 use super::scan::Scan;
 use super::views::{View, Views};
 
@@ -35,6 +36,7 @@ pub(super) struct Core {
     pub(super) files: Handles<OpenFile>,
     pub(super) listings: Handles<OpenDirectory>,
     pub(super) views: Views,
+    pub(super) removals: Removals,
     pub(super) changes: OnceLock<Changes>,
     pub(super) started: SystemTime,
     pub(super) scan: Scan,
@@ -90,6 +92,7 @@ impl Core {
             files: Handles::default(),
             listings: Handles::default(),
             views: Views::default(),
+            removals: Removals::default(),
             changes: OnceLock::new(),
             started: SystemTime::now(),
             scan: Scan::default(),

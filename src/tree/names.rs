@@ -135,7 +135,7 @@ impl Core {
 
     /// Removes a file. Of a catalogued one only the copy in the store goes: the file is still in the catalog, and so
     /// still there.
-    pub(super) fn unlink(&self, parent: Ino, name: &OsStr) -> Result<(), Error> {
+    pub(super) fn unlink(self: &Arc<Self>, caller: Caller, parent: Ino, name: &OsStr) -> Result<(), Error> {
         let path = self.own_path(parent, name)?;
         match self.fixed_in(&self.place(parent)?, name) {
             Some(Fixed::ConfigFile(..) | Fixed::InstrumentLink(..)) => {
@@ -144,9 +144,13 @@ impl Core {
             Some(_) => return Err(Error::IsDirectory),
             None => {}
         }
+        let catalogued = self.catalogued_at(&path).filter(|(_, here)| *here);
+        if let Some((file, _)) = catalogued.as_ref().filter(|(file, _)| !self.is_overridden(file)) {
+            return self.remove_copy(Self::number_of(file), &file.key, caller);
+        }
         self.hold(&path);
         let removing = self.nodes.removing(&path);
-        if let Some((file, true)) = self.catalogued_at(&path) {
+        if let Some((file, _)) = catalogued {
             self.fetcher.store().remove(&file.key)?;
             removing.done();
             return Ok(());
@@ -217,7 +221,10 @@ impl Core {
         let renaming = self.nodes.renaming(&from, &to);
         match self.catalogued_at(&to) {
             Some((_, true)) if keep_target => return Err(Error::Exists),
-            Some((file, true)) => self.override_catalogued(&from, &file)?,
+            Some((file, true)) => {
+                self.removals.cancel(Self::number_of(&file));
+                self.override_catalogued(&from, &file)?;
+            }
             _ => {
                 self.refuse_catalogued(&to)?;
                 let local = self.writable()?;

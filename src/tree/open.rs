@@ -59,9 +59,10 @@ impl Core {
                     return ready(Err(Error::Stale));
                 };
                 if access.changes() {
+                    self.removals.cancel(ino);
                     return ready(Err(Error::Immutable(file.key)));
                 }
-                self.open_catalogued(ino, &file.key)
+                self.after_removal(ino, move |core| core.open_catalogued(ino, &file.key))
             }
             Some(Number::Described(..)) if access.changes() => ready(Err(Error::ReadOnly)),
             Some(Number::Described(observatory, serial)) => ready(

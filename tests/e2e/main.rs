@@ -30,6 +30,7 @@ mod overrides;
 mod posix;
 mod proxy;
 mod remounts;
+mod replacing;
 mod room;
 mod serve;
 mod servers;

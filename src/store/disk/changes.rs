@@ -161,6 +161,40 @@ impl DiskStore {
         }
     }
 
+    /// Removes a copy, whoever has it open; what was put in its place meanwhile stays.
+    pub(super) fn remove_copy_of(&self, key: &FileKey) -> Result<bool, StoreError> {
+        self.ensure_shelf(key.observatory)?;
+        let _guard = self.guards.of(key);
+        let Some(kept) = self.books().kept(key).copied() else {
+            return Ok(false);
+        };
+        if kept.kind == HoldingKind::Local {
+            return Ok(false);
+        }
+        let path = kept.path(key);
+        if self
+            .lies_there(&path)?
+            .is_some_and(|identity| identity != kept.identity)
+        {
+            self.doubt(key, kept);
+            return Ok(false);
+        }
+        // Nobody shall be given what is about to go.
+        self.books().strike(key);
+        match self.discard(key, &kept) {
+            Ok(true) => self.remember(key, &Mark::Gone),
+            Ok(false) => {
+                self.doubt(key, kept);
+                return Ok(false);
+            }
+            Err(error) => {
+                self.books().put(key, kept);
+                return Err(StoreError::io("remove", &path, error));
+            }
+        }
+        Ok(true)
+    }
+
     pub(super) fn remove_file(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.ensure_shelf(key.observatory)?;
         let _guard = self.guards.of(key);

@@ -68,9 +68,12 @@ async fn a_copy_is_dropped_and_the_file_stays() {
     let open = fixture.open(path, O_RDONLY).await.unwrap();
     let ino = fixture.ino(path).await;
     fixture.unlink(path).await.unwrap();
-    assert!(!fixture.on_disk(path).exists());
     let after = fixture.stat(path).await.unwrap();
     assert_eq!((after.ino, after.blocks), (ino, 0));
+    // As the kernel does for stat(2), and does not for a create.
+    let (after, _) = fixture.tree.getattr(ino, None).wait().await.unwrap();
+    assert_eq!((after.ino, after.blocks), (ino, 0));
+    assert!(!fixture.on_disk(path).exists());
     assert_eq!(
         now(fixture.tree.read(open.handle, 0, 8)).unwrap(),
         contents("v8q14451j_idc.fits")[..8]

@@ -1,0 +1,287 @@
+//! Catalogued files that somebody has just removed.
+//!
+//! The name stays whatever becomes of the copy. Who removes it to make a new file under the name (tar, `cp -f`, `install`,
+//! `mv`) must fail, and shall fail without costing the copy; who removes it to be rid of the copy, or to have it fetched
+//! again, shall be rid of it. Both begin alike, so that a copy goes only when it is clear what its remover does next: the
+//! kernel looks the name up for an exclusive create, is told that it is there, and nothing follows; whereas a `stat` is
+//! followed by a question for attributes, and a read by an open.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::crds::FileKey;
+
+use super::core::{Core, elsewhere, ready};
+use super::error::Error;
+use super::ops::{Caller, Ino, Keep, Lookup, Outcome};
+
+/// How long a copy waits for what its remover does next.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// The removals of which it is not clear yet what they are for.
+#[derive(Debug, Default)]
+pub(super) struct Removals {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: HashMap<Ino, Removal>,
+    /// Whether a task waits for those that nothing follows.
+    is_watched: bool,
+}
+
+#[derive(Debug)]
+struct Removal {
+    key: FileKey,
+    /// The thread that removed it.
+    by: u32,
+    since: Instant,
+    /// Whether the same thread has looked the name up since.
+    looked_up: bool,
+}
+
+/// What a lookup of a name means for its removal.
+#[derive(Debug, PartialEq, Eq)]
+enum Looked {
+    /// Nothing was removed, or the copy stays.
+    Nothing,
+    /// What follows will tell.
+    Open,
+    /// The copy goes.
+    Gone(FileKey),
+}
+
+impl Removals {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `by` removes a name: the copies that go now, and whether somebody has to wait for the others. None, and the copy
+    /// stays, when the same thread removed it before and has not looked at it since: it wants a place for a new file.
+    fn begin(&self, ino: Ino, key: &FileKey, by: u32, now: Instant) -> Option<(Vec<FileKey>, bool)> {
+        let mut state = self.state();
+        let before = state.pending.remove(&ino);
+        if before.as_ref().is_some_and(|before| before.by == by) {
+            return None;
+        }
+        // Who goes on to another name has done with the one before.
+        let mut gone: Vec<_> = state
+            .pending
+            .extract_if(|_, removal| removal.by == by)
+            .filter_map(|(_, removal)| removal.unclaimed())
+            .collect();
+        gone.extend(before.and_then(Removal::unclaimed));
+        let removal = Removal {
+            key: key.clone(),
+            by,
+            since: now,
+            looked_up: false,
+        };
+        state.pending.insert(ino, removal);
+        let unwatched = !std::mem::replace(&mut state.is_watched, true);
+        Some((gone, unwatched))
+    }
+
+    fn looked_up(&self, ino: Ino, by: u32) -> Looked {
+        let mut state = self.state();
+        match state.pending.get_mut(&ino) {
+            None => Looked::Nothing,
+            Some(removal) if removal.by == by => {
+                removal.looked_up = true;
+                Looked::Open
+            }
+            Some(_) => match state.pending.remove(&ino).and_then(Removal::unclaimed) {
+                Some(key) => Looked::Gone(key),
+                None => Looked::Nothing,
+            },
+        }
+    }
+
+    /// Somebody looks at the file, or reads it: the copy that goes for that.
+    fn used(&self, ino: Ino) -> Option<FileKey> {
+        Some(self.state().pending.remove(&ino)?.key)
+    }
+
+    /// The copy stays.
+    pub(super) fn cancel(&self, ino: Ino) {
+        self.state().pending.remove(&ino);
+    }
+
+    /// The copies of those that nothing followed until `now`; without it of all. None when nobody has to wait any more.
+    fn expired(&self, now: Option<Instant>) -> Option<Vec<FileKey>> {
+        let mut state = self.state();
+        if state.pending.is_empty() {
+            state.is_watched = false;
+            return None;
+        }
+        let over = |removal: &Removal| now.is_none_or(|now| now.duration_since(removal.since) >= DELAY);
+        Some(
+            state
+                .pending
+                .extract_if(|_, removal| over(removal))
+                .filter_map(|(_, removal)| removal.unclaimed())
+                .collect(),
+        )
+    }
+}
+
+impl Removal {
+    /// The copy that goes, unless its remover wanted a place for a new file.
+    fn unclaimed(self) -> Option<FileKey> {
+        (!self.looked_up).then_some(self.key)
+    }
+}
+
+impl Core {
+    /// Somebody removes a catalogued file. The copy goes soon, or stays.
+    pub(super) fn remove_copy(
+        self: &Arc<Self>,
+        ino: Ino,
+        key: &FileKey,
+        caller: Caller,
+    ) -> Result<(), Error> {
+        let Some((gone, unwatched)) = self.removals.begin(ino, key, caller.tid, Instant::now()) else {
+            return Err(Error::Immutable(key.clone()));
+        };
+        if unwatched {
+            let core = Arc::downgrade(self);
+            self.fetcher.runtime().spawn(async move {
+                loop {
+                    tokio::time::sleep(DELAY / 4).await;
+                    let Some(core) = core.upgrade() else { return };
+                    let Some(gone) = core.removals.expired(Some(Instant::now())) else {
+                        return;
+                    };
+                    core.drop_copies(gone).await;
+                }
+            });
+        }
+        if !gone.is_empty() {
+            let core = Arc::clone(self);
+            self.fetcher
+                .runtime()
+                .spawn(async move { core.drop_copies(gone).await });
+        }
+        Ok(())
+    }
+
+    /// Drops what is to go, at the end of the mount.
+    pub(super) fn end_removals(&self) {
+        for key in self.removals.expired(None).into_iter().flatten() {
+            self.drop_copy(&key);
+        }
+    }
+
+    fn drop_copy(&self, key: &FileKey) {
+        if let Err(error) = self.fetcher.store().remove_copy(key) {
+            log::warn!("the copy of {key} stays: {error}");
+        }
+    }
+
+    async fn drop_copies(self: &Arc<Self>, keys: Vec<FileKey>) {
+        let core = Arc::clone(self);
+        let dropped = elsewhere(move || {
+            for key in &keys {
+                core.drop_copy(key);
+            }
+            Ok(())
+        });
+        if let Err(error) = dropped.await {
+            log::debug!("copies stay: {error}");
+        }
+    }
+
+    /// A name was looked up: what the kernel is told when it was removed before.
+    pub(super) fn after_lookup(self: &Arc<Self>, caller: Caller, found: Lookup) -> Outcome<Lookup, Error> {
+        let Lookup::Found { mut attr, keep } = found else {
+            return ready(Ok(found));
+        };
+        match self.removals.looked_up(attr.ino, caller.tid) {
+            Looked::Nothing => ready(Ok(found)),
+            Looked::Open => {
+                attr.blocks = 0;
+                let keep = Keep::Never;
+                ready(Ok(Lookup::Found { attr, keep }))
+            }
+            Looked::Gone(key) => {
+                let core = Arc::clone(self);
+                Outcome::Later(Box::pin(async move {
+                    core.drop_copies(vec![key]).await;
+                    attr.blocks = 0;
+                    Ok(Lookup::Found { attr, keep })
+                }))
+            }
+        }
+    }
+
+    /// Does what looks at or reads a file, once its copy is gone that was removed before.
+    pub(super) fn after_removal<T: Send + 'static>(
+        self: &Arc<Self>,
+        ino: Ino,
+        work: impl FnOnce(&Arc<Self>) -> Outcome<T, Error> + Send + 'static,
+    ) -> Outcome<T, Error> {
+        let Some(key) = self.removals.used(ino) else {
+            return work(self);
+        };
+        let core = Arc::clone(self);
+        Outcome::Later(Box::pin(async move {
+            core.drop_copies(vec![key]).await;
+            work(&core).wait().await
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAR: u32 = 7;
+    const OTHER: u32 = 8;
+
+    fn key(name: &str) -> FileKey {
+        let observatory = crate::crds::Observatory::Hst;
+        let name = name.parse().unwrap();
+        FileKey { observatory, name }
+    }
+
+    #[test]
+    fn who_removes_a_name_again_without_having_looked_is_refused() {
+        let removals = Removals::default();
+        let (file, now) = (key("hst_0001.pmap"), Instant::now());
+        assert_eq!(removals.begin(1, &file, TAR, now), Some((vec![], true)));
+        assert_eq!(removals.looked_up(1, TAR), Looked::Open);
+        assert_eq!(removals.begin(1, &file, TAR, now), None);
+        assert_eq!(removals.expired(Some(now + DELAY)), None, "the copy stays");
+    }
+
+    #[test]
+    fn a_copy_goes_when_nothing_follows_or_its_remover_goes_on() {
+        let removals = Removals::default();
+        let (one, two, now) = (key("hst_0001.pmap"), key("hst_0002.pmap"), Instant::now());
+        assert_eq!(removals.begin(1, &one, TAR, now), Some((vec![], true)));
+        assert_eq!(removals.begin(2, &two, TAR, now), Some((vec![one], false)));
+        assert_eq!(removals.expired(Some(now)), Some(vec![]));
+        assert_eq!(removals.expired(Some(now + DELAY)), Some(vec![two]));
+        assert_eq!(removals.expired(Some(now + DELAY)), None);
+    }
+
+    #[test]
+    fn a_copy_goes_when_somebody_looks_or_reads_and_stays_after_a_refused_create() {
+        let removals = Removals::default();
+        let (file, now) = (key("hst_0001.pmap"), Instant::now());
+        removals.begin(1, &file, TAR, now);
+        assert_eq!(removals.looked_up(1, OTHER), Looked::Gone(file.clone()));
+        removals.begin(1, &file, TAR, now);
+        assert_eq!(removals.looked_up(1, TAR), Looked::Open);
+        assert_eq!(removals.used(1), Some(file.clone()));
+        removals.begin(1, &file, TAR, now);
+        assert_eq!(removals.looked_up(1, TAR), Looked::Open);
+        assert_eq!(removals.looked_up(1, OTHER), Looked::Nothing);
+        assert_eq!(removals.used(1), None);
+        removals.begin(1, &file, TAR, now);
+        assert_eq!(removals.looked_up(1, TAR), Looked::Open);
+        assert_eq!(removals.expired(Some(now + DELAY)), Some(vec![]));
+    }
+}

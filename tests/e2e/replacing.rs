@@ -1,0 +1,158 @@
+//! Tools that replace files meet catalogued names: they fail, soon, and the copy stays. Whoever wants a copy gone is rid of
+//! it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::origin::Origin;
+use crate::rig::{PATIENCE, Rig, wait};
+use crate::{DARK, FLAT, PMAP, content, server_flag};
+
+/// A mount with a fetched file, and files of one's own elsewhere.
+struct Bench {
+    origin: Origin,
+    rig: Rig,
+    elsewhere: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let origin = Origin::start(content());
+        let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::create_dir_all(elsewhere.path().join("references/roman")).unwrap();
+        for name in [DARK, FLAT] {
+            rig.read(Self::name(name)).unwrap();
+            fs::write(elsewhere.path().join(Self::name(name)), "mine").unwrap();
+        }
+        Self {
+            origin,
+            rig,
+            elsewhere,
+        }
+    }
+
+    fn name(name: &str) -> String {
+        format!("references/roman/{name}")
+    }
+
+    fn mine(&self, name: &str) -> PathBuf {
+        self.elsewhere.path().join(Self::name(name))
+    }
+
+    /// Whether a tool says that all went well; it ends in any case.
+    fn succeeds(&self, program: &str, arguments: &[&str]) -> bool {
+        let tool = Command::new(program)
+            .args(arguments)
+            .current_dir(self.elsewhere.path())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} is needed here: {error}"));
+        wait(tool, PATIENCE)
+            .unwrap_or_else(|| panic!("{program} does not end"))
+            .success()
+    }
+
+    /// How often a file was downloaded.
+    fn downloads(&self, name: &str) -> usize {
+        self.origin.asked(name).len()
+    }
+
+    /// The catalogued bytes are there, without another download.
+    fn is_whole(&self, name: &str) {
+        assert!(self.rig.read(Self::name(name)).unwrap() == self.origin.contents(name));
+        assert_eq!(self.downloads(name), 1, "the copy of {name} was lost");
+    }
+}
+
+#[test]
+fn tools_that_replace_a_catalogued_file_fail_and_the_copy_stays() {
+    let bench = Bench::new();
+    let target = bench.rig.path(Bench::name(DARK)).display().to_string();
+    let mine = bench.mine(DARK);
+    let source = mine.display().to_string();
+    for (program, arguments) in [
+        ("cp", vec!["-f", &source, &target]),
+        ("cp", vec!["--remove-destination", &source, &target]),
+        ("install", vec!["-m", "644", &source, &target]),
+        ("mv", vec!["-f", &source, &target]),
+        ("ln", vec!["-sf", &source, &target]),
+    ] {
+        let is_done = bench.succeeds(program, &arguments);
+        if program == "ln" && is_done {
+            // Newer ones rename a link into place, which is an override.
+            fs::remove_file(&target).unwrap();
+            continue;
+        }
+        assert!(!is_done, "{program}");
+        assert_eq!(fs::read(&mine).unwrap(), b"mine", "{program}");
+        bench.is_whole(DARK);
+    }
+}
+
+#[test]
+fn unpacking_over_catalogued_files_ends_and_the_copies_stay() {
+    let bench = Bench::new();
+    assert!(bench.succeeds("tar", &["cf", "mine.tar", "references/roman"]));
+    let archive = bench.elsewhere.path().join("mine.tar").display().to_string();
+    let mountpoint = bench.rig.mountpoint().display().to_string();
+    for arguments in [
+        vec!["xf", &archive, "-C", &mountpoint],
+        vec!["xf", &archive, "-C", &mountpoint, "--unlink-first"],
+        vec!["xf", &archive, "-C", &mountpoint, "--overwrite"],
+    ] {
+        assert!(!bench.succeeds("tar", &arguments), "{arguments:?}");
+        bench.is_whole(DARK);
+        bench.is_whole(FLAT);
+    }
+}
+
+#[test]
+fn a_removed_copy_goes_and_the_file_stays() {
+    let bench = Bench::new();
+    let target = bench.rig.path(Bench::name(DARK));
+    assert!(bench.succeeds("rm", &[&target.display().to_string()]));
+    let stored = bench.rig.store().join(Bench::name(DARK));
+    let begun = std::time::Instant::now();
+    while stored.exists() {
+        assert!(begun.elapsed() < PATIENCE, "the copy does not go");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(fs::metadata(&target).unwrap().len(), 300_000);
+    bench.rig.read(Bench::name(DARK)).unwrap();
+    assert_eq!(bench.downloads(DARK), 2);
+}
+
+/// As `crds sync --repair-files` does: remove, look whether it is gone, find it there, and read it.
+#[test]
+fn who_removes_a_copy_and_looks_or_reads_has_it_fetched_again() {
+    let bench = Bench::new();
+    let target = bench.rig.path(Bench::name(DARK));
+    let stored = bench.rig.store().join(Bench::name(DARK));
+    fs::remove_file(&target).unwrap();
+    assert_eq!(fs::metadata(&target).unwrap().len(), 300_000);
+    assert!(!stored.exists());
+    assert!(fs::read(&target).unwrap() == bench.origin.contents(DARK));
+    assert_eq!(bench.downloads(DARK), 2);
+    fs::write(&stored, vec![0; 300_000]).unwrap();
+    fs::remove_file(&target).unwrap();
+    assert!(fs::read(&target).unwrap() == bench.origin.contents(DARK));
+    assert_eq!(bench.downloads(DARK), 3);
+}
+
+/// As `crds sync --purge-references` does.
+#[test]
+fn removing_many_names_in_a_row_removes_all_copies() {
+    let mut bench = Bench::new();
+    bench.rig.read(format!("mappings/roman/{PMAP}")).unwrap();
+    for name in [
+        Bench::name(DARK),
+        Bench::name(FLAT),
+        format!("mappings/roman/{PMAP}"),
+    ] {
+        fs::remove_file(bench.rig.path(name)).unwrap();
+    }
+    bench.rig.umount();
+    assert_eq!(bench.rig.stored(), Vec::<PathBuf>::new());
+}
