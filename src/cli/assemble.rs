@@ -36,6 +36,7 @@ pub(super) fn rooms(settings: &Settings, directory: &Path, runtime: &Handle) -> 
     )?);
     let http = HttpClient::new(HttpSettings {
         stall_timeout: settings.stall_timeout,
+        call_timeout: settings.timeout,
         ..HttpSettings::default()
     });
     let origin: Arc<dyn Origin> = Arc::new(UrlOrigin::new(HttpOrigin::new(http.clone())));
@@ -49,6 +50,7 @@ pub(super) fn rooms(settings: &Settings, directory: &Path, runtime: &Handle) -> 
         settings.observatories.iter().map(source).collect(),
         CatalogSettings {
             ttl: settings.catalog_ttl,
+            timeout: settings.timeout,
             offline: settings.offline,
             context: settings.context.clone(),
             ..CatalogSettings::default()

@@ -78,7 +78,8 @@ struct SlotState {
     /// Whether `info` is of another server than the one in force: good for names, not for downloads.
     foreign: bool,
     loading: Option<watch::Receiver<Option<Answer>>>,
-    refreshing: Option<watch::Receiver<Option<Answer>>>,
+    /// The question to the server that is under way, and since when it is.
+    refreshing: Option<(Instant, watch::Receiver<Option<Answer>>)>,
 }
 
 impl Catalogs {
@@ -159,8 +160,9 @@ impl Catalogs {
     }
 
     /// A plausible name is missing: asks the server for a new catalog, unless it was asked a short while ago. The future
-    /// tells whether the name is there now. `None`: the name is not there, and there is no use in asking.
-    pub fn missing(&self, observatory: Observatory, name: &str) -> Option<BoxFuture<'static, bool>> {
+    /// tells whether the name is there now, and `None` when that is not known: who looks for a name does not wait for a
+    /// server that says nothing. No future: the name is not there, and there is no use in asking.
+    pub fn missing(&self, observatory: Observatory, name: &str) -> Option<BoxFuture<'static, Option<bool>>> {
         let slot = self.inner.slot(observatory)?;
         slot.server.as_ref()?;
         if !plausible(observatory, name) {
@@ -170,13 +172,14 @@ impl Catalogs {
         state.info.as_ref()?;
         let recently = |asked: Instant| asked.elapsed() < self.inner.settings.missing_interval;
         if state.refreshing.is_none() && state.asked.is_some_and(recently) {
-            return None;
+            let unknown = || Box::pin(std::future::ready(None)) as BoxFuture<'static, _>;
+            return state.failure.as_ref().map(|_| unknown());
         }
-        let receiver = self.inner.refresh(&mut state, observatory);
-        let name = name.to_owned();
+        let (since, receiver) = self.inner.refresh(&mut state, observatory);
+        let (name, deadline) = (name.to_owned(), since + self.inner.settings.look_timeout);
         Some(Box::pin(async move {
-            let answer = wait_for(receiver, observatory).await;
-            answer.is_ok_and(|info| info.catalog().contains(&name))
+            let answer = tokio::time::timeout_at(deadline, wait_for(receiver, observatory)).await;
+            Some(answer.ok()?.ok()?.catalog().contains(&name))
         }))
     }
 
@@ -184,7 +187,7 @@ impl Catalogs {
     pub fn refresh(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
         match self.inner.slot(observatory) {
             Some(slot) if slot.server.is_some() => {
-                let receiver = self.inner.refresh(&mut slot.state(), observatory);
+                let (_, receiver) = self.inner.refresh(&mut slot.state(), observatory);
                 Outcome::Later(wait_for(receiver, observatory))
             }
             _ => Outcome::Ready(Err(FetchError::offline(&subject(observatory)))),
@@ -211,7 +214,7 @@ impl Catalogs {
         {
             return Outcome::Ready(Err(error.clone()));
         }
-        let receiver = self.inner.refresh(&mut state, observatory);
+        let (_, receiver) = self.inner.refresh(&mut state, observatory);
         Outcome::Later(wait_for(receiver, observatory))
     }
 
@@ -396,17 +399,18 @@ impl Inner {
             .sweep(info.observatory(), &|name| info.catalog().contains(name));
     }
 
-    /// Joins the running question to the server, or asks.
+    /// Joins the running question to the server, or asks; also says since when it runs.
     fn refresh(
         self: &Arc<Self>,
         state: &mut SlotState,
         observatory: Observatory,
-    ) -> watch::Receiver<Option<Answer>> {
-        if let Some(receiver) = &state.refreshing {
-            return receiver.clone();
+    ) -> (Instant, watch::Receiver<Option<Answer>>) {
+        if let Some(running) = &state.refreshing {
+            return running.clone();
         }
         let (sender, receiver) = watch::channel(None);
-        state.refreshing = Some(receiver.clone());
+        let running = (Instant::now(), receiver);
+        state.refreshing = Some(running.clone());
         let inner = Arc::clone(self);
         self.runtime.spawn(async move {
             let answer = AssertUnwindSafe(inner.ask(observatory)).catch_unwind().await;
@@ -416,7 +420,7 @@ impl Inner {
             }
             let _ = sender.send(Some(answer));
         });
-        receiver
+        running
     }
 
     /// Asks the server, keeps and publishes what it says.
@@ -576,7 +580,7 @@ async fn keep_fresh(inner: Weak<Inner>, observatory: Observatory, age: Duration)
         let Some(slot) = inner.slot(observatory) else {
             return;
         };
-        let receiver = inner.refresh(&mut slot.state(), observatory);
+        let (_, receiver) = inner.refresh(&mut slot.state(), observatory);
         drop(inner);
         pause = match wait_for(receiver, observatory).await {
             Ok(_) => ttl,

@@ -69,6 +69,8 @@ pub struct CatalogSettings {
     pub ttl: Duration,
     /// At most so often is it asked for again because a plausible name is missing from it.
     pub missing_interval: Duration,
+    /// Who looks for a missing name waits for the server at most so long.
+    pub look_timeout: Duration,
     /// After a failure the next try in the background comes no sooner than this.
     pub retry_interval: Duration,
     /// A server that does not answer a request within this time is given up.
@@ -85,7 +87,8 @@ impl Default for CatalogSettings {
     fn default() -> Self {
         Self {
             ttl: Duration::from_secs(600),
-            missing_interval: Duration::from_secs(30),
+            missing_interval: Duration::from_secs(5),
+            look_timeout: Duration::from_secs(2),
             retry_interval: Duration::from_secs(30),
             timeout: Duration::from_secs(300),
             failure_memory: Duration::from_secs(1),

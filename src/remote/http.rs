@@ -22,8 +22,8 @@ mod failure;
 mod reach;
 mod route;
 
-pub(super) use failure::from_status;
-use failure::{from_reqwest, timed_out, too_near};
+use failure::{from_reqwest, too_near};
+pub(super) use failure::{from_status, timed_out};
 use reach::Reach;
 use route::Route;
 
@@ -34,7 +34,7 @@ pub struct HttpSettings {
     pub connect_timeout: Duration,
     /// For the head of a file's reply, and for the next bytes of any body.
     pub stall_timeout: Duration,
-    /// For the head of the reply to a call: the server may have to ask the archive first.
+    /// For the whole reply to a call: the server may have to ask the archive first.
     pub call_timeout: Duration,
 }
 

@@ -9,7 +9,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 
 use super::error::{RemoteError, RemoteErrorKind};
-use super::http::{HttpClient, from_status};
+use super::http::{HttpClient, from_status, timed_out};
 use super::service::CrdsServer;
 use crate::crds::{Observatory, Url, encoded};
 
@@ -69,10 +69,19 @@ impl JsonRpcServer {
         }
     }
 
+    /// A call from its beginning to the last byte of the reply, within the time that a call may take.
     async fn post(&self, method: &str, params: Value) -> Result<Value, RemoteError> {
         if is_serverless(self.url.as_str()) {
             return Err(RemoteError::offline(&self.url));
         }
+        let timeout = self.client.settings().call_timeout;
+        match tokio::time::timeout(timeout, self.exchange(method, params)).await {
+            Ok(result) => result,
+            Err(_) => Err(timed_out(&self.url, "no complete reply", timeout)),
+        }
+    }
+
+    async fn exchange(&self, method: &str, params: Value) -> Result<Value, RemoteError> {
         let id = self.calls.next();
         // The service is at /json/; the rest is for the server's access log, as in the Python client.
         let url = self.url.below(&format!("json/{method}/{id}/"));

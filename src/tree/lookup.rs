@@ -231,10 +231,14 @@ impl Core {
         };
         let core = Arc::clone(self);
         Outcome::Later(Box::pin(async move {
-            asking.await;
-            match core.view(observatory) {
-                Some(view) => core.lookup_in(&view, subset, name, false).wait().await,
-                None => Ok(NOT_NOW),
+            let answered = asking.await.is_some();
+            let found = match core.view(observatory) {
+                Some(view) => core.lookup_in(&view, subset, name, false).wait().await?,
+                None => NOT_NOW,
+            };
+            match found {
+                Lookup::Absent { .. } if !answered => Ok(NOT_NOW),
+                found => Ok(found),
             }
         }))
     }

@@ -214,9 +214,43 @@ async fn a_missing_plausible_name_asks_the_server_but_not_often() {
         .iter()
         .map(|name| world.catalogs.missing(HST, name).unwrap())
         .collect();
-    assert_eq!(futures_util::future::join_all(asks).await, [true, false, true]);
+    let answers = futures_util::future::join_all(asks).await;
+    assert_eq!(answers, [Some(true), Some(false), Some(true)]);
     assert_eq!(world.archive.count(), 2);
     assert!(world.catalogs.missing(HST, "hst_0003.pmap").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_for_a_missing_name_does_not_wait_for_a_silent_server() {
+    let settings = CatalogSettings::default();
+    let (look, every) = (settings.look_timeout, settings.missing_interval);
+    let world = setting(settings);
+    world.load().await.unwrap();
+    tokio::time::sleep(every).await;
+    world
+        .archive
+        .silent
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let ask = || world.catalogs.missing(HST, "hst_0002.pmap").unwrap();
+    let begun = Instant::now();
+    assert_eq!(futures_util::future::join_all([ask(), ask()]).await, [None, None]);
+    assert_eq!(begun.elapsed(), look);
+    // Who comes later does not begin to wait anew, and nobody asks a second time meanwhile.
+    assert_eq!(ask().await, None);
+    assert_eq!(begun.elapsed(), look);
+    tokio::time::sleep(Duration::from_secs(250)).await;
+    assert_eq!(ask().await, None);
+    assert_eq!(world.archive.count(), 2);
+    // The question ends, and the next one is answered.
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(ask().await, None, "not asked again at once, and not known");
+    world
+        .archive
+        .silent
+        .store(false, std::sync::atomic::Ordering::Relaxed);
+    world.archive.say(Ok(two()));
+    tokio::time::sleep(every).await;
+    assert_eq!(ask().await, Some(true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,7 +62,8 @@ fn innermost(error: &reqwest::Error) -> String {
     reason
 }
 
-pub(super) fn timed_out(url: &Url, what: &str, waited: Duration) -> RemoteError {
+/// The failure of a server that does not get done within the time allowed.
+pub(in crate::remote) fn timed_out(url: &Url, what: &str, waited: Duration) -> RemoteError {
     let waited = humantime::format_duration(waited);
     RemoteError::new(RemoteErrorKind::TimedOut, url, format!("{what} for {waited}"))
 }

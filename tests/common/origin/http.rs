@@ -250,6 +250,13 @@ async fn answer_call(
     }];
     let kind = [("Content-Type", "application/json-rpc".to_owned())];
     stream.write_all(head(200, text.len(), &kind).as_bytes()).await?;
-    stream.write_all(body).await?;
+    if let Behaviour::Drip { bytes, every } = behaviour {
+        for piece in body.chunks(bytes) {
+            stream.write_all(piece).await?;
+            tokio::time::sleep(every).await;
+        }
+    } else {
+        stream.write_all(body).await?;
+    }
     Ok(body.len() == text.len())
 }

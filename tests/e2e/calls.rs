@@ -1,0 +1,151 @@
+//! A server whose JSON-RPC service stalls, drips or is gone: nobody waits longer than promised, and the errno says why.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::origin::{Behaviour, Origin};
+use crate::rig::{PATIENCE, Rig, wait, within};
+use crate::{FLAT, PMAP, content, server_flag};
+
+const NEW: &str = "roman_wfi_dark_0002.asdf";
+const IMPATIENT: &[&str] = &["--stall-timeout", "1s", "--timeout", "3s"];
+
+fn path(name: &str) -> String {
+    format!("references/roman/{name}")
+}
+
+/// A dataset, which the server is asked for.
+const DATASET: &str = "bestrefs/roman_0001.pmap/R0000101001001001001_0001.WFI01/dark";
+
+#[test]
+fn a_missing_name_is_absent_soon_while_the_server_says_nothing() {
+    let origin = Origin::start(content());
+    // As patient as the program is by default.
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    assert_eq!(fs::read_dir(rig.path("references/roman")).unwrap().count(), 2);
+    origin.set_calls(Behaviour::StallBeforeHead);
+    // A name is not asked for right after a catalog has come.
+    let missing = rig.path(path(NEW));
+    let begun = Instant::now();
+    while origin.called("get_server_info").len() < 2 {
+        assert!(begun.elapsed() < PATIENCE * 2, "nobody asks for another catalog");
+        let missing = missing.clone();
+        let found = within(PATIENCE, move || missing.try_exists().unwrap());
+        assert!(!found);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let others: Vec<_> = (3..40)
+        .map(|number| rig.path(path(&format!("roman_wfi_dark_{number:04}.asdf"))))
+        .chain([rig.path(path(FLAT)), missing.clone()])
+        .collect();
+    let found = within(PATIENCE, move || {
+        others.iter().filter(|path| path.try_exists().unwrap()).count()
+    });
+    assert_eq!(found, 1, "{FLAT} alone is there");
+    // It comes, and is seen, although it was looked for before.
+    origin.change(|content| *content = std::mem::take(content).file(NEW, 1_000));
+    origin.mend();
+    let begun = Instant::now();
+    while !missing.try_exists().unwrap() {
+        assert!(begun.elapsed() < PATIENCE * 2, "never seen: {}", rig.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_first_catalog_that_does_not_come_is_etimedout() {
+    for behaviour in [
+        Behaviour::StallBeforeHead,
+        Behaviour::Drip {
+            bytes: 1,
+            every: Duration::from_millis(300),
+        },
+    ] {
+        let origin = Origin::start(content());
+        origin.set_calls(behaviour);
+        let rig = Rig::mounted(&[&server_flag(&origin)], IMPATIENT);
+        for part in ["references", "mappings"] {
+            let directory = rig.path(part).join("roman");
+            let failed = within(PATIENCE, move || fs::read_dir(directory).map(drop));
+            assert_eq!(
+                failed.unwrap_err().raw_os_error(),
+                Some(libc::ETIMEDOUT),
+                "{behaviour:?}"
+            );
+        }
+        origin.mend();
+        let begun = Instant::now();
+        while rig.read(path(FLAT)) != Ok(origin.contents(FLAT)) {
+            assert!(begun.elapsed() < PATIENCE, "{behaviour:?}: {}", rig.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_first_catalog_can_be_interrupted() {
+    let origin = Origin::start(content());
+    origin.set_calls(Behaviour::StallBeforeHead);
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    for (program, place) in [
+        ("ls", rig.path("references/roman")),
+        ("cat", rig.path(path(FLAT))),
+    ] {
+        let caller = Command::new(program)
+            .arg(place)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        origin.wait_for_stalled(1);
+        kill_process(Pid::from_child(&caller), Signal::INT).unwrap();
+        let status = wait(caller, PATIENCE).expect("the caller ends");
+        assert_eq!(status.signal(), Some(libc::SIGINT), "{program}");
+    }
+}
+
+#[test]
+fn a_call_that_does_not_come_back_is_etimedout() {
+    for behaviour in [
+        Behaviour::StallBeforeHead,
+        Behaviour::Drip {
+            bytes: 1,
+            every: Duration::from_millis(300),
+        },
+    ] {
+        let origin = Origin::start(content());
+        let rig = Rig::mounted(&[&server_flag(&origin)], IMPATIENT);
+        rig.read(format!("mappings/roman/{PMAP}")).unwrap();
+        origin.set_calls(behaviour);
+        let dataset = rig.path(DATASET);
+        let failed = within(PATIENCE, move || fs::read(dataset).unwrap_err().raw_os_error());
+        assert_eq!(failed, Some(libc::ETIMEDOUT), "{behaviour:?}: {}", rig.log());
+    }
+}
+
+#[test]
+fn a_refused_server_is_ehostunreach_for_catalogs() {
+    let origin = Origin::start(content());
+    origin.refuse();
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    for _ in 0..3 {
+        let failed = fs::read_dir(rig.path("references/roman")).map(drop);
+        assert_eq!(failed.unwrap_err().raw_os_error(), Some(libc::EHOSTUNREACH));
+    }
+    assert_eq!(rig.read(path(FLAT)), Err(libc::EHOSTUNREACH));
+}
+
+/// Connections that were kept from before die with the server: that is no broken protocol.
+#[test]
+fn a_server_that_goes_away_is_ehostunreach_for_calls_and_files() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    rig.read(format!("mappings/roman/{PMAP}")).unwrap();
+    origin.refuse();
+    assert_eq!(rig.read(DATASET), Err(libc::EHOSTUNREACH), "{}", rig.log());
+    assert_eq!(rig.read(path(FLAT)), Err(libc::EHOSTUNREACH), "{}", rig.log());
+}
