@@ -128,7 +128,7 @@ impl FileSystem for CrdsTree {
     }
 
     fn read(&self, handle: Handle, offset: u64, size: u32) -> Outcome<Bytes, Error> {
-        ready(self.core.read(handle, offset, size))
+        self.core.read(handle, offset, size)
     }
 
     fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Outcome<u32, Error> {
@@ -265,6 +265,10 @@ impl FileSystem for CrdsTree {
 
     fn statfs(&self) -> Outcome<StatFs, Error> {
         ready(self.core.statfs())
+    }
+
+    fn store_is_stacked(&self) -> bool {
+        self.core.local.as_ref().is_some_and(local::Local::is_stacked)
     }
 
     fn shutdown(&self) {

@@ -218,9 +218,11 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
                 log::debug!("this kernel has no {missing:?}");
             }
         }
-        // Depth 2 allows a store on an overlay, as in containers.
+        // A store on an overlay, as in containers, needs a depth of 2. Linux stacks no more than that, so nobody could lay an
+        // overlay on a mount that asks for more than it needs.
+        let depth = if self.core.tree.store_is_stacked() { 2 } else { 1 };
         if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
-            && config.set_max_stack_depth(2).is_ok()
+            && config.set_max_stack_depth(depth).is_ok()
         {
             self.core.allow_passthrough();
         }

@@ -17,8 +17,9 @@ use super::unmount::{self, How};
 use super::{Error, health, mountinfo, passthrough};
 use crate::tree::ops::FileSystem;
 
-/// Threads that read requests. They never wait, so a few do for any number of callers.
-const THREADS: usize = 2;
+/// Threads that read requests. Those do not wait for the network, but some do for a slow disk (writes, looking at the
+/// user's files), and the others go on meanwhile.
+const THREADS: usize = 8;
 
 /// Readahead of what is not passed through, in KiB; the kernel's own default is 128.
 const READ_AHEAD_KIB: u32 = 1024;

@@ -11,11 +11,16 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
-use rustix::fs::{fchmod, fchown, fstat, mkdirat, mknodat, openat, renameat_with, statat};
+use rustix::fs::{fchmod, fchown, fstat, fstatfs, mkdirat, mknodat, openat, renameat_with, statat};
 use rustix::io::Errno;
 
 use super::inode::{Access, LocalEntry, LocalInode, LocalStat};
 use super::ops::{Caller, NodeKind};
+
+// The numbers by which statfs(2) tells file systems that may lie on others.
+const OVERLAY: u64 = 0x794c_7630;
+const FUSE: u64 = 0x6573_5546;
+const ECRYPTFS: u64 = 0xf15f;
 
 /// How a directory is held that is only a step on the way to a name.
 const STEP: OFlags = OFlags::PATH
@@ -32,6 +37,15 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn new(dir: Arc<Dir>) -> Self {
         Self { dir }
+    }
+
+    /// Whether it lies on a file system that itself lies on another one. What cannot be told is taken for one that does not.
+    pub(super) fn is_stacked(&self) -> bool {
+        const STACKED: [u64; 3] = [OVERLAY, FUSE, ECRYPTFS];
+        fstatfs(&*self.dir)
+            .ok()
+            .and_then(|told| u64::try_from(told.f_type).ok())
+            .is_some_and(|magic| STACKED.contains(&magic))
     }
 
     /// The directory at `path`. Its parts are directories, not links: whoever replaces one leads nowhere. With `make`, those

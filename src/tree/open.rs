@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::crds::FileKey;
 
@@ -218,17 +220,27 @@ impl Core {
         self.files.get(handle).ok_or(Error::BadHandle)
     }
 
-    pub(super) fn read(&self, handle: Handle, offset: u64, size: u32) -> Result<Bytes, Error> {
-        let open = self.opened(handle)?;
+    pub(super) fn read(&self, handle: Handle, offset: u64, size: u32) -> Outcome<Bytes, Error> {
+        let open = match self.opened(handle) {
+            Ok(open) => open,
+            Err(error) => return ready(Err(error)),
+        };
         let size = usize::try_from(size).unwrap_or_default();
         match &open.content {
             Content::Generated(bytes) => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 let to = from.saturating_add(size).min(bytes.len());
-                Ok(bytes.slice(from..to))
+                ready(Ok(bytes.slice(from..to)))
             }
             Content::Stored(file) | Content::Local { file, .. } => {
-                read_at(file, offset, size).map_err(Error::local("read", Path::new("")))
+                if let Some(bytes) = read_cached(file, offset, size) {
+                    return ready(Ok(bytes));
+                }
+                // The disk may take its time, and the thread that asks serves others too.
+                let file = Arc::clone(file);
+                Outcome::Later(Box::pin(elsewhere(move || {
+                    read_at(&file, offset, size).map_err(Error::local("read", Path::new("")))
+                })))
             }
         }
     }
@@ -330,6 +342,22 @@ pub(super) fn is_cache_directory(path: &Path) -> bool {
         }
         _ => false,
     }
+}
+
+/// What [`read_at`] gives, if that is in memory.
+fn read_cached(file: &File, offset: u64, size: usize) -> Option<Bytes> {
+    let mut buffer = BytesMut::zeroed(size);
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let at = offset.saturating_add(u64::try_from(filled).unwrap_or_default());
+        // Also where the file system does not know of this, it is not in memory for us.
+        match preadv2(file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT).ok()? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    buffer.truncate(filled);
+    Some(buffer.freeze())
 }
 
 fn read_at(file: &File, offset: u64, size: usize) -> std::io::Result<Bytes> {

@@ -335,6 +335,8 @@ pub trait FileSystem: Send + Sync + 'static {
     fn removexattr(&self, ino: Ino, name: &OsStr) -> Outcome<(), Self::Error>;
     /// The size of the file system.
     fn statfs(&self) -> Outcome<StatFs, Self::Error>;
+    /// Whether the files of [`Backing::Stored`] lie on a file system that itself lies on another one, as an overlay does.
+    fn store_is_stacked(&self) -> bool;
     /// The mount is going away: waiters are answered, transfers stop where they can be resumed.
     fn shutdown(&self);
 }

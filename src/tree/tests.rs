@@ -354,7 +354,7 @@ impl Fixture {
                 bytes
             }
         };
-        assert_eq!(now(self.tree.read(opened.handle, 0, size + 10))?, bytes);
+        assert_eq!(self.tree.read(opened.handle, 0, size + 10).wait().await?, bytes);
         self.tree.release(opened.handle);
         Ok(bytes)
     }

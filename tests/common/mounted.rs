@@ -444,6 +444,10 @@ impl FileSystem for TestTree {
         })
     }
 
+    fn store_is_stacked(&self) -> bool {
+        false
+    }
+
     fn shutdown(&self) {
         self.shut_down.store(true, Ordering::SeqCst);
     }

@@ -27,6 +27,7 @@ mod library;
 mod local;
 mod names;
 mod offline;
+mod overlay;
 mod overrides;
 mod posix;
 mod proxy;

@@ -14,11 +14,11 @@ async fn opening_downloads_once() {
     assert!(opened.keep_cache);
     assert_eq!(fixture.downloads(), 1);
     assert_eq!(
-        now(fixture.tree.read(opened.handle, 3, 4)).unwrap(),
+        fixture.tree.read(opened.handle, 3, 4).wait().await.unwrap(),
         contents("v8q14451j_idc.fits")[3..7]
     );
     fixture.tree.release(opened.handle);
-    let error = now(fixture.tree.read(opened.handle, 0, 1)).unwrap_err();
+    let error = fixture.tree.read(opened.handle, 0, 1).wait().await.unwrap_err();
     assert_eq!(fixture.errno(&error), 9, "EBADF");
 }
 

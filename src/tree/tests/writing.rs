@@ -75,7 +75,7 @@ async fn a_copy_is_dropped_and_the_file_stays() {
     assert_eq!((after.ino, after.blocks), (ino, 0));
     assert!(!fixture.on_disk(path).exists());
     assert_eq!(
-        now(fixture.tree.read(open.handle, 0, 8)).unwrap(),
+        fixture.tree.read(open.handle, 0, 8).wait().await.unwrap(),
         contents("v8q14451j_idc.fits")[..8]
     );
     fixture.unlink(path).await.unwrap();
@@ -238,7 +238,7 @@ async fn an_unlinked_open_file_has_no_names_and_keeps_its_bytes() {
     assert_eq!(now(fixture.tree.getattr(made.ino, None)).unwrap().0.nlink, 0);
     now(fixture.tree.write(opened.handle, 4, b"!")).unwrap();
     assert_eq!(
-        now(fixture.tree.read(opened.handle, 0, 10)).unwrap(),
+        fixture.tree.read(opened.handle, 0, 10).wait().await.unwrap(),
         b"held!"[..]
     );
     let change = SetAttr {
