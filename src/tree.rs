@@ -12,6 +12,7 @@ use bytes::Bytes;
 pub mod errno;
 pub mod ops;
 
+mod adoption;
 mod attr;
 mod bestrefs;
 mod core;

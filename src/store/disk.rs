@@ -249,6 +249,10 @@ impl Store for DiskStore {
         self.forget_moved(key)
     }
 
+    fn adopt(&self, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
+        self.adopt_file(key, wanted)
+    }
+
     fn remove_copy(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.remove_copy_of(key)
     }

@@ -314,6 +314,9 @@ impl Core {
             return Err(Error::ReadOnly);
         }
         self.writable()?;
+        if change.size.is_some() {
+            self.refuse_adopted(ino)?;
+        }
         let failed = || Error::local("change", Path::new(""));
         // The length is that of the open file; it may be open for writing where its mode no longer allows that.
         let open = change

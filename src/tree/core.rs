@@ -6,11 +6,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::Semaphore;
+
 use crate::crds::{Catalog, FileKey, FileName, Observatory};
 use crate::fetch::Fetcher;
 use crate::resolve::Resolver;
 use crate::store::StoreError;
 
+use super::adoption::ADOPTING;
 use super::error::Error;
 use super::handles::Handles;
 use super::ino::{Area, ConfigFile, Fixed, catalogued};
@@ -37,6 +40,8 @@ pub(super) struct Core {
     pub(super) listings: Handles<OpenDirectory>,
     pub(super) views: Views,
     pub(super) removals: Removals,
+    /// A turn for each file that is read to see whether it is the catalogued one.
+    pub(super) adopting: Semaphore,
     pub(super) changes: OnceLock<Changes>,
     pub(super) started: SystemTime,
     pub(super) scan: Scan,
@@ -93,6 +98,7 @@ impl Core {
             listings: Handles::default(),
             views: Views::default(),
             removals: Removals::default(),
+            adopting: Semaphore::new(ADOPTING),
             changes: OnceLock::new(),
             started: SystemTime::now(),
             scan: Scan::default(),

@@ -9,6 +9,7 @@ use rustix::fs::RenameFlags;
 use super::core::{Core, ready};
 use super::error::Error;
 use super::ino::{Fixed, Number};
+use super::inode::LocalStat;
 use super::local::Local;
 use super::lookup::is_plausible;
 use super::nodes::Key;
@@ -181,7 +182,7 @@ impl Core {
     }
 
     pub(super) fn rename(
-        &self,
+        self: &Arc<Self>,
         parent: Ino,
         name: &OsStr,
         new_parent: Ino,
@@ -223,7 +224,8 @@ impl Core {
             Some((_, true)) if keep_target => return Err(Error::Exists),
             Some((file, true)) => {
                 self.removals.cancel(Self::number_of(&file));
-                self.override_catalogued(&from, &file)?;
+                let stat = self.override_catalogued(&from, &file)?;
+                self.adopt_later(file, &stat);
             }
             _ => {
                 self.refuse_catalogued(&to)?;
@@ -273,7 +275,7 @@ impl Core {
 
     /// The user's file takes the place of a catalogued one. The store does it, so that a transfer that ends at the same
     /// moment does not replace the file.
-    fn override_catalogued(&self, from: &Path, file: &Catalogued) -> Result<(), Error> {
+    fn override_catalogued(&self, from: &Path, file: &Catalogued) -> Result<LocalStat, Error> {
         let stat = self
             .writable()?
             .stat(from)
@@ -288,7 +290,8 @@ impl Core {
                 ));
             }
         }
-        Ok(self.fetcher.store().move_in(from, &file.key)?)
+        self.fetcher.store().move_in(from, &file.key)?;
+        Ok(stat)
     }
 
     /// A connected client renames its own copy of the server's description over `server_config` (and the like), once per

@@ -120,6 +120,9 @@ impl Core {
     }
 
     fn open_local(&self, ino: Ino, access: Access) -> Result<Opened, Error> {
+        if access.changes() {
+            self.refuse_adopted(ino)?;
+        }
         let inode = self.inode_of(ino)?;
         let file = inode.open(access).map_err(Error::local("open", Path::new("")))?;
         self.opened_local(ino, file, access, Path::new(""))

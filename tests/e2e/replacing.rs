@@ -156,3 +156,79 @@ fn removing_many_names_in_a_row_removes_all_copies() {
     bench.rig.umount();
     assert_eq!(bench.rig.stored(), Vec::<PathBuf>::new());
 }
+
+/// What `.crds-fs/files` says of a file.
+fn state(rig: &Rig, name: &str) -> String {
+    let text = fs::read_to_string(rig.path(".crds-fs/files").join(Bench::name(name))).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    file["state"].as_str().unwrap().to_owned()
+}
+
+fn becomes(rig: &Rig, name: &str, wanted: &str) {
+    let begun = std::time::Instant::now();
+    while state(rig, name) != wanted {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{name} is {}: {}",
+            state(rig, name),
+            rig.log()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// As rsync does with a cache, and clients with what they have downloaded.
+#[test]
+fn what_is_renamed_into_place_with_the_catalogued_content_is_a_copy() {
+    let origin = Origin::start(content());
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let put = |rig: &Rig, name: &str, bytes: &[u8]| {
+        let temporary = rig.path(Bench::name(&format!(".{name}.x7")));
+        fs::write(&temporary, bytes).unwrap();
+        fs::rename(&temporary, rig.path(Bench::name(name))).unwrap();
+    };
+    let mut other = origin.contents(FLAT);
+    other[0] ^= 1;
+    put(&rig, DARK, &origin.contents(DARK));
+    put(&rig, FLAT, &other);
+    becomes(&rig, DARK, "cached");
+    for _ in 0..2 {
+        assert_eq!(state(&rig, DARK), "cached");
+        assert_eq!(state(&rig, FLAT), "local");
+        assert!(rig.read(Bench::name(DARK)).unwrap() == origin.contents(DARK));
+        assert!(rig.read(Bench::name(FLAT)).unwrap() == other);
+        let refused = fs::OpenOptions::new()
+            .write(true)
+            .open(rig.path(Bench::name(DARK)));
+        assert!(refused.is_err(), "a catalogued file cannot be changed");
+        rig.umount();
+        rig.mount();
+        fs::read_dir(rig.path("references/roman")).unwrap().count();
+    }
+    assert_eq!(origin.asked(DARK).len() + origin.asked(FLAT).len(), 0);
+    assert!(!rig.store().join(".crds-fs/quarantine").exists());
+}
+
+/// What somebody still writes to is not the catalogued file, whatever it holds at the moment.
+#[test]
+fn what_is_still_written_to_stays_the_users() {
+    use std::io::Write as _;
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let temporary = rig.path(Bench::name(".x"));
+    let mut writer = fs::File::create(&temporary).unwrap();
+    writer.write_all(&origin.contents(DARK)).unwrap();
+    fs::rename(&temporary, rig.path(Bench::name(DARK))).unwrap();
+    writer.write_all(b"and more").unwrap();
+    drop(writer);
+    // Behind it in the order of adoption; when it is a copy, the first has been looked at.
+    for name in [FLAT, PMAP] {
+        let directory = if name == PMAP { "mappings" } else { "references" };
+        let target = rig.path(format!("{directory}/roman/{name}"));
+        fs::write(rig.path("pickles/roman/x"), origin.contents(name)).unwrap();
+        fs::rename(rig.path("pickles/roman/x"), target).unwrap();
+    }
+    becomes(&rig, FLAT, "cached");
+    assert_eq!(state(&rig, DARK), "local");
+    assert_eq!(rig.read(Bench::name(DARK)).unwrap().len(), 300_008);
+}

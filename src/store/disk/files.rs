@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cap_fs_ext::MetadataExt as _;
 use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::OFlags;
 use sha1::{Digest as _, Sha1};
@@ -118,6 +119,47 @@ impl DiskStore {
         kept.sha1 = Some(found);
         self.accept(key, &kept);
         Ok(Found::Catalogued(self.share(key, met.file, kept)))
+    }
+
+    pub(super) fn adopt_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
+        self.ensure_shelf(key.observatory)?;
+        let (Some(expected), Some(size)) = (wanted.sha1, wanted.size) else {
+            return Ok(false);
+        };
+        let (met, mut kept) = {
+            let _guard = self.guards.of(key);
+            if !self.books().is_local(key) {
+                return Ok(false);
+            }
+            let Some(met) = self.meet(key)? else {
+                return Ok(false);
+            };
+            let kept = self.recognise(key, &met);
+            (met, kept)
+        };
+        // What has other names may be changed under those.
+        if kept.identity.size != size || met.metadata.nlink() != 1 {
+            return Ok(false);
+        }
+        let path = kept.path(key);
+        let failed = |error| StoreError::io("read", &path, error);
+        if digest(&met.file).map_err(failed)? != expected {
+            return Ok(false);
+        }
+        self.syncs.data(&met.file).map_err(failed)?;
+        self.moments.reach(Moment::Hashed);
+        let _guard = self.guards.of(key);
+        if self.lies_there(&path)? != Some(kept.identity) || !self.books().is_local(key) {
+            return Ok(false);
+        }
+        kept.kind = HoldingKind::Catalogued;
+        kept.sha1 = Some(expected);
+        self.accept(key, &kept);
+        if let Some(directory) = path.parent() {
+            self.books().unsettled.insert(directory.to_owned());
+        }
+        log::info!("{key} was put there and is what the catalog says: it is a copy from now on");
+        Ok(true)
     }
 
     /// Strikes out a file that is no longer there. Its guard is held.
