@@ -9,6 +9,7 @@ mod device;
 mod error;
 pub mod health;
 mod interrupt;
+pub mod limits;
 pub mod mountinfo;
 mod mountpoint;
 pub mod namespace;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod descriptors;
 pub mod errno;
 pub mod ops;
 

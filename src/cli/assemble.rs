@@ -92,6 +92,7 @@ pub(super) fn tree(
     rooms: Rooms,
     mountpoint: &Path,
     store: &Path,
+    descriptors: usize,
 ) -> Result<CrdsTree, Failure> {
     let owner = Owner::current();
     let options = TreeOptions {
@@ -104,6 +105,7 @@ pub(super) fn tree(
         offline: settings.offline,
         xattrs: settings.xattr,
         bestrefs_as: settings.bestrefs_as,
+        descriptors,
     };
     let tree = CrdsTree::new(rooms.fetcher, rooms.resolver, options)?;
     if settings.cache_size.is_some() {

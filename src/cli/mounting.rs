@@ -11,6 +11,7 @@ use super::{Failure, assemble};
 use crate::crds::Url;
 use crate::fetch::Fetcher;
 use crate::mount::daemon::{self, Ready, StopSignals};
+use crate::mount::limits;
 use crate::mount::{Appearance, Mounted, Mountpoint};
 use crate::resolve::Resolver;
 use crate::store::Store;
@@ -102,7 +103,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
         read_only: settings.read_only,
         allow_other: settings.allow_other,
     };
-    let tree = assemble::tree(settings, rooms, &place, &directory)?;
+    let tree = assemble::tree(settings, rooms, &place, &directory, limits::raise_descriptors())?;
     let mounted = Mounted::start(Arc::new(tree), mountpoint, &appearance, &runtime)?;
     log::info!(
         "crds-fs {} is mounted at '{}', with the cache in '{}'{}{}",

@@ -14,6 +14,7 @@ use crate::resolve::Resolver;
 use crate::store::StoreError;
 
 use super::adoption::ADOPTING;
+use super::descriptors::Descriptors;
 use super::error::Error;
 use super::handles::Handles;
 use super::ino::{Area, ConfigFile, Fixed, catalogued};
@@ -38,6 +39,7 @@ pub(super) struct Core {
     pub(super) nodes: Nodes,
     pub(super) files: Handles<OpenFile>,
     pub(super) listings: Handles<OpenDirectory>,
+    pub(super) descriptors: Descriptors,
     pub(super) views: Views,
     pub(super) removals: Removals,
     /// A turn for each file that is read to see whether it is the catalogued one.
@@ -88,6 +90,7 @@ impl Core {
             })?))),
             None => None,
         };
+        let descriptors = Descriptors::new(options.descriptors);
         Ok(Self {
             options,
             fetcher,
@@ -96,6 +99,7 @@ impl Core {
             nodes: Nodes::default(),
             files: Handles::default(),
             listings: Handles::default(),
+            descriptors,
             views: Views::default(),
             removals: Removals::default(),
             adopting: Semaphore::new(ADOPTING),

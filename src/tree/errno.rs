@@ -36,6 +36,8 @@ fn number(error: &Error) -> Errno {
         Error::NoAttribute => Errno::NODATA,
         Error::NoAttributes => Errno::NOSYS,
         Error::Local { source, .. } => system(source),
+        // Of the system, not of the caller, who may have no other file open.
+        Error::TooManyOpen { .. } => Errno::NFILE,
         Error::ShuttingDown => Errno::SHUTDOWN,
     }
 }

@@ -75,6 +75,17 @@ pub enum Error {
         /// Why not.
         source: Arc<io::Error>,
     },
+    /// As many files are open as this process can have.
+    #[error(
+        "{files} files are open through the mount, which is as many as the limit of {limit} descriptors allows; close \
+         some, or mount with a higher limit ('ulimit -n', or LimitNOFILE= of a systemd unit)"
+    )]
+    TooManyOpen {
+        /// How many files may be open.
+        files: usize,
+        /// How many descriptors the process may have.
+        limit: usize,
+    },
     /// The mount is going away.
     #[error("the mount is going away")]
     ShuttingDown,

@@ -15,6 +15,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use crate::crds::FileKey;
 
 use super::core::{Core, elsewhere, ready};
+use super::descriptors::Slot;
 use super::error::Error;
 use super::ino::{Area, Fixed, Number, catalogued};
 use super::inode::{Access, LocalStat};
@@ -31,6 +32,8 @@ pub(super) struct OpenFile {
     pub(super) content: Content,
     /// Whether something was written since the last close of a descriptor.
     pub(super) written: AtomicBool,
+    /// The place of its descriptor, if it has one.
+    _slot: Option<Slot>,
 }
 
 /// Where an open file's bytes are.
@@ -82,11 +85,15 @@ impl Core {
 
     /// Opening a catalogued file that is not in the store is its download.
     fn open_catalogued(self: &Arc<Self>, ino: Ino, key: &FileKey) -> Outcome<Opened, Error> {
+        let slot = match self.descriptors.slot() {
+            Ok(slot) => slot,
+            Err(error) => return ready(Err(error)),
+        };
         let (core, path) = (Arc::clone(self), self.path_of(key));
         self.fetcher.open(key).map(move |opened| {
             let file = opened?;
             let size = file.metadata().map_err(Error::local("stat", &path))?.len();
-            Ok(core.opened_file(ino, size, Content::Stored(file), true))
+            Ok(core.opened_file(ino, size, Content::Stored(file), true, Some(slot)))
         })
     }
 
@@ -116,25 +123,40 @@ impl Core {
     /// An open file of generated text, which does not change while it is open.
     pub(super) fn opened_text(&self, ino: Ino, text: Bytes) -> Opened {
         let size = u64::try_from(text.len()).unwrap_or_default();
-        self.opened_file(ino, size, Content::Generated(text), false)
+        self.opened_file(ino, size, Content::Generated(text), false, None)
     }
 
     fn open_local(&self, ino: Ino, access: Access) -> Result<Opened, Error> {
         if access.changes() {
             self.refuse_adopted(ino)?;
         }
+        let slot = self.descriptors.slot()?;
         let inode = self.inode_of(ino)?;
         let file = inode.open(access).map_err(Error::local("open", Path::new("")))?;
-        self.opened_local(ino, file, access, Path::new(""))
+        self.opened_local(ino, file, access, Path::new(""), slot)
     }
 
-    fn opened_local(&self, ino: Ino, file: File, access: Access, path: &Path) -> Result<Opened, Error> {
+    fn opened_local(
+        &self,
+        ino: Ino,
+        file: File,
+        access: Access,
+        path: &Path,
+        slot: Slot,
+    ) -> Result<Opened, Error> {
         let size = file.metadata().map_err(Error::local("stat", path))?.len();
         let file = Arc::new(file);
-        Ok(self.opened_file(ino, size, Content::Local { file, access }, false))
+        Ok(self.opened_file(ino, size, Content::Local { file, access }, false, Some(slot)))
     }
 
-    fn opened_file(&self, ino: Ino, size: u64, content: Content, keep_cache: bool) -> Opened {
+    fn opened_file(
+        &self,
+        ino: Ino,
+        size: u64,
+        content: Content,
+        keep_cache: bool,
+        slot: Option<Slot>,
+    ) -> Opened {
         let backing = match &content {
             Content::Stored(file) => Backing::Stored(Arc::clone(file)),
             Content::Local { file, .. } => Backing::Local(Arc::clone(file)),
@@ -144,6 +166,7 @@ impl Core {
             ino,
             content,
             written: AtomicBool::new(false),
+            _slot: slot,
         });
         Opened {
             handle,
@@ -206,6 +229,7 @@ impl Core {
         let path = self.free_path(parent, name)?;
         self.refuse_catalogued(&path)?;
         let local = self.writable()?;
+        let slot = self.descriptors.slot()?;
         let file = local
             .create(caller, &path, access, mode)
             .map_err(Error::local("create", &path))?;
@@ -216,7 +240,7 @@ impl Core {
             attr: self.local_attr(ino, &stat),
             keep: Keep::Never,
         };
-        Ok((found, self.opened_local(ino, file, access, &path)?))
+        Ok((found, self.opened_local(ino, file, access, &path, slot)?))
     }
 
     fn opened(&self, handle: Handle) -> Result<Arc<OpenFile>, Error> {

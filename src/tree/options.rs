@@ -33,6 +33,8 @@ pub struct TreeOptions {
     pub xattrs: bool,
     /// How `/bestrefs` shows a reference.
     pub bestrefs_as: BestrefsAs,
+    /// How many descriptors this process may have.
+    pub descriptors: usize,
 }
 
 impl Default for TreeOptions {
@@ -47,6 +49,7 @@ impl Default for TreeOptions {
             offline: false,
             xattrs: false,
             bestrefs_as: BestrefsAs::Link,
+            descriptors: 1024,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::fetch::TransferStatus;
 use crate::store::HoldingKind;
 
 use super::core::{Core, ready};
+use super::descriptors::Descriptors;
 use super::error::Error;
 use super::ino::{ControlFile, Fixed};
 use super::ops::{Opened, Outcome, StatFs};
@@ -92,6 +93,11 @@ impl Core {
                 .map(|(kind, count)| (kind.as_str().to_owned(), (*count).into()))
                 .collect::<serde_json::Map<String, Value>>(),
             "open_files": self.files.len(),
+            "descriptors": {
+                "open": Descriptors::open(),
+                "limit": self.descriptors.limit(),
+                "open_files_limit": self.descriptors.files(),
+            },
             "nodes": self.nodes.len(),
         })
     }

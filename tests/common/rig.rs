@@ -28,6 +28,8 @@ pub struct Rig {
     root: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// What `ulimit` is told before the process starts.
+    limit: Option<String>,
     daemon: Option<Child>,
 }
 
@@ -71,6 +73,7 @@ impl Rig {
             root,
             arguments: all,
             environment: Vec::new(),
+            limit: None,
             daemon: None,
         }
     }
@@ -90,6 +93,16 @@ impl Rig {
     /// A variable of the environment from the next mount on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The process may have so many descriptors, from the next mount on.
+    pub fn limit_descriptors(&mut self, limit: u32) {
+        self.limit = Some(format!("-n {limit}"));
+    }
+
+    /// As [`Rig::limit_descriptors`], but the process may change it.
+    pub fn limit_soft_descriptors(&mut self, limit: u32) {
+        self.limit = Some(format!("-S -n {limit}"));
     }
 
     pub fn mountpoint(&self) -> PathBuf {
@@ -117,7 +130,8 @@ impl Rig {
             .create(true)
             .open(self.root.path().join("log"))
             .unwrap();
-        let mut daemon = program()
+        let mut daemon = self
+            .command()
             .arg("mount")
             .arg("--foreground")
             .arg(self.mountpoint())
@@ -140,6 +154,23 @@ impl Rig {
             std::thread::sleep(Duration::from_millis(2));
         }
         self.daemon = Some(daemon);
+    }
+
+    fn command(&self) -> Command {
+        let program = program();
+        let Some(limit) = &self.limit else {
+            return program;
+        };
+        let mut limited = Command::new("sh");
+        limited
+            .arg("-c")
+            .arg(format!("ulimit {limit} && exec \"$0\" \"$@\""))
+            .arg(program.get_program())
+            .env_clear()
+            .stdin(Stdio::null());
+        let environment = program.get_envs();
+        limited.envs(environment.filter_map(|(name, value)| Some((name, value?))));
+        limited
     }
 
     fn is_served_by(&self, pid: u32) -> bool {

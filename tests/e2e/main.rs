@@ -17,6 +17,7 @@ mod calls;
 mod contexts;
 mod crashes;
 mod credentials;
+mod descriptors;
 mod endless;
 mod errors;
 mod full;

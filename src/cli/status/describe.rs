@@ -71,6 +71,16 @@ fn write_description(out: &mut String, status: &Value) -> std::fmt::Result {
         shown(&counters["retries"]),
         shown(&counters["failures"])
     )?;
+    let (open, limit) = (&status["open_files"], &status["descriptors"]["open_files_limit"]);
+    if let (Some(open), Some(limit)) = (open.as_u64(), limit.as_u64())
+        && open.saturating_mul(10) >= limit.saturating_mul(9)
+    {
+        let advice = "mount with a higher 'ulimit -n'";
+        writeln!(
+            out,
+            "open files: {open}, of {limit} that can be open at a time; {advice}"
+        )?;
+    }
     let panics = &status["counters"]["panics"];
     if panics.as_u64().is_some_and(|count| count > 0) {
         let last = &status["last_panic"];
