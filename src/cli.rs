@@ -12,6 +12,7 @@ mod logging;
 mod mount;
 mod mounting;
 pub mod output;
+mod place;
 mod run;
 mod serve;
 mod settings;
@@ -59,7 +60,10 @@ pub fn main() -> ExitCode {
             // Help and version are not errors; clap knows which of the two streams to use.
             let status = u8::from(error.use_stderr()) * failure::USAGE;
             return match error.print() {
-                Ok(()) => ExitCode::from(status),
+                Ok(()) => {
+                    run::hint(&error);
+                    ExitCode::from(status)
+                }
                 Err(_) => ExitCode::from(failure::FAILED),
             };
         }

@@ -35,6 +35,12 @@ impl Failure {
         }
     }
 
+    /// The same with another exit status.
+    #[must_use]
+    pub fn with_status(self, status: u8) -> Self {
+        Self { status, ..self }
+    }
+
     /// What was being done when `source` stopped it.
     pub fn because(doing: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
         Self {

@@ -6,12 +6,15 @@ use crate::crds::Url;
 
 /// The flags of everything that mounts. Each may also be given as `CRDS_FS_<FLAG>` in the environment, or as an option of
 /// `-o`.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct MountFlags {
     /// Keep what is fetched in DIR, not in the mount point itself.
     #[arg(long, value_name = "DIR")]
     pub(super) cache: Option<String>,
+    /// Mount over a directory although that hides what is in it.
+    #[arg(long)]
+    pub(super) over: bool,
     /// The server to ask; may be given once per observatory.
     #[arg(long, value_name = "[OBS=]URL")]
     pub(super) server: Vec<String>,
@@ -103,7 +106,7 @@ const VALUED: [&str; 15] = [
 ];
 
 /// The names of all flags that are on or off.
-const SWITCHES: [&str; 5] = ["offline", "read-only", "xattr", "no-xattr", "allow-other"];
+const SWITCHES: [&str; 6] = ["over", "offline", "read-only", "xattr", "no-xattr", "allow-other"];
 
 /// Options that mount(8) and systemd put in fstab for themselves, and those that are the case anyway.
 const OTHERS: [&str; 22] = [
@@ -158,6 +161,7 @@ impl MountFlags {
     /// Whether a switch was given on the command line.
     pub(super) fn is_on(&self, name: &str) -> bool {
         match name {
+            "over" => self.over,
             "offline" => self.offline,
             "read-only" => self.read_only,
             "xattr" => self.xattr,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::settings::Settings;
-use super::{Failure, assemble};
+use super::{Failure, assemble, place};
 use crate::crds::Url;
 use crate::fetch::Fetcher;
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::limits;
-use crate::mount::{Appearance, Mounted, Mountpoint};
+use crate::mount::{Appearance, Mounted};
 use crate::resolve::Resolver;
 use crate::store::Store;
 use crate::tree::panics;
@@ -92,9 +92,12 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
         StopSignals::listen().map_err(|error| Failure::because("cannot listen for signals", error))?;
     // First the mount point, on which a dead mount may lie; then the store, which may be the same directory and is used
     // through its handle once we are mounted over it.
-    let mountpoint = Mountpoint::prepare(&settings.mountpoint)?;
-    let place = mountpoint.path().unwrap_or(&settings.mountpoint).to_owned();
+    let mountpoint = place::mountpoint(&settings.mountpoint)?;
     let directory = store_directory(settings, mountpoint.path())?;
+    if mountpoint.path() == Some(&directory) && !settings.over {
+        place::must_be_cache(&directory, settings.log_file.as_deref())?;
+    }
+    let place = mountpoint.path().unwrap_or(&settings.mountpoint).to_owned();
     let runtime = Handle::current();
     let rooms = assemble::rooms(settings, &directory, &runtime)?;
     let (fetcher, resolver) = (rooms.fetcher.clone(), rooms.resolver.clone());
@@ -121,13 +124,16 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
 }
 
 fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<PathBuf, Failure> {
-    settings
-        .cache
-        .clone()
-        .or_else(|| Some(mountpoint?.to_owned()))
-        .ok_or_else(|| {
-            Failure::usage("a device that is handed over has no directory of its own: say --cache DIR")
-        })
+    if let Some(cache) = &settings.cache {
+        if !settings.read_only {
+            place::make(cache)?;
+        }
+        // One directory is one directory however it is spelt.
+        return Ok(cache.canonicalize().unwrap_or_else(|_| cache.clone()));
+    }
+    mountpoint.map(Path::to_owned).ok_or_else(|| {
+        Failure::usage("a device that is handed over has no directory of its own: say --cache DIR")
+    })
 }
 
 /// What `findmnt` shows as the source: the server, if there is one that was named.

@@ -2,20 +2,29 @@
 
 #![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
 
+use std::io::{self, Write as _};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 use super::flags::MountFlags;
 use super::settings::{self, Environment, Settings};
-use super::{Failure, logging, mount, mounting};
+use super::{Failure, logging, mount, mounting, place};
 use crate::mount::daemon::{self, Tie};
-use crate::mount::namespace;
+use crate::mount::health::Health;
+use crate::mount::{mountinfo, namespace};
+
+/// Exit status when there is no such command, and when it cannot be run, as a shell gives them.
+const NO_COMMAND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
 
 /// Run one command with a CRDS cache of its own, as CRDS_PATH.
 ///
 /// The mount is seen by the command and its children only, and ends with the command, whose exit status is passed on. It
-/// needs no root and no fusermount. The cache is that of --cache, else $CRDS_PATH, else ~/.cache/crds-fs.
+/// needs no root and no fusermount. The cache is that of --cache, else $CRDS_PATH, else ~/.cache/crds-fs; where it is
+/// mounted already, the command uses that mount. Exit status 127 is "no such command", 126 "it cannot be run".
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -27,16 +36,27 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let environment = settings::environment();
-    let place = place(&args.flags, &environment)?;
-    std::fs::create_dir_all(&place).map_err(|error| {
-        Failure::because(format!("cannot make the directory '{}'", place.display()), error)
-    })?;
-    let mut settings = Settings::new(place.to_str(), &args.flags, &environment)?;
-    mount::make_absolute(&mut settings)?;
+    let (place, is_named) = place(&args.flags, &environment)?;
     let (program, arguments) = args
         .command
         .split_first()
         .ok_or_else(|| Failure::usage("which command is to be run?"))?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Some(mounted) = mounted_at(&place)? {
+        only_the_cache(&args.flags, &mounted)?;
+        let ended = wait_for(command.env("CRDS_PATH", &mounted));
+        return ended.map(status).map_err(|error| not_run(program, error));
+    }
+    if is_named {
+        place::make(&place)?;
+    } else {
+        std::fs::create_dir_all(&place).map_err(|error| {
+            Failure::because(format!("cannot make the directory '{}'", place.display()), error)
+        })?;
+    }
+    let mut settings = Settings::new(place.to_str(), &args.flags, &environment)?;
+    mount::make_absolute(&mut settings)?;
 
     namespace::enter()?;
     let log = logging::open(&mount::log_path(&settings, &environment))?;
@@ -45,37 +65,104 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         u8::from(mounting::serve(&settings, ready).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;
-    let ended = Command::new(program)
-        .args(arguments)
-        .env("CRDS_PATH", &settings.mountpoint)
-        .spawn()
-        .and_then(|mut child| {
-            // What is typed at the terminal is for the command; we go when it has gone.
-            daemon::leave_terminal_signals_to_others();
-            child.wait()
-        });
+    let ended = wait_for(command.env("CRDS_PATH", &settings.mountpoint));
     let stopped = daemon.stop();
-    let ended = ended.map_err(|error| Failure::because(format!("cannot run '{program}'"), error))?;
+    let ended = ended.map_err(|error| not_run(program, error))?;
     stopped?;
     Ok(status(ended))
 }
 
-/// Where to mount: over the cache that is named, or over one in the usual place.
-fn place(flags: &MountFlags, environment: &Environment) -> Result<PathBuf, Failure> {
+fn wait_for(command: &mut Command) -> io::Result<ExitStatus> {
+    let mut child = command.spawn()?;
+    // What is typed at the terminal is for the command; we go when it has gone.
+    daemon::leave_terminal_signals_to_others();
+    child.wait()
+}
+
+/// The mount of ours that is at `place` already, if it is well.
+fn mounted_at(place: &Path) -> Result<Option<PathBuf>, Failure> {
+    let spelt = std::path::absolute(place)?;
+    let table = mountinfo::read()?;
+    // What is mounted need not be resolved, which would ask it.
+    let place = match mountinfo::covering(&table, &spelt) {
+        Some(entry) if entry.mountpoint == spelt => spelt,
+        _ => match spelt.canonicalize() {
+            Ok(place) => place,
+            // It is going to be made.
+            Err(_) => return Ok(None),
+        },
+    };
+    let entry = mountinfo::at(&place)?.filter(mountinfo::MountEntry::is_ours);
+    // A dead one is mended by the mount that follows.
+    Ok(entry
+        .filter(|entry| !matches!(entry.health(), Health::Dead | Health::Hanging))
+        .map(|entry| entry.mountpoint))
+}
+
+/// A mount that is there is as it is: flags for another one are refused, and none is passed over in silence.
+fn only_the_cache(flags: &MountFlags, mounted: &Path) -> Result<(), Failure> {
+    let telling = MountFlags {
+        cache: flags.cache.clone(),
+        verbose: flags.verbose,
+        quiet: flags.quiet,
+        ..MountFlags::default()
+    };
+    if *flags == telling {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "'{}' is mounted already, and the command uses that mount as it is: leave the mount's options out, unmount it, or \
+         name another cache with --cache",
+        mounted.display()
+    )))
+}
+
+/// The failure to start a command, with the exit status that shells give it.
+fn not_run(program: &str, error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Failure::because(format!("there is no command '{program}'"), error).with_status(NO_COMMAND);
+    }
+    Failure::because(format!("cannot run '{program}'"), error).with_status(NOT_EXECUTABLE)
+}
+
+/// Says what is missing when a command was given without `--` before it.
+pub(super) fn hint(error: &clap::Error) {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() != Some("run") || arguments.any(|argument| argument == "--") {
+        return;
+    }
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(first))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        let mut out = io::stderr().lock();
+        // Nobody to tell is no failure.
+        let _ = writeln!(
+            out,
+            "\nhint: '--' goes before the command: crds-fs run [OPTIONS] -- {first} ..."
+        );
+    }
+}
+
+/// Where to mount: over the cache that is named, or over one in the usual place; and whether it is named.
+fn place(flags: &MountFlags, environment: &Environment) -> Result<(PathBuf, bool), Failure> {
     let absolute = |name: &str| {
         environment
             .get(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    flags
+    let named = flags
         .cache
         .as_deref()
-        .map(Path::new)
-        .map(Path::to_owned)
-        .or_else(|| absolute("CRDS_PATH"))
-        .or_else(|| absolute("XDG_CACHE_HOME").map(|path| path.join("crds-fs")))
+        .map(PathBuf::from)
+        .or_else(|| absolute("CRDS_PATH"));
+    if let Some(place) = named {
+        return Ok((place, true));
+    }
+    absolute("XDG_CACHE_HOME")
+        .map(|path| path.join("crds-fs"))
         .or_else(|| absolute("HOME").map(|path| path.join(".cache/crds-fs")))
+        .map(|place| (place, false))
         .ok_or_else(|| Failure::usage("where is the cache? Say --cache DIR, or set CRDS_PATH"))
 }
 
@@ -108,12 +195,13 @@ mod tests {
             ..MountFlags::default()
         };
         let all = environment(&[("CRDS_PATH", "/crds"), ("HOME", "/home/a")]);
-        assert_eq!(place(&flags, &all).unwrap(), Path::new("here"));
-        assert_eq!(place(&MountFlags::default(), &all).unwrap(), Path::new("/crds"));
+        let named = |path: &str| (PathBuf::from(path), true);
+        assert_eq!(place(&flags, &all).unwrap(), named("here"));
+        assert_eq!(place(&MountFlags::default(), &all).unwrap(), named("/crds"));
         let home = environment(&[("HOME", "/home/a"), ("CRDS_PATH", "None")]);
         assert_eq!(
             place(&MountFlags::default(), &home).unwrap(),
-            Path::new("/home/a/.cache/crds-fs")
+            (PathBuf::from("/home/a/.cache/crds-fs"), false)
         );
         assert!(place(&MountFlags::default(), &environment(&[])).is_err());
     }

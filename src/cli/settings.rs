@@ -53,6 +53,8 @@ pub(super) struct Settings {
     pub(super) mountpoint: PathBuf,
     /// The store's directory; the mount point itself when not set.
     pub(super) cache: Option<PathBuf>,
+    /// Mount over a directory although that hides what is in it.
+    pub(super) over: bool,
     pub(super) remote: remote::Settings,
     pub(super) observatories: Vec<Observatory>,
     /// The context that is the default instead of the server's.
@@ -109,6 +111,7 @@ impl Settings {
         Ok(Self {
             mountpoint: mountpoint.into(),
             cache: said.get("cache", &[], parse::text)?.map(PathBuf::from),
+            over: said.switch("over", &[])?.unwrap_or(false),
             observatories: said.observatories()?,
             context: said.get("context", &["CRDS_CONTEXT"], parse::context)?,
             offline: said.switch("offline", &[])?.unwrap_or(serverless),

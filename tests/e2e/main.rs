@@ -30,6 +30,7 @@ mod names;
 mod offline;
 mod overlay;
 mod overrides;
+mod places;
 mod posix;
 mod proxy;
 mod remounts;

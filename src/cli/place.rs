@@ -1,0 +1,175 @@
+//! The directories of a mount before anything is mounted: made where only their last part is missing, and refused where
+//! the mount would hide what is in them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::Failure;
+use crate::crds::Observatory;
+use crate::mount::{Error, Mountpoint};
+
+/// What a CRDS cache consists of.
+const CACHE: [&str; 6] = [
+    "config",
+    "mappings",
+    "references",
+    "pickles",
+    "bestrefs",
+    ".crds-fs",
+];
+
+/// What file systems and desktops put into directories by themselves.
+const BYSTANDERS: [&str; 5] = [
+    "lost+found",
+    ".DS_Store",
+    ".directory",
+    ".snapshot",
+    ".Trash-1000",
+];
+
+/// So many names are told.
+const TOLD: usize = 3;
+
+/// Looks at the place to mount on and mends it; makes it when only its last part is missing.
+pub(super) fn mountpoint(path: &Path) -> Result<Mountpoint, Failure> {
+    match Mountpoint::prepare(path) {
+        Err(Error::NoMountpoint(_)) => {
+            make(path)?;
+            Ok(Mountpoint::prepare(path)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Makes a directory unless it is there. What is above it must be: a path that is missing in several parts is mistyped.
+pub(super) fn make(path: &Path) -> Result<(), Failure> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let missing = path.ancestors().take_while(|above| !above.exists()).last();
+            let missing = missing.unwrap_or(path).display();
+            Err(Failure::new(format!(
+                "there is no directory '{missing}', so '{path}' is not made; if it is right, make it with 'mkdir -p {path}'",
+                path = path.display()
+            )))
+        }
+        Err(error) => Err(Failure::because(
+            format!("cannot make the directory '{}'", path.display()),
+            error,
+        )),
+    }
+}
+
+/// Refuses a directory in which the mount would hide files that it does not show. Those beside a CRDS cache are told of in
+/// the log.
+pub(super) fn must_be_cache(directory: &Path, log: Option<&Path>) -> Result<(), Failure> {
+    let mut others = Vec::new();
+    // One that cannot be listed cannot be used either, which is told by whoever tries.
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if log.is_some_and(|log| log == entry.path()) {
+            continue;
+        }
+        let name = entry.file_name();
+        let known = name.to_str().is_some_and(|name| {
+            CACHE.contains(&name) || BYSTANDERS.contains(&name) || name.starts_with(".nfs")
+        });
+        if !known {
+            others.push(name.to_string_lossy().into_owned());
+        }
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    others.sort();
+    let told = tell(&others);
+    if is_cache(directory) {
+        log::warn!(
+            "{told} in '{}' cannot be seen while it is mounted over",
+            directory.display()
+        );
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "'{}' is no CRDS cache, and what is in it ({told}) would be hidden: name an empty directory, keep the cache \
+         elsewhere with '--cache DIR', or mount over it all the same with '--over'",
+        directory.display()
+    )))
+}
+
+/// Whether a directory has rules, references or settings of an observatory.
+fn is_cache(directory: &Path) -> bool {
+    ["config", "mappings", "references"].iter().any(|area| {
+        Observatory::ALL
+            .iter()
+            .any(|observatory| directory.join(area).join(observatory.as_str()).is_dir())
+    })
+}
+
+fn tell(names: &[String]) -> String {
+    let more = names.len().saturating_sub(TOLD);
+    let mut told: Vec<String> = names.iter().take(TOLD).map(|name| format!("'{name}'")).collect();
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    told.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(paths: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for path in paths {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn caches_and_empty_directories_are_mounted_over() {
+        for paths in [
+            &[][..],
+            &["lost+found/x", ".DS_Store"],
+            &["pickles/hst/x", "config/jwst/server_config"],
+            &["mappings/jwst/jwst_0001.pmap", "notes.txt"],
+        ] {
+            assert!(must_be_cache(directory(paths).path(), None).is_ok(), "{paths:?}");
+        }
+        for paths in [
+            &["thesis.tex"][..],
+            &["references/papers/a.pdf", "a", "b", "c", "d"],
+        ] {
+            let refused = must_be_cache(directory(paths).path(), None)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                refused.contains("--cache") && refused.contains("--over"),
+                "{refused}"
+            );
+        }
+        let refused = must_be_cache(directory(&["a", "b", "c", "d"]).path(), None).unwrap_err();
+        assert!(
+            refused.to_string().contains("'a', 'b', 'c', and 1 more"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn only_the_last_part_is_made() {
+        let above = tempfile::tempdir().unwrap();
+        make(&above.path().join("new")).unwrap();
+        make(&above.path().join("new")).unwrap();
+        let missing = above.path().join("mistyped");
+        let refused = make(&missing.join("further/new")).unwrap_err().to_string();
+        assert!(
+            refused.contains(&format!("'{}',", missing.display())),
+            "{refused}"
+        );
+        assert!(!missing.exists());
+    }
+}
