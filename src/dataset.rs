@@ -36,9 +36,12 @@ pub use header::{DatasetHeader, NoInstrument, UNDEFINED_CARD};
 pub use plan::{Change, Plan, Recipe, VERSION_TEXT, Verdict, plan, verdict};
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::crds::Observatory;
 use error::Trouble;
@@ -48,14 +51,13 @@ use source::Source;
 /// and content where the caller does not give it. Of a GEIS pair either half may be named; the header half is read.
 pub fn read(path: &Path, observatory: Option<Observatory>) -> Result<DatasetHeader, DatasetError> {
     let actual = header_half(path);
-    let file = File::open(&actual).map_err(|error| DatasetError::io("open", &actual, &error))?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(DatasetError::io(
-            "read",
-            &actual,
-            &std::io::ErrorKind::IsADirectory.into(),
-        ));
-    }
+    let file = open_regular(&actual).map_err(|error| {
+        let action = match error.kind() {
+            io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => "read",
+            _ => "open",
+        };
+        DatasetError::io(action, &actual, &error)
+    })?;
     read_from(BufReader::new(file), path, observatory)
 }
 
@@ -115,6 +117,21 @@ pub fn update(path: &Path, changes: &[Change]) -> Result<bool, DatasetError> {
     match pieces {
         Some(pieces) => original.replace(&pieces, source.is_gzip()).map(|()| true),
         None => Ok(false),
+    }
+}
+
+/// Opens a regular file for reading; everything else is refused at once, also a pipe that nobody writes to.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        Ok(file)
+    } else if metadata.is_dir() {
+        Err(io::ErrorKind::IsADirectory.into())
+    } else {
+        let text = "it is a pipe, a socket or a device; write its contents to a file first";
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 }
 

@@ -9,21 +9,24 @@ mod source;
 mod stream;
 mod subject;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use super::settings::{Environment, environment, truth};
+use super::settings::{Environment, environment, truth, variable};
 use super::{Failure, output};
 use crate::crds::{DatasetName, NameError, Observatory};
 use crate::rules::python::repr;
 use crate::rules::{Header, HeaderValue, LookupOptions, Memory};
-use lookup::Lookup;
+use lookup::{Defaults, Lookup, Tally};
+use render::{say, warn};
 use rulebook::{Places, Rulebook, check_context};
 use source::{Source, is_mount};
 use stream::StreamError;
@@ -53,7 +56,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE.jsonl|-")]
     headers: Option<PathBuf>,
     /// The context: a mapping, or a name such as jwst-latest; may be given several times [default: the default context
-    /// of the cache].
+    /// of the observatory that the dataset is of].
     #[arg(long, value_name = "NAME", env = "CRDS_FS_CONTEXT")]
     context: Vec<String>,
     /// Show only what is different under this context.
@@ -83,6 +86,9 @@ pub(super) struct Args {
     /// Write the answers into the headers of the files.
     #[arg(long, conflicts_with = "compare")]
     update_bestrefs: bool,
+    /// With --update-bestrefs: say what would be written, and write nothing.
+    #[arg(long, requires = "update_bestrefs")]
+    dry_run: bool,
     /// With --update-bestrefs: no match is an error and leaves the file's value as it is.
     #[arg(long, requires = "update_bestrefs")]
     undefined_differences_matter: bool,
@@ -136,70 +142,99 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let source = (by_id || args.fetch)
         .then(|| Source::new(args, &environment))
         .transpose()?;
+    let done = ask(args, &environment, &rulebook, source.as_ref());
+    if let Some(source) = source {
+        source.close();
+    }
+    let (tally, fetched) = done?;
+    finish(tally, fetched)
+}
+
+/// Looks everything up; how that went, and whether every reference that was wanted could be fetched.
+fn ask(
+    args: &Args,
+    environment: &Environment,
+    rulebook: &Rulebook,
+    source: Option<&Source>,
+) -> Result<(Tally, bool), Failure> {
     let literal = |name: &str| {
         check_context(name).map_err(Failure::usage)?;
-        match (rulebook.literal(name), &source) {
+        match (rulebook.literal(name), source) {
             (Err(_), Some(source)) => source.literal(name).map_err(Failure::new),
             (literal, _) => literal.map_err(Failure::new),
         }
     };
+    let observatory = variable(environment, "CRDS_OBSERVATORY").and_then(|name| name.parse().ok());
     let lookup = Lookup {
-        contexts: contexts(args, &environment, literal)?,
+        contexts: contexts(args, environment, literal)?,
+        defaults: Defaults::new(observatory, |name| {
+            literal(name).map_err(|failure| failure.to_string())
+        }),
         compare: args.compare.as_deref().map(literal).transpose()?,
-        types: (!args.types.is_empty()).then(|| args.types.clone()),
+        types: (!args.types.is_empty()).then(|| trimmed(&args.types)),
+        named_types: trimmed(&[&args.types[..], &args.skip_types].concat()),
         json: args.json,
-        rulebook: &rulebook,
+        rulebook,
         wanted: args.fetch.then(Mutex::default),
+        differs: AtomicBool::new(false),
     };
-    let mut complete = if let Some(path) = &args.headers {
+    lookup.check_types(&lookup.contexts).map_err(Failure::usage)?;
+    let tally = if let Some(path) = &args.headers {
         headers(&lookup, path)?
     } else if args.files.is_empty() {
-        datasets(&lookup, args, source.as_ref())?
+        datasets(&lookup, args, source)?
     } else {
-        files::run(&lookup, args, &environment)?
+        files::run(&lookup, args, environment)?
     };
-    if let Some(source) = source {
-        if let Some(wanted) = lookup.wanted {
-            complete &= source.fetch(wanted.into_inner().unwrap_or_else(PoisonError::into_inner));
-        }
-        source.close();
+    if let Some(new) = &lookup.compare
+        && !args.json
+        && tally.asked > tally.failed
+        && !lookup.differs.load(Ordering::Relaxed)
+    {
+        say("INFO", &format!("no differences under {new}"));
     }
-    if complete {
+    let wanted = lookup.wanted.map(Mutex::into_inner);
+    let wanted = wanted.map(|wanted| wanted.unwrap_or_else(PoisonError::into_inner));
+    let fetched = match (source, wanted) {
+        (Some(source), Some(wanted)) => source.fetch(wanted),
+        _ => true,
+    };
+    Ok((tally, fetched))
+}
+
+/// Names without the blanks around them.
+fn trimmed(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| name.trim().to_owned()).collect()
+}
+
+/// The end: whether everything could be done, else how much could not.
+fn finish(tally: Tally, fetched: bool) -> Result<(), Failure> {
+    let Tally { asked, failed } = tally;
+    let datasets = (failed > 0).then(|| format!("{failed} of {asked} datasets failed"));
+    let references = (!fetched).then(|| "not every reference could be fetched".to_owned());
+    let trouble: Vec<String> = datasets.into_iter().chain(references).collect();
+    if trouble.is_empty() {
         Ok(())
     } else {
-        Err(Failure::new("not everything could be done: see above"))
+        Err(Failure::new(format!("{}: see above", trouble.join(", and "))))
     }
 }
 
-/// The contexts asked for, by their literal names.
+/// The contexts asked for, by their literal names; none where the default ones are meant.
 fn contexts(
     args: &Args,
     environment: &Environment,
     literal: impl Fn(&str) -> Result<String, Failure>,
 ) -> Result<Vec<String>, Failure> {
-    let said = |name: &str| {
-        environment
-            .get(name)
-            .filter(|value| !value.is_empty() && !value.eq_ignore_ascii_case("none"))
-    };
     if !args.context.is_empty() {
         return args.context.iter().map(|name| literal(name)).collect();
     }
-    if let Some(name) = said("CRDS_CONTEXT") {
-        return Ok(vec![literal(name)?]);
-    }
-    match said("CRDS_OBSERVATORY").and_then(|name| name.parse::<Observatory>().ok()) {
-        Some(observatory) => literal(&format!("{observatory}-latest")).map(|name| vec![name]),
-        // Lines of --headers may bring their own.
-        None if args.headers.is_some() => Ok(Vec::new()),
-        None => Err(Failure::usage(
-            "under which context? Give --context, or set CRDS_CONTEXT or CRDS_OBSERVATORY",
-        )),
-    }
+    let named = variable(environment, "CRDS_CONTEXT");
+    named.map(literal).into_iter().collect()
 }
 
 /// Streams JSON lines through all cores.
-fn headers(lookup: &Lookup<'_>, path: &Path) -> Result<bool, Failure> {
+fn headers(lookup: &Lookup<'_>, path: &Path) -> Result<Tally, Failure> {
     let unreadable = |error: io::Error| Failure::because(format!("reading {}", path.display()), error);
     let failed = |error: StreamError| match error {
         StreamError::Input(error) => unreadable(error),
@@ -216,64 +251,128 @@ fn headers(lookup: &Lookup<'_>, path: &Path) -> Result<bool, Failure> {
     }
 }
 
+/// A dataset or parameters on the command line.
+enum Item<'a> {
+    Id(DatasetName),
+    Parameters(Subject<'a>),
+}
+
+impl Item<'_> {
+    fn parameters(text: &str) -> Result<Self, Failure> {
+        Ok(Self::Parameters(Subject::named(text, header(text)?)))
+    }
+
+    fn read(text: &str) -> Result<Self, Failure> {
+        if text.contains('=') {
+            return Self::parameters(text);
+        }
+        text.parse().map(Self::Id).map_err(|error: NameError| {
+            let hint = if text.contains('/') {
+                "; dataset files are given with --files"
+            } else {
+                ""
+            };
+            Failure::usage(format!("{error}{hint}"))
+        })
+    }
+
+    fn observatory(&self) -> Option<Observatory> {
+        match self {
+            Self::Id(DatasetName::Id(id)) => id.observatory(),
+            Self::Id(DatasetName::Parameters(_)) => None,
+            Self::Parameters(subject) => subject.observatory(),
+        }
+    }
+}
+
 /// Looks up datasets and parameters given on the command line.
-fn datasets(lookup: &Lookup<'_>, args: &Args, source: Option<&Source>) -> Result<bool, Failure> {
-    let ids = args.datasets.iter().filter(|name| !name.contains('='));
-    let parse = |name: &String| {
-        name.parse()
-            .map_err(|error: NameError| Failure::usage(error.to_string()))
-    };
-    let ids: Vec<DatasetName> = ids.map(parse).collect::<Result<_, _>>()?;
-    let contexts: Vec<&str> = lookup
-        .contexts
-        .iter()
-        .chain(&lookup.compare)
-        .map(String::as_str)
-        .collect();
+fn datasets(lookup: &Lookup<'_>, args: &Args, source: Option<&Source>) -> Result<Tally, Failure> {
+    let parameters = args.header.iter().map(|text| Item::parameters(text));
+    let mut items = Vec::new();
+    for item in parameters.chain(args.datasets.iter().map(|text| Item::read(text))) {
+        let item = item?;
+        let contexts = lookup.contexts_of(item.observatory()).map_err(Failure::usage)?;
+        items.push((item, contexts));
+    }
     if let Some(source) = source {
-        source.prepare(&contexts, &ids);
+        prepare(lookup, source, &items);
     }
     let mut told = Vec::new();
-    let mut complete = true;
-    for text in args.header.iter().chain(&args.datasets) {
-        complete &= match (text.contains('='), source) {
-            (false, Some(source)) => by_id(lookup, source, &text.parse()?, &mut told),
-            _ => lookup.tell(
-                &mut Memory::none(),
-                &Subject::named(text, header(text)?),
-                &mut told,
-            ),
+    let mut tally = Tally::default();
+    for (item, contexts) in &items {
+        let good = match (item, source) {
+            (Item::Id(dataset), Some(source)) => by_id(lookup, contexts, source, dataset, &mut told),
+            (Item::Id(_), None) => false,
+            (Item::Parameters(subject), _) => lookup.tell(&mut Memory::none(), subject, &mut told),
         };
+        tally.count(good);
         output::write(&told)?;
         told.clear();
     }
-    Ok(complete)
+    Ok(tally)
+}
+
+/// Asks for all ids of each context at once.
+fn prepare(lookup: &Lookup<'_>, source: &Source, items: &[(Item<'_>, Vec<String>)]) {
+    let mut ids: BTreeMap<&str, Vec<DatasetName>> = BTreeMap::new();
+    for (item, contexts) in items {
+        if let Item::Id(dataset) = item {
+            for context in contexts.iter().chain(&lookup.compare) {
+                ids.entry(context).or_default().push(dataset.clone());
+            }
+        }
+    }
+    for (context, datasets) in ids {
+        source.prepare(&[context], &datasets);
+    }
 }
 
 /// Writes the answers for a dataset of the archive; false if there are none.
-fn by_id(lookup: &Lookup<'_>, source: &Source, dataset: &DatasetName, out: &mut Vec<u8>) -> bool {
+fn by_id(
+    lookup: &Lookup<'_>,
+    contexts: &[String],
+    source: &Source,
+    dataset: &DatasetName,
+    out: &mut Vec<u8>,
+) -> bool {
     let id = Value::from(dataset.display()).to_string();
     let types = lookup.types.as_ref();
     let wanted =
         |reftype: &str| types.is_none_or(|types| types.iter().any(|own| own.eq_ignore_ascii_case(reftype)));
     let answers = |context: &str| {
-        let mut answers = source.answers(context, dataset)?;
-        answers.retain(|reftype, _| wanted(reftype));
-        lookup.want(context, || answers.values().flat_map(names));
-        Ok::<_, String>(answers)
+        let mut found = source.answers(context, dataset).map_err(|why| {
+            let name = dataset.display();
+            if Path::new(&name).is_file() {
+                format!("{why}; for the file of that name write --files {name}")
+            } else {
+                why
+            }
+        })?;
+        found.answers.retain(|reftype, _| wanted(reftype));
+        lookup.want(context, || found.answers.values().flat_map(names));
+        Ok::<_, String>(found)
     };
     let mut complete = true;
-    for context in &lookup.contexts {
+    for context in contexts {
         let told = match &lookup.compare {
             Some(new) => answers(context)
                 .and_then(|before| Ok((before, answers(new)?)))
                 .map(|(before, after)| {
-                    for reftype in unanswered(types, &[&before, &after]) {
-                        files::warn(&format!("{}: {}", dataset.display(), no_answer(&reftype)));
+                    for reftype in unanswered(types, &[&before.answers, &after.answers]) {
+                        warn(&format!("{}: {}", dataset.display(), no_answer(&reftype)));
                     }
-                    render::difference(out, lookup.json, (&id, None), (context, &before), (new, &after));
+                    let instrument = before.instrument.as_ref().or(after.instrument.as_ref());
+                    let whose = (id.as_str(), instrument.map(String::as_str));
+                    lookup.note_difference(render::difference(
+                        out,
+                        lookup.json,
+                        whose,
+                        (context, &before.answers),
+                        (new, &after.answers),
+                    ));
                 }),
-            None => answers(context).map(|mut found| {
+            None => answers(context).map(|found| {
+                let mut found = found.answers;
                 for reftype in unanswered(types, &[&found]) {
                     let text = format!("NOT FOUND {}", no_answer(&reftype));
                     found.insert(reftype, text.into());
@@ -315,10 +414,11 @@ fn names(answer: &Value) -> Vec<&str> {
     }
 }
 
-/// Reads `KEY=VALUE,...`, in order.
+/// Reads `KEY=VALUE,...`, in order; blanks around keys and values do not count.
 fn header(text: &str) -> Result<Header, Failure> {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
         let value = percent_decode_str(value).decode_utf8().ok()?;
         (!name.is_empty()).then(|| (name.to_owned(), HeaderValue::Text(value.into_owned())))
     };

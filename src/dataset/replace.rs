@@ -32,14 +32,8 @@ pub(super) struct Original {
 impl Original {
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
         let error = |error: io::Error| DatasetError::io("open", path, &error);
-        let file = File::open(path).map_err(error)?;
+        let file = super::open_regular(path).map_err(error)?;
         let metadata = file.metadata().map_err(error)?;
-        if !metadata.is_file() {
-            return Err(DatasetError::NotUpdatable {
-                path: path.to_owned(),
-                reason: "it is not a regular file".to_owned(),
-            });
-        }
         let path = path.to_owned();
         Ok(Self { path, file, metadata })
     }

@@ -2,20 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cap_std::fs::Metadata;
-use rustix::fs::OFlags;
 use sha1::{Digest, Sha1};
 
 use super::ServeError;
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum};
+use crate::dataset::open_regular;
 use crate::store::Digests;
 
 /// Bytes hashed at a time.
@@ -262,14 +261,9 @@ fn hash_all(
 
 /// Size, date and SHA-1 of one file, and whether an earlier start has remembered that.
 fn examine(candidate: &Candidate, digests: &Digests, buffer: &mut [u8]) -> io::Result<(ServedFile, bool)> {
-    let mut options = OpenOptions::new();
     // What has become a pipe meanwhile is not waited for.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let mut file = options.read(true).custom_flags(flags).open(&candidate.path)?;
+    let mut file = open_regular(&candidate.path)?;
     let before = Metadata::from_file(&file)?;
-    if !before.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
     let served = |size, sha1| ServedFile {
         path: candidate.path.clone(),
         size,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
 
 mod files;
+mod people;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -337,25 +338,27 @@ fn mount(root: &Path) {
     }
 }
 
+/// The archive may have no answer for a type that the rules know.
 #[test]
 fn a_type_without_an_answer_is_named() {
     let root = tempfile::tempdir().unwrap();
     cache(root.path());
     mount(root.path());
-    let args = ["--context", "hst_0001.pmap", "--types", "DarkFile,NoSuch"];
-    let unknown = "NOT FOUND Unknown reference type 'nosuch'";
-    let output = bestrefs(
-        root.path(),
-        &[&args[..], &["--json", "--header", "INSTRUME=ACS,DETECTOR=WFC"]].concat(),
-    );
-    assert_eq!(lines(&output)[0]["result"]["nosuch"], unknown);
-    // The archive is not asked for types: it may know the type and have no answer.
-    let without = "no answer for the type 'nosuch': unknown, or omitted by the rules";
+    for (context, dark) in [
+        ("hst_0001.pmap", "old_drk.fits"),
+        ("hst_0002.pmap", "new_drk.fits"),
+    ] {
+        let answer = json!({"bestrefs": {"darkfile": dark}});
+        let place = root.path().join("bestrefs").join(context).join("J00000001");
+        fs::write(place.join("bestrefs.json"), answer.to_string()).unwrap();
+    }
+    let args = ["--context", "hst_0001.pmap", "--types", "DarkFile,PfltFile"];
+    let without = "no answer for the type 'pfltfile': unknown, or omitted by the rules";
     let output = bestrefs(root.path(), &[&args[..], &["--json", "J00000001"]].concat());
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(
         lines(&output)[0]["result"],
-        json!({"darkfile": "old_drk.fits", "nosuch": format!("NOT FOUND {without}")})
+        json!({"darkfile": "old_drk.fits", "pfltfile": format!("NOT FOUND {without}")})
     );
     let compared = [&args[..], &["--compare", "hst_0002.pmap", "J00000001"]].concat();
     let output = bestrefs(root.path(), &compared);

@@ -84,7 +84,7 @@ fn datasets_by_id_and_by_parameters() {
     assert_eq!(
         String::from_utf8(compared.stdout).unwrap(),
         format!(
-            "type='FLAT' data='{ID}' ::  New best reference: 'roman_wfi_flat_0001.asdf' --> 'roman_wfi_flat_0002.asdf'\n"
+            "instrument='WFI' type='FLAT' data='{ID}' ::  New best reference: 'roman_wfi_flat_0001.asdf' --> 'roman_wfi_flat_0002.asdf'\n"
         )
     );
     let wrong = bestrefs(&rig, &["--context", "roman_0001.pmap", "../x"]);

@@ -2,58 +2,76 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Args;
-use super::lookup::Lookup;
-use super::render;
+use super::lookup::{Lookup, Tally};
+use super::render::{self, complain, warn};
 use super::rulebook::observatory_of;
 use super::subject::Subject;
 use crate::cli::settings::{Environment, truth};
 use crate::cli::{Failure, output};
 use crate::crds::Observatory;
-use crate::dataset::{self, DatasetHeader, Recipe};
+use crate::dataset::{self, Change, DatasetHeader, Recipe};
+use crate::rules::python::repr;
 use crate::rules::{Answer, Header, Memory, default_reftypes};
 
-/// Looks up all files, sorted by path; false if something failed.
-pub(super) fn run(lookup: &Lookup<'_>, args: &Args, environment: &Environment) -> Result<bool, Failure> {
+/// Looks up all files, sorted by path.
+pub(super) fn run(lookup: &Lookup<'_>, args: &Args, environment: &Environment) -> Result<Tally, Failure> {
     let mut paths: Vec<&PathBuf> = args.files.iter().collect();
     paths.sort_unstable();
-    if args.update_bestrefs && lookup.contexts.len() != 1 {
+    if args.update_bestrefs && lookup.contexts.len() > 1 {
         return Err(Failure::usage("--update-bestrefs needs exactly one context"));
     }
     let update = args
         .update_bestrefs
-        .then(|| Update::new(lookup, args, environment))
+        .then(|| Update::new(args, environment))
         .transpose()?;
-    if lookup.types.is_none() && !args.all_types {
-        for context in &lookup.contexts {
-            if let Some(rules) = lookup.rulebook.own_default_types(context) {
-                warn(&format!(
-                    "{context} has rules of its own for the types that an exposure needs, {rules}, which are not looked at: \
-                     give --types or --all-types if the built-in ones do not suit"
-                ));
-            }
-        }
-    }
-    let mut complete = true;
+    let mut seen = BTreeSet::new();
+    let mut tally = Tally::default();
     for path in paths {
-        complete &= one(lookup, args, update.as_ref(), path)?;
+        tally.count(one(lookup, args, update.as_ref(), &mut seen, path)?);
     }
-    Ok(complete)
+    Ok(tally)
+}
+
+/// Says of a context, once, that it has rules of its own for the default types.
+fn warn_of_types(lookup: &Lookup<'_>, args: &Args, seen: &mut BTreeSet<String>, context: &str) {
+    if lookup.types.is_some() || args.all_types || !seen.insert(context.to_owned()) {
+        return;
+    }
+    if let Some(rules) = lookup.rulebook.own_default_types(context) {
+        warn(&format!(
+            "{context} has rules of its own for the types that an exposure needs, {rules}, which are not looked at: \
+             give --types or --all-types if the built-in ones do not suit"
+        ));
+    }
 }
 
 /// Looks one file up, prints, and updates it if that was asked for.
-fn one(lookup: &Lookup<'_>, args: &Args, update: Option<&Update<'_>>, path: &Path) -> Result<bool, Failure> {
+fn one(
+    lookup: &Lookup<'_>,
+    args: &Args,
+    update: Option<&Update>,
+    seen: &mut BTreeSet<String>,
+    path: &Path,
+) -> Result<bool, Failure> {
     let observatory = lookup
         .contexts
         .first()
         .and_then(|context| observatory_of(context).parse::<Observatory>().ok());
     let mut told = Vec::new();
-    let header = match load(path, observatory) {
-        Ok(header) => header,
+    let found = load(path, observatory).and_then(|header| {
+        // The file tells its observatory, and that its default context.
+        let contexts = lookup
+            .contexts_of(Some(header.observatory()))
+            .map_err(|why| format!("{}: {why}", path.display()))?;
+        Ok((header, contexts))
+    });
+    let (header, contexts) = match found {
+        Ok(found) => found,
         Err(text) if args.json => {
             let id = serde_json::Value::from(path.to_string_lossy()).to_string();
             render::error(&mut told, true, &id, &text);
@@ -62,9 +80,15 @@ fn one(lookup: &Lookup<'_>, args: &Args, update: Option<&Update<'_>>, path: &Pat
         }
         Err(text) => return Ok(complain(&text)),
     };
+    for context in &contexts {
+        warn_of_types(lookup, args, seen, context);
+    }
     let mut subject = Subject::named(&path.to_string_lossy(), header.iter().collect());
     subject.types = Some(types(lookup, args, &header, &subject.header));
-    if !skip(lookup, &args.skip_types, &mut subject) {
+    if lookup.contexts.is_empty() {
+        subject.context = contexts.first().map(|context| Cow::Owned(context.clone()));
+    }
+    if !skip(lookup, &contexts, &args.skip_types, &mut subject) {
         return Ok(true);
     }
     let mut complete = true;
@@ -72,8 +96,8 @@ fn one(lookup: &Lookup<'_>, args: &Args, update: Option<&Update<'_>>, path: &Pat
         complete = lookup.tell(&mut Memory::none(), &subject, &mut told);
         output::write(&told)?;
     }
-    if let Some(update) = update {
-        complete &= update.write(lookup, path, &header, &subject);
+    if let (Some(update), Some(context)) = (update, contexts.first()) {
+        complete &= update.write(lookup, context, path, &header, &subject)?;
     }
     Ok(complete)
 }
@@ -99,7 +123,7 @@ fn types(lookup: &Lookup<'_>, args: &Args, header: &DatasetHeader, raw: &Header)
 }
 
 /// Without the types that are not wanted; false if none is left. Where all are asked for they have to be listed for that.
-fn skip(lookup: &Lookup<'_>, skipped: &[String], subject: &mut Subject<'_>) -> bool {
+fn skip(lookup: &Lookup<'_>, contexts: &[String], skipped: &[String], subject: &mut Subject<'_>) -> bool {
     if skipped.is_empty() {
         return true;
     }
@@ -113,7 +137,7 @@ fn skip(lookup: &Lookup<'_>, skipped: &[String], subject: &mut Subject<'_>) -> b
             })
         };
         // A failure is told when the answers are.
-        subject.types = lookup.contexts.iter().find_map(|context| all(context).ok());
+        subject.types = contexts.iter().find_map(|context| all(context).ok());
     }
     if let Some(types) = &mut subject.types {
         types.retain(|name| !skipped.iter().any(|skipped| skipped.eq_ignore_ascii_case(name)));
@@ -123,44 +147,55 @@ fn skip(lookup: &Lookup<'_>, skipped: &[String], subject: &mut Subject<'_>) -> b
 }
 
 /// What is written, and what is said about it.
-struct Update<'a> {
-    context: &'a str,
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the user")]
+struct Update {
+    /// Nothing is written.
+    dry_run: bool,
+    /// Standard output is for JSON.
+    json: bool,
     undefined_differences_matter: bool,
-    /// Lower case.
-    bad_files: Vec<String>,
-    /// The instruments whose rules were looked at, with what that said.
-    judged: RefCell<BTreeMap<String, bool>>,
+    /// Of each observatory, in lower case.
+    bad_files: RefCell<BTreeMap<String, Vec<String>>>,
+    /// The contexts and instruments whose rules were looked at, with what that said.
+    judged: RefCell<BTreeMap<(String, String), bool>>,
     allow_bad_references: bool,
     allow_bad_rules: bool,
 }
 
-impl<'a> Update<'a> {
-    fn new(lookup: &'a Lookup<'_>, args: &Args, environment: &Environment) -> Result<Self, Failure> {
-        let context = lookup.contexts.first().map_or("", String::as_str);
+impl Update {
+    fn new(args: &Args, environment: &Environment) -> Result<Self, Failure> {
         Ok(Self {
-            context,
+            dry_run: args.dry_run,
+            json: args.json,
             undefined_differences_matter: args.undefined_differences_matter,
             judged: RefCell::default(),
-            bad_files: lookup.rulebook.bad_files(observatory_of(context)),
+            bad_files: RefCell::default(),
             allow_bad_references: truth(environment, "CRDS_ALLOW_BAD_REFERENCES")?.unwrap_or(false),
             allow_bad_rules: truth(environment, "CRDS_ALLOW_BAD_RULES")?.unwrap_or(false),
         })
     }
 
     /// Updates one file; false if something is wrong, which does not keep the rest from being written.
-    fn write(&self, lookup: &Lookup<'_>, path: &Path, header: &DatasetHeader, subject: &Subject<'_>) -> bool {
+    fn write(
+        &self,
+        lookup: &Lookup<'_>,
+        context: &str,
+        path: &Path,
+        header: &DatasetHeader,
+        subject: &Subject<'_>,
+    ) -> Result<bool, Failure> {
         let data = path.display().to_string();
         let Ok(instrument) = header.instrument() else {
-            return false;
+            return Ok(false);
         };
         let recipe = Recipe {
             dataset: &data,
             instrument: &instrument,
-            context: self.context,
+            context,
             undefined_differences_matter: self.undefined_differences_matter,
         };
-        let mut good = self.check_rules(lookup, &instrument);
-        let planned = lookup.with_answers(&mut Memory::none(), subject, self.context, |_, answers| {
+        let mut good = self.check_rules(lookup, context, &instrument);
+        let planned = lookup.with_answers(&mut Memory::none(), subject, context, |_, answers| {
             let texts: Vec<_> = answers
                 .iter()
                 .map(|(reftype, answer)| (reftype, recordable(answer)))
@@ -173,16 +208,27 @@ impl<'a> Update<'a> {
         });
         let plan = match planned {
             Ok(plan) => plan,
-            Err(text) => return complain(&format!("instrument='{instrument}' data='{data}' ::  {text}")),
+            Err(text) => {
+                let text = format!("instrument='{instrument}' data='{data}' ::  {text}");
+                return Ok(complain(&text));
+            }
         };
         good &= plan.errors.iter().fold(true, |_, error| complain(error));
-        if let Err(error) = dataset::update(path, &plan.changes) {
-            return complain(&chain(&error));
+        let written = if self.dry_run {
+            Ok(true)
+        } else {
+            dataset::update(path, &plan.changes)
+        };
+        match written {
+            Ok(true) => self.tell(context, &data, header, &plan.changes)?,
+            Ok(false) => self.tell(context, &data, header, &[])?,
+            Err(error) => return Ok(complain(&chain(&error))),
         }
+        let bad_files = self.bad_files(lookup, context);
         for (reftype, file) in plan
             .references
             .iter()
-            .filter(|(_, file)| self.bad_files.contains(file))
+            .filter(|(_, file)| bad_files.contains(file))
         {
             let text = format!(
                 "File '{}' is bad. Use is not recommended,  results may not be scientifically valid.",
@@ -197,31 +243,81 @@ impl<'a> Update<'a> {
                 ))
             };
         }
-        good
+        Ok(good)
+    }
+
+    /// Says what was written, or would be.
+    fn tell(
+        &self,
+        context: &str,
+        data: &str,
+        header: &DatasetHeader,
+        changes: &[Change],
+    ) -> Result<(), Failure> {
+        let old = |change: &Change| header.get(&change.keyword.to_uppercase()).map(str::to_owned);
+        let changes: Vec<_> = changes
+            .iter()
+            .filter(|change| old(change).as_ref() != Some(&change.value))
+            .collect();
+        let verb = match (changes.is_empty(), self.dry_run) {
+            (true, _) => "has the best references recorded already",
+            (false, true) => "would be updated",
+            (false, false) => "updated",
+        };
+        let mut text = format!("{data}  {context}  {verb}\n");
+        let width = changes
+            .iter()
+            .map(|change| change.keyword.len())
+            .max()
+            .unwrap_or_default();
+        for change in changes {
+            let was = old(change).map_or_else(|| "nothing".to_owned(), |old| repr(&old));
+            let line = format!(
+                "    {:width$}  {was} --> {}\n",
+                change.keyword,
+                repr(&change.value)
+            );
+            text.push_str(&line);
+        }
+        if self.json {
+            // With standard error closed there is nobody left to tell.
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+        } else {
+            output::write(text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The names of files that are known to be bad, in lower case.
+    fn bad_files(&self, lookup: &Lookup<'_>, context: &str) -> Vec<String> {
+        let observatory = observatory_of(context);
+        let mut known = self.bad_files.borrow_mut();
+        known
+            .entry(observatory.to_owned())
+            .or_insert_with(|| lookup.rulebook.bad_files(observatory))
+            .clone()
     }
 
     /// Says that bad rules are among those of an instrument, once for each; false if that is an error.
-    fn check_rules(&self, lookup: &Lookup<'_>, instrument: &str) -> bool {
-        if let Some(good) = self.judged.borrow().get(instrument) {
+    fn check_rules(&self, lookup: &Lookup<'_>, context: &str, instrument: &str) -> bool {
+        let whose = (context.to_owned(), instrument.to_owned());
+        if let Some(good) = self.judged.borrow().get(&whose) {
             return *good;
         }
         // Rules that cannot be loaded fail the lookup.
-        let names = lookup
-            .rulebook
-            .names(self.context, instrument)
-            .unwrap_or_default();
-        let bad = names.iter().any(|name| self.bad_files.contains(name));
+        let names = lookup.rulebook.names(context, instrument).unwrap_or_default();
+        let bad_files = self.bad_files(lookup, context);
+        let bad = names.iter().any(|name| bad_files.contains(name));
         let text = format!(
-            "New-context = '{}' is bad or contains bad rules.  Use is not recommended,  results may not be \
-             scientifically valid.",
-            self.context
+            "New-context = '{context}' is bad or contains bad rules.  Use is not recommended,  results may not be \
+             scientifically valid."
         );
         let good = match (bad, self.allow_bad_rules) {
             (false, _) => true,
             (true, true) => warn(&text),
             (true, false) => complain(&format!("instrument='ALL' type='ALL' data='ALL' ::  {text}")),
         };
-        self.judged.borrow_mut().insert(instrument.to_owned(), good);
+        self.judged.borrow_mut().insert(whose, good);
         good
     }
 }
@@ -232,23 +328,6 @@ fn recordable<'a>(answer: &Answer<'a>) -> Option<Cow<'a, str>> {
         Answer::File(_) | Answer::NotApplicable | Answer::NotFound(_) => Some(answer.text()),
         Answer::Several(_) | Answer::Named(_) | Answer::Value(_) | Answer::Object(_) => None,
     }
-}
-
-/// An error as the client prints it; false, for the caller to remember.
-fn complain(text: &str) -> bool {
-    say("ERROR", text);
-    false
-}
-
-/// A warning as the client prints it; true, as nothing failed.
-pub(super) fn warn(text: &str) -> bool {
-    say("WARNING", text);
-    true
-}
-
-fn say(level: &str, text: &str) {
-    // With standard error closed there is nobody left to tell.
-    let _ = writeln!(io::stderr().lock(), "CRDS - {level} -  {text}");
 }
 
 /// An error with its causes.

@@ -1,10 +1,10 @@
 //! From a header to lines of output: every context, or the difference of two.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::record::Record;
@@ -12,46 +12,135 @@ use super::render;
 use super::rulebook::{Rulebook, observatory_of};
 use super::stream::{self, StreamError};
 use super::subject::Subject;
-use crate::crds::FileKey;
+use crate::crds::{FileKey, Observatory};
 use crate::rules::{BestRefs, Memory};
+
+/// What is asked for where a context neither was given nor follows.
+const WHICH_CONTEXT: &str = "under which context? Give --context, or set CRDS_CONTEXT or CRDS_OBSERVATORY (in lines of --headers: \"context\")";
+
+/// How many datasets were looked up, and how many of them failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tally {
+    pub(super) asked: usize,
+    pub(super) failed: usize,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, good: bool) {
+        self.asked += 1;
+        self.failed += usize::from(!good);
+    }
+}
+
+/// The literal name of a context, or why there is none.
+type Literal = Result<String, String>;
+
+/// Finds the mapping that a name such as `hst-latest` means.
+type Find<'a> = dyn Fn(&str) -> Literal + Sync + 'a;
+
+/// The default context of each observatory, found when it is first needed.
+pub(super) struct Defaults<'a> {
+    /// The observatory of what does not tell its own.
+    pub(super) observatory: Option<Observatory>,
+    find: Box<Find<'a>>,
+    found: Mutex<BTreeMap<Observatory, Literal>>,
+}
+
+impl<'a> Defaults<'a> {
+    /// `find` gives the mapping that a name such as `hst-latest` means.
+    pub(super) fn new(observatory: Option<Observatory>, find: impl Fn(&str) -> Literal + Sync + 'a) -> Self {
+        Self {
+            observatory,
+            find: Box::new(find),
+            found: Mutex::default(),
+        }
+    }
+}
 
 /// What is asked about every subject.
 pub(super) struct Lookup<'a> {
     pub(super) rulebook: &'a Rulebook,
-    /// Literal names.
+    /// The contexts that were asked for, by literal names.
     pub(super) contexts: Vec<String>,
+    /// Those to look at where none was asked for.
+    pub(super) defaults: Defaults<'a>,
     /// The context to compare with.
     pub(super) compare: Option<String>,
     /// Types asked for; nothing means the default types.
     pub(super) types: Option<Vec<String>>,
+    /// All types that were named, also to be left out.
+    pub(super) named_types: Vec<String>,
     pub(super) json: bool,
     /// The references named so far, where they are to be fetched.
     pub(super) wanted: Option<Mutex<BTreeSet<FileKey>>>,
+    /// Whether anything was different in a comparison.
+    pub(super) differs: AtomicBool,
 }
 
 impl Lookup<'_> {
-    /// Answers JSON lines. False if a line could not be read.
+    /// The contexts for a dataset of this observatory, as far as that is known.
+    pub(super) fn contexts_of(&self, observatory: Option<Observatory>) -> Result<Vec<String>, String> {
+        if !self.contexts.is_empty() {
+            return Ok(self.contexts.clone());
+        }
+        let Some(observatory) = observatory.or(self.defaults.observatory) else {
+            return Err(WHICH_CONTEXT.to_owned());
+        };
+        let mut found = self.defaults.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let default = found.entry(observatory).or_insert_with(|| {
+            let literal = (self.defaults.find)(&format!("{observatory}-latest")).map_err(|why| {
+                format!("{WHICH_CONTEXT}; the default context of {observatory} is not known ({why})")
+            })?;
+            self.check_types(std::slice::from_ref(&literal))?;
+            Ok(literal)
+        });
+        default.clone().map(|context| vec![context])
+    }
+
+    /// Why the types asked for are none of those that the contexts know, as far as their rules can be read.
+    pub(super) fn check_types(&self, contexts: &[String]) -> Result<(), String> {
+        if self.named_types.is_empty() || contexts.is_empty() {
+            return Ok(());
+        }
+        let known: Option<Vec<_>> = contexts.iter().map(|name| self.rulebook.types(name)).collect();
+        let Some(known) = known else { return Ok(()) };
+        let known: BTreeSet<String> = known.into_iter().flatten().collect();
+        let is_unknown = |name: &&String| !known.contains(&name.to_lowercase());
+        match self.named_types.iter().find(is_unknown) {
+            Some(unknown) => Err(format!(
+                "'{unknown}' is no type of references under {}, which has: {}",
+                contexts.join(", "),
+                known.into_iter().collect::<Vec<_>>().join(", ")
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Answers JSON lines. As JSON what a lookup says is its result, also if that is an error: only lines that cannot be
+    /// read fail.
     pub(super) fn stream(
         &self,
         input: impl BufRead + Send,
         output: &mut impl Write,
         workers: NonZeroUsize,
-    ) -> Result<bool, StreamError> {
-        let readable = AtomicBool::new(true);
+    ) -> Result<Tally, StreamError> {
+        let (asked, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let answer = |memory: &mut Memory, number: u64, line: &[u8], out: &mut Vec<u8>| {
-            match Record::read(line) {
-                Ok(record) => {
-                    // What a lookup says is its result, also if that is an error.
-                    self.tell(memory, &record.into(), out);
-                }
+            let good = match Record::read(line) {
+                Ok(record) => self.tell(memory, &record.into(), out) || self.json,
                 Err(text) => {
-                    readable.store(false, Ordering::Relaxed);
                     render::error(out, self.json, &id_of(line), &format!("line {number}: {text}"));
+                    false
                 }
-            }
+            };
+            asked.fetch_add(1, Ordering::Relaxed);
+            failed.fetch_add(usize::from(!good), Ordering::Relaxed);
         };
         stream::run(input, output, workers, Memory::new, answer)?;
-        Ok(readable.into_inner())
+        Ok(Tally {
+            asked: asked.into_inner(),
+            failed: failed.into_inner(),
+        })
     }
 
     /// Writes the answers for a subject; false if a lookup failed as a whole.
@@ -63,19 +152,16 @@ impl Lookup<'_> {
         let contexts: Vec<Cow<'_, str>> = match own {
             Some(Ok(context)) => vec![context.into()],
             Some(Err(text)) => return self.refuse(subject, &text, out),
-            None => self
+            None if !self.contexts.is_empty() => self
                 .contexts
                 .iter()
                 .map(|context| context.as_str().into())
                 .collect(),
+            None => match self.contexts_of(subject.observatory()) {
+                Ok(contexts) => contexts.into_iter().map(Cow::from).collect(),
+                Err(text) => return self.refuse(subject, &text, out),
+            },
         };
-        if contexts.is_empty() {
-            return self.refuse(
-                subject,
-                "under which context? Give --context, or one in each line",
-                out,
-            );
-        }
         let mut complete = true;
         for context in contexts {
             complete &= match &self.compare {
@@ -120,7 +206,7 @@ impl Lookup<'_> {
                 let instrument = subject.instrument();
                 let whose = (&*subject.id, Some(&*instrument));
                 let (was, is) = (before.differing_from(after), after.differing_from(before));
-                render::difference(out, self.json, whose, (old, &was), (new, &is));
+                self.note_difference(render::difference(out, self.json, whose, (old, &was), (new, &is)));
                 self.note(new, after);
             })
         });
@@ -128,6 +214,10 @@ impl Lookup<'_> {
             Ok(()) => true,
             Err(text) => self.refuse(subject, &text, out),
         }
+    }
+
+    pub(super) fn note_difference(&self, differs: bool) {
+        self.differs.fetch_or(differs, Ordering::Relaxed);
     }
 
     /// Notes the references that are to be fetched.

@@ -1,13 +1,14 @@
 //! What `bestrefs` prints: JSON lines, or text for people.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::rulebook::observatory_of;
 use super::subject::Subject;
+use crate::crds::Observatory;
 use crate::dataset::{Verdict, verdict};
 use crate::rules::annotate;
 use crate::rules::python::repr;
@@ -29,26 +30,44 @@ pub(super) fn answers(out: &mut Vec<u8>, json: bool, id: &str, context: &str, an
     }
 }
 
-/// Why there are no answers. `id` is JSON.
+/// Why there are no answers: a line of JSON in its place, else a message on standard error. `id` is JSON.
 pub(super) fn error(out: &mut Vec<u8>, json: bool, id: &str, why: &str) {
     if json {
         begin(out, id);
         field(out, "error", why);
         end(out);
     } else {
-        text(out, format_args!("{}  error: {why}", plain(id)));
+        complain(&format!("{}: {why}", plain(id)));
     }
 }
 
+/// Says an error as the client prints it; false, for the caller to remember.
+pub(super) fn complain(text: &str) -> bool {
+    say("ERROR", text);
+    false
+}
+
+/// Says a warning as the client prints it; true, as nothing failed.
+pub(super) fn warn(text: &str) -> bool {
+    say("WARNING", text);
+    true
+}
+
+/// Says something on standard error, as the client prints it.
+pub(super) fn say(level: &str, text: &str) {
+    // With standard error closed there is nobody left to tell.
+    let _ = writeln!(io::stderr().lock(), "CRDS - {level} -  {text}");
+}
+
 /// What changes from one context to another; `id` is JSON. As text these are the lines of the client's comparison, in
-/// which not applicable, not found and omitted are all `n/a`.
+/// which not applicable, not found and omitted are all `n/a`. Whether there is any.
 pub(super) fn difference(
     out: &mut Vec<u8>,
     json: bool,
     (id, instrument): (&str, Option<&str>),
     (old, before): (&str, &impl Serialize),
     (new, after): (&str, &impl Serialize),
-) {
+) -> bool {
     let (before, after) = (by_type(before), by_type(after));
     let types: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let changes = types.into_iter().filter_map(|reftype| {
@@ -64,10 +83,11 @@ pub(super) fn difference(
         field(out, "new", new);
         field(out, "changes", &changes);
         end(out);
-        return;
+        return !changes.is_empty();
     }
     let whose = instrument.map_or_else(String::new, |name| format!("instrument={} ", repr(name)));
     let id = repr(&plain(id));
+    let mut differs = false;
     for (reftype, was, is) in changes {
         let [was, is] =
             [was, is].map(|answer| answer.map_or(Verdict::NotApplicable, |it| verdict(&shown(it))));
@@ -80,9 +100,11 @@ pub(super) fn difference(
             "{whose}type={} data={id} ::  {change}",
             repr(&reftype.to_uppercase())
         );
+        differs = true;
         let jwst = observatory_of(new) == "jwst";
         text(out, format_args!("{}", if jwst { annotate(&line) } else { line }));
     }
+    differs
 }
 
 /// An answer as it is compared, in lower case.
@@ -106,22 +128,31 @@ fn shown(answer: &Value) -> String {
     answer.as_str().map_or_else(|| answer.to_string(), str::to_owned)
 }
 
+/// Whether a parameter of this name tells the instrument.
+pub(super) fn is_instrument(name: &str) -> bool {
+    let names = [
+        "INSTRUME",
+        "META.INSTRUMENT.NAME",
+        "INSTRUMENT",
+        "ROMAN.META.INSTRUMENT.NAME",
+    ];
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 impl Subject<'_> {
     /// The instrument, in upper case, for messages.
     pub(super) fn instrument(&self) -> String {
-        let names = [
-            "INSTRUME",
-            "META.INSTRUMENT.NAME",
-            "INSTRUMENT",
-            "ROMAN.META.INSTRUMENT.NAME",
-        ];
-        let is_instrument =
-            |(name, _): &(&str, _)| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-        self.header
-            .iter()
-            .find(is_instrument)
-            .map(|(_, value)| value.text().to_uppercase())
+        let instrument = self.header.iter().find(|(name, _)| is_instrument(name));
+        instrument
+            .map(|(_, value)| value.text().trim().to_uppercase())
             .unwrap_or_default()
+    }
+
+    /// The observatory that the instrument belongs to.
+    pub(super) fn observatory(&self) -> Option<Observatory> {
+        let instrument = self.instrument().to_lowercase();
+        let has = |observatory: &Observatory| observatory.instruments().contains(&instrument.as_str());
+        Observatory::ALL.into_iter().find(has)
     }
 }
 

@@ -1,15 +1,16 @@
 //! The rules of a CRDS cache directory, read from its files (spec/crds-rules 2).
 
-use std::fs::File;
+use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::settings::Environment;
 use crate::crds::{ContextSpec, Observatory, ServerInfo, SymbolicContext};
+use crate::dataset::open_regular;
 use crate::resolve::Library;
 use crate::rules::{
-    Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings, spread,
+    Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings, Target, spread,
 };
 
 /// No mapping and no server description is larger.
@@ -91,8 +92,9 @@ impl Rulebook {
 
     /// The name of the mapping that a context means: what is none of the symbolic forms is a name or path itself.
     pub(super) fn literal(&self, context: &str) -> Result<String, String> {
-        let Some(symbolic) = symbolic(context)? else {
-            return Ok(context.to_owned());
+        let symbolic = match meaning(context)? {
+            Meaning::Symbolic(symbolic) => symbolic,
+            Meaning::Mapping(name) => return Ok(name),
         };
         let Some(observatory) = symbolic.observatory else {
             return Err(format!(
@@ -129,6 +131,27 @@ impl Rulebook {
                     .collect()
             },
         )
+    }
+
+    /// The reference types that a context has rules for, in lower case; nothing where its rules cannot be read.
+    pub(super) fn types(&self, context: &str) -> Option<BTreeSet<String>> {
+        let kinds = |mapping: &Mapping| match mapping.target() {
+            Target::Instrument(instrument) => Some(instrument.filekinds().map(str::to_owned).collect()),
+            Target::Pipeline(_) | Target::Reference(_) => None,
+        };
+        let mapping = self.get(context).ok()?;
+        match mapping.target() {
+            Target::Pipeline(_) => {
+                let children = mapping.children();
+                self.prepare(&children);
+                let mut all = BTreeSet::new();
+                for child in children {
+                    all.append(&mut kinds(&*self.get(child).ok()?)?);
+                }
+                Some(all)
+            }
+            Target::Instrument(_) | Target::Reference(_) => kinds(&mapping),
+        }
     }
 
     /// The rules for the default types of JWST, if a context brings its own (spec/crds-rules 19). Its references are YAML
@@ -213,18 +236,25 @@ impl Mappings for Rulebook {
 
 /// Why a text can be no context at all.
 pub(super) fn check_context(context: &str) -> Result<(), String> {
-    symbolic(context).map(drop)
+    meaning(context).map(drop)
 }
 
-/// A context as a symbolic form; nothing if it is a mapping, by its name or path.
-fn symbolic(context: &str) -> Result<Option<SymbolicContext>, String> {
+/// What a text means as a context.
+enum Meaning {
+    Symbolic(SymbolicContext),
+    /// A mapping, by its name or path.
+    Mapping(String),
+}
+
+fn meaning(context: &str) -> Result<Meaning, String> {
     match context.parse() {
-        Ok(ContextSpec::Symbolic(symbolic)) => Ok(Some(symbolic)),
+        Ok(ContextSpec::Symbolic(symbolic)) => Ok(Meaning::Symbolic(symbolic)),
         Ok(ContextSpec::Literal(name)) if Observatory::of_name(name.as_str()).is_none() => Err(format!(
             "'{context}' is not a context: its name must begin with an observatory, as in hst_0001.pmap"
         )),
         Err(error) if !context.contains('/') => Err(error.to_string()),
-        Ok(ContextSpec::Literal(_)) | Err(_) => Ok(None),
+        Ok(ContextSpec::Literal(name)) => Ok(Meaning::Mapping(name.to_string())),
+        Err(_) => Ok(Meaning::Mapping(context.to_owned())),
     }
 }
 
@@ -235,7 +265,7 @@ pub(super) fn observatory_of(name: &str) -> &str {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     let expected = file.metadata()?.len().min(MAX_BYTES);
     // Room for one byte more, so that the end is seen without growing.
     let mut text = String::with_capacity(usize::try_from(expected).unwrap_or(0) + 1);

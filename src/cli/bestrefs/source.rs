@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
 use super::Args;
+use super::render::is_instrument;
 use crate::cli::flags::MountFlags;
 use crate::cli::settings::{Environment, Settings};
 use crate::cli::{Failure, assemble, output};
@@ -81,11 +82,15 @@ impl Source {
     }
 
     /// The answers for a dataset of the archive, or why there are none.
-    pub(super) fn answers(&self, context: &str, dataset: &DatasetName) -> Result<Map<String, Value>, String> {
-        let bestrefs = |mut answer: Value| match answer.get_mut("bestrefs").map(Value::take) {
-            Some(Value::Object(answers)) => Ok(answers),
-            _ => Err("the answer makes no sense".to_owned()),
-        };
+    pub(super) fn answers(&self, context: &str, dataset: &DatasetName) -> Result<Found, String> {
+        let bestrefs =
+            |mut answer: Value, header: Option<Value>| match answer.get_mut("bestrefs").map(Value::take) {
+                Some(Value::Object(answers)) => Ok(Found {
+                    instrument: header.and_then(|header| instrument(&header)),
+                    answers,
+                }),
+                _ => Err("the answer makes no sense".to_owned()),
+            };
         match self {
             Self::Mount(root) => {
                 let path = answer_in_mount(root, context, dataset);
@@ -93,13 +98,23 @@ impl Source {
                     io::ErrorKind::NotFound => format!("there is no such dataset, or no context {context}"),
                     _ => format!("{}: {error}", path.display()),
                 })?;
-                bestrefs(serde_json::from_slice(&text).map_err(|error| error.to_string())?)
+                let header = fs::read(path.with_file_name("header.json")).ok();
+                let header = header.and_then(|text| serde_json::from_slice(&text).ok());
+                bestrefs(
+                    serde_json::from_slice(&text).map_err(|error| error.to_string())?,
+                    header,
+                )
             }
             Self::Cache(own) => {
                 let context = context.parse().map_err(|error: NameError| error.to_string())?;
                 let resolver = &own.rooms.resolver;
                 let answer = own.runtime.block_on(resolver.answer(&context, dataset).wait());
-                bestrefs(answer.map_err(|error| error.to_string())?.to_json())
+                let answer = answer.map_err(|error| error.to_string())?;
+                let header = answer.header.as_deref();
+                bestrefs(
+                    answer.to_json(),
+                    header.and_then(|header| serde_json::to_value(header).ok()),
+                )
             }
         }
     }
@@ -170,6 +185,20 @@ impl Source {
             });
         }
     }
+}
+
+/// The answers for a dataset of the archive.
+pub(super) struct Found {
+    /// The instrument, in upper case, where it is known.
+    pub(super) instrument: Option<String>,
+    /// By reference type.
+    pub(super) answers: Map<String, Value>,
+}
+
+fn instrument(header: &Value) -> Option<String> {
+    let parameters = header.as_object()?;
+    let (_, value) = parameters.iter().find(|(name, _)| is_instrument(name))?;
+    value.as_str().map(|text| text.trim().to_uppercase())
 }
 
 /// Whether crds-fs is mounted there: no store has a live status.
