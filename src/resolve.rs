@@ -20,6 +20,7 @@ mod batch;
 mod context;
 mod contexts;
 mod error;
+mod failures;
 mod headers;
 mod keeper;
 mod library;
@@ -31,11 +32,13 @@ mod work;
 
 pub use answer::{Answer, ComputedBy, Header, TypeAnswer};
 pub use error::ResolveError;
+pub use failures::Failure;
 pub use library::Library;
 pub use options::{BadFilePolicy, Clock, Mode, Permit, ResolveOptions, UnknownMode};
 
 use batch::Batcher;
 use contexts::Contexts;
+use failures::Failures;
 use keeper::Keeper;
 use memory::{Lifetimes, Memory, Question, Recall};
 
@@ -63,6 +66,7 @@ struct State {
     pending: HashMap<Question, watch::Receiver<Option<Answered>>>,
     /// Contexts asked for in this run.
     contexts: BTreeSet<FileName>,
+    failures: Failures,
 }
 
 impl Resolver {
@@ -92,6 +96,7 @@ impl Resolver {
                 memory,
                 pending: HashMap::new(),
                 contexts: BTreeSet::new(),
+                failures: Failures::default(),
             }),
             keeper: Keeper::default(),
             rules,
@@ -108,7 +113,16 @@ impl Resolver {
 
     /// The literal context that `spec` means; it exists.
     pub fn context(&self, spec: &ContextSpec) -> Outcome<FileName, ResolveError> {
-        context::resolve(&self.shared, spec)
+        let (shared, subject) = (Arc::clone(&self.shared), format!("bestrefs/{spec}"));
+        context::resolve(&self.shared, spec).map(move |found| {
+            match &found {
+                Ok(_) => shared.lock().failures.forget(&subject),
+                // A catalog that cannot be had stands in the status itself.
+                Err(ResolveError::Fetch(_) | ResolveError::ShuttingDown) => {}
+                Err(error) => shared.note_failure(&subject, error),
+            }
+            found
+        })
     }
 
     /// The answer, if it is known and still holds, or holds for want of a better one because no server can be asked.
@@ -231,6 +245,16 @@ impl Resolver {
         }))
     }
 
+    /// The questions that failed last, oldest first.
+    pub fn last_failures(&self) -> Vec<Failure> {
+        self.shared.lock().failures.all()
+    }
+
+    /// Notes, for the status and the log, that a name below `/bestrefs` means nothing.
+    pub fn note_failure(&self, subject: &str, error: &ResolveError) {
+        self.shared.note_failure(subject, error);
+    }
+
     /// How many answers are remembered.
     pub fn remembered_count(&self) -> usize {
         self.shared.lock().memory.len()
@@ -245,6 +269,21 @@ impl Resolver {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a failure for the status, and logs it unless it is the same as before.
+    fn note_failure(&self, subject: &str, error: &ResolveError) {
+        let failure = Failure {
+            subject: subject.to_owned(),
+            error: error.clone(),
+            when: self.options.clock.now(),
+        };
+        let level = if self.lock().failures.note(failure) {
+            log::Level::Warn
+        } else {
+            log::Level::Debug
+        };
+        log::log!(level, "{subject}: {error}");
     }
 
     fn observatories(&self) -> &[Observatory] {

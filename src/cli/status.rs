@@ -23,7 +23,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Show how a mounted file system is: its catalogs, transfers, space and last failures.
 ///
-/// The exit status is 1 when it is not well: its process has died, or the catalog of an observatory cannot be had.
+/// The exit status is 1 when it is not well: its process has died, or the catalog of an observatory cannot be had, or the
+/// default context means nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where it is mounted, or a path below; a file tells what is known of it [default: the mount that the working
@@ -147,7 +148,10 @@ fn trouble(status: &Value) -> Option<String> {
             )
         })
     });
-    let failed: Vec<String> = failed.collect();
+    let contexts = list(&status["observatories"]).iter();
+    let contexts =
+        contexts.filter_map(|observatory| observatory["context_error"].as_str().map(str::to_owned));
+    let failed: Vec<String> = failed.chain(contexts).collect();
     (!failed.is_empty()).then(|| failed.join("; "))
 }
 

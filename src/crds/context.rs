@@ -81,6 +81,14 @@ pub enum ContextError {
         /// Whose server.
         observatory: Observatory,
     },
+    /// The user wants another default context, which means nothing.
+    #[error("'{spec}' means nothing here: {reason}")]
+    NoDefault {
+        /// What was asked for.
+        spec: String,
+        /// What is wrong with the default context that the user wants.
+        reason: String,
+    },
     /// The history begins later, or is empty.
     #[error("the history of {observatory} contexts has none in use at {date}")]
     BeforeHistory {
@@ -150,7 +158,13 @@ impl SymbolicContext {
     fn context(&self, info: &ServerInfo) -> Result<FileName, ContextError> {
         let observatory = info.observatory();
         let named = match self.version {
-            ContextVersion::Latest | ContextVersion::Operational => info.default_context(),
+            ContextVersion::Latest | ContextVersion::Operational => {
+                if let Some(reason) = info.no_default_context() {
+                    let (spec, reason) = (self.to_string(), reason.to_owned());
+                    return Err(ContextError::NoDefault { spec, reason });
+                }
+                info.default_context()
+            }
             ContextVersion::Edit => info.edit_context(),
             ContextVersion::Versions => info.versions_context(),
             ContextVersion::Build => return Err(ContextError::Build(self.to_string())),

@@ -24,6 +24,8 @@ pub struct ServerInfo {
     observatory: Observatory,
     latest: Option<FileName>,
     operational: Option<FileName>,
+    /// Why there is no default context although the user wants one.
+    no_default: Option<String>,
     edit: Option<FileName>,
     versions: Option<FileName>,
     build: Option<FileName>,
@@ -128,6 +130,7 @@ impl ServerInfo {
             observatory,
             latest: None,
             operational: None,
+            no_default: None,
             edit: None,
             versions: None,
             build: None,
@@ -167,6 +170,7 @@ impl ServerInfo {
             observatory,
             latest: fields.context("latest_context"),
             operational: fields.context("operational_context"),
+            no_default: None,
             edit: fields.context("edit_context"),
             versions: fields.context("versions_context"),
             build: fields.context("build_context"),
@@ -231,6 +235,19 @@ impl ServerInfo {
         self
     }
 
+    /// The same description where the default context that the user wants means nothing. Clients find what was wanted in
+    /// place of a name, and fail on that.
+    #[must_use]
+    pub fn without_default_context(mut self, wanted: &str, reason: &str) -> Self {
+        for key in ["latest_context", "operational_context"] {
+            self.fields.set(key, Value::from(wanted));
+        }
+        self.latest = None;
+        self.operational = None;
+        self.no_default = Some(reason.to_owned());
+        self
+    }
+
     /// The content of a `server_config` file: a Python literal in ASCII with every field that clients need
     /// (spec/crds-service 2.2), one field on a line.
     pub fn to_literal(&self) -> String {
@@ -251,6 +268,11 @@ impl ServerInfo {
     /// The default context: `latest_context`, else `operational_context`.
     pub fn default_context(&self) -> Option<&FileName> {
         self.latest.as_ref().or(self.operational.as_ref())
+    }
+
+    /// Why there is no default context although the user wants one.
+    pub fn no_default_context(&self) -> Option<&str> {
+        self.no_default.as_deref()
     }
 
     /// The newest context that is being edited.

@@ -16,9 +16,9 @@ use super::Outcome;
 use super::error::{FetchError, FetchErrorKind};
 use super::settings::CatalogSettings;
 use crate::crds::grammar::plausible;
-use crate::crds::{Observatory, ServerInfo, Url};
+use crate::crds::{FileKey, Observatory, ServerInfo, Url};
 use crate::remote::CrdsServer;
-use crate::store::{Store, StoreError};
+use crate::store::{Holding, HoldingKind, Store, StoreError};
 
 #[cfg(test)]
 mod tests;
@@ -235,6 +235,11 @@ impl Catalogs {
         let (when, error) = self.inner.slot(observatory)?.state().failure.clone()?;
         let when = SystemTime::now().checked_sub(when.elapsed())?;
         Some((when, error))
+    }
+
+    /// What is wrong with the default context that the user wants, by the current catalog. From memory.
+    pub fn context_problem(&self, observatory: Observatory) -> Option<String> {
+        self.inner.context_problem(&*self.current(observatory)?)
     }
 
     /// How long ago the server said what is current; also over restarts.
@@ -499,6 +504,9 @@ impl Inner {
             old,
             new: Arc::clone(info),
         };
+        if let Some(problem) = self.context_problem(info) {
+            log::warn!("{problem}: 'latest' means nothing until that changes");
+        }
         self.listeners()
             .retain(|listener| listener.send(change.clone()).is_ok());
         Arc::clone(info)
@@ -513,22 +521,43 @@ impl Inner {
         if spec.observatory().is_some_and(|named| named != observatory) {
             return Arc::clone(info);
         }
-        match spec.resolve(info) {
-            Ok(wanted) if info.catalog().contains(wanted.mapping.as_str()) => {
-                Arc::new(ServerInfo::clone(info).with_default_context(&wanted.mapping))
-            }
-            Ok(wanted) => {
-                log::warn!(
-                    "the default context of {observatory} stays the server's: {} is not in its catalog",
-                    wanted.mapping
-                );
-                Arc::clone(info)
+        let described = ServerInfo::clone(info);
+        Arc::new(match spec.resolve(info) {
+            // Whether it is there is asked when it is used: it may be the user's own file, or come with another catalog.
+            Ok(wanted) if wanted.part.is_none() => described.with_default_context(&wanted.mapping),
+            Ok(_) => {
+                let reason =
+                    format!("the default context (--context {spec}) is one of an instrument, not of all");
+                described.without_default_context(&spec.to_string(), &reason)
             }
             Err(error) => {
-                log::warn!("the default context of {observatory} stays the server's: {error}");
-                Arc::clone(info)
+                let reason = format!("the default context (--context {spec}): {error}");
+                described.without_default_context(&spec.to_string(), &reason)
             }
+        })
+    }
+
+    /// What is wrong with the default context that the user wants.
+    fn context_problem(&self, info: &ServerInfo) -> Option<String> {
+        if let Some(reason) = info.no_default_context() {
+            return Some(reason.to_owned());
         }
+        let (wanted, observatory) = (self.settings.context.as_ref()?, info.observatory());
+        let context = info.default_context()?;
+        let is_other = wanted.observatory().is_some_and(|named| named != observatory);
+        if is_other || info.catalog().contains(context.as_str()) {
+            return None;
+        }
+        let key = FileKey {
+            observatory,
+            name: context.clone(),
+        };
+        let is_own = |holding: Holding| holding.kind == HoldingKind::Local;
+        (!self.store.holding(&key).is_some_and(is_own)).then(|| {
+            format!(
+                "the default context {context} (--context) is neither in the {observatory} catalog nor a file of yours"
+            )
+        })
     }
 
     fn fail(&self, observatory: Observatory, error: FetchError) -> FetchError {

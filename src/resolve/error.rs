@@ -4,6 +4,24 @@ use crate::crds::NameError;
 use crate::fetch::FetchError;
 use crate::remote::RemoteError;
 
+impl ResolveError {
+    /// The kind in a word, for status and metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownContext { .. } => "unknown-context",
+            Self::UnknownDataset { .. } => "unknown-dataset",
+            Self::BadDatasetName(_) => "bad-dataset-name",
+            Self::NotComputable { .. } => "not-computable",
+            Self::Incomplete { .. } => "incomplete-header",
+            Self::Fetch(error) => error.kind.as_str(),
+            Self::Remote(_) => "server",
+            Self::Offline { .. } => "offline",
+            Self::Panicked { .. } => "panicked",
+            Self::ShuttingDown => "shutting-down",
+        }
+    }
+}
+
 /// Why a question about best references has no answer. Clonable: many callers wait for one request.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ResolveError {

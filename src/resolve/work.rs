@@ -41,11 +41,18 @@ impl Shared {
             }
             Err(error) => Err(error),
         };
+        let subject = question.subject();
+        if let Err(error) = &answered
+            && !matches!(error, ResolveError::ShuttingDown | ResolveError::Panicked { .. })
+        {
+            self.note_failure(&subject, error);
+        }
         {
             let mut state = self.lock();
             state.pending.remove(&question);
             match &answered {
                 Ok(_) => {
+                    state.failures.forget(&subject);
                     state.contexts.insert(question.context.clone());
                 }
                 Err(error) if error.is_our_own() => {}
@@ -232,6 +239,11 @@ impl Shared {
 }
 
 impl Question {
+    /// Its path in a mount.
+    fn subject(&self) -> String {
+        format!("bestrefs/{}/{}", self.context, self.dataset.display())
+    }
+
     fn panicked(&self) -> ResolveError {
         ResolveError::Panicked {
             doing: format!(

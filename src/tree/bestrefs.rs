@@ -148,6 +148,12 @@ impl Core {
         };
         let (core, context) = (Arc::clone(self), context.clone());
         self.answer(&context, &dataset).map(move |answer| match answer {
+            // Hidden names are looked for by programs that mean nothing by them.
+            Err(error @ ResolveError::BadDatasetName(_)) if !dataset.starts_with('.') => {
+                core.resolver
+                    .note_failure(&format!("bestrefs/{context}/{dataset}"), &error);
+                Ok(NOT_NOW)
+            }
             Ok(_) => {
                 let ino = core.nodes.refer(Key::Dataset { context, dataset }, None);
                 Ok(core.found_directory(ino))

@@ -49,7 +49,6 @@ impl Core {
     fn status(&self) -> Value {
         let observatories = self.fetcher.catalogs().observatories();
         let usage = self.fetcher.store().usage().unwrap_or_default();
-        let failures = self.fetcher.last_errors();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -64,13 +63,7 @@ impl Core {
             "transfers": self.fetcher.transfers().iter().map(transfer_status).collect::<Vec<_>>(),
             "counters": self.counters().into_iter().map(|(name, count, _)| (name.to_owned(), count.into()))
                 .collect::<serde_json::Map<String, Value>>(),
-            "failures": failures.iter().map(|(when, error)| json!({
-                "file": error.subject,
-                "kind": error.kind.as_str(),
-                "url": error.url,
-                "message": error.message,
-                "when": timestamp(*when),
-            })).collect::<Vec<_>>(),
+            "failures": self.failures(),
             "last_panic": panics::seen().map(|panics| json!({
                 "when": timestamp(panics.when),
                 "message": panics.text,
@@ -102,6 +95,33 @@ impl Core {
         })
     }
 
+    /// The last failures of files and of best references, oldest first.
+    fn failures(&self) -> Vec<Value> {
+        let files = self.fetcher.last_errors().into_iter().map(|(when, error)| {
+            let text = json!({
+                "file": error.subject,
+                "kind": error.kind.as_str(),
+                "url": error.url,
+                "message": error.message,
+                "when": timestamp(when),
+            });
+            (when, text)
+        });
+        let questions = self.resolver.last_failures().into_iter().map(|failure| {
+            let text = json!({
+                "file": failure.subject,
+                "kind": failure.error.kind(),
+                "url": null,
+                "message": failure.error.to_string(),
+                "when": timestamp(failure.when),
+            });
+            (failure.when, text)
+        });
+        let mut all: Vec<_> = files.chain(questions).collect();
+        all.sort_by_key(|(when, _)| *when);
+        all.into_iter().map(|(_, text)| text).collect()
+    }
+
     fn observatory_status(&self, observatory: Observatory) -> Value {
         let catalogs = self.fetcher.catalogs();
         let view = self.view(observatory);
@@ -124,6 +144,7 @@ impl Core {
             })),
             "files": info.map(|info| info.catalog().len()),
             "context": info.and_then(|info| info.default_context()).map(FileName::as_str),
+            "context_error": catalogs.context_problem(observatory),
             "server": info.and_then(|info| info.server()),
             "catalog_age_seconds": catalogs.age(observatory).map(|age| age.as_secs()),
             "offline": catalogs.is_offline(observatory),

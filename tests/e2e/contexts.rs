@@ -98,3 +98,108 @@ fn a_reference_that_becomes_bad_is_refused_while_its_link_is_in_use() {
     assert_eq!(refused.raw_os_error(), Some(libc::EACCES));
     drop(held);
 }
+
+#[test]
+fn a_default_context_that_turns_out_wrong_fails_in_words_until_it_comes() {
+    let wanted = "roman_7777.pmap";
+    let origin = Origin::start(two_contexts());
+    let rig = Rig::mounted(
+        &[&server_flag(&origin)],
+        &["--catalog-ttl", "100ms", "--context", wanted],
+    );
+    for form in ["latest", "roman-latest", "roman-operational", wanted] {
+        let path = format!("bestrefs/{form}/{ID}/dark");
+        assert_eq!(rig.read(&path), Err(libc::ENOENT), "{path}");
+        let link = fs::symlink_metadata(rig.path(format!("bestrefs/{form}")));
+        assert_eq!(link.unwrap_err().raw_os_error(), Some(libc::ENOENT), "{form}");
+    }
+    // Other contexts are as they were.
+    assert!(
+        fs::read_link(rig.path(format!("bestrefs/{PMAP}/{ID}/dark")))
+            .unwrap()
+            .ends_with(DARK)
+    );
+    let config = String::from_utf8(rig.read("config/roman/server_config").unwrap()).unwrap();
+    assert!(
+        config.contains(&format!("'latest_context': '{wanted}'")),
+        "{config}"
+    );
+    let told = status(&rig)["observatories"][0]["context_error"].to_string();
+    assert!(told.contains(wanted) && told.contains("--context"), "{told}");
+    let shown = crate::rig::program()
+        .arg("status")
+        .arg(rig.mountpoint())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        shown.contains(&format!("the default context {wanted}")),
+        "{shown}"
+    );
+    assert!(
+        rig.log().contains(&format!("the default context {wanted}")),
+        "{}",
+        rig.log()
+    );
+
+    origin.change(|content| {
+        content.files.insert(wanted.to_owned(), b"a rule".to_vec());
+    });
+    let begun = Instant::now();
+    while !status(&rig)["observatories"][0]["context_error"].is_null() {
+        assert!(begun.elapsed() < PATIENCE, "{}", status(&rig));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for form in ["latest", "roman-latest"] {
+        let target = fs::read_link(rig.path(format!("bestrefs/{form}"))).unwrap();
+        assert_eq!(target, Path::new(wanted));
+    }
+}
+
+/// The messages of the failures in the status, by what failed.
+fn failures(rig: &Rig) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let failed = status(rig)["failures"].as_array().unwrap().clone();
+    failed
+        .iter()
+        .map(|failure| (text(&failure["file"]), text(&failure["message"])))
+        .collect()
+}
+
+#[test]
+fn what_is_not_found_says_why() {
+    let origin = Origin::start(two_contexts());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    for (path, reason) in [
+        (
+            format!("bestrefs/{PMAP}/no_such_set.wfi01"),
+            "dataset ID does not exist",
+        ),
+        (format!("bestrefs/{PMAP}/no such set"), "is not a dataset id"),
+        (
+            "bestrefs/roman_0099.pmap".to_owned(),
+            "the roman catalog does not list it",
+        ),
+        ("bestrefs/roman-2010-01-01".to_owned(), "in use at 2010-01-01"),
+        ("bestrefs/jwst-latest".to_owned(), "jwst is not served here"),
+    ] {
+        for _ in 0..2 {
+            let error = fs::read_dir(rig.path(&path)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{path}");
+        }
+        let found = failures(&rig);
+        let about: Vec<_> = found.iter().filter(|(subject, _)| *subject == path).collect();
+        assert!(
+            matches!(&about[..], [(_, message)] if message.contains(reason)),
+            "{path}: {found:?}"
+        );
+        let log = rig.log();
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains(&path) && line.contains(reason))
+            .collect();
+        assert_eq!(lines.len(), 1, "{path}: {log}");
+    }
+    fs::metadata(rig.path(format!("bestrefs/{PMAP}/.hidden"))).unwrap_err();
+    assert!(!rig.log().contains("hidden"));
+}

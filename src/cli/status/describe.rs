@@ -147,6 +147,9 @@ fn write_observatory(out: &mut String, observatory: &Value) -> std::fmt::Result 
     if let Some(since) = observatory["offline_since"].as_str() {
         write!(out, ", server not reachable since {since}")?;
     }
+    if let Some(problem) = observatory["context_error"].as_str() {
+        write!(out, "; {problem}")?;
+    }
     if let Some(message) = error["message"].as_str() {
         write!(out, "; no newer catalog: {message}{}", place(error))?;
     }

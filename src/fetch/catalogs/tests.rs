@@ -1,6 +1,7 @@
 use serde_json::Value;
 
 use super::*;
+use crate::crds::{ContextSpec, FileName};
 use crate::fetch::tests::world::{Archive, description, literal};
 use crate::remote::RemoteErrorKind;
 use crate::store::MemoryStore;
@@ -268,17 +269,50 @@ async fn another_default_context_is_shown_and_the_servers_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_default_context_that_is_not_there_or_another_observatorys_changes_nothing() {
-    for context in ["hst_0009.pmap", "jwst_0001.pmap", "hst-versions"] {
+async fn a_default_context_that_means_nothing_is_not_the_servers() {
+    for (context, shown, problem) in [
+        ("jwst_0001.pmap", Some("hst_0001.pmap"), None),
+        ("hst_0009.pmap", Some("hst_0009.pmap"), Some("hst_0009.pmap")),
+        ("hst-versions", None, Some("names no context for 'hst-versions'")),
+        ("hst-acs-latest", None, Some("of an instrument")),
+        ("1990-01-01", None, Some("1990-01-01")),
+    ] {
         let world = setting(CatalogSettings {
             context: Some(context.parse().unwrap()),
             ..CatalogSettings::default()
         });
         let info = world.load().await.unwrap();
-        assert_eq!(
-            info.default_context().unwrap().as_str(),
-            "hst_0001.pmap",
+        assert_eq!(info.default_context().map(FileName::as_str), shown, "{context}");
+        let found = world.catalogs.context_problem(HST);
+        assert_eq!(found.is_some(), problem.is_some(), "{context}: {found:?}");
+        assert!(found.unwrap_or_default().contains(problem.unwrap_or_default()));
+        // What is kept stays the server's.
+        let kept = world.store.snapshot(HST).unwrap().unwrap().text;
+        assert!(kept.contains("'hst_0001.pmap'") && !kept.contains("hst_0009"));
+        let wanted = if problem.is_some() {
+            context
+        } else {
+            "hst_0001.pmap"
+        };
+        assert!(
+            info.to_literal()
+                .contains(&format!("'latest_context': '{wanted}'")),
             "{context}"
         );
+        let latest = "hst-latest".parse::<ContextSpec>().unwrap().resolve(&info);
+        assert_eq!(latest.is_err(), shown.is_none(), "{context}: {latest:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_default_context_that_comes_with_a_later_catalog_is_used_from_then_on() {
+    let world = setting(CatalogSettings {
+        context: Some("hst_0002.pmap".parse().unwrap()),
+        ..CatalogSettings::default()
+    });
+    world.load().await.unwrap();
+    assert!(world.catalogs.context_problem(HST).is_some());
+    world.archive.say(Ok(two()));
+    world.catalogs.refresh(HST).wait().await.unwrap();
+    assert_eq!(world.catalogs.context_problem(HST), None);
 }
