@@ -7,6 +7,7 @@ pub mod digest;
 pub mod encoded;
 pub mod grammar;
 mod instrument;
+pub mod json;
 pub mod literal;
 pub mod name;
 mod product;

@@ -1,7 +1,7 @@
 //! `crds_encoded` payloads: base64 of a compressed JSON text (spec/crds-service 1.2). Bounded, since a few kilobytes
 //! from a server can inflate to anything.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +10,10 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-/// The most bytes that a payload may inflate to: some twenty-five times today's largest catalog.
-pub const MAX_DECODED: usize = 256 << 20;
+use super::json;
+
+/// The most bytes that a payload may inflate to: more than ten times today's largest catalog.
+pub const MAX_DECODED: usize = 64 << 20;
 
 /// Why an encoded value cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,8 +47,16 @@ pub fn payload(value: &Value) -> Option<Result<&str, EncodedError>> {
     )
 }
 
-/// The bytes in a payload, at most `limit` of them: gzip or, from old servers, a bare zlib stream.
+/// The bytes in a payload, at most `limit` of them.
 pub fn decode_payload(payload: &str, limit: usize) -> Result<Vec<u8>, EncodedError> {
+    let mut bytes = Vec::new();
+    let read = open_payload(payload, limit)?.read_to_end(&mut bytes);
+    read.map_err(|error| broken(&error, limit))?;
+    Ok(bytes)
+}
+
+/// The bytes in a payload as a stream, which fails behind `limit` of them: gzip or, from old servers, a bare zlib stream.
+pub fn open_payload(payload: &str, limit: usize) -> Result<impl Read, EncodedError> {
     let compressed = if payload.bytes().any(|byte| byte.is_ascii_whitespace()) {
         let joined: Vec<u8> = payload
             .bytes()
@@ -57,24 +67,37 @@ pub fn decode_payload(payload: &str, limit: usize) -> Result<Vec<u8>, EncodedErr
         STANDARD.decode(payload)
     }
     .map_err(|error| EncodedError::Base64(error.to_string()))?;
-    if compressed.starts_with(&[0x1f, 0x8b]) {
-        inflate(GzDecoder::new(compressed.as_slice()), limit)
+    let stream: Box<dyn Read> = if compressed.starts_with(&[0x1f, 0x8b]) {
+        Box::new(GzDecoder::new(std::io::Cursor::new(compressed)))
     } else {
-        inflate(ZlibDecoder::new(compressed.as_slice()), limit)
+        Box::new(ZlibDecoder::new(std::io::Cursor::new(compressed)))
+    };
+    Ok(Limited { stream, left: limit })
+}
+
+/// What went wrong with a stream of [`open_payload`].
+fn broken(error: &std::io::Error, limit: usize) -> EncodedError {
+    if error.kind() == ErrorKind::FileTooLarge {
+        EncodedError::TooLarge(limit)
+    } else {
+        EncodedError::Inflate(error.to_string())
     }
 }
 
-fn inflate(stream: impl Read, limit: usize) -> Result<Vec<u8>, EncodedError> {
-    let mut bytes = Vec::new();
-    let one_more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    stream
-        .take(one_more)
-        .read_to_end(&mut bytes)
-        .map_err(|error| EncodedError::Inflate(error.to_string()))?;
-    if bytes.len() > limit {
-        return Err(EncodedError::TooLarge(limit));
+/// A stream that fails when it has more bytes than it may have.
+struct Limited<R> {
+    stream: R,
+    left: usize,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.stream.read(room)?;
+        self.left = self.left.checked_sub(count).ok_or_else(|| {
+            std::io::Error::new(ErrorKind::FileTooLarge, "it inflates to more than is allowed")
+        })?;
+        Ok(count)
     }
-    Ok(bytes)
 }
 
 /// The value itself, decoded if it is encoded.
@@ -83,7 +106,7 @@ pub fn decode(value: Value) -> Result<Value, EncodedError> {
         return Ok(value);
     };
     let bytes = decode_payload(payload?, MAX_DECODED)?;
-    serde_json::from_slice(&bytes).map_err(|error| EncodedError::Json(error.to_string()))
+    json::parse(&bytes, json::MAX_TREE).map_err(|error| EncodedError::Json(error.to_string()))
 }
 
 /// A JSON text in the encoded form of modern servers: gzip, base64 on one line.

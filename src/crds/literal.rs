@@ -99,11 +99,15 @@ pub struct LiteralError {
     pub what: String,
 }
 
+/// Most values in a literal, each of which takes many times the memory of its text.
+pub const MAX_VALUES: usize = 1_000_000;
+
 /// Reads one Python literal, blanks and comments around it allowed.
 ///
 /// Accepted are dicts, lists, tuples, texts in every notation but bytes and f-strings (adjacent ones are joined),
 /// numbers with signs, `True`, `False`, `None`, and parentheses. A pair of surrogate escapes is read as the character
-/// it stands for; a lone surrogate is refused. Limits: [`lexer::MAX_TEXT`] bytes, [`lexer::MAX_DEPTH`] brackets deep.
+/// it stands for; a lone surrogate is refused. Limits: [`lexer::MAX_TEXT`] bytes, [`lexer::MAX_DEPTH`] brackets deep,
+/// [`MAX_VALUES`] values.
 pub fn parse(text: &str) -> Result<Value, LiteralError> {
     parse_value(text).map_err(|problem| problem.locate(text))
 }
@@ -111,6 +115,7 @@ pub fn parse(text: &str) -> Result<Value, LiteralError> {
 fn parse_value(text: &str) -> Result<Value, Problem> {
     let mut parser = Parser {
         lexer: Lexer::new(text)?,
+        values: 0,
     };
     let first = parser.next_beyond_lines()?;
     let value = parser.value(first)?;
@@ -124,6 +129,8 @@ fn parse_value(text: &str) -> Result<Value, Problem> {
 
 struct Parser<'a> {
     lexer: Lexer<'a>,
+    /// How many values were met.
+    values: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -138,6 +145,10 @@ impl<'a> Parser<'a> {
 
     /// The value that begins with `first`. Recursion is bounded by the lexer's limit on brackets.
     fn value(&mut self, first: Token<'a>) -> Result<Value, Problem> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(Problem::new(first.at, format!("more than {MAX_VALUES} values")));
+        }
         match first.kind {
             TokenKind::Str(text) => Ok(Value::Str(text.into_owned())),
             TokenKind::Int(number) => Ok(Value::Int(number)),

@@ -10,6 +10,7 @@ use jiff::civil::DateTime;
 
 use super::catalog::{Catalog, CatalogEntry, Dropped};
 use super::encoded::{self, EncodedError};
+use super::json;
 use super::literal::{self, Value};
 use super::name::{FileName, Observatory};
 use super::url::Url;
@@ -110,7 +111,8 @@ pub enum ServerInfoError {
 impl ServerInfo {
     /// Reads the result of `get_server_info`, as JSON text.
     pub fn from_json(text: &str) -> Result<Self, ServerInfoError> {
-        let value = serde_json::from_str(text).map_err(|error| ServerInfoError::Json(error.to_string()))?;
+        let value = json::parse(text.as_bytes(), json::MAX_TREE)
+            .map_err(|error| ServerInfoError::Json(error.to_string()))?;
         Self::from_json_value(value)
     }
 
@@ -362,24 +364,24 @@ impl ServerInfo {
 /// The catalog in `download_metadata`. A plain one is put into the encoded form, which is smaller and what clients
 /// expect.
 fn read_metadata(fields: &mut Fields, dropped: &mut Dropped) -> Result<Option<Catalog>, ServerInfoError> {
-    let json_text = match fields.get("download_metadata") {
+    let unreadable = |error: serde_json::Error| ServerInfoError::Catalog(error.to_string());
+    let (catalog, left_out) = match fields.get("download_metadata") {
         None | Some(Value::None) => return Ok(None),
         Some(value) if value.get("crds_encoded").is_some() => {
             let payload = value
                 .get("crds_payload")
                 .and_then(Value::as_str)
                 .ok_or(EncodedError::NoPayload)?;
-            encoded::decode_payload(payload, encoded::MAX_DECODED)?
+            let json_text = encoded::open_payload(payload, encoded::MAX_DECODED)?;
+            Catalog::from_json_stream(json_text).map_err(unreadable)?
         }
         Some(value) => {
-            let plain = fields::to_json(value).to_string().into_bytes();
-            let encoded = fields::from_json(encoded::encode(&plain)?);
+            let plain = fields::to_json(value).to_string();
+            let encoded = fields::from_json(encoded::encode(plain.as_bytes())?);
             fields.set("download_metadata", encoded);
-            plain
+            Catalog::from_json(plain.as_bytes()).map_err(unreadable)?
         }
     };
-    let (catalog, left_out) =
-        Catalog::from_json(&json_text).map_err(|error| ServerInfoError::Catalog(error.to_string()))?;
     dropped.absorb(left_out);
     Ok(Some(catalog))
 }

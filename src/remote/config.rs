@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::Origin;
-use super::service::CrdsServer;
+use super::service::{CrdsServer, UNREAD, in_background};
 use crate::crds::{Observatory, ServerInfo, Url};
 
 /// The largest `server_config` that is read, in bytes.
-const MAX_CONFIG: usize = 256 << 20;
+const MAX_CONFIG: usize = 64 << 20;
 
 /// A server; but its description is the `server_config` at a URL.
 pub struct ConfigUriServer {
@@ -42,7 +42,10 @@ impl ConfigUriServer {
             bytes.extend_from_slice(&part);
         }
         let text = String::from_utf8(bytes).map_err(|_| wrong("server_config is not UTF-8".to_owned()))?;
-        let info = ServerInfo::from_literal(&text).map_err(|error| wrong(error.to_string()))?;
+        let info = in_background(move || ServerInfo::from_literal(&text))
+            .await
+            .ok_or_else(|| wrong(UNREAD.to_owned()))?
+            .map_err(|error| wrong(error.to_string()))?;
         let (asked, found) = (self.observatory(), info.observatory());
         if asked != found {
             return Err(wrong(format!(

@@ -2,21 +2,27 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::{RemoteError, RemoteErrorKind};
 use super::http::{HttpClient, from_status, timed_out};
-use super::service::CrdsServer;
-use crate::crds::{Observatory, Url, encoded};
+use super::service::{CrdsServer, UNREAD, in_background};
+use crate::crds::{Observatory, Url, encoded, json};
 
 mod escapes;
 
-/// No reply may be larger: some fifty times today's largest.
-const MAX_REPLY: usize = 256 << 20;
+/// The most characters of a server's own words that are passed on.
+const MAX_MESSAGE: usize = 4096;
+/// No reply may be larger: more than ten times today's largest.
+const MAX_REPLY: usize = 64 << 20;
+/// Room made for a reply before anything of it has come, whatever length its server says.
+const FIRST_ROOM: u64 = 1 << 20;
 
 /// The server of one observatory, over HTTP(S).
 pub struct JsonRpcServer {
@@ -101,21 +107,23 @@ impl JsonRpcServer {
             )
             .await?;
         let refusal = (!response.status().is_success()).then(|| from_status(&response, &url));
-        match (self.read(&url, response).await, refusal) {
-            (Ok(reply), refusal) => result(reply, refusal, &url),
-            (Err(_), Some(refusal)) => Err(refusal),
-            (Err(error), None) => Err(error),
-        }
+        let text = match self.read(&url, response).await {
+            Ok(text) => text,
+            Err(error) => return Err(refusal.unwrap_or(error)),
+        };
+        in_background(move || result(&text, refusal, &url))
+            .await
+            .unwrap_or_else(|| Err(self.nonsense(&UNREAD)))
     }
 
-    async fn read(&self, url: &Url, response: reqwest::Response) -> Result<Value, RemoteError> {
+    async fn read(&self, url: &Url, response: reqwest::Response) -> Result<Bytes, RemoteError> {
         let protocol = |message: String| RemoteError::new(RemoteErrorKind::Protocol, url, message);
         let too_large = || protocol(format!("the server's reply is larger than {MAX_REPLY} bytes"));
         let said = response.content_length().unwrap_or_default();
         if said > MAX_REPLY as u64 {
             return Err(too_large());
         }
-        let mut text = BytesMut::with_capacity(usize::try_from(said).unwrap_or_default());
+        let mut text = BytesMut::with_capacity(usize::try_from(said.min(FIRST_ROOM)).unwrap_or_default());
         let mut body = self.client.body(url.clone(), response);
         while let Some(part) = body.try_next().await? {
             if text.len() + part.len() > MAX_REPLY {
@@ -123,37 +131,55 @@ impl JsonRpcServer {
             }
             text.extend_from_slice(&part);
         }
-        serde_json::from_slice(&text).map_err(|_| {
-            let start = String::from_utf8_lossy(text.get(..80).unwrap_or(&text)).into_owned();
-            protocol(format!(
-                "the server's reply is not JSON; it begins with {start:?}"
-            ))
-        })
+        Ok(text.freeze())
     }
 }
 
+/// A reply; its result is read when it is known to be wanted.
+#[derive(Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+}
+
+/// A field that is there, also as `null`.
+fn present<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(reader).map(Some)
+}
+
 /// The result in a reply, decoded. An error object counts under any status; without one the status does.
-fn result(reply: Value, refusal: Option<RemoteError>, url: &Url) -> Result<Value, RemoteError> {
-    let Value::Object(mut fields) = reply else {
-        let message = "the server's reply is not an object";
-        return Err(refusal.unwrap_or_else(|| RemoteError::new(RemoteErrorKind::Protocol, url, message)));
+fn result(text: &[u8], refusal: Option<RemoteError>, url: &Url) -> Result<Value, RemoteError> {
+    let protocol = |message: String| RemoteError::new(RemoteErrorKind::Protocol, url, message);
+    let tree = |raw: &RawValue| {
+        json::parse(raw.get().as_bytes(), json::MAX_TREE)
+            .map_err(|error| protocol(format!("the server's reply cannot be read: {error}")))
     };
-    if let Some(error) = fields.get("error").filter(|error| !error.is_null()) {
+    let is_object = text.trim_ascii_start().starts_with(b"{");
+    let read = serde_json::from_slice(text).ok().filter(|_| is_object);
+    let Some(reply): Option<Reply<'_>> = read else {
+        let start = String::from_utf8_lossy(text.get(..80).unwrap_or(text)).into_owned();
+        let message = format!("the server's reply is not a JSON object; it begins with {start:?}");
+        return Err(refusal.unwrap_or_else(|| protocol(message)));
+    };
+    if let Some(error) = reply.error.filter(|error| error.get() != "null") {
+        let error = tree(error)?;
         let message = error
             .get("message")
             .and_then(Value::as_str)
             .or_else(|| error.as_str())
             .map_or_else(|| error.to_string(), escapes::unescape);
+        let message = message.chars().take(MAX_MESSAGE).collect::<String>();
         return Err(RemoteError::new(RemoteErrorKind::Rpc, url, message));
     }
     if let Some(refusal) = refusal {
         return Err(refusal);
     }
-    let result = fields.remove("result").ok_or_else(|| {
-        RemoteError::new(RemoteErrorKind::Protocol, url, "the server's reply has no result")
-    })?;
-    encoded::decode(result)
-        .map_err(|error| RemoteError::new(RemoteErrorKind::Protocol, url, error.to_string()))
+    let result = reply
+        .result
+        .ok_or_else(|| protocol("the server's reply has no result".to_owned()))?;
+    encoded::decode(tree(result)?).map_err(|error| protocol(error.to_string()))
 }
 
 impl CrdsServer for JsonRpcServer {

@@ -82,7 +82,10 @@ pub trait CrdsServer: Send + Sync {
     fn server_info(&self) -> BoxFuture<'_, Result<ServerInfo, RemoteError>> {
         Box::pin(async move {
             let described = self.call("get_server_info", json!([])).await?;
-            let info = ServerInfo::from_json_value(described).map_err(|error| self.nonsense(&error))?;
+            let info = in_background(move || ServerInfo::from_json_value(described))
+                .await
+                .ok_or_else(|| self.nonsense(&UNREAD))?
+                .map_err(|error| self.nonsense(&error))?;
             let (asked, found) = (self.observatory(), info.observatory());
             if asked != found {
                 return Err(self.nonsense(&format!("this is the server of {found}, not of {asked}")));
@@ -93,7 +96,9 @@ pub trait CrdsServer: Send + Sync {
             }
             let params = json!([asked.as_str(), null, ["sha1sum", "size"]]);
             let files = self.call("get_file_info_map", params).await?;
-            info.with_metadata(files.to_string().as_bytes())
+            in_background(move || info.with_metadata(files.to_string().as_bytes()))
+                .await
+                .ok_or_else(|| self.nonsense(&UNREAD))?
                 .map_err(|error| self.nonsense(&error))
         })
     }
@@ -252,6 +257,14 @@ pub trait CrdsServer: Send + Sync {
         let message = format!("the server's reply makes no sense: {what}");
         RemoteError::new(RemoteErrorKind::Protocol, self.url(), message)
     }
+}
+
+/// What [`in_background`] has nothing to say to.
+pub(super) const UNREAD: &str = "reading it has failed, which is a mistake in crds-fs";
+
+/// Reads what may take long where that keeps nobody else waiting; `None` when it ended without a result.
+pub(super) async fn in_background<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(read).await.ok()
 }
 
 fn type_names(types: Option<&[Reftype]>) -> Option<Vec<&str>> {

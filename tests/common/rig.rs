@@ -212,6 +212,16 @@ impl Rig {
         rustix::process::kill_process(rustix::process::Pid::from_child(daemon), signal).unwrap();
     }
 
+    /// The most memory that the process has had at a time, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let daemon = self.daemon.as_ref().expect("mounted");
+        let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        peak.unwrap().trim().parse::<u64>().unwrap() << 10
+    }
+
     /// Waits for the end of a killed process.
     pub fn reap(&mut self) {
         self.daemon.take().expect("mounted").wait().unwrap();

@@ -13,6 +13,7 @@ mod rig;
 
 mod bestrefs;
 mod bestrefs_command;
+mod bombs;
 mod calls;
 mod contexts;
 mod crashes;

@@ -2,21 +2,34 @@
 //! entry by entry, since as a whole it is many times larger than what is kept of it.
 
 use std::fmt;
+use std::io::Read;
 
-use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::{Catalog, CatalogEntry, Dropped};
+use crate::crds::digest::Sha1Sum;
 use crate::crds::name::FileName;
 
 /// More files than this are not a catalog but an attack.
-const MAX_FILES: usize = 5_000_000;
+const MAX_FILES: usize = 1_000_000;
 
 impl Catalog {
     /// Reads the metadata of files as JSON text: what `download_metadata` holds, or `get_file_info_map` returns. Names
     /// that cannot be file names are left out and told; unknown files (`"NOT FOUND"`) are left out.
     pub fn from_json(json_text: &[u8]) -> Result<(Self, Dropped), serde_json::Error> {
-        let mut reader = serde_json::Deserializer::from_slice(json_text);
+        Self::read(serde_json::Deserializer::from_slice(json_text))
+    }
+
+    /// The same as [`Catalog::from_json`], from a stream: the text is never in memory as a whole.
+    pub fn from_json_stream(json_text: impl Read) -> Result<(Self, Dropped), serde_json::Error> {
+        let buffered = std::io::BufReader::with_capacity(64 << 10, json_text);
+        Self::read(serde_json::Deserializer::from_reader(buffered))
+    }
+
+    fn read<'de>(
+        mut reader: serde_json::Deserializer<impl serde_json::de::Read<'de>>,
+    ) -> Result<(Self, Dropped), serde_json::Error> {
         let files = reader.deserialize_map(FilesVisitor)?;
         reader.end()?;
         Ok((Self::new(files.known), files.dropped))
@@ -26,7 +39,8 @@ impl Catalog {
     pub fn from_map(files: &Map<String, Value>) -> (Self, Dropped) {
         let mut found = Files::default();
         for (name, fields) in files {
-            found.add(name, fields);
+            let entry = Entry::deserialize(fields).ok();
+            found.add(name, entry.and_then(|entry| entry.0));
         }
         (Self::new(found.known), found.dropped)
     }
@@ -55,33 +69,154 @@ struct Files {
 }
 
 impl Files {
-    fn add(&mut self, name: &str, fields: &Value) {
-        let Some(fields) = fields.as_object() else {
-            return;
-        };
+    fn add(&mut self, name: &str, entry: Option<CatalogEntry>) {
+        let Some(entry) = entry else { return };
         match name.parse::<FileName>() {
-            Ok(name) => self.known.push((
-                name,
-                CatalogEntry {
-                    size: fields.get("size").and_then(size),
-                    sha1: fields
-                        .get("sha1sum")
-                        .and_then(Value::as_str)
-                        .and_then(|text| text.parse().ok()),
-                },
-            )),
+            Ok(name) => self.known.push((name, entry)),
             Err(_) => self.dropped.note(name),
         }
     }
 }
 
-/// A size is a decimal string; a plain number is taken as well.
-fn size(value: &Value) -> Option<u64> {
-    match value {
-        Value::String(text) => text.trim().parse().ok(),
-        other => other.as_u64(),
+/// What is said of one file; nothing where that is no object of fields. Only what is wanted is kept.
+struct Entry(Option<CatalogEntry>);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(EntryVisitor).map(Self)
     }
-    .filter(|&bytes| i64::try_from(bytes).is_ok())
+}
+
+struct EntryVisitor;
+
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Option<CatalogEntry>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the fields of a file")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+        let mut entry = CatalogEntry {
+            size: None,
+            sha1: None,
+        };
+        while let Some(key) = fields.next_key::<String>()? {
+            match key.as_str() {
+                "size" => entry.size = fields.next_value::<Scalar>()?.size(),
+                "sha1sum" => entry.sha1 = fields.next_value::<Scalar>()?.sha1(),
+                _ => {
+                    fields.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(Some(entry))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+/// A short text or a number; nothing for every other value.
+enum Scalar {
+    Text(String),
+    Number(u64),
+    Other,
+}
+
+impl Scalar {
+    /// A size is a decimal string; a plain number is taken as well.
+    fn size(&self) -> Option<u64> {
+        match self {
+            Self::Text(text) => text.trim().parse().ok(),
+            Self::Number(number) => Some(*number),
+            Self::Other => None,
+        }
+        .filter(|&bytes| i64::try_from(bytes).is_ok())
+    }
+
+    fn sha1(&self) -> Option<Sha1Sum> {
+        match self {
+            Self::Text(text) => text.parse().ok(),
+            Self::Number(_) | Self::Other => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a text or a number")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(text.chars().take(100).collect()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Scalar, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Scalar, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
 }
 
 struct FilesVisitor;
@@ -95,8 +230,8 @@ impl<'de> Visitor<'de> for FilesVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Files, A::Error> {
         let mut files = Files::default();
-        while let Some((name, fields)) = entries.next_entry::<String, Value>()? {
-            files.add(&name, &fields);
+        while let Some((name, fields)) = entries.next_entry::<String, Entry>()? {
+            files.add(&name, fields.0);
             if files.known.len() > MAX_FILES {
                 return Err(A::Error::custom(format!(
                     "a catalog of more than {MAX_FILES} files"

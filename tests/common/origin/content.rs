@@ -22,6 +22,8 @@ pub struct Content {
     /// By context, the parameters that its rules ask for: all that headers tell under it. Under other contexts they
     /// tell everything.
     pub parameters: BTreeMap<String, Vec<String>>,
+    /// JSON texts that are the results of methods, instead of what is right.
+    pub results: BTreeMap<&'static str, String>,
     /// Entries that the catalog has although there is no such file: name, size, SHA-1.
     pub phantoms: Vec<(String, u64, String)>,
     /// Files that the catalog gives neither size nor SHA-1 of: mappings, which are listed anyway.
