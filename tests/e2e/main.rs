@@ -41,6 +41,7 @@ mod serve;
 mod servers;
 mod stalls;
 mod status;
+mod strange;
 mod told_urls;
 mod tree;
 
