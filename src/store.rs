@@ -127,6 +127,11 @@ pub trait Store: Send + Sync + 'static {
     /// The directory of the store, for the files that users write; `None` when there is none on a disk.
     fn directory(&self) -> Option<&Dir>;
 
+    /// Whether files can be brought into the store. One that cannot be written is used as it is.
+    fn is_writable(&self) -> bool {
+        true
+    }
+
     /// Learns what the store holds of an observatory. Takes long the first time (one scan), then nothing.
     fn index(&self, observatory: Observatory) -> Result<(), StoreError>;
 

@@ -32,6 +32,7 @@ pub(super) fn rooms(settings: &Settings, directory: &Path, runtime: &Handle) -> 
             keep_free: settings.keep_free,
             checksums: settings.checksums,
             lengths: settings.lengths,
+            state: settings.state.clone(),
         },
     )?);
     let http = HttpClient::new(HttpSettings {

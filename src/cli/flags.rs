@@ -30,6 +30,9 @@ pub(super) struct MountFlags {
     /// Refuse all writes.
     #[arg(long)]
     pub(super) read_only: bool,
+    /// Remember what is learnt of a cache that cannot be written below DIR [default: ~/.cache/crds-fs/stores].
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<String>,
     /// Keep the cache below this size, such as 100G [default: unlimited].
     #[arg(long, value_name = "SIZE")]
     pub(super) cache_size: Option<String>,
@@ -87,8 +90,9 @@ pub(super) struct MountFlags {
 }
 
 /// The names of all flags that take a value.
-const VALUED: [&str; 15] = [
+const VALUED: [&str; 16] = [
     "cache",
+    "state",
     "server",
     "observatory",
     "context",
@@ -139,6 +143,7 @@ impl MountFlags {
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         let value = match name {
             "cache" => &self.cache,
+            "state" => &self.state,
             "observatory" => &self.observatory,
             "context" => &self.context,
             "cache-size" => &self.cache_size,

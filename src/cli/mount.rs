@@ -48,6 +48,7 @@ pub(super) fn make_absolute(settings: &mut Settings) -> Result<(), Failure> {
     let paths = [
         Some(&mut settings.mountpoint),
         settings.cache.as_mut(),
+        settings.state.as_mut(),
         settings.log_file.as_mut(),
     ];
     for path in paths.into_iter().flatten() {

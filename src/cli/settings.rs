@@ -46,6 +46,13 @@ pub(super) fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&
     (!nothing).then_some(value)
 }
 
+/// Where directories for caches that cannot be written are made when nobody says.
+fn default_state(environment: &Environment) -> Option<PathBuf> {
+    let absolute = |name| Some(PathBuf::from(variable(environment, name)?)).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("crds-fs/stores"))
+}
+
 /// Everything that can be set.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting")]
@@ -55,6 +62,8 @@ pub(super) struct Settings {
     pub(super) cache: Option<PathBuf>,
     /// Mount over a directory although that hides what is in it.
     pub(super) over: bool,
+    /// Where directories for what is learnt of caches that cannot be written are made.
+    pub(super) state: Option<PathBuf>,
     pub(super) remote: remote::Settings,
     pub(super) observatories: Vec<Observatory>,
     /// The context that is the default instead of the server's.
@@ -112,6 +121,10 @@ impl Settings {
             mountpoint: mountpoint.into(),
             cache: said.get("cache", &[], parse::text)?.map(PathBuf::from),
             over: said.switch("over", &[])?.unwrap_or(false),
+            state: said
+                .get("state", &[], parse::text)?
+                .map(PathBuf::from)
+                .or_else(|| default_state(environment)),
             observatories: said.observatories()?,
             context: said.get("context", &["CRDS_CONTEXT"], parse::context)?,
             offline: said.switch("offline", &[])?.unwrap_or(serverless),

@@ -114,10 +114,10 @@ impl FetchError {
     }
 
     pub(super) fn store(subject: &impl ToString, error: StoreError) -> Self {
-        let kind = if error.is_no_space() {
-            FetchErrorKind::NoSpace
-        } else {
-            FetchErrorKind::Store
+        let kind = match &error {
+            full if full.is_no_space() => FetchErrorKind::NoSpace,
+            StoreError::Wrong { .. } => FetchErrorKind::Corrupt,
+            _ => FetchErrorKind::Store,
         };
         let mut message = error.to_string();
         if let Some(cause) = std::error::Error::source(&error) {

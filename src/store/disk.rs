@@ -25,6 +25,7 @@ mod moments;
 mod order;
 mod own;
 mod partials;
+mod possession;
 mod quarantine;
 mod shelf;
 mod syncs;
@@ -36,6 +37,7 @@ mod tests;
 pub use digests::Digests;
 use guards::Guards;
 use moments::Moments;
+use possession::Possession;
 use quarantine::Quarantined;
 use shelf::{Kept, Shelf};
 use syncs::Syncs;
@@ -51,6 +53,8 @@ pub struct StoreOptions {
     pub checksums: bool,
     /// Whether lengths are compared (`CRDS_DOWNLOAD_LENGTHS`).
     pub lengths: bool,
+    /// Where to remember what must be remembered of stores that cannot be written: each gets a directory below this one.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for StoreOptions {
@@ -60,6 +64,7 @@ impl Default for StoreOptions {
             keep_free: 1 << 30,
             checksums: true,
             lengths: true,
+            state: None,
         }
     }
 }
@@ -68,7 +73,7 @@ impl Default for StoreOptions {
 #[derive(Debug)]
 pub struct DiskStore {
     root: Dir,
-    /// `.crds-fs` in it.
+    /// `.crds-fs` in it; where it cannot be written a directory elsewhere.
     own: Dir,
     options: StoreOptions,
     layout: ReferenceLayout,
@@ -79,8 +84,12 @@ pub struct DiskStore {
     indexing: Mutex<()>,
     syncs: Syncs,
     moments: Moments,
-    /// Held for its lock as long as the store is in use.
-    _owner: File,
+    /// Held for its lock as long as the store is in use; none where the store cannot be written.
+    owner: Option<File>,
+    /// More of our own files, for reading only, in a store that cannot be written.
+    theirs: Option<Dir>,
+    /// Whether anything can be kept in `own`.
+    remembers: bool,
 }
 
 /// Everything that is known of the store without asking the disk.
@@ -116,9 +125,12 @@ impl DiskStore {
 
     /// Takes possession of an open directory. What may be mounted over it later does not matter.
     pub fn from_dir(root: Dir, options: StoreOptions) -> Result<Self, StoreError> {
-        let own = own::open(&root)?;
-        let owner = own::lock(&own)?;
-        own::check_format(&own)?;
+        let Possession {
+            own,
+            theirs,
+            owner,
+            remembers,
+        } = possession::take(&root, options.state.as_deref())?;
         let layout = own::find_layout(&root);
         let books = Books {
             shelves: HashMap::new(),
@@ -142,8 +154,15 @@ impl DiskStore {
             indexing: Mutex::default(),
             moments: Moments::default(),
             syncs: Syncs::default(),
-            _owner: owner,
+            owner,
+            theirs,
+            remembers,
         })
+    }
+
+    /// Whether files can be brought into it.
+    fn can_write(&self) -> bool {
+        self.owner.is_some()
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -261,8 +280,17 @@ impl Store for DiskStore {
         self.remove_file(key)
     }
 
+    fn is_writable(&self) -> bool {
+        self.can_write()
+    }
+
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
-        own::snapshot(&self.root, observatory)
+        let there = own::snapshot(&self.root, observatory)?;
+        if self.can_write() {
+            return Ok(there);
+        }
+        let here = own::snapshot(&self.own, observatory)?;
+        Ok(here.into_iter().chain(there).max_by_key(|one| one.written))
     }
 
     fn save_snapshot(
@@ -271,20 +299,35 @@ impl Store for DiskStore {
         literal: &str,
         bad_files: &str,
     ) -> Result<(), StoreError> {
-        own::save_snapshot(&self.root, observatory, literal, bad_files, self.layout)
+        if !self.remembers {
+            return Ok(());
+        }
+        let root = if self.can_write() { &self.root } else { &self.own };
+        own::save_snapshot(root, observatory, literal, bad_files, self.layout)
     }
 
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
         let path = own::config_path(observatory, "server_config");
+        if !self.can_write() {
+            // Whichever it was: without the one here the one there counts.
+            let _ = self.own.remove_file(&path);
+            return Ok(());
+        }
         let name = format!("{observatory}-server_config");
         self.quarantine(&path, &name, "cannot be read", None).map(drop)
     }
 
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        own::note(&self.own, name)
+        match (own::note(&self.own, name)?, &self.theirs) {
+            (None, Some(theirs)) => own::note(theirs, name),
+            (note, _) => Ok(note),
+        }
     }
 
     fn save_note(&self, name: &str, contents: &[u8]) -> Result<(), StoreError> {
+        if !self.remembers {
+            return Ok(());
+        }
         own::save_note(&self.own, name, contents)
     }
 
@@ -295,6 +338,7 @@ impl Store for DiskStore {
         books.ledger.set_aside(quarantined.bytes);
         let (used, files) = (books.ledger.used(), books.ledger.files());
         let free = disk.free.saturating_sub(books.ledger.floor());
+        let free = if self.can_write() { free } else { 0 };
         let within = books.ledger.limit().map(|limit| limit.saturating_sub(used));
         Ok(Usage {
             total: books

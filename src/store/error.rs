@@ -38,6 +38,17 @@ pub enum StoreError {
         /// What is understood.
         known: &'static str,
     },
+    /// Something is not in a store that nothing can be brought into.
+    #[error("it is not in the cache, which cannot be written: choose one of your own with --cache")]
+    ReadOnly,
+    /// A file in a store that cannot be written is not what it should be, and stays where it is.
+    #[error("{path} in the cache is not used: {why}; the cache cannot be written, so that it stays there")]
+    Wrong {
+        /// Where it is.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A local file has taken the name while the catalogued one was on its way.
     #[error("a local file has taken the name {0} meanwhile")]
     Overridden(String),

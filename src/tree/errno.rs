@@ -60,6 +60,8 @@ fn store(error: &StoreError) -> Errno {
         StoreError::InUse { .. } => Errno::BUSY,
         StoreError::Format { .. } => Errno::IO,
         StoreError::Overridden(_) => Errno::EXIST,
+        StoreError::ReadOnly => Errno::ROFS,
+        StoreError::Wrong { .. } => Errno::BADMSG,
     }
 }
 
@@ -75,7 +77,10 @@ fn fetch(error: &FetchError) -> Errno {
         FetchErrorKind::Corrupt => Errno::BADMSG,
         FetchErrorKind::NoSpace => Errno::NOSPC,
         FetchErrorKind::ShuttingDown => Errno::SHUTDOWN,
-        FetchErrorKind::Store => Errno::IO,
+        FetchErrorKind::Store => match error.source.as_deref() {
+            Some(StoreError::ReadOnly) => Errno::ROFS,
+            _ => Errno::IO,
+        },
     }
 }
 

@@ -58,6 +58,7 @@ impl Core {
             "uptime_seconds": seconds_since(self.started),
             "offline": self.options.offline,
             "read_only": self.options.read_only,
+            "store_writable": self.fetcher.store().is_writable(),
             "layout": self.layout().as_str(),
             "observatories": observatories.iter().map(|one| self.observatory_status(*one)).collect::<Vec<_>>(),
             "transfers": self.fetcher.transfers().iter().map(transfer_status).collect::<Vec<_>>(),

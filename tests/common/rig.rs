@@ -90,6 +90,12 @@ impl Rig {
         self.arguments.push(argument.to_owned());
     }
 
+    /// The store of another rig from the next mount on.
+    pub fn use_store(&mut self, store: &Path) {
+        let flag = self.arguments.iter().position(|argument| argument == "--cache");
+        self.arguments[flag.unwrap() + 1] = store.display().to_string();
+    }
+
     /// A variable of the environment from the next mount on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));

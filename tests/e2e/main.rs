@@ -34,6 +34,7 @@ mod overrides;
 mod places;
 mod posix;
 mod proxy;
+mod readonly;
 mod remounts;
 mod replacing;
 mod room;

@@ -30,33 +30,7 @@ fn write_description(out: &mut String, status: &Value) -> std::fmt::Result {
         word("version"),
         word("pid")
     )?;
-    writeln!(out, "cache: {}", word("store"))?;
-    let space = &status["space"];
-    writeln!(
-        out,
-        "space: {} in {} files, {} of {} available",
-        bytes(&space["used"]),
-        shown(&space["files"]),
-        bytes(&space["available"]),
-        bytes(&space["total"])
-    )?;
-    if space["complete"] == false {
-        writeln!(out, "the files in the cache are still being counted")?;
-    }
-    if space["evicted_files"].as_u64().is_some_and(|files| files > 0) {
-        let (files, size) = (shown(&space["evicted_files"]), bytes(&space["evicted_bytes"]));
-        writeln!(out, "evicted: {files} files with {size}")?;
-    }
-    if space["quarantined_files"].as_u64().is_some_and(|files| files > 0) {
-        let (files, size) = (
-            shown(&space["quarantined_files"]),
-            bytes(&space["quarantined_bytes"]),
-        );
-        writeln!(
-            out,
-            "quarantine: {files} files with {size}, in .crds-fs/quarantine in the cache: look through them"
-        )?;
-    }
+    write_store(out, status)?;
     for observatory in list(&status["observatories"]) {
         write_observatory(out, observatory)?;
     }
@@ -113,6 +87,43 @@ fn write_description(out: &mut String, status: &Value) -> std::fmt::Result {
             shown(when),
             shown(file),
             shown(message)
+        )?;
+    }
+    Ok(())
+}
+
+/// Where the cache is, and what it holds.
+fn write_store(out: &mut String, status: &Value) -> std::fmt::Result {
+    let unwritable = if status["store_writable"] == false {
+        " (cannot be written: nothing is fetched into it)"
+    } else {
+        ""
+    };
+    writeln!(out, "cache: {}{unwritable}", shown(&status["store"]))?;
+    let space = &status["space"];
+    writeln!(
+        out,
+        "space: {} in {} files, {} of {} available",
+        bytes(&space["used"]),
+        shown(&space["files"]),
+        bytes(&space["available"]),
+        bytes(&space["total"])
+    )?;
+    if space["complete"] == false {
+        writeln!(out, "the files in the cache are still being counted")?;
+    }
+    if space["evicted_files"].as_u64().is_some_and(|files| files > 0) {
+        let (files, size) = (shown(&space["evicted_files"]), bytes(&space["evicted_bytes"]));
+        writeln!(out, "evicted: {files} files with {size}")?;
+    }
+    if space["quarantined_files"].as_u64().is_some_and(|files| files > 0) {
+        let (files, size) = (
+            shown(&space["quarantined_files"]),
+            bytes(&space["quarantined_bytes"]),
+        );
+        writeln!(
+            out,
+            "quarantine: {files} files with {size}, in .crds-fs/quarantine in the cache: look through them"
         )?;
     }
     Ok(())

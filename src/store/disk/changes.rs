@@ -143,6 +143,9 @@ impl DiskStore {
 
     /// Gives those their names back that lost them in a crash.
     pub(super) fn restore_discarded(&self, observatory: Observatory) {
+        if !self.can_write() {
+            return;
+        }
         let directory = Path::new(REMOVING).join(observatory.as_str());
         let Ok(entries) = self.own.read_dir(&directory) else {
             return;

@@ -147,7 +147,7 @@ fn own_directory(cache: &Path) -> Result<(Dir, Dir), (Option<Dir>, StoreError)> 
         Ok(own) => own,
         Err(error) => return Err((root.open_dir(own::OWN).ok(), error)),
     };
-    let opened = own::check_format(&own).and_then(|()| {
+    let opened = own::check_format(&own, own::Missing::Make).and_then(|()| {
         own.create_dir_all(DIRECTORY)
             .and_then(|()| own.open_dir(DIRECTORY))
             .map_err(|error| StoreError::io("make", DIRECTORY, error))

@@ -16,6 +16,9 @@ const WANTED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 impl DiskStore {
     /// Removes the partial files of an observatory that `is_named` does not know, or that have grown old.
     pub(super) fn sweep_partials(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
+        if !self.can_write() {
+            return;
+        }
         let directory = Path::new(PARTIAL).join(observatory.as_str());
         let entries = match self.own.read_dir(&directory) {
             Ok(entries) => entries,

@@ -22,7 +22,7 @@ impl DiskStore {
             let known: Vec<Observatory> = books.shelves.keys().copied().collect();
             (books.ledger.order_version(), known)
         };
-        if version == self.books().saved_order {
+        if !self.remembers || version == self.books().saved_order {
             return Ok(());
         }
         let mut order = String::new();

@@ -16,7 +16,9 @@ use crate::store::{ReferenceLayout, Snapshot, StoreError};
 /// The directory that is crds-fs's own.
 pub(super) const OWN: &str = ".crds-fs";
 const FORMAT: &str = "1";
-const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+/// Tells backup programs that the directory can be left out.
+pub(super) const TAG_NAME: &str = "CACHEDIR.TAG";
+pub(super) const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # Partial downloads and state of crds-fs; they can be made again. See https://bford.info/cachedir/\n";
 /// Limits on files read whole, in bytes.
 const SNAPSHOT_LIMIT: u64 = 256 << 20;
@@ -151,16 +153,24 @@ pub(super) fn lock(own: &Dir) -> Result<File, StoreError> {
     Ok(file)
 }
 
+/// What to do about a store without a format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Make,
+    Leave,
+}
+
 /// Refuses a store of another format; marks a new one.
-pub(super) fn check_format(own: &Dir) -> Result<(), StoreError> {
+pub(super) fn check_format(own: &Dir, missing: Missing) -> Result<(), StoreError> {
     match read_text(own, Path::new("format"), SMALL_LIMIT)? {
         Some(text) if text.trim() == FORMAT => Ok(()),
         Some(text) => Err(StoreError::Format {
             found: text.trim().chars().take(40).collect(),
             known: FORMAT,
         }),
+        None if missing == Missing::Leave => Ok(()),
         None => {
-            replace(own, Path::new("CACHEDIR.TAG"), TAG.as_bytes(), Durable::No)?;
+            replace(own, Path::new(TAG_NAME), TAG.as_bytes(), Durable::No)?;
             replace(
                 own,
                 Path::new("format"),

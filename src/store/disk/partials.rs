@@ -27,6 +27,9 @@ pub(super) const RECORD: &str = "~record";
 
 impl DiskStore {
     pub(super) fn begin_transfer(&self, key: &FileKey) -> Result<Partial, StoreError> {
+        if !self.can_write() {
+            return Err(StoreError::ReadOnly);
+        }
         self.ensure_shelf(key.observatory)?;
         let path = partial_path(key);
         let failed = |error| StoreError::io("write", &path, error);
@@ -94,6 +97,9 @@ impl DiskStore {
     }
 
     pub(super) fn abandon_transfer(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
+        if !self.can_write() {
+            return Ok(());
+        }
         let _guard = self.guards.of(key);
         {
             let mut books = self.books();
@@ -154,6 +160,9 @@ impl DiskStore {
 
     /// Cuts and counts what an earlier process has left of an observatory's transfers.
     pub(super) fn find_partials(&self, observatory: Observatory) {
+        if !self.can_write() {
+            return;
+        }
         let directory = Path::new(PARTIAL).join(observatory.as_str());
         let Ok(entries) = self.own.read_dir(&directory) else {
             return;

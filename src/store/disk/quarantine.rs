@@ -32,6 +32,12 @@ impl DiskStore {
         why: &str,
         expected: Option<Identity>,
     ) -> Result<bool, StoreError> {
+        if !self.can_write() {
+            return Err(StoreError::Wrong {
+                path: path.display().to_string(),
+                why: why.to_owned(),
+            });
+        }
         let failed = |error| StoreError::io("move to quarantine", path, error);
         self.own.create_dir_all(QUARANTINE).map_err(failed)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

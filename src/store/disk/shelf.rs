@@ -78,7 +78,8 @@ impl Kept {
 #[derive(Debug)]
 pub(super) struct Shelf {
     files: HashMap<FileName, Kept>,
-    log: Arc<std::fs::File>,
+    /// None where nothing can be remembered.
+    log: Option<Arc<std::fs::File>>,
 }
 
 impl Shelf {
@@ -118,7 +119,7 @@ impl DiskStore {
             .books()
             .shelves
             .get(&key.observatory)
-            .map(|shelf| Arc::clone(&shelf.log));
+            .and_then(|shelf| shelf.log.clone());
         let Some(log) = log else { return Ok(()) };
         let written = (&*log)
             .write_all(verified::line(&key.name, mark).as_bytes())
@@ -154,7 +155,12 @@ impl DiskStore {
     fn read_shelf(&self, observatory: Observatory) -> Result<(Shelf, Vec<(FileName, i128)>), StoreError> {
         self.restore_discarded(observatory);
         let path = memory_path(observatory);
-        let text = own::read_text(&self.own, &path, own::MEMORY_LIMIT)?.unwrap_or_default();
+        // What the owner of a store that cannot be written has verified comes first: what was learnt here counts more.
+        let mut text = match &self.theirs {
+            Some(theirs) => own::read_text(theirs, &path, own::MEMORY_LIMIT)?.unwrap_or_default(),
+            None => String::new(),
+        };
+        text += &own::read_text(&self.own, &path, own::MEMORY_LIMIT)?.unwrap_or_default();
         let (known, mut untidy) = verified::read(&text);
         let order = order::last_use(&self.own, observatory);
         let mut files = HashMap::new();
@@ -189,18 +195,30 @@ impl DiskStore {
             .iter()
             .any(|(name, known)| known.local && !files.contains_key(name));
         untidy |= has_other_names(&self.own, &path);
-        if untidy {
+        let log = if self.remembers {
+            Some(Arc::new(self.open_memory(&path, untidy.then_some(&files))?))
+        } else {
+            None
+        };
+        Ok((Shelf { files, log }, ranked))
+    }
+
+    /// Opens a memory for what becomes of names, after writing it anew if it is not tidy: then it says of `files` what is so.
+    fn open_memory(
+        &self,
+        path: &Path,
+        files: Option<&HashMap<FileName, Kept>>,
+    ) -> Result<std::fs::File, StoreError> {
+        if let Some(files) = files {
             let lines: String = files
                 .iter()
                 .filter_map(|(name, kept)| Some(verified::line(name, &kept.mark()?)))
                 .collect();
-            own::replace(&self.own, &path, lines.as_bytes(), Durable::Yes)?;
+            own::replace(&self.own, path, lines.as_bytes(), Durable::Yes)?;
         }
-        let failed = |error| StoreError::io("open", &path, error);
+        let failed = |error| StoreError::io("open", path, error);
         self.own.create_dir_all("verified").map_err(failed)?;
-        let log = own::open_writable(&self.own, &path, OpenOptions::new().append(true)).map_err(failed)?;
-        let log = Arc::new(log);
-        Ok((Shelf { files, log }, ranked))
+        own::open_writable(&self.own, path, OpenOptions::new().append(true)).map_err(failed)
     }
 }
 

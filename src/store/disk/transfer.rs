@@ -26,6 +26,9 @@ const ALLOCATED: u64 = 1 << 20;
 
 impl DiskStore {
     pub(super) fn reserve_bytes(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
+        if !self.can_write() {
+            return Err(StoreError::ReadOnly);
+        }
         for observatory in Observatory::ALL {
             self.ensure_shelf(observatory)?;
         }
