@@ -78,7 +78,8 @@ pub enum Listen {
 pub enum ServeError {
     /// The directory holds nothing to serve.
     #[error(
-        "{} holds no CRDS cache: there is no rule or reference below mappings/<observatory> or references/<observatory>",
+        "{} holds no CRDS cache: there is no rule or reference below mappings/<observatory> or references/<observatory>; \
+         name a directory that a mount or 'crds sync' has filled",
         .0.display()
     )]
     NoCache(PathBuf),

@@ -136,9 +136,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Some(root) => Places::of_cache(root),
         None => Places::of_environment(&environment),
     };
+    let by_id = args.datasets.iter().any(|name| !name.contains('='));
+    if !by_id && !args.fetch && !args.context.iter().any(|name| name.contains('/')) {
+        // Nothing could be had from anywhere else.
+        places.check().map_err(Failure::new)?;
+    }
     let ignore_checksum = truth(&environment, "CRDS_IGNORE_MAPPING_CHECKSUM")?.unwrap_or(false);
     let rulebook = Rulebook::new(places, LookupOptions { ignore_checksum });
-    let by_id = args.datasets.iter().any(|name| !name.contains('='));
     let source = (by_id || args.fetch)
         .then(|| Source::new(args, &environment))
         .transpose()?;

@@ -321,3 +321,28 @@ fn a_pipe_where_a_file_belongs_is_an_error_and_a_stream_of_headers_is_none() {
         said(&output)
     );
 }
+
+#[test]
+fn a_directory_without_rules_is_told_before_anything_is_asked() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("x.fits"), fits(&WFC)).unwrap();
+    for subject in ["--header INSTRUME=ACS", "--files x.fits", "--headers -"] {
+        let output = bestrefs(root.path(), &words(&format!("--context hst_0001.pmap {subject}")));
+        assert_eq!(output.status.code(), Some(1), "{subject}");
+        let said = said(&output);
+        assert!(said.contains("mappings is no directory"), "{said}");
+        assert!(
+            said.contains("--cache DIR") && said.contains("CRDS_PATH"),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    // A cache whose default context nobody has told.
+    cache(root.path());
+    let output = bestrefs(root.path(), &words("--context hst-latest --header INSTRUME=ACS"));
+    assert!(
+        said(&output).contains("name a context, as in hst_0001.pmap"),
+        "{}",
+        said(&output)
+    );
+}

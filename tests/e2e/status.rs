@@ -202,3 +202,26 @@ fn metrics_tell_failures_by_kind_evictions_and_the_program() {
     assert_eq!(status["failures_by_kind"]["gone"], 1);
     assert_eq!(status["counters"]["failures"], 1);
 }
+
+#[test]
+fn where_nothing_is_mounted_the_place_and_a_remedy_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().canonicalize().unwrap().display().to_string();
+    let named = status(&[&place], Path::new("/"));
+    let mut command = program();
+    command.arg("status").current_dir("/").env("CRDS_PATH", &place);
+    let by_variable = command.output().unwrap();
+    for output in [&named, &by_variable] {
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            said.contains(&format!("no crds-fs file system is mounted at '{place}'")),
+            "{said}"
+        );
+        assert!(said.contains("lists what is"), "{said}");
+    }
+    assert!(
+        text(&by_variable.stderr).contains("CRDS_PATH is "),
+        "{by_variable:?}"
+    );
+}

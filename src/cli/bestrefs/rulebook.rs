@@ -65,7 +65,28 @@ impl Places {
     }
 }
 
+impl Places {
+    /// Why there are no rules to look anything up in.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let directory = self.mappings.directory();
+        if directory.is_dir() {
+            return Ok(());
+        }
+        Err(format!(
+            "there are no rules: {} is no directory; name a CRDS cache with --cache DIR, a mount with --mount M, or either \
+             in CRDS_PATH",
+            directory.display()
+        ))
+    }
+}
+
 impl Place {
+    fn directory(&self) -> &Path {
+        match self {
+            Self::Whole(directory) | Self::ByObservatory(directory) => directory,
+        }
+    }
+
     fn file(&self, observatory: &str, name: &str) -> PathBuf {
         match self {
             Self::Whole(directory) => directory.join(name),
@@ -175,7 +196,13 @@ impl Rulebook {
     fn server_info(&self, observatory: Observatory) -> Result<ServerInfo, String> {
         let path = self.places.config.file(observatory.as_str(), "server_config");
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let text = read(&path).map_err(|error| failed(&error))?;
+        let text = read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "{} is not there, and so neither is the default context of {observatory}: name a context, as in {observatory}_0001.pmap",
+                path.display()
+            ),
+            _ => failed(&error),
+        })?;
         ServerInfo::from_literal(&text).map_err(|error| failed(&error))
     }
 

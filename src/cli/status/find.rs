@@ -31,7 +31,9 @@ pub(super) fn choose(named: Option<&Path>, variable: Option<&Path>) -> Result<Ch
         return Ok(Chosen::One(entry.mountpoint));
     }
     if let Some(path) = variable {
-        return over(path).map(Chosen::One);
+        return over(path)
+            .map(Chosen::One)
+            .map_err(|failure| Failure::new(format!("CRDS_PATH is {}: {failure}", path.display())));
     }
     let me = getuid();
     let mut ours: Vec<MountEntry> = table
@@ -60,5 +62,10 @@ fn over(path: &Path) -> Result<PathBuf, Failure> {
         return Ok(place);
     }
     let place = mountinfo::locate(path)?;
-    ours(&place).ok_or_else(|| Error::NotMounted(place).into())
+    ours(&place).ok_or_else(|| {
+        let place = Error::NotMounted(place);
+        Failure::new(format!(
+            "{place}; 'crds-fs status' in another directory and without CRDS_PATH lists what is"
+        ))
+    })
 }
