@@ -8,6 +8,7 @@ mod bestrefs;
 mod demo;
 pub mod failure;
 mod flags;
+mod helper;
 mod logging;
 mod mount;
 mod mounting;
@@ -54,6 +55,9 @@ enum Command {
 ///
 /// No thread exists when a subcommand starts, so that it may fork; one that needs an async runtime makes its own.
 pub fn main() -> ExitCode {
+    if helper::is_called(std::env::args_os().next().as_deref()) {
+        return helper::main();
+    }
     let command = match CommandLine::try_parse() {
         Ok(line) => line.command,
         Err(error) => {

@@ -17,6 +17,7 @@ mod notify;
 mod opens;
 mod owner;
 mod passthrough;
+pub mod remount;
 mod session;
 pub mod unmount;
 mod users;

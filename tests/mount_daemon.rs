@@ -81,14 +81,17 @@ fn serve(place: &Path, ready: Ready) -> u8 {
         .build()
         .unwrap();
     let started = runtime.block_on(async {
-        let signals = StopSignals::listen().unwrap();
+        let signals = StopSignals::listen(None).unwrap();
         let tree = TestTree::new(vec![
             ("text", Content::Text("hello")),
             ("stalled", Content::Stalled),
         ]);
         let appearance = Appearance {
             source: "a,test".into(),
-            read_only: true,
+            flags: crds_fs::mount::remount::Flags {
+                read_only: true,
+                no_exec: false,
+            },
             allow_other: false,
         };
         let mountpoint = Mountpoint::prepare(place)?;

@@ -117,7 +117,7 @@ fn mount(server: &Handle, store: &Path, mountpoint: &Path) -> Mounted {
     let tree = Arc::new(CrdsTree::new(fetcher, resolver, TreeOptions::default()).unwrap());
     let appearance = Appearance {
         source: "test".into(),
-        read_only: false,
+        flags: crds_fs::mount::remount::Flags::default(),
         allow_other: false,
     };
     Mounted::start(

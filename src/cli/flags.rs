@@ -75,7 +75,14 @@ pub(super) struct MountFlags {
     /// Permission bits that no file has, in octal [default: that of the process].
     #[arg(long, value_name = "OCTAL")]
     pub(super) umask: Option<String>,
-    /// Options as in fstab: any flag above as name or name=value, ro, rw; those for others are passed over.
+    /// What is shown as the source of the mount.
+    #[arg(long, hide = true)]
+    pub(super) fsname: Option<String>,
+    /// Whether options of -o that are not known are passed over.
+    #[arg(skip)]
+    pub(super) sloppy: bool,
+    /// Options as in fstab: any flag above as name or name=value, ro, rw, noexec; those for others are passed over. Several
+    /// observatories are separated by colons, observatory=hst:jwst.
     #[arg(short = 'o', value_name = "OPT,...")]
     pub(super) options: Vec<String>,
     /// Log to this file [default: standard error; in the background a file below ~/.local/state/crds-fs].
@@ -90,7 +97,8 @@ pub(super) struct MountFlags {
 }
 
 /// The names of all flags that take a value.
-const VALUED: [&str; 16] = [
+const VALUED: [&str; 17] = [
+    "fsname",
     "cache",
     "state",
     "server",
@@ -113,7 +121,7 @@ const VALUED: [&str; 16] = [
 const SWITCHES: [&str; 6] = ["over", "offline", "read-only", "xattr", "no-xattr", "allow-other"];
 
 /// Options that mount(8) and systemd put in fstab for themselves, and those that are the case anyway.
-const OTHERS: [&str; 22] = [
+const OTHERS: [&str; 43] = [
     "_netdev",
     "nofail",
     "noauto",
@@ -122,26 +130,48 @@ const OTHERS: [&str; 22] = [
     "users",
     "nouser",
     "owner",
+    "noowner",
     "group",
+    "nogroup",
     "defaults",
     "nosuid",
     "suid",
     "nodev",
     "dev",
-    "exec",
     "async",
+    "sync",
+    "dirsync",
     "noatime",
     "atime",
     "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "lazytime",
+    "nolazytime",
+    "diratime",
     "nodiratime",
+    "iversion",
+    "noiversion",
+    "mand",
+    "nomand",
+    "silent",
+    "loud",
+    "nosymfollow",
+    "symfollow",
     "default_permissions",
     "comment",
+    "uhelper",
+    "helper",
+    "subtype",
+    "_rnetdev",
 ];
 
 impl MountFlags {
     /// The value of a flag that was given on the command line.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         let value = match name {
+            "fsname" => &self.fsname,
             "cache" => &self.cache,
             "state" => &self.state,
             "observatory" => &self.observatory,
@@ -193,6 +223,9 @@ impl MountFlags {
             match (flag.as_str(), value) {
                 ("ro", None) => known.push(("read-only".into(), "true".into())),
                 ("rw", None) => known.push(("read-only".into(), "false".into())),
+                ("noexec", None) => known.push((flag, "true".into())),
+                ("exec", None) => known.push(("noexec".into(), "false".into())),
+                ("observatory", Some(value)) => add(&mut known, flag, value),
                 ("log-file", Some(value)) => known.push((flag, value.into())),
                 (switch, value) if SWITCHES.contains(&switch) => {
                     known.push((flag, value.unwrap_or("true").into()));
@@ -203,7 +236,11 @@ impl MountFlags {
                         "-o {name}: it needs a value, as in {name}=..."
                     )));
                 }
-                _ if option.is_empty() || OTHERS.contains(&name) || name.starts_with("x-") => {}
+                _ if self.sloppy
+                    || option.is_empty()
+                    || OTHERS.contains(&name)
+                    || name.starts_with("x-")
+                    || name.starts_with("X-") => {}
                 _ => {
                     // It may be meant as one with a password in it.
                     let option = Url::new(option);
@@ -212,5 +249,15 @@ impl MountFlags {
             }
         }
         Ok(known)
+    }
+}
+
+/// Adds to what an option said before: a list cannot be written in one, whose end is the comma.
+fn add(known: &mut Vec<(String, String)>, flag: String, value: &str) {
+    if let Some((_, list)) = known.iter_mut().find(|(name, _)| *name == flag) {
+        list.push(':');
+        list.push_str(value);
+    } else {
+        known.push((flag, value.into()));
     }
 }

@@ -1,11 +1,13 @@
 //! The log: where it goes, and how much of it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use env_logger::{Builder, Target};
 use log::LevelFilter;
+use nix::unistd::getuid;
 
 use super::Failure;
 use super::settings::Environment;
@@ -13,8 +15,60 @@ use super::settings::Environment;
 /// A log that has grown beyond this, in bytes, begins anew at the next start; the old one is kept beside it.
 const LARGE: u64 = 10 << 20;
 
+/// The log in use, if it is a file.
+static IN_USE: OnceLock<LogFile> = OnceLock::new();
+
+/// A log in a file that can be put aside while it is written.
+#[derive(Debug, Clone)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    file: Arc<Mutex<File>>,
+    /// Whether standard output and standard error go there as well.
+    all_output: bool,
+}
+
+impl LogFile {
+    /// Another descriptor of it.
+    pub(super) fn try_clone(&self) -> io::Result<File> {
+        self.file().try_clone()
+    }
+
+    /// The same in a process whose whole output goes there.
+    pub(super) fn for_all_output(self) -> Self {
+        Self {
+            all_output: true,
+            ..self
+        }
+    }
+
+    fn file(&self) -> MutexGuard<'_, File> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on in the file that has the name now, which is made if it is missing.
+    fn reopen(&self) -> io::Result<()> {
+        let new = try_open(&self.path)?;
+        if self.all_output {
+            nix::unistd::dup2_stdout(&new)?;
+            nix::unistd::dup2_stderr(&new)?;
+        }
+        *self.file() = new;
+        Ok(())
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.file().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file().flush()
+    }
+}
+
 /// Sends this process's log to `file`, else to standard error. A second call has no effect.
-pub(super) fn start(level: LevelFilter, file: Option<File>) {
+pub(super) fn start(level: LevelFilter, file: Option<LogFile>) {
     let mut builder = Builder::new();
     // Of other libraries only what is wrong, unless everything is asked for.
     let others = if level == LevelFilter::Trace {
@@ -25,19 +79,34 @@ pub(super) fn start(level: LevelFilter, file: Option<File>) {
     builder
         .filter_level(others)
         .filter_module("crds_fs", level)
-        // It tells URLs with what is secret in them.
-        .filter_module("reqwest", level.min(LevelFilter::Warn))
         .format_timestamp_millis();
-    if let Some(file) = file {
-        builder.target(Target::Pipe(Box::new(file)));
+    if let Some(file) = &file {
+        builder.target(Target::Pipe(Box::new(file.clone())));
     }
     // It fails when there is a log already, which then stays.
-    let _ = builder.try_init();
+    if let (Ok(()), Some(file)) = (builder.try_init(), file) {
+        let _ = IN_USE.set(file);
+    }
+}
+
+/// What begins the log anew after it was put aside, as by logrotate; nothing when it goes to standard error.
+pub(super) fn reopener() -> Option<Box<dyn Fn() + Send + Sync>> {
+    let log = IN_USE.get()?;
+    Some(Box::new(|| match log.reopen() {
+        Ok(()) => log::info!("the log goes on in '{}'", log.path.display()),
+        Err(error) => log::warn!("the log stays where it is: '{}': {error}", log.path.display()),
+    }))
 }
 
 /// Opens a log file for appending.
-pub(super) fn open(path: &Path) -> Result<File, Failure> {
-    try_open(path).map_err(|error| Failure::because(format!("cannot log to '{}'", path.display()), error))
+pub(super) fn open(path: &Path) -> Result<LogFile, Failure> {
+    let file = try_open(path)
+        .map_err(|error| Failure::because(format!("cannot log to '{}'", path.display()), error))?;
+    Ok(LogFile {
+        path: path.to_owned(),
+        file: Arc::new(Mutex::new(file)),
+        all_output: false,
+    })
 }
 
 fn try_open(path: &Path) -> io::Result<File> {
@@ -52,7 +121,8 @@ fn try_open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// Where a process in the background logs when nobody says: `~/.local/state/crds-fs/<mount point>.log`.
+/// Where a process in the background logs when nobody says: `~/.local/state/crds-fs/<mount point>.log`; without a home,
+/// as when the system starts, `/var/log/crds-fs/<mount point>.log` for root.
 pub(super) fn default_path(mountpoint: &Path, environment: &Environment) -> Option<PathBuf> {
     let absolute = |name: &str| {
         environment
@@ -60,7 +130,9 @@ pub(super) fn default_path(mountpoint: &Path, environment: &Environment) -> Opti
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/state")))
+        .or_else(|| getuid().is_root().then(|| "/var/log".into()))?;
     let place = mountpoint.to_string_lossy();
     let name = place.trim_matches('/').replace('/', "-");
     Some(state.join("crds-fs").join(format!("{name}.log")))
@@ -90,14 +162,17 @@ mod tests {
             ),
             Some("/s/crds-fs/home-a-crds_cache.log".into())
         );
-        assert_eq!(default_path(place, &environment(&[("HOME", "relative")])), None);
+        let homeless = default_path(place, &environment(&[("HOME", "relative")]));
+        let log = "/var/log/crds-fs/home-a-crds_cache.log".into();
+        assert_eq!(homeless, getuid().is_root().then_some(log));
     }
 
     #[test]
     fn a_large_log_is_put_aside() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("below/log");
-        let file = open(&path).unwrap();
+        let log = open(&path).unwrap();
+        let file = log.try_clone().unwrap();
         file.set_len(LARGE).unwrap();
         open(&path).unwrap();
         assert!(!directory.path().join("below/log.old").exists());

@@ -21,7 +21,18 @@ pub(super) struct Args {
     #[arg(short, long)]
     foreground: bool,
     #[command(flatten)]
-    flags: MountFlags,
+    pub(super) flags: MountFlags,
+}
+
+impl Args {
+    /// In the background, on this directory.
+    pub(super) fn on(mountpoint: &str) -> Self {
+        Self {
+            mountpoint: Some(mountpoint.to_owned()),
+            foreground: false,
+            flags: MountFlags::default(),
+        }
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -33,10 +44,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         logging::start(settings.log_level, file);
         return mounting::serve(&settings, Ready::nobody());
     }
-    let output = logging::open(&log_path(&settings, &environment))?;
-    daemon::launch(Tie::Detached(output), |ready| {
-        // Standard error is the log now.
-        logging::start(settings.log_level, None);
+    let log = logging::open(&log_path(&settings, &environment))?;
+    daemon::launch(Tie::Detached(log.try_clone()?), |ready| {
+        logging::start(settings.log_level, Some(log.for_all_output()));
         u8::from(mounting::serve(&settings, ready).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::settings::Settings;
-use super::{Failure, assemble, place};
+use super::{Failure, assemble, logging, place};
 use crate::crds::Url;
 use crate::fetch::Fetcher;
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::limits;
+use crate::mount::remount::Flags;
 use crate::mount::{Appearance, Mounted};
 use crate::resolve::Resolver;
 use crate::store::Store;
@@ -88,8 +89,8 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSignals), Failure> {
-    let signals =
-        StopSignals::listen().map_err(|error| Failure::because("cannot listen for signals", error))?;
+    let signals = StopSignals::listen(logging::reopener())
+        .map_err(|error| Failure::because("cannot listen for signals", error))?;
     // First the mount point, on which a dead mount may lie; then the store, which may be the same directory and is used
     // through its handle once we are mounted over it.
     let mountpoint = place::mountpoint(&settings.mountpoint)?;
@@ -103,7 +104,10 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
     let (fetcher, resolver) = (rooms.fetcher.clone(), rooms.resolver.clone());
     let appearance = Appearance {
         source: source(settings),
-        read_only: settings.read_only,
+        flags: Flags {
+            read_only: settings.read_only,
+            no_exec: settings.no_exec,
+        },
         allow_other: settings.allow_other,
     };
     let tree = assemble::tree(settings, rooms, &place, &directory, limits::raise_descriptors())?;
@@ -136,8 +140,11 @@ fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<Pat
     })
 }
 
-/// What `findmnt` shows as the source: the server, if there is one that was named.
+/// What `findmnt` shows as the source: what fstab has, else the server, if there is one that was named.
 fn source(settings: &Settings) -> String {
+    if let Some(name) = &settings.fsname {
+        return name.clone();
+    }
     let named = settings.remote.servers.first().map(|server| &server.url);
     named
         .or(settings.remote.server_url.as_ref())

@@ -70,6 +70,10 @@ pub(super) struct Settings {
     pub(super) context: Option<ContextSpec>,
     pub(super) offline: bool,
     pub(super) read_only: bool,
+    /// Let no program be run from the mount.
+    pub(super) no_exec: bool,
+    /// What is shown as the source of the mount, instead of the server.
+    pub(super) fsname: Option<String>,
     pub(super) cache_size: Option<u64>,
     pub(super) keep_free: u64,
     pub(super) jobs: usize,
@@ -131,6 +135,8 @@ impl Settings {
             read_only: said
                 .switch("read-only", &["CRDS_READONLY_CACHE"])?
                 .unwrap_or(false),
+            no_exec: said.switch("noexec", &[])?.unwrap_or(false),
+            fsname: said.get("fsname", &[], parse::text)?,
             cache_size: said.get("cache-size", &[], parse::size)?,
             keep_free: said.get("keep-free", &[], parse::size)?.unwrap_or(1 << 30),
             jobs: said.get("jobs", &[], parse::jobs)?.unwrap_or(8),

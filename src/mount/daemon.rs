@@ -240,28 +240,59 @@ pub fn answers(mountpoint: &Path) -> Result<(), Error> {
 /// The signals that tell a file system to go.
 #[derive(Debug)]
 pub struct StopSignals {
-    signals: [tokio::signal::unix::Signal; 3],
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    /// The end of the terminal, for who has nothing to reopen.
+    hangup: Option<tokio::signal::unix::Signal>,
+    /// Never waited for, but listened to, so that they do not end the process.
+    _others: [tokio::signal::unix::Signal; 2],
 }
 
 impl StopSignals {
-    /// Receives SIGTERM, SIGINT and SIGHUP from now on. To be called within the runtime, and before mounting, so that no
-    /// moment is left in which a signal would end the process with the mount in place.
-    pub fn listen() -> io::Result<Self> {
+    /// Receives SIGTERM and SIGINT from now on. SIGHUP calls `reopen`, as logs are put aside, or, where there is none, is
+    /// the end like the others; SIGUSR1 and SIGUSR2 do nothing. To be called within the runtime, and before mounting, so
+    /// that no moment is left in which a signal would end the process with the mount in place.
+    pub fn listen(reopen: Option<Box<dyn Fn() + Send + Sync>>) -> io::Result<Self> {
+        let mut hangups = signal(SignalKind::hangup())?;
+        let hangup = match reopen {
+            None => Some(hangups),
+            Some(reopen) => {
+                tokio::spawn(async move {
+                    while hangups.recv().await.is_some() {
+                        reopen();
+                    }
+                });
+                None
+            }
+        };
         Ok(Self {
-            signals: [
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup,
+            _others: [
+                signal(SignalKind::user_defined1())?,
+                signal(SignalKind::user_defined2())?,
             ],
         })
     }
 
     async fn next(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.signals;
+        let Self {
+            terminate,
+            interrupt,
+            hangup,
+            ..
+        } = self;
+        let hung_up = async {
+            match hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+            _ = hung_up => {}
         }
     }
 }

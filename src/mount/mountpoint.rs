@@ -9,13 +9,13 @@ use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::mount::MsFlags;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
 };
 use nix::unistd::{getgid, getuid};
 
 use super::health::Health;
+use super::remount::Flags;
 use super::unmount;
 use super::{Error, device, mountinfo};
 
@@ -24,8 +24,8 @@ use super::{Error, device, mountinfo};
 pub struct Appearance {
     /// What `findmnt` shows as the source.
     pub source: String,
-    /// Every write is EROFS, in the kernel already.
-    pub read_only: bool,
+    /// What the kernel itself refuses.
+    pub flags: Flags,
     /// Other users may enter, root included; the modes decide what they may do. Else only the user who mounts may.
     pub allow_other: bool,
 }
@@ -118,8 +118,6 @@ pub(super) fn mount(place: &Path, appearance: &Appearance) -> Result<OwnedFd, Er
 }
 
 fn directly(device: &OwnedFd, place: &Path, appearance: &Appearance) -> nix::Result<()> {
-    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
-    flags.set(MsFlags::MS_RDONLY, appearance.read_only);
     let data = format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions{}",
         device.as_raw_fd(),
@@ -135,7 +133,7 @@ fn directly(device: &OwnedFd, place: &Path, appearance: &Appearance) -> nix::Res
         Some(appearance.source.as_str()),
         place,
         Some(mountinfo::FSTYPE),
-        flags,
+        appearance.flags.bits(),
         Some(data.as_str()),
     )
 }
@@ -187,8 +185,11 @@ fn helper_options(appearance: &Appearance) -> String {
     if appearance.allow_other {
         options.push_str(",allow_other");
     }
-    if appearance.read_only {
+    if appearance.flags.read_only {
         options.push_str(",ro");
+    }
+    if appearance.flags.no_exec {
+        options.push_str(",noexec");
     }
     options
 }
@@ -236,12 +237,15 @@ mod tests {
     fn a_source_cannot_smuggle_options_in() {
         let appearance = Appearance {
             source: r"http://x/,suid\".into(),
-            read_only: true,
+            flags: Flags {
+                read_only: true,
+                no_exec: true,
+            },
             allow_other: false,
         };
         assert_eq!(
             helper_options(&appearance),
-            r"fsname=http://x/\,suid\\,subtype=crds-fs,nosuid,nodev,noatime,default_permissions,ro"
+            r"fsname=http://x/\,suid\\,subtype=crds-fs,nosuid,nodev,noatime,default_permissions,ro,noexec"
         );
     }
 

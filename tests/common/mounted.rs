@@ -474,7 +474,7 @@ impl TestMount {
         let tree = Arc::new(tree);
         let appearance = Appearance {
             source: "test".into(),
-            read_only: false,
+            flags: crds_fs::mount::remount::Flags::default(),
             allow_other: false,
         };
         let mountpoint = Mountpoint::prepare(directory.path()).unwrap();

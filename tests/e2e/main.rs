@@ -21,6 +21,7 @@ mod credentials;
 mod descriptors;
 mod endless;
 mod errors;
+mod fstab;
 mod full;
 mod hangs;
 mod headers;

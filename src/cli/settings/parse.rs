@@ -125,7 +125,11 @@ pub(super) fn umask(text: &str) -> Result<u16, String> {
 
 pub(super) fn observatories(text: &str) -> Result<Vec<Observatory>, String> {
     let mut list = Vec::new();
-    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+    for name in text
+        .split([',', ':'])
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
         let observatory = from_str(name)?;
         if !list.contains(&observatory) {
             list.push(observatory);

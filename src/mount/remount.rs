@@ -1,0 +1,37 @@
+//! Changes of a mount's flags while it is mounted.
+
+use nix::mount::MsFlags;
+
+use super::Error;
+use super::mountinfo::MountEntry;
+
+/// What can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// Every write is EROFS.
+    pub read_only: bool,
+    /// No program in it can be run.
+    pub no_exec: bool,
+}
+
+impl Flags {
+    /// In mount(2)'s terms, with those that every mount of ours has.
+    pub(super) fn bits(self) -> MsFlags {
+        let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
+        flags.set(MsFlags::MS_RDONLY, self.read_only);
+        flags.set(MsFlags::MS_NOEXEC, self.no_exec);
+        flags
+    }
+}
+
+/// Sets the flags of a mount. Only root may.
+pub fn remount(entry: &MountEntry, flags: Flags) -> Result<(), Error> {
+    nix::mount::mount(
+        None::<&str>,
+        &entry.mountpoint,
+        None::<&str>,
+        MsFlags::MS_REMOUNT | flags.bits(),
+        None::<&str>,
+    )
+    .map_err(|errno| Error::io("remounting", &entry.mountpoint, errno))
+}
