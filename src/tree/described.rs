@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::crds::Observatory;
 use crate::fetch::FileState;
+use crate::store::HoldingKind;
 
 use super::core::Core;
 use super::error::{Error, chain};
@@ -62,6 +63,7 @@ impl Core {
             "path": self.path_of(key).display().to_string(),
             "state": self.fetcher.state(key).as_str(),
             "size": file.entry.size,
+            "local_size": self.local_size(file),
             "sha1": file.entry.sha1.map(|sha1| sha1.to_string()),
             "progress": {"done": done, "total": total},
             "source": self.fetcher.url(key),
@@ -73,6 +75,12 @@ impl Core {
         let mut text = serde_json::to_vec_pretty(&description).unwrap_or_default();
         text.push(b'\n');
         text.into()
+    }
+
+    /// The size of the user's own file in place of the catalogued one.
+    fn local_size(&self, file: &Catalogued) -> Option<u64> {
+        let holding = self.fetcher.store().holding(&file.key)?;
+        (holding.kind == HoldingKind::Local).then_some(holding.size)
     }
 
     /// How many bytes of a file are here, and how many it has.

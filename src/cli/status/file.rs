@@ -73,10 +73,17 @@ fn describe(told: &Value) -> String {
         size if told["state"] == "fetching" => {
             format!(", {} of {}", bytes(&told["progress"]["done"]), bytes(size))
         }
+        size if told["state"] == "local" => {
+            let own = bytes(&told["local_size"]);
+            format!(", {own} of your own in place of the catalogued {}", bytes(size))
+        }
         size => format!(", {}", bytes(size)),
     };
-    format!("{}: {}{size}\n", shown(&told["path"]), shown(&told["state"]))
-        + &line("sha1", &told["sha1"])
+    let head = format!("{}: {}{size}\n", shown(&told["path"]), shown(&told["state"]));
+    if told["state"] == "local" {
+        return head + &line("sha1 in the catalog", &told["sha1"]);
+    }
+    head + &line("sha1", &told["sha1"])
         + &line("source", &told["source"])
         + &line("failed", &told["error"]["message"])
 }
