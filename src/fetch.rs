@@ -25,6 +25,7 @@ mod error;
 mod flights;
 mod lanes;
 mod outcome;
+mod own_rules;
 mod receive;
 mod settings;
 mod transfer;
@@ -38,6 +39,7 @@ pub use course::State as TransferState;
 pub use error::{FetchError, FetchErrorKind};
 pub use flights::TransferStatus;
 pub use outcome::Outcome;
+pub use own_rules::{OwnVersion, own_path, own_version};
 pub use settings::{CatalogSettings, FetchSettings};
 
 use counters::Tally;

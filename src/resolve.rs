@@ -26,6 +26,7 @@ mod keeper;
 mod library;
 mod memory;
 mod options;
+mod own;
 #[cfg(test)]
 mod tests;
 mod work;

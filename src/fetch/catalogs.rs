@@ -16,10 +16,11 @@ use super::Outcome;
 use super::error::{FetchError, FetchErrorKind};
 use super::settings::CatalogSettings;
 use crate::crds::grammar::plausible;
-use crate::crds::{FileKey, Observatory, ServerInfo, Url};
+use crate::crds::{Observatory, ServerInfo, Url};
 use crate::remote::CrdsServer;
-use crate::store::{Holding, HoldingKind, Store, StoreError};
+use crate::store::{Store, StoreError};
 
+mod default_context;
 #[cfg(test)]
 mod tests;
 
@@ -510,54 +511,6 @@ impl Inner {
         self.listeners()
             .retain(|listener| listener.send(change.clone()).is_ok());
         Arc::clone(info)
-    }
-
-    /// The description with the default context that the user wants. What is kept in the store stays the server's.
-    fn with_context(&self, info: &Arc<ServerInfo>) -> Arc<ServerInfo> {
-        let observatory = info.observatory();
-        let Some(spec) = &self.settings.context else {
-            return Arc::clone(info);
-        };
-        if spec.observatory().is_some_and(|named| named != observatory) {
-            return Arc::clone(info);
-        }
-        let described = ServerInfo::clone(info);
-        Arc::new(match spec.resolve(info) {
-            // Whether it is there is asked when it is used: it may be the user's own file, or come with another catalog.
-            Ok(wanted) if wanted.part.is_none() => described.with_default_context(&wanted.mapping),
-            Ok(_) => {
-                let reason =
-                    format!("the default context (--context {spec}) is one of an instrument, not of all");
-                described.without_default_context(&spec.to_string(), &reason)
-            }
-            Err(error) => {
-                let reason = format!("the default context (--context {spec}): {error}");
-                described.without_default_context(&spec.to_string(), &reason)
-            }
-        })
-    }
-
-    /// What is wrong with the default context that the user wants.
-    fn context_problem(&self, info: &ServerInfo) -> Option<String> {
-        if let Some(reason) = info.no_default_context() {
-            return Some(reason.to_owned());
-        }
-        let (wanted, observatory) = (self.settings.context.as_ref()?, info.observatory());
-        let context = info.default_context()?;
-        let is_other = wanted.observatory().is_some_and(|named| named != observatory);
-        if is_other || info.catalog().contains(context.as_str()) {
-            return None;
-        }
-        let key = FileKey {
-            observatory,
-            name: context.clone(),
-        };
-        let is_own = |holding: Holding| holding.kind == HoldingKind::Local;
-        (!self.store.holding(&key).is_some_and(is_own)).then(|| {
-            format!(
-                "the default context {context} (--context) is neither in the {observatory} catalog nor a file of yours"
-            )
-        })
     }
 
     fn fail(&self, observatory: Observatory, error: FetchError) -> FetchError {

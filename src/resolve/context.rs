@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::contexts::RulesError;
 use super::error::ResolveError;
+use super::own;
 use super::{Question, Shared};
 use crate::crds::{ContextPart, ContextSpec, FileKey, FileKind, FileName, Observatory, ServerInfo};
 use crate::fetch::Outcome;
-use crate::store::HoldingKind;
 
 pub(super) fn unknown(context: &impl ToString, reason: &(impl ToString + ?Sized)) -> ResolveError {
     ResolveError::UnknownContext {
@@ -142,11 +142,7 @@ pub(super) fn is_local(shared: &Shared, observatory: Observatory, mapping: &File
         observatory,
         name: mapping.clone(),
     };
-    shared
-        .fetcher
-        .store()
-        .holding(&key)
-        .is_some_and(|holding| holding.kind == HoldingKind::Local)
+    own::version(&shared.fetcher, &key).is_some()
 }
 
 impl Question {

@@ -8,7 +8,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -17,12 +16,12 @@ use tokio::sync::watch;
 
 use super::answer::{Header, TypeAnswer};
 use super::library::Library;
-use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Reftype};
-use crate::fetch::{FetchError, Fetcher};
+use super::own;
+use crate::crds::{FileKey, FileName, Observatory, Reftype};
+use crate::fetch::{FetchError, Fetcher, OwnVersion};
 use crate::rules::{
     Answer, Context, LoadError, LoadErrorKind, LookupError, LookupOptions, Mapping, Mappings, Memory, Target,
 };
-use crate::store::{Found, HoldingKind};
 
 /// No rule is larger; what is, is refused.
 const MAX_BYTES: u64 = 64 << 20;
@@ -52,7 +51,7 @@ pub(super) struct Computed {
 }
 
 /// The user's own version of a rule.
-type Stamp = Option<(SystemTime, u64)>;
+type Stamp = Option<OwnVersion>;
 
 /// A context with the versions of the rules that it is made of.
 struct Loaded {
@@ -254,14 +253,13 @@ impl Contexts {
         loading
     }
 
-    /// The version of a rule, if it is the user's own. From memory.
+    /// The version of a rule, if it is the user's own.
     fn stamp(&self, observatory: Observatory, name: &str) -> Stamp {
         let key = FileKey {
             observatory,
             name: name.parse().ok()?,
         };
-        let holding = self.fetcher.store().holding(&key)?;
-        (holding.kind == HoldingKind::Local).then_some((holding.modified, holding.size))
+        own::version(&self.fetcher, &key)
     }
 }
 
@@ -271,23 +269,22 @@ fn family(mapping: &Mapping) -> Vec<String> {
 
 /// Opens and compiles a rule.
 async fn read(fetcher: Fetcher, key: FileKey) -> Result<Arc<Mapping>, RulesError> {
-    // The user's own rule need not be in any catalog.
-    let any = CatalogEntry {
-        size: None,
-        sha1: None,
-    };
-    let opened = match fetcher.store().holding(&key).map(|holding| holding.kind) {
-        Some(HoldingKind::Local) => fetcher.store().open(&key, any).ok(),
-        _ => None,
-    };
-    let opened = match opened {
-        Some(Found::Local(file)) => Ok(file),
-        _ => fetcher.open(&key).wait().await,
-    };
-    let file = opened.map_err(RulesError::Fetch)?;
     let name = key.name.to_string();
-    let compiled = tokio::task::spawn_blocking(move || compile(&name, &file)).await;
-    compiled.unwrap_or_else(|_| Err(RulesError::Panicked(key.name.to_string())))
+    let copy = match own::version(&fetcher, &key) {
+        None => Some(fetcher.open(&key).wait().await.map_err(RulesError::Fetch)?),
+        Some(_) => None,
+    };
+    let compiled = tokio::task::spawn_blocking(move || {
+        let own = || own::open(&fetcher, &key).map(Arc::new);
+        match copy.map_or_else(own, Ok) {
+            Ok(file) => compile(key.name.as_str(), &file),
+            Err(error) => Err(RulesError::Text(format!(
+                "Can't load file {} : {error}",
+                key.name
+            ))),
+        }
+    });
+    compiled.await.unwrap_or_else(|_| Err(RulesError::Panicked(name)))
 }
 
 fn compile(name: &str, file: &File) -> Result<Arc<Mapping>, RulesError> {

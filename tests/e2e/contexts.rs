@@ -156,6 +156,21 @@ fn a_default_context_that_turns_out_wrong_fails_in_words_until_it_comes() {
     }
 }
 
+#[test]
+fn a_default_context_that_is_the_users_own_rule_is_used() {
+    let own = "roman_mine.pmap";
+    let origin = Origin::start(two_contexts());
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &["--context", own]);
+    fs::write(rig.path(format!("mappings/roman/{own}")), b"rules of my own").unwrap();
+    for mount in 1..=2 {
+        let target = fs::read_link(rig.path("bestrefs/roman-latest")).unwrap();
+        assert_eq!(target, Path::new(own), "mount {mount}");
+        assert!(status(&rig)["observatories"][0]["context_error"].is_null());
+        rig.umount();
+        rig.mount();
+    }
+}
+
 /// The messages of the failures in the status, by what failed.
 fn failures(rig: &Rig) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -161,6 +161,39 @@ fn a_context_is_computed_only_if_the_header_has_what_it_asks_for() {
     assert_eq!(error.raw_os_error(), Some(libc::EHOSTUNREACH));
 }
 
+/// Rules that the user writes under a name of their own are a context at once, as they are at the moment.
+#[test]
+fn the_users_own_rules_are_a_context_as_soon_as_they_are_written() {
+    let origin = archive();
+    let mut rig = Rig::new(&[&format!("jwst={}", origin.url())], &[]);
+    rig.set("CRDS_IGNORE_MAPPING_CHECKSUM", "1");
+    rig.mount();
+    let link = rig.path(format!("bestrefs/jwst_9001.pmap/{ID}/dark"));
+    let target = || std::fs::read_link(&link).map_err(|error| error.raw_os_error().unwrap());
+    assert_eq!(target(), Err(libc::ENOENT));
+    let write = |parameters: &[&str], change: &dyn Fn(String) -> String| {
+        for (name, text) in rules("jwst", 9001, parameters, "META.INSTRUMENT.NAME") {
+            std::fs::write(rig.path(format!("mappings/jwst/{name}")), change(text)).unwrap();
+        }
+    };
+    write(&[DETECTOR], &|text| text);
+    assert!(target().unwrap().ends_with(RIGHT));
+    write(&[DETECTOR], &|text| text.replace(RIGHT, WRONG));
+    assert!(target().unwrap().ends_with(WRONG), "the rules as they are now");
+    // The server tells no more than the default context asks for.
+    write(&[DETECTOR, FILTER], &|text| text);
+    assert_eq!(target(), Err(libc::ENOENT));
+    assert!(
+        rig.log()
+            .contains(&format!("what is known of the dataset lacks {FILTER}")),
+        "{}",
+        rig.log()
+    );
+    for name in rig.stored() {
+        assert!(!name.to_string_lossy().contains("quarantine"), "{name:?}");
+    }
+}
+
 /// Older servers take an id that they do not know for another one of the same call that contains it.
 #[test]
 fn ids_that_contain_one_another_are_asked_for_separately() {
