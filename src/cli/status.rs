@@ -13,10 +13,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Failure, output, settings};
+use crate::mount::health::Server;
 use crate::mount::mountinfo::MountEntry;
-use crate::mount::unmount;
+use crate::mount::{Error, unmount};
 use describe::{describe, list, shown};
 use find::Chosen;
+
+/// The file of a mount that tells how it is.
+const STATUS: &str = ".crds-fs/status.json";
 
 /// How often `--watch` looks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -103,22 +107,32 @@ fn several(mounts: &[MountEntry], json: bool) -> Report {
 
 fn line(mount: &MountEntry) -> Value {
     let place = mount.mountpoint.display().to_string();
-    let status = read(&mount.mountpoint)
-        .and_then(|text| parse(&text))
-        .map_err(|failure| failure.to_string());
-    match status {
-        Ok(status) => {
-            let trouble = trouble(&status);
-            json!({
-                "mountpoint": place,
-                "pid": status["pid"],
-                "store": status["store"],
-                "state": if trouble.is_some() { "failing" } else { "well" },
-                "error": trouble,
-            })
+    let text = match mount.read(STATUS) {
+        Ok(text) => text,
+        Err(error) => {
+            let state = match &error {
+                Error::Dead(_) => "dead",
+                Error::Silent { .. } => "silent",
+                _ => "unknown",
+            };
+            let pid = match mount.server() {
+                Server::Lives(pid) | Server::Ending(pid) => Some(pid),
+                Server::Gone | Server::Hidden => None,
+            };
+            let why = Failure::from(error).to_string();
+            return json!({"mountpoint": place, "pid": pid, "store": null, "state": state, "error": why});
         }
-        Err(text) => json!({"mountpoint": place, "pid": null, "store": null, "state": "dead", "error": text}),
-    }
+    };
+    let status = text_of(text).and_then(|text| parse(&text));
+    let status = status.unwrap_or_else(|failure| json!({"unreadable": failure.to_string()}));
+    let trouble = trouble(&status);
+    json!({
+        "mountpoint": place,
+        "pid": status["pid"],
+        "store": status["store"],
+        "state": if trouble.is_some() { "failing" } else { "well" },
+        "error": trouble,
+    })
 }
 
 fn told(line: &Value) -> String {
@@ -151,13 +165,17 @@ fn trouble(status: &Value) -> Option<String> {
     let contexts = list(&status["observatories"]).iter();
     let contexts =
         contexts.filter_map(|observatory| observatory["context_error"].as_str().map(str::to_owned));
-    let failed: Vec<String> = failed.chain(contexts).collect();
+    let unreadable = status["unreadable"].as_str().map(str::to_owned);
+    let failed: Vec<String> = failed.chain(contexts).chain(unreadable).collect();
     (!failed.is_empty()).then(|| failed.join("; "))
 }
 
 fn read(mountpoint: &Path) -> Result<String, Failure> {
-    let text = unmount::find(mountpoint)?.read(".crds-fs/status.json")?;
-    String::from_utf8(text).map_err(|error| Failure::because("the status is not as it should be", error))
+    text_of(unmount::find(mountpoint)?.read(STATUS)?)
+}
+
+fn text_of(bytes: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| Failure::because("the status is not as it should be", error))
 }
 
 fn parse(text: &str) -> Result<Value, Failure> {

@@ -158,9 +158,11 @@ fn a_mount_is_chosen_by_the_working_directory_and_the_environment() {
     assert_eq!(output.status.code(), Some(1), "{told}");
     let line = told.lines().find(|line| line.starts_with(&one)).unwrap();
     assert!(line.contains("dead") && line.contains("crds-fs mount"), "{line}");
-    let output = of(&first, &[]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("has died"), "{output:?}");
+    for inside in [first.mountpoint(), first.path(format!("references/roman/{DARK}"))] {
+        let output = status(&[inside.to_str().unwrap()], Path::new("/"));
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("has died"), "{output:?}");
+    }
     assert_eq!(of(&second, &[]).status.code(), Some(0));
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::describe::{bytes, shown};
 use super::{Report, parse};
 use crate::cli::Failure;
+use crate::mount::unmount;
 
 /// The report on `path`, if that is a file in the mount at `mountpoint`; directories are about the mount as a whole.
 pub(super) fn report(mountpoint: &Path, path: &Path, json: bool) -> Result<Option<Report>, Failure> {
@@ -25,6 +26,8 @@ pub(super) fn report(mountpoint: &Path, path: &Path, json: bool) -> Result<Optio
     if spelt == mountpoint {
         return Ok(None);
     }
+    // Nothing below a mount that does not answer is looked at.
+    unmount::find(mountpoint)?.must_answer()?;
     // Best references are links to files.
     let file = path.canonicalize().map_err(failed)?;
     let Ok(inside) = file.strip_prefix(mountpoint) else {
