@@ -99,7 +99,7 @@ fn open_flags<B>(mode: &Mode<B>, keep_pages: bool, writable: bool) -> FopenFlags
 
 fn send_opened<F: FileSystem>(core: &Core<F>, ino: Ino, writable: bool, reply: ReplyOpen, opened: &Opened) {
     let mode = core.open_mode(ino, opened, |file| register(&reply, file));
-    let flags = open_flags(&mode, opened.keep_cache && core.keeps_pages(ino), writable);
+    let flags = open_flags(&mode, opened.keep_cache, writable);
     match mode {
         Mode::Passthrough(id) => reply.opened_passthrough(FileHandle(opened.handle), flags, &id),
         Mode::Cached | Mode::Direct => reply.opened(FileHandle(opened.handle), flags),
@@ -114,7 +114,7 @@ fn send_created<F: FileSystem>(core: &Core<F>, reply: ReplyCreate, (found, opene
     };
     // A file that was there all the time may be open already, and passed through.
     let mode = core.open_mode(attr.ino, &opened, |file| reply.open_backing(file));
-    let flags = open_flags(&mode, opened.keep_cache && core.keeps_pages(attr.ino), true);
+    let flags = open_flags(&mode, opened.keep_cache, true);
     let (lifetime, handle) = (encode::lifetime(keep), FileHandle(opened.handle));
     let attr = encode::attributes(&attr);
     match mode {

@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use fuser::{INodeNo, Notifier};
 
-use crate::tree::ops::{Change, Changes, Ino};
+use crate::tree::ops::{Change, Changes};
 
 /// Sends changes to the kernel until it is disarmed or dropped.
 pub(super) struct Announcer {
@@ -21,12 +21,8 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    /// Starts the thread; gives the function through which the tree reports. `forget_pages` is called at once for a file
-    /// whose contents changed.
-    pub(super) fn start(
-        notifier: Notifier,
-        forget_pages: impl Fn(Ino) + Send + Sync + 'static,
-    ) -> io::Result<(Self, Changes)> {
+    /// Starts the thread; gives the function through which the tree reports.
+    pub(super) fn start(notifier: Notifier) -> io::Result<(Self, Changes)> {
         let armed = Arc::new(AtomicBool::new(true));
         let (sender, receiver) = mpsc::channel();
         let theirs = Arc::clone(&armed);
@@ -38,7 +34,7 @@ impl Announcer {
             Self {
                 armed: Arc::clone(&armed),
             },
-            changes(sender, armed, forget_pages),
+            changes(sender, armed),
         ))
     }
 
@@ -54,15 +50,8 @@ impl Drop for Announcer {
     }
 }
 
-fn changes(
-    sender: Sender<Change>,
-    armed: Arc<AtomicBool>,
-    forget_pages: impl Fn(Ino) + Send + Sync + 'static,
-) -> Changes {
+fn changes(sender: Sender<Change>, armed: Arc<AtomicBool>) -> Changes {
     Box::new(move |change| {
-        if let Change::Contents { ino } = change {
-            forget_pages(ino);
-        }
         if armed.load(Ordering::Acquire) {
             // The receiver is gone only when the thread could not go on; the kernel then keeps what it knows.
             let _ = sender.send(change);
@@ -75,12 +64,9 @@ fn announce(notifier: &Notifier, changes: &Receiver<Change>, armed: &AtomicBool)
         if !armed.load(Ordering::Acquire) {
             return;
         }
-        let sent = match &change {
-            // A negative offset leaves the pages alone.
-            Change::Contents { ino } | Change::Attributes { ino } => {
-                notifier.inval_inode(INodeNo(*ino), -1, 0)
-            }
-        };
+        let Change::Attributes { ino } = change;
+        // A negative offset leaves the pages alone.
+        let sent = notifier.inval_inode(INodeNo(ino), -1, 0);
         if let Err(error) = sent {
             // Not known to the kernel, or the mount is going: there is nothing to forget.
             log::debug!("the kernel does not take {change:?}: {error}");

@@ -9,8 +9,8 @@
 //!     └──────── release of the last ─────────┘  └────────────────────┘
 //! ```
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::tree::ops::{Backing, Ino, Opened};
@@ -50,27 +50,13 @@ struct OpenInode<B> {
 #[derive(Debug)]
 pub(super) struct Opens<B> {
     inodes: HashMap<Ino, OpenInode<B>>,
-    /// Inodes whose contents changed during this mount. They are few, and stay here: a page may be read through a handle
-    /// of the old contents at any time later.
-    changed: HashSet<Ino>,
 }
 
 impl<B> Opens<B> {
     pub(super) fn new() -> Self {
         Self {
             inodes: HashMap::new(),
-            changed: HashSet::new(),
         }
-    }
-
-    /// The contents of `ino` changed: from now on every open drops the pages that the kernel kept.
-    pub(super) fn forget_pages(&mut self, ino: Ino) {
-        self.changed.insert(ino);
-    }
-
-    /// Whether pages kept from one open of `ino` hold for the next.
-    pub(super) fn keeps_pages(&self, ino: Ino) -> bool {
-        !self.changed.contains(&ino)
     }
 
     /// A handle of `ino` opens: the mode it must have. `register` makes the backing for a passthrough; when it gives

@@ -106,13 +106,7 @@ impl Mounted {
             core.forbid_passthrough();
         }
         let passthrough = core.passes_through();
-        // Weak, for the tree keeps what it reports through.
-        let opens = Arc::downgrade(core);
-        let (announcer, changes) = Announcer::start(session.notifier(), move |ino| {
-            if let Some(core) = opens.upgrade() {
-                core.forget_pages(ino);
-            }
-        })?;
+        let (announcer, changes) = Announcer::start(session.notifier())?;
         tree.listen(changes);
         let (end, ended) = watch::channel(None);
         std::thread::Builder::new()

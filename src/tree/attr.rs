@@ -242,7 +242,7 @@ impl Core {
             Some(Number::Catalogued(observatory, serial)) => {
                 match self.view(observatory).and_then(|view| view.with_serial(serial)) {
                     Some(file) => self.sized_attr(file).map(|attr| Ok((attr?, Keep::Forever))),
-                    None => ready(Err(Error::Stale)),
+                    None => ready(self.gone_attr(ino)),
                 }
             }
             Some(Number::Described(observatory, serial)) => ready(
@@ -261,6 +261,21 @@ impl Core {
                 Some(key) => self.bestref_attr(ino, key),
             },
         }
+    }
+
+    /// The attributes of a file that the catalog has no more, or with other contents, for those who have it open.
+    fn gone_attr(&self, ino: Ino) -> Result<(Attr, Keep), Error> {
+        let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
+        let Content::Stored(file) = &open.content else {
+            return Err(Error::Stale);
+        };
+        let stat = LocalStat::of_file(file).map_err(Error::local("stat", Path::new("")))?;
+        let attr = Attr {
+            blocks: stat.blocks,
+            nlink: 0,
+            ..self.own(ino, NodeKind::File, 0o444, stat.size)
+        };
+        Ok((attr, Keep::Never))
     }
 
     /// Changes attributes.

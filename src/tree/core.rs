@@ -164,16 +164,11 @@ impl Core {
         for name in difference.added.iter().chain(&difference.removed) {
             directories.insert(self.directory_of(observatory, name));
         }
-        for name in &difference.removed {
+        // What changed has a new number; under the old one it is gone, too.
+        for name in difference.removed.iter().chain(&difference.changed) {
             if let Some(file) = old.named(name.as_str()) {
                 let ino = catalogued(observatory, file.serial);
                 self.tell(Change::Attributes { ino });
-            }
-        }
-        for name in &difference.changed {
-            if let Some(file) = new.named(name.as_str()) {
-                let ino = catalogued(observatory, file.serial);
-                self.tell(Change::Contents { ino });
             }
         }
         for ino in directories {

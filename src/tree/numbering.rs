@@ -1,5 +1,6 @@
 //! Serials: the part of a catalogued file's inode number that stays the same when a new catalog moves its name to
-//! another place.
+//! another place. Other contents are another file with another number, so that what is open of the old one, and pages that
+//! the kernel keeps of it, go on for those who have it.
 
 use std::collections::HashMap;
 
@@ -50,23 +51,25 @@ impl Numbering {
         usize::try_from(place).ok()
     }
 
-    /// Serials for a new catalog: names of the old one keep theirs, new names get fresh ones. Both lists in order.
-    pub(super) fn next<'a>(
+    /// Serials for a new catalog: names of the old one keep theirs where what they stand for is the same, all others get
+    /// fresh ones. Both lists in order.
+    pub(super) fn next<'a, C: PartialEq>(
         &self,
-        old: impl Iterator<Item = &'a str>,
-        new: impl Iterator<Item = &'a str>,
+        old: impl Iterator<Item = (&'a str, C)>,
+        new: impl Iterator<Item = (&'a str, C)>,
     ) -> Self {
-        let known: HashMap<&str, u32> = old
+        let known: HashMap<&str, (C, u32)> = old
             .enumerate()
-            .filter_map(|(place, name)| Some((name, self.serial(place)?)))
+            .filter_map(|(place, (name, content))| Some((name, (content, self.serial(place)?))))
             .collect();
         let mut given = self.given;
         let serial_of_place: Vec<u32> = new
-            .map(|name| {
-                known.get(name).copied().unwrap_or_else(|| {
+            .map(|(name, content)| match known.get(name) {
+                Some((known, serial)) if *known == content => *serial,
+                _ => {
                     given += 1;
                     given - 1
-                })
+                }
             })
             .collect();
         let mut place_of_serial = vec![NONE; usize::try_from(given).unwrap_or_default()];
@@ -106,12 +109,21 @@ mod tests {
     #[test]
     fn a_vanished_name_has_no_place_and_gives_its_serial_to_nobody() {
         let first = Numbering::first(2);
-        let second = first.next(["a", "b"].into_iter(), ["b", "c"].into_iter());
+        let same = |names: &'static [&str]| names.iter().map(|name| (*name, 0));
+        let second = first.next(same(&["a", "b"]), same(&["b", "c"]));
         assert_eq!(second.serial(0), Some(1), "b keeps its serial");
         assert_eq!(second.serial(1), Some(2), "c gets a fresh one");
         assert_eq!(second.place(0), None, "a is gone");
-        let third = second.next(["b", "c"].into_iter(), ["a", "b", "c"].into_iter());
+        let third = second.next(same(&["b", "c"]), same(&["a", "b", "c"]));
         assert_eq!(third.serial(0), Some(3));
+    }
+
+    #[test]
+    fn another_content_has_another_serial() {
+        let first = Numbering::first(2);
+        let second = first.next([("a", 1), ("b", 1)].into_iter(), [("a", 1), ("b", 2)].into_iter());
+        assert_eq!((second.serial(0), second.serial(1)), (Some(0), Some(2)));
+        assert_eq!(second.place(1), None, "what b was is gone");
     }
 
     proptest! {
@@ -123,8 +135,8 @@ mod tests {
             let mut previous: &BTreeSet<String> = &catalogs[0];
             for next in &catalogs[1..] {
                 let later = numbering.next(
-                    previous.iter().map(String::as_str),
-                    next.iter().map(String::as_str),
+                    previous.iter().map(|name| (name.as_str(), ())),
+                    next.iter().map(|name| (name.as_str(), ())),
                 );
                 for (place, name) in next.iter().enumerate() {
                     let serial = later.serial(place).unwrap();

@@ -199,12 +199,7 @@ pub struct StatFs {
 /// forgotten, so that the tree is asked, and says that it is stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The contents of a file changed: pages that are kept of it are not shown to later opens.
-    Contents {
-        /// The inode.
-        ino: Ino,
-    },
-    /// Only attributes changed (blocks after a download or an eviction, the time of a directory), or the name has gone:
+    /// Attributes changed (blocks after a download or an eviction, the time of a directory), or the name has gone:
     /// forget them, keep cached pages. An inode that the kernel does not know is no error.
     Attributes {
         /// The inode.

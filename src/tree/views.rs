@@ -99,8 +99,8 @@ impl Views {
             Some(view) if Arc::ptr_eq(&view.info, &info) => return (Arc::clone(view), None),
             Some(view) if Arc::ptr_eq(view.info.catalog(), info.catalog()) => Arc::clone(&view.numbering),
             Some(view) => Arc::new(view.numbering.next(
-                view.catalog().iter().map(|item| item.name),
-                info.catalog().iter().map(|item| item.name),
+                view.catalog().iter().map(|item| (item.name, item.entry)),
+                info.catalog().iter().map(|item| (item.name, item.entry)),
             )),
             None => Arc::new(Numbering::first(info.catalog().len())),
         };

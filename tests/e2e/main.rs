@@ -15,6 +15,7 @@ mod bestrefs;
 mod bestrefs_command;
 mod bombs;
 mod calls;
+mod contents;
 mod contexts;
 mod crashes;
 mod credentials;

@@ -206,20 +206,6 @@ impl<F: FileSystem> Core<F> {
         })
     }
 
-    /// The contents of `ino` are others than before: pages kept of it are dropped by the next open.
-    pub(in crate::mount) fn forget_pages(&self, ino: Ino) {
-        self.opens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .forget_pages(ino);
-    }
-
-    /// Whether pages that the kernel kept of `ino` still hold.
-    pub(super) fn keeps_pages(&self, ino: Ino) -> bool {
-        let opens = self.opens.lock().unwrap_or_else(PoisonError::into_inner);
-        opens.keeps_pages(ino)
-    }
-
     /// A handle of `ino` is released.
     pub(super) fn close(&self, ino: Ino) {
         self.opens

@@ -186,13 +186,15 @@ async fn the_size_is_the_catalogs_whatever_lies_in_the_store() {
     assert_eq!(fixture.read(&path).await.unwrap(), contents(name));
 }
 
-/// The pages that the kernel keeps of a file whose catalog entry is another one now are not its contents any more.
+/// What the kernel has of a file whose catalog entry is another one now are not its contents any more; who has it open
+/// keeps them.
 #[tokio::test]
-async fn a_file_that_is_another_one_in_a_new_catalog_is_forgotten_by_the_kernel() {
+async fn a_file_that_is_another_one_in_a_new_catalog_has_another_number() {
     let fixture = fixture();
     let name = "v8q14451j_idc.fits";
     let path = format!("references/hst/{name}");
     let ino = fixture.ino(&path).await;
+    let open = fixture.tree.open(CALLER, ino, 0).wait().await.unwrap();
     let newer = b"newer contents".to_vec();
     let url = format!("{}{name}", fixture.server.base());
     fixture.origin.put(&url, newer.clone());
@@ -200,9 +202,17 @@ async fn a_file_that_is_another_one_in_a_new_catalog_is_forgotten_by_the_kernel(
     known.lock().unwrap().files.insert(name.into(), newer.clone());
     let catalogs = fixture.tree.core.fetcher.catalogs();
     catalogs.refresh(Observatory::Hst).wait().await.unwrap();
-    fixture.hears(Change::Contents { ino }).await;
-    assert_eq!(fixture.ino(&path).await, ino, "its number stays");
+    fixture.hears(Change::Attributes { ino }).await;
+    assert_ne!(fixture.ino(&path).await, ino);
     assert_eq!(fixture.read(&path).await.unwrap(), newer);
+    let old = contents(name);
+    let (attr, keep) = fixture.tree.getattr(ino, None).wait().await.unwrap();
+    assert_eq!((attr.size, attr.nlink, keep), (old.len() as u64, 0, Keep::Never));
+    let size = u32::try_from(old.len()).unwrap();
+    assert_eq!(fixture.tree.read(open.handle, 0, size).wait().await.unwrap(), old);
+    fixture.tree.release(open.handle);
+    let gone = fixture.tree.getattr(ino, None).wait().await.unwrap_err();
+    assert_eq!(fixture.errno(&gone), 116, "ESTALE");
 }
 
 #[tokio::test]
