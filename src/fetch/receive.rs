@@ -28,8 +28,6 @@ const RECORDED: u64 = 16 << 20;
 const RECORD_TIME: Duration = Duration::from_secs(1);
 /// Files from this size on have a record from the first byte on, so that they go on after a crash.
 const RECORD_FROM: u64 = 256 << 10;
-/// A file of unknown length that is longer than this is not a mapping.
-const UNKNOWN_LIMIT: u64 = 256 << 20;
 
 mod ground;
 mod progress;
@@ -65,8 +63,11 @@ pub(super) struct Intake {
     slot: Arc<Slot>,
     url: Url,
     partial: Partial,
-    /// The length that the catalog promises.
+    /// The length that the catalog promises, and that what comes is compared with.
     expected: Option<u64>,
+    /// About how long a file is whose length is not compared, and how long at most.
+    likely: u64,
+    limit: u64,
     ground: Mutex<Ground>,
     /// Whether room was made for what arrives.
     claimed: AtomicBool,
@@ -87,8 +88,10 @@ impl Intake {
         slot: &Arc<Slot>,
         url: Url,
         partial: Partial,
-        expected: Option<u64>,
+        promised: Option<u64>,
     ) -> Result<Self, FetchError> {
+        let settings = &inner.settings;
+        let expected = promised.filter(|_| settings.lengths);
         let earlier = partial.record.clone().filter(|record| {
             record.validator.is_some()
                 && record.url == url.as_str()
@@ -116,6 +119,11 @@ impl Intake {
             url,
             partial,
             expected,
+            // What has no known length is a mapping, and those are small; a wrong guess is found out while writing.
+            likely: promised.unwrap_or(1 << 20),
+            limit: promised.map_or(settings.unknown, |size| {
+                size.saturating_mul(2).max(settings.unknown)
+            }),
             ground: Mutex::new(ground),
             claimed: AtomicBool::new(false),
             digest: None,
@@ -375,11 +383,11 @@ impl Intake {
 
     async fn reserve(&self, size: Option<u64>) -> Result<(), Break> {
         let (store, key) = (Arc::clone(&self.inner.store), self.flight.key.clone());
-        // What has no known length is a mapping, and those are small; a wrong guess is found out while writing.
-        let size = size.unwrap_or(1 << 20);
-        if self.expected.is_none() && size > UNKNOWN_LIMIT {
+        let size = size.unwrap_or(self.likely);
+        if size > self.limit {
+            let limit = self.limit;
             return Err(self.protocol(format!(
-                "{size} bytes for a file that the catalog gives no length for"
+                "the server says that the file has {size} bytes, more than the {limit} that it may have"
             )));
         }
         let reserved = tokio::task::spawn_blocking(move || store.reserve(&key, size)).await;

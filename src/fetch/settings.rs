@@ -14,6 +14,8 @@ pub struct FetchSettings {
     pub small: u64,
     /// Files from this size on, in bytes, are received over several connections.
     pub large: u64,
+    /// The most bytes of a file that the catalog gives no length for: a mapping.
+    pub unknown: u64,
     /// Connections for one large file.
     pub streams: usize,
     /// Bytes asked for at a time over each of them.
@@ -46,6 +48,7 @@ impl Default for FetchSettings {
             jobs: 8,
             small: 1 << 20,
             large: 64 << 20,
+            unknown: 256 << 20,
             streams: 4,
             part: 32 << 20,
             stall_timeout: Duration::from_secs(30),

@@ -366,6 +366,17 @@ tests! {
         assert_eq!(world.open(FILE).await.unwrap(), b"longer");
     }
 
+    async fn lengths_that_are_not_compared_do_not_bound_what_the_catalog_promises() {
+        let bytes = content(400_000);
+        for (promised, whole) in [(400_000, true), (250_000, true), (1_000, false)] {
+            let unknown = FetchSettings { lengths: false, checksums: false, unknown: 100_000, ..settings() };
+            let world = World::new(&[(FILE, &bytes[..promised])], unknown);
+            world.place.put(FILE, &bytes);
+            let opened = world.open(FILE).await;
+            assert_eq!(opened.is_ok_and(|read| read == bytes), whole, "{promised}");
+        }
+    }
+
     async fn found_files_are_verified_before_they_are_served() {
         let bytes = content(5000);
         let world = World::with(&bytes);

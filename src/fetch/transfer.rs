@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::JoinError;
+
 use super::Inner;
 use super::course::{Course, Event, State, Step};
 use super::error::{FetchError, FetchErrorKind};
@@ -216,15 +218,7 @@ impl Transfer<'_> {
             })
             .await;
         let partial = begun.map_err(|error| error.at(&url))?;
-        let expected = size.filter(|_| self.inner.settings.lengths);
-        self.intake = Some(Intake::new(
-            self.inner,
-            self.flight,
-            slot,
-            url,
-            partial,
-            expected,
-        )?);
+        self.intake = Some(Intake::new(self.inner, self.flight, slot, url, partial, size)?);
         Ok(())
     }
 
@@ -331,7 +325,7 @@ impl Transfer<'_> {
                 }
             }
             Ok(Err(error)) => Err(FetchError::store(self.key(), error)),
-            Err(_) => Err(FetchError::shutting_down(self.key())),
+            Err(error) => Err(self.unfinished(&error)),
         }
     }
 
@@ -375,6 +369,16 @@ impl Transfer<'_> {
         }
     }
 
+    /// Work on another thread that ended without a result: by a panic, or with the runtime.
+    fn unfinished(&self, error: &JoinError) -> FetchError {
+        if error.is_panic() {
+            let message = "the store has panicked, which is a mistake in crds-fs: see the log";
+            FetchError::new(FetchErrorKind::Store, self.key(), message)
+        } else {
+            FetchError::shutting_down(self.key())
+        }
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError> + Send + 'static,
@@ -382,7 +386,7 @@ impl Transfer<'_> {
         let (store, key) = (Arc::clone(&self.inner.store), self.key().clone());
         tokio::task::spawn_blocking(move || work(&*store, &key))
             .await
-            .map_err(|_| FetchError::shutting_down(self.key()))?
+            .map_err(|error| self.unfinished(&error))?
             .map_err(|error| FetchError::store(self.key(), error))
     }
 }

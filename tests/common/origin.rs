@@ -72,6 +72,14 @@ pub enum Behaviour {
     NoValidators,
     /// Another `ETag` with every answer; ranges are given without regard to `If-Range`.
     ChangingEtag,
+    /// Chunked, without a length.
+    Chunked,
+    /// Chunked, without a length, and the connection closes after so many bytes.
+    ChunkedDrop(usize),
+    /// As long as the connection lasts, without a length, and it closes after so many bytes.
+    CloseAfter(usize),
+    /// Header after header, without an end.
+    EndlessHead,
     /// The connection closes without an answer.
     Hang,
     /// A few bytes at a time.

@@ -66,6 +66,12 @@ fn a_compressed_catalog_of_blanks() {
 }
 
 #[test]
+fn a_description_of_too_many_bytes() {
+    let long = format!("\"{}\"", "x".repeat(80_000_000));
+    is_refused("80 MB of text", long, libc::EREMOTEIO);
+}
+
+#[test]
 fn nested_lists() {
     let deep = "[".repeat(10_000_000) + &"]".repeat(10_000_000);
     is_refused("ten million brackets", deep, libc::EREMOTEIO);

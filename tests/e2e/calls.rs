@@ -128,6 +128,16 @@ fn a_call_that_does_not_come_back_is_etimedout() {
 }
 
 #[test]
+fn a_reply_whose_headers_have_no_end_is_a_broken_protocol() {
+    let origin = Origin::start(content());
+    origin.set_calls(Behaviour::EndlessHead);
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let directory = rig.path("references/roman");
+    let failed = within(PATIENCE, move || fs::read_dir(directory).map(drop));
+    assert_eq!(failed.unwrap_err().raw_os_error(), Some(libc::EREMOTEIO));
+}
+
+#[test]
 fn a_refused_server_is_ehostunreach_for_catalogs() {
     let origin = Origin::start(content());
     origin.refuse();

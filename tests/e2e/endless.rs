@@ -64,3 +64,47 @@ fn redirects_in_a_circle() {
         libc::EREMOTEIO,
     );
 }
+
+#[test]
+fn headers_without_end() {
+    ends(DARK, Behaviour::EndlessHead, libc::EREMOTEIO);
+}
+
+#[test]
+fn chunks_that_break_off() {
+    ends(DARK, Behaviour::ChunkedDrop(100_000), libc::EREMOTEIO);
+}
+
+/// Nothing tells such an end from that of the file but the length in the catalog.
+#[test]
+fn an_end_without_a_length() {
+    ends(DARK, Behaviour::CloseAfter(100_000), libc::EBADMSG);
+}
+
+#[test]
+fn chunks_without_a_length_are_read() {
+    let origin = Origin::start(content().file(LARGE, 70_000_000));
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    for name in [DARK, LARGE] {
+        origin.set(name, Behaviour::Chunked);
+        assert!(
+            rig.read(path(name)).unwrap() == origin.contents(name),
+            "{}",
+            rig.log()
+        );
+    }
+}
+
+/// Lengths that the user does not want compared bound nothing: the file is longer than any of unknown length may be.
+#[test]
+fn a_long_file_whose_length_is_not_compared() {
+    let origin = Origin::start(content().file(LARGE, 270_000_000));
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    rig.set("CRDS_DOWNLOAD_LENGTHS", "0");
+    rig.mount();
+    assert!(
+        rig.read(path(LARGE)).unwrap() == origin.contents(LARGE),
+        "{}",
+        rig.log()
+    );
+}

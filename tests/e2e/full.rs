@@ -181,3 +181,45 @@ fn room_for_a_large_file_is_taken_at_once_and_counted_once() {
     let bytes = vec![7; 5 << 20];
     std::os::unix::fs::FileExt::write_all_at(&*partial.file, &bytes, 0).unwrap();
 }
+
+/// The second one is refused before anything is sent, and the first one is not disturbed.
+#[test]
+fn two_transfers_where_there_is_room_for_one() {
+    if !inside("full::two_transfers_where_there_is_room_for_one") {
+        return;
+    }
+    let names = ["roman_wfi_area_0001.asdf", "roman_wfi_area_0002.asdf"];
+    let origin = Origin::start(content().file(names[0], 5_000_000).file(names[1], 5_000_000));
+    let mut rig = Rig::new(&[&server_flag(&origin)], &["--keep-free", "0"]);
+    let _small = shrink(&rig.store(), 8 << 20);
+    rig.mount();
+    assert!(fs::read_dir(rig.path("references/roman")).unwrap().count() > 0);
+    for name in names {
+        origin.set(name, Behaviour::StallAfter(1_000_000));
+    }
+    let readers = names.map(|name| {
+        let file = rig.path(path(name));
+        std::thread::spawn(move || fs::read(file).map_err(|error| error.raw_os_error()))
+    });
+    origin.wait_for_stalled(1);
+    let begun = std::time::Instant::now();
+    while !readers.iter().any(std::thread::JoinHandle::is_finished) {
+        assert!(begun.elapsed() < PATIENCE, "both are let in: {}", rig.log());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    origin.release();
+    let read = within(PATIENCE, move || readers.map(|reader| reader.join().unwrap()));
+    let asked = names.map(|name| origin.asked(name).len());
+    for ((name, read), asked) in names.iter().zip(read).zip(asked) {
+        match read {
+            Ok(bytes) => assert!(bytes == origin.contents(name)),
+            Err(errno) => assert_eq!((errno, asked), (Some(libc::ENOSPC), 0), "{}", rig.log()),
+        }
+    }
+    assert_eq!(
+        asked.iter().sum::<usize>(),
+        1,
+        "one of them came, over one connection"
+    );
+    rig.umount();
+}

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::ground::Piece;
-use super::{Break, Intake, UNKNOWN_LIMIT};
+use super::{Break, Intake};
 use crate::store::{StoreError, is_disk_full};
 
 /// Bytes gathered before they are written.
@@ -53,9 +53,12 @@ impl<'a> Writer<'a> {
         let mut bytes = bytes;
         // A part ends where the next one begins, even if the server sends more.
         bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        if self.piece.end == u64::MAX && self.received > UNKNOWN_LIMIT {
-            let message = "a file that the catalog gives no length for does not end";
-            return Err(self.intake.protocol(message.to_owned()));
+        if self.piece.end == u64::MAX && self.received > self.intake.limit {
+            let message = format!(
+                "the file does not end after the {} bytes that it may have",
+                self.intake.limit
+            );
+            return Err(self.intake.protocol(message));
         }
         self.received += u64::try_from(bytes.len()).unwrap_or_default();
         self.gathered_bytes += bytes.len();

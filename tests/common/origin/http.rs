@@ -103,6 +103,7 @@ async fn answer_file(stream: &mut BufReader<TcpStream>, state: &State, request: 
         .map_or(Behaviour::Well, State::next);
     match behaviour {
         Behaviour::Hang => return Ok(false),
+        Behaviour::EndlessHead => return endless_head(stream).await,
         Behaviour::StallBeforeHead => state.stall().await,
         Behaviour::Status(status) => return page(stream, status, &[], "<html>no</html>").await,
         Behaviour::StatusTimes {
@@ -123,7 +124,55 @@ async fn answer_file(stream: &mut BufReader<TcpStream>, state: &State, request: 
     let Some(bytes) = lock(&state.content).files.get(&name).cloned() else {
         return page(stream, 404, &[], "<html>no such file</html>").await;
     };
+    match behaviour {
+        Behaviour::Chunked => return send_without_length(stream, &bytes, true, None).await,
+        Behaviour::ChunkedDrop(count) => return send_without_length(stream, &bytes, true, Some(count)).await,
+        Behaviour::CloseAfter(count) => return send_without_length(stream, &bytes, false, Some(count)).await,
+        _ => {}
+    }
     send(stream, state, request, behaviour, bytes).await
+}
+
+/// Headers until the client has had enough.
+async fn endless_head(stream: &mut BufReader<TcpStream>) -> Io<bool> {
+    stream.write_all(b"HTTP/1.1 200 Told\r\n").await?;
+    loop {
+        stream
+            .write_all(b"X-More: and more and more and more\r\n")
+            .await?;
+    }
+}
+
+/// Sends a file without its length: in chunks, or as long as the connection lasts. Ends early where `limit` says so.
+async fn send_without_length(
+    stream: &mut BufReader<TcpStream>,
+    bytes: &[u8],
+    chunked: bool,
+    limit: Option<usize>,
+) -> Io<bool> {
+    let kind = if chunked {
+        "Transfer-Encoding: chunked"
+    } else {
+        "Connection: close"
+    };
+    stream
+        .write_all(format!("HTTP/1.1 200 Told\r\n{kind}\r\n\r\n").as_bytes())
+        .await?;
+    for piece in bytes[..limit.unwrap_or(bytes.len()).min(bytes.len())].chunks(10_000) {
+        if chunked {
+            stream
+                .write_all(format!("{:x}\r\n", piece.len()).as_bytes())
+                .await?;
+        }
+        stream.write_all(piece).await?;
+        if chunked {
+            stream.write_all(b"\r\n").await?;
+        }
+    }
+    if chunked && limit.is_none() {
+        stream.write_all(b"0\r\n\r\n").await?;
+    }
+    Ok(chunked && limit.is_none())
 }
 
 /// Sends a file, in the way of `behaviour`.
@@ -230,6 +279,7 @@ async fn answer_call(
     let behaviour = State::next(&mut lock(&state.calls));
     match behaviour {
         Behaviour::Hang => return Ok(false),
+        Behaviour::EndlessHead => return endless_head(stream).await,
         Behaviour::StallBeforeHead => state.stall().await,
         Behaviour::Status(status) | Behaviour::StatusTimes { status, .. } => {
             return page(stream, status, &[], "<html>no</html>").await;
