@@ -8,6 +8,7 @@ mod bestrefs;
 mod demo;
 pub mod failure;
 mod flags;
+mod greeting;
 mod helper;
 mod logging;
 mod mount;

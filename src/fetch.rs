@@ -27,6 +27,7 @@ mod lanes;
 mod outcome;
 mod own_rules;
 mod receive;
+mod remedy;
 mod settings;
 mod transfer;
 

@@ -18,7 +18,7 @@ mod url;
 
 pub use config::ConfigUriServer;
 pub use endpoints::{EndpointError, Endpoints, NoUrl, ServerSetting, Settings};
-pub use error::{RemoteError, RemoteErrorKind, Retry};
+pub use error::{Hint, RemoteError, RemoteErrorKind, Retry};
 pub use file::FileOrigin;
 pub use http::{HttpClient, HttpOrigin, HttpSettings};
 pub use origin::{ByteRange, Download, Origin};

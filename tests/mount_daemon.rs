@@ -105,7 +105,7 @@ fn serve(place: &Path, ready: Ready) -> u8 {
     });
     match started {
         Ok((mut signals, mounted)) => {
-            ready.ready().unwrap();
+            ready.ready("").unwrap();
             let end = runtime.block_on(daemon::serve(&mounted, &mut signals));
             if let Err(error) = &end {
                 eprintln!("{error}");
@@ -278,7 +278,7 @@ fn private_namespace(place: &Path) {
         }
         let inner = launch(place);
         assert_eq!(text(place), "hello");
-        ready.ready().unwrap();
+        ready.ready("").unwrap();
         u8::from(!inner.wait().unwrap().success())
     });
     let outer = outer.unwrap_or_else(|error| panic!("{error}"));

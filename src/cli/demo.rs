@@ -98,7 +98,7 @@ fn mount(settings: &Settings, socket: &mut Option<TcpListener>) -> Result<Daemon
         // A server that is stopped is gone only when nobody has its socket.
         drop(socket.take());
         logging::start(settings.log_level, log);
-        u8::from(mounting::serve(settings, ready).is_err())
+        u8::from(mounting::serve(settings, ready, None).is_err())
     })?)
 }
 

@@ -4,9 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use log::LevelFilter;
+
 use super::flags::MountFlags;
 use super::settings::{self, Environment, Settings};
-use super::{Failure, logging, mounting};
+use super::{Failure, logging, mounting, output};
 use crate::mount::daemon::{self, Ready, Tie};
 
 /// Mount the CRDS cache on a directory.
@@ -42,14 +44,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.foreground {
         let file = settings.log_file.as_deref().map(logging::open).transpose()?;
         logging::start(settings.log_level, file);
-        return mounting::serve(&settings, Ready::nobody());
+        return mounting::serve(&settings, Ready::nobody(), None);
     }
-    let log = logging::open(&log_path(&settings, &environment))?;
-    daemon::launch(Tie::Detached(log.try_clone()?), |ready| {
+    let path = log_path(&settings, &environment);
+    let log = logging::open(&path)?;
+    let quiet = settings.log_level < LevelFilter::Info;
+    let greet = (!quiet).then_some(path.as_path());
+    let daemon = daemon::launch(Tie::Detached(log.try_clone()?), |ready| {
         logging::start(settings.log_level, Some(log.for_all_output()));
-        u8::from(mounting::serve(&settings, ready).is_err())
+        u8::from(mounting::serve(&settings, ready, greet).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;
+    output::remark(daemon.greeting());
     Ok(())
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::settings::Settings;
-use super::{Failure, assemble, logging, place};
-use crate::crds::Url;
-use crate::fetch::Fetcher;
+use super::{Failure, assemble, greeting, logging, place};
+use crate::crds::{FileName, Url};
+use crate::fetch::{Catalogs, Fetcher};
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::limits;
 use crate::mount::remount::Flags;
@@ -23,8 +23,9 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// So often the store writes down what the next mount wants to know.
 const KEPT: Duration = Duration::from_secs(5 * 60);
 
-/// Mounts, says so to who waits, and serves until the file system is unmounted or the process is told to stop.
-pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
+/// Mounts, says so to who waits, with words for the user if there is a log to tell of, and serves until the file system
+/// is unmounted or the process is told to stop.
+pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Result<(), Failure> {
     panics::watch();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -36,7 +37,11 @@ pub(super) fn serve(settings: &Settings, ready: Ready) -> Result<(), Failure> {
             Err(failure) => return Err(tell(ready, failure)),
         };
         let keeping = tokio::spawn(keep(Arc::clone(fetcher.store())));
-        let served = if ready.ready().is_ok() {
+        let greeting = match log {
+            Some(log) => greeting::greeting(settings, log, fetcher.catalogs()).await,
+            None => String::new(),
+        };
+        let served = if ready.ready(&greeting).is_ok() {
             daemon::serve(&mounted, &mut signals).await
         } else {
             log::warn!("who asked for this mount has gone; unmounting");
@@ -102,6 +107,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
     let runtime = Handle::current();
     let rooms = assemble::rooms(settings, &directory, &runtime)?;
     let (fetcher, resolver) = (rooms.fetcher.clone(), rooms.resolver.clone());
+    check_context(settings, fetcher.catalogs())?;
     let appearance = Appearance {
         source: source(settings),
         flags: Flags {
@@ -125,6 +131,42 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
         },
     );
     Ok((Arc::new(mounted), fetcher, resolver, signals))
+}
+
+/// Refuses a default context that is known to be wrong before anything is asked: the catalog in the store is of the server
+/// in force and young, and does not list it, nor has the user a file of that name.
+fn check_context(settings: &Settings, catalogs: &Catalogs) -> Result<(), Failure> {
+    let Some(spec) = &settings.context else {
+        return Ok(());
+    };
+    // A spec that names no observatory means something for each: it may be right for one and not for another.
+    let only = settings.observatories.len() == 1;
+    let whose = settings.observatories.iter();
+    for observatory in whose.filter(|whose| spec.observatory().map_or(only, |named| named == **whose)) {
+        let Some((info, age)) = catalogs.kept(*observatory) else {
+            continue;
+        };
+        if age > settings.catalog_ttl && !catalogs.is_offline(*observatory) {
+            continue;
+        }
+        let latest = info.default_context().map_or("unknown", FileName::as_str);
+        let wrong = |why: &str| {
+            let text = format!("--context: {why}; the latest context of {observatory} is {latest}");
+            Err(Failure::usage(text))
+        };
+        let name = match spec.resolve(&info) {
+            Ok(found) => found.mapping,
+            Err(error) => return wrong(&error.to_string()),
+        };
+        let own = Path::new("mappings")
+            .join(observatory.as_str())
+            .join(name.as_str());
+        let directory = catalogs.store().directory();
+        if !info.catalog().contains(name.as_str()) && !directory.is_some_and(|store| store.exists(&own)) {
+            return wrong(&format!("the catalog of {observatory} does not list '{name}'"));
+        }
+    }
+    Ok(())
 }
 
 fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<PathBuf, Failure> {

@@ -28,6 +28,12 @@ pub fn write(bytes: &[u8]) -> Result<(), OutputError> {
     Ok(out.flush()?)
 }
 
+/// Tells the user something beside the result.
+pub(super) fn remark(text: &str) {
+    // With standard error closed there is nobody left to tell.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Tells the user why a command failed. Who has closed our output does not want to hear about it.
 pub(super) fn failure(failure: &Failure) {
     let output = failure.error().downcast_ref::<OutputError>();

@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let log = logging::open(&mount::log_path(&settings, &environment))?;
     let daemon = daemon::launch(Tie::Attached, |ready| {
         logging::start(settings.log_level, Some(log));
-        u8::from(mounting::serve(&settings, ready).is_err())
+        u8::from(mounting::serve(&settings, ready, None).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;
     let ended = wait_for(command.env("CRDS_PATH", &settings.mountpoint));

@@ -117,6 +117,7 @@ impl Settings {
                 .ok_or_else(|| Failure::usage("where to mount? Name a directory, or set CRDS_PATH to one"))?,
         };
         let remote = said.remote()?;
+        let observatories = said.observatories()?;
         let serverless = remote
             .server_url
             .as_ref()
@@ -129,8 +130,8 @@ impl Settings {
                 .get("state", &[], parse::text)?
                 .map(PathBuf::from)
                 .or_else(|| default_state(environment)),
-            observatories: said.observatories()?,
-            context: said.get("context", &["CRDS_CONTEXT"], parse::context)?,
+            context: said.context(&observatories)?,
+            observatories,
             offline: said.switch("offline", &[])?.unwrap_or(serverless),
             read_only: said
                 .switch("read-only", &["CRDS_READONLY_CACHE"])?
@@ -235,6 +236,26 @@ impl Said<'_> {
     fn observatories(&self) -> Result<Vec<Observatory>, Failure> {
         let listed = self.get("observatory", &["CRDS_OBSERVATORY"], parse::observatories)?;
         Ok(listed.unwrap_or_else(|| vec![Observatory::Hst, Observatory::Jwst, Observatory::Roman]))
+    }
+
+    /// The default context, which must be one of an observatory that is shown.
+    fn context(&self, observatories: &[Observatory]) -> Result<Option<ContextSpec>, Failure> {
+        self.get("context", &["CRDS_CONTEXT"], |text| {
+            let spec = parse::context(text)?;
+            let shown: Vec<&str> = observatories.iter().map(|shown| shown.as_str()).collect();
+            let shown = shown.join(",");
+            match spec.observatory() {
+                Some(whose) if !observatories.contains(&whose) => Err(format!(
+                    "'{spec}' is a context of {whose}, but only {shown} is shown: add {whose} to --observatory, or name \
+                     a context of {shown}"
+                )),
+                None if matches!(spec, ContextSpec::Literal(_)) => Err(format!(
+                    "'{spec}' begins with no observatory, so it is no context: name one such as jwst_1322.pmap or \
+                     jwst-latest"
+                )),
+                _ => Ok(spec),
+            }
+        })
     }
 
     fn remote(&self) -> Result<remote::Settings, Failure> {

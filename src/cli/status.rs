@@ -155,10 +155,12 @@ fn trouble(status: &Value) -> Option<String> {
         // Without a network on purpose nothing has failed.
         let error = &observatory["error"];
         (observatory["state"] == "failed" && error["kind"] != "offline").then(|| {
+            let remedy = error["remedy"].as_str();
             format!(
-                "the catalog of {} cannot be had: {}",
+                "the catalog of {} cannot be had: {}{}",
                 shown(&observatory["name"]),
-                shown(&error["message"])
+                shown(&error["message"]),
+                remedy.map_or_else(String::new, |remedy| format!("; {remedy}"))
             )
         })
     });

@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
 use super::error::{FetchError, FetchErrorKind};
+use super::remedy;
 use super::settings::CatalogSettings;
 use crate::crds::grammar::plausible;
 use crate::crds::{Observatory, ServerInfo, Url};
-use crate::remote::CrdsServer;
+use crate::remote::{CrdsServer, RemoteError, RemoteErrorKind};
 use crate::store::{Store, StoreError};
 
 mod default_context;
@@ -182,6 +183,15 @@ impl Catalogs {
             let answer = tokio::time::timeout_at(deadline, wait_for(receiver, observatory)).await;
             Some(answer.ok()?.ok()?.catalog().contains(&name))
         }))
+    }
+
+    /// What the store has kept of the server in force, and how old it is. Reads the disk; for what can be said before
+    /// anything is loaded.
+    pub fn kept(&self, observatory: Observatory) -> Option<(ServerInfo, Duration)> {
+        let snapshot = self.inner.store.snapshot(observatory).ok()??;
+        let info = ServerInfo::from_literal(&snapshot.text).ok()?;
+        let usable = info.observatory() == observatory && !self.inner.is_foreign(&info);
+        usable.then(|| (info, snapshot.written.elapsed().unwrap_or_default()))
     }
 
     /// Asks the server for a new catalog now.
@@ -433,7 +443,7 @@ impl Inner {
     async fn ask(self: &Arc<Self>, observatory: Observatory) -> Answer {
         let slot = self.slot(observatory);
         let Some((slot, server)) = slot.and_then(|slot| Some((slot, slot.server.as_ref()?))) else {
-            let error = FetchError::offline(&subject(observatory));
+            let error = FetchError::offline(&subject(observatory)).with_remedy(remedy::offline(observatory));
             return Err(self.fail(observatory, error));
         };
         let asked = tokio::select! {
@@ -444,12 +454,16 @@ impl Inner {
         let info = match asked {
             Ok(Ok(info)) => info,
             Ok(Err(error)) => {
-                return Err(self.fail(observatory, FetchError::remote(&subject(observatory), &error)));
+                let remedy = remedy::remedy(observatory, server.url(), &error);
+                let error = FetchError::remote(&subject(observatory), &error).with_remedy(remedy);
+                return Err(self.fail(observatory, error));
             }
             Err(_) => {
                 let message = format!("the server has not answered within {:?}", self.settings.timeout);
-                let error = FetchError::new(FetchErrorKind::TimedOut, &subject(observatory), message);
-                return Err(self.fail(observatory, error.at(server.url())));
+                let error = RemoteError::new(RemoteErrorKind::TimedOut, server.url(), message);
+                let remedy = remedy::remedy(observatory, server.url(), &error);
+                let error = FetchError::remote(&subject(observatory), &error).with_remedy(remedy);
+                return Err(self.fail(observatory, error));
             }
         };
         slot.state().confirmed = Some(SystemTime::now());

@@ -69,7 +69,11 @@ impl FetchErrorKind {
 
 /// A failure to provide a file or a catalog, shared by everybody who waited for it.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{subject}: {message}{}", .url.as_ref().map(|url| format!(" ({url})")).unwrap_or_default())]
+#[error(
+    "{subject}: {message}{}{}",
+    .url.as_ref().map(|url| format!(" ({url})")).unwrap_or_default(),
+    .remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default()
+)]
 pub struct FetchError {
     /// What sort of failure.
     pub kind: FetchErrorKind,
@@ -79,6 +83,8 @@ pub struct FetchError {
     pub url: Option<Url>,
     /// Why, for a person.
     pub message: String,
+    /// What can be done about it.
+    pub remedy: Option<String>,
     /// The failure of the store below, if it was that.
     #[source]
     pub source: Option<Arc<StoreError>>,
@@ -91,6 +97,7 @@ impl FetchError {
             subject: subject.to_string(),
             url: None,
             message: message.into(),
+            remedy: None,
             source: None,
         }
     }
@@ -155,6 +162,14 @@ impl FetchError {
         Self {
             subject: key.to_string(),
             message: format!("{}: {}", self.subject, self.message),
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub(super) fn with_remedy(self, remedy: String) -> Self {
+        Self {
+            remedy: Some(remedy),
             ..self
         }
     }

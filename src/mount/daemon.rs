@@ -50,6 +50,7 @@ pub struct Ready(Option<File>);
 #[derive(Debug)]
 pub struct Daemon {
     pid: Pid,
+    greeting: String,
 }
 
 impl Ready {
@@ -58,9 +59,10 @@ impl Ready {
         Self(None)
     }
 
-    /// The file system answers. Fails when the parent has died meanwhile.
-    pub fn ready(self) -> io::Result<()> {
-        self.tell(&[READY])
+    /// The file system answers; with what is to be said about it. Fails when the parent has died meanwhile.
+    pub fn ready(self, greeting: &str) -> io::Result<()> {
+        let word = [&[READY], greeting.as_bytes()].concat();
+        self.tell(word.get(..LONGEST_WORD).unwrap_or(&word))
     }
 
     /// It does not, for this reason.
@@ -108,8 +110,11 @@ pub fn launch(tie: Tie, work: impl FnOnce(Ready) -> u8) -> Result<Daemon, Error>
         }
         ForkResult::Parent { child } => {
             drop(sender);
-            let daemon = Daemon { pid: child };
-            daemon.await_word(receiver)?;
+            let mut daemon = Daemon {
+                pid: child,
+                greeting: String::new(),
+            };
+            daemon.greeting = daemon.await_word(receiver)?;
             Ok(daemon)
         }
     }
@@ -159,6 +164,11 @@ impl Daemon {
         self.pid.as_raw().unsigned_abs()
     }
 
+    /// What it said when it was ready.
+    pub fn greeting(&self) -> &str {
+        &self.greeting
+    }
+
     /// Tells it to stop, and waits until it has.
     pub fn stop(&self) -> Result<ExitStatus, Error> {
         match kill(self.pid, Signal::SIGTERM) {
@@ -183,7 +193,7 @@ impl Daemon {
         }
     }
 
-    fn await_word(&self, pipe: OwnedFd) -> Result<(), Error> {
+    fn await_word(&self, pipe: OwnedFd) -> Result<String, Error> {
         let mut waiting = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
         let answered = loop {
             match poll(&mut waiting, PollTimeout::from(READY_WITHIN)) {
@@ -202,7 +212,10 @@ impl Daemon {
         let mut word = vec![0; LONGEST_WORD];
         match File::from(pipe).read(&mut word) {
             Ok(0) => Err(Error::Died(self.wait()?)),
-            Ok(_) if word.first() == Some(&READY) => Ok(()),
+            Ok(length) if word.first() == Some(&READY) => {
+                let greeting = word.get(1..length).unwrap_or_default();
+                Ok(String::from_utf8_lossy(greeting).into_owned())
+            }
             Ok(length) => {
                 word.truncate(length);
                 self.wait()?;

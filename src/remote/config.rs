@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::error::{RemoteError, RemoteErrorKind};
+use super::error::{Hint, RemoteError, RemoteErrorKind};
 use super::origin::Origin;
 use super::service::{CrdsServer, UNREAD, in_background};
 use crate::crds::{Observatory, ServerInfo, Url};
@@ -48,9 +48,10 @@ impl ConfigUriServer {
             .map_err(|error| wrong(error.to_string()))?;
         let (asked, found) = (self.observatory(), info.observatory());
         if asked != found {
-            return Err(wrong(format!(
+            let error = wrong(format!(
                 "server_config describes the server of {found}, not of {asked}"
-            )));
+            ));
+            return Err(error.with_hint(Hint::OtherObservatory(found)));
         }
         Ok(info.received_from(&self.config_url))
     }

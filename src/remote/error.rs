@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::crds::Url;
+use crate::crds::{Observatory, Url};
 
 /// A failed request. Cheap enough to clone for every waiter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +16,29 @@ pub struct RemoteError {
     pub message: String,
     /// Whether the same request may succeed later.
     pub retry: Retry,
+    /// What is known of the cause, for advice.
+    pub hint: Option<Hint>,
+}
+
+/// Causes about which the user can do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// The name has no address.
+    UnknownHost,
+    /// The connection is refused.
+    NobodyListens,
+    /// Something else than TLS is spoken there.
+    NotHttps,
+    /// Something else than HTTP is spoken there.
+    NotHttp,
+    /// The server's certificate is not trusted.
+    Certificate,
+    /// The server wants to be asked at another URL.
+    Redirect(Url),
+    /// Something answers, but not as a CRDS server.
+    NoService,
+    /// It is the server of another observatory.
+    OtherObservatory(Observatory),
 }
 
 /// Whether the same request may succeed later.
@@ -77,9 +100,10 @@ impl RemoteError {
         let url = url.into();
         Self {
             kind,
-            message: url.censor(message.into()),
+            message: printable(&url.censor(message.into())),
             url,
             retry: kind.retry(),
+            hint: None,
         }
     }
 
@@ -87,6 +111,15 @@ impl RemoteError {
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         Self { retry, ..self }
+    }
+
+    /// The same failure with what is known of its cause.
+    #[must_use]
+    pub fn with_hint(self, hint: Hint) -> Self {
+        Self {
+            hint: Some(hint),
+            ..self
+        }
     }
 
     /// A failure without a server to ask.
@@ -97,6 +130,16 @@ impl RemoteError {
             "there is no server to ask: the server URL says 'serverless'",
         )
     }
+}
+
+/// What a server says goes to terminals and logs: nothing in it may move the cursor or begin a line.
+pub(super) fn printable(text: &str) -> String {
+    let visible = |letter: char| {
+        let plain = (!letter.is_control()).then_some(letter);
+        let escaped = plain.is_none().then(|| letter.escape_default());
+        plain.into_iter().chain(escaped.into_iter().flatten())
+    };
+    text.chars().flat_map(visible).collect()
 }
 
 #[cfg(test)]
@@ -115,5 +158,7 @@ mod tests {
             "refused *** (https://***@example.org/a/b.fits?token=***)"
         );
         assert_eq!(error.retry, Retry::No);
+        let error = RemoteError::new(RemoteErrorKind::Rpc, "http://x/", "a\u{1b}[2J\nb\u{9b}é");
+        assert_eq!(error.message, r"a\u{1b}[2J\nb\u{9b}é");
     }
 }

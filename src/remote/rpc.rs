@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::error::{RemoteError, RemoteErrorKind};
+use super::error::{Hint, RemoteError, RemoteErrorKind};
 use super::http::{HttpClient, from_status, timed_out};
 use super::service::{CrdsServer, UNREAD, in_background};
 use crate::crds::{Observatory, Url, encoded, json};
@@ -109,7 +109,7 @@ impl JsonRpcServer {
         let refusal = (!response.status().is_success()).then(|| from_status(&response, &url));
         let text = match self.read(&url, response).await {
             Ok(text) => text,
-            Err(error) => return Err(refusal.unwrap_or(error)),
+            Err(error) => return Err(no_service(refusal.unwrap_or(error))),
         };
         in_background(move || result(&text, refusal, &url))
             .await
@@ -144,6 +144,14 @@ struct Reply<'a> {
     result: Option<&'a RawValue>,
 }
 
+/// A failure of something that answers otherwise than a CRDS server does.
+fn no_service(error: RemoteError) -> RemoteError {
+    match error.kind {
+        RemoteErrorKind::Protocol | RemoteErrorKind::NotFound => error.with_hint(Hint::NoService),
+        _ => error,
+    }
+}
+
 /// A field that is there, also as `null`.
 fn present<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(reader).map(Some)
@@ -161,7 +169,7 @@ fn result(text: &[u8], refusal: Option<RemoteError>, url: &Url) -> Result<Value,
     let Some(reply): Option<Reply<'_>> = read else {
         let start = String::from_utf8_lossy(text.get(..80).unwrap_or(text)).into_owned();
         let message = format!("the server's reply is not a JSON object; it begins with {start:?}");
-        return Err(refusal.unwrap_or_else(|| protocol(message)));
+        return Err(no_service(refusal.unwrap_or_else(|| protocol(message))));
     };
     if let Some(error) = reply.error.filter(|error| error.get() != "null") {
         let error = tree(error)?;
@@ -174,7 +182,7 @@ fn result(text: &[u8], refusal: Option<RemoteError>, url: &Url) -> Result<Value,
         return Err(RemoteError::new(RemoteErrorKind::Rpc, url, message));
     }
     if let Some(refusal) = refusal {
-        return Err(refusal);
+        return Err(no_service(refusal));
     }
     let result = reply
         .result

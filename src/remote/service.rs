@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::error::{RemoteError, RemoteErrorKind};
+use super::error::{Hint, RemoteError, RemoteErrorKind};
 use crate::crds::{Catalog, DatasetId, FileName, Observatory, Reftype, ServerInfo};
 
 mod results;
@@ -88,7 +88,8 @@ pub trait CrdsServer: Send + Sync {
                 .map_err(|error| self.nonsense(&error))?;
             let (asked, found) = (self.observatory(), info.observatory());
             if asked != found {
-                return Err(self.nonsense(&format!("this is the server of {found}, not of {asked}")));
+                let error = self.nonsense(&format!("this is the server of {found}, not of {asked}"));
+                return Err(error.with_hint(Hint::OtherObservatory(found)));
             }
             let info = info.received_from(self.description_url());
             if info.has_metadata() {

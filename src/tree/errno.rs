@@ -127,6 +127,7 @@ mod tests {
             subject: "jwst/x.fits".into(),
             url: None,
             message: "why".into(),
+            remedy: None,
             source: None,
         })
     }

@@ -141,6 +141,7 @@ impl Core {
                 "kind": error.kind.as_str(),
                 "url": error.url,
                 "message": error.message,
+                "remedy": error.remedy,
                 "when": timestamp(when),
             })),
             "files": info.map(|info| info.catalog().len()),

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use rustix::fs::XattrFlags;
 
+use crate::crds::Observatory;
+
 use super::core::Core;
 use super::error::Error;
-use super::ino::{Fixed, Number};
+use super::ino::{ConfigFile, Fixed, Number};
 use super::inode::LocalInode;
 use super::nodes::Key;
 use super::ops::Ino;
@@ -45,6 +47,9 @@ impl Core {
         };
         let value = match Number::of(ino).ok_or(Error::Stale)? {
             Number::Fixed(Fixed::Root) => self.root_attribute(name),
+            Number::Fixed(
+                Fixed::Observatory(_, observatory) | Fixed::ConfigFile(observatory, ConfigFile::ServerConfig),
+            ) => self.observatory_attribute(observatory, name),
             Number::Fixed(_) | Number::Described(..) => None,
             Number::Catalogued(observatory, serial) => {
                 let file = self.view(observatory).and_then(|view| view.with_serial(serial));
@@ -128,6 +133,12 @@ impl Core {
         work: impl FnOnce(&LocalInode) -> io::Result<T>,
     ) -> Result<T, Error> {
         work(&*self.inode_of(ino)?).map_err(Error::local(doing, Path::new("")))
+    }
+
+    /// What is known of an observatory, on its directories and its `server_config`.
+    fn observatory_attribute(&self, observatory: Observatory, name: &str) -> Option<Vec<u8>> {
+        let (_, error) = self.fetcher.catalogs().failure(observatory)?;
+        (name == "error").then(|| super::error::chain(&error).into())
     }
 
     fn root_attribute(&self, name: &str) -> Option<Vec<u8>> {

@@ -22,6 +22,7 @@ mod credentials;
 mod descriptors;
 mod endless;
 mod errors;
+mod first_mount;
 mod fstab;
 mod full;
 mod hangs;

@@ -167,11 +167,13 @@ fn write_observatory(out: &mut String, observatory: &Value) -> std::fmt::Result 
     writeln!(out)
 }
 
-/// Where something failed, for behind its message.
+/// Where something failed and what can be done, for behind its message.
 fn place(error: &Value) -> String {
-    error["url"]
-        .as_str()
-        .map_or_else(String::new, |url| format!(" ({url})"))
+    let part = |name: &str, before: &str, after: &str| {
+        let text = error[name].as_str();
+        text.map_or_else(String::new, |text| format!("{before}{text}{after}"))
+    };
+    part("url", " (", ")") + &part("remedy", "; ", "")
 }
 
 pub(super) fn list(value: &Value) -> &[Value] {

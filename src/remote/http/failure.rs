@@ -1,14 +1,15 @@
 //! Failures of HTTP, told apart and put into words.
 
 use std::error::Error as _;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
-use super::reach::TooNear;
+use super::reach::{NoSuchHost, TooNear};
 use crate::crds::Url;
-use crate::remote::error::{RemoteError, RemoteErrorKind, Retry};
+use crate::remote::error::{Hint, RemoteError, RemoteErrorKind, Retry};
 
 /// A server that asks for more patience than this is asked again after it.
 const MAX_PATIENCE: Duration = Duration::from_secs(3600);
@@ -24,6 +25,7 @@ pub(super) fn from_reqwest(error: reqwest::Error, url: &Url, has_roots: bool) ->
     } else {
         RemoteErrorKind::Interrupted
     };
+    let hint = hint(&error);
     // Its text must not tell the URL: ours does, without credentials.
     let reason = innermost(&error.without_url());
     let message = match kind {
@@ -36,7 +38,52 @@ pub(super) fn from_reqwest(error: reqwest::Error, url: &Url, has_roots: bool) ->
         RemoteErrorKind::Protocol => format!("the request cannot be carried out: {reason}"),
         _ => format!("the connection broke: {reason}"),
     };
-    RemoteError::new(kind, url, message)
+    let failure = RemoteError::new(kind, url, message);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+/// What the causes of an error say about the place.
+fn hint(error: &reqwest::Error) -> Option<Hint> {
+    let hangs_up = |io: &io::Error| error.is_connect() && io.kind() == io::ErrorKind::UnexpectedEof;
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            if io.kind() == io::ErrorKind::ConnectionRefused {
+                return Some(Hint::NobodyListens);
+            }
+            // A server that is no TLS server may also just hang up.
+            if hangs_up(io) {
+                return Some(Hint::NotHttps);
+            }
+        }
+        if inner.is::<NoSuchHost>() {
+            return Some(Hint::UnknownHost);
+        }
+        if inner
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+        {
+            return Some(Hint::NotHttp);
+        }
+        match inner.downcast_ref() {
+            Some(rustls::Error::InvalidCertificate(_)) => return Some(Hint::Certificate),
+            Some(rustls::Error::InvalidMessage(_)) => return Some(Hint::NotHttps),
+            _ => {}
+        }
+        cause = within(inner);
+    }
+    None
+}
+
+/// The cause of an error, or the error that an error of I/O wraps.
+fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn std::error::Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 /// Why an address was not gone to, if that was it.
@@ -46,7 +93,7 @@ pub(super) fn too_near(error: &reqwest::Error) -> Option<String> {
         if let Some(refusal) = inner.downcast_ref::<TooNear>() {
             return Some(refusal.to_string());
         }
-        cause = inner.source();
+        cause = within(inner);
     }
     None
 }

@@ -128,6 +128,11 @@ impl TooNear {
     }
 }
 
+/// A name without an address.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoSuchHost(std::io::Error);
+
 /// Finds the addresses of names, as far as they are not too near. Proxies are the user's own: they may be anywhere.
 pub(super) struct Resolver {
     allowed: Reach,
@@ -152,7 +157,8 @@ impl Resolve for Resolver {
             self.allowed
         };
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let found: Vec<SocketAddr> = found.map_err(NoSuchHost)?.collect();
             let mut refusal = None;
             let mut good = Vec::new();
             for address in found {

@@ -6,7 +6,7 @@ use url::Url as Parsed;
 
 use super::reach::{self, Reach, TooNear};
 use crate::crds::Url;
-use crate::remote::error::{RemoteError, RemoteErrorKind};
+use crate::remote::error::{Hint, RemoteError, RemoteErrorKind};
 
 /// More redirects than this are a circle.
 const MAX_REDIRECTS: usize = 5;
@@ -102,7 +102,8 @@ impl Route {
         if method != Method::GET && !keeps_method {
             let message =
                 format!("the server redirects to {next}: it wants to be named by another URL (--server)");
-            return Err(RemoteError::new(RemoteErrorKind::Protocol, &self.start, message));
+            let error = RemoteError::new(RemoteErrorKind::Protocol, &self.start, message);
+            return Err(error.with_hint(Hint::Redirect(next)));
         }
         self.redirects += 1;
         self.target = next.credited_by(&self.target);

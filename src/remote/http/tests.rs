@@ -4,7 +4,7 @@ use futures_util::TryStreamExt as _;
 
 use super::*;
 use crate::crds::Teller;
-use crate::remote::error::Retry;
+use crate::remote::error::{Hint, Retry};
 use crate::remote::loopback::{Loopback, Reply, reply};
 
 fn origin() -> HttpOrigin {
@@ -275,6 +275,20 @@ async fn plain_bytes_on_a_tls_port_are_unreachable() {
     });
     let error = read(&url, None).await.unwrap_err();
     assert_eq!(error.kind, RemoteErrorKind::Unreachable, "{error}");
+    assert_eq!(error.hint, Some(Hint::NotHttps), "{error}");
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_that_hangs_up_on_tls_is_hinted_at() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/x", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await;
+    });
+    let error = read(&url, None).await.unwrap_err();
+    assert_eq!(error.hint, Some(Hint::NotHttps), "{error}");
     task.await.unwrap();
 }
 

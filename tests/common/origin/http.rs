@@ -284,6 +284,9 @@ async fn answer_call(
         Behaviour::Status(status) | Behaviour::StatusTimes { status, .. } => {
             return page(stream, status, &[], "<html>no</html>").await;
         }
+        Behaviour::Redirect(path) => {
+            return page(stream, 302, &[("Location", path.to_owned())], "elsewhere").await;
+        }
         Behaviour::Html => return page(stream, 200, &[], "<html>Down for maintenance</html>").await,
         _ => {}
     }

@@ -1,0 +1,111 @@
+//! What `crds-fs mount` says when the file system is there: where, and on a first mount what came of each server.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::settings::Settings;
+use crate::crds::{FileName, Observatory, ServerInfo};
+use crate::fetch::{Catalogs, FetchError};
+
+/// So long a first mount waits for the catalogs before it says what came of them.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Makes what is said of a mount that answers. Waits only for catalogs of which the store has none, and not for long.
+pub(super) async fn greeting(settings: &Settings, log: &Path, catalogs: &Catalogs) -> String {
+    let place = settings.mountpoint.display().to_string();
+    let mut text = format!("mounted at '{place}'; the log is '{}'\n", log.display());
+    let new: Vec<Observatory> = {
+        let catalogs = catalogs.clone();
+        let look = move || {
+            let all = catalogs.observatories().iter().copied();
+            all.filter(|observatory| !has_catalog(&catalogs, *observatory))
+                .collect()
+        };
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    };
+    if new.is_empty() {
+        return text;
+    }
+    let lines = join_all(new.iter().map(|observatory| line(*observatory, catalogs))).await;
+    text.extend(lines);
+    let place = shell_word(&place);
+    _ = writeln!(
+        text,
+        "next: export CRDS_PATH={place}; unset CRDS_SERVER_URL      (how it is: crds-fs status {place})"
+    );
+    text
+}
+
+fn has_catalog(catalogs: &Catalogs, observatory: Observatory) -> bool {
+    matches!(catalogs.store().snapshot(observatory), Ok(Some(_)))
+}
+
+/// What came of one server.
+async fn line(observatory: Observatory, catalogs: &Catalogs) -> String {
+    if let Ok(loaded) = tokio::time::timeout(PATIENCE, catalogs.load(observatory).wait()).await {
+        let mut text = told(observatory, loaded.as_deref());
+        if let Some(problem) = catalogs.context_problem(observatory) {
+            _ = writeln!(text, "    {problem}");
+        }
+        return text;
+    }
+    let server = catalogs
+        .server(observatory)
+        .map_or("the server", |server| server.url());
+    format!(
+        "{observatory}: {server} has not told its catalog yet; it is waited for, and 'crds-fs status' tells what came of \
+         it\n"
+    )
+}
+
+fn told(observatory: Observatory, loaded: Result<&ServerInfo, &FetchError>) -> String {
+    match loaded {
+        Ok(info) => {
+            let context = info.default_context().map_or("none", FileName::as_str);
+            format!(
+                "{observatory}: context {context}, {} files\n",
+                info.catalog().len()
+            )
+        }
+        Err(error) => {
+            let place = error
+                .url
+                .as_ref()
+                .map_or_else(String::new, |url| format!(" ({url})"));
+            let mut text = format!("{observatory}: no catalog: {}{place}\n", error.message);
+            if let Some(remedy) = &error.remedy {
+                _ = writeln!(text, "    {remedy}");
+            }
+            text
+        }
+    }
+}
+
+/// A text as one word of a shell's command line.
+fn shell_word(text: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@%".contains(letter);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_a_shell() {
+        for (text, word) in [
+            ("/data/crds_cache", "/data/crds_cache"),
+            ("/my data", "'/my data'"),
+            ("/it's", r"'/it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
+    }
+}
