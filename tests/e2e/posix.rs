@@ -495,11 +495,6 @@ fn the_command_tells_what_is_known_of_a_file() {
         (&"remote".into(), &"gone".into())
     );
     assert_eq!(status(&own, &[]), "references/roman/own: local\n");
-    // The user's own file in a catalogued one's place is told by its own size.
-    fs::rename(&own, rig.path(format!("references/roman/{FLAT}"))).unwrap();
-    let text = status(&rig.path(format!("references/roman/{FLAT}")), &[]);
-    let size = "local, 3 B of your own in place of the catalogued 19.5 KiB";
-    assert!(text.contains(size), "{text}");
     assert!(
         status(&rig.path("references"), &[]).contains("crds-fs "),
         "a directory is about the mount"
@@ -509,4 +504,9 @@ fn the_command_tells_what_is_known_of_a_file() {
         "{:?}",
         rig.stored()
     );
+    // The user's own file in a catalogued one's place is told by its own size.
+    fs::rename(&own, rig.path(format!("references/roman/{FLAT}"))).unwrap();
+    let text = status(&rig.path(format!("references/roman/{FLAT}")), &[]);
+    let size = "local, 3 B of your own in place of the catalogued 19.5 KiB";
+    assert!(text.contains(size), "{text}");
 }
