@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rustix::fs::RenameFlags;
 
+use crate::crds::{FileKey, FileName, grammar};
+
 use super::core::{Core, ready};
 use super::error::Error;
 use super::ino::{Fixed, Number};
@@ -115,8 +117,35 @@ impl Core {
     }
 
     fn made(&self, parent: Ino, path: &Path) -> Result<Lookup, Error> {
+        self.keep_own(path);
         self.touch_directory(parent);
         self.lookup_path(path)
+    }
+
+    /// What lies at a path is the user's, also when a later catalog has its name.
+    pub(super) fn keep_own(&self, path: &Path) {
+        if let Some(key) = self.key_at(path)
+            && let Err(error) = self.fetcher.store().set_local(&key)
+        {
+            log::warn!("{key} is not taken for a file of the user's: {error}");
+        }
+    }
+
+    /// The user's file is no longer at a path.
+    fn forget_own(&self, path: &Path) -> Result<(), Error> {
+        match self.key_at(path) {
+            Some(key) => Ok(self.fetcher.store().moved_out(&key)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The file of CRDS that would lie at a path, if there is one some day.
+    fn key_at(&self, path: &Path) -> Option<FileKey> {
+        let (observatory, name) = Self::catalogue_of(path)?;
+        let name: FileName = name.to_str()?.parse().ok()?;
+        let key = FileKey { observatory, name };
+        let plausible = grammar::plausible(observatory, key.name.as_str());
+        (plausible && self.path_of(&key) == path).then_some(key)
     }
 
     /// The user's file under a name, for taking it away: its path in the store.
@@ -159,6 +188,7 @@ impl Core {
         self.writable()?
             .unlink(&path)
             .map_err(Error::local("remove", &path))?;
+        self.forget_own(&path)?;
         removing.done();
         self.touch_directory(parent);
         Ok(())
@@ -176,6 +206,7 @@ impl Core {
         self.writable()?
             .rmdir(&path)
             .map_err(Error::local("remove", &path))?;
+        self.forget_own(&path)?;
         removing.done();
         self.touch_directory(parent);
         Ok(())
@@ -203,11 +234,11 @@ impl Core {
         if self.fixed_in(&self.place(parent)?, name).is_some() {
             return Err(Error::NotPermitted("this name is kept by crds-fs"));
         }
-        let moved = match self.catalogued_at(&from) {
-            Some((file, true)) if !self.is_overridden(&file) => return Err(Error::Immutable(file.key)),
-            Some((file, true)) => Some(file),
-            _ => None,
-        };
+        if let Some((file, true)) = self.catalogued_at(&from)
+            && !self.is_overridden(&file)
+        {
+            return Err(Error::Immutable(file.key));
+        }
         let to_place = self.place(new_parent)?;
         let to = self.own_path(new_parent, new_name)?;
         match self.fixed_in(&to_place, new_name) {
@@ -233,13 +264,12 @@ impl Core {
                 local
                     .rename(&from, &to, flags)
                     .map_err(Error::local("rename", &from))?;
+                self.keep_own(&to);
             }
         }
         renaming.done();
-        if let Some(file) = moved {
-            // The store shall not go on taking the name for the user's.
-            self.fetcher.store().moved_out(&file.key)?;
-        }
+        // The store shall not go on taking the name for the user's.
+        self.forget_own(&from)?;
         self.touch_directory(parent);
         self.touch_directory(new_parent);
         Ok(())
@@ -268,6 +298,8 @@ impl Core {
             .rename(from, to, RenameFlags::EXCHANGE)
             .map_err(Error::local("exchange", from))?;
         self.nodes.exchanged(&there, &back);
+        self.keep_own(from);
+        self.keep_own(to);
         self.touch_directory(one.0);
         self.touch_directory(other.0);
         Ok(())

@@ -234,6 +234,7 @@ impl Core {
             .create(caller, &path, access, mode)
             .map_err(Error::local("create", &path))?;
         let stat = LocalStat::of_file(&file).map_err(Error::local("stat", &path))?;
+        self.keep_own(&path);
         let ino = self.nodes.refer(Key::of(&stat), Some(&path));
         self.touch_directory(parent);
         let found = Lookup::Found {

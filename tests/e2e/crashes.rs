@@ -129,14 +129,19 @@ fn kills_among_overrides_and_evictions_lose_nothing() {
         for (number, (last, under_way)) in mine.iter_mut().enumerate() {
             let file = name(number * 5);
             let found = rig.read(format!("references/roman/{file}")).unwrap();
-            let found = String::from_utf8_lossy(&found).into_owned();
-            if Some(&found) == under_way.as_ref() {
+            if under_way.as_ref().is_some_and(|text| text.as_bytes() == found) {
                 *last = under_way.take();
             }
-            match last {
-                Some(last) => assert_eq!(*last, found, "{file} after round {round}: {}", rig.log()),
-                None => assert!(found.as_bytes() == origin.contents(&file), "{file} after {round}"),
-            }
+            let expected = match last {
+                Some(text) => text.clone().into_bytes(),
+                None => origin.contents(&file),
+            };
+            assert!(
+                found == expected,
+                "{file} after round {round}: {}: {}",
+                String::from_utf8_lossy(&found),
+                rig.log()
+            );
             *under_way = None;
         }
         let quarantine = rig.store().join(".crds-fs/quarantine");

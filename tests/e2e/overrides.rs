@@ -120,3 +120,42 @@ fn an_override_that_is_a_symbolic_link_stays_one() {
     let (read, contents) = (path.clone(), origin.contents(DARK));
     assert!(within(PATIENCE, move || fs::read(read).unwrap()) == contents);
 }
+
+/// A file of the user's own has a name that a later catalog has as well: it stays, as an override.
+#[test]
+fn a_file_whose_name_is_catalogued_later_stays_the_users() {
+    const MADE: &str = "roman_wfi_mine_0001.asdf";
+    const RENAMED: &str = "roman_wfi_mine_0002.asdf";
+    const REMOVED: &str = "roman_wfi_mine_0003.asdf";
+    const OTHER: &str = "roman_wfi_other_0001.asdf";
+    let origin = Origin::start(content());
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let directory = rig.path(references());
+    fs::write(directory.join(MADE), "mine").unwrap();
+    fs::write(directory.join(".new"), "mine").unwrap();
+    fs::rename(directory.join(".new"), directory.join(RENAMED)).unwrap();
+    fs::write(directory.join(REMOVED), "mine").unwrap();
+    fs::remove_file(directory.join(REMOVED)).unwrap();
+    origin.change(|content| {
+        *content = [MADE, RENAMED, REMOVED, OTHER]
+            .iter()
+            .fold(std::mem::take(content), |content, name| {
+                content.file(name, 30_000)
+            });
+    });
+    // A name that is missing has a newer catalog asked for.
+    let begun = std::time::Instant::now();
+    while rig.read(references().join(OTHER)).is_err() {
+        assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    for _ in 0..2 {
+        for name in [MADE, RENAMED] {
+            assert_eq!(rig.read(references().join(name)).unwrap(), b"mine", "{name}");
+        }
+        assert!(rig.read(references().join(REMOVED)).unwrap() == origin.contents(REMOVED));
+        assert!(!rig.store().join(".crds-fs/quarantine").exists(), "{}", rig.log());
+        rig.umount();
+        rig.mount();
+    }
+}

@@ -225,8 +225,9 @@ impl DiskStore {
     pub(super) fn mark_local(&self, key: &FileKey) -> Result<(), StoreError> {
         self.ensure_shelf(key.observatory)?;
         let _guard = self.guards.of(key);
-        self.remember_local(key)?;
-        self.take_as_local(key)
+        self.take_as_local(key)?;
+        self.remember(key, &Mark::Local);
+        Ok(())
     }
 
     /// Enters what lies under the name as the user's own. Its guard is held.
