@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Failure;
 use crate::crds::Observatory;
-use crate::mount::{Error, Mountpoint};
+use crate::mount::{Error, Mountpoint, mountinfo};
 
 /// What a CRDS cache consists of.
 const CACHE: [&str; 6] = [
@@ -44,6 +44,7 @@ pub(super) fn mountpoint(path: &Path) -> Result<Mountpoint, Failure> {
 
 /// Makes a directory unless it is there. What is above it must be: a path that is missing in several parts is mistyped.
 pub(super) fn make(path: &Path) -> Result<(), Failure> {
+    mountinfo::must_answer(path)?;
     match fs::create_dir(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

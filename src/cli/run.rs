@@ -14,7 +14,7 @@ use super::settings::{self, Environment, Settings};
 use super::{Failure, logging, mount, mounting, place};
 use crate::mount::daemon::{self, Tie};
 use crate::mount::health::Health;
-use crate::mount::{mountinfo, namespace};
+use crate::mount::{Error, mountinfo, namespace};
 
 /// Exit status when there is no such command, and when it cannot be run, as a shell gives them.
 const NO_COMMAND: u8 = 127;
@@ -81,16 +81,10 @@ fn wait_for(command: &mut Command) -> io::Result<ExitStatus> {
 
 /// The mount of ours that is at `place` already, if it is well.
 fn mounted_at(place: &Path) -> Result<Option<PathBuf>, Failure> {
-    let spelt = std::path::absolute(place)?;
-    let table = mountinfo::read()?;
-    // What is mounted need not be resolved, which would ask it.
-    let place = match mountinfo::covering(&table, &spelt) {
-        Some(entry) if entry.mountpoint == spelt => spelt,
-        _ => match spelt.canonicalize() {
-            Ok(place) => place,
-            // It is going to be made.
-            Err(_) => return Ok(None),
-        },
+    let place = match mountinfo::locate(place) {
+        // It is going to be made.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
     };
     let entry = mountinfo::at(&place)?.filter(mountinfo::MountEntry::is_ours);
     // A dead one is mended by the mount that follows.

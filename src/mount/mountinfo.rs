@@ -50,17 +50,24 @@ pub fn covering<'a>(table: &'a [MountEntry], path: &Path) -> Option<&'a MountEnt
     over.max_by_key(|entry| entry.mountpoint.components().count())
 }
 
+/// An error that says what is the matter with the mount of ours that `path` is spelt to be in, unless it answers.
+pub fn must_answer(path: &Path) -> Result<(), Error> {
+    let spelt = std::path::absolute(path).map_err(|source| Error::io("resolving", path, source))?;
+    match covering(&read()?, &spelt) {
+        Some(entry) if entry.is_ours() => entry.must_answer(),
+        _ => Ok(()),
+    }
+}
+
 /// The mount point that `path` means: absolute, with links resolved, without touching the mount itself, which may be dead.
 pub fn locate(path: &Path) -> Result<PathBuf, Error> {
     let failed = |source: io::Error| Error::io("resolving", path, source);
     let spelt = std::path::absolute(path).map_err(failed)?;
-    if let Some(entry) = covering(&read()?, &spelt).filter(|entry| entry.is_ours()) {
-        if spelt == entry.mountpoint {
-            return Ok(spelt);
-        }
-        // Resolving what lies in a mount asks the mount.
-        entry.must_answer()?;
+    if at(&spelt)?.is_some_and(|entry| entry.is_ours()) {
+        return Ok(spelt);
     }
+    // Resolving what lies in a mount asks the mount.
+    must_answer(path)?;
     if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
         let parent = if parent.as_os_str().is_empty() {
             Path::new(".")

@@ -196,6 +196,10 @@ fn a_mount_that_hangs_for_good_is_told_of_and_mended() {
         let said = String::from_utf8_lossy(&status.stderr).into_owned();
         assert_eq!(status.status.code(), Some(1), "{said}");
         assert!(said.contains("has died"), "{said}");
+        let file = format!("{name}/references/roman/{DARK}");
+        let status = ends(&place, &["status", &file]);
+        let said = String::from_utf8_lossy(&status.stderr).into_owned();
+        assert!(said.contains("has died"), "{said}");
         assert!(caller.try_wait().unwrap().is_none(), "the mount does not hang");
         if by_umount {
             let umount = ends(&place, &["umount", &name]);
