@@ -482,6 +482,14 @@ tests! {
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
     }
 
+    async fn a_transfer_that_panics_gives_its_room_back() {
+        let (bytes, other) = (content(1000), "hst_acs_darkfile_0002.fits");
+        let world = World::in_memory(&[(FILE, &bytes), (other, &bytes)], Some(1500));
+        world.place.then([Act::Panic]);
+        assert_eq!(world.fails(FILE).await, FetchErrorKind::Store);
+        assert_eq!(world.open(other).await.unwrap(), bytes);
+    }
+
     async fn parts_that_are_longer_than_asked_do_no_harm() {
         let bytes = content(420_000);
         let world = World::with(&bytes);

@@ -1,10 +1,12 @@
 //! One transfer, from the slot in its lane to the file in the store.
 
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::task::JoinError;
 
 use super::Inner;
@@ -34,7 +36,10 @@ pub(super) async fn run(inner: Arc<Inner>, flight: Arc<Flight>, entry: CatalogEn
     let answer = tokio::select! {
         biased;
         () = inner.end.cancelled() => Err(FetchError::shutting_down(&flight.key)),
-        answer = transfer.go() => answer,
+        // What a panic leaves is put away as after any failure: the room set aside for the file, above all.
+        answer = AssertUnwindSafe(transfer.go()).catch_unwind() => {
+            answer.unwrap_or_else(|_| Err(without_result(&flight.key)))
+        }
     };
     if let Err(error) = &answer {
         transfer.put_away(error).await;
@@ -52,7 +57,7 @@ pub(super) async fn run(inner: Arc<Inner>, flight: Arc<Flight>, entry: CatalogEn
     landing.land(answer);
 }
 
-/// Sees to it that every transfer ends for those who wait, also one that panics.
+/// Sees to it that every transfer ends for those who wait, also one that is dropped.
 struct Landing {
     inner: Arc<Inner>,
     flight: Option<Arc<Flight>>,
@@ -69,11 +74,15 @@ impl Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         if let Some(flight) = self.flight.take() {
-            let message = "the transfer has ended without a result, which is a mistake in crds-fs";
-            let error = FetchError::new(FetchErrorKind::Store, &flight.key, message);
+            let error = without_result(&flight.key);
             self.inner.flights.land(&flight, Err(error));
         }
     }
+}
+
+fn without_result(key: &FileKey) -> FetchError {
+    let message = "the transfer has ended without a result, which is a mistake in crds-fs";
+    FetchError::new(FetchErrorKind::Store, key, message)
 }
 
 struct Transfer<'a> {
