@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::crds::context::symbolic_forms;
-use crate::crds::{ContextSpec, DatasetName, FileKind, FileName, Observatory};
+use crate::crds::{Catalog, ContextSpec, DatasetName, FileKind, FileName, Observatory};
 use crate::fetch::{Fetcher, Outcome};
 
 mod answer;
@@ -57,6 +57,8 @@ struct Shared {
     options: ResolveOptions,
     runtime: Handle,
     state: Mutex<State>,
+    /// The catalogs by which rules and failures are remembered.
+    seen: Mutex<HashMap<Observatory, Arc<Catalog>>>,
     keeper: Keeper,
     rules: Contexts,
 }
@@ -99,6 +101,7 @@ impl Resolver {
                 contexts: BTreeSet::new(),
                 failures: Failures::default(),
             }),
+            seen: Mutex::default(),
             keeper: Keeper::default(),
             rules,
         };
@@ -131,6 +134,7 @@ impl Resolver {
     pub fn remembered(&self, context: &FileName, dataset: &DatasetName) -> Option<Arc<Answer>> {
         let shared = &self.shared;
         let question = Question::new(context, dataset)?;
+        shared.notice_catalog(question.observatory);
         match shared.lock().memory.recall(&question, shared.options.clock.now()) {
             Recall::Fresh(answer) => Some(answer),
             Recall::Stale(answer) if shared.cut_off(question.observatory) => Some(answer),
@@ -147,6 +151,7 @@ impl Resolver {
                 "its name belongs to no observatory",
             )));
         };
+        shared.notice_catalog(question.observatory);
         let mut state = shared.lock();
         match state.memory.recall(&question, shared.options.clock.now()) {
             Recall::Fresh(answer) => return Outcome::Ready(Ok(answer)),
@@ -229,6 +234,7 @@ impl Resolver {
         if !bad_files::has_bad_rules(&info) {
             return Outcome::Ready(Ok(bad_files::permit(&info, policy, &[], file)));
         }
+        shared.notice_catalog(observatory);
         let instrument = bad_files::instrument(answer, file);
         let at_hand = shared
             .rules
@@ -268,6 +274,31 @@ impl Resolver {
 }
 
 impl Shared {
+    /// With a new catalog forgets what it may make wrong: failures, and what rests on rules whose contents are others now.
+    fn notice_catalog(&self, observatory: Observatory) {
+        let Some(info) = self.fetcher.catalogs().current(observatory) else {
+            return;
+        };
+        let old = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            match seen.get(&observatory) {
+                Some(old) if Arc::ptr_eq(old, info.catalog()) => return,
+                _ => seen.insert(observatory, Arc::clone(info.catalog())),
+            }
+        };
+        let Some(old) = old else { return };
+        let difference = Catalog::difference(&old, info.catalog());
+        let rules_changed = difference.changed.iter().any(|name| name.kind().is_mapping());
+        if rules_changed {
+            self.rules.forget();
+        }
+        let memory = &mut self.lock().memory;
+        memory.forget_failures(observatory);
+        if rules_changed {
+            memory.forget_computed(observatory);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

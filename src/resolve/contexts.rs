@@ -82,6 +82,11 @@ impl Contexts {
         }
     }
 
+    /// Forgets all compiled rules: some have other contents now.
+    pub(super) fn forget(&self) {
+        self.library.clear();
+    }
+
     /// The best references of all types for a header under a literal context. What a header lacks that the rules ask for
     /// is an error unless the header is `whole`: then the dataset has no such parameter.
     pub(super) async fn best_references(

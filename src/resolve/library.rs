@@ -50,6 +50,12 @@ impl<C: Clone> Library<C> {
             .clone()
     }
 
+    /// Forgets everything.
+    pub fn clear(&self) {
+        lock(&self.mappings).clear();
+        lock(&self.contexts).clear();
+    }
+
     /// Forgets a context.
     pub fn drop_context(&self, name: &str) {
         lock(&self.contexts).pop(name);

@@ -151,6 +151,33 @@ impl Memory {
         self.failures.put(question, (error.clone(), now));
     }
 
+    /// Forgets the failures of an observatory: a new catalog may mend them.
+    pub(super) fn forget_failures(&mut self, observatory: Observatory) {
+        let of_it =
+            |(question, _): (&Question, _)| (question.observatory == observatory).then(|| question.clone());
+        let failed: Vec<Question> = self.failures.iter().filter_map(of_it).collect();
+        for question in failed {
+            self.failures.pop(&question);
+        }
+    }
+
+    /// Forgets the answers that were computed here for an observatory: its rules have other contents now.
+    pub(super) fn forget_computed(&mut self, observatory: Observatory) {
+        let is_computed = |question: &Question, answer: &Answer| {
+            question.observatory == observatory && answer.computed_by == ComputedBy::Here
+        };
+        let computed: Vec<Question> = self
+            .answers
+            .iter()
+            .filter(|(question, answer)| is_computed(question, answer))
+            .map(|(question, _)| question.clone())
+            .collect();
+        for question in computed {
+            self.answers.pop(&question);
+            self.changes += 1;
+        }
+    }
+
     /// The header of a question's dataset.
     pub(super) fn header(&mut self, question: &Question, now: SystemTime) -> KnownHeaders {
         let key = (question.observatory, question.dataset.clone());

@@ -161,6 +161,30 @@ fn a_context_is_computed_only_if_the_header_has_what_it_asks_for() {
     assert_eq!(error.raw_os_error(), Some(libc::EHOSTUNREACH));
 }
 
+/// Rules are not supposed to change under their name; where a server does it, answers follow its catalog.
+#[test]
+fn rules_that_change_with_the_catalog_are_read_anew() {
+    let origin = archive();
+    let mut rig = Rig::new(&[&format!("jwst={}", origin.url())], &["--catalog-ttl", "100ms"]);
+    rig.set("CRDS_IGNORE_MAPPING_CHECKSUM", "1");
+    rig.mount();
+    let dark = |number| std::fs::read_link(rig.path(link(number))).unwrap();
+    assert!(dark(2).ends_with(RIGHT));
+    assert!(dark(3).ends_with(RIGHT));
+    assert_eq!(calls(&origin), 1, "the third one is computed");
+    origin.change(|content| {
+        let rule = content.files.get_mut("jwst_miri_dark_0003.rmap").unwrap();
+        let text = String::from_utf8(std::mem::take(rule)).unwrap();
+        *rule = text.replace(RIGHT, WRONG).into_bytes();
+    });
+    let begun = std::time::Instant::now();
+    while !dark(3).ends_with(WRONG) {
+        assert!(begun.elapsed() < crate::rig::PATIENCE, "{}", rig.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(dark(2).ends_with(RIGHT));
+}
+
 /// Rules that the user writes under a name of their own are a context at once, as they are at the moment.
 #[test]
 fn the_users_own_rules_are_a_context_as_soon_as_they_are_written() {
