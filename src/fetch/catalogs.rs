@@ -389,7 +389,11 @@ impl Inner {
                 Ok(None)
             }
             Err(error) => {
-                log::warn!("the stored catalog of {observatory} cannot be read: {error}");
+                let error = error.to_string();
+                log::warn!(
+                    "the stored catalog of {observatory} cannot be read: {}",
+                    error.escape_debug()
+                );
                 self.store.set_aside_snapshot(observatory)?;
                 Ok(None)
             }

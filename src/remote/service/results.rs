@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{BestReferences, ByDataset, Header, TypeValues};
 use crate::crds::{FileName, Reftype};
+use crate::remote::error::printable;
 
 /// What is wrong with a result, in words.
 type Wrong = String;
@@ -69,6 +70,11 @@ pub(super) fn type_values(value: Value) -> Result<TypeValues, Wrong> {
         .into_iter()
         .map(|(key, value)| (key.to_ascii_lowercase(), value))
         .filter(|(key, _)| key.parse::<Reftype>().is_ok())
+        .map(|(key, value)| match value {
+            // A name, or why there is none: for people to read.
+            Value::String(text) => (key, Value::String(printable(&text))),
+            other => (key, other),
+        })
         .collect())
 }
 
@@ -94,14 +100,14 @@ fn answer(payload: Value) -> Result<Result<TypeValues, String>, Wrong> {
     match payload {
         Value::Array(pair) => match <[Value; 2]>::try_from(pair) {
             Ok([Value::Bool(true), values]) => type_values(values).map(Ok),
-            Ok([Value::Bool(false), why]) => Ok(Err(text(why))),
+            Ok([Value::Bool(false), why]) => Ok(Err(printable(&text(why)))),
             Ok(other) => Err(format!(
                 "not an answer: {}",
                 glimpse(&Value::from(other.to_vec()))
             )),
             Err(other) => Err(format!("not an answer: {}", glimpse(&Value::from(other)))),
         },
-        Value::String(why) => Ok(Err(why)),
+        Value::String(why) => Ok(Err(printable(&why))),
         values => type_values(values).map(Ok),
     }
 }
@@ -112,7 +118,7 @@ pub(super) fn headers_or_texts(value: Value) -> Result<ByDataset<Header>, Wrong>
         .into_iter()
         .map(|(id, header)| {
             let header = match header {
-                Value::String(why) => Err(why),
+                Value::String(why) => Err(printable(&why)),
                 other => Ok(texts(other)?),
             };
             Ok((id.to_ascii_uppercase(), header))

@@ -263,3 +263,18 @@ fn ids_are_found_in_every_form() {
     assert_eq!(find_id(&results(&["A:A", "A:0"]), "A"), Some("A:A"));
     assert_eq!(find_id(&results(&["A.X"]), "A_X"), Some("A.X"));
 }
+
+#[test]
+fn what_servers_say_moves_no_cursor() {
+    let said = json!({
+        "A": [true, {"dark": "NOT FOUND \u{1b}[2J\nx", "flat": "x.fits"}],
+        "B": [false, "\u{1b}]0;title\u{7}"],
+        "C": "no\rsuch dataset",
+    });
+    let found = super::results::best_references(said, str::to_owned).unwrap();
+    let answers = found.answers["A"].as_ref().unwrap();
+    assert_eq!(answers["dark"], r"NOT FOUND \u{1b}[2J\nx");
+    assert_eq!(answers["flat"], "x.fits");
+    assert_eq!(found.answers["B"], Err(r"\u{1b}]0;title\u{7}".to_owned()));
+    assert_eq!(found.answers["C"], Err(r"no\rsuch dataset".to_owned()));
+}
