@@ -28,6 +28,11 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Another descriptor of it.
     pub(super) fn try_clone(&self) -> io::Result<File> {
         self.file().try_clone()

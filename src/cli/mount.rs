@@ -2,14 +2,18 @@
 
 #![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use log::LevelFilter;
 
 use super::flags::MountFlags;
+use super::logging::LogFile;
 use super::settings::{self, Environment, Settings};
 use super::{Failure, logging, mounting, output};
 use crate::mount::daemon::{self, Ready, Tie};
+
+/// Where a log goes that has no place.
+const NO_LOG: &str = "/dev/null";
 
 /// Mount the CRDS cache on a directory.
 ///
@@ -46,8 +50,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         logging::start(settings.log_level, file);
         return mounting::serve(&settings, Ready::nobody(), None);
     }
-    let path = log_path(&settings, &environment);
-    let log = logging::open(&path)?;
+    let log = open_log(&settings, &environment)?;
+    let path = log.path().to_owned();
     let quiet = settings.log_level < LevelFilter::Info;
     let greet = (!quiet).then_some(path.as_path());
     let daemon = daemon::launch(Tie::Detached(log.try_clone()?), |ready| {
@@ -74,10 +78,21 @@ pub(super) fn make_absolute(settings: &mut Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn log_path(settings: &Settings, environment: &Environment) -> PathBuf {
-    settings
-        .log_file
-        .clone()
-        .or_else(|| logging::default_path(&settings.mountpoint, environment))
-        .unwrap_or_else(|| Path::new("/dev/null").to_owned())
+/// Opens the log that was named, else the one in the usual place; where that cannot be written, as in a home that is
+/// read-only, it says so and goes on without one.
+pub(super) fn open_log(settings: &Settings, environment: &Environment) -> Result<LogFile, Failure> {
+    if let Some(path) = &settings.log_file {
+        return logging::open(path);
+    }
+    let opened = logging::default_path(&settings.mountpoint, environment).map(|path| logging::open(&path));
+    match opened {
+        Some(Ok(log)) => Ok(log),
+        Some(Err(failure)) => {
+            output::remark(&format!(
+                "crds-fs: there is no log, unless --log-file names one: {failure}\n"
+            ));
+            logging::open(Path::new(NO_LOG))
+        }
+        None => logging::open(Path::new(NO_LOG)),
+    }
 }

@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     mount::make_absolute(&mut settings)?;
 
     namespace::enter()?;
-    let log = logging::open(&mount::log_path(&settings, &environment))?;
+    let log = mount::open_log(&settings, &environment)?;
     let daemon = daemon::launch(Tie::Attached, |ready| {
         logging::start(settings.log_level, Some(log));
         u8::from(mounting::serve(&settings, ready, None).is_err())

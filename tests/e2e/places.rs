@@ -187,3 +187,24 @@ fn run_uses_the_mount_that_is_there() {
     );
     done(&place.run(&["umount", &name]));
 }
+
+/// A home that cannot be written to, as in many containers and batch systems, is no reason not to mount.
+#[test]
+fn without_a_place_for_its_log_it_mounts_and_says_so() {
+    let place = Place::new();
+    let name = place.name("cache");
+    let at_home = |arguments: &[&str]| {
+        let mut command = program();
+        command.args(arguments).env("CRDS_FS_OFFLINE", "1");
+        // Root can write to any directory, but not to this.
+        command.env("HOME", "/proc/nowhere").output().unwrap()
+    };
+    let mounted = at_home(&["mount", &name]);
+    done(&mounted);
+    let said = String::from_utf8_lossy(&mounted.stderr).into_owned();
+    assert!(said.contains("--log-file"), "{said}");
+    done(&place.run(&["umount", &name]));
+    done(&at_home(&["run", "--cache", &name, "--", "true"]));
+    let named = at_home(&["mount", "--log-file", "/proc/nowhere/log", &name]);
+    failed(&named, 1, &["cannot log to '/proc/nowhere/log'"]);
+}
