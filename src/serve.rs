@@ -55,8 +55,8 @@ pub struct Options {
     pub listen: Listen,
     /// A JSON file of datasets: `{id: {"header": {...}, "bestrefs": {context: {reftype: value}}}}`.
     pub datasets: Option<PathBuf>,
-    /// Where digests are remembered if the cache cannot be written.
-    pub digests: Option<PathBuf>,
+    /// Where directories for caches that cannot be written are made, to remember digests in.
+    pub state: Option<PathBuf>,
     /// Told how far the catalog is, while the files are hashed.
     pub progress: Option<Box<dyn Fn(Hashed) + Send + Sync>>,
 }
@@ -129,7 +129,7 @@ impl Server {
         let Options {
             listen,
             datasets,
-            digests,
+            state,
             progress,
         } = options;
         let listener = listen.open().await?;
@@ -151,7 +151,7 @@ impl Server {
         let root = cache.to_owned();
         let library = tokio::task::spawn_blocking(move || {
             let progress = progress.unwrap_or_else(|| Box::new(|_| ()));
-            Library::load(&root, datasets.as_deref(), digests.as_deref(), &*progress)
+            Library::load(&root, datasets.as_deref(), state.as_deref(), &*progress)
         })
         .await
         .map_err(|error| ServeError::Interrupted(error.to_string()))??;

@@ -2,14 +2,14 @@
 
 use std::io::{IsTerminal, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::settings::environment;
+use super::settings::{default_state, environment};
 use super::{Failure, output};
 use crate::serve::{Handle, Hashed, Listen, Options, Server};
 
@@ -48,7 +48,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         let options = Options {
             listen: Listen::Address(args.listen),
             datasets: args.datasets,
-            digests: digests(&args.cache),
+            state: default_state(&environment()),
             progress: Some(Box::new(progress())),
         };
         let starting = Server::bind(&args.cache, options);
@@ -96,19 +96,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .first()
         .copied()
         .ok_or_else(|| "the name has no address".to_owned())
-}
-
-/// Where digests are remembered if the cache cannot be written: `~/.cache/crds-fs/digests/<cache>`.
-fn digests(cache: &Path) -> Option<PathBuf> {
-    let environment = environment();
-    let absolute = |name: &str| {
-        let path = environment.get(name).map(PathBuf::from);
-        path.filter(|path| path.is_absolute())
-    };
-    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    let cache = cache.canonicalize().ok()?;
-    let name = cache.to_string_lossy().trim_matches('/').replace('/', "-");
-    Some(caches.join("crds-fs/digests").join(name))
 }
 
 /// A progress bar on a terminal, a line now and then and at the end elsewhere.

@@ -47,7 +47,7 @@ pub(super) fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&
 }
 
 /// Where directories for caches that cannot be written are made when nobody says.
-fn default_state(environment: &Environment) -> Option<PathBuf> {
+pub(super) fn default_state(environment: &Environment) -> Option<PathBuf> {
     let absolute = |name| Some(PathBuf::from(variable(environment, name)?)).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(caches.join("crds-fs/stores"))

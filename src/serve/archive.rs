@@ -54,11 +54,11 @@ struct Candidate {
 }
 
 /// Finds and hashes everything below `mappings/<obs>` and `references/<obs>`, flat or by instrument. Names that the
-/// grammar refuses, and what cannot be read, are left out with a warning. Digests are remembered in the cache, else in
-/// the directory `elsewhere`.
+/// grammar refuses, and what cannot be read, are left out with a warning. Digests are remembered in the cache, else below
+/// the directory `state`.
 pub(super) fn read(
     root: &Path,
-    elsewhere: Option<&Path>,
+    state: Option<&Path>,
     progress: &(dyn Fn(Hashed) + Sync),
 ) -> Result<BTreeMap<Observatory, Files>, ServeError> {
     let unusable = |source| ServeError::Read {
@@ -88,7 +88,7 @@ pub(super) fn read(
         return Err(ServeError::NoCache(root.to_owned()));
     }
     let present: BTreeSet<Observatory> = candidates.iter().map(|it| it.key.observatory).collect();
-    let digests = Digests::open(root, elsewhere, &Vec::from_iter(present));
+    let digests = Digests::open(root, state, &Vec::from_iter(present));
     let hashed = hash_all(&candidates, &digests, progress)?;
     let mut observatories = BTreeMap::<_, Files>::new();
     for (candidate, file) in candidates.into_iter().zip(hashed) {

@@ -37,11 +37,11 @@ impl Library {
     pub(super) fn load(
         root: &Path,
         datasets: Option<&Path>,
-        digests: Option<&Path>,
+        state: Option<&Path>,
         progress: &(dyn Fn(Hashed) + Sync),
     ) -> Result<Self, ServeError> {
         let datasets = datasets.map(Datasets::read).transpose()?.unwrap_or_default();
-        let shelves = archive::read(root, digests, progress)?
+        let shelves = archive::read(root, state, progress)?
             .into_iter()
             .map(|(observatory, files)| Ok((observatory, Shelf::new(root, observatory, files)?)))
             .collect::<Result<_, ServeError>>()?;

@@ -7,10 +7,11 @@ use std::io::Write as _;
 use std::path::Path;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::OFlags;
 
 use super::own::{self, Durable};
+use super::possession;
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum};
 use crate::store::StoreError;
 use crate::store::verified::{self, Identity, Mark, Origin};
@@ -33,39 +34,29 @@ struct Remembered {
 }
 
 impl Digests {
-    /// Reads what is remembered of a cache. More is written down in the cache, or in the directory `elsewhere` where the
-    /// cache cannot be written, or not at all.
-    pub fn open(cache: &Path, elsewhere: Option<&Path>, observatories: &[Observatory]) -> Self {
-        let (own, written) = match own_directory(cache) {
-            Ok((own, digests)) => (Some(own), Some(digests)),
-            Err((own, error)) => {
-                log::debug!("digests are not remembered in {}: {error}", cache.display());
-                (own, None)
+    /// Reads what is remembered of a cache. More is written down in the cache, or where that cannot be written in a
+    /// directory for it below `state`, or not at all.
+    pub fn open(cache: &Path, state: Option<&Path>, observatories: &[Observatory]) -> Self {
+        let (owns, writable) = match Dir::open_ambient_dir(cache, ambient_authority()) {
+            Ok(root) => places(&root, state),
+            Err(error) => {
+                log::debug!("cannot open {}: {error}", cache.display());
+                (Vec::new(), false)
             }
         };
-        let other = elsewhere.filter(|_| written.is_none()).and_then(|path| {
-            let opened =
-                std::fs::create_dir_all(path).and_then(|()| Dir::open_ambient_dir(path, ambient_authority()));
-            opened
-                .inspect_err(|error| log::debug!("digests are not remembered in {}: {error}", path.display()))
-                .ok()
-        });
         let observatories = observatories
             .iter()
             .map(|observatory| {
                 let mut remembered = Remembered::default();
-                let name = Path::new(observatory.as_str());
-                if let Some(own) = &own {
+                let name = observatory.as_str();
+                let digests = Path::new(DIRECTORY).join(name);
+                let mut untidy = false;
+                for own in &owns {
                     remembered.read(own, &Path::new("verified").join(name));
+                    untidy = remembered.read(own, &digests);
                 }
-                match (&written, &other, &own) {
-                    (Some(place), ..) | (None, Some(place), _) => {
-                        let untidy = remembered.read(place, name);
-                        remembered.log = open_log(place, name, untidy);
-                    }
-                    (None, None, Some(own)) => drop(remembered.read(own, &Path::new(DIRECTORY).join(name))),
-                    (None, None, None) => {}
-                }
+                let written = owns.last().filter(|_| writable);
+                remembered.log = written.and_then(|own| open_log(own, &digests, untidy));
                 (*observatory, remembered)
             })
             .collect();
@@ -133,29 +124,38 @@ fn line(name: &FileName, identity: Identity, sha1: Sha1Sum) -> String {
     verified::line(name, &Mark::Copy(identity, Some(sha1), Origin::Found))
 }
 
-/// `.crds-fs` in a cache, if it is there, and the directory of digests in it, which is made when it is missing. A cache
-/// that nobody may write is not written by root either.
-fn own_directory(cache: &Path) -> Result<(Dir, Dir), (Option<Dir>, StoreError)> {
-    let failed = |error| StoreError::io("open", cache, error);
-    let root = Dir::open_ambient_dir(cache, ambient_authority()).map_err(|error| (None, failed(error)))?;
-    let mode = root.dir_metadata().map_or(0, |metadata| metadata.mode());
-    if mode & 0o222 == 0 {
-        let protected = failed(std::io::ErrorKind::ReadOnlyFilesystem.into());
-        return Err((root.open_dir(own::OWN).ok(), protected));
+/// The directories of our own with something of a cache, and whether digests can be written to the last of them.
+fn places(root: &Dir, state: Option<&Path>) -> (Vec<Dir>, bool) {
+    match here(root) {
+        Ok(own) => return (vec![own], true),
+        Err(error) => log::debug!("digests are not remembered in the cache: {error}"),
     }
-    let own = match own::open(&root) {
-        Ok(own) => own,
-        Err(error) => return Err((root.open_dir(own::OWN).ok(), error)),
-    };
-    let opened = own::check_format(&own, own::Missing::Make).and_then(|()| {
-        own.create_dir_all(DIRECTORY)
-            .and_then(|()| own.open_dir(DIRECTORY))
-            .map_err(|error| StoreError::io("make", DIRECTORY, error))
+    let mut owns = Vec::from_iter(root.open_dir(own::OWN));
+    let other = state.and_then(|state| {
+        let made = possession::own_directory(root, state).and_then(with_digests);
+        made.inspect_err(|error| log::debug!("digests are not remembered: {error}"))
+            .ok()
     });
-    match opened {
-        Ok(digests) => Ok((own, digests)),
-        Err(error) => Err((Some(own), error)),
+    let writable = other.is_some();
+    owns.extend(other);
+    (owns, writable)
+}
+
+/// `.crds-fs` in a cache, made when it is missing, if the cache may be written.
+fn here(root: &Dir) -> Result<Dir, StoreError> {
+    if possession::is_protected(root) {
+        let protected = std::io::ErrorKind::ReadOnlyFilesystem.into();
+        return Err(StoreError::io("write to", ".", protected));
     }
+    let own = own::open(root)?;
+    own::check_format(&own, own::Missing::Make)?;
+    with_digests(own)
+}
+
+fn with_digests(own: Dir) -> Result<Dir, StoreError> {
+    let made = own.create_dir_all(DIRECTORY);
+    made.map_err(|error| StoreError::io("make", DIRECTORY, error))?;
+    Ok(own)
 }
 
 /// Opens a file of digests for appending, after writing it anew where it is mostly outdated.

@@ -87,7 +87,7 @@ fn take_alone(root: &Dir) -> Result<(Dir, File), StoreError> {
 }
 
 /// Whether it is a cache whose directory nobody may write to: what is meant for all holds for root as well.
-fn is_protected(root: &Dir) -> bool {
+pub(super) fn is_protected(root: &Dir) -> bool {
     let mode = root.dir_metadata().map_or(0o200, |metadata| metadata.mode());
     mode & 0o222 == 0
         && ["config", "mappings", "references"]
@@ -100,7 +100,7 @@ fn is_refusal(kind: ErrorKind) -> bool {
 }
 
 /// The directory for one store below `state`, made when it is missing, if something can be written there.
-fn own_directory(root: &Dir, state: &Path) -> Result<Dir, StoreError> {
+pub(super) fn own_directory(root: &Dir, state: &Path) -> Result<Dir, StoreError> {
     let metadata = root
         .dir_metadata()
         .map_err(|source| StoreError::io("look at", ".", source))?;
