@@ -23,7 +23,7 @@ mod memory;
 mod partial;
 mod verified;
 
-pub use disk::{Digests, DiskStore, StoreOptions};
+pub use disk::{Digests, DiskStore, StoreOptions, digest};
 pub use error::{StoreError, is_disk_full};
 pub use layout::{ReferenceLayout, file_path};
 pub use ledger::{Full, Ledger, Victims};

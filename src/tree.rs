@@ -36,6 +36,7 @@ mod places;
 mod removals;
 mod scan;
 mod status;
+mod upload;
 mod views;
 mod watch;
 mod xattr;
@@ -99,8 +100,7 @@ impl FileSystem for CrdsTree {
     }
 
     fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, Keep), Error> {
-        self.core
-            .after_removal(ino, move |core| core.getattr(ino, handle))
+        self.core.after_getattr(ino, handle)
     }
 
     fn setattr(&self, _: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, Keep), Error> {
@@ -111,8 +111,8 @@ impl FileSystem for CrdsTree {
         self.core.readlink(ino)
     }
 
-    fn open(&self, _: Caller, ino: Ino, flags: i32) -> Outcome<Opened, Error> {
-        self.core.open(ino, flags)
+    fn open(&self, caller: Caller, ino: Ino, flags: i32) -> Outcome<Opened, Error> {
+        self.core.open(caller, ino, flags)
     }
 
     fn create(

@@ -31,6 +31,8 @@ mod shelf;
 mod syncs;
 mod transfer;
 
+pub use files::digest;
+
 #[cfg(test)]
 mod tests;
 

@@ -286,7 +286,7 @@ impl Core {
             Some(Number::Fixed(fixed)) => self.change_fixed(fixed, &change),
             Some(Number::Catalogued(observatory, serial)) => {
                 let file = self.view(observatory).and_then(|view| view.with_serial(serial));
-                Err(file.map_or(Error::Stale, |file| Error::Immutable(file.key)))
+                file.map_or(Err(Error::Stale), |file| self.change_upload(ino, &file, &change))
             }
             Some(Number::Described(..)) => Err(Error::ReadOnly),
             Some(Number::Noded(_)) => self.change_node(ino, &change),

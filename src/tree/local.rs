@@ -186,6 +186,19 @@ impl Local {
         Ok(())
     }
 
+    /// Makes a file without a name.
+    pub(super) fn nameless(&self) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = openat(&*self.dir, ".", flags, Mode::from_raw_mode(0o644))?;
+        Ok(File::from(file))
+    }
+
+    /// Gives a file without a name one.
+    pub(super) fn name(&self, file: &File, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.made_parent(path)?;
+        LocalInode::new(file.try_clone()?.into()).link(&dir, name)
+    }
+
     /// Makes another name for a file.
     pub(super) fn link(&self, from: &LocalInode, to: &Path) -> io::Result<()> {
         let (dir, name) = self.made_parent(to)?;

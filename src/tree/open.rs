@@ -32,8 +32,10 @@ pub(super) struct OpenFile {
     pub(super) content: Content,
     /// Whether something was written since the last close of a descriptor.
     pub(super) written: AtomicBool,
+    /// The catalogued file that is written to by the client itself.
+    pub(super) upload: Option<Catalogued>,
     /// The place of its descriptor, if it has one.
-    _slot: Option<Slot>,
+    pub(super) _slot: Option<Slot>,
 }
 
 /// Where an open file's bytes are.
@@ -45,7 +47,7 @@ pub(super) enum Content {
 }
 
 impl Core {
-    pub(super) fn open(self: &Arc<Self>, ino: Ino, flags: i32) -> Outcome<Opened, Error> {
+    pub(super) fn open(self: &Arc<Self>, caller: Caller, ino: Ino, flags: i32) -> Outcome<Opened, Error> {
         let access = Access::of(flags);
         if access.changes() && self.options.read_only {
             return ready(Err(Error::ReadOnly));
@@ -64,8 +66,11 @@ impl Core {
                     return ready(Err(Error::Stale));
                 };
                 if access.changes() {
-                    self.removals.cancel(ino);
-                    return ready(Err(Error::Immutable(file.key)));
+                    return ready(if self.removals.is_by(ino, caller.tid) {
+                        self.open_upload(ino, file, access)
+                    } else {
+                        Err(Error::Immutable(file.key))
+                    });
                 }
                 self.after_removal(ino, move |core| core.open_catalogued(ino, &file.key))
             }
@@ -166,6 +171,7 @@ impl Core {
             ino,
             content,
             written: AtomicBool::new(false),
+            upload: None,
             _slot: slot,
         });
         Opened {
@@ -288,7 +294,7 @@ impl Core {
 
     /// A descriptor is closed: what the store's file system has to say at the close of what was written (a quota or a disk
     /// error that a network file system learns then) is said to who closes.
-    pub(super) fn flush(&self, handle: Handle) -> Outcome<(), Error> {
+    pub(super) fn flush(self: &Arc<Self>, handle: Handle) -> Outcome<(), Error> {
         let open = match self.opened(handle) {
             Ok(open) => open,
             Err(error) => return ready(Err(error)),
@@ -300,6 +306,9 @@ impl Core {
             return ready(Ok(()));
         }
         let file = Arc::clone(file);
+        if let Some(catalogued) = open.upload.clone() {
+            return self.finish_upload(file, catalogued);
+        }
         Outcome::Later(Box::pin(elsewhere(move || {
             // The file stays open: every close of a descriptor of it asks the file system.
             let closed = file

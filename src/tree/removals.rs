@@ -4,7 +4,7 @@
 //! `mv`) must fail, and shall fail without costing the copy; who removes it to be rid of the copy, or to have it fetched
 //! again, shall be rid of it. Both begin alike, so that a copy goes only when it is clear what its remover does next: the
 //! kernel looks the name up for an exclusive create, is told that it is there, and nothing follows; whereas a `stat` is
-//! followed by a question for attributes, and a read by an open.
+//! followed by a question for attributes, and so is an open.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,13 @@ use crate::crds::FileKey;
 
 use super::core::{Core, elsewhere, ready};
 use super::error::Error;
-use super::ops::{Caller, Ino, Keep, Lookup, Outcome};
+use super::ops::{Attr, Caller, Handle, Ino, Keep, Lookup, Outcome};
 
 /// How long a copy waits for what its remover does next.
 const DELAY: Duration = Duration::from_secs(1);
+
+/// How long the remover of a file may write it anew. Clients remove all that they are about to download first.
+const ANEW: Duration = Duration::from_secs(3600);
 
 /// The removals of which it is not clear yet what they are for.
 #[derive(Debug, Default)]
@@ -28,6 +31,8 @@ pub(super) struct Removals {
 #[derive(Debug, Default)]
 struct State {
     pending: HashMap<Ino, Removal>,
+    /// Who may write a file anew, since when.
+    removers: HashMap<Ino, (u32, Instant)>,
     /// Whether a task waits for those that nothing follows.
     is_watched: bool,
 }
@@ -38,8 +43,17 @@ struct Removal {
     /// The thread that removed it.
     by: u32,
     since: Instant,
-    /// Whether the same thread has looked the name up since.
-    looked_up: bool,
+    then: Then,
+}
+
+/// What followed a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    /// The same thread looked the name up, and nothing more.
+    LookedUp,
+    /// Attributes were asked for: for a look, or for an open.
+    Asked,
 }
 
 /// What a lookup of a name means for its removal.
@@ -63,7 +77,11 @@ impl Removals {
     fn begin(&self, ino: Ino, key: &FileKey, by: u32, now: Instant) -> Option<(Vec<FileKey>, bool)> {
         let mut state = self.state();
         let before = state.pending.remove(&ino);
-        if before.as_ref().is_some_and(|before| before.by == by) {
+        if before
+            .as_ref()
+            .is_some_and(|before| before.by == by && before.then != Then::Asked)
+        {
+            state.removers.remove(&ino);
             return None;
         }
         // Who goes on to another name has done with the one before.
@@ -72,14 +90,19 @@ impl Removals {
             .extract_if(|_, removal| removal.by == by)
             .filter_map(|(_, removal)| removal.unclaimed())
             .collect();
-        gone.extend(before.and_then(Removal::unclaimed));
+        gone.extend(
+            before
+                .filter(|before| before.by != by)
+                .and_then(Removal::unclaimed),
+        );
         let removal = Removal {
             key: key.clone(),
             by,
             since: now,
-            looked_up: false,
+            then: Then::Nothing,
         };
         state.pending.insert(ino, removal);
+        state.removers.insert(ino, (by, now));
         let unwatched = !std::mem::replace(&mut state.is_watched, true);
         Some((gone, unwatched))
     }
@@ -89,7 +112,9 @@ impl Removals {
         match state.pending.get_mut(&ino) {
             None => Looked::Nothing,
             Some(removal) if removal.by == by => {
-                removal.looked_up = true;
+                if removal.then == Then::Nothing {
+                    removal.then = Then::LookedUp;
+                }
                 Looked::Open
             }
             Some(_) => match state.pending.remove(&ino).and_then(Removal::unclaimed) {
@@ -99,9 +124,33 @@ impl Removals {
         }
     }
 
-    /// Somebody looks at the file, or reads it: the copy that goes for that.
+    /// Attributes are asked for; whether the file was removed.
+    fn asked(&self, ino: Ino) -> bool {
+        let mut state = self.state();
+        let Some(removal) = state.pending.get_mut(&ino) else {
+            return false;
+        };
+        removal.then = Then::Asked;
+        true
+    }
+
+    /// Somebody reads the file: the copy that goes for that.
     fn used(&self, ino: Ino) -> Option<FileKey> {
         Some(self.state().pending.remove(&ino)?.key)
+    }
+
+    /// Whether this thread has removed the file.
+    pub(super) fn is_by(&self, ino: Ino, by: u32) -> bool {
+        self.remover(ino) == Some(by)
+    }
+
+    fn remover(&self, ino: Ino) -> Option<u32> {
+        Some(self.state().removers.get(&ino)?.0)
+    }
+
+    /// What its remover wrote is the copy now.
+    pub(super) fn written(&self, ino: Ino) {
+        self.state().removers.remove(&ino);
     }
 
     /// The copy stays.
@@ -112,6 +161,11 @@ impl Removals {
     /// The copies of those that nothing followed until `now`; without it of all. None when nobody has to wait any more.
     fn expired(&self, now: Option<Instant>) -> Option<Vec<FileKey>> {
         let mut state = self.state();
+        if let Some(now) = now {
+            state
+                .removers
+                .retain(|_, (_, since)| now.duration_since(*since) < ANEW);
+        }
         if state.pending.is_empty() {
             state.is_watched = false;
             return None;
@@ -130,7 +184,7 @@ impl Removals {
 impl Removal {
     /// The copy that goes, unless its remover wanted a place for a new file.
     fn unclaimed(self) -> Option<FileKey> {
-        (!self.looked_up).then_some(self.key)
+        (self.then != Then::LookedUp).then_some(self.key)
     }
 }
 
@@ -199,10 +253,13 @@ impl Core {
             return ready(Ok(found));
         };
         match self.removals.looked_up(attr.ino, caller.tid) {
+            Looked::Nothing if self.removals.is_by(attr.ino, caller.tid) => {
+                let (attr, keep) = writable(attr);
+                ready(Ok(Lookup::Found { attr, keep }))
+            }
             Looked::Nothing => ready(Ok(found)),
             Looked::Open => {
-                attr.blocks = 0;
-                let keep = Keep::Never;
+                let (attr, keep) = removed(attr);
                 ready(Ok(Lookup::Found { attr, keep }))
             }
             Looked::Gone(key) => {
@@ -216,7 +273,23 @@ impl Core {
         }
     }
 
-    /// Does what looks at or reads a file, once its copy is gone that was removed before.
+    /// What attributes are told while a file is removed.
+    pub(super) fn after_getattr(
+        self: &Arc<Self>,
+        ino: Ino,
+        handle: Option<Handle>,
+    ) -> Outcome<(Attr, Keep), Error> {
+        let found = self.getattr(ino, handle);
+        if self.removals.asked(ino) {
+            found.map(|found| found.map(|(attr, _)| removed(attr)))
+        } else if self.removals.remover(ino).is_some() {
+            found.map(|found| found.map(|(attr, _)| writable(attr)))
+        } else {
+            found
+        }
+    }
+
+    /// Does what reads a file, once its copy is gone that was removed before.
     pub(super) fn after_removal<T: Send + 'static>(
         self: &Arc<Self>,
         ino: Ino,
@@ -231,6 +304,17 @@ impl Core {
             work(&core).wait().await
         }))
     }
+}
+
+/// The attributes of a file whose copy is about to go.
+fn removed(attr: Attr) -> (Attr, Keep) {
+    writable(Attr { blocks: 0, ..attr })
+}
+
+/// The kernel shall let the remover of a file write it anew, and ask again.
+fn writable(attr: Attr) -> (Attr, Keep) {
+    let perm = attr.perm | 0o200;
+    (Attr { perm, ..attr }, Keep::Never)
 }
 
 #[cfg(test)]
@@ -273,6 +357,12 @@ mod tests {
         let (file, now) = (key("hst_0001.pmap"), Instant::now());
         removals.begin(1, &file, TAR, now);
         assert_eq!(removals.looked_up(1, OTHER), Looked::Gone(file.clone()));
+        removals.begin(1, &file, TAR, now);
+        assert_eq!(removals.looked_up(1, TAR), Looked::Open);
+        assert!(removals.asked(1));
+        assert_eq!(removals.begin(1, &file, TAR, now), Some((vec![], false)));
+        assert!(removals.asked(1));
+        assert_eq!(removals.expired(Some(now + DELAY)), Some(vec![file.clone()]));
         removals.begin(1, &file, TAR, now);
         assert_eq!(removals.looked_up(1, TAR), Looked::Open);
         assert_eq!(removals.used(1), Some(file.clone()));

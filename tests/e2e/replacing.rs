@@ -131,8 +131,11 @@ fn who_removes_a_copy_and_looks_or_reads_has_it_fetched_again() {
     let target = bench.rig.path(Bench::name(DARK));
     let stored = bench.rig.store().join(Bench::name(DARK));
     fs::remove_file(&target).unwrap();
-    assert_eq!(fs::metadata(&target).unwrap().len(), 300_000);
-    assert!(!stored.exists());
+    let seen = fs::metadata(&target).unwrap();
+    assert_eq!(
+        (seen.len(), std::os::unix::fs::MetadataExt::blocks(&seen)),
+        (300_000, 0)
+    );
     assert!(fs::read(&target).unwrap() == bench.origin.contents(DARK));
     assert_eq!(bench.downloads(DARK), 2);
     fs::write(&stored, vec![0; 300_000]).unwrap();
@@ -231,4 +234,48 @@ fn what_is_still_written_to_stays_the_users() {
     becomes(&rig, FLAT, "cached");
     assert_eq!(state(&rig, DARK), "local");
     assert_eq!(rig.read(Bench::name(DARK)).unwrap().len(), 300_008);
+}
+
+/// As clients before 14 do for `crds sync --ignore-cache`: they remove the file, and write it under its own name.
+#[test]
+fn a_removed_file_that_is_written_anew_becomes_the_copy_if_it_is_what_the_catalog_says() {
+    let bench = Bench::new();
+    let write = |name: &str, bytes: &[u8]| {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(bench.rig.path(Bench::name(name)))
+            .unwrap();
+        for part in bytes.chunks(65_536) {
+            std::io::Write::write_all(&mut file, part).unwrap();
+        }
+        nix::unistd::close(file)
+    };
+    let remove = |name| fs::remove_file(bench.rig.path(Bench::name(name))).unwrap();
+    for name in [DARK, FLAT] {
+        remove(name);
+    }
+    for name in [DARK, FLAT] {
+        write(name, &bench.origin.contents(name)).unwrap();
+        becomes(&bench.rig, name, "cached");
+        bench.is_whole(name);
+    }
+    let right = bench.origin.contents(DARK);
+    let mut wrong = right.clone();
+    wrong[0] ^= 1;
+    for wrong in [&wrong, &right[..1_000], &[][..]] {
+        remove(DARK);
+        assert_eq!(write(DARK, wrong), Err(nix::errno::Errno::EPERM));
+        let seen = fs::metadata(bench.rig.path(Bench::name(DARK))).unwrap();
+        assert_eq!(seen.len(), 300_000);
+        assert_eq!(state(&bench.rig, DARK), "cached");
+        bench.is_whole(DARK);
+    }
+    assert!(!bench.rig.store().join(".crds-fs/quarantine").exists());
+    let target = bench.rig.path(Bench::name(FLAT));
+    let refused = fs::OpenOptions::new().write(true).open(target);
+    assert!(refused.is_err(), "only who has removed it may write");
 }

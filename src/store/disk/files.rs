@@ -367,7 +367,7 @@ pub(super) fn met_identity(file: &File, path: &Path) -> Result<Identity, StoreEr
 }
 
 /// The digest of a whole file.
-fn digest(file: &File) -> io::Result<Sha1Sum> {
+pub fn digest(file: &File) -> io::Result<Sha1Sum> {
     let mut hasher = Sha1::new();
     let mut buffer = vec![0; BUFFER];
     let mut at = 0;

@@ -1,0 +1,108 @@
+//! Catalogued files that a client writes itself: clients before 14 remove a file and write its contents under its own name.
+//! What they write goes to a file without a name, and becomes the copy at close if it is what the catalog says.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use super::core::{Core, elsewhere, ready};
+use super::error::Error;
+use super::inode::Access;
+use super::open::{Content, OpenFile};
+use super::ops::{Backing, Ino, Opened, Outcome, SetAttr};
+use super::views::Catalogued;
+use crate::store;
+
+/// Where a finished upload lies for the moment in which it gets its name.
+const FINISHED: &str = ".crds-fs/uploads";
+
+impl Core {
+    /// Opens a file for what the remover of a catalogued one writes in its place. Nobody may have that open: the kernel
+    /// would show them these bytes.
+    pub(super) fn open_upload(&self, ino: Ino, file: Catalogued, access: Access) -> Result<Opened, Error> {
+        self.removals.cancel(ino);
+        if self.files.find(|open| open.ino == ino).is_some() {
+            return Err(Error::Immutable(file.key));
+        }
+        let slot = self.descriptors.slot()?;
+        let nameless = self
+            .writable()?
+            .nameless()
+            .map_err(Error::local("write", &self.path_of(&file.key)))?;
+        let content = Content::Local {
+            file: Arc::new(nameless),
+            access,
+        };
+        let handle = self.files.insert(OpenFile {
+            ino,
+            content,
+            written: AtomicBool::new(false),
+            upload: Some(file),
+            _slot: Some(slot),
+        });
+        Ok(Opened {
+            handle,
+            size: 0,
+            // Not through the pages that the kernel keeps of the catalogued file.
+            backing: Backing::Generated(Bytes::new()),
+            keep_cache: false,
+        })
+    }
+
+    /// Sets the length of an upload. The catalogued file keeps its own.
+    pub(super) fn change_upload(&self, ino: Ino, file: &Catalogued, change: &SetAttr) -> Result<(), Error> {
+        let refused = || Error::Immutable(file.key.clone());
+        if change.mode.is_some() || change.uid.is_some() || change.gid.is_some() {
+            return Err(refused());
+        }
+        // The kernel does not name the open file for which it truncates: but it is the only one.
+        let open = self
+            .files
+            .find(|open| open.ino == ino && open.upload.is_some())
+            .ok_or_else(refused)?;
+        let (Content::Local { file: upload, .. }, Some(size)) = (&open.content, change.size) else {
+            return Err(refused());
+        };
+        open.written.store(true, Ordering::Relaxed);
+        let path = self.path_of(&file.key);
+        upload.set_len(size).map_err(Error::local("change", &path))
+    }
+
+    /// Ends an upload.
+    pub(super) fn finish_upload(self: &Arc<Self>, upload: Arc<File>, file: Catalogued) -> Outcome<(), Error> {
+        if self.local.is_none() {
+            return ready(Err(Error::ReadOnly));
+        }
+        let core = Arc::clone(self);
+        Outcome::Later(Box::pin(elsewhere(move || core.take_upload(&upload, &file))))
+    }
+
+    fn take_upload(&self, upload: &File, file: &Catalogued) -> Result<(), Error> {
+        let path = self.path_of(&file.key);
+        let failed = || Error::local("write", &path);
+        let size = upload.metadata().map_err(failed())?.len();
+        let (Some(wanted), Some(expected)) = (file.entry.size, file.entry.sha1) else {
+            return Err(Error::Immutable(file.key.clone()));
+        };
+        if size != wanted || store::digest(upload).map_err(failed())? != expected {
+            log::warn!(
+                "what was written to {} is not what the catalog says: it is refused",
+                file.key
+            );
+            return Err(Error::Immutable(file.key.clone()));
+        }
+        let finished = Path::new(FINISHED).join(format!("{}-{}", file.key.observatory, file.key.name));
+        let local = self.writable()?;
+        // What a crash has left.
+        let _ = local.unlink(&finished);
+        local.name(upload, &finished).map_err(failed())?;
+        let store = self.fetcher.store();
+        store.move_in(&finished, &file.key)?;
+        store.adopt(&file.key, file.entry)?;
+        self.removals.written(Self::number_of(file));
+        Ok(())
+    }
+}
