@@ -9,18 +9,21 @@ use crate::store::{HoldingKind, Store};
 /// A version of a rule of the user's: when it was changed, and its size.
 pub type OwnVersion = (SystemTime, u64);
 
-/// The version of a rule, if it is the user's own. From memory for catalogued names; else one look at the store.
+/// The version of a rule, if it is the user's own: by one look at the store, as the user may write to it at any time. Other
+/// catalogued names are answered from memory.
 pub fn own_version(store: &dyn Store, catalog: Option<&Catalog>, key: &FileKey) -> Option<OwnVersion> {
-    if let Some(holding) = store.holding(key) {
-        match holding.kind {
-            HoldingKind::Local => return Some((holding.modified, holding.size)),
-            HoldingKind::Catalogued => return None,
-            HoldingKind::Unverified => {}
-        }
-    }
-    if !key.name.kind().is_mapping() || catalog.is_none_or(|catalog| catalog.contains(key.name.as_str())) {
-        return None;
-    }
+    let holding = store.holding(key);
+    let noted = match holding {
+        Some(holding) if holding.kind == HoldingKind::Catalogued => return None,
+        Some(holding) if holding.kind == HoldingKind::Local => Some((holding.modified, holding.size)),
+        _ if !key.name.kind().is_mapping() => return None,
+        _ if catalog.is_none_or(|catalog| catalog.contains(key.name.as_str())) => return None,
+        _ => None,
+    };
+    on_disk(store, key).or(noted)
+}
+
+fn on_disk(store: &dyn Store, key: &FileKey) -> Option<OwnVersion> {
     let metadata = store.directory()?.metadata(own_path(key)).ok()?;
     let modified = metadata.modified().ok()?.into_std();
     metadata.is_file().then_some((modified, metadata.len()))
