@@ -148,11 +148,6 @@ impl Removals {
         Some(self.state().removers.get(&ino)?.0)
     }
 
-    /// What its remover wrote is the copy now.
-    pub(super) fn written(&self, ino: Ino) {
-        self.state().removers.remove(&ino);
-    }
-
     /// The copy stays.
     pub(super) fn cancel(&self, ino: Ino) {
         self.state().pending.remove(&ino);

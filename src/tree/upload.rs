@@ -102,7 +102,6 @@ impl Core {
         let store = self.fetcher.store();
         store.move_in(&finished, &file.key)?;
         store.adopt(&file.key, file.entry)?;
-        self.removals.written(Self::number_of(file));
         Ok(())
     }
 }
