@@ -32,8 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// From then on a mount that is silent is suspected to have lost its process.
 const SUSPICIOUS: Duration = Duration::from_secs(1);
 
-/// How long a process that was killed may take to go.
-const LAST_BREATH: Duration = Duration::from_secs(10);
+/// How long a process may take to put transfers away and go. It needs no more than moments, unless the disk is very slow.
+const LAST_BREATH: Duration = Duration::from_secs(15);
 
 /// What is read of one file, at most.
 const LONGEST: usize = 64 << 20;
@@ -132,17 +132,24 @@ impl MountEntry {
         }
     }
 
-    /// Waits until the process that served it has let go of everything, as long as that takes in good order.
-    pub(super) fn await_end(&self) {
+    /// Waits until the process that serves it has let go of everything, as long as that takes in good order: until its
+    /// last thread has gone, for its locks go with that.
+    pub fn await_end(&self, server: Server) {
+        let (Server::Lives(pid) | Server::Ending(pid)) = server else {
+            return;
+        };
         let limit = Instant::now() + LAST_BREATH;
-        while matches!(self.server(), Server::Ending(_) | Server::Lives(_)) && Instant::now() < limit {
+        // The number may serve another mount by then.
+        while matches!(self.server(), Server::Lives(other) | Server::Ending(other) if other == pid)
+            && Instant::now() < limit
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
 /// Whether a process runs; one that has ended and that nobody has asked about yet does not.
-pub fn runs(process: u32) -> bool {
+fn runs(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // Behind the name in parentheses, which may hold anything, comes the state (proc(5)).
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());

@@ -45,13 +45,14 @@ pub fn find(path: &Path) -> Result<MountEntry, Error> {
 /// Takes away a mount whose process has died: lets go who hangs in it, detaches it, and waits until the process has let go
 /// of its cache.
 pub(super) fn take_away_dead(entry: &MountEntry, health: Health) -> Result<(), Error> {
+    let server = entry.server();
     if health == Health::Hanging {
         abort(entry)?;
     }
     if mountinfo::at(&entry.mountpoint)?.is_some_and(|there| there.minor == entry.minor) {
         detach(entry, How::Lazy)?;
     }
-    entry.await_end();
+    entry.await_end(server);
     Ok(())
 }
 
