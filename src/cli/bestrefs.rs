@@ -119,7 +119,7 @@ impl Args {
             ));
         }
         match &self.mount {
-            Some(mount) if !is_mount(mount) => Err(Failure::new(format!(
+            Some(mount) if !is_mount(mount)? => Err(Failure::new(format!(
                 "nothing is mounted at {}: give the directory of 'crds-fs mount', or --cache DIR for an ordinary cache",
                 mount.display()
             ))),

@@ -122,18 +122,19 @@ pub(super) async fn exists(
     if info.catalog().contains(mapping.as_str()) || is_local(shared, observatory, mapping) {
         return Ok(info);
     }
+    let mut why = format!("the {observatory} catalog does not list it");
     if let Some(refreshed) = catalogs.missing(observatory, mapping.as_str()) {
-        refreshed.await;
+        let answered = refreshed.await;
         if let Some(info) = catalogs.current(observatory)
             && info.catalog().contains(mapping.as_str())
         {
             return Ok(info);
         }
+        if answered.is_none() {
+            why += ", and its server does not say whether a newer one does";
+        }
     }
-    Err(unknown(
-        mapping,
-        &format!("the {observatory} catalog does not list it"),
-    ))
+    Err(unknown(mapping, &why))
 }
 
 /// Whether it is the user's own file.

@@ -20,6 +20,7 @@ use crate::cli::flags::MountFlags;
 use crate::cli::settings::{Environment, Settings};
 use crate::cli::{Failure, assemble, output};
 use crate::crds::{ContextError, DatasetName, FileKey, NameError};
+use crate::mount::mountinfo;
 
 /// Files brought at a time.
 const AT_ONCE: usize = 16;
@@ -46,7 +47,7 @@ impl Source {
         let directory = args.cache.clone().or_else(named).ok_or_else(|| {
             Failure::usage("where to keep what is fetched? Give --cache DIR or --mount M, or set CRDS_PATH")
         })?;
-        if is_mount(&directory) {
+        if is_mount(&directory)? {
             return Ok(Self::Mount(directory));
         }
         let text = directory.to_string_lossy().into_owned();
@@ -201,9 +202,10 @@ fn instrument(header: &Value) -> Option<String> {
     value.as_str().map(|text| text.trim().to_uppercase())
 }
 
-/// Whether crds-fs is mounted there: no store has a live status.
-pub(super) fn is_mount(directory: &Path) -> bool {
-    directory.join(".crds-fs").join("status.json").exists()
+/// Whether crds-fs is mounted there: no store has a live status. A mount that does not answer is an error.
+pub(super) fn is_mount(directory: &Path) -> Result<bool, Failure> {
+    mountinfo::must_answer(directory)?;
+    Ok(directory.join(".crds-fs").join("status.json").exists())
 }
 
 /// What becomes of references that are being fetched: a bar on a terminal, else a line for each.

@@ -7,8 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt as _};
-use rustix::fs::OFlags;
+use cap_std::fs::{Dir, Metadata, OpenOptions};
 
 use super::own::{self, Durable};
 use super::possession;
@@ -168,12 +167,7 @@ fn open_log(directory: &Dir, path: &Path, untidy: bool) -> Option<File> {
         // As long as it cannot be written anew the old one does.
         let _ = own::replace(directory, path, lines.as_bytes(), Durable::No);
     }
-    let mut options = OpenOptions::new();
-    // A pipe that somebody put there is not waited for.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    options.append(true).create(true).custom_flags(flags);
-    let file = directory.open_with(path, &options).ok()?;
-    file.metadata().ok()?.is_file().then(|| file.into_std())
+    own::open_writable(directory, path, OpenOptions::new().append(true)).ok()
 }
 
 #[cfg(test)]
