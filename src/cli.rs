@@ -1,9 +1,8 @@
-//! The command line: one file per subcommand, which parses arguments, calls the rooms below, and prints.
+//! The command line: one file per subcommand, which parses arguments, calls the layers below, and prints.
 //!
 //! Exit status 0 is done, 1 failed, 2 wrong usage. To add a subcommand: a file with `Args` and
 //! `run(Args) -> Result<(), Failure>`, and a variant of [`Command`].
 
-mod assemble;
 mod bestrefs;
 mod demo;
 pub mod failure;
@@ -20,6 +19,7 @@ mod serve;
 mod settings;
 mod status;
 mod umount;
+mod wiring;
 
 use std::process::ExitCode;
 

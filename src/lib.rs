@@ -1,8 +1,8 @@
 //! The CRDS cache as a file system.
 //!
-//! This is the map of the house. Lower rooms know nothing of higher ones:
+//! The modules, highest layer first. A layer knows nothing of those above it (`tests/layering.rs` holds that):
 //!
-//! | room | its one job |
+//! | module | its job |
 //! | --- | --- |
 //! | [`cli`] | one file per subcommand; argument parsing and output only |
 //! | [`mount`] | fuser adapter, sessions, passthrough, daemon, namespaces |

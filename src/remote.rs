@@ -1,6 +1,6 @@
 //! The world outside: the JSON-RPC service of a CRDS server, and the places that files come from.
 //!
-//! Nothing here retries or waits: an error says by itself whether trying again is sensible ([`Retry`]), and the room
+//! Nothing here retries or waits: an error says by itself whether trying again is sensible ([`Retry`]), and the module
 //! above decides.
 
 mod config;

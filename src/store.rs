@@ -117,7 +117,7 @@ impl Evicted {
     }
 }
 
-/// The cache, as the rooms above see it.
+/// The cache, as the layers above see it.
 ///
 /// Methods answer from memory or with a few system calls unless they say that they may take long.
 pub trait Store: Send + Sync + 'static {
@@ -225,7 +225,7 @@ pub trait Store: Send + Sync + 'static {
     /// Moves a server description that cannot be read out of the way.
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError>;
 
-    /// A note kept by a higher floor, as it was saved; `name` is `[a-z0-9_-]+`.
+    /// A note kept for a higher layer, as it was saved; `name` is `[a-z0-9_-]+`.
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Keeps a note, replacing an older one atomically.

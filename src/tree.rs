@@ -1,4 +1,4 @@
-//! The file system without FUSE: what every path means, in terms of the rooms below.
+//! The file system without FUSE: what every path means, in terms of the layers below.
 //!
 //! [`CrdsTree`] shows the tree of a CRDS cache: catalogued names with their true sizes, whether or not they are on this
 //! disk, the user's own files between them, generated config files, and `/bestrefs`. Looking never touches the network

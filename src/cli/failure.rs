@@ -1,4 +1,4 @@
-//! Why a command did not do what was asked: any error of the rooms below, in words, with the exit status.
+//! Why a command did not do what was asked: any error of the layers below, in words, with the exit status.
 
 use std::error::Error;
 use std::fmt;

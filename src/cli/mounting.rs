@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::settings::Settings;
-use super::{Failure, assemble, greeting, logging, place};
+use super::{Failure, greeting, logging, place, wiring};
 use crate::crds::{FileName, Url};
 use crate::fetch::{Catalogs, Fetcher};
 use crate::mount::daemon::{self, Ready, StopSignals};
@@ -105,8 +105,8 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
     }
     let place = mountpoint.path().unwrap_or(&settings.mountpoint).to_owned();
     let runtime = Handle::current();
-    let rooms = assemble::rooms(settings, &directory, &runtime)?;
-    let (fetcher, resolver) = (rooms.fetcher.clone(), rooms.resolver.clone());
+    let services = wiring::services(settings, &directory, &runtime)?;
+    let (fetcher, resolver) = (services.fetcher.clone(), services.resolver.clone());
     check_context(settings, fetcher.catalogs())?;
     let appearance = Appearance {
         source: source(settings),
@@ -116,7 +116,13 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
         },
         allow_other: settings.allow_other,
     };
-    let tree = assemble::tree(settings, rooms, &place, &directory, limits::raise_descriptors())?;
+    let tree = wiring::tree(
+        settings,
+        services,
+        &place,
+        &directory,
+        limits::raise_descriptors(),
+    )?;
     let mounted = Mounted::start(Arc::new(tree), mountpoint, &appearance, &runtime)?;
     log::info!(
         "crds-fs {} is mounted at '{}', with the cache in '{}'{}{}",

@@ -1,4 +1,4 @@
-//! An origin that lives in memory and misbehaves on command: the double with which rooms above are tested.
+//! An origin that lives in memory and misbehaves on command: the double with which the modules above are tested.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

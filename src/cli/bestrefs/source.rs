@@ -1,4 +1,4 @@
-//! Where answers for dataset ids come from, and where references are brought to: a mount, or the rooms over a cache.
+//! Where answers for dataset ids come from, and where references are brought to: a mount, or the services over a cache.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use super::Args;
 use super::render::is_instrument;
 use crate::cli::flags::MountFlags;
 use crate::cli::settings::{Environment, Settings};
-use crate::cli::{Failure, assemble, output};
+use crate::cli::{Failure, output, wiring};
 use crate::crds::{ContextError, DatasetName, FileKey, NameError};
 use crate::mount::mountinfo;
 
@@ -28,12 +28,12 @@ const AT_ONCE: usize = 16;
 /// A mount, or a cache directory with the servers behind it.
 pub(super) enum Source {
     Mount(PathBuf),
-    Cache(Box<Rooms>),
+    Cache(Box<Services>),
 }
 
-pub(super) struct Rooms {
+pub(super) struct Services {
     runtime: Runtime,
-    rooms: assemble::Rooms,
+    services: wiring::Services,
 }
 
 impl Source {
@@ -57,8 +57,8 @@ impl Source {
         };
         let settings = Settings::new(Some(&text), &flags, environment)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let rooms = assemble::rooms(&settings, &directory, runtime.handle())?;
-        Ok(Self::Cache(Box::new(Rooms { runtime, rooms })))
+        let services = wiring::services(&settings, &directory, runtime.handle())?;
+        Ok(Self::Cache(Box::new(Services { runtime, services })))
     }
 
     /// The name of the mapping that a context means.
@@ -74,7 +74,7 @@ impl Source {
             }
             Self::Cache(own) => {
                 let spec = context.parse().map_err(|error: ContextError| error.to_string())?;
-                let found = own.runtime.block_on(own.rooms.resolver.context(&spec).wait());
+                let found = own.runtime.block_on(own.services.resolver.context(&spec).wait());
                 found
                     .map(|name| name.to_string())
                     .map_err(|error| error.to_string())
@@ -108,7 +108,7 @@ impl Source {
             }
             Self::Cache(own) => {
                 let context = context.parse().map_err(|error: NameError| error.to_string())?;
-                let resolver = &own.rooms.resolver;
+                let resolver = &own.services.resolver;
                 let answer = own.runtime.block_on(resolver.answer(&context, dataset).wait());
                 let answer = answer.map_err(|error| error.to_string())?;
                 let header = answer.header.as_deref();
@@ -131,7 +131,7 @@ impl Source {
                 }
             }
             Self::Cache(own) => {
-                let resolver = &own.rooms.resolver;
+                let resolver = &own.services.resolver;
                 for context in contexts.iter().filter_map(|context| context.parse().ok()) {
                     let answers = datasets
                         .iter()
@@ -162,7 +162,7 @@ impl Source {
                 several_at_once(&files, open, done);
             }
             Self::Cache(own) => own.runtime.block_on(async {
-                let fetcher = &own.rooms.fetcher;
+                let fetcher = &own.services.fetcher;
                 let open = |key: &FileKey| {
                     let (key, opened) = (key.clone(), fetcher.open(key).wait());
                     async move { (key, opened.await.map(drop).map_err(|error| error.to_string())) }
@@ -180,9 +180,9 @@ impl Source {
     pub(super) fn close(self) {
         if let Self::Cache(own) = self {
             own.runtime.block_on(async {
-                own.rooms.resolver.save().await;
-                own.rooms.fetcher.shutdown();
-                own.rooms.fetcher.finished().await;
+                own.services.resolver.save().await;
+                own.services.fetcher.shutdown();
+                own.services.fetcher.finished().await;
             });
         }
     }

@@ -1,4 +1,4 @@
-//! Puts the rooms together as the settings say: store, catalogs, fetcher, resolver, tree.
+//! Puts the layers together as the settings say: store, catalogs, fetcher, resolver, tree.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::resolve::{BadFilePolicy, ResolveOptions, Resolver};
 use crate::store::{DiskStore, Store, StoreOptions};
 use crate::tree::{CrdsTree, TreeOptions};
 
-/// The rooms below the tree.
-pub(super) struct Rooms {
+/// The layers below the tree, ready to use.
+pub(super) struct Services {
     pub(super) fetcher: Fetcher,
     pub(super) resolver: Resolver,
 }
 
 /// Opens the store in `directory`, from now on used through its handle, and everything that stands on it. Tasks run on
 /// `runtime`. Nothing is asked of the network.
-pub(super) fn rooms(settings: &Settings, directory: &Path, runtime: &Handle) -> Result<Rooms, Failure> {
+pub(super) fn services(settings: &Settings, directory: &Path, runtime: &Handle) -> Result<Services, Failure> {
     let endpoints = Endpoints::new(&settings.remote, &settings.observatories)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let store: Arc<dyn Store> = Arc::new(DiskStore::open(
@@ -84,13 +84,13 @@ pub(super) fn rooms(settings: &Settings, directory: &Path, runtime: &Handle) -> 
         ..ResolveOptions::default()
     };
     let resolver = Resolver::new(fetcher.clone(), options, runtime.clone());
-    Ok(Rooms { fetcher, resolver })
+    Ok(Services { fetcher, resolver })
 }
 
-/// The file system over the rooms, as it is to be mounted on `mountpoint`.
+/// The file system over the services, as it is to be mounted on `mountpoint`.
 pub(super) fn tree(
     settings: &Settings,
-    rooms: Rooms,
+    services: Services,
     mountpoint: &Path,
     store: &Path,
     descriptors: usize,
@@ -108,7 +108,7 @@ pub(super) fn tree(
         bestrefs_as: settings.bestrefs_as,
         descriptors,
     };
-    let tree = CrdsTree::new(rooms.fetcher, rooms.resolver, options)?;
+    let tree = CrdsTree::new(services.fetcher, services.resolver, options)?;
     if settings.cache_size.is_some() {
         // What is left of the limit is known only then.
         tree.count_store();
