@@ -94,7 +94,7 @@ struct Inner {
     tally: Tally,
     lanes: Lanes,
     /// Whether names wait to be made durable.
-    unsettled: AtomicBool,
+    unsynced: AtomicBool,
     end: CancellationToken,
     tasks: TaskTracker,
 }
@@ -118,7 +118,7 @@ impl Fetcher {
             tally: Tally::default(),
             lanes: Lanes::new(settings.jobs),
             settings,
-            unsettled: AtomicBool::new(false),
+            unsynced: AtomicBool::new(false),
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };

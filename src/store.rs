@@ -133,7 +133,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Learns what the store holds of an observatory. Takes long the first time (one scan), then nothing.
-    fn index(&self, observatory: Observatory) -> Result<(), StoreError>;
+    fn load_index(&self, observatory: Observatory) -> Result<(), StoreError>;
 
     /// What the store holds under this name, from memory once the observatory is indexed.
     fn holding(&self, key: &FileKey) -> Option<Holding>;
@@ -144,7 +144,7 @@ pub trait Store: Send + Sync + 'static {
         drop(changes);
     }
 
-    /// Everything the store holds of an observatory. May take long, see [`Store::index`].
+    /// Everything the store holds of an observatory. May take long, see [`Store::load_index`].
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError>;
 
     /// Opens a file if the store holds it and its length is right.
@@ -186,7 +186,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Makes the names that were published since the last call durable. May take long.
-    fn settle(&self) -> Result<(), StoreError>;
+    fn sync_dirs(&self) -> Result<(), StoreError>;
 
     /// From now on what lies under this name is the user's own file.
     fn set_local(&self, key: &FileKey) -> Result<(), StoreError>;

@@ -366,7 +366,7 @@ impl Inner {
 
     /// Blocking: indexes the store and reads the catalog that it has kept.
     fn read_store(&self, observatory: Observatory) -> Result<Option<Kept>, StoreError> {
-        self.store.index(observatory)?;
+        self.store.load_index(observatory)?;
         let Some(snapshot) = self.store.snapshot(observatory)? else {
             return Ok(None);
         };
@@ -484,7 +484,7 @@ impl Inner {
         let first = slot.state().info.is_none();
         // The index must be there before the catalog is: presence is answered from it.
         let saved = tokio::task::spawn_blocking(move || {
-            inner.store.index(observatory)?;
+            inner.store.load_index(observatory)?;
             if first {
                 inner.sweep(&kept);
             }

@@ -529,7 +529,7 @@ tests! {
         for (name, settled) in names.into_iter().zip(1..) {
             world.open(name).await.unwrap();
             let made = async {
-                while store.settled() < settled {
+                while store.synced() < settled {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };

@@ -19,7 +19,7 @@ use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
 
 /// After a publication, how long to wait for others before the directory is synced.
-const SETTLE: Duration = Duration::from_millis(100);
+const SYNC_DELAY: Duration = Duration::from_millis(100);
 
 /// The task of a transfer. It ends only with the file, a failure, or the end of the mount.
 pub(super) async fn run(inner: Arc<Inner>, flight: Arc<Flight>, entry: CatalogEntry) {
@@ -311,7 +311,7 @@ impl Transfer<'_> {
                     self.key(),
                     self.flight.age()
                 );
-                self.settle_soon();
+                self.sync_dirs_soon();
                 Ok(file)
             }
             Ok(Err(StoreError::Overridden(_))) => {
@@ -340,20 +340,20 @@ impl Transfer<'_> {
 
     /// The directory is synced once for all publications of a short while: until then a power failure costs the name,
     /// never the bytes behind it.
-    fn settle_soon(&self) {
-        if self.inner.unsettled.swap(true, Ordering::AcqRel) {
+    fn sync_dirs_soon(&self) {
+        if self.inner.unsynced.swap(true, Ordering::AcqRel) {
             return;
         }
         let inner = Arc::clone(self.inner);
         self.inner.runtime.spawn(async move {
             tokio::select! {
-                () = tokio::time::sleep(SETTLE) => {}
+                () = tokio::time::sleep(SYNC_DELAY) => {}
                 () = inner.end.cancelled() => {}
             }
-            inner.unsettled.store(false, Ordering::Release);
+            inner.unsynced.store(false, Ordering::Release);
             let store = Arc::clone(&inner.store);
-            let settled = tokio::task::spawn_blocking(move || store.settle()).await;
-            if let Ok(Err(error)) = settled {
+            let synced = tokio::task::spawn_blocking(move || store.sync_dirs()).await;
+            if let Ok(Err(error)) = synced {
                 log::warn!("{error}");
             }
         });

@@ -18,17 +18,17 @@ use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
 mod changes;
 mod digests;
+mod durability;
 mod files;
 mod guards;
-mod janitor;
+mod index;
 mod moments;
 mod order;
-mod own;
+mod partial_gc;
 mod partials;
 mod possession;
 mod quarantine;
-mod shelf;
-mod syncs;
+mod state_dir;
 mod transfer;
 
 pub use files::digest;
@@ -37,12 +37,12 @@ pub use files::digest;
 mod tests;
 
 pub use digests::Digests;
+use durability::Durability;
 use guards::Guards;
+use index::{Entry, ObservatoryIndex};
 use moments::Moments;
 use possession::Possession;
 use quarantine::Quarantined;
-use shelf::{Kept, Shelf};
-use syncs::Syncs;
 
 /// How a store is used.
 #[derive(Debug, Clone)]
@@ -76,28 +76,28 @@ impl Default for StoreOptions {
 pub struct DiskStore {
     root: Dir,
     /// `.crds-fs` in it; where it cannot be written a directory elsewhere.
-    own: Dir,
+    state_dir: Dir,
     options: StoreOptions,
     layout: ReferenceLayout,
-    books: Mutex<Books>,
-    /// Held before `books`, and over system calls.
+    index: Mutex<Index>,
+    /// Held before `index`, and over system calls.
     guards: Guards,
     /// Held while an observatory's directories are read, so that they are read once.
     indexing: Mutex<()>,
-    syncs: Syncs,
+    durability: Durability,
     moments: Moments,
     /// Held for its lock as long as the store is in use; none where the store cannot be written.
     owner: Option<File>,
     /// More of our own files, for reading only, in a store that cannot be written.
     theirs: Option<Dir>,
-    /// Whether anything can be kept in `own`.
+    /// Whether anything can be kept in `state_dir`.
     remembers: bool,
 }
 
 /// Everything that is known of the store without asking the disk.
 #[derive(Debug)]
-struct Books {
-    shelves: HashMap<Observatory, Shelf>,
+struct Index {
+    observatories: HashMap<Observatory, ObservatoryIndex>,
     ledger: Ledger,
     evicted: Evicted,
     /// Whether copies may be evicted that crds-fs did not fetch itself.
@@ -111,7 +111,7 @@ struct Books {
     /// The order of use that is written down.
     saved_order: u64,
     /// Directories with names that are not durable yet.
-    unsettled: BTreeSet<PathBuf>,
+    unsynced: BTreeSet<PathBuf>,
     /// Those who want to hear of every change.
     watchers: Vec<mpsc::Sender<FileKey>>,
 }
@@ -128,14 +128,14 @@ impl DiskStore {
     /// Takes possession of an open directory. What may be mounted over it later does not matter.
     pub fn from_dir(root: Dir, options: StoreOptions) -> Result<Self, StoreError> {
         let Possession {
-            own,
+            state_dir,
             theirs,
             owner,
             remembers,
         } = possession::take(&root, options.state.as_deref())?;
-        let layout = own::find_layout(&root);
-        let books = Books {
-            shelves: HashMap::new(),
+        let layout = state_dir::find_layout(&root);
+        let index = Index {
+            observatories: HashMap::new(),
             ledger: Ledger::new(options.cache_size, options.keep_free),
             evicted: Evicted::default(),
             any_copy: options.cache_size.is_some(),
@@ -143,19 +143,19 @@ impl DiskStore {
             running: HashMap::new(),
             quarantined: Quarantined::default(),
             saved_order: 0,
-            unsettled: BTreeSet::new(),
+            unsynced: BTreeSet::new(),
             watchers: Vec::new(),
         };
         Ok(Self {
             root,
-            own,
+            state_dir,
             options,
             layout,
-            books: Mutex::new(books),
+            index: Mutex::new(index),
             guards: Guards::default(),
             indexing: Mutex::default(),
             moments: Moments::default(),
-            syncs: Syncs::default(),
+            durability: Durability::default(),
             owner,
             theirs,
             remembers,
@@ -167,15 +167,17 @@ impl DiskStore {
         self.owner.is_some()
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How often names were made durable.
     #[cfg(test)]
-    pub(crate) fn settled(&self) -> usize {
-        let done = self.syncs.done();
-        done.iter().filter(|sync| **sync == syncs::Sync::Names).count()
+    pub(crate) fn synced(&self) -> usize {
+        let done = self.durability.done();
+        done.iter()
+            .filter(|sync| **sync == durability::Sync::Names)
+            .count()
     }
 }
 
@@ -188,25 +190,25 @@ impl Store for DiskStore {
         Some(&self.root)
     }
 
-    fn index(&self, observatory: Observatory) -> Result<(), StoreError> {
-        self.ensure_shelf(observatory)
+    fn load_index(&self, observatory: Observatory) -> Result<(), StoreError> {
+        self.ensure_indexed(observatory)
     }
 
     fn holding(&self, key: &FileKey) -> Option<Holding> {
-        self.books().kept(key).map(Kept::holding)
+        self.index().kept(key).map(Entry::holding)
     }
 
     fn watch(&self, changes: mpsc::Sender<FileKey>) {
-        self.books().watchers.push(changes);
+        self.index().watchers.push(changes);
     }
 
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
-        self.ensure_shelf(observatory)?;
-        let books = self.books();
-        let kept = books.shelves.get(&observatory);
+        self.ensure_indexed(observatory)?;
+        let index = self.index();
+        let kept = index.observatories.get(&observatory);
         Ok(kept
             .into_iter()
-            .flat_map(Shelf::iter)
+            .flat_map(ObservatoryIndex::iter)
             .map(|(name, file)| {
                 let name = FileName::clone(name);
                 (FileKey { observatory, name }, file.holding())
@@ -254,8 +256,8 @@ impl Store for DiskStore {
         self.sweep_partials(observatory, is_named);
     }
 
-    fn settle(&self) -> Result<(), StoreError> {
-        self.settle_names()
+    fn sync_dirs(&self) -> Result<(), StoreError> {
+        self.sync_names()
     }
 
     fn set_local(&self, key: &FileKey) -> Result<(), StoreError> {
@@ -287,11 +289,11 @@ impl Store for DiskStore {
     }
 
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
-        let there = own::snapshot(&self.root, observatory)?;
+        let there = state_dir::snapshot(&self.root, observatory)?;
         if self.can_write() {
             return Ok(there);
         }
-        let here = own::snapshot(&self.own, observatory)?;
+        let here = state_dir::snapshot(&self.state_dir, observatory)?;
         Ok(here.into_iter().chain(there).max_by_key(|one| one.written))
     }
 
@@ -304,15 +306,19 @@ impl Store for DiskStore {
         if !self.remembers {
             return Ok(());
         }
-        let root = if self.can_write() { &self.root } else { &self.own };
-        own::save_snapshot(root, observatory, literal, bad_files, self.layout)
+        let root = if self.can_write() {
+            &self.root
+        } else {
+            &self.state_dir
+        };
+        state_dir::save_snapshot(root, observatory, literal, bad_files, self.layout)
     }
 
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
-        let path = own::config_path(observatory, "server_config");
+        let path = state_dir::config_path(observatory, "server_config");
         if !self.can_write() {
             // Whichever it was: without the one here the one there counts.
-            let _ = self.own.remove_file(&path);
+            let _ = self.state_dir.remove_file(&path);
             return Ok(());
         }
         let name = format!("{observatory}-server_config");
@@ -320,8 +326,8 @@ impl Store for DiskStore {
     }
 
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match (own::note(&self.own, name)?, &self.theirs) {
-            (None, Some(theirs)) => own::note(theirs, name),
+        match (state_dir::note(&self.state_dir, name)?, &self.theirs) {
+            (None, Some(theirs)) => state_dir::note(theirs, name),
             (note, _) => Ok(note),
         }
     }
@@ -330,20 +336,20 @@ impl Store for DiskStore {
         if !self.remembers {
             return Ok(());
         }
-        own::save_note(&self.own, name, contents)
+        state_dir::save_note(&self.state_dir, name, contents)
     }
 
     fn usage(&self) -> Result<Usage, StoreError> {
         let disk = self.disk_space()?;
         let quarantined = self.quarantined();
-        let mut books = self.books();
-        books.ledger.set_aside(quarantined.bytes);
-        let (used, files) = (books.ledger.used(), books.ledger.files());
-        let free = disk.free.saturating_sub(books.ledger.floor());
+        let mut index = self.index();
+        index.ledger.set_aside(quarantined.bytes);
+        let (used, files) = (index.ledger.used(), index.ledger.files());
+        let free = disk.free.saturating_sub(index.ledger.floor());
         let free = if self.can_write() { free } else { 0 };
-        let within = books.ledger.limit().map(|limit| limit.saturating_sub(used));
+        let within = index.ledger.limit().map(|limit| limit.saturating_sub(used));
         Ok(Usage {
-            total: books
+            total: index
                 .ledger
                 .limit()
                 .map_or(disk.total, |limit| limit.min(disk.total)),
@@ -351,23 +357,23 @@ impl Store for DiskStore {
             used,
             files: u64::try_from(files).unwrap_or(u64::MAX),
             files_free: disk.files_free,
-            limit: books.ledger.limit(),
-            evicted: books.evicted,
-            partial: books.ledger.partial_bytes(),
+            limit: index.ledger.limit(),
+            evicted: index.evicted,
+            partial: index.ledger.partial_bytes(),
             quarantined: quarantined.bytes,
             quarantined_files: quarantined.files,
         })
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        self.settle_names()?;
+        self.sync_names()?;
         self.save_order()
     }
 }
 
-impl Books {
-    fn kept(&self, key: &FileKey) -> Option<&Kept> {
-        self.shelves.get(&key.observatory)?.get(&key.name)
+impl Index {
+    fn kept(&self, key: &FileKey) -> Option<&Entry> {
+        self.observatories.get(&key.observatory)?.get(&key.name)
     }
 
     /// Whether somebody has the file open.
@@ -379,17 +385,17 @@ impl Books {
         self.watchers.retain(|watcher| watcher.send(key.clone()).is_ok());
     }
 
-    /// Takes a file into the books, or changes what they say of it.
-    fn put(&mut self, key: &FileKey, kept: Kept) {
+    /// Takes a file into the index, or changes what it says of it.
+    fn put(&mut self, key: &FileKey, kept: Entry) {
         self.tell(key);
         self.count(key, &kept);
-        if let Some(shelf) = self.shelves.get_mut(&key.observatory) {
+        if let Some(shelf) = self.observatories.get_mut(&key.observatory) {
             shelf.put(key.name.clone(), kept);
         }
     }
 
     /// Counts the bytes of a file.
-    fn count(&mut self, key: &FileKey, kept: &Kept) {
+    fn count(&mut self, key: &FileKey, kept: &Entry) {
         match kept.kind {
             HoldingKind::Catalogued => {
                 let evictable = self.any_copy || kept.origin == Origin::Fetched;
@@ -399,11 +405,11 @@ impl Books {
         }
     }
 
-    /// Strikes a file from the books.
-    fn strike(&mut self, key: &FileKey) -> Option<Kept> {
+    /// Removes a file from the index.
+    fn remove(&mut self, key: &FileKey) -> Option<Entry> {
         self.tell(key);
         self.ledger.remove(key);
         self.open.remove(key);
-        self.shelves.get_mut(&key.observatory)?.take(&key.name)
+        self.observatories.get_mut(&key.observatory)?.take(&key.name)
     }
 }

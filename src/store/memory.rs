@@ -21,12 +21,12 @@ use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 /// A store in memory.
 #[derive(Debug)]
 pub struct MemoryStore {
-    shelves: Mutex<Shelves>,
+    observatories: Mutex<Shelves>,
 }
 
 #[derive(Debug)]
 struct Shelves {
-    files: HashMap<FileKey, Kept>,
+    files: HashMap<FileKey, Entry>,
     partials: HashMap<FileKey, (Arc<File>, Option<Record>)>,
     snapshots: HashMap<Observatory, Snapshot>,
     notes: HashMap<String, Vec<u8>>,
@@ -37,7 +37,7 @@ struct Shelves {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Entry {
     kind: HoldingKind,
     sha1: Option<Sha1Sum>,
     size: u64,
@@ -55,7 +55,7 @@ impl MemoryStore {
     /// An empty store of at most so many bytes.
     pub fn with_size(cache_size: Option<u64>) -> Self {
         Self {
-            shelves: Mutex::new(Shelves {
+            observatories: Mutex::new(Shelves {
                 files: HashMap::new(),
                 partials: HashMap::new(),
                 snapshots: HashMap::new(),
@@ -72,26 +72,26 @@ impl MemoryStore {
         let bytes = Arc::new(memory_file(key)?);
         let failed = |error| StoreError::io("write", key.name.as_str(), error);
         bytes.write_all_at(contents, 0).map_err(failed)?;
-        let kept = Kept {
+        let kept = Entry {
             kind: HoldingKind::Local,
             sha1: None,
             size: u64::try_from(contents.len()).unwrap_or(u64::MAX),
             bytes,
             open: Weak::new(),
         };
-        let mut shelves = self.shelves();
-        shelves.ledger.add_kept(key, kept.size);
-        shelves.files.insert(key.clone(), kept);
+        let mut observatories = self.observatories();
+        observatories.ledger.add_kept(key, kept.size);
+        observatories.files.insert(key.clone(), kept);
         Ok(())
     }
 
     /// The next so many transfers find the disk full when they begin, whatever was reserved.
     pub fn run_full(&self, times: usize) {
-        self.shelves().full = times;
+        self.observatories().full = times;
     }
 
-    fn shelves(&self) -> MutexGuard<'_, Shelves> {
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observatories(&self) -> MutexGuard<'_, Shelves> {
+        self.observatories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,7 +105,7 @@ impl Shelves {
     }
 }
 
-impl Kept {
+impl Entry {
     fn hand_out(&mut self, key: &FileKey) -> Result<Arc<File>, StoreError> {
         if let Some(open) = self.open.upgrade() {
             return Ok(open);
@@ -144,17 +144,17 @@ impl Store for MemoryStore {
         None
     }
 
-    fn index(&self, _: Observatory) -> Result<(), StoreError> {
+    fn load_index(&self, _: Observatory) -> Result<(), StoreError> {
         Ok(())
     }
 
     fn holding(&self, key: &FileKey) -> Option<Holding> {
-        self.shelves().files.get(key).map(Kept::holding)
+        self.observatories().files.get(key).map(Entry::holding)
     }
 
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
-        let shelves = self.shelves();
-        let of_it = shelves
+        let observatories = self.observatories();
+        let of_it = observatories
             .files
             .iter()
             .filter(|(key, _)| key.observatory == observatory);
@@ -162,9 +162,9 @@ impl Store for MemoryStore {
     }
 
     fn open(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
-        let mut shelves = self.shelves();
-        shelves.ledger.touch(key);
-        let Some(kept) = shelves.files.get_mut(key) else {
+        let mut observatories = self.observatories();
+        observatories.ledger.touch(key);
+        let Some(kept) = observatories.files.get_mut(key) else {
             return Ok(Found::Absent);
         };
         if kept.kind == HoldingKind::Local {
@@ -175,8 +175,8 @@ impl Store for MemoryStore {
         {
             return Ok(Found::Catalogued(kept.hand_out(key)?));
         }
-        shelves.files.remove(key);
-        shelves.ledger.remove(key);
+        observatories.files.remove(key);
+        observatories.ledger.remove(key);
         Ok(Found::Absent)
     }
 
@@ -185,37 +185,37 @@ impl Store for MemoryStore {
     }
 
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
-        let mut shelves = self.shelves();
-        let Shelves { files, ledger, .. } = &mut *shelves;
+        let mut observatories = self.observatories();
+        let Shelves { files, ledger, .. } = &mut *observatories;
         let is_open = |other: &FileKey| files.get(other).is_some_and(|kept| kept.open.strong_count() > 0);
         ledger.reserve(key, size, u64::MAX, is_open)?;
         Ok(())
     }
 
     fn claim(&self, key: &FileKey, _: &Partial) -> Result<(), StoreError> {
-        let mut shelves = self.shelves();
-        let Shelves { files, ledger, .. } = &mut *shelves;
+        let mut observatories = self.observatories();
+        let Shelves { files, ledger, .. } = &mut *observatories;
         let is_open = |other: &FileKey| files.get(other).is_some_and(|kept| kept.open.strong_count() > 0);
         let victims = ledger.claim(key, u64::MAX, is_open)?;
-        shelves.remove(&victims);
+        observatories.remove(&victims);
         Ok(())
     }
 
     fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
-        let mut shelves = self.shelves();
-        let victims = shelves.ledger.oldest(bytes, |other| other == key);
-        shelves.remove(&victims);
+        let mut observatories = self.observatories();
+        let victims = observatories.ledger.oldest(bytes, |other| other == key);
+        observatories.remove(&victims);
         Ok(())
     }
 
     fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
-        let mut shelves = self.shelves();
-        if let Some(left) = shelves.full.checked_sub(1) {
-            shelves.full = left;
+        let mut observatories = self.observatories();
+        if let Some(left) = observatories.full.checked_sub(1) {
+            observatories.full = left;
             let full = io::ErrorKind::StorageFull.into();
             return Err(StoreError::io("write", key.name.as_str(), full));
         }
-        if let Some((file, record)) = shelves.partials.get(key) {
+        if let Some((file, record)) = observatories.partials.get(key) {
             if record.is_none() {
                 file.set_len(0)
                     .map_err(|error| StoreError::io("write", key.name.as_str(), error))?;
@@ -226,12 +226,14 @@ impl Store for MemoryStore {
             });
         }
         let file = Arc::new(memory_file(key)?);
-        shelves.partials.insert(key.clone(), (Arc::clone(&file), None));
+        observatories
+            .partials
+            .insert(key.clone(), (Arc::clone(&file), None));
         Ok(Partial { file, record: None })
     }
 
     fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
-        if let Some(partial) = self.shelves().partials.get_mut(key) {
+        if let Some(partial) = self.observatories().partials.get_mut(key) {
             partial.1 = Some(record.clone());
         }
         Ok(())
@@ -243,18 +245,18 @@ impl Store for MemoryStore {
             .metadata()
             .map_err(|error: io::Error| StoreError::io("look at", key.name.as_str(), error))?
             .len();
-        let mut shelves = self.shelves();
-        if shelves
+        let mut observatories = self.observatories();
+        if observatories
             .files
             .get(key)
             .is_some_and(|kept| kept.kind == HoldingKind::Local)
         {
             return Err(StoreError::Overridden(key.to_string()));
         }
-        shelves.partials.remove(key);
-        shelves.ledger.release(key);
-        shelves.ledger.add_copy(key, size, true);
-        let mut kept = Kept {
+        observatories.partials.remove(key);
+        observatories.ledger.release(key);
+        observatories.ledger.add_copy(key, size, true);
+        let mut kept = Entry {
             kind: HoldingKind::Catalogued,
             sha1: Some(sha1),
             size,
@@ -262,25 +264,25 @@ impl Store for MemoryStore {
             open: Weak::new(),
         };
         let file = kept.hand_out(key)?;
-        shelves.files.insert(key.clone(), kept);
+        observatories.files.insert(key.clone(), kept);
         Ok(file)
     }
 
     fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
-        let mut shelves = self.shelves();
-        shelves.ledger.release(key);
+        let mut observatories = self.observatories();
+        observatories.ledger.release(key);
         if !keep {
-            shelves.partials.remove(key);
+            observatories.partials.remove(key);
         }
         Ok(())
     }
 
-    fn settle(&self) -> Result<(), StoreError> {
+    fn sync_dirs(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
     fn set_local(&self, key: &FileKey) -> Result<(), StoreError> {
-        if let Some(kept) = self.shelves().files.get_mut(key) {
+        if let Some(kept) = self.observatories().files.get_mut(key) {
             kept.kind = HoldingKind::Local;
         }
         Ok(())
@@ -303,13 +305,13 @@ impl Store for MemoryStore {
     }
 
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
-        let mut shelves = self.shelves();
-        shelves.ledger.remove(key);
-        Ok(shelves.files.remove(key).is_some())
+        let mut observatories = self.observatories();
+        observatories.ledger.remove(key);
+        Ok(observatories.files.remove(key).is_some())
     }
 
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
-        Ok(self.shelves().snapshots.get(&observatory).cloned())
+        Ok(self.observatories().snapshots.get(&observatory).cloned())
     }
 
     fn save_snapshot(&self, observatory: Observatory, literal: &str, _: &str) -> Result<(), StoreError> {
@@ -317,35 +319,37 @@ impl Store for MemoryStore {
             text: literal.to_owned(),
             written: SystemTime::now(),
         };
-        self.shelves().snapshots.insert(observatory, snapshot);
+        self.observatories().snapshots.insert(observatory, snapshot);
         Ok(())
     }
 
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
-        self.shelves().snapshots.remove(&observatory);
+        self.observatories().snapshots.remove(&observatory);
         Ok(())
     }
 
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.shelves().notes.get(name).cloned())
+        Ok(self.observatories().notes.get(name).cloned())
     }
 
     fn save_note(&self, name: &str, contents: &[u8]) -> Result<(), StoreError> {
-        self.shelves().notes.insert(name.to_owned(), contents.to_owned());
+        self.observatories()
+            .notes
+            .insert(name.to_owned(), contents.to_owned());
         Ok(())
     }
 
     fn usage(&self) -> Result<Usage, StoreError> {
-        let shelves = self.shelves();
-        let total = shelves.ledger.limit().unwrap_or(1 << 40);
+        let observatories = self.observatories();
+        let total = observatories.ledger.limit().unwrap_or(1 << 40);
         Ok(Usage {
             total,
-            available: total.saturating_sub(shelves.ledger.used()),
-            used: shelves.ledger.used(),
-            files: u64::try_from(shelves.files.len()).unwrap_or(u64::MAX),
+            available: total.saturating_sub(observatories.ledger.used()),
+            used: observatories.ledger.used(),
+            files: u64::try_from(observatories.files.len()).unwrap_or(u64::MAX),
             files_free: 1 << 20,
-            limit: shelves.ledger.limit(),
-            evicted: shelves.evicted,
+            limit: observatories.ledger.limit(),
+            evicted: observatories.evicted,
             ..Usage::default()
         })
     }

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use super::DiskStore;
 use super::files::place;
-use super::own::{self, Durable, is_absence};
-use super::shelf::Kept;
+use super::index::Entry;
+use super::state_dir::{self, Durable, is_absence};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::store::layout::directory_path;
 use crate::store::verified::{Identity, Mark};
@@ -33,9 +33,9 @@ impl DiskStore {
     pub(super) fn evict(&self, victim: &FileKey) -> Option<u64> {
         let _guard = self.guards.of(victim);
         let kept = {
-            let books = self.books();
-            let kept = *books.kept(victim)?;
-            if kept.kind != HoldingKind::Catalogued || books.is_open(victim) {
+            let index = self.index();
+            let kept = *index.kept(victim)?;
+            if kept.kind != HoldingKind::Catalogued || index.is_open(victim) {
                 return None;
             }
             kept
@@ -43,7 +43,7 @@ impl DiskStore {
         match self.lies_there(&kept.path(victim)) {
             Ok(Some(identity)) if identity == kept.identity => {}
             Ok(None) => {
-                self.books().strike(victim);
+                self.index().remove(victim);
                 return Some(0);
             }
             Ok(Some(_)) => {
@@ -56,10 +56,10 @@ impl DiskStore {
             }
         }
         // Nobody shall be given what is about to go.
-        self.books().strike(victim);
+        self.index().remove(victim);
         match self.discard(victim, &kept) {
             Ok(true) => {
-                self.books().evicted.add(kept.bytes());
+                self.index().evicted.add(kept.bytes());
                 log::info!("evicted {victim} ({} bytes)", kept.bytes());
                 Some(kept.bytes())
             }
@@ -69,29 +69,29 @@ impl DiskStore {
             }
             Err(error) => {
                 log::warn!("cannot evict {victim}: {error}");
-                self.books().put(victim, kept);
+                self.index().put(victim, kept);
                 None
             }
         }
     }
 
     /// What lies there is no longer the copy that it was: it is looked at again before anything is done with it.
-    fn doubt(&self, key: &FileKey, kept: Kept) {
+    fn doubt(&self, key: &FileKey, kept: Entry) {
         let kind = HoldingKind::Unverified;
-        self.books().put(key, Kept { kind, ..kept });
+        self.index().put(key, Entry { kind, ..kept });
     }
 
     /// Removes a file by way of a private name; false, and it stays, if it is not the one that is meant.
-    fn discard(&self, key: &FileKey, kept: &Kept) -> io::Result<bool> {
+    fn discard(&self, key: &FileKey, kept: &Entry) -> io::Result<bool> {
         let directory = Path::new(REMOVING).join(key.observatory.as_str());
-        self.own.create_dir_all(&directory)?;
+        self.state_dir.create_dir_all(&directory)?;
         let instrument = kept.instrument.unwrap_or_default();
-        let turn = own::turn();
+        let turn = state_dir::turn();
         let target = directory.join(format!("{turn}{SEPARATOR}{instrument}{SEPARATOR}{}", key.name));
         if !self.take_aside(&kept.path(key), &target, Some(kept.identity))? {
             return Ok(false);
         }
-        self.own.remove_file(&target)?;
+        self.state_dir.remove_file(&target)?;
         Ok(true)
     }
 
@@ -103,12 +103,12 @@ impl DiskStore {
         target: &Path,
         expected: Option<Identity>,
     ) -> io::Result<bool> {
-        match self.root.rename(path, &self.own, target) {
+        match self.root.rename(path, &self.state_dir, target) {
             Ok(()) => {}
             Err(error) if is_absence(&error) => return Ok(false),
             Err(error) => return Err(error),
         }
-        let taken = Identity::of(&self.own.symlink_metadata(target)?);
+        let taken = Identity::of(&self.state_dir.symlink_metadata(target)?);
         let right = |expected: Identity| {
             // A rename is a change of status.
             expected.is_same_file(&taken) && expected.has_same_contents(&taken)
@@ -122,21 +122,21 @@ impl DiskStore {
 
     /// Gives a file its name back, unless that is taken by now; then it stays, in quarantine.
     fn put_back(&self, from: &Path, path: &Path) -> io::Result<()> {
-        let back = rename_new(&self.own, from, &self.root, path);
+        let back = rename_new(&self.state_dir, from, &self.root, path);
         if let Err(error) = &back
             && error.kind() == ErrorKind::AlreadyExists
         {
             let name = path.file_name().unwrap_or_default();
-            let mut kept = OsString::from(format!("{}-", own::turn()));
+            let mut kept = OsString::from(format!("{}-", state_dir::turn()));
             kept.push(name);
-            self.own.create_dir_all("quarantine")?;
+            self.state_dir.create_dir_all("quarantine")?;
             let kept = Path::new("quarantine").join(kept);
             log::warn!(
                 "{} in the store was replaced while it was looked at: what was there is in {}",
                 path.display(),
-                Path::new(own::OWN).join(&kept).display()
+                Path::new(state_dir::OWN).join(&kept).display()
             );
-            return rename_new(&self.own, from, &self.own, &kept);
+            return rename_new(&self.state_dir, from, &self.state_dir, &kept);
         }
         back
     }
@@ -147,7 +147,7 @@ impl DiskStore {
             return;
         }
         let directory = Path::new(REMOVING).join(observatory.as_str());
-        let Ok(entries) = self.own.read_dir(&directory) else {
+        let Ok(entries) = self.state_dir.read_dir(&directory) else {
             return;
         };
         for entry in entries.flatten() {
@@ -166,9 +166,9 @@ impl DiskStore {
 
     /// Removes a copy, whoever has it open; what was put in its place meanwhile stays.
     pub(super) fn remove_copy_of(&self, key: &FileKey) -> Result<bool, StoreError> {
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         let _guard = self.guards.of(key);
-        let Some(kept) = self.books().kept(key).copied() else {
+        let Some(kept) = self.index().kept(key).copied() else {
             return Ok(false);
         };
         if kept.kind == HoldingKind::Local {
@@ -183,7 +183,7 @@ impl DiskStore {
             return Ok(false);
         }
         // Nobody shall be given what is about to go.
-        self.books().strike(key);
+        self.index().remove(key);
         match self.discard(key, &kept) {
             Ok(true) => self.remember(key, &Mark::Gone),
             Ok(false) => {
@@ -191,7 +191,7 @@ impl DiskStore {
                 return Ok(false);
             }
             Err(error) => {
-                self.books().put(key, kept);
+                self.index().put(key, kept);
                 return Err(StoreError::io("remove", &path, error));
             }
         }
@@ -199,7 +199,7 @@ impl DiskStore {
     }
 
     pub(super) fn remove_file(&self, key: &FileKey) -> Result<bool, StoreError> {
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         let _guard = self.guards.of(key);
         let path = self.known_place(key);
         let removed = match self.root.remove_file(&path) {
@@ -207,23 +207,23 @@ impl DiskStore {
             Err(error) if is_absence(&error) => false,
             Err(error) => return Err(StoreError::io("remove", &path, error)),
         };
-        self.books().strike(key);
+        self.index().remove(key);
         self.remember(key, &Mark::Gone);
         Ok(removed)
     }
 
     pub(super) fn forget_moved(&self, key: &FileKey) -> Result<(), StoreError> {
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         let _guard = self.guards.of(key);
         if self.lies_there(&self.known_place(key))?.is_none() {
-            self.books().strike(key);
+            self.index().remove(key);
             self.remember(key, &Mark::Gone);
         }
         Ok(())
     }
 
     pub(super) fn mark_local(&self, key: &FileKey) -> Result<(), StoreError> {
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         let _guard = self.guards.of(key);
         self.take_as_local(key)?;
         self.remember(key, &Mark::Local);
@@ -237,17 +237,17 @@ impl DiskStore {
             .root
             .symlink_metadata(&path)
             .map_err(|error| StoreError::io("look at", &path, error))?;
-        let mut books = self.books();
-        let instrument = books
+        let mut index = self.index();
+        let instrument = index
             .kept(key)
             .map_or_else(|| self.home(key), |kept| kept.instrument);
-        books.open.remove(key);
-        books.put(key, Kept::new(HoldingKind::Local, &metadata, instrument));
+        index.open.remove(key);
+        index.put(key, Entry::new(HoldingKind::Local, &metadata, instrument));
         Ok(())
     }
 
     pub(super) fn move_local(&self, from: &Path, key: &FileKey) -> Result<(), StoreError> {
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         let metadata = self
             .root
             .symlink_metadata(from)
@@ -261,17 +261,17 @@ impl DiskStore {
         // there before by that copy's identity.
         self.remember_local(key)?;
         let before = {
-            let mut books = self.books();
-            let before = books.kept(key).copied();
-            books.put(key, Kept::new(HoldingKind::Local, &metadata, self.home(key)));
+            let mut index = self.index();
+            let before = index.kept(key).copied();
+            index.put(key, Entry::new(HoldingKind::Local, &metadata, self.home(key)));
             before
         };
         if let Err(error) = self.root.rename(from, &self.root, &path) {
             let mark = {
-                let mut books = self.books();
+                let mut index = self.index();
                 match before {
-                    Some(kept) => books.put(key, kept),
-                    None => drop(books.strike(key)),
+                    Some(kept) => index.put(key, kept),
+                    None => drop(index.remove(key)),
                 }
                 before.and_then(|kept| kept.mark()).unwrap_or(Mark::Gone)
             };
@@ -288,7 +288,7 @@ impl DiskStore {
 
     /// Where a file lies, or would.
     fn known_place(&self, key: &FileKey) -> PathBuf {
-        let known = self.books().kept(key).map(|kept| kept.instrument);
+        let known = self.index().kept(key).map(|kept| kept.instrument);
         place(key, known.unwrap_or_else(|| self.home(key)))
     }
 }

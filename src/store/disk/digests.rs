@@ -9,8 +9,8 @@ use std::path::Path;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions};
 
-use super::own::{self, Durable};
 use super::possession;
+use super::state_dir::{self, Durable};
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum};
 use crate::store::StoreError;
 use crate::store::verified::{self, Identity, Mark, Origin};
@@ -94,7 +94,7 @@ impl Digests {
 impl Remembered {
     /// Adds what a file says; whether that file is worth writing anew. One that cannot be read says nothing.
     fn read(&mut self, directory: &Dir, path: &Path) -> bool {
-        let text = own::read_text(directory, path, own::MEMORY_LIMIT);
+        let text = state_dir::read_text(directory, path, state_dir::MEMORY_LIMIT);
         let (digests, untidy) = parse(&text.ok().flatten().unwrap_or_default());
         for (name, digest) in digests {
             self.known.entry(name).or_default().push(digest);
@@ -129,7 +129,7 @@ fn places(root: &Dir, state: Option<&Path>) -> (Vec<Dir>, bool) {
         Ok(own) => return (vec![own], true),
         Err(error) => log::debug!("digests are not remembered in the cache: {error}"),
     }
-    let mut owns = Vec::from_iter(root.open_dir(own::OWN));
+    let mut owns = Vec::from_iter(root.open_dir(state_dir::OWN));
     let other = state.and_then(|state| {
         let made = possession::own_directory(root, state).and_then(with_digests);
         made.inspect_err(|error| log::debug!("digests are not remembered: {error}"))
@@ -146,8 +146,8 @@ fn here(root: &Dir) -> Result<Dir, StoreError> {
         let protected = std::io::ErrorKind::ReadOnlyFilesystem.into();
         return Err(StoreError::io("write to", ".", protected));
     }
-    let own = own::open(root)?;
-    own::check_format(&own, own::Missing::Make)?;
+    let own = state_dir::open(root)?;
+    state_dir::check_format(&own, state_dir::Missing::Make)?;
     with_digests(own)
 }
 
@@ -159,15 +159,15 @@ fn with_digests(own: Dir) -> Result<Dir, StoreError> {
 
 /// Opens a file of digests for appending, after writing it anew where it is mostly outdated.
 fn open_log(directory: &Dir, path: &Path, untidy: bool) -> Option<File> {
-    if untidy && let Ok(Some(text)) = own::read_text(directory, path, own::MEMORY_LIMIT) {
+    if untidy && let Ok(Some(text)) = state_dir::read_text(directory, path, state_dir::MEMORY_LIMIT) {
         let (digests, _) = parse(&text);
         let lines: String = digests
             .map(|(name, (identity, sha1))| line(&name, identity, sha1))
             .collect();
         // As long as it cannot be written anew the old one does.
-        let _ = own::replace(directory, path, lines.as_bytes(), Durable::No);
+        let _ = state_dir::replace(directory, path, lines.as_bytes(), Durable::No);
     }
-    own::open_writable(directory, path, OpenOptions::new().append(true)).ok()
+    state_dir::open_writable(directory, path, OpenOptions::new().append(true)).ok()
 }
 
 #[cfg(test)]

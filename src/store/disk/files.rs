@@ -12,10 +12,10 @@ use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::OFlags;
 use sha1::{Digest as _, Sha1};
 
+use super::index::Entry;
 use super::moments::Moment;
-use super::own::{self, Plain, is_absence};
-use super::shelf::Kept;
-use super::{Books, DiskStore};
+use super::state_dir::{self, Plain, is_absence};
+use super::{DiskStore, Index};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
 use crate::store::layout::directory_path;
 use crate::store::verified::{Identity, Mark};
@@ -31,8 +31,8 @@ pub(super) struct DiskSpace {
     pub(super) files_free: u64,
 }
 
-/// A file as it was met on the disk.
-struct Met {
+/// A file that was opened by its name.
+struct OpenedEntry {
     file: File,
     metadata: Metadata,
     instrument: Option<&'static str>,
@@ -52,18 +52,18 @@ impl DiskStore {
     }
 
     pub(super) fn open_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         if let Some(file) = self.shared(key, wanted) {
             return Ok(Found::Catalogued(file));
         }
         let _guard = self.guards.of(key);
-        let Some(met) = self.meet(key)? else {
-            self.strike_vanished(key);
+        let Some(opened) = self.open_entry(key)? else {
+            self.remove_vanished(key);
             return Ok(Found::Absent);
         };
-        let mut kept = self.recognise(key, &met);
+        let mut kept = self.classify(key, &opened);
         if kept.kind == HoldingKind::Local {
-            return Ok(Found::Local(self.share(key, met.file, kept)));
+            return Ok(Found::Local(self.share(key, opened.file, kept)));
         }
         if self.has_wrong_length(kept.identity.size, wanted) {
             let why = format!(
@@ -81,35 +81,35 @@ impl DiskStore {
             self.accept(key, &kept);
         } else if !verified {
             kept.kind = HoldingKind::Unverified;
-            self.books().put(key, kept);
+            self.index().put(key, kept);
             return Ok(Found::Unverified);
         }
-        Ok(Found::Catalogued(self.share(key, met.file, kept)))
+        Ok(Found::Catalogued(self.share(key, opened.file, kept)))
     }
 
     pub(super) fn verify_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         let Some(expected) = wanted.sha1.filter(|_| self.options.checksums) else {
             return self.open_file(key, wanted);
         };
-        let (met, mut kept) = {
+        let (opened, mut kept) = {
             let _guard = self.guards.of(key);
-            let Some(met) = self.meet(key)? else {
-                self.strike_vanished(key);
+            let Some(opened) = self.open_entry(key)? else {
+                self.remove_vanished(key);
                 return Ok(Found::Absent);
             };
-            let kept = self.recognise(key, &met);
+            let kept = self.classify(key, &opened);
             if kept.kind == HoldingKind::Local {
-                return Ok(Found::Local(self.share(key, met.file, kept)));
+                return Ok(Found::Local(self.share(key, opened.file, kept)));
             }
-            (met, kept)
+            (opened, kept)
         };
         let path = kept.path(key);
-        let found = digest(&met.file).map_err(|error| StoreError::io("read", &path, error))?;
+        let found = digest(&opened.file).map_err(|error| StoreError::io("read", &path, error))?;
         self.moments.reach(Moment::Hashed);
         let _guard = self.guards.of(key);
         // What was hashed may not be what is there any more: somebody writes to it, or has put something else there.
-        if self.lies_there(&path)? != Some(kept.identity) || self.books().is_local(key) {
+        if self.lies_there(&path)? != Some(kept.identity) || self.index().is_local(key) {
             return Ok(Found::Unverified);
         }
         if self.has_wrong_length(kept.identity.size, wanted) || found != expected {
@@ -118,55 +118,55 @@ impl DiskStore {
         kept.kind = HoldingKind::Catalogued;
         kept.sha1 = Some(found);
         self.accept(key, &kept);
-        Ok(Found::Catalogued(self.share(key, met.file, kept)))
+        Ok(Found::Catalogued(self.share(key, opened.file, kept)))
     }
 
     pub(super) fn adopt_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         let (Some(expected), Some(size)) = (wanted.sha1, wanted.size) else {
             return Ok(false);
         };
-        let (met, mut kept) = {
+        let (opened, mut kept) = {
             let _guard = self.guards.of(key);
-            if !self.books().is_local(key) {
+            if !self.index().is_local(key) {
                 return Ok(false);
             }
-            let Some(met) = self.meet(key)? else {
+            let Some(opened) = self.open_entry(key)? else {
                 return Ok(false);
             };
-            let kept = self.recognise(key, &met);
-            (met, kept)
+            let kept = self.classify(key, &opened);
+            (opened, kept)
         };
         // What has other names may be changed under those.
-        if kept.identity.size != size || met.metadata.nlink() != 1 {
+        if kept.identity.size != size || opened.metadata.nlink() != 1 {
             return Ok(false);
         }
         let path = kept.path(key);
         let failed = |error| StoreError::io("read", &path, error);
-        if digest(&met.file).map_err(failed)? != expected {
+        if digest(&opened.file).map_err(failed)? != expected {
             return Ok(false);
         }
-        self.syncs.data(&met.file).map_err(failed)?;
+        self.durability.data(&opened.file).map_err(failed)?;
         self.moments.reach(Moment::Hashed);
         let _guard = self.guards.of(key);
-        if self.lies_there(&path)? != Some(kept.identity) || !self.books().is_local(key) {
+        if self.lies_there(&path)? != Some(kept.identity) || !self.index().is_local(key) {
             return Ok(false);
         }
         kept.kind = HoldingKind::Catalogued;
         kept.sha1 = Some(expected);
         self.accept(key, &kept);
         if let Some(directory) = path.parent() {
-            self.books().unsettled.insert(directory.to_owned());
+            self.index().unsynced.insert(directory.to_owned());
         }
         log::info!("{key} was put there and is what the catalog says: it is a copy from now on");
         Ok(true)
     }
 
     /// Strikes out a file that is no longer there. Its guard is held.
-    fn strike_vanished(&self, key: &FileKey) {
+    fn remove_vanished(&self, key: &FileKey) {
         let vanished = {
-            let mut books = self.books();
-            books.kept(key).is_some().then(|| books.strike(key)).flatten()
+            let mut index = self.index();
+            index.kept(key).is_some().then(|| index.remove(key)).flatten()
         };
         if vanished.is_some() {
             self.remember(key, &Mark::Gone);
@@ -175,15 +175,15 @@ impl DiskStore {
 
     /// The handle that others have open already, if it is still what is wanted.
     fn shared(&self, key: &FileKey, wanted: CatalogEntry) -> Option<Arc<File>> {
-        let mut books = self.books();
-        let file = books.open.get(key)?.upgrade()?;
-        let kept = books.kept(key)?;
+        let mut index = self.index();
+        let file = index.open.get(key)?.upgrade()?;
+        let kept = index.kept(key)?;
         let fits = kept.kind == HoldingKind::Catalogued
             && self.is_digest(kept.sha1, wanted)
             && !self.has_wrong_length(kept.identity.size, wanted);
         let identity = kept.identity;
         if fits && met_identity(&file, Path::new(key.name.as_str())).is_ok_and(|now| now == identity) {
-            books.ledger.touch(key);
+            index.ledger.touch(key);
             Some(file)
         } else {
             None
@@ -191,26 +191,26 @@ impl DiskStore {
     }
 
     /// Hands a file out, to be shared with others who open it. Its guard is held.
-    pub(super) fn share(&self, key: &FileKey, file: File, kept: Kept) -> Arc<File> {
+    pub(super) fn share(&self, key: &FileKey, file: File, kept: Entry) -> Arc<File> {
         let file = Arc::new(file);
-        let mut books = self.books();
-        if books
+        let mut index = self.index();
+        if index
             .kept(key)
             .is_none_or(|known| known.kind != kept.kind || known.identity != kept.identity)
         {
-            books.put(key, kept);
+            index.put(key, kept);
         }
-        books.ledger.touch(key);
-        books.open.insert(key.clone(), Arc::downgrade(&file));
+        index.ledger.touch(key);
+        index.open.insert(key.clone(), Arc::downgrade(&file));
         file
     }
 
     /// Opens whatever lies under the name. Its guard is held. What nobody can read (a pipe, a directory) goes to
     /// quarantine, unless the user has put it there.
-    fn meet(&self, key: &FileKey) -> Result<Option<Met>, StoreError> {
+    fn open_entry(&self, key: &FileKey) -> Result<Option<OpenedEntry>, StoreError> {
         let (known, local) = {
-            let books = self.books();
-            (books.kept(key).map(|kept| kept.instrument), books.is_local(key))
+            let index = self.index();
+            (index.kept(key).map(|kept| kept.instrument), index.is_local(key))
         };
         let places = match known {
             Some(instrument) => vec![instrument],
@@ -219,9 +219,9 @@ impl DiskStore {
         for instrument in places {
             let path = place(key, instrument);
             let failed = |error| StoreError::io("open", &path, error);
-            match own::open_plain(&self.root, &path).map_err(failed)? {
+            match state_dir::open_plain(&self.root, &path).map_err(failed)? {
                 Plain::File(file, metadata) => {
-                    return Ok(Some(Met {
+                    return Ok(Some(OpenedEntry {
                         file,
                         metadata,
                         instrument,
@@ -243,7 +243,7 @@ impl DiskStore {
     }
 
     /// Opens what a link of the user's leads to, if that is in the store as well.
-    fn follow(&self, path: &Path, instrument: Option<&'static str>) -> Result<Met, StoreError> {
+    fn follow(&self, path: &Path, instrument: Option<&'static str>) -> Result<OpenedEntry, StoreError> {
         let failed = |error| StoreError::io("follow the link", path, error);
         let metadata = self.root.symlink_metadata(path).map_err(failed)?;
         let mut options = OpenOptions::new();
@@ -254,7 +254,7 @@ impl DiskStore {
             let other = io::Error::new(ErrorKind::InvalidInput, "it does not lead to a regular file");
             return Err(failed(other));
         }
-        Ok(Met {
+        Ok(OpenedEntry {
             file: file.into_std(),
             metadata,
             instrument,
@@ -294,14 +294,14 @@ impl DiskStore {
         self.layout.instrument(key)
     }
 
-    /// What the books say of a file that was met, brought up to date.
-    fn recognise(&self, key: &FileKey, met: &Met) -> Kept {
-        let mut now = Kept::new(HoldingKind::Unverified, &met.metadata, met.instrument);
-        if met.link {
+    /// The entry of a file that was opened, brought up to date.
+    fn classify(&self, key: &FileKey, opened: &OpenedEntry) -> Entry {
+        let mut now = Entry::new(HoldingKind::Unverified, &opened.metadata, opened.instrument);
+        if opened.link {
             now.kind = HoldingKind::Local;
             return now;
         }
-        if let Some(known) = self.books().kept(key) {
+        if let Some(known) = self.index().kept(key) {
             if known.kind == HoldingKind::Local {
                 now.kind = HoldingKind::Local;
             } else if known.identity.has_same_contents(&now.identity) {
@@ -316,8 +316,8 @@ impl DiskStore {
     }
 
     /// A file was verified, or is taken as it is.
-    pub(super) fn accept(&self, key: &FileKey, kept: &Kept) {
-        self.books().put(key, *kept);
+    pub(super) fn accept(&self, key: &FileKey, kept: &Entry) {
+        self.index().put(key, *kept);
         self.remember(key, &Mark::Copy(kept.identity, kept.sha1, kept.origin));
     }
 
@@ -329,19 +329,19 @@ impl DiskStore {
         !self.options.checksums || wanted.sha1.is_none() || wanted.sha1 == found
     }
 
-    /// Moves what was met, and is not what the catalog says, out of the way. Its guard is held.
-    fn reject(&self, key: &FileKey, kept: &Kept, why: &str) -> Result<Found, StoreError> {
+    /// Moves a file that was opened, and is not what the catalog says, out of the way. Its guard is held.
+    fn reject(&self, key: &FileKey, kept: &Entry, why: &str) -> Result<Found, StoreError> {
         let path = kept.path(key);
         if !self.quarantine(&path, &quarantine_name(key), why, Some(kept.identity))? {
             return Ok(Found::Unverified);
         }
-        self.books().strike(key);
+        self.index().remove(key);
         self.remember(key, &Mark::Gone);
         Ok(Found::Absent)
     }
 }
 
-impl Books {
+impl Index {
     /// Whether the name belongs to the user's own file.
     pub(super) fn is_local(&self, key: &FileKey) -> bool {
         self.kept(key).is_some_and(|kept| kept.kind == HoldingKind::Local)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cap_std::fs::{Dir, MetadataExt as _};
 
-use super::own::{self, Durable};
+use super::state_dir::{self, Durable};
 use super::{DiskStore, StoreError};
 use crate::crds::{FileName, Observatory};
 
@@ -18,16 +18,17 @@ impl DiskStore {
     pub(super) fn save_order(&self) -> Result<(), StoreError> {
         let path = Path::new(ORDER);
         let (version, known) = {
-            let books = self.books();
-            let known: Vec<Observatory> = books.shelves.keys().copied().collect();
-            (books.ledger.order_version(), known)
+            let index = self.index();
+            let known: Vec<Observatory> = index.observatories.keys().copied().collect();
+            (index.ledger.order_version(), known)
         };
-        if !self.remembers || version == self.books().saved_order {
+        if !self.remembers || version == self.index().saved_order {
             return Ok(());
         }
         let mut order = String::new();
         if known.len() < Observatory::ALL.len() {
-            let before = own::read_text(&self.own, path, own::MEMORY_LIMIT)?.unwrap_or_default();
+            let before =
+                state_dir::read_text(&self.state_dir, path, state_dir::MEMORY_LIMIT)?.unwrap_or_default();
             let unknown = before.lines().filter(|line| {
                 let owner = line.split_once('\t').map(|(owner, _)| owner);
                 !known
@@ -36,11 +37,11 @@ impl DiskStore {
             });
             order.extend(unknown.flat_map(|line| [line, "\n"]));
         }
-        for key in self.books().ledger.order() {
+        for key in self.index().ledger.order() {
             order.extend([key.observatory.as_str(), "\t", key.name.as_str(), "\n"]);
         }
-        own::replace(&self.own, path, order.as_bytes(), Durable::Yes)?;
-        self.books().saved_order = version;
+        state_dir::replace(&self.state_dir, path, order.as_bytes(), Durable::Yes)?;
+        self.index().saved_order = version;
         Ok(())
     }
 }
@@ -68,8 +69,10 @@ impl LastUse {
 /// Reads the order of last use of an observatory's files.
 pub(super) fn last_use(dir: &Dir, observatory: Observatory) -> LastUse {
     let path = Path::new(ORDER);
-    let (Ok(Some(text)), Ok(metadata)) = (own::read_text(dir, path, own::MEMORY_LIMIT), dir.metadata(path))
-    else {
+    let (Ok(Some(text)), Ok(metadata)) = (
+        state_dir::read_text(dir, path, state_dir::MEMORY_LIMIT),
+        dir.metadata(path),
+    ) else {
         return LastUse::default();
     };
     let lines = (0_i128..).zip(text.lines().rev());

@@ -14,7 +14,7 @@ use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::DiskStore;
-use super::own::{self, Durable, Plain, is_absence};
+use super::state_dir::{self, Durable, Plain, is_absence};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::store::{Part, Partial, Record, StoreError};
 
@@ -30,7 +30,7 @@ impl DiskStore {
         if !self.can_write() {
             return Err(StoreError::ReadOnly);
         }
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         let path = partial_path(key);
         let failed = |error| StoreError::io("write", &path, error);
         let _guard = self.guards.of(key);
@@ -42,26 +42,27 @@ impl DiskStore {
             file.set_len(size).map_err(failed)?;
         }
         let file = Arc::new(file);
-        let mut books = self.books();
-        books.ledger.remove_partial(key);
-        books.running.insert(key.clone(), Arc::downgrade(&file));
+        let mut index = self.index();
+        index.ledger.remove_partial(key);
+        index.running.insert(key.clone(), Arc::downgrade(&file));
         Ok(Partial { file, record })
     }
 
     /// Opens a partial file, empty if nothing is there. What is not ours alone is not written to: it loses this name.
     fn open_partial(&self, path: &Path) -> io::Result<File> {
         if let Some(parent) = path.parent() {
-            self.own.create_dir_all(parent)?;
+            self.state_dir.create_dir_all(parent)?;
         }
         for _ in 0..2 {
-            let file = own::open_writable(&self.own, path, OpenOptions::new().read(true).write(true))?;
+            let file =
+                state_dir::open_writable(&self.state_dir, path, OpenOptions::new().read(true).write(true))?;
             let metadata = Metadata::from_file(&file)?;
             let owner = rustix::process::geteuid().as_raw();
             if metadata.nlink() == 1 && metadata.uid() == owner {
                 return Ok(file);
             }
             log::warn!("{} has other names or another owner: begun anew", path.display());
-            self.own.remove_file(path)?;
+            self.state_dir.remove_file(path)?;
         }
         Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -73,7 +74,7 @@ impl DiskStore {
         let path = record_path(key);
         let json =
             serde_json::to_vec(record).map_err(|error| StoreError::io("write", &path, error.into()))?;
-        own::replace(&self.own, &path, &json, Durable::No)
+        state_dir::replace(&self.state_dir, &path, &json, Durable::No)
     }
 
     /// What is known of an earlier attempt, corrected by what is really there.
@@ -81,7 +82,7 @@ impl DiskStore {
         if length == 0 {
             return None;
         }
-        let bytes = own::read(&self.own, &record_path(key), RECORD_LIMIT).ok()??;
+        let bytes = state_dir::read(&self.state_dir, &record_path(key), RECORD_LIMIT).ok()??;
         let mut record: Record = serde_json::from_slice(&bytes).ok()?;
         if !record.is_sound() {
             return None;
@@ -102,9 +103,9 @@ impl DiskStore {
         }
         let _guard = self.guards.of(key);
         {
-            let mut books = self.books();
-            books.ledger.release(key);
-            books.running.remove(key);
+            let mut index = self.index();
+            index.ledger.release(key);
+            index.running.remove(key);
         }
         if keep {
             self.keep_partial(key)
@@ -117,7 +118,7 @@ impl DiskStore {
     fn keep_partial(&self, key: &FileKey) -> Result<(), StoreError> {
         let path = partial_path(key);
         let failed = |error| StoreError::io("cut", &path, error);
-        let length = match self.own.symlink_metadata(&path) {
+        let length = match self.state_dir.symlink_metadata(&path) {
             Ok(metadata) if metadata.is_file() => metadata.len(),
             Ok(_) => 0,
             Err(error) if is_absence(&error) => 0,
@@ -129,16 +130,16 @@ impl DiskStore {
         let file = self.open_partial(&path).map_err(failed)?;
         cut(&file, &record).map_err(failed)?;
         let bytes = on_disk(&file).map_err(failed)?;
-        self.books().ledger.add_partial(key, bytes);
+        self.index().ledger.add_partial(key, bytes);
         Ok(())
     }
 
     /// Removes a partial file and what is known of it.
     fn remove_partial(&self, key: &FileKey) -> Result<(), StoreError> {
-        self.books().ledger.remove_partial(key);
+        self.index().ledger.remove_partial(key);
         self.forget_record(key);
         let path = partial_path(key);
-        match self.own.remove_file(&path) {
+        match self.state_dir.remove_file(&path) {
             Err(error) if !is_absence(&error) => Err(StoreError::io("remove", path, error)),
             _ => Ok(()),
         }
@@ -147,10 +148,10 @@ impl DiskStore {
     /// Removes what an interrupted transfer has left, unless another one goes on with it; gives the bytes that it had.
     pub(super) fn reclaim_partial(&self, key: &FileKey) -> u64 {
         let _guard = self.guards.of(key);
-        if !self.books().ledger.has_partial(key) {
+        if !self.index().ledger.has_partial(key) {
             return 0;
         }
-        let bytes = self.books().ledger.remove_partial(key);
+        let bytes = self.index().ledger.remove_partial(key);
         match self.remove_partial(key) {
             Ok(()) => log::info!("removed what was left of an interrupted transfer of {key} ({bytes} bytes)"),
             Err(error) => log::warn!("{error}"),
@@ -164,7 +165,7 @@ impl DiskStore {
             return;
         }
         let directory = Path::new(PARTIAL).join(observatory.as_str());
-        let Ok(entries) = self.own.read_dir(&directory) else {
+        let Ok(entries) = self.state_dir.read_dir(&directory) else {
             return;
         };
         let mut found: Vec<(SystemTime, FileName)> = entries
@@ -187,7 +188,7 @@ impl DiskStore {
 
     pub(super) fn forget_record(&self, key: &FileKey) {
         let path = record_path(key);
-        if let Err(error) = self.own.remove_file(&path)
+        if let Err(error) = self.state_dir.remove_file(&path)
             && !is_absence(&error)
         {
             log::debug!("cannot remove {}: {error}", path.display());
@@ -196,8 +197,8 @@ impl DiskStore {
 
     /// Whether a partial file lies at its path as it was opened.
     pub(super) fn is_partial(&self, path: &Path, partial: &Partial) -> io::Result<bool> {
-        match own::open_plain(&self.own, path)? {
-            Plain::File(_, metadata) => own::is_file_of(&partial.file, &metadata),
+        match state_dir::open_plain(&self.state_dir, path)? {
+            Plain::File(_, metadata) => state_dir::is_file_of(&partial.file, &metadata),
             Plain::Link | Plain::Other | Plain::Absent => Ok(false),
         }
     }

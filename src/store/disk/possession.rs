@@ -11,17 +11,17 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _};
 
 use super::StoreError;
-use super::own::{self, Durable};
+use super::state_dir::{self, Durable};
 
 /// A store that was taken possession of.
 pub(super) struct Possession {
     /// Where our own files are.
-    pub(super) own: Dir,
+    pub(super) state_dir: Dir,
     /// Where there are more of them, for reading: those that the owner of a store that cannot be written has left there.
     pub(super) theirs: Option<Dir>,
     /// Held for its lock as long as the store is in use; none where it cannot be written.
     pub(super) owner: Option<File>,
-    /// Whether anything can be kept in `own`.
+    /// Whether anything can be kept in `state_dir`.
     pub(super) remembers: bool,
 }
 
@@ -30,21 +30,21 @@ pub(super) fn take(root: &Dir, state: Option<&Path>) -> Result<Possession, Store
     let why = match take_alone(root) {
         Err(StoreError::Io { source, .. }) if is_refusal(source.kind()) => source,
         Err(error) => return Err(error),
-        Ok((own, owner)) => {
+        Ok((state_dir, owner)) => {
             return Ok(Possession {
-                own,
+                state_dir,
                 theirs: None,
                 owner: Some(owner),
                 remembers: true,
             });
         }
     };
-    let theirs = root.open_dir(own::OWN).ok();
+    let theirs = root.open_dir(state_dir::OWN).ok();
     if let Some(theirs) = &theirs {
-        own::check_format(theirs, own::Missing::Leave)?;
+        state_dir::check_format(theirs, state_dir::Missing::Leave)?;
     }
     let kept = state.and_then(|state| match own_directory(root, state) {
-        Ok(own) => Some(own),
+        Ok(state_dir) => Some(state_dir),
         Err(error) => {
             log::debug!("{error}");
             None
@@ -60,15 +60,15 @@ pub(super) fn take(root: &Dir, state: Option<&Path>) -> Result<Possession, Store
         }
     );
     let remembers = kept.is_some();
-    let own = match kept {
-        Some(own) => own,
+    let state_dir = match kept {
+        Some(state_dir) => state_dir,
         // Nothing is written to it.
         None => root
             .try_clone()
             .map_err(|source| StoreError::io("open", ".", source))?,
     };
     Ok(Possession {
-        own,
+        state_dir,
         theirs,
         owner: None,
         remembers,
@@ -80,10 +80,10 @@ fn take_alone(root: &Dir) -> Result<(Dir, File), StoreError> {
         let protected = ErrorKind::ReadOnlyFilesystem.into();
         return Err(StoreError::io("write to", ".", protected));
     }
-    let own = own::open(root)?;
-    let owner = own::lock(&own)?;
-    own::check_format(&own, own::Missing::Make)?;
-    Ok((own, owner))
+    let state_dir = state_dir::open(root)?;
+    let owner = state_dir::lock(&state_dir)?;
+    state_dir::check_format(&state_dir, state_dir::Missing::Make)?;
+    Ok((state_dir, owner))
 }
 
 /// Whether it is a cache whose directory nobody may write to: what is meant for all holds for root as well.
@@ -107,7 +107,12 @@ pub(super) fn own_directory(root: &Dir, state: &Path) -> Result<Dir, StoreError>
     let path = state.join(format!("{:x}-{:x}", metadata.dev(), metadata.ino()));
     let failed = |source| StoreError::io("make", &path, source);
     std::fs::create_dir_all(&path).map_err(failed)?;
-    let own = Dir::open_ambient_dir(&path, ambient_authority()).map_err(failed)?;
-    own::replace(&own, Path::new(own::TAG_NAME), own::TAG.as_bytes(), Durable::No)?;
-    Ok(own)
+    let state_dir = Dir::open_ambient_dir(&path, ambient_authority()).map_err(failed)?;
+    state_dir::replace(
+        &state_dir,
+        Path::new(state_dir::TAG_NAME),
+        state_dir::TAG.as_bytes(),
+        Durable::No,
+    )?;
+    Ok(state_dir)
 }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cap_std::fs::{Dir, MetadataExt as _};
 
-use super::own;
+use super::state_dir;
 use super::{DiskStore, StoreError};
 use crate::store::verified::Identity;
 
@@ -39,14 +39,14 @@ impl DiskStore {
             });
         }
         let failed = |error| StoreError::io("move to quarantine", path, error);
-        self.own.create_dir_all(QUARANTINE).map_err(failed)?;
+        self.state_dir.create_dir_all(QUARANTINE).map_err(failed)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let target = Path::new(QUARANTINE).join(format!("{name}.{}", now.as_nanos()));
         if self.take_aside(path, &target, expected).map_err(failed)? {
             log::warn!(
                 "{} in the store: {why}; moved to {}",
                 path.display(),
-                Path::new(own::OWN).join(target).display()
+                Path::new(state_dir::OWN).join(target).display()
             );
             return Ok(true);
         }
@@ -55,11 +55,11 @@ impl DiskStore {
 
     /// What lies in quarantine. Its users may take things out at any time; it is counted anew when they have.
     pub(super) fn quarantined(&self) -> Quarantined {
-        let Ok(metadata) = self.own.symlink_metadata(QUARANTINE) else {
+        let Ok(metadata) = self.state_dir.symlink_metadata(QUARANTINE) else {
             return Quarantined::default();
         };
         let changed = Some((metadata.mtime(), metadata.mtime_nsec()));
-        let known = self.books().quarantined;
+        let known = self.index().quarantined;
         if known.changed == changed {
             return known;
         }
@@ -67,10 +67,10 @@ impl DiskStore {
             changed,
             ..Quarantined::default()
         };
-        if let Ok(dir) = self.own.open_dir(QUARANTINE) {
+        if let Ok(dir) = self.state_dir.open_dir(QUARANTINE) {
             count(&dir, &mut counted, DEPTH);
         }
-        self.books().quarantined = counted;
+        self.index().quarantined = counted;
         counted
     }
 }

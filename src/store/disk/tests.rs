@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};
 use sha1::{Digest as _, Sha1};
 use tempfile::TempDir;
 
-use super::syncs::Sync;
+use super::durability::Sync;
 use super::*;
 use crate::store::{Part, file_path};
 
@@ -306,7 +306,7 @@ fn publication_replaces_nothing() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
     let rule = key("hst_0001.pmap");
-    store.index(Observatory::Hst).unwrap();
+    store.load_index(Observatory::Hst).unwrap();
     fs::create_dir_all(dir.path().join("mappings/hst")).unwrap();
     fs::write(dir.path().join("mappings/hst/hst_0001.pmap"), b"unasked").unwrap();
     assert!(matches!(

@@ -11,11 +11,11 @@ use rustix::io::Errno;
 
 use super::changes::rename_new;
 use super::files::place;
+use super::index::Entry;
 use super::moments::Moment;
-use super::own::{self, Plain};
 use super::partials::{on_disk, partial_path};
-use super::shelf::Kept;
-use super::{Books, DiskStore};
+use super::state_dir::{self, Plain};
+use super::{DiskStore, Index};
 use crate::crds::{FileKey, Observatory, Sha1Sum};
 use crate::store::ledger::{Full, Victims};
 use crate::store::verified::Origin;
@@ -30,14 +30,14 @@ impl DiskStore {
             return Err(StoreError::ReadOnly);
         }
         for observatory in Observatory::ALL {
-            self.ensure_shelf(observatory)?;
+            self.ensure_indexed(observatory)?;
         }
         let disk = self.disk_space()?;
         let aside = self.quarantined().bytes;
-        let mut books = self.books();
-        books.ledger.set_aside(aside);
-        books.measure_running();
-        let Books { ledger, open, .. } = &mut *books;
+        let mut index = self.index();
+        index.ledger.set_aside(aside);
+        index.measure_running();
+        let Index { ledger, open, .. } = &mut *index;
         ledger.reserve(key, size, disk.free, |other| is_open(open, other))?;
         Ok(())
     }
@@ -48,9 +48,9 @@ impl DiskStore {
         loop {
             let disk = self.disk_space()?;
             let victims = {
-                let mut books = self.books();
-                books.measure_running();
-                let Books { ledger, open, .. } = &mut *books;
+                let mut index = self.index();
+                index.measure_running();
+                let Index { ledger, open, .. } = &mut *index;
                 ledger.claim(key, disk.free, |other| {
                     refused.contains(other) || is_open(open, other)
                 })?
@@ -61,7 +61,7 @@ impl DiskStore {
             self.clear(&victims, &mut refused);
         }
         let failed = |error| StoreError::io("write", partial_path(key), error);
-        let Some(size) = self.books().ledger.reservation(key) else {
+        let Some(size) = self.index().ledger.reservation(key) else {
             return Ok(());
         };
         match allocate(key, &partial.file, size) {
@@ -77,9 +77,9 @@ impl DiskStore {
         let (mut refused, mut freed) = (HashSet::new(), 0);
         while freed < bytes {
             let victims = {
-                let books = self.books();
-                books.ledger.oldest(bytes - freed, |other| {
-                    other == key || refused.contains(other) || books.is_open(other)
+                let index = self.index();
+                index.ledger.oldest(bytes - freed, |other| {
+                    other == key || refused.contains(other) || index.is_open(other)
                 })
             };
             if victims.is_empty() {
@@ -120,14 +120,14 @@ impl DiskStore {
         partial: &Partial,
         sha1: Sha1Sum,
     ) -> Result<Arc<File>, StoreError> {
-        self.ensure_shelf(key.observatory)?;
+        self.ensure_indexed(key.observatory)?;
         let from = partial_path(key);
-        self.syncs
+        self.durability
             .data(&partial.file)
             .map_err(|error| StoreError::io("write", &from, error))?;
         self.moments.reach(Moment::Durable);
         let _guard = self.guards.of(key);
-        if self.books().is_local(key) {
+        if self.index().is_local(key) {
             return Err(StoreError::Overridden(key.to_string()));
         }
         let instrument = self.home(key);
@@ -135,20 +135,22 @@ impl DiskStore {
         self.give_name(key, partial, &from, &path)?;
         let failed = |error| StoreError::io("open", &path, error);
         // The handle that is given out is for reading only. What it leads to is what was verified, or nothing is given.
-        let (file, metadata) = match own::open_plain(&self.root, &path).map_err(failed)? {
-            Plain::File(file, metadata) if own::is_file_of(&partial.file, &metadata).map_err(failed)? => {
+        let (file, metadata) = match state_dir::open_plain(&self.root, &path).map_err(failed)? {
+            Plain::File(file, metadata)
+                if state_dir::is_file_of(&partial.file, &metadata).map_err(failed)? =>
+            {
                 (file, metadata)
             }
             _ => return Err(StoreError::Overridden(key.to_string())),
         };
-        let mut kept = Kept::new(HoldingKind::Catalogued, &metadata, instrument);
+        let mut kept = Entry::new(HoldingKind::Catalogued, &metadata, instrument);
         (kept.sha1, kept.origin) = (Some(sha1), Origin::Fetched);
         {
-            let mut books = self.books();
-            books.ledger.release(key);
-            books.running.remove(key);
+            let mut index = self.index();
+            index.ledger.release(key);
+            index.running.remove(key);
             let directory = path.parent().unwrap_or(Path::new(""));
-            books.unsettled.insert(directory.to_owned());
+            index.unsynced.insert(directory.to_owned());
         }
         self.accept(key, &kept);
         self.forget_record(key);
@@ -162,11 +164,11 @@ impl DiskStore {
             let message = "its partial file was replaced by something else";
             return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
         }
-        let renamed = match rename_new(&self.own, from, &self.root, to) {
+        let renamed = match rename_new(&self.state_dir, from, &self.root, to) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let directory = to.parent().unwrap_or(Path::new(""));
                 self.root.create_dir_all(directory).map_err(failed)?;
-                rename_new(&self.own, from, &self.root, to)
+                rename_new(&self.state_dir, from, &self.root, to)
             }
             other => other,
         };
@@ -178,20 +180,20 @@ impl DiskStore {
         }
     }
 
-    pub(super) fn settle_names(&self) -> Result<(), StoreError> {
-        let directories = std::mem::take(&mut self.books().unsettled);
+    pub(super) fn sync_names(&self) -> Result<(), StoreError> {
+        let directories = std::mem::take(&mut self.index().unsynced);
         for directory in directories {
             let synced = self
                 .root
                 .open_dir(&directory)
-                .and_then(|dir| self.syncs.names(&dir));
+                .and_then(|dir| self.durability.names(&dir));
             synced.map_err(|error| StoreError::io("write", &directory, error))?;
         }
         Ok(())
     }
 }
 
-impl Books {
+impl Index {
     /// Tells the ledger what the disk has given to transfers so far.
     fn measure_running(&mut self) {
         let Self { running, ledger, .. } = self;

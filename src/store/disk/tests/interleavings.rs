@@ -231,7 +231,7 @@ fn what_lost_its_name_in_a_crash_gets_it_back() {
     fs::remove_file(path(&dir, &rule)).unwrap();
     put_over_outside(&dir, &other, b"after");
     let store = open(&dir);
-    store.index(Observatory::Hst).unwrap();
+    store.load_index(Observatory::Hst).unwrap();
     assert_eq!(fs::read(path(&dir, &rule)).unwrap(), b"somebody's");
     assert_eq!(fs::read(path(&dir, &other)).unwrap(), b"after");
     assert_eq!(quarantined(&dir), [b"before"]);
@@ -249,7 +249,7 @@ fn a_link_is_the_users_and_is_followed_within_the_store_only() {
     symlink("mine.txt", path(&dir, &within)).unwrap();
     for _ in 0..2 {
         let store = open(&dir);
-        store.index(Observatory::Hst).unwrap();
+        store.load_index(Observatory::Hst).unwrap();
         for name in [&out, &within] {
             assert_eq!(store.holding(name).unwrap().kind, HoldingKind::Local);
         }

@@ -5,19 +5,19 @@ use std::collections::BTreeSet;
 use super::*;
 
 #[test]
-fn bytes_are_durable_before_they_have_a_name_and_names_when_settled() {
+fn bytes_are_durable_before_they_have_a_name_and_names_when_directories_are_synced() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
     let (rule, other) = (key("hst_0001.pmap"), key("hst_0002.pmap"));
     put(&store, &rule, b"rules").unwrap();
-    assert_eq!(store.syncs.done(), [Sync::Data]);
-    store.settle().unwrap();
-    store.settle().unwrap();
-    assert_eq!(store.syncs.done(), [Sync::Data, Sync::Names]);
+    assert_eq!(store.durability.done(), [Sync::Data]);
+    store.sync_dirs().unwrap();
+    store.sync_dirs().unwrap();
+    assert_eq!(store.durability.done(), [Sync::Data, Sync::Names]);
     put(&store, &other, b"rules").unwrap();
     store.close().unwrap();
     assert_eq!(
-        store.syncs.done(),
+        store.durability.done(),
         [Sync::Data, Sync::Names, Sync::Data, Sync::Names]
     );
     // One that gets no name is durable nevertheless: that came first.
@@ -26,7 +26,7 @@ fn bytes_are_durable_before_they_have_a_name_and_names_when_settled() {
         put(&store, &rule, b"rules"),
         Err(StoreError::Overridden(_))
     ));
-    assert_eq!(store.syncs.done().len(), 5);
+    assert_eq!(store.durability.done().len(), 5);
 }
 
 /// Between the moment when the user's file takes a name and its rename nothing lies there.

@@ -10,7 +10,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 
 use super::DiskStore;
 use super::order;
-use super::own::{self, Durable};
+use super::state_dir::{self, Durable};
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum, grammar};
 use crate::store::layout::directory_path;
 use crate::store::verified::{self, Identity, Known, Mark, Origin};
@@ -18,7 +18,7 @@ use crate::store::{Holding, HoldingKind, ReferenceLayout, StoreError};
 
 /// One file of the store.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kept {
+pub(super) struct Entry {
     pub(super) kind: HoldingKind,
     pub(super) identity: Identity,
     /// What it was compared with; `None` where there was nothing to compare with.
@@ -30,7 +30,7 @@ pub(super) struct Kept {
     pub(super) instrument: Option<&'static str>,
 }
 
-impl Kept {
+impl Entry {
     pub(super) fn new(kind: HoldingKind, metadata: &Metadata, instrument: Option<&'static str>) -> Self {
         Self {
             kind,
@@ -76,26 +76,26 @@ impl Kept {
 
 /// The files of one observatory, and the memory of which of them were verified.
 #[derive(Debug)]
-pub(super) struct Shelf {
-    files: HashMap<FileName, Kept>,
+pub(super) struct ObservatoryIndex {
+    files: HashMap<FileName, Entry>,
     /// None where nothing can be remembered.
     log: Option<Arc<std::fs::File>>,
 }
 
-impl Shelf {
-    pub(super) fn get(&self, name: &FileName) -> Option<&Kept> {
+impl ObservatoryIndex {
+    pub(super) fn get(&self, name: &FileName) -> Option<&Entry> {
         self.files.get(name)
     }
 
-    pub(super) fn iter(&self) -> hash_map::Iter<'_, FileName, Kept> {
+    pub(super) fn iter(&self) -> hash_map::Iter<'_, FileName, Entry> {
         self.files.iter()
     }
 
-    pub(super) fn put(&mut self, name: FileName, kept: Kept) {
+    pub(super) fn put(&mut self, name: FileName, kept: Entry) {
         self.files.insert(name, kept);
     }
 
-    pub(super) fn take(&mut self, name: &FileName) -> Option<Kept> {
+    pub(super) fn take(&mut self, name: &FileName) -> Option<Entry> {
         self.files.remove(name)
     }
 }
@@ -116,8 +116,8 @@ impl DiskStore {
         durable: Durable,
     ) -> Result<(), StoreError> {
         let log = self
-            .books()
-            .shelves
+            .index()
+            .observatories
             .get(&key.observatory)
             .and_then(|shelf| shelf.log.clone());
         let Some(log) = log else { return Ok(()) };
@@ -131,8 +131,8 @@ impl DiskStore {
     }
 
     /// Reads the directories of an observatory, once.
-    pub(super) fn ensure_shelf(&self, observatory: Observatory) -> Result<(), StoreError> {
-        let is_there = || self.books().shelves.contains_key(&observatory);
+    pub(super) fn ensure_indexed(&self, observatory: Observatory) -> Result<(), StoreError> {
+        let is_there = || self.index().observatories.contains_key(&observatory);
         if is_there() {
             return Ok(());
         }
@@ -143,26 +143,29 @@ impl DiskStore {
         let (found, mut ranked) = self.read_shelf(observatory)?;
         ranked.sort_by_key(|(_, used)| *used);
         self.find_partials(observatory);
-        let mut books = self.books();
+        let mut index = self.index();
         for (name, _) in ranked {
             let Some(kept) = found.get(&name) else { continue };
-            books.count(&FileKey { observatory, name }, kept);
+            index.count(&FileKey { observatory, name }, kept);
         }
-        books.shelves.insert(observatory, found);
+        index.observatories.insert(observatory, found);
         Ok(())
     }
 
-    fn read_shelf(&self, observatory: Observatory) -> Result<(Shelf, Vec<(FileName, i128)>), StoreError> {
+    fn read_shelf(
+        &self,
+        observatory: Observatory,
+    ) -> Result<(ObservatoryIndex, Vec<(FileName, i128)>), StoreError> {
         self.restore_discarded(observatory);
         let path = memory_path(observatory);
         // What the owner of a store that cannot be written has verified comes first: what was learnt here counts more.
         let mut text = match &self.theirs {
-            Some(theirs) => own::read_text(theirs, &path, own::MEMORY_LIMIT)?.unwrap_or_default(),
+            Some(theirs) => state_dir::read_text(theirs, &path, state_dir::MEMORY_LIMIT)?.unwrap_or_default(),
             None => String::new(),
         };
-        text += &own::read_text(&self.own, &path, own::MEMORY_LIMIT)?.unwrap_or_default();
+        text += &state_dir::read_text(&self.state_dir, &path, state_dir::MEMORY_LIMIT)?.unwrap_or_default();
         let (known, mut untidy) = verified::read(&text);
-        let order = order::last_use(&self.own, observatory);
+        let order = order::last_use(&self.state_dir, observatory);
         let mut files = HashMap::new();
         let mut ranked = Vec::new();
         let below = |parent: &str| -> PathBuf { [parent, observatory.as_str()].iter().collect() };
@@ -194,31 +197,31 @@ impl DiskStore {
         untidy |= known
             .iter()
             .any(|(name, known)| known.local && !files.contains_key(name));
-        untidy |= has_other_names(&self.own, &path);
+        untidy |= has_other_names(&self.state_dir, &path);
         let log = if self.remembers {
             Some(Arc::new(self.open_memory(&path, untidy.then_some(&files))?))
         } else {
             None
         };
-        Ok((Shelf { files, log }, ranked))
+        Ok((ObservatoryIndex { files, log }, ranked))
     }
 
     /// Opens a memory for what becomes of names, after writing it anew if it is not tidy: then it says of `files` what is so.
     fn open_memory(
         &self,
         path: &Path,
-        files: Option<&HashMap<FileName, Kept>>,
+        files: Option<&HashMap<FileName, Entry>>,
     ) -> Result<std::fs::File, StoreError> {
         if let Some(files) = files {
             let lines: String = files
                 .iter()
                 .filter_map(|(name, kept)| Some(verified::line(name, &kept.mark()?)))
                 .collect();
-            own::replace(&self.own, path, lines.as_bytes(), Durable::Yes)?;
+            state_dir::replace(&self.state_dir, path, lines.as_bytes(), Durable::Yes)?;
         }
         let failed = |error| StoreError::io("open", path, error);
-        self.own.create_dir_all("verified").map_err(failed)?;
-        own::open_writable(&self.own, path, OpenOptions::new().append(true)).map_err(failed)
+        self.state_dir.create_dir_all("verified").map_err(failed)?;
+        state_dir::open_writable(&self.state_dir, path, OpenOptions::new().append(true)).map_err(failed)
     }
 }
 
@@ -234,8 +237,8 @@ fn has_other_names(own: &Dir, path: &Path) -> bool {
 }
 
 /// A file that is found in the store, in the light of what is remembered of its name; `None` for what is no file.
-fn as_known(metadata: &Metadata, instrument: Option<&'static str>, known: &Known) -> Option<Kept> {
-    let mut kept = Kept::new(HoldingKind::Unverified, metadata, instrument);
+fn as_known(metadata: &Metadata, instrument: Option<&'static str>, known: &Known) -> Option<Entry> {
+    let mut kept = Entry::new(HoldingKind::Unverified, metadata, instrument);
     if !metadata.is_file() {
         // Nobody but a user makes links.
         let local = known.local || metadata.is_symlink();

@@ -20,7 +20,7 @@ impl DiskStore {
             return;
         }
         let directory = Path::new(PARTIAL).join(observatory.as_str());
-        let entries = match self.own.read_dir(&directory) {
+        let entries = match self.state_dir.read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return log::warn!("cannot list {} in the store: {error}", directory.display()),
@@ -34,7 +34,7 @@ impl DiskStore {
                     bytes += length;
                     if let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
                         let key = FileKey { observatory, name };
-                        self.books().ledger.remove_partial(&key);
+                        self.index().ledger.remove_partial(&key);
                     }
                 }
                 Err(error) => log::warn!(

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 /// Waits for the disk.
 #[derive(Debug, Default)]
-pub(super) struct Syncs {
+pub(super) struct Durability {
     #[cfg(test)]
     done: std::sync::Mutex<Vec<Sync>>,
 }
@@ -25,7 +25,7 @@ pub(in crate::store) enum Sync {
     Names,
 }
 
-impl Syncs {
+impl Durability {
     /// Makes the bytes of a file durable.
     #[cfg_attr(
         not(test),
