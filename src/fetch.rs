@@ -19,16 +19,16 @@ use crate::store::{Found, HoldingKind, Store};
 
 mod catalogs;
 mod counters;
-mod course;
 mod digester;
 mod error;
-mod flights;
+mod in_flight;
 mod lanes;
 mod outcome;
 mod own_rules;
 mod receive;
 mod remedy;
 mod settings;
+mod state_machine;
 mod transfer;
 
 #[cfg(test)]
@@ -36,15 +36,15 @@ mod tests;
 
 pub use catalogs::{CatalogChange, CatalogSource, Catalogs};
 pub use counters::Counters;
-pub use course::State as TransferState;
 pub use error::{FetchError, FetchErrorKind};
-pub use flights::TransferStatus;
+pub use in_flight::TransferStatus;
 pub use outcome::Outcome;
 pub use own_rules::{OwnVersion, own_path, own_version};
 pub use settings::{CatalogSettings, FetchSettings};
+pub use state_machine::State as TransferState;
 
-use counters::Tally;
-use flights::{Flights, Joined};
+use counters::Metrics;
+use in_flight::{InFlightTable, Joined};
 use lanes::Lanes;
 
 /// Where the bytes of a catalogued file are.
@@ -90,8 +90,8 @@ struct Inner {
     endpoints: Endpoints,
     catalogs: Catalogs,
     settings: FetchSettings,
-    flights: Flights,
-    tally: Tally,
+    running: InFlightTable,
+    metrics: Metrics,
     lanes: Lanes,
     /// Whether names wait to be made durable.
     unsynced: AtomicBool,
@@ -114,8 +114,8 @@ impl Fetcher {
             origin,
             endpoints,
             catalogs,
-            flights: Flights::default(),
-            tally: Tally::default(),
+            running: InFlightTable::default(),
+            metrics: Metrics::default(),
             lanes: Lanes::new(settings.jobs),
             settings,
             unsynced: AtomicBool::new(false),
@@ -160,7 +160,7 @@ impl Fetcher {
             Err(error) => return Outcome::Ready(Err(FetchError::store(key, error))),
         };
         if let Found::Catalogued(file) | Found::Local(file) = found {
-            inner.tally.hits.add(1);
+            inner.metrics.hits.add(1);
             return Outcome::Ready(Ok(file));
         }
         if inner.end.is_cancelled() {
@@ -170,26 +170,26 @@ impl Fetcher {
             if inner.is_offline(key.observatory) {
                 return Outcome::Ready(Err(FetchError::offline(key)));
             }
-            if let Some(error) = inner.flights.recent_failure(key, inner.settings.failure_memory) {
+            if let Some(error) = inner.running.recent_failure(key, inner.settings.failure_memory) {
                 return Outcome::Ready(Err(error));
             }
         }
-        inner.tally.misses.add(1);
-        let flight = match inner.flights.join(key, self.url(key), entry.size.unwrap_or(0)) {
-            Joined::Running(flight) => flight,
-            Joined::New(flight) => {
-                let task = transfer::run(Arc::clone(inner), Arc::clone(&flight), entry);
+        inner.metrics.misses.add(1);
+        let in_flight = match inner.running.join(key, self.url(key), entry.size.unwrap_or(0)) {
+            Joined::Running(in_flight) => in_flight,
+            Joined::New(in_flight) => {
+                let task = transfer::run(Arc::clone(inner), Arc::clone(&in_flight), entry);
                 inner.tasks.spawn_on(task, &inner.runtime);
-                flight
+                in_flight
             }
         };
-        Outcome::Later(flight.wait())
+        Outcome::Later(in_flight.wait())
     }
 
     /// Where the bytes of a file are. From memory.
     pub fn state(&self, key: &FileKey) -> FileState {
-        if let Some(flight) = self.inner.flights.get(key) {
-            let (done, total) = flight.progress();
+        if let Some(in_flight) = self.inner.running.get(key) {
+            let (done, total) = in_flight.progress();
             return FileState::Fetching { done, total };
         }
         match self.inner.store.holding(key).map(|holding| holding.kind) {
@@ -201,17 +201,17 @@ impl Fetcher {
 
     /// The last failure to provide a file, until it succeeds.
     pub fn last_error(&self, key: &FileKey) -> Option<FetchError> {
-        self.inner.flights.last_failure(key)
+        self.inner.running.last_failure(key)
     }
 
     /// The last failures of all, oldest first.
     pub fn last_errors(&self) -> Vec<(SystemTime, FetchError)> {
-        self.inner.flights.last_failures()
+        self.inner.running.last_failures()
     }
 
     /// Forgets that a file could not be had, so that the next open asks again at once.
     pub fn forget_error(&self, key: &FileKey) {
-        self.inner.flights.forget_failure(key);
+        self.inner.running.forget_failure(key);
     }
 
     /// Where a file comes from, if its catalog is loaded.
@@ -222,17 +222,17 @@ impl Fetcher {
 
     /// The transfers that run, oldest first.
     pub fn transfers(&self) -> Vec<TransferStatus> {
-        self.inner.flights.statuses()
+        self.inner.running.statuses()
     }
 
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
-        self.inner.tally.counters()
+        self.inner.metrics.counters()
     }
 
     /// Transfers that failed in the end, for every kind of failure.
     pub fn failures_by_kind(&self) -> [(FetchErrorKind, u64); FetchErrorKind::ALL.len()] {
-        self.inner.tally.failures()
+        self.inner.metrics.failures()
     }
 
     /// The catalogs.

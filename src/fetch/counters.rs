@@ -29,7 +29,7 @@ pub struct Counters {
 
 /// Counters that everybody may raise.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Metrics {
     pub(super) hits: Count,
     pub(super) misses: Count,
     pub(super) downloads: Count,
@@ -54,7 +54,7 @@ impl Count {
     }
 }
 
-impl Tally {
+impl Metrics {
     /// Counts a transfer that failed in the end.
     pub(super) fn failed(&self, kind: FetchErrorKind) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Inner;
 use super::digester::Digester;
 use super::error::FetchError;
-use super::flights::Flight;
+use super::in_flight::InFlight;
 use super::lanes::{PACE_TIME, Slot};
 use crate::crds::{Sha1Sum, Url};
 use crate::remote::{ByteRange, Download, RemoteError, RemoteErrorKind};
@@ -29,11 +29,11 @@ const RECORD_TIME: Duration = Duration::from_secs(1);
 /// Files from this size on have a record from the first byte on, so that they go on after a crash.
 const RECORD_FROM: u64 = 256 << 10;
 
-mod ground;
+mod part_map;
 mod progress;
 mod writer;
 
-use ground::{Ground, Piece, plan};
+use part_map::{PartMap, Piece, plan};
 use progress::Progress;
 use writer::Writer;
 
@@ -57,9 +57,9 @@ pub(super) enum Break {
 }
 
 /// Receives one file.
-pub(super) struct Intake {
+pub(super) struct Receiver {
     inner: Arc<Inner>,
-    flight: Arc<Flight>,
+    in_flight: Arc<InFlight>,
     slot: Arc<Slot>,
     url: Url,
     partial: Partial,
@@ -68,7 +68,7 @@ pub(super) struct Intake {
     /// About how long a file is whose length is not compared, and how long at most.
     likely: u64,
     limit: u64,
-    ground: Mutex<Ground>,
+    part_map: Mutex<PartMap>,
     /// Whether room was made for what arrives.
     claimed: AtomicBool,
     digest: Option<(Sha1Sum, u64)>,
@@ -81,10 +81,10 @@ enum Ended {
     Halted,
 }
 
-impl Intake {
+impl Receiver {
     pub(super) fn new(
         inner: &Arc<Inner>,
-        flight: &Arc<Flight>,
+        in_flight: &Arc<InFlight>,
         slot: &Arc<Slot>,
         url: Url,
         partial: Partial,
@@ -103,7 +103,7 @@ impl Intake {
         };
         let now = Instant::now();
         let arrived = parts.iter().map(|part| part.done - part.start).sum();
-        let ground = Ground {
+        let part_map = PartMap {
             digester: Digester::new(Arc::clone(&partial.file)),
             validator,
             parts,
@@ -112,9 +112,9 @@ impl Intake {
             recorded: (now, 0),
         };
         let fresh = arrived == 0;
-        let intake = Self {
+        let receiver = Self {
             inner: Arc::clone(inner),
-            flight: Arc::clone(flight),
+            in_flight: Arc::clone(in_flight),
             slot: Arc::clone(slot),
             url,
             partial,
@@ -124,17 +124,21 @@ impl Intake {
             limit: promised.map_or(settings.unknown, |size| {
                 size.saturating_mul(2).max(settings.unknown)
             }),
-            ground: Mutex::new(ground),
+            part_map: Mutex::new(part_map),
             claimed: AtomicBool::new(false),
             digest: None,
         };
         if fresh {
-            intake.truncate()?;
+            receiver.truncate()?;
         } else {
-            log::info!("{} goes on at {} bytes", flight.key, intake.ground().arrived());
-            intake.ground().advance();
+            log::info!(
+                "{} goes on at {} bytes",
+                in_flight.key,
+                receiver.part_map().arrived()
+            );
+            receiver.part_map().advance();
         }
-        Ok(intake)
+        Ok(receiver)
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -145,18 +149,18 @@ impl Intake {
     pub(super) fn begin_anew(&mut self) -> Result<(), FetchError> {
         self.truncate()?;
         self.digest = None;
-        self.ground().begin_anew(self.expected, &self.partial.file);
+        self.part_map().begin_anew(self.expected, &self.partial.file);
         Ok(())
     }
 
     /// What has arrived is wrong: it does not count as progress either.
     pub(super) fn forget_progress(&self) {
-        self.ground().progress.forget(Instant::now());
+        self.part_map().progress.forget(Instant::now());
     }
 
     fn truncate(&self) -> Result<(), FetchError> {
         self.empty()
-            .map_err(|error| FetchError::store(&self.flight.key, error))
+            .map_err(|error| FetchError::store(&self.in_flight.key, error))
     }
 
     /// Empties the partial file, which gives back the room that it had.
@@ -170,43 +174,43 @@ impl Intake {
 
     /// How far it came, if a later attempt could go on from there.
     pub(super) fn record(&self) -> Option<Record> {
-        let ground = self.ground();
-        ground.validator.as_ref()?;
-        (ground.arrived() > 0)
-            .then(|| ground.record(self.url.as_str()))
+        let part_map = self.part_map();
+        part_map.validator.as_ref()?;
+        (part_map.arrived() > 0)
+            .then(|| part_map.record(self.url.as_str()))
             .flatten()
     }
 
     /// Receives what is missing.
     pub(super) async fn receive(&mut self) -> Result<(), Break> {
         let several = {
-            let mut ground = self.ground();
-            let arrived = ground.arrived();
-            ground.progress.begin_try(arrived);
-            ground.pace = (Instant::now(), 0);
-            ground.parts.len() > 1
+            let mut part_map = self.part_map();
+            let arrived = part_map.arrived();
+            part_map.progress.begin_try(arrived);
+            part_map.pace = (Instant::now(), 0);
+            part_map.parts.len() > 1
         };
         let result = if several {
             self.receive_parts().await
         } else {
             self.receive_whole().await
         };
-        self.flight.set_done(self.ground().arrived());
+        self.in_flight.set_done(self.part_map().arrived());
         result
     }
 
     /// The digest of everything that has arrived.
     pub(super) async fn digest(&mut self) -> Result<Sha1Sum, FetchError> {
         let (digester, size) = {
-            let mut ground = self.ground();
+            let mut part_map = self.part_map();
             let fresh = Digester::new(Arc::clone(&self.partial.file));
-            let size = ground.arrived();
-            (std::mem::replace(&mut ground.digester, fresh), size)
+            let size = part_map.arrived();
+            (std::mem::replace(&mut part_map.digester, fresh), size)
         };
         let sum = digester
             .finish(size)
             .await
-            .map_err(|error| FetchError::store(&self.flight.key, self.write_error(error)))?;
+            .map_err(|error| FetchError::store(&self.in_flight.key, self.write_error(error)))?;
         self.digest = Some((sum, size));
         Ok(sum)
     }
@@ -215,26 +219,26 @@ impl Intake {
     pub(super) fn result(&self) -> Result<(Partial, Sha1Sum, u64), FetchError> {
         let missing = || {
             let message = "the file was not verified";
-            FetchError::new(super::FetchErrorKind::Store, &self.flight.key, message)
+            FetchError::new(super::FetchErrorKind::Store, &self.in_flight.key, message)
         };
         let (sum, size) = self.digest.ok_or_else(missing)?;
         Ok((self.partial.clone(), sum, size))
     }
 
-    fn ground(&self) -> MutexGuard<'_, Ground> {
-        self.ground.lock().unwrap_or_else(PoisonError::into_inner)
+    fn part_map(&self) -> MutexGuard<'_, PartMap> {
+        self.part_map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_error(&self, error: std::io::Error) -> StoreError {
-        StoreError::io("write", self.flight.key.name.as_str(), error)
+        StoreError::io("write", self.in_flight.key.name.as_str(), error)
     }
 
     fn broken(&self, error: RemoteError) -> Break {
-        let ground = self.ground();
+        let part_map = self.part_map();
         Break::Remote {
             error,
-            progress: ground.progress.advanced(),
-            idle: ground.progress.idle(Instant::now()),
+            progress: part_map.progress.advanced(),
+            idle: part_map.progress.idle(Instant::now()),
         }
     }
 
@@ -246,8 +250,11 @@ impl Intake {
     fn patience(&self, heard: Instant) -> Result<Duration, Break> {
         let settings = &self.inner.settings;
         let (idle, farthest) = {
-            let ground = self.ground();
-            (ground.progress.idle(Instant::now()), ground.progress.farthest())
+            let part_map = self.part_map();
+            (
+                part_map.progress.idle(Instant::now()),
+                part_map.progress.farthest(),
+            )
         };
         let left = settings.timeout.saturating_sub(idle);
         let patience = settings.stall_timeout.saturating_sub(heard.elapsed()).min(left);
@@ -284,12 +291,12 @@ impl Intake {
     /// Counts bytes for the pace, and leaves the slot to others if it is too slow.
     fn note_pace(&self, count: u64) {
         let now = Instant::now();
-        let mut ground = self.ground();
-        let (since, bytes) = ground.pace;
+        let mut part_map = self.part_map();
+        let (since, bytes) = part_map.pace;
         let bytes = bytes.saturating_add(count);
         let due = now.saturating_duration_since(since) >= PACE_TIME;
-        ground.pace = if due { (now, 0) } else { (since, bytes) };
-        drop(ground);
+        part_map.pace = if due { (now, 0) } else { (since, bytes) };
+        drop(part_map);
         if due && bytes < PACE {
             self.slot.step_aside();
         }
@@ -297,11 +304,11 @@ impl Intake {
 
     /// The transfer had to wait for so long, which is not the server's fault.
     pub(super) fn excuse(&self, waited: Duration) {
-        self.ground().progress.excuse(waited);
+        self.part_map().progress.excuse(waited);
     }
 
     async fn get(&self, range: Option<ByteRange>) -> Result<Download, Break> {
-        let validator = self.ground().validator.clone().filter(|_| range.is_some());
+        let validator = self.part_map().validator.clone().filter(|_| range.is_some());
         let begun = Instant::now();
         let asked = self.inner.origin.get(&self.url, range, validator.as_deref());
         let mut asked = std::pin::pin!(asked);
@@ -322,9 +329,9 @@ impl Intake {
     }
 
     async fn receive_whole(&self) -> Result<(), Break> {
-        let from = self.ground().parts.first().map_or(0, |part| part.done);
-        let end = self.ground().parts.first().map_or(u64::MAX, |part| part.end);
-        if from == end && self.ground().validator.is_some() {
+        let from = self.part_map().parts.first().map_or(0, |part| part.done);
+        let end = self.part_map().parts.first().map_or(u64::MAX, |part| part.end);
+        if from == end && self.part_map().validator.is_some() {
             return Ok(());
         }
         let download = self.get((from > 0).then(|| ByteRange::from(from))).await?;
@@ -341,15 +348,15 @@ impl Intake {
             }
             // Ranges are ignored, or the content has changed: what comes is the whole file.
             from = 0;
-        } else if from > 0 && self.ground().is_other(download.validator.as_deref()) {
+        } else if from > 0 && self.part_map().is_other(download.validator.as_deref()) {
             return Err(Break::Changed);
         }
         let size = self.expected.or(download.total);
         if from == 0 {
             self.empty().map_err(Break::Store)?;
-            let mut ground = self.ground();
-            ground.begin_anew(size, &self.partial.file);
-            ground.validator.clone_from(&download.validator);
+            let mut part_map = self.part_map();
+            part_map.begin_anew(size, &self.partial.file);
+            part_map.validator.clone_from(&download.validator);
         }
         if self.expected.is_none() {
             self.reserve(size).await?;
@@ -357,21 +364,21 @@ impl Intake {
         if size.is_some_and(|size| size >= RECORD_FROM) {
             self.save_record().await?;
         }
-        self.flight.set_total(size.unwrap_or(0));
+        self.in_flight.set_total(size.unwrap_or(0));
         let piece = Piece {
             index: 0,
             from,
             end: size.unwrap_or(u64::MAX),
         };
         let never = CancellationToken::new();
-        self.pour(download, piece, &never).await?;
+        self.copy_body(download, piece, &never).await?;
         self.close_whole()
     }
 
     /// At the end of a file of unknown length, what has come is all.
     fn close_whole(&self) -> Result<(), Break> {
-        let mut ground = self.ground();
-        if let Some(part) = ground.parts.first_mut() {
+        let mut part_map = self.part_map();
+        if let Some(part) = part_map.parts.first_mut() {
             if part.end == u64::MAX {
                 part.end = part.done;
             } else if part.done < part.end {
@@ -382,7 +389,7 @@ impl Intake {
     }
 
     async fn reserve(&self, size: Option<u64>) -> Result<(), Break> {
-        let (store, key) = (Arc::clone(&self.inner.store), self.flight.key.clone());
+        let (store, key) = (Arc::clone(&self.inner.store), self.in_flight.key.clone());
         let size = size.unwrap_or(self.likely);
         if size > self.limit {
             let limit = self.limit;
@@ -398,7 +405,7 @@ impl Intake {
     }
 
     async fn receive_parts(&self) -> Result<(), Break> {
-        let Some(first) = self.ground().next_piece(&[]) else {
+        let Some(first) = self.part_map().next_piece(&[]) else {
             return Ok(());
         };
         let download = self.get_piece(first).await?;
@@ -411,25 +418,25 @@ impl Intake {
                     first.from, download.offset
                 )));
             }
-            if self.ground().arrived() > 0 && self.ground().is_other(download.validator.as_deref()) {
+            if self.part_map().arrived() > 0 && self.part_map().is_other(download.validator.as_deref()) {
                 return Err(Break::Changed);
             }
             log::debug!(
                 "{} comes in one stream: its server ignores ranges",
-                self.flight.key
+                self.in_flight.key
             );
             return self.receive_one(download, 0).await;
         }
-        if self.ground().is_other(download.validator.as_deref()) {
+        if self.part_map().is_other(download.validator.as_deref()) {
             return Err(Break::Changed);
         }
         {
-            let mut ground = self.ground();
-            if ground.validator.is_none() {
-                ground.validator.clone_from(&download.validator);
+            let mut part_map = self.part_map();
+            if part_map.validator.is_none() {
+                part_map.validator.clone_from(&download.validator);
             }
         }
-        self.flight.set_total(size);
+        self.in_flight.set_total(size);
         self.save_record().await?;
         let (halt, taken) = (CancellationToken::new(), Mutex::new(vec![first.index]));
         let mut begun = Some((download, first));
@@ -453,9 +460,9 @@ impl Intake {
         let mut begun = begun;
         loop {
             let result = match begun.take() {
-                Some((download, piece)) => self.pour(download, piece, halt).await,
+                Some((download, piece)) => self.copy_body(download, piece, halt).await,
                 None => match self.take_piece(taken).filter(|_| !halt.is_cancelled()) {
-                    Some(piece) => self.bring(piece, halt).await,
+                    Some(piece) => self.fetch_part(piece, halt).await,
                     None => return Ok(()),
                 },
             };
@@ -472,20 +479,20 @@ impl Intake {
 
     fn take_piece(&self, taken: &Mutex<Vec<usize>>) -> Option<Piece> {
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let piece = self.ground().next_piece(&taken)?;
+        let piece = self.part_map().next_piece(&taken)?;
         taken.push(piece.index);
         Some(piece)
     }
 
-    async fn bring(&self, piece: Piece, halt: &CancellationToken) -> Result<Ended, Break> {
+    async fn fetch_part(&self, piece: Piece, halt: &CancellationToken) -> Result<Ended, Break> {
         let download = tokio::select! {
             () = halt.cancelled() => return Ok(Ended::Halted),
             asked = self.get_piece(piece) => asked?,
         };
-        if download.offset != piece.from || self.ground().is_other(download.validator.as_deref()) {
+        if download.offset != piece.from || self.part_map().is_other(download.validator.as_deref()) {
             return Err(Break::Changed);
         }
-        self.pour(download, piece, halt).await
+        self.copy_body(download, piece, halt).await
     }
 
     async fn get_piece(&self, piece: Piece) -> Result<Download, Break> {
@@ -497,7 +504,12 @@ impl Intake {
     }
 
     /// Writes what a download brings for a piece. Whatever happens, no write is under way when this returns.
-    async fn pour(&self, download: Download, piece: Piece, halt: &CancellationToken) -> Result<Ended, Break> {
+    async fn copy_body(
+        &self,
+        download: Download,
+        piece: Piece,
+        halt: &CancellationToken,
+    ) -> Result<Ended, Break> {
         let Download {
             body, total, length, ..
         } = download;
@@ -560,40 +572,40 @@ impl Intake {
     /// Counts bytes that have come, of which `room` belong to the piece.
     fn note_bytes(&self, bytes: &Bytes, room: u64) {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.inner.tally.bytes.add(count);
+        self.inner.metrics.bytes.add(count);
         self.slot.lane().note_move();
-        self.ground().progress.note(count.min(room), Instant::now());
+        self.part_map().progress.note(count.min(room), Instant::now());
         self.note_pace(count);
     }
 
     /// Bytes of a piece are in the file up to `done`.
     async fn wrote(&self, piece: Piece, done: u64) -> Result<(), Break> {
         let due = {
-            let mut ground = self.ground();
-            if let Some(part) = ground.parts.get_mut(piece.index) {
+            let mut part_map = self.part_map();
+            if let Some(part) = part_map.parts.get_mut(piece.index) {
                 part.done = part.done.max(done);
             }
-            let arrived = ground.arrived();
-            ground.advance();
-            self.flight.set_done(arrived);
-            let (when, bytes) = ground.recorded;
+            let arrived = part_map.arrived();
+            part_map.advance();
+            self.in_flight.set_done(arrived);
+            let (when, bytes) = part_map.recorded;
             // One stream needs no more than its first record: the length of the partial file tells the rest.
-            ground.parts.len() > 1 && (arrived >= bytes + RECORDED || when.elapsed() >= RECORD_TIME)
+            part_map.parts.len() > 1 && (arrived >= bytes + RECORDED || when.elapsed() >= RECORD_TIME)
         };
         if due { self.save_record().await } else { Ok(()) }
     }
 
     async fn save_record(&self) -> Result<(), Break> {
         let record = {
-            let mut ground = self.ground();
-            if ground.validator.is_none() {
+            let mut part_map = self.part_map();
+            if part_map.validator.is_none() {
                 return Ok(());
             }
-            ground.recorded = (Instant::now(), ground.arrived());
-            ground.record(self.url.as_str())
+            part_map.recorded = (Instant::now(), part_map.arrived());
+            part_map.record(self.url.as_str())
         };
         let Some(record) = record else { return Ok(()) };
-        let (store, key) = (Arc::clone(&self.inner.store), self.flight.key.clone());
+        let (store, key) = (Arc::clone(&self.inner.store), self.in_flight.key.clone());
         let saved = tokio::task::spawn_blocking(move || store.record(&key, &record)).await;
         if let Ok(Err(error)) = saved {
             // It only means that a restart begins anew.

@@ -10,11 +10,11 @@ use futures_util::FutureExt as _;
 use tokio::task::JoinError;
 
 use super::Inner;
-use super::course::{Course, Event, State, Step};
 use super::error::{FetchError, FetchErrorKind};
-use super::flights::{Answer, Flight};
+use super::in_flight::{Answer, InFlight};
 use super::lanes::{NoSlot, Slot};
-use super::receive::{Break, Intake};
+use super::receive::{Break, Receiver};
+use super::state_machine::{Event, State, StateMachine, Step};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
 
@@ -22,23 +22,23 @@ use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
 const SYNC_DELAY: Duration = Duration::from_millis(100);
 
 /// The task of a transfer. It ends only with the file, a failure, or the end of the mount.
-pub(super) async fn run(inner: Arc<Inner>, flight: Arc<Flight>, entry: CatalogEntry) {
-    let landing = Landing {
+pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: CatalogEntry) {
+    let completion = Completion {
         inner: Arc::clone(&inner),
-        flight: Some(Arc::clone(&flight)),
+        in_flight: Some(Arc::clone(&in_flight)),
     };
     let mut transfer = Transfer {
         inner: &inner,
-        flight: &flight,
+        in_flight: &in_flight,
         entry,
-        intake: None,
+        receiver: None,
     };
     let answer = tokio::select! {
         biased;
-        () = inner.end.cancelled() => Err(FetchError::shutting_down(&flight.key)),
+        () = inner.end.cancelled() => Err(FetchError::shutting_down(&in_flight.key)),
         // What a panic leaves is put away as after any failure: the room set aside for the file, above all.
         answer = AssertUnwindSafe(transfer.go()).catch_unwind() => {
-            answer.unwrap_or_else(|_| Err(without_result(&flight.key)))
+            answer.unwrap_or_else(|_| Err(without_result(&in_flight.key)))
         }
     };
     if let Err(error) = &answer {
@@ -52,30 +52,30 @@ pub(super) async fn run(inner: Arc<Inner>, flight: Arc<Flight>, entry: CatalogEn
             },
             "{error}"
         );
-        inner.tally.failed(error.kind);
+        inner.metrics.failed(error.kind);
     }
-    landing.land(answer);
+    completion.complete(answer);
 }
 
 /// Sees to it that every transfer ends for those who wait, also one that is dropped.
-struct Landing {
+struct Completion {
     inner: Arc<Inner>,
-    flight: Option<Arc<Flight>>,
+    in_flight: Option<Arc<InFlight>>,
 }
 
-impl Landing {
-    fn land(mut self, answer: Answer) {
-        if let Some(flight) = self.flight.take() {
-            self.inner.flights.land(&flight, answer);
+impl Completion {
+    fn complete(mut self, answer: Answer) {
+        if let Some(in_flight) = self.in_flight.take() {
+            self.inner.running.complete(&in_flight, answer);
         }
     }
 }
 
-impl Drop for Landing {
+impl Drop for Completion {
     fn drop(&mut self) {
-        if let Some(flight) = self.flight.take() {
-            let error = without_result(&flight.key);
-            self.inner.flights.land(&flight, Err(error));
+        if let Some(in_flight) = self.in_flight.take() {
+            let error = without_result(&in_flight.key);
+            self.inner.running.complete(&in_flight, Err(error));
         }
     }
 }
@@ -87,14 +87,14 @@ fn without_result(key: &FileKey) -> FetchError {
 
 struct Transfer<'a> {
     inner: &'a Arc<Inner>,
-    flight: &'a Arc<Flight>,
+    in_flight: &'a Arc<InFlight>,
     entry: CatalogEntry,
-    intake: Option<Intake>,
+    receiver: Option<Receiver>,
 }
 
 impl Transfer<'_> {
     fn key(&self) -> &FileKey {
-        &self.flight.key
+        &self.in_flight.key
     }
 
     async fn go(&mut self) -> Answer {
@@ -114,31 +114,31 @@ impl Transfer<'_> {
             return Err(FetchError::offline(self.key()));
         }
         self.prepare(slot).await?;
-        let mut course = Course::new(&self.inner.settings);
-        let mut step = self.enter(&mut course, &Event::Slot);
+        let mut machine = StateMachine::new(&self.inner.settings);
+        let mut step = self.enter(&mut machine, &Event::Slot);
         let mut reason = FetchError::shutting_down(self.key());
         loop {
             step = match step {
-                Step::Receive => self.receive(&mut course, &mut reason).await?,
+                Step::Receive => self.receive(&mut machine, &mut reason).await?,
                 Step::ReceiveAnew => {
-                    self.inner.tally.retries.add(1);
-                    self.intake()?.begin_anew()?;
-                    self.receive(&mut course, &mut reason).await?
+                    self.inner.metrics.retries.add(1);
+                    self.receiver()?.begin_anew()?;
+                    self.receive(&mut machine, &mut reason).await?
                 }
                 Step::Pause(pause) => {
-                    self.inner.tally.retries.add(1);
+                    self.inner.metrics.retries.add(1);
                     slot.step_aside();
                     tokio::time::sleep(pause).await;
                     match slot.take_again(self.inner.settings.timeout).await {
-                        Ok(waited) => self.intake()?.excuse(waited),
+                        Ok(waited) => self.receiver()?.excuse(waited),
                         Err(_) => return Err(reason),
                     }
-                    self.enter(&mut course, &Event::Rested)
+                    self.enter(&mut machine, &Event::Rested)
                 }
-                Step::Verify => self.verify(&mut course, &mut reason).await?,
+                Step::Verify => self.verify(&mut machine, &mut reason).await?,
                 Step::Publish => {
                     let file = self.publish().await?;
-                    self.enter(&mut course, &Event::Published);
+                    self.enter(&mut machine, &Event::Published);
                     return Ok(file);
                 }
                 Step::Finish | Step::GiveUp => return Err(reason),
@@ -146,15 +146,15 @@ impl Transfer<'_> {
         }
     }
 
-    fn enter(&self, course: &mut Course, event: &Event<'_>) -> Step {
-        let step = course.on(event, &mut rand::rng());
-        self.flight.enter(course.state());
+    fn enter(&self, machine: &mut StateMachine, event: &Event<'_>) -> Step {
+        let step = machine.on(event, &mut rand::rng());
+        self.in_flight.enter(machine.state());
         step
     }
 
-    fn intake(&mut self) -> Result<&mut Intake, FetchError> {
-        let key = &self.flight.key;
-        self.intake
+    fn receiver(&mut self) -> Result<&mut Receiver, FetchError> {
+        let key = &self.in_flight.key;
+        self.receiver
             .as_mut()
             .ok_or_else(|| FetchError::new(FetchErrorKind::Store, key, "the transfer was not prepared"))
     }
@@ -189,13 +189,13 @@ impl Transfer<'_> {
                 Found::Absent | Found::Unverified => Ok(None),
             };
         }
-        self.flight.enter(State::Verifying);
+        self.in_flight.enter(State::Verifying);
         let entry = self.entry;
         let found = self.blocking(move |store, key| store.verify(key, entry)).await?;
-        self.flight.enter(State::Queued);
+        self.in_flight.enter(State::Queued);
         match found {
             Found::Catalogued(file) | Found::Local(file) => {
-                self.inner.tally.adopted.add(1);
+                self.inner.metrics.adopted.add(1);
                 Ok(Some(file))
             }
             Found::Absent | Found::Unverified => Ok(None),
@@ -227,17 +227,28 @@ impl Transfer<'_> {
             })
             .await;
         let partial = begun.map_err(|error| error.at(&url))?;
-        self.intake = Some(Intake::new(self.inner, self.flight, slot, url, partial, size)?);
+        self.receiver = Some(Receiver::new(
+            self.inner,
+            self.in_flight,
+            slot,
+            url,
+            partial,
+            size,
+        )?);
         Ok(())
     }
 
-    async fn receive(&mut self, course: &mut Course, reason: &mut FetchError) -> Result<Step, FetchError> {
-        let key = self.flight.key.clone();
-        let intake = self.intake()?;
-        let outcome = intake.receive().await;
-        let url = intake.url().clone();
+    async fn receive(
+        &mut self,
+        machine: &mut StateMachine,
+        reason: &mut FetchError,
+    ) -> Result<Step, FetchError> {
+        let key = self.in_flight.key.clone();
+        let receiver = self.receiver()?;
+        let outcome = receiver.receive().await;
+        let url = receiver.url().clone();
         Ok(match outcome {
-            Ok(()) => self.enter(course, &Event::Complete),
+            Ok(()) => self.enter(machine, &Event::Complete),
             Err(Break::Remote {
                 error,
                 progress,
@@ -250,41 +261,45 @@ impl Transfer<'_> {
                     progress,
                     idle,
                 };
-                self.enter(course, &event)
+                self.enter(machine, &event)
             }
             Err(Break::Changed) => {
                 let message = "the content on the server changes while it is received";
                 *reason = FetchError::new(FetchErrorKind::ServerTrouble, &key, message).at(&url);
-                self.enter(course, &Event::Changed)
+                self.enter(machine, &Event::Changed)
             }
             Err(Break::WrongLength(found)) => {
                 let expected = self.entry.size.unwrap_or_default();
                 let what = format!("the server sends {found} bytes where the catalog says {expected}");
-                self.intake()?.forget_progress();
-                self.mismatch(course, reason, &what, &url)
+                self.receiver()?.forget_progress();
+                self.mismatch(machine, reason, &what, &url)
             }
             Err(Break::Store(error)) => return Err(FetchError::store(&key, error).at(&url)),
         })
     }
 
-    async fn verify(&mut self, course: &mut Course, reason: &mut FetchError) -> Result<Step, FetchError> {
+    async fn verify(
+        &mut self,
+        machine: &mut StateMachine,
+        reason: &mut FetchError,
+    ) -> Result<Step, FetchError> {
         let checksums = self.inner.settings.checksums;
         let expected = self.entry.sha1.filter(|_| checksums);
-        let intake = self.intake()?;
-        let url = intake.url().clone();
-        let found = intake.digest().await?;
+        let receiver = self.receiver()?;
+        let url = receiver.url().clone();
+        let found = receiver.digest().await?;
         if expected.is_none_or(|expected| expected == found) {
-            return Ok(self.enter(course, &Event::Match));
+            return Ok(self.enter(machine, &Event::Match));
         }
         let expected = expected.as_ref().map(Sha1Sum::to_string).unwrap_or_default();
-        intake.forget_progress();
+        receiver.forget_progress();
         let what = format!("the SHA-1 of what arrived is {found} where the catalog says {expected}");
-        Ok(self.mismatch(course, reason, &what, &url))
+        Ok(self.mismatch(machine, reason, &what, &url))
     }
 
-    fn mismatch(&self, course: &mut Course, reason: &mut FetchError, what: &str, url: &Url) -> Step {
-        self.inner.tally.mismatches.add(1);
-        let step = self.enter(course, &Event::Mismatch);
+    fn mismatch(&self, machine: &mut StateMachine, reason: &mut FetchError, what: &str, url: &Url) -> Step {
+        self.inner.metrics.mismatches.add(1);
+        let step = self.enter(machine, &Event::Mismatch);
         if step == Step::GiveUp {
             let message = format!("{what}, twice; nothing of it is kept");
             *reason = FetchError::new(FetchErrorKind::Corrupt, self.key(), message).at(url);
@@ -298,18 +313,18 @@ impl Transfer<'_> {
     }
 
     async fn publish(&mut self) -> Answer {
-        let (partial, sha1, bytes) = self.intake()?.result()?;
+        let (partial, sha1, bytes) = self.receiver()?.result()?;
         let published = {
             let (store, key) = (Arc::clone(&self.inner.store), self.key().clone());
             tokio::task::spawn_blocking(move || store.publish(&key, &partial, sha1)).await
         };
         match published {
             Ok(Ok(file)) => {
-                self.inner.tally.downloads.add(1);
+                self.inner.metrics.downloads.add(1);
                 log::info!(
                     "fetched {} ({bytes} bytes in {:.2?})",
                     self.key(),
-                    self.flight.age()
+                    self.in_flight.age()
                 );
                 self.sync_dirs_soon();
                 Ok(file)
@@ -361,16 +376,16 @@ impl Transfer<'_> {
 
     /// After a failure: keeps what has arrived for the next attempt, if that can go on from it.
     async fn put_away(&mut self, error: &FetchError) {
-        let record = match (&self.intake, error.kind) {
+        let record = match (&self.receiver, error.kind) {
             (_, FetchErrorKind::Corrupt) | (None, _) => None,
-            (Some(intake), _) => intake.record(),
+            (Some(receiver), _) => receiver.record(),
         };
-        let had_intake = self.intake.take().is_some();
+        let had_intake = self.receiver.take().is_some();
         let put_away = self.blocking(move |store, key| {
             if let Some(record) = &record {
                 store.record(key, record)?;
             }
-            // Without an intake nothing was touched: an earlier attempt's bytes stay as they are.
+            // Without a receiver nothing was touched: an earlier attempt's bytes stay as they are.
             store.abandon(key, record.is_some() || !had_intake)
         });
         if let Err(error) = put_away.await {

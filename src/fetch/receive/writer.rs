@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use super::ground::Piece;
-use super::{Break, Intake};
+use super::part_map::Piece;
+use super::{Break, Receiver};
 use crate::store::{StoreError, is_disk_full};
 
 /// Bytes gathered before they are written.
@@ -17,7 +17,7 @@ const GATHERED: usize = 1 << 20;
 
 /// Gathers small pieces of data and writes them on a blocking thread, while the next ones arrive.
 pub(super) struct Writer<'a> {
-    intake: &'a Intake,
+    receiver: &'a Receiver,
     piece: Piece,
     /// One past the last byte that has come, counted from the start of the file.
     pub(super) received: u64,
@@ -28,9 +28,9 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(intake: &'a Intake, piece: Piece) -> Self {
+    pub(super) fn new(receiver: &'a Receiver, piece: Piece) -> Self {
         Self {
-            intake,
+            receiver,
             piece,
             received: piece.from,
             gathered: Vec::new(),
@@ -47,18 +47,18 @@ impl<'a> Writer<'a> {
     pub(super) async fn take(&mut self, bytes: Bytes) -> Result<(), Break> {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let room = self.piece.end - self.received;
-        if count > room && self.intake.ground().parts.len() == 1 {
+        if count > room && self.receiver.part_map().parts.len() == 1 {
             return Err(Break::WrongLength(self.received.saturating_add(count)));
         }
         let mut bytes = bytes;
         // A part ends where the next one begins, even if the server sends more.
         bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        if self.piece.end == u64::MAX && self.received > self.intake.limit {
+        if self.piece.end == u64::MAX && self.received > self.receiver.limit {
             let message = format!(
                 "the file does not end after the {} bytes that it may have",
-                self.intake.limit
+                self.receiver.limit
             );
-            return Err(self.intake.protocol(message));
+            return Err(self.receiver.protocol(message));
         }
         self.received += u64::try_from(bytes.len()).unwrap_or_default();
         self.gathered_bytes += bytes.len();
@@ -78,12 +78,12 @@ impl<'a> Writer<'a> {
         let chunks = std::mem::take(&mut self.gathered);
         let from = self.received - u64::try_from(self.gathered_bytes).unwrap_or_default();
         self.gathered_bytes = 0;
-        let partial = self.intake.partial.clone();
+        let partial = self.receiver.partial.clone();
         let (store, key) = (
-            Arc::clone(&self.intake.inner.store),
-            self.intake.flight.key.clone(),
+            Arc::clone(&self.receiver.inner.store),
+            self.receiver.in_flight.key.clone(),
         );
-        let is_first = !self.intake.claimed.swap(true, Ordering::AcqRel);
+        let is_first = !self.receiver.claimed.swap(true, Ordering::AcqRel);
         let job = tokio::task::spawn_blocking(move || {
             if is_first {
                 store.claim(&key, &partial)?;
@@ -109,10 +109,10 @@ impl<'a> Writer<'a> {
             return Ok(());
         };
         match job.await {
-            Ok(Ok(())) => self.intake.wrote(self.piece, done).await,
+            Ok(Ok(())) => self.receiver.wrote(self.piece, done).await,
             Ok(Err(error)) => Err(Break::Store(error)),
             Err(error) => Err(Break::Store(
-                self.intake.write_error(std::io::Error::other(error)),
+                self.receiver.write_error(std::io::Error::other(error)),
             )),
         }
     }

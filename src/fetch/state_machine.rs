@@ -1,4 +1,4 @@
-//! The course of a transfer: its states, and what follows from what happens. Pure; time and chance are given.
+//! The state machine of a transfer: its states, and what follows from what happens. Pure; time and chance are given.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ pub(super) enum Step {
 
 /// A transfer's state and its memory of what went wrong.
 #[derive(Debug)]
-pub(super) struct Course {
+pub(super) struct StateMachine {
     state: State,
     /// Tries in a row that brought nothing.
     fruitless: u32,
@@ -115,7 +115,7 @@ struct Rules {
 /// How often the content may change under a transfer before that is called trouble.
 const CHANGES: u32 = 3;
 
-impl Course {
+impl StateMachine {
     pub(super) fn new(settings: &FetchSettings) -> Self {
         Self {
             state: State::Queued,

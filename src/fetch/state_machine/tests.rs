@@ -8,8 +8,8 @@ fn chance() -> StdRng {
     StdRng::seed_from_u64(1)
 }
 
-fn course() -> Course {
-    Course::new(&FetchSettings::default())
+fn machine() -> StateMachine {
+    StateMachine::new(&FetchSettings::default())
 }
 
 fn error(kind: RemoteErrorKind) -> RemoteError {
@@ -26,21 +26,21 @@ fn broke(error: &RemoteError) -> Event<'_> {
 
 #[test]
 fn a_smooth_course() {
-    let mut course = course();
+    let mut machine = machine();
     for (event, step, state) in [
         (Event::Slot, Step::Receive, State::Receiving),
         (Event::Complete, Step::Verify, State::Verifying),
         (Event::Match, Step::Publish, State::Publishing),
         (Event::Published, Step::Finish, State::Done),
     ] {
-        assert_eq!(course.on(&event, &mut chance()), step);
-        assert_eq!(course.state(), state);
+        assert_eq!(machine.on(&event, &mut chance()), step);
+        assert_eq!(machine.state(), state);
     }
 }
 
 /// The pauses of one transfer whose server is busy again and again.
 fn pauses(seed: u64) -> Vec<Duration> {
-    let mut course = Course::new(&FetchSettings {
+    let mut machine = StateMachine::new(&FetchSettings {
         tries: 8,
         pause: Duration::from_secs(1),
         longest_pause: Duration::from_secs(16),
@@ -48,11 +48,11 @@ fn pauses(seed: u64) -> Vec<Duration> {
     });
     let error = error(RemoteErrorKind::Server);
     let mut chance = StdRng::seed_from_u64(seed);
-    course.on(&Event::Slot, &mut chance);
+    machine.on(&Event::Slot, &mut chance);
     let mut pauses = Vec::new();
-    while let Step::Pause(pause) = course.on(&broke(&error), &mut chance) {
+    while let Step::Pause(pause) = machine.on(&broke(&error), &mut chance) {
         pauses.push(pause);
-        course.on(&Event::Rested, &mut chance);
+        machine.on(&Event::Rested, &mut chance);
     }
     pauses
 }
@@ -73,25 +73,25 @@ fn pauses_grow_and_no_two_transfers_keep_step() {
 
 #[test]
 fn a_mismatch_is_forgiven_once() {
-    let mut course = course();
-    course.on(&Event::Slot, &mut chance());
-    course.on(&Event::Complete, &mut chance());
-    assert_eq!(course.on(&Event::Mismatch, &mut chance()), Step::ReceiveAnew);
-    course.on(&Event::Complete, &mut chance());
-    assert_eq!(course.on(&Event::Mismatch, &mut chance()), Step::GiveUp);
-    assert_eq!(course.state(), State::Failed);
+    let mut machine = machine();
+    machine.on(&Event::Slot, &mut chance());
+    machine.on(&Event::Complete, &mut chance());
+    assert_eq!(machine.on(&Event::Mismatch, &mut chance()), Step::ReceiveAnew);
+    machine.on(&Event::Complete, &mut chance());
+    assert_eq!(machine.on(&Event::Mismatch, &mut chance()), Step::GiveUp);
+    assert_eq!(machine.state(), State::Failed);
 }
 
 /// How many tries a server gets that fails in this way each time.
 fn tries(kind: RemoteErrorKind) -> u32 {
-    let mut course = course();
+    let mut machine = machine();
     let error = error(kind);
-    course.on(&Event::Slot, &mut chance());
+    machine.on(&Event::Slot, &mut chance());
     (1..1000)
-        .find(|_| match course.on(&broke(&error), &mut chance()) {
+        .find(|_| match machine.on(&broke(&error), &mut chance()) {
             Step::Pause(_) => {
-                assert_eq!(course.state(), State::Waiting);
-                course.on(&Event::Rested, &mut chance()) != Step::Receive
+                assert_eq!(machine.state(), State::Waiting);
+                machine.on(&Event::Rested, &mut chance()) != Step::Receive
             }
             step => step == Step::GiveUp,
         })
@@ -112,72 +112,72 @@ fn tries_depend_on_the_failure() {
 
 #[test]
 fn silence_is_bounded_by_time() {
-    let mut course = course();
+    let mut machine = machine();
     let error = error(RemoteErrorKind::TimedOut);
-    course.on(&Event::Slot, &mut chance());
+    machine.on(&Event::Slot, &mut chance());
     let silent = |seconds| Event::Broke {
         error: &error,
         progress: false,
         idle: Duration::from_secs(seconds),
     };
-    assert!(matches!(course.on(&silent(30), &mut chance()), Step::Pause(_)));
-    course.on(&Event::Rested, &mut chance());
-    assert_eq!(course.on(&silent(300), &mut chance()), Step::GiveUp);
+    assert!(matches!(machine.on(&silent(30), &mut chance()), Step::Pause(_)));
+    machine.on(&Event::Rested, &mut chance());
+    assert_eq!(machine.on(&silent(300), &mut chance()), Step::GiveUp);
 }
 
 #[test]
 fn progress_starts_the_count_anew() {
-    let mut course = course();
+    let mut machine = machine();
     let error = error(RemoteErrorKind::Interrupted);
-    course.on(&Event::Slot, &mut chance());
+    machine.on(&Event::Slot, &mut chance());
     for _ in 0..100 {
         let event = Event::Broke {
             error: &error,
             progress: true,
             idle: Duration::ZERO,
         };
-        assert!(matches!(course.on(&event, &mut chance()), Step::Pause(_)));
-        course.on(&Event::Rested, &mut chance());
+        assert!(matches!(machine.on(&event, &mut chance()), Step::Pause(_)));
+        machine.on(&Event::Rested, &mut chance());
     }
 }
 
 #[test]
 fn the_server_says_how_long() {
-    let mut course = course();
-    course.on(&Event::Slot, &mut chance());
+    let mut machine = machine();
+    machine.on(&Event::Slot, &mut chance());
     let busy = error(RemoteErrorKind::Busy).with_retry(Retry::After(Duration::from_secs(20)));
-    let Step::Pause(pause) = course.on(&broke(&busy), &mut chance()) else {
+    let Step::Pause(pause) = machine.on(&broke(&busy), &mut chance()) else {
         panic!("gave up");
     };
     assert!(pause >= Duration::from_secs(20));
-    course.on(&Event::Rested, &mut chance());
+    machine.on(&Event::Rested, &mut chance());
     let absurd = error(RemoteErrorKind::Busy).with_retry(Retry::After(Duration::from_secs(86_400)));
-    assert_eq!(course.on(&broke(&absurd), &mut chance()), Step::GiveUp);
+    assert_eq!(machine.on(&broke(&absurd), &mut chance()), Step::GiveUp);
 }
 
 #[test]
 fn a_content_that_keeps_changing_is_trouble() {
-    let mut course = course();
-    course.on(&Event::Slot, &mut chance());
+    let mut machine = machine();
+    machine.on(&Event::Slot, &mut chance());
     for _ in 0..CHANGES {
-        assert_eq!(course.on(&Event::Changed, &mut chance()), Step::ReceiveAnew);
+        assert_eq!(machine.on(&Event::Changed, &mut chance()), Step::ReceiveAnew);
     }
-    assert_eq!(course.on(&Event::Changed, &mut chance()), Step::GiveUp);
+    assert_eq!(machine.on(&Event::Changed, &mut chance()), Step::GiveUp);
 }
 
 proptest! {
     #[test]
     fn pauses_stay_within_their_limits(seed: u64, fruitless in 1..40_u32) {
-        let mut course = course();
-        course.fruitless = fruitless;
-        let pause = course.jittered_pause(&mut StdRng::seed_from_u64(seed));
-        prop_assert!(pause <= course.rules.longest_pause);
-        prop_assert!(pause <= course.rules.pause.saturating_mul(1 << fruitless.min(20)));
+        let mut machine = machine();
+        machine.fruitless = fruitless;
+        let pause = machine.jittered_pause(&mut StdRng::seed_from_u64(seed));
+        prop_assert!(pause <= machine.rules.longest_pause);
+        prop_assert!(pause <= machine.rules.pause.saturating_mul(1 << fruitless.min(20)));
     }
 
     #[test]
     fn nothing_follows_an_end(events in prop::collection::vec(0..7_u8, 1..60)) {
-        let mut course = course();
+        let mut machine = machine();
         let broken = error(RemoteErrorKind::Server);
         let mut over = false;
         for number in events {
@@ -190,12 +190,12 @@ proptest! {
                 5 => Event::Match,
                 _ => Event::Mismatch,
             };
-            let step = course.on(&event, &mut chance());
+            let step = machine.on(&event, &mut chance());
             if over {
                 prop_assert_eq!(step, Step::GiveUp);
             }
-            over |= matches!(course.state(), State::Failed);
-            prop_assert!(course.state() != State::Done);
+            over |= matches!(machine.state(), State::Failed);
+            prop_assert!(machine.state() != State::Done);
         }
     }
 }

@@ -12,8 +12,8 @@ use lru::LruCache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::course::State;
 use super::error::FetchError;
+use super::state_machine::State;
 use crate::crds::{FileKey, Url};
 
 /// Failures of so many files are remembered, for `user.crds.error`.
@@ -44,7 +44,7 @@ pub struct TransferStatus {
 
 /// A transfer that runs.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct InFlight {
     pub(super) key: FileKey,
     pub(super) url: Option<Url>,
     started: Instant,
@@ -55,7 +55,7 @@ pub(super) struct Flight {
     result: watch::Sender<Option<Answer>>,
 }
 
-impl Flight {
+impl InFlight {
     fn new(key: FileKey, url: Option<Url>, total: u64) -> Self {
         Self {
             key,
@@ -107,8 +107,8 @@ impl Flight {
 
     /// Waits for the end. Dropping the future leaves the transfer alone.
     pub(super) fn wait(self: &Arc<Self>) -> BoxFuture<'static, Answer> {
-        let (flight, mut result) = (Arc::clone(self), self.result.subscribe());
-        let waiter = Waiter::new(flight);
+        let (in_flight, mut result) = (Arc::clone(self), self.result.subscribe());
+        let waiter = Waiter::new(in_flight);
         Box::pin(async move {
             let gone = || FetchError::shutting_down(&waiter.0.key);
             let answer = result.wait_for(Option::is_some).await.map_err(|_| gone())?;
@@ -118,12 +118,12 @@ impl Flight {
 }
 
 /// Counts somebody who waits, until dropped.
-struct Waiter(Arc<Flight>);
+struct Waiter(Arc<InFlight>);
 
 impl Waiter {
-    fn new(flight: Arc<Flight>) -> Self {
-        flight.waiters.fetch_add(1, Ordering::Relaxed);
-        Self(flight)
+    fn new(in_flight: Arc<InFlight>) -> Self {
+        in_flight.waiters.fetch_add(1, Ordering::Relaxed);
+        Self(in_flight)
     }
 }
 
@@ -135,8 +135,8 @@ impl Drop for Waiter {
 
 /// All transfers that run, and the failures of the last while.
 #[derive(Debug)]
-pub(super) struct Flights {
-    running: Mutex<HashMap<FileKey, Arc<Flight>>>,
+pub(super) struct InFlightTable {
+    running: Mutex<HashMap<FileKey, Arc<InFlight>>>,
     failed: Mutex<Failed>,
 }
 
@@ -146,15 +146,15 @@ struct Failed {
     last: VecDeque<(SystemTime, FetchError)>,
 }
 
-/// A flight, and whether it has to be started.
+/// A transfer that is in flight, and whether it has to be started.
 pub(super) enum Joined {
     /// It runs already.
-    Running(Arc<Flight>),
+    Running(Arc<InFlight>),
     /// It was entered just now: the caller starts the task.
-    New(Arc<Flight>),
+    New(Arc<InFlight>),
 }
 
-impl Default for Flights {
+impl Default for InFlightTable {
     fn default() -> Self {
         Self {
             running: Mutex::default(),
@@ -166,8 +166,8 @@ impl Default for Flights {
     }
 }
 
-impl Flights {
-    fn running(&self) -> MutexGuard<'_, HashMap<FileKey, Arc<Flight>>> {
+impl InFlightTable {
+    fn running(&self) -> MutexGuard<'_, HashMap<FileKey, Arc<InFlight>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,29 +177,29 @@ impl Flights {
 
     pub(super) fn join(&self, key: &FileKey, url: Option<Url>, total: u64) -> Joined {
         let mut running = self.running();
-        if let Some(flight) = running.get(key) {
-            return Joined::Running(Arc::clone(flight));
+        if let Some(in_flight) = running.get(key) {
+            return Joined::Running(Arc::clone(in_flight));
         }
-        let flight = Arc::new(Flight::new(key.clone(), url, total));
-        running.insert(key.clone(), Arc::clone(&flight));
-        Joined::New(flight)
+        let in_flight = Arc::new(InFlight::new(key.clone(), url, total));
+        running.insert(key.clone(), Arc::clone(&in_flight));
+        Joined::New(in_flight)
     }
 
-    pub(super) fn get(&self, key: &FileKey) -> Option<Arc<Flight>> {
+    pub(super) fn get(&self, key: &FileKey) -> Option<Arc<InFlight>> {
         self.running().get(key).cloned()
     }
 
     /// The end of a transfer: strikes it out, remembers a failure, and tells those who wait. In this order, so that an
     /// open that comes in between finds the file in the store or the failure in the memory.
-    pub(super) fn land(&self, flight: &Arc<Flight>, answer: Answer) {
+    pub(super) fn complete(&self, in_flight: &Arc<InFlight>, answer: Answer) {
         {
             let mut failed = self.failed();
             match &answer {
-                Ok(_) => drop(failed.by_file.pop(&flight.key)),
+                Ok(_) => drop(failed.by_file.pop(&in_flight.key)),
                 Err(error) => {
                     failed
                         .by_file
-                        .put(flight.key.clone(), (Instant::now(), error.clone()));
+                        .put(in_flight.key.clone(), (Instant::now(), error.clone()));
                     failed.last.push_back((SystemTime::now(), error.clone()));
                     if failed.last.len() > LAST {
                         failed.last.pop_front();
@@ -207,13 +207,13 @@ impl Flights {
                 }
             }
         }
-        self.running().remove(&flight.key);
-        flight.enter(if answer.is_ok() {
+        self.running().remove(&in_flight.key);
+        in_flight.enter(if answer.is_ok() {
             State::Done
         } else {
             State::Failed
         });
-        flight.result.send_replace(Some(answer));
+        in_flight.result.send_replace(Some(answer));
     }
 
     /// The failure of this file, if it is younger than `memory`.
@@ -238,7 +238,11 @@ impl Flights {
     }
 
     pub(super) fn statuses(&self) -> Vec<TransferStatus> {
-        let mut all: Vec<TransferStatus> = self.running().values().map(|flight| flight.status()).collect();
+        let mut all: Vec<TransferStatus> = self
+            .running()
+            .values()
+            .map(|in_flight| in_flight.status())
+            .collect();
         all.sort_by(|left, right| right.age.cmp(&left.age).then_with(|| left.key.cmp(&right.key)));
         all
     }

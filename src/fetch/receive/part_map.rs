@@ -14,7 +14,7 @@ use crate::store::{Part, Record};
 const PARTS: u64 = 512;
 
 /// What the streams of a transfer share.
-pub(super) struct Ground {
+pub(super) struct PartMap {
     /// The content that the bytes belong to.
     pub(super) validator: Option<String>,
     pub(super) parts: Vec<Part>,
@@ -34,7 +34,7 @@ pub(super) struct Piece {
     pub(super) end: u64,
 }
 
-impl Ground {
+impl PartMap {
     pub(super) fn arrived(&self) -> u64 {
         self.parts.iter().map(|part| part.done - part.start).sum()
     }
