@@ -79,7 +79,7 @@ def records(observatory, count):
 
 def keywords():
     """FITS keywords of JWST's data-model names."""
-    table = Path(__file__).resolve().parents[2] / "src/rules/data/jwst-keywords.tsv"
+    table = Path(__file__).resolve().parents[2] / "src/rules/values/data/jwst-keywords.tsv"
     rows = [line.split("\t")[:2] for line in table.read_text().splitlines() if not line.startswith("#")]
     pairs = {model: keyword for keyword, model in rows}
     assert pairs["META.INSTRUMENT.DETECTOR"] == "DETECTOR", "the table has another form now"
