@@ -4,6 +4,7 @@
 //! `run(Args) -> Result<(), Failure>`, and a variant of [`Command`].
 
 mod bestrefs;
+mod daemon_main;
 mod demo;
 pub mod failure;
 mod flags;
@@ -11,7 +12,6 @@ mod greeting;
 mod helper;
 mod logging;
 mod mount;
-mod mounting;
 pub mod output;
 mod place;
 mod run;

@@ -14,7 +14,7 @@ pub mod mountinfo;
 mod mountpoint;
 pub mod namespace;
 mod notify;
-mod opens;
+mod open_mode;
 mod owner;
 mod passthrough;
 pub mod remount;
@@ -22,7 +22,7 @@ mod session;
 pub mod unmount;
 mod users;
 
-pub use adapter::{Op, Upcalls};
+pub use adapter::{Op, OpCounters};
 pub use error::Error;
 pub use mountpoint::{Appearance, Mountpoint};
 pub use owner::Owner;

@@ -22,14 +22,14 @@ mod contexts;
 mod error;
 mod failures;
 mod headers;
-mod keeper;
 mod library;
 mod memory;
 mod options;
 mod own;
+mod persist;
+mod strategy;
 #[cfg(test)]
 mod tests;
-mod work;
 
 pub use answer::{Answer, ComputedBy, Header, TypeAnswer};
 pub use error::ResolveError;
@@ -40,8 +40,8 @@ pub use options::{BadFilePolicy, Clock, Mode, Permit, ResolveOptions, UnknownMod
 use batch::Batcher;
 use contexts::Contexts;
 use failures::Failures;
-use keeper::Keeper;
 use memory::{Lifetimes, Memory, Question, Recall};
+use persist::Keeper;
 
 /// Answers questions for best references. Clones share everything.
 #[derive(Clone)]
@@ -88,7 +88,7 @@ impl Resolver {
             failures: options.failure_ttl,
         };
         let mut memory = Memory::new(lifetimes, options.capacity);
-        keeper::restore(&mut memory, &**fetcher.store());
+        persist::restore(&mut memory, &**fetcher.store());
         let rules = Contexts::new(fetcher.clone(), runtime.clone(), options.ignore_mapping_checksum);
         let shared = Shared {
             fetcher,

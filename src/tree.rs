@@ -22,23 +22,23 @@ mod error;
 mod handles;
 mod ino;
 mod inode;
+mod invalidation;
 mod listing;
 mod local;
 mod lookup;
 mod metrics;
 mod names;
 mod nodes;
-mod numbering;
 mod open;
 mod options;
 pub mod panics;
 mod places;
 mod removals;
 mod scan;
+mod serials;
 mod status;
 mod upload;
 mod views;
-mod watch;
 mod xattr;
 
 #[cfg(test)]
@@ -53,8 +53,8 @@ use crate::store::StoreError;
 
 use self::core::{Core, ready};
 use ops::{
-    Attr, Caller, Changes, DirEntry, FileSystem, Handle, Ino, Keep, Lookup, NodeKind, Opened, Outcome,
-    SetAttr, StatFs,
+    Attr, CacheTtl, Caller, DirEntry, FileSystem, Handle, Ino, InvalidationSink, Lookup, NodeKind, Opened,
+    Outcome, SetAttr, StatFs,
 };
 
 /// A CRDS cache as a file system.
@@ -83,7 +83,7 @@ impl FileSystem for CrdsTree {
         errno::errno(error)
     }
 
-    fn listen(&self, changes: Changes) {
+    fn listen(&self, changes: InvalidationSink) {
         self.core.listen(changes);
     }
 
@@ -99,11 +99,11 @@ impl FileSystem for CrdsTree {
         self.core.nodes.forget(ino, count);
     }
 
-    fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, Keep), Error> {
+    fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, CacheTtl), Error> {
         self.core.after_getattr(ino, handle)
     }
 
-    fn setattr(&self, _: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, Keep), Error> {
+    fn setattr(&self, _: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, CacheTtl), Error> {
         self.core.setattr(ino, change)
     }
 
@@ -153,7 +153,7 @@ impl FileSystem for CrdsTree {
         self.core.files.remove(handle);
     }
 
-    fn opendir(&self, _: Caller, ino: Ino) -> Outcome<(Handle, Keep), Error> {
+    fn opendir(&self, _: Caller, ino: Ino) -> Outcome<(Handle, CacheTtl), Error> {
         self.core.opendir(ino)
     }
 
@@ -174,7 +174,7 @@ impl FileSystem for CrdsTree {
         &self,
         handle: Handle,
         offset: u64,
-        each: &mut dyn FnMut(DirEntry, Attr, Keep) -> bool,
+        each: &mut dyn FnMut(DirEntry, Attr, CacheTtl) -> bool,
     ) -> Result<(), Error> {
         self.core.readdirplus(handle, offset, each)
     }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use crds_fs::mount::daemon::{self, Daemon, Ready, StopSignals, Tie};
+use crds_fs::mount::daemon::{self, Daemon, DaemonMode, Ready, StopSignals};
 use crds_fs::mount::{Appearance, Error, Mounted, Mountpoint, mountinfo, namespace, unmount};
 use mounted::{Content, TestTree, eventually, fuse};
 use nix::fcntl::OFlag;
@@ -120,7 +120,7 @@ fn serve(place: &Path, ready: Ready) -> u8 {
 }
 
 fn launch(place: &Path) -> Daemon {
-    let daemon = daemon::launch(Tie::Attached, |ready| serve(place, ready)).unwrap();
+    let daemon = daemon::launch(DaemonMode::Attached, |ready| serve(place, ready)).unwrap();
     daemon::answers(place).unwrap();
     daemon
 }
@@ -151,9 +151,9 @@ fn starts_and_stops(place: &Path) {
 
 fn failures_are_told(place: &Path) {
     let missing = place.join("missing");
-    let error = daemon::launch(Tie::Attached, |ready| serve(&missing, ready)).unwrap_err();
+    let error = daemon::launch(DaemonMode::Attached, |ready| serve(&missing, ready)).unwrap_err();
     assert!(error.to_string().contains("make it with mkdir"), "{error}");
-    let error = daemon::launch(Tie::Attached, |_| 7).unwrap_err();
+    let error = daemon::launch(DaemonMode::Attached, |_| 7).unwrap_err();
     assert!(
         matches!(error, Error::Died(status) if status.code() == Some(7)),
         "{error}"
@@ -227,7 +227,7 @@ fn killed_and_repaired(place: &Path) {
 
 fn mounted_twice(place: &Path) {
     let first = launch(place);
-    let error = daemon::launch(Tie::Attached, |ready| serve(place, ready)).unwrap_err();
+    let error = daemon::launch(DaemonMode::Attached, |ready| serve(place, ready)).unwrap_err();
     assert!(error.to_string().contains("already"), "{error}");
     assert_eq!(text(place), "hello");
     assert!(first.stop().unwrap().success());
@@ -271,7 +271,7 @@ fn open_interruptibly(path: &Path) -> ! {
 
 /// In a process of its own, since there is no way back.
 fn private_namespace(place: &Path) {
-    let outer = daemon::launch(Tie::Attached, |ready| {
+    let outer = daemon::launch(DaemonMode::Attached, |ready| {
         if let Err(error) = namespace::enter() {
             ready.failed(&error.to_string());
             return 1;
@@ -323,7 +323,7 @@ fn as_user(directory: &Path) {
     if Path::new("/usr/bin/fusermount3").exists() {
         through_fusermount(&place);
     } else {
-        let error = daemon::launch(Tie::Attached, |ready| serve(&place, ready)).unwrap_err();
+        let error = daemon::launch(DaemonMode::Attached, |ready| serve(&place, ready)).unwrap_err();
         assert!(error.to_string().contains("install the package fuse3"), "{error}");
     }
     private_namespace(&place);

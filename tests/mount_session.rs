@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 
 use crds_fs::mount::{Op, mountinfo, unmount};
-use crds_fs::tree::ops::{Change, Keep};
+use crds_fs::tree::ops::{CacheTtl, Invalidation};
 use mounted::{Content, TestMount, TestTree, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -68,7 +68,7 @@ fn large_files_are_read_by_the_kernel_itself() {
     assert_eq!(piece, bytes[2_000_001..2_001_001]);
     // Elsewhere the bytes are the same, and come through us.
     assert_eq!(mount.mounted.passes_through(), passthrough_is_possible());
-    assert_eq!(mount.upcalls(Op::Read) == 0, passthrough_is_possible());
+    assert_eq!(mount.op_counters(Op::Read) == 0, passthrough_is_possible());
 }
 
 #[test]
@@ -76,14 +76,14 @@ fn small_files_stay_in_the_page_cache() {
     let bytes = pattern(60 * 1024);
     let mount = TestMount::new(TestTree::new(vec![("small", Content::Stored(bytes.clone()))]));
     assert_eq!(fs::read(mount.file("small")).unwrap(), bytes);
-    let first = mount.upcalls(Op::Read);
+    let first = mount.op_counters(Op::Read);
     assert!(first > 0);
     for _ in 0..3 {
         assert_eq!(fs::read(mount.file("small")).unwrap(), bytes);
     }
-    assert_eq!(mount.upcalls(Op::Read), first, "a second read asks nobody");
+    assert_eq!(mount.op_counters(Op::Read), first, "a second read asks nobody");
     assert_eq!(
-        mount.upcalls(Op::Flush),
+        mount.op_counters(Op::Flush),
         0,
         "closing what was only read asks nobody"
     );
@@ -180,14 +180,14 @@ fn names_attributes_and_absence_are_remembered_by_the_kernel() {
         assert_eq!(fs::metadata(mount.file("text")).unwrap().len(), 5);
         assert!(fs::metadata(mount.file("absent")).is_err());
     }
-    assert_eq!(mount.upcalls(Op::Lookup), 2);
+    assert_eq!(mount.op_counters(Op::Lookup), 2);
 
-    let asked = mount.upcalls(Op::Getattr);
+    let asked = mount.op_counters(Op::Getattr);
     let ino = fs::metadata(mount.file("text")).unwrap().ino();
-    mount.tree.report(Change::Attributes { ino });
+    mount.tree.report(Invalidation::Attributes { ino });
     eventually("the kernel asks for attributes again", || {
         fs::metadata(mount.file("text")).unwrap();
-        mount.upcalls(Op::Getattr) > asked
+        mount.op_counters(Op::Getattr) > asked
     });
 }
 
@@ -195,11 +195,11 @@ fn names_attributes_and_absence_are_remembered_by_the_kernel() {
 #[test]
 fn what_may_come_is_remembered_as_absent_for_a_moment_only() {
     let mut tree = TestTree::new(vec![]);
-    tree.absent = Keep::Briefly;
+    tree.absent = CacheTtl::Briefly;
     let mount = TestMount::new(tree);
     eventually("the kernel asks again", || {
         assert!(fs::metadata(mount.file("absent")).is_err());
-        mount.upcalls(Op::Lookup) > 1
+        mount.op_counters(Op::Lookup) > 1
     });
 }
 
@@ -233,7 +233,7 @@ fn stalled_opens_delay_nobody_and_can_be_interrupted() {
     ]);
     let mount = TestMount::new(tree);
     let children: Vec<Child> = (0..200).map(|_| cat(&mount, "stalled")).collect();
-    eventually("all are waiting", || mount.upcalls(Op::Open) >= 200);
+    eventually("all are waiting", || mount.op_counters(Op::Open) >= 200);
 
     // Were a thread of the adapter blocked, these would never return.
     assert_eq!(fs::read_to_string(mount.file("text")).unwrap(), "hello");
@@ -256,7 +256,7 @@ fn stalled_opens_delay_nobody_and_can_be_interrupted() {
 
     // Those who were not told anything get their file.
     let mut patient = cat(&mount, "stalled");
-    eventually("it waits", || mount.upcalls(Op::Open) >= 202);
+    eventually("it waits", || mount.op_counters(Op::Open) >= 202);
     mount.tree.gate.cancel();
     assert!(patient.wait().unwrap().success());
 }
@@ -272,13 +272,13 @@ fn other_signals_are_none_of_our_business() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    eventually("it waits", || mount.upcalls(Op::Open) >= 1);
+    eventually("it waits", || mount.op_counters(Op::Open) >= 1);
     for which in [Signal::SIGINT, Signal::SIGURG, Signal::SIGALRM, Signal::SIGCHLD] {
         signal(&child, which);
     }
     // Another caller who is told to stop shows that the watcher has looked since.
     let mut other = cat(&mount, "stalled");
-    eventually("the other waits", || mount.upcalls(Op::Open) >= 2);
+    eventually("the other waits", || mount.op_counters(Op::Open) >= 2);
     signal(&other, Signal::SIGTERM);
     assert_eq!(other.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
 
@@ -321,20 +321,20 @@ fn a_directory_of_100_000_names() {
     assert_eq!(list().count() as u64, NAMES);
     let sizes: u64 = list().map(|entry| entry.metadata().unwrap().len()).sum();
     assert_eq!(sizes, NAMES * 1234);
-    let looked_up = mount.upcalls(Op::Lookup);
-    let requests = mount.upcalls(Op::Readdir) + mount.upcalls(Op::Readdirplus);
+    let looked_up = mount.op_counters(Op::Lookup);
+    let requests = mount.op_counters(Op::Readdir) + mount.op_counters(Op::Readdirplus);
     println!(
         "lookups {looked_up}, getattr {}, listing requests {requests}",
-        mount.upcalls(Op::Getattr)
+        mount.op_counters(Op::Getattr)
     );
     assert!(looked_up < 2000, "{looked_up} lookups");
     // Once more: now everything is known.
-    let before = mount.upcalls(Op::Lookup) + mount.upcalls(Op::Getattr);
+    let before = mount.op_counters(Op::Lookup) + mount.op_counters(Op::Getattr);
     assert_eq!(
         list().map(|entry| entry.metadata().unwrap().len()).sum::<u64>(),
         sizes
     );
-    assert!(mount.upcalls(Op::Lookup) + mount.upcalls(Op::Getattr) - before < 2000);
+    assert!(mount.op_counters(Op::Lookup) + mount.op_counters(Op::Getattr) - before < 2000);
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn ending_answers_all_who_wait() {
     let mount = TestMount::new(TestTree::new(vec![("stalled", Content::Stalled)]));
     let stalled = mount.file("stalled");
     let waiting = std::thread::spawn(move || fs::read(stalled).unwrap_err().raw_os_error());
-    eventually("it waits", || mount.upcalls(Op::Open) >= 1);
+    eventually("it waits", || mount.op_counters(Op::Open) >= 1);
     mount.mounted.stop_waiting();
     assert_eq!(waiting.join().unwrap(), Some(libc::ESHUTDOWN));
     assert!(mount.tree.shut_down.load(Ordering::SeqCst));

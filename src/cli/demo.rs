@@ -13,9 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::flags::MountFlags;
 use super::settings::{Environment, Settings};
-use super::{Failure, logging, mounting};
+use super::{Failure, daemon_main, logging};
 use crate::crds::Observatory;
-use crate::mount::daemon::{self, Daemon, Tie};
+use crate::mount::daemon::{self, Daemon, DaemonMode};
 use crate::mount::{namespace, unmount};
 use crate::serve::{Handle, Listen, Options, Server};
 
@@ -94,11 +94,11 @@ struct Scene {
 /// Mounts, in a process of its own.
 fn mount(settings: &Settings, socket: &mut Option<TcpListener>) -> Result<Daemon, Failure> {
     let log = settings.log_file.as_deref().map(logging::open).transpose()?;
-    Ok(daemon::launch(Tie::Attached, |ready| {
+    Ok(daemon::launch(DaemonMode::Attached, |ready| {
         // A server that is stopped is gone only when nobody has its socket.
         drop(socket.take());
         logging::start(settings.log_level, log);
-        u8::from(mounting::serve(settings, ready, None).is_err())
+        u8::from(daemon_main::serve(settings, ready, None).is_err())
     })?)
 }
 

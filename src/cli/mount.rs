@@ -9,8 +9,8 @@ use log::LevelFilter;
 use super::flags::MountFlags;
 use super::logging::LogFile;
 use super::settings::{self, Environment, Settings};
-use super::{Failure, logging, mounting, output};
-use crate::mount::daemon::{self, Ready, Tie};
+use super::{Failure, daemon_main, logging, output};
+use crate::mount::daemon::{self, DaemonMode, Ready};
 
 /// Where a log goes that has no place.
 const NO_LOG: &str = "/dev/null";
@@ -48,15 +48,15 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.foreground {
         let file = settings.log_file.as_deref().map(logging::open).transpose()?;
         logging::start(settings.log_level, file);
-        return mounting::serve(&settings, Ready::nobody(), None);
+        return daemon_main::serve(&settings, Ready::nobody(), None);
     }
     let log = open_log(&settings, &environment)?;
     let path = log.path().to_owned();
     let quiet = settings.log_level < LevelFilter::Info;
     let greet = (!quiet).then_some(path.as_path());
-    let daemon = daemon::launch(Tie::Detached(log.try_clone()?), |ready| {
+    let daemon = daemon::launch(DaemonMode::Detached(log.try_clone()?), |ready| {
         logging::start(settings.log_level, Some(log.for_all_output()));
-        u8::from(mounting::serve(&settings, ready, greet).is_err())
+        u8::from(daemon_main::serve(&settings, ready, greet).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;
     output::remark(daemon.greeting());

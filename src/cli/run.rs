@@ -11,8 +11,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::flags::MountFlags;
 use super::settings::{self, Environment, Settings};
-use super::{Failure, logging, mount, mounting, place};
-use crate::mount::daemon::{self, Tie};
+use super::{Failure, daemon_main, logging, mount, place};
+use crate::mount::daemon::{self, DaemonMode};
 use crate::mount::health::Health;
 use crate::mount::{Error, mountinfo, namespace};
 
@@ -60,9 +60,9 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
 
     namespace::enter()?;
     let log = mount::open_log(&settings, &environment)?;
-    let daemon = daemon::launch(Tie::Attached, |ready| {
+    let daemon = daemon::launch(DaemonMode::Attached, |ready| {
         logging::start(settings.log_level, Some(log));
-        u8::from(mounting::serve(&settings, ready, None).is_err())
+        u8::from(daemon_main::serve(&settings, ready, None).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;
     let ended = wait_for(command.env("CRDS_PATH", &settings.mountpoint));

@@ -1,8 +1,8 @@
 //! From FUSE requests to the tree and back: decode, call, encode, and nothing else.
 
-mod answer;
+mod dispatch;
 mod encode;
-mod upcalls;
+mod op_counters;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -22,14 +22,14 @@ use fuser::{
 
 use nix::libc;
 
-use super::opens::Mode;
+use super::open_mode::Mode;
 use crate::tree::ops::{
-    Attr, Caller, FileSystem, Handle, Ino, Keep, Lookup, NewTime, NodeKind, Opened, Outcome, SetAttr,
+    Attr, CacheTtl, Caller, FileSystem, Handle, Ino, Lookup, NewTime, NodeKind, Opened, Outcome, SetAttr,
 };
-use answer::{Reply, register};
+use dispatch::{Reply, register};
 
-pub(super) use answer::Core;
-pub use upcalls::{Op, Upcalls};
+pub(super) use dispatch::Core;
+pub use op_counters::{Op, OpCounters};
 
 /// Background requests (readahead) that the kernel may have under way.
 const MAX_BACKGROUND: u16 = 64;
@@ -63,7 +63,7 @@ impl<F: FileSystem> Adapter<F> {
     }
 }
 
-fn send_attr<F>(_: &Core<F>, reply: ReplyAttr, (attr, keep): (Attr, Keep)) {
+fn send_attr<F>(_: &Core<F>, reply: ReplyAttr, (attr, keep): (Attr, CacheTtl)) {
     reply.attr(&encode::lifetime(keep), &encode::attributes(&attr));
 }
 
@@ -72,7 +72,9 @@ fn send_entry<F>(_: &Core<F>, reply: ReplyEntry, found: Lookup) {
         Lookup::Found { attr, keep } => {
             reply.entry(&encode::lifetime(keep), &encode::attributes(&attr), Generation(0));
         }
-        Lookup::Absent { keep: Keep::Never } => reply.error(Errno::ENOENT),
+        Lookup::Absent {
+            keep: CacheTtl::Never,
+        } => reply.error(Errno::ENOENT),
         Lookup::Absent { keep } => {
             reply.entry(&encode::lifetime(keep), &encode::absent(), Generation(0));
         }
@@ -150,7 +152,7 @@ fn send_attribute(size: u32, reply: ReplyXattr, value: &[u8]) {
 
 /// The kernel could keep the listing as well, but what it keeps comes without attributes, and every `stat` behind it would
 /// be a request of its own.
-fn send_listing<F>(_: &Core<F>, reply: ReplyOpen, (handle, _keep): (Handle, Keep)) {
+fn send_listing<F>(_: &Core<F>, reply: ReplyOpen, (handle, _keep): (Handle, CacheTtl)) {
     reply.opened(FileHandle(handle), FopenFlags::empty());
 }
 

@@ -35,7 +35,7 @@ const THREAD_END: Duration = Duration::from_millis(500);
 
 /// How the new process relates to its parent.
 #[derive(Debug)]
-pub enum Tie {
+pub enum DaemonMode {
     /// It outlives its parent, in a session of its own; what it prints goes here.
     Detached(File),
     /// It is told to stop when its parent dies, and prints where its parent does.
@@ -90,7 +90,7 @@ const LONGEST_WORD: usize = 4096;
 /// Forks. The new process does `work`, whose result is its exit status; this one returns when the other is ready.
 ///
 /// There must be no other thread in this process.
-pub fn launch(tie: Tie, work: impl FnOnce(Ready) -> u8) -> Result<Daemon, Error> {
+pub fn launch(tie: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result<Daemon, Error> {
     if !is_single_threaded() {
         return Err(Error::Threads);
     }
@@ -138,9 +138,9 @@ fn is_single_threaded() -> bool {
 }
 
 /// Puts the new process in its place.
-fn settle(tie: Tie) -> nix::Result<()> {
+fn settle(tie: DaemonMode) -> nix::Result<()> {
     match tie {
-        Tie::Detached(output) => {
+        DaemonMode::Detached(output) => {
             nix::unistd::setsid()?;
             let nothing = File::open("/dev/null")
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
@@ -148,7 +148,7 @@ fn settle(tie: Tie) -> nix::Result<()> {
             nix::unistd::dup2_stdout(&output)?;
             nix::unistd::dup2_stderr(&output)?;
         }
-        Tie::Attached => {
+        DaemonMode::Attached => {
             // What is typed at the terminal is not for it; it hears of the end from its parent.
             nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
             nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;

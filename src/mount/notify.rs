@@ -4,7 +4,7 @@
 //! name waits for the lock of its directory, one for pages for whoever reads them, and both may be held by a caller whose
 //! request only this process can answer. A process that is killed while it waits so would keep its threads, and the
 //! connection, for good: every caller would hang. What those notifications would do is done without them (see
-//! [`Change`] and [`Opens`](super::opens::Opens)).
+//! [`Invalidation`] and [`OpenModes`](super::open_mode::OpenModes)).
 
 use std::io;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use fuser::{INodeNo, Notifier};
 
-use crate::tree::ops::{Change, Changes};
+use crate::tree::ops::{Invalidation, InvalidationSink};
 
 /// Sends changes to the kernel until it is disarmed or dropped.
-pub(super) struct Announcer {
+pub(super) struct Invalidator {
     armed: Arc<AtomicBool>,
 }
 
-impl Announcer {
+impl Invalidator {
     /// Starts the thread; gives the function through which the tree reports.
-    pub(super) fn start(notifier: Notifier) -> io::Result<(Self, Changes)> {
+    pub(super) fn start(notifier: Notifier) -> io::Result<(Self, InvalidationSink)> {
         let armed = Arc::new(AtomicBool::new(true));
         let (sender, receiver) = mpsc::channel();
         let theirs = Arc::clone(&armed);
@@ -44,13 +44,13 @@ impl Announcer {
     }
 }
 
-impl Drop for Announcer {
+impl Drop for Invalidator {
     fn drop(&mut self) {
         self.disarm();
     }
 }
 
-fn changes(sender: Sender<Change>, armed: Arc<AtomicBool>) -> Changes {
+fn changes(sender: Sender<Invalidation>, armed: Arc<AtomicBool>) -> InvalidationSink {
     Box::new(move |change| {
         if armed.load(Ordering::Acquire) {
             // The receiver is gone only when the thread could not go on; the kernel then keeps what it knows.
@@ -59,12 +59,12 @@ fn changes(sender: Sender<Change>, armed: Arc<AtomicBool>) -> Changes {
     })
 }
 
-fn announce(notifier: &Notifier, changes: &Receiver<Change>, armed: &AtomicBool) {
+fn announce(notifier: &Notifier, changes: &Receiver<Invalidation>, armed: &AtomicBool) {
     while let Ok(change) = changes.recv() {
         if !armed.load(Ordering::Acquire) {
             return;
         }
-        let Change::Attributes { ino } = change;
+        let Invalidation::Attributes { ino } = change;
         // A negative offset leaves the pages alone.
         let sent = notifier.inval_inode(INodeNo(ino), -1, 0);
         if let Err(error) = sent {

@@ -10,9 +10,9 @@ use nix::libc;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::adapter::{Adapter, Core, Upcalls};
+use super::adapter::{Adapter, Core, OpCounters};
 use super::mountpoint::{self, Appearance, Mountpoint};
-use super::notify::Announcer;
+use super::notify::Invalidator;
 use super::unmount::{self, How};
 use super::{Error, health, mountinfo, passthrough};
 use crate::tree::ops::FileSystem;
@@ -28,8 +28,8 @@ const READ_AHEAD_KIB: u32 = 1024;
 pub struct Mounted {
     place: Option<Place>,
     stop: Box<dyn Fn() + Send + Sync>,
-    announcer: Announcer,
-    upcalls: Arc<Upcalls>,
+    invalidator: Invalidator,
+    op_counters: Arc<OpCounters>,
     passthrough: bool,
     ended: watch::Receiver<Option<End>>,
 }
@@ -64,7 +64,7 @@ impl Mounted {
             log::debug!("commands cannot ask for this process: {error}");
         }
         let started = Self::serve(&tree, &core, device);
-        let (announcer, ended, passthrough) = started.map_err(|error| {
+        let (invalidator, ended, passthrough) = started.map_err(|error| {
             if let Some(place) = &place
                 && let Err(left) = place.unmount(How::Lazy)
             {
@@ -75,7 +75,7 @@ impl Mounted {
         if let Some(place) = &place {
             place.raise_readahead();
         }
-        let upcalls = core.upcalls();
+        let op_counters = core.op_counters();
         let stop = Box::new(move || {
             core.end();
             tree.shutdown();
@@ -83,8 +83,8 @@ impl Mounted {
         Ok(Self {
             place,
             stop,
-            announcer,
-            upcalls,
+            invalidator,
+            op_counters,
             passthrough,
             ended,
         })
@@ -94,7 +94,7 @@ impl Mounted {
         tree: &Arc<F>,
         core: &Arc<Core<F>>,
         device: OwnedFd,
-    ) -> io::Result<(Announcer, watch::Receiver<Option<End>>, bool)> {
+    ) -> io::Result<(Invalidator, watch::Receiver<Option<End>>, bool)> {
         let mut config = Config::default();
         config.n_threads = Some(THREADS);
         // Who may enter is decided by the kernel alone, from the mount's options.
@@ -106,7 +106,7 @@ impl Mounted {
             core.forbid_passthrough();
         }
         let passthrough = core.passes_through();
-        let (announcer, changes) = Announcer::start(session.notifier())?;
+        let (invalidator, changes) = Invalidator::start(session.notifier())?;
         tree.listen(changes);
         let (end, ended) = watch::channel(None);
         std::thread::Builder::new()
@@ -119,12 +119,12 @@ impl Mounted {
                 };
                 end.send_replace(Some(result));
             })?;
-        Ok((announcer, ended, passthrough))
+        Ok((invalidator, ended, passthrough))
     }
 
     /// Counts of what the kernel asked for.
-    pub fn upcalls(&self) -> &Arc<Upcalls> {
-        &self.upcalls
+    pub fn op_counters(&self) -> &Arc<OpCounters> {
+        &self.op_counters
     }
 
     /// Whether the kernel reads complete files itself.
@@ -145,7 +145,7 @@ impl Mounted {
 
     /// Answers all who wait with ESHUTDOWN, stops transfers where they can be resumed, and keeps quiet to the kernel.
     pub fn stop_waiting(&self) {
-        self.announcer.disarm();
+        self.invalidator.disarm();
         (self.stop)();
     }
 

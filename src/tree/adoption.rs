@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, elsewhere};
+use super::core::{Core, blocking};
 use super::error::Error;
 use super::inode::LocalStat;
 use super::nodes::Key;
@@ -51,7 +51,7 @@ impl Core {
             return Ok(());
         };
         let (core, key, entry) = (Arc::clone(self), file.key.clone(), file.entry);
-        elsewhere(move || {
+        blocking(move || {
             let store = core.fetcher.store();
             if !core.is_being_written(node) && store.adopt(&key, entry)? && core.is_being_written(node) {
                 store.set_local(&key)?;

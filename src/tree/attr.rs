@@ -19,7 +19,7 @@ use super::inode::{LocalInode, LocalStat, change_open};
 use super::local::Local;
 use super::nodes::Key;
 use super::open::Content;
-use super::ops::{Attr, Handle, Ino, Keep, NodeKind, Outcome, SetAttr};
+use super::ops::{Attr, CacheTtl, Handle, Ino, NodeKind, Outcome, SetAttr};
 use super::views::Catalogued;
 
 impl Core {
@@ -55,12 +55,12 @@ impl Core {
     }
 
     /// The attributes of a fixed place, and how long they hold.
-    pub(super) fn fixed_attr(&self, fixed: Fixed) -> (Attr, Keep) {
+    pub(super) fn fixed_attr(&self, fixed: Fixed) -> (Attr, CacheTtl) {
         let ino = fixed.ino();
         let directory = |perm| {
             let attr = self.own(ino, NodeKind::Directory, perm, 0);
             let changed = self.directory_time(ino).unwrap_or(attr.mtime);
-            (attr.dated(changed), Keep::Forever)
+            (attr.dated(changed), CacheTtl::Forever)
         };
         match fixed {
             Fixed::Root | Fixed::Area(_) | Fixed::Observatory(..) | Fixed::Instrument(..) => directory(0o755),
@@ -72,7 +72,7 @@ impl Core {
             Fixed::InstrumentLink(observatory, index) => {
                 let links = observatory.legacy_links();
                 let target = links.get(usize::from(index)).map_or("", |(_, target)| target);
-                (self.link_attr(ino, target), Keep::Forever)
+                (self.link_attr(ino, target), CacheTtl::Forever)
             }
             Fixed::ConfigFile(observatory, file) => {
                 let size = u64::try_from(self.config_text(observatory, file).len()).unwrap_or_default();
@@ -82,12 +82,12 @@ impl Core {
                 {
                     attr = attr.dated(view.since);
                 }
-                (attr, Keep::Never)
+                (attr, CacheTtl::Never)
             }
             Fixed::ControlFile(file) => {
                 let size = u64::try_from(self.control_text(file).len()).unwrap_or_default();
                 let attr = self.own(ino, NodeKind::File, 0o444, size);
-                (attr.dated(SystemTime::now()), Keep::Never)
+                (attr.dated(SystemTime::now()), CacheTtl::Never)
             }
         }
     }
@@ -225,7 +225,7 @@ impl Core {
         self: &Arc<Self>,
         ino: Ino,
         handle: Option<Handle>,
-    ) -> Outcome<(Attr, Keep), Error> {
+    ) -> Outcome<(Attr, CacheTtl), Error> {
         match Number::of(ino) {
             None => ready(Err(Error::Stale)),
             Some(Number::Fixed(fixed)) => {
@@ -241,13 +241,13 @@ impl Core {
             }
             Some(Number::Catalogued(observatory, serial)) => {
                 match self.view(observatory).and_then(|view| view.with_serial(serial)) {
-                    Some(file) => self.sized_attr(file).map(|attr| Ok((attr?, Keep::Forever))),
+                    Some(file) => self.sized_attr(file).map(|attr| Ok((attr?, CacheTtl::Forever))),
                     None => ready(self.gone_attr(ino)),
                 }
             }
             Some(Number::Described(observatory, serial)) => ready(
                 self.described_text(observatory, serial)
-                    .map(|text| (self.described_attr(ino, &text), Keep::Never)),
+                    .map(|text| (self.described_attr(ino, &text), CacheTtl::Never)),
             ),
             Some(Number::Noded(_)) => match self.nodes.key(ino) {
                 None => ready(Err(Error::Stale)),
@@ -255,7 +255,7 @@ impl Core {
                     let core = Arc::clone(self);
                     ready(
                         self.stat_node(ino)
-                            .map(|(_, stat)| (core.local_attr(ino, &stat), Keep::Never)),
+                            .map(|(_, stat)| (core.local_attr(ino, &stat), CacheTtl::Never)),
                     )
                 }
                 Some(key) => self.bestref_attr(ino, key),
@@ -264,7 +264,7 @@ impl Core {
     }
 
     /// The attributes of a file that the catalog has no more, or with other contents, for those who have it open.
-    fn gone_attr(&self, ino: Ino) -> Result<(Attr, Keep), Error> {
+    fn gone_attr(&self, ino: Ino) -> Result<(Attr, CacheTtl), Error> {
         let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
         let Content::Stored(file) = &open.content else {
             return Err(Error::Stale);
@@ -275,11 +275,11 @@ impl Core {
             nlink: 0,
             ..self.own(ino, NodeKind::File, 0o444, stat.size)
         };
-        Ok((attr, Keep::Never))
+        Ok((attr, CacheTtl::Never))
     }
 
     /// Changes attributes.
-    pub(super) fn setattr(self: &Arc<Self>, ino: Ino, change: SetAttr) -> Outcome<(Attr, Keep), Error> {
+    pub(super) fn setattr(self: &Arc<Self>, ino: Ino, change: SetAttr) -> Outcome<(Attr, CacheTtl), Error> {
         let changed = match Number::of(ino) {
             None => Err(Error::Stale),
             Some(_) if self.options.read_only => Err(Error::ReadOnly),

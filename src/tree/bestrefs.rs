@@ -15,7 +15,7 @@ use super::error::Error;
 use super::listing::{Node, Other};
 use super::lookup::{ABSENT, NOT_NOW};
 use super::nodes::Key;
-use super::ops::{Attr, Ino, Keep, Lookup, NodeKind, Opened};
+use super::ops::{Attr, CacheTtl, Ino, Lookup, NodeKind, Opened};
 use super::options::BestrefsAs;
 
 const WHOLE_ANSWER: &str = "bestrefs.json";
@@ -112,7 +112,7 @@ impl Core {
                 let ino = core.nodes.refer(Key::Symbolic(text), None);
                 Ok(Lookup::Found {
                     attr: core.link_attr(ino, context.as_str()),
-                    keep: Keep::Never,
+                    keep: CacheTtl::Never,
                 })
             }
         })
@@ -121,7 +121,7 @@ impl Core {
     fn found_directory(&self, ino: Ino) -> Lookup {
         Lookup::Found {
             attr: self.own(ino, NodeKind::Directory, 0o555, 0),
-            keep: Keep::Never,
+            keep: CacheTtl::Never,
         }
     }
 
@@ -194,7 +194,7 @@ impl Core {
                     let ino = core.nodes.refer(key, None);
                     ready(Ok(Lookup::Found {
                         attr: core.entry_attr(ino, &answer, &entry),
-                        keep: Keep::Never,
+                        keep: CacheTtl::Never,
                     }))
                 }
             }
@@ -218,7 +218,7 @@ impl Core {
                         // The answer may be another one tomorrow.
                         Lookup::Found { attr, .. } => Lookup::Found {
                             attr,
-                            keep: Keep::Never,
+                            keep: CacheTtl::Never,
                         },
                         absent @ Lookup::Absent { .. } => absent,
                     })
@@ -275,23 +275,24 @@ impl Core {
     }
 
     /// The attributes of a node of `/bestrefs`.
-    pub(super) fn bestref_attr(self: &Arc<Self>, ino: Ino, key: Key) -> Outcome<(Attr, Keep), Error> {
+    pub(super) fn bestref_attr(self: &Arc<Self>, ino: Ino, key: Key) -> Outcome<(Attr, CacheTtl), Error> {
         let core = Arc::clone(self);
         match key {
             Key::Local { .. } => ready(Err(Error::Stale)),
-            Key::Context(_) | Key::Dataset { .. } => {
-                ready(Ok((self.own(ino, NodeKind::Directory, 0o555, 0), Keep::Never)))
-            }
+            Key::Context(_) | Key::Dataset { .. } => ready(Ok((
+                self.own(ino, NodeKind::Directory, 0o555, 0),
+                CacheTtl::Never,
+            ))),
             Key::Symbolic(text) => self
                 .symbolic(&text)
-                .map(move |context| Ok((core.link_attr(ino, context?.as_str()), Keep::Never))),
+                .map(move |context| Ok((core.link_attr(ino, context?.as_str()), CacheTtl::Never))),
             Key::Answer {
                 context,
                 dataset,
                 entry,
             } => self.node_entry(&context, &dataset, entry).map(move |found| {
                 let (answer, entry) = found?;
-                Ok((core.entry_attr(ino, &answer, &entry), Keep::Never))
+                Ok((core.entry_attr(ino, &answer, &entry), CacheTtl::Never))
             }),
         }
     }

@@ -22,7 +22,7 @@ use super::listing::OpenDirectory;
 use super::local::Local;
 use super::nodes::Nodes;
 use super::open::OpenFile;
-use super::ops::{Change, Changes, Ino, Outcome};
+use super::ops::{Ino, Invalidation, InvalidationSink, Outcome};
 use super::options::TreeOptions;
 use super::places::Subset;
 use super::removals::Removals;
@@ -44,7 +44,7 @@ pub(super) struct Core {
     pub(super) removals: Removals,
     /// A turn for each file that is read to see whether it is the catalogued one.
     pub(super) adopting: Semaphore,
-    pub(super) changes: OnceLock<Changes>,
+    pub(super) changes: OnceLock<InvalidationSink>,
     pub(super) started: SystemTime,
     pub(super) scan: Scan,
     /// When the names in a directory changed during this mount.
@@ -61,7 +61,7 @@ pub(super) fn ready<T>(answer: Result<T, Error>) -> Outcome<T, Error> {
 }
 
 /// Does what may wait for the disk on a thread where that disturbs nobody.
-pub(super) async fn elsewhere<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
@@ -146,7 +146,7 @@ impl Core {
     }
 
     /// Tells the kernel of something that changed behind its back.
-    pub(super) fn tell(&self, change: Change) {
+    pub(super) fn tell(&self, change: Invalidation) {
         if let Some(changes) = self.changes.get() {
             changes(change);
         }
@@ -157,7 +157,7 @@ impl Core {
         let observatory = new.observatory;
         for file in [ConfigFile::ServerConfig, ConfigFile::BadFiles] {
             let ino = Fixed::ConfigFile(observatory, file).ino();
-            self.tell(Change::Attributes { ino });
+            self.tell(Invalidation::Attributes { ino });
         }
         let difference = Catalog::difference(old.catalog(), new.catalog());
         let mut directories = HashSet::new();
@@ -168,12 +168,12 @@ impl Core {
         for name in difference.removed.iter().chain(&difference.changed) {
             if let Some(file) = old.named(name.as_str()) {
                 let ino = catalogued(observatory, file.serial);
-                self.tell(Change::Attributes { ino });
+                self.tell(Invalidation::Attributes { ino });
             }
         }
         for ino in directories {
             self.touch_directory(ino);
-            self.tell(Change::Attributes { ino });
+            self.tell(Invalidation::Attributes { ino });
         }
     }
 

@@ -15,7 +15,7 @@ use super::core::Core;
 use super::error::{Error, chain};
 use super::ino::{Area, described};
 use super::lookup::NOT_NOW;
-use super::ops::{Attr, Ino, Keep, Lookup, NodeKind, Outcome};
+use super::ops::{Attr, CacheTtl, Ino, Lookup, NodeKind, Outcome};
 use super::views::Catalogued;
 
 impl Core {
@@ -36,7 +36,7 @@ impl Core {
             let ino = described(observatory, file.serial);
             Ok(Lookup::Found {
                 attr: core.described_attr(ino, &core.description(&file)),
-                keep: Keep::Never,
+                keep: CacheTtl::Never,
             })
         })
     }

@@ -93,7 +93,7 @@ pub(super) enum Fixed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Number {
     Fixed(Fixed),
-    /// A catalogued file, by its serial (see [`super::numbering`]).
+    /// A catalogued file, by its serial (see [`super::serials`]).
     Catalogued(Observatory, u32),
     /// What is known of the catalogued file with this serial, as a file below `.crds-fs/files`.
     Described(Observatory, u32),

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::ReferenceLayout;
 
-use super::core::{Core, elsewhere, ready};
+use super::core::{Core, blocking, ready};
 use super::error::Error;
 use super::ino::{Area, ConfigFile, ControlFile, Fixed, catalogued};
 use super::nodes::Key;
-use super::ops::{Attr, DirEntry, Handle, Ino, Keep, NodeKind, Outcome};
+use super::ops::{Attr, CacheTtl, DirEntry, Handle, Ino, NodeKind, Outcome};
 use super::places::{Place, Subset};
 use super::views::View;
 
@@ -90,7 +90,7 @@ struct Item<'a> {
 
 impl Core {
     /// Opens a directory. A caller who has left opens nothing.
-    pub(super) fn opendir(self: &Arc<Self>, ino: Ino) -> Outcome<(Handle, Keep), Error> {
+    pub(super) fn opendir(self: &Arc<Self>, ino: Ino) -> Outcome<(Handle, CacheTtl), Error> {
         let core = Arc::clone(self);
         self.list(ino).map(move |listed| {
             let (listing, keep) = listed?;
@@ -113,7 +113,7 @@ impl Core {
     }
 
     /// Takes the snapshot of a directory.
-    fn list(self: &Arc<Self>, ino: Ino) -> Outcome<(Listing, Keep), Error> {
+    fn list(self: &Arc<Self>, ino: Ino) -> Outcome<(Listing, CacheTtl), Error> {
         let place = match self.place(ino) {
             Ok(place) => place,
             // A directory that was removed is empty for who still has it.
@@ -123,11 +123,13 @@ impl Core {
         let core = Arc::clone(self);
         match place {
             Place::Catalogue(observatory, subset) => self.ensure(observatory).then(move |view| match view {
-                Ok(view) => core.read_list(Keep::Forever, move |core| core.list_catalogue(ino, view, subset)),
+                Ok(view) => core.read_list(CacheTtl::Forever, move |core| {
+                    core.list_catalogue(ino, view, subset)
+                }),
                 Err(error) => ready(Err(error)),
             }),
             Place::Config(observatory) => self.ensure(observatory).then(move |_| {
-                core.read_list(Keep::Forever, move |core| {
+                core.read_list(CacheTtl::Forever, move |core| {
                     core.list_names(ino, &Place::Config(observatory))
                 })
             }),
@@ -147,9 +149,9 @@ impl Core {
             | Place::FilesArea(_)
             | Place::FilesObservatory(..)) => {
                 let keep = if matches!(place, Place::Local(_)) {
-                    Keep::Never
+                    CacheTtl::Never
                 } else {
-                    Keep::Forever
+                    CacheTtl::Forever
                 };
                 self.read_list(keep, move |core| core.list_names(ino, &place))
             }
@@ -159,21 +161,21 @@ impl Core {
     /// Lists what is in the store, whose disk may take its time.
     fn read_list(
         self: &Arc<Self>,
-        keep: Keep,
+        keep: CacheTtl,
         read: impl FnOnce(&Self) -> Result<Listing, Error> + Send + 'static,
-    ) -> Outcome<(Listing, Keep), Error> {
+    ) -> Outcome<(Listing, CacheTtl), Error> {
         let core = Arc::clone(self);
-        Outcome::Later(Box::pin(elsewhere(move || Ok((read(&core)?, keep)))))
+        Outcome::Later(Box::pin(blocking(move || Ok((read(&core)?, keep)))))
     }
 
-    fn made_list(&self, ino: Ino, others: Vec<Other>) -> (Listing, Keep) {
+    fn made_list(&self, ino: Ino, others: Vec<Other>) -> (Listing, CacheTtl) {
         let listing = Listing {
             ino,
             parent: self.parent_of(ino),
             others,
             catalogued: None,
         };
-        (listing, Keep::Never)
+        (listing, CacheTtl::Never)
     }
 
     /// A directory of fixed places and the user's files.
@@ -367,7 +369,7 @@ impl Core {
         &self,
         handle: Handle,
         offset: u64,
-        each: &mut dyn FnMut(DirEntry, Attr, Keep) -> bool,
+        each: &mut dyn FnMut(DirEntry, Attr, CacheTtl) -> bool,
     ) -> Result<(), Error> {
         let listing = self.listing(handle)?;
         let mut next = offset;
@@ -445,27 +447,27 @@ impl Core {
         })
     }
 
-    fn item_attr(&self, listing: &Listing, item: &Item<'_>) -> Option<(Attr, Keep)> {
+    fn item_attr(&self, listing: &Listing, item: &Item<'_>) -> Option<(Attr, CacheTtl)> {
         let ino = item.entry.ino;
         match (item.other, item.place) {
             (Some(Node::Fixed(fixed)), _) => Some(self.fixed_attr(*fixed)),
-            (Some(Node::Made { attr, .. }), _) => Some((*attr, Keep::Never)),
+            (Some(Node::Made { attr, .. }), _) => Some((*attr, CacheTtl::Never)),
             (Some(Node::Local { path, .. }), _) => {
                 let stat = self.local.as_ref()?.stat(path).ok()??;
                 (self.nodes.number(&Key::of(&stat)) == ino)
-                    .then(|| (self.local_attr(ino, &stat), Keep::Never))
+                    .then(|| (self.local_attr(ino, &stat), CacheTtl::Never))
             }
             (None, Some(place)) => {
                 let (view, _) = listing.catalogued.as_ref()?;
                 let file = view.at(place)?;
                 Some(match self.catalogued_attr(&file) {
-                    Some(attr) => (attr, Keep::Forever),
+                    Some(attr) => (attr, CacheTtl::Forever),
                     // Of unknown size: the kernel asks for it when somebody wants to know.
-                    None => (self.own(ino, NodeKind::File, 0o444, 0), Keep::Never),
+                    None => (self.own(ino, NodeKind::File, 0o444, 0), CacheTtl::Never),
                 })
             }
             // `.` and `..`: nobody looks at more than their numbers.
-            (None, None) => Some((self.own(ino, NodeKind::Directory, 0o755, 0), Keep::Never)),
+            (None, None) => Some((self.own(ino, NodeKind::Directory, 0o755, 0), CacheTtl::Never)),
         }
     }
 }

@@ -7,21 +7,27 @@ use std::sync::Arc;
 use crate::crds::{FileName, Observatory, grammar};
 use crate::store::ReferenceLayout;
 
-use super::core::{Core, elsewhere, ready};
+use super::core::{Core, blocking, ready};
 use super::error::Error;
 use super::ino::{Area, ConfigFile, ControlFile, Fixed, Number};
 use super::local::Local;
 use super::nodes::Key;
-use super::ops::{Ino, Keep, Lookup, Outcome};
+use super::ops::{CacheTtl, Ino, Lookup, Outcome};
 use super::places::{Place, Subset, instrument_index};
 use super::views::{Catalogued, View};
 
 /// Never there.
-pub(super) const ABSENT: Lookup = Lookup::Absent { keep: Keep::Forever };
+pub(super) const ABSENT: Lookup = Lookup::Absent {
+    keep: CacheTtl::Forever,
+};
 /// Not there, and not without a new catalog.
-const NOT_IN_CATALOG: Lookup = Lookup::Absent { keep: Keep::Briefly };
+const NOT_IN_CATALOG: Lookup = Lookup::Absent {
+    keep: CacheTtl::Briefly,
+};
 /// Not there at the moment.
-pub(super) const NOT_NOW: Lookup = Lookup::Absent { keep: Keep::Never };
+pub(super) const NOT_NOW: Lookup = Lookup::Absent {
+    keep: CacheTtl::Never,
+};
 
 impl Core {
     /// Finds a name, and counts the kernel's reference to what it finds.
@@ -139,7 +145,7 @@ impl Core {
         let ino = self.nodes.refer(Key::of(&stat), Some(path));
         Ok(Lookup::Found {
             attr: self.local_attr(ino, &stat),
-            keep: Keep::Never,
+            keep: CacheTtl::Never,
         })
     }
 
@@ -254,7 +260,7 @@ impl Core {
         self.sized_attr(file).map(|attr| {
             Ok(Lookup::Found {
                 attr: attr?,
-                keep: Keep::Forever,
+                keep: CacheTtl::Forever,
             })
         })
     }
@@ -295,7 +301,7 @@ impl Core {
             Ok((Some(local), Some(path))) => (local, path),
             Ok(_) => return ready(Ok(())),
         };
-        Outcome::Later(Box::pin(elsewhere(move || {
+        Outcome::Later(Box::pin(blocking(move || {
             local.sync_dir(&path).map_err(Error::local("sync", &path))
         })))
     }

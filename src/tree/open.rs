@@ -14,14 +14,14 @@ use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::crds::FileKey;
 
-use super::core::{Core, elsewhere, ready};
+use super::core::{Core, blocking, ready};
 use super::descriptors::Slot;
 use super::error::Error;
 use super::ino::{Area, Fixed, Number, catalogued};
 use super::inode::{Access, LocalStat};
 use super::local::Local;
 use super::nodes::Key;
-use super::ops::{Backing, Caller, Handle, Ino, Keep, Lookup, Opened, Outcome};
+use super::ops::{Backing, CacheTtl, Caller, Handle, Ino, Lookup, Opened, Outcome};
 use super::places::Place;
 use super::views::Catalogued;
 
@@ -245,7 +245,7 @@ impl Core {
         self.touch_directory(parent);
         let found = Lookup::Found {
             attr: self.local_attr(ino, &stat),
-            keep: Keep::Never,
+            keep: CacheTtl::Never,
         };
         Ok((found, self.opened_local(ino, file, access, &path, slot)?))
     }
@@ -272,7 +272,7 @@ impl Core {
                 }
                 // The disk may take its time, and the thread that asks serves others too.
                 let file = Arc::clone(file);
-                Outcome::Later(Box::pin(elsewhere(move || {
+                Outcome::Later(Box::pin(blocking(move || {
                     read_at(&file, offset, size).map_err(Error::local("read", Path::new("")))
                 })))
             }
@@ -309,7 +309,7 @@ impl Core {
         if let Some(catalogued) = open.upload.clone() {
             return self.finish_upload(file, catalogued);
         }
-        Outcome::Later(Box::pin(elsewhere(move || {
+        Outcome::Later(Box::pin(blocking(move || {
             // The file stays open: every close of a descriptor of it asks the file system.
             let closed = file
                 .try_clone()
@@ -328,7 +328,7 @@ impl Core {
         };
         // A disk may take its time, and the thread that asks serves others too.
         let file = Arc::clone(file);
-        Outcome::Later(Box::pin(elsewhere(move || {
+        Outcome::Later(Box::pin(blocking(move || {
             let synced = if data_only {
                 file.sync_data()
             } else {
@@ -355,7 +355,7 @@ impl Core {
             _ => return ready(Err(Error::BadHandle)),
         };
         let mode = FallocateFlags::from_bits_retain(mode.cast_unsigned());
-        Outcome::Later(Box::pin(elsewhere(move || {
+        Outcome::Later(Box::pin(blocking(move || {
             fallocate(&file, mode, offset, length)
                 .map_err(|errno| Error::local("allocate a part of", Path::new(""))(errno.into()))
         })))

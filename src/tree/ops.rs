@@ -86,8 +86,8 @@ impl Attr {
 
 /// How long the kernel may remember an answer without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// For good: it changes only with an invalidation (see [`Changes`]).
+pub enum CacheTtl {
+    /// For good: it changes only with an invalidation (see [`InvalidationSink`]).
     Forever,
     /// For a second: it may change with a new catalog, of which the kernel is not told.
     Briefly,
@@ -103,12 +103,12 @@ pub enum Lookup {
         /// Its attributes.
         attr: Attr,
         /// How long name and attributes hold.
-        keep: Keep,
+        keep: CacheTtl,
     },
     /// The name is not there, and the kernel may remember that.
     Absent {
         /// How long it stays absent.
-        keep: Keep,
+        keep: CacheTtl,
     },
 }
 
@@ -195,10 +195,10 @@ pub struct StatFs {
 /// What the kernel has to be told when a new catalog came or the tree changed behind its back.
 ///
 /// There is none for a name: the kernel would take the lock of its directory, which a caller may hold while it waits for
-/// an answer of ours. A name that came was absent only [briefly](Keep::Briefly); of one that went the attributes are
+/// an answer of ours. A name that came was absent only [briefly](CacheTtl::Briefly); of one that went the attributes are
 /// forgotten, so that the tree is asked, and says that it is stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum Invalidation {
     /// Attributes changed (blocks after a download or an eviction, the time of a directory), or the name has gone:
     /// forget them, keep cached pages. An inode that the kernel does not know is no error.
     Attributes {
@@ -207,8 +207,8 @@ pub enum Change {
     },
 }
 
-/// Receives [`Change`]s; must not block and must not call back into the tree.
-pub type Changes = Box<dyn Fn(Change) + Send + Sync>;
+/// Receives [`Invalidation`]s; must not block and must not call back into the tree.
+pub type InvalidationSink = Box<dyn Fn(Invalidation) + Send + Sync>;
 
 /// A file system. Names are as the kernel gives them and may be anything.
 ///
@@ -221,16 +221,16 @@ pub trait FileSystem: Send + Sync + 'static {
     fn errno(&self, error: &Self::Error) -> i32;
 
     /// Where to send changes that the kernel must hear of; called once, before the first request.
-    fn listen(&self, changes: Changes);
+    fn listen(&self, changes: InvalidationSink);
 
     /// Finds `name` in `parent`.
     fn lookup(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<Lookup, Self::Error>;
     /// The kernel gives back `count` references to `ino`.
     fn forget(&self, ino: Ino, count: u64);
     /// Attributes, and how long they hold.
-    fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, Keep), Self::Error>;
+    fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, CacheTtl), Self::Error>;
     /// Changes attributes.
-    fn setattr(&self, caller: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, Keep), Self::Error>;
+    fn setattr(&self, caller: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, CacheTtl), Self::Error>;
     /// The target of a symbolic link.
     fn readlink(&self, ino: Ino) -> Outcome<OsString, Self::Error>;
 
@@ -258,8 +258,8 @@ pub trait FileSystem: Send + Sync + 'static {
     /// The last descriptor of an open file is gone.
     fn release(&self, handle: Handle);
 
-    /// Opens a directory for listing. The listing may be kept by the kernel as [`Keep`] says.
-    fn opendir(&self, caller: Caller, ino: Ino) -> Outcome<(Handle, Keep), Self::Error>;
+    /// Opens a directory for listing. The listing may be kept by the kernel as [`CacheTtl`] says.
+    fn opendir(&self, caller: Caller, ino: Ino) -> Outcome<(Handle, CacheTtl), Self::Error>;
     /// An open directory is about to be read from its start. What was read of it before is not to be shown again: its
     /// names are those of now, as rewinddir(3) promises.
     fn rewind(&self, handle: Handle) -> Outcome<(), Self::Error>;
@@ -277,7 +277,7 @@ pub trait FileSystem: Send + Sync + 'static {
         &self,
         handle: Handle,
         offset: u64,
-        each: &mut dyn FnMut(DirEntry, Attr, Keep) -> bool,
+        each: &mut dyn FnMut(DirEntry, Attr, CacheTtl) -> bool,
     ) -> Result<(), Self::Error>;
     /// Closes a directory.
     fn releasedir(&self, handle: Handle);

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::crds::FileKey;
 
-use super::core::{Core, elsewhere, ready};
+use super::core::{Core, blocking, ready};
 use super::error::Error;
-use super::ops::{Attr, Caller, Handle, Ino, Keep, Lookup, Outcome};
+use super::ops::{Attr, CacheTtl, Caller, Handle, Ino, Lookup, Outcome};
 
 /// How long a copy waits for what its remover does next.
 const DELAY: Duration = Duration::from_secs(1);
@@ -231,7 +231,7 @@ impl Core {
 
     async fn drop_copies(self: &Arc<Self>, keys: Vec<FileKey>) {
         let core = Arc::clone(self);
-        let dropped = elsewhere(move || {
+        let dropped = blocking(move || {
             for key in &keys {
                 core.drop_copy(key);
             }
@@ -273,7 +273,7 @@ impl Core {
         self: &Arc<Self>,
         ino: Ino,
         handle: Option<Handle>,
-    ) -> Outcome<(Attr, Keep), Error> {
+    ) -> Outcome<(Attr, CacheTtl), Error> {
         let found = self.getattr(ino, handle);
         if self.removals.asked(ino) {
             found.map(|found| found.map(|(attr, _)| removed(attr)))
@@ -302,14 +302,14 @@ impl Core {
 }
 
 /// The attributes of a file whose copy is about to go.
-fn removed(attr: Attr) -> (Attr, Keep) {
+fn removed(attr: Attr) -> (Attr, CacheTtl) {
     writable(Attr { blocks: 0, ..attr })
 }
 
 /// The kernel shall let the remover of a file write it anew, and ask again.
-fn writable(attr: Attr) -> (Attr, Keep) {
+fn writable(attr: Attr) -> (Attr, CacheTtl) {
     let perm = attr.perm | 0o200;
-    (Attr { perm, ..attr }, Keep::Never)
+    (Attr { perm, ..attr }, CacheTtl::Never)
 }
 
 #[cfg(test)]

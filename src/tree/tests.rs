@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
 
-use super::ops::{Attr, Backing, Caller, Change, FileSystem, Ino, Lookup, Opened, Outcome, ROOT};
+use super::ops::{Attr, Backing, Caller, FileSystem, Ino, Invalidation, Lookup, Opened, Outcome, ROOT};
 use super::{CrdsTree, Error, TreeOptions};
 use crate::crds::{FileKind, Observatory, Sha1Sum};
 use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
@@ -153,7 +153,7 @@ struct Fixture {
     server: Arc<Server>,
     origin: MemoryOrigin,
     store: Arc<dyn Store>,
-    changes: Arc<Mutex<Vec<Change>>>,
+    changes: Arc<Mutex<Vec<Invalidation>>>,
     directory: Arc<TempDir>,
 }
 
@@ -260,7 +260,7 @@ impl Making {
         };
         let resolver = Resolver::new(fetcher.clone(), resolve, runtime);
         let tree = CrdsTree::new(fetcher, resolver, self.options).unwrap();
-        let changes: Arc<Mutex<Vec<Change>>> = Arc::default();
+        let changes: Arc<Mutex<Vec<Invalidation>>> = Arc::default();
         let heard = Arc::clone(&changes);
         tree.listen(Box::new(move |change| heard.lock().unwrap().push(change)));
         Fixture {
@@ -431,7 +431,7 @@ impl Fixture {
     }
 
     /// Waits until the kernel is told so.
-    async fn hears(&self, change: Change) {
+    async fn hears(&self, change: Invalidation) {
         let told = async {
             while !self.changes.lock().unwrap().contains(&change) {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;

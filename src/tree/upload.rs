@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::core::{Core, elsewhere, ready};
+use super::core::{Core, blocking, ready};
 use super::error::Error;
 use super::inode::Access;
 use super::open::{Content, OpenFile};
@@ -77,7 +77,7 @@ impl Core {
             return ready(Err(Error::ReadOnly));
         }
         let core = Arc::clone(self);
-        Outcome::Later(Box::pin(elsewhere(move || core.take_upload(&upload, &file))))
+        Outcome::Later(Box::pin(blocking(move || core.take_upload(&upload, &file))))
     }
 
     fn take_upload(&self, upload: &File, file: &Catalogued) -> Result<(), Error> {

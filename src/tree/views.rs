@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::crds::{Catalog, CatalogEntry, FileKey, Observatory, ServerInfo};
 
-use super::numbering::Numbering;
+use super::serials::Serials;
 
 /// One observatory's files at one time. Whoever holds it sees them unchanged.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct View {
     pub(super) info: Arc<ServerInfo>,
     /// When the tree began to show it.
     pub(super) since: SystemTime,
-    numbering: Arc<Numbering>,
+    serials: Arc<Serials>,
     server_config: OnceLock<Bytes>,
     bad_files: OnceLock<Bytes>,
 }
@@ -31,12 +31,12 @@ pub(super) struct Catalogued {
 }
 
 impl View {
-    fn new(info: Arc<ServerInfo>, numbering: Arc<Numbering>) -> Self {
+    fn new(info: Arc<ServerInfo>, serials: Arc<Serials>) -> Self {
         Self {
             observatory: info.observatory(),
             info,
             since: SystemTime::now(),
-            numbering,
+            serials,
             server_config: OnceLock::new(),
             bad_files: OnceLock::new(),
         }
@@ -59,14 +59,14 @@ impl View {
                 observatory: self.observatory,
                 name: item.name.parse().ok()?,
             },
-            serial: self.numbering.serial(place)?,
+            serial: self.serials.serial(place)?,
             entry: item.entry,
         })
     }
 
     /// The file with this serial; none when it is no longer in the catalog.
     pub(super) fn with_serial(&self, serial: u32) -> Option<Catalogued> {
-        self.at(self.numbering.place(serial)?)
+        self.at(self.serials.place(serial)?)
     }
 
     /// The text of `server_config`.
@@ -95,16 +95,16 @@ impl Views {
     pub(super) fn show(&self, info: Arc<ServerInfo>) -> (Arc<View>, Option<Arc<View>>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let old = current.get(&info.observatory()).cloned();
-        let numbering = match &old {
+        let serials = match &old {
             Some(view) if Arc::ptr_eq(&view.info, &info) => return (Arc::clone(view), None),
-            Some(view) if Arc::ptr_eq(view.info.catalog(), info.catalog()) => Arc::clone(&view.numbering),
-            Some(view) => Arc::new(view.numbering.next(
+            Some(view) if Arc::ptr_eq(view.info.catalog(), info.catalog()) => Arc::clone(&view.serials),
+            Some(view) => Arc::new(view.serials.next(
                 view.catalog().iter().map(|item| (item.name, item.entry)),
                 info.catalog().iter().map(|item| (item.name, item.entry)),
             )),
-            None => Arc::new(Numbering::first(info.catalog().len())),
+            None => Arc::new(Serials::first(info.catalog().len())),
         };
-        let view = Arc::new(View::new(info, numbering));
+        let view = Arc::new(View::new(info, serials));
         current.insert(view.observatory, Arc::clone(&view));
         (view, old)
     }

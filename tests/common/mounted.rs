@@ -16,8 +16,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use bytes::Bytes;
 use crds_fs::mount::{Appearance, Mounted, Mountpoint, Op};
 use crds_fs::tree::ops::{
-    Attr, Backing, Caller, Change, Changes, DirEntry, FileSystem, Handle, Ino, Keep, Lookup, NodeKind,
-    Opened, Outcome, ROOT, SetAttr, StatFs,
+    Attr, Backing, CacheTtl, Caller, DirEntry, FileSystem, Handle, Ino, Invalidation, InvalidationSink,
+    Lookup, NodeKind, Opened, Outcome, ROOT, SetAttr, StatFs,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -64,11 +64,11 @@ pub(crate) struct TestTree {
     next: Arc<AtomicU64>,
     /// Lets stalled files go on.
     pub(crate) gate: CancellationToken,
-    changes: OnceLock<Changes>,
+    changes: OnceLock<InvalidationSink>,
     /// Whether the tree was told that the mount goes away.
     pub(crate) shut_down: AtomicBool,
     /// Whether an unknown name may be remembered.
-    pub(crate) absent: Keep,
+    pub(crate) absent: CacheTtl,
 }
 
 fn ready<T>(value: T) -> Answer<T> {
@@ -107,7 +107,7 @@ impl TestTree {
             gate: CancellationToken::new(),
             changes: OnceLock::new(),
             shut_down: AtomicBool::new(false),
-            absent: Keep::Forever,
+            absent: CacheTtl::Forever,
         }
     }
 
@@ -117,7 +117,7 @@ impl TestTree {
         self
     }
 
-    pub(crate) fn report(&self, change: Change) {
+    pub(crate) fn report(&self, change: Invalidation) {
         (self.changes.get().unwrap())(change);
     }
 
@@ -231,7 +231,7 @@ impl FileSystem for TestTree {
         error.0
     }
 
-    fn listen(&self, changes: Changes) {
+    fn listen(&self, changes: InvalidationSink) {
         assert!(self.changes.set(changes).is_ok(), "called once");
     }
 
@@ -240,7 +240,7 @@ impl FileSystem for TestTree {
         ready(match found {
             Some(attr) => Lookup::Found {
                 attr,
-                keep: Keep::Forever,
+                keep: CacheTtl::Forever,
             },
             None => Lookup::Absent { keep: self.absent },
         })
@@ -248,12 +248,12 @@ impl FileSystem for TestTree {
 
     fn forget(&self, _: Ino, _: u64) {}
 
-    fn getattr(&self, ino: Ino, _: Option<Handle>) -> Answer<(Attr, Keep)> {
+    fn getattr(&self, ino: Ino, _: Option<Handle>) -> Answer<(Attr, CacheTtl)> {
         self.attr(ino)
-            .map_or_else(|| refuse(libc::ENOENT), |attr| ready((attr, Keep::Forever)))
+            .map_or_else(|| refuse(libc::ENOENT), |attr| ready((attr, CacheTtl::Forever)))
     }
 
-    fn setattr(&self, _: Caller, _: Ino, _: SetAttr) -> Answer<(Attr, Keep)> {
+    fn setattr(&self, _: Caller, _: Ino, _: SetAttr) -> Answer<(Attr, CacheTtl)> {
         refuse(libc::EROFS)
     }
 
@@ -340,8 +340,8 @@ impl FileSystem for TestTree {
         self.handles.lock().unwrap().remove(&handle);
     }
 
-    fn opendir(&self, _: Caller, ino: Ino) -> Answer<(Handle, Keep)> {
-        ready((ino, Keep::Forever))
+    fn opendir(&self, _: Caller, ino: Ino) -> Answer<(Handle, CacheTtl)> {
+        ready((ino, CacheTtl::Forever))
     }
 
     fn rewind(&self, _: Handle) -> Answer<()> {
@@ -368,11 +368,11 @@ impl FileSystem for TestTree {
         &self,
         handle: Handle,
         offset: u64,
-        each: &mut dyn FnMut(DirEntry, Attr, Keep) -> bool,
+        each: &mut dyn FnMut(DirEntry, Attr, CacheTtl) -> bool,
     ) -> Result<(), Refused> {
         self.readdir(handle, offset, &mut |entry| {
             let attr = self.attr(entry.ino).unwrap();
-            each(entry, attr, Keep::Forever)
+            each(entry, attr, CacheTtl::Forever)
         })
     }
 
@@ -495,8 +495,8 @@ impl TestMount {
         self.path().join(name)
     }
 
-    pub(crate) fn upcalls(&self, op: Op) -> u64 {
-        self.mounted.upcalls().of(op)
+    pub(crate) fn op_counters(&self, op: Op) -> u64 {
+        self.mounted.op_counters().of(op)
     }
 }
 

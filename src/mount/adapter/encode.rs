@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo};
 
-use crate::tree::ops::{Attr, Keep, NodeKind, StatFs};
+use crate::tree::ops::{Attr, CacheTtl, NodeKind, StatFs};
 
 /// The unit in which sizes of the file system are told.
 const BLOCK: u64 = 4096;
@@ -16,11 +16,11 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// several ways, short enough for a person who waits for it.
 const BRIEFLY: Duration = Duration::from_secs(1);
 
-pub(super) fn lifetime(keep: Keep) -> Duration {
+pub(super) fn lifetime(keep: CacheTtl) -> Duration {
     match keep {
-        Keep::Forever => FOREVER,
-        Keep::Briefly => BRIEFLY,
-        Keep::Never => Duration::ZERO,
+        CacheTtl::Forever => FOREVER,
+        CacheTtl::Briefly => BRIEFLY,
+        CacheTtl::Never => Duration::ZERO,
     }
 }
 

@@ -1,7 +1,7 @@
 //! opendir, readdir, readdirplus.
 
 use super::*;
-use crate::tree::ops::{Keep, NodeKind};
+use crate::tree::ops::{CacheTtl, NodeKind};
 
 #[tokio::test]
 async fn a_listing_is_the_catalog_and_the_users_files() {
@@ -104,7 +104,7 @@ async fn reading_goes_on_where_it_stopped() {
         .unwrap();
     let ino = fixture.ino("references/hst").await;
     let (handle, keep) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
-    assert_eq!(keep, Keep::Forever);
+    assert_eq!(keep, CacheTtl::Forever);
     let (mut names, mut offset) = (Vec::new(), 0);
     loop {
         let before = names.len();

@@ -1,7 +1,7 @@
 //! lookup, getattr, readlink, getxattr, statfs.
 
 use super::*;
-use crate::tree::ops::{Keep, NodeKind};
+use crate::tree::ops::{CacheTtl, NodeKind};
 
 #[tokio::test]
 async fn the_root_shows_the_four_areas_and_bestrefs_and_hides_its_own_directory() {
@@ -42,10 +42,10 @@ async fn a_catalogued_file_has_its_size_before_and_after_its_download() {
     let after = fixture.stat(path).await.unwrap();
     assert!(after.blocks > 0);
     assert_eq!(Attr { blocks: 0, ..after }, before);
-    fixture.hears(Change::Attributes { ino: before.ino }).await;
+    fixture.hears(Invalidation::Attributes { ino: before.ino }).await;
     fixture.changes.lock().unwrap().clear();
     fixture.unlink(path).await.unwrap();
-    fixture.hears(Change::Attributes { ino: before.ino }).await;
+    fixture.hears(Invalidation::Attributes { ino: before.ino }).await;
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn after_the_first_touch_looking_never_waits() {
     let Lookup::Found { attr, keep } = found else {
         panic!("not found")
     };
-    assert_eq!(keep, Keep::Forever);
+    assert_eq!(keep, CacheTtl::Forever);
     now(fixture.tree.getattr(attr.ino, None)).unwrap();
     now(fixture.tree.statfs()).unwrap();
     now(fixture.tree.getxattr(attr.ino, OsStr::new("user.crds.state"))).unwrap();
@@ -83,7 +83,9 @@ async fn names_that_cannot_be_in_a_catalog_are_not_asked_for() {
     ] {
         let found = now(fixture.tree.lookup(CALLER, directory, OsStr::new(name))).unwrap();
         // Somebody may put it there at any time.
-        let expected = Lookup::Absent { keep: Keep::Never };
+        let expected = Lookup::Absent {
+            keep: CacheTtl::Never,
+        };
         assert_eq!(found, expected, "{name}");
     }
     let calls = fixture.server.state.lock().unwrap().calls.clone();
@@ -126,7 +128,7 @@ async fn a_new_name_is_found_by_asking_for_a_new_catalog() {
         now(fixture.tree.getattr(old, None)).unwrap().0.size,
         contents("x1o1958ej_drk.fits").len() as u64
     );
-    fixture.hears(Change::Attributes { ino: parent }).await;
+    fixture.hears(Invalidation::Attributes { ino: parent }).await;
 }
 
 /// A name that is not in a new catalog: the kernel asks for its attributes, is told that it is stale, and looks again.
@@ -138,7 +140,7 @@ async fn a_name_that_goes_with_a_new_catalog_is_stale() {
     fixture.server.state.lock().unwrap().files.remove(name);
     let catalogs = fixture.tree.core.fetcher.catalogs();
     catalogs.refresh(Observatory::Hst).wait().await.unwrap();
-    fixture.hears(Change::Attributes { ino }).await;
+    fixture.hears(Invalidation::Attributes { ino }).await;
     let gone = now(fixture.tree.getattr(ino, None)).unwrap_err();
     assert_eq!(fixture.tree.errno(&gone), libc::ESTALE);
 }
@@ -153,7 +155,12 @@ async fn an_absent_catalogued_name_is_remembered_and_a_users_file_is_not() {
         found.wait().await.unwrap()
     };
     let absent = look("b1o1958ej_drk.fits").await;
-    assert_eq!(absent, Lookup::Absent { keep: Keep::Briefly });
+    assert_eq!(
+        absent,
+        Lookup::Absent {
+            keep: CacheTtl::Briefly
+        }
+    );
     fixture
         .create("references/hst/mine.fits", 0, b"mine")
         .await
@@ -163,7 +170,7 @@ async fn an_absent_catalogued_name_is_remembered_and_a_users_file_is_not() {
         matches!(
             own,
             Lookup::Found {
-                keep: Keep::Never,
+                keep: CacheTtl::Never,
                 ..
             }
         ),
@@ -202,12 +209,15 @@ async fn a_file_that_is_another_one_in_a_new_catalog_has_another_number() {
     known.lock().unwrap().files.insert(name.into(), newer.clone());
     let catalogs = fixture.tree.core.fetcher.catalogs();
     catalogs.refresh(Observatory::Hst).wait().await.unwrap();
-    fixture.hears(Change::Attributes { ino }).await;
+    fixture.hears(Invalidation::Attributes { ino }).await;
     assert_ne!(fixture.ino(&path).await, ino);
     assert_eq!(fixture.read(&path).await.unwrap(), newer);
     let old = contents(name);
     let (attr, keep) = fixture.tree.getattr(ino, None).wait().await.unwrap();
-    assert_eq!((attr.size, attr.nlink, keep), (old.len() as u64, 0, Keep::Never));
+    assert_eq!(
+        (attr.size, attr.nlink, keep),
+        (old.len() as u64, 0, CacheTtl::Never)
+    );
     let size = u32::try_from(old.len()).unwrap();
     assert_eq!(fixture.tree.read(open.handle, 0, size).wait().await.unwrap(), old);
     fixture.tree.release(open.handle);

@@ -10,11 +10,11 @@ use std::{io, thread};
 use crate::crds::FileKey;
 
 use super::core::Core;
-use super::ops::{Change, Changes};
+use super::ops::{Invalidation, InvalidationSink};
 
 impl Core {
     /// Sends what changes behind the kernel's back to `changes` from now on.
-    pub(super) fn listen(self: &Arc<Self>, changes: Changes) {
+    pub(super) fn listen(self: &Arc<Self>, changes: InvalidationSink) {
         if self.changes.set(changes).is_err() {
             log::warn!("the tree already has a listener; the second one hears nothing");
             return;
@@ -61,7 +61,7 @@ impl Core {
         let view = self.view(key.observatory);
         if let Some(file) = view.and_then(|view| view.named(key.name.as_str())) {
             let ino = Self::number_of(&file);
-            self.tell(Change::Attributes { ino });
+            self.tell(Invalidation::Attributes { ino });
         }
     }
 }

@@ -48,11 +48,11 @@ struct OpenInode<B> {
 
 /// The modes of all open inodes.
 #[derive(Debug)]
-pub(super) struct Opens<B> {
+pub(super) struct OpenModes<B> {
     inodes: HashMap<Ino, OpenInode<B>>,
 }
 
-impl<B> Opens<B> {
+impl<B> OpenModes<B> {
     pub(super) fn new() -> Self {
         Self {
             inodes: HashMap::new(),
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn chosen_by_what_is_behind() {
-        let mut opens = Opens::new();
+        let mut opens = OpenModes::new();
         assert!(matches!(
             opens.open(2, &stored(PASSTHROUGH_FROM), |_| Some(())),
             Mode::Passthrough(_)
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_refused_registration_means_cached_until_closed() {
-        let mut opens = Opens::new();
+        let mut opens = OpenModes::new();
         assert!(matches!(opens.open(2, &stored(1 << 20), |_| None), Mode::Cached));
         assert!(matches!(
             opens.open(2, &stored(1 << 20), |_| Some(())),
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_backing_lives_as_long_as_its_handles() {
-        let mut opens = Opens::new();
+        let mut opens = OpenModes::new();
         let Mode::Passthrough(first) = opens.open(2, &stored(1 << 20), |_| Some(7)) else {
             panic!()
         };
@@ -195,7 +195,7 @@ mod tests {
         /// Whatever the order: between a first open and a last release every handle has the same mode and backing.
         #[test]
         fn never_a_mixture(steps in proptest::collection::vec((0_u64..3, any::<bool>(), any::<bool>(), any::<bool>()), 1..200)) {
-            let mut opens = Opens::new();
+            let mut opens = OpenModes::new();
             let mut live: HashMap<Ino, Vec<Seen>> = HashMap::new();
             for (number, (ino, open, large, can_register)) in steps.into_iter().enumerate() {
                 let handles = live.entry(ino).or_default();

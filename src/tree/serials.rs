@@ -9,7 +9,7 @@ const NONE: u32 = u32::MAX;
 
 /// Serials of the names of one observatory's catalog, two small integers per name, none before a second catalog comes.
 #[derive(Debug, Default)]
-pub(super) struct Numbering {
+pub(super) struct Serials {
     /// `None`: serials are places in the catalog.
     tables: Option<Tables>,
     /// The number of serials given out.
@@ -22,7 +22,7 @@ struct Tables {
     place_of_serial: Vec<u32>,
 }
 
-impl Numbering {
+impl Serials {
     /// Serials for the first catalog, of `len` names.
     pub(super) fn first(len: usize) -> Self {
         Self {
@@ -99,16 +99,16 @@ mod tests {
 
     #[test]
     fn the_first_catalog_needs_no_tables() {
-        let numbering = Numbering::first(3);
-        assert_eq!(numbering.serial(2), Some(2));
-        assert_eq!(numbering.place(2), Some(2));
-        assert_eq!(numbering.serial(3), None);
-        assert_eq!(numbering.place(3), None);
+        let serials = Serials::first(3);
+        assert_eq!(serials.serial(2), Some(2));
+        assert_eq!(serials.place(2), Some(2));
+        assert_eq!(serials.serial(3), None);
+        assert_eq!(serials.place(3), None);
     }
 
     #[test]
     fn a_vanished_name_has_no_place_and_gives_its_serial_to_nobody() {
-        let first = Numbering::first(2);
+        let first = Serials::first(2);
         let same = |names: &'static [&str]| names.iter().map(|name| (*name, 0));
         let second = first.next(same(&["a", "b"]), same(&["b", "c"]));
         assert_eq!(second.serial(0), Some(1), "b keeps its serial");
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn another_content_has_another_serial() {
-        let first = Numbering::first(2);
+        let first = Serials::first(2);
         let second = first.next([("a", 1), ("b", 1)].into_iter(), [("a", 1), ("b", 2)].into_iter());
         assert_eq!((second.serial(0), second.serial(1)), (Some(0), Some(2)));
         assert_eq!(second.place(1), None, "what b was is gone");
@@ -131,10 +131,10 @@ mod tests {
         fn serials_are_stable_over_any_row_of_catalogs(
             catalogs in prop::collection::vec(prop::collection::btree_set("[a-e]{1,2}", 0..20), 1..6)
         ) {
-            let mut numbering = Numbering::first(catalogs[0].len());
+            let mut serials = Serials::first(catalogs[0].len());
             let mut previous: &BTreeSet<String> = &catalogs[0];
             for next in &catalogs[1..] {
-                let later = numbering.next(
+                let later = serials.next(
                     previous.iter().map(|name| (name.as_str(), ())),
                     next.iter().map(|name| (name.as_str(), ())),
                 );
@@ -142,10 +142,10 @@ mod tests {
                     let serial = later.serial(place).unwrap();
                     prop_assert_eq!(later.place(serial), Some(place));
                     if let Some(before) = previous.iter().position(|old| old == name) {
-                        prop_assert_eq!(numbering.serial(before), Some(serial));
+                        prop_assert_eq!(serials.serial(before), Some(serial));
                     }
                 }
-                numbering = later;
+                serials = later;
                 previous = next;
             }
         }

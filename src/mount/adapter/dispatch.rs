@@ -15,9 +15,9 @@ use nix::libc;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::upcalls::{Op, Upcalls};
+use super::op_counters::{Op, OpCounters};
 use crate::mount::interrupt::Watcher;
-use crate::mount::opens::{Mode, Opens};
+use crate::mount::open_mode::{Mode, OpenModes};
 use crate::tree::ops::{FileSystem, Ino, Opened, Outcome};
 
 /// What all requests of a mount share.
@@ -25,10 +25,10 @@ pub(in crate::mount) struct Core<F> {
     pub(super) tree: Arc<F>,
     runtime: Handle,
     watcher: Watcher,
-    opens: Mutex<Opens<BackingId>>,
+    open_modes: Mutex<OpenModes<BackingId>>,
     passthrough: AtomicBool,
     ending: CancellationToken,
-    upcalls: Arc<Upcalls>,
+    op_counters: Arc<OpCounters>,
 }
 
 /// A reply object of fuser: it can always say no.
@@ -68,15 +68,15 @@ impl<F: FileSystem> Core<F> {
             tree,
             runtime,
             watcher: Watcher::start()?,
-            opens: Mutex::new(Opens::new()),
+            open_modes: Mutex::new(OpenModes::new()),
             passthrough: AtomicBool::new(false),
             ending: CancellationToken::new(),
-            upcalls: Arc::default(),
+            op_counters: Arc::default(),
         }))
     }
 
-    pub(in crate::mount) fn upcalls(&self) -> Arc<Upcalls> {
-        Arc::clone(&self.upcalls)
+    pub(in crate::mount) fn op_counters(&self) -> Arc<OpCounters> {
+        Arc::clone(&self.op_counters)
     }
 
     /// The kernel knows passthrough.
@@ -112,7 +112,7 @@ impl<F: FileSystem> Core<F> {
         T: Send + 'static,
         R: Reply,
     {
-        self.upcalls.count(op);
+        self.op_counters.count(op);
         match guarded(op, || ask(&self.tree)) {
             Ok(Outcome::Ready(answer)) => {
                 let answer = answer.map_err(|error| self.errno(op, &error));
@@ -139,7 +139,7 @@ impl<F: FileSystem> Core<F> {
 
     /// Tells the tree something that needs no answer.
     pub(super) fn tell(&self, op: Op, tell: impl FnOnce(&F)) {
-        self.upcalls.count(op);
+        self.op_counters.count(op);
         // The panic has been logged, and nobody waits.
         let _ = guarded(op, || tell(&self.tree));
     }
@@ -190,7 +190,7 @@ impl<F: FileSystem> Core<F> {
         opened: &Opened,
         register: impl FnOnce(&File) -> io::Result<BackingId>,
     ) -> Mode<BackingId> {
-        let mut opens = self.opens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opens = self.open_modes.lock().unwrap_or_else(PoisonError::into_inner);
         opens.open(ino, opened, |file| {
             if !self.passthrough.load(Ordering::Relaxed) {
                 return None;
@@ -208,7 +208,7 @@ impl<F: FileSystem> Core<F> {
 
     /// A handle of `ino` is released.
     pub(super) fn close(&self, ino: Ino) {
-        self.opens
+        self.open_modes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .release(ino);

@@ -43,9 +43,9 @@ const KINDS: usize = Op::Other as usize + 1;
 
 /// Counts of the requests of one mount.
 #[derive(Debug, Default)]
-pub struct Upcalls([AtomicU64; KINDS]);
+pub struct OpCounters([AtomicU64; KINDS]);
 
-impl Upcalls {
+impl OpCounters {
     /// How often there was such a request.
     pub fn of(&self, op: Op) -> u64 {
         self.0
