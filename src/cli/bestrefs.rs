@@ -15,8 +15,8 @@ use std::io::{self, BufReader, BufWriter};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
@@ -198,7 +198,6 @@ fn ask(
         say("INFO", &format!("no differences under {new}"));
     }
     let wanted = lookup.wanted.map(Mutex::into_inner);
-    let wanted = wanted.map(|wanted| wanted.unwrap_or_else(PoisonError::into_inner));
     let fetched = match (source, wanted) {
         (Some(source), Some(wanted)) => source.fetch(wanted),
         _ => true,

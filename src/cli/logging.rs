@@ -3,11 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use env_logger::{Builder, Target};
 use log::LevelFilter;
 use nix::unistd::getuid;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Failure;
 use super::settings::Environment;
@@ -47,7 +48,7 @@ impl LogFile {
     }
 
     fn file(&self) -> MutexGuard<'_, File> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+        self.file.lock()
     }
 
     /// Goes on in the file that has the name now, which is made if it is missing.

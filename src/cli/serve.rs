@@ -3,10 +3,10 @@
 use std::io::{IsTerminal, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::settings::{default_state, environment};
@@ -131,7 +131,7 @@ fn progress() -> impl Fn(Hashed) {
             };
             tell(format!("hashed {hashed} files, {size}{known}{unreadable}"));
         } else if bar.is_hidden() {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = told.lock();
             if told.elapsed() > PERIOD {
                 *told = Instant::now();
                 tell(format!("{} of {} files; hashed {size}", done.files, done.of));

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::error::FetchErrorKind;
 
@@ -57,13 +58,13 @@ impl Count {
 impl Metrics {
     /// Counts a transfer that failed in the end.
     pub(super) fn failed(&self, kind: FetchErrorKind) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         *failures.entry(kind.as_str()).or_default() += 1;
     }
 
     /// Transfers that failed in the end, for every kind of failure.
     pub(super) fn failures(&self) -> [(FetchErrorKind, u64); FetchErrorKind::ALL.len()] {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = self.failures.lock();
         FetchErrorKind::ALL.map(|kind| (kind, failures.get(kind.as_str()).copied().unwrap_or_default()))
     }
 

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -70,7 +71,7 @@ impl InFlight {
     }
 
     pub(super) fn enter(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.state.lock() = state;
     }
 
     pub(super) fn set_done(&self, done: u64) {
@@ -97,7 +98,7 @@ impl InFlight {
         TransferStatus {
             key: self.key.clone(),
             url: self.url.clone(),
-            state: *self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            state: *self.state.lock(),
             done,
             total,
             waiters: self.waiters.load(Ordering::Relaxed),
@@ -168,11 +169,11 @@ impl Default for InFlightTable {
 
 impl InFlightTable {
     fn running(&self) -> MutexGuard<'_, HashMap<FileKey, Arc<InFlight>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 
     fn failed(&self) -> MutexGuard<'_, Failed> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failed.lock()
     }
 
     pub(super) fn join(&self, key: &FileKey, url: Option<Url>, total: u64) -> Joined {

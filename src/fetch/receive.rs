@@ -1,12 +1,13 @@
 //! Bytes from an origin into a partial file: one stream, or several over ranges of a large file.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -226,7 +227,7 @@ impl Receiver {
     }
 
     fn part_map(&self) -> MutexGuard<'_, PartMap> {
-        self.part_map.lock().unwrap_or_else(PoisonError::into_inner)
+        self.part_map.lock()
     }
 
     fn write_error(&self, error: std::io::Error) -> StoreError {
@@ -478,7 +479,7 @@ impl Receiver {
     }
 
     fn take_piece(&self, taken: &Mutex<Vec<usize>>) -> Option<Piece> {
-        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = taken.lock();
         let piece = self.part_map().next_piece(&taken)?;
         taken.push(piece.index);
         Some(piece)

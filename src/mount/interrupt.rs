@@ -8,10 +8,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::libc;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// How often the waiting callers are looked at.
@@ -101,7 +102,7 @@ impl Drop for Watcher {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Waiters> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiters.lock()
     }
 }
 
@@ -136,10 +137,7 @@ fn watch(shared: &Shared) {
     let mut waiters = shared.lock();
     while !waiters.closed {
         if waiters.by_ticket.is_empty() {
-            waiters = shared
-                .changed
-                .wait(waiters)
-                .unwrap_or_else(PoisonError::into_inner);
+            shared.changed.wait(&mut waiters);
             continue;
         }
         drop(waiters);

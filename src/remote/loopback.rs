@@ -1,8 +1,9 @@
 //! A server on this machine that answers with exactly the bytes it is told to: for tests of everything a real server
 //! can get wrong.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::RootCertStore;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -86,7 +87,7 @@ impl Loopback {
         let (noted, counted, answer) = (Arc::clone(&seen), Arc::clone(&connections), Arc::new(answer));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                *counted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                *counted.lock() += 1;
                 let (noted, answer, tls) = (Arc::clone(&noted), Arc::clone(&answer), tls.clone());
                 tokio::spawn(async move {
                     match tls {
@@ -109,11 +110,11 @@ impl Loopback {
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().clone()
     }
 
     pub(crate) fn connections(&self) -> usize {
-        *self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.connections.lock()
     }
 }
 
@@ -130,10 +131,7 @@ async fn serve(
 ) {
     let mut buffer = Vec::new();
     while let Some(seen) = request(&mut stream, &mut buffer).await {
-        noted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(seen.clone());
+        noted.lock().push(seen.clone());
         match answer(&seen) {
             Reply::Close(bytes) => {
                 let _ = stream.write_all(&bytes).await;

@@ -1,11 +1,12 @@
 //! An origin that lives in memory and misbehaves on command: the double with which the modules above are tested.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::error::{RemoteError, RemoteErrorKind};
@@ -68,7 +69,7 @@ impl MemoryOrigin {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Puts a file there, or another content into it (its validator changes).

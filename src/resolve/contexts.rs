@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -122,13 +123,13 @@ impl Contexts {
                     Err(error) if error.is_absent_mapping() => {}
                     other => {
                         let types = other.map_err(|error| RulesError::Text(error.to_string()))?;
-                        let volatile = lock(&loaded.stamps).values().any(Option::is_some);
+                        let volatile = loaded.stamps.lock().values().any(Option::is_some);
                         return Ok(Computed { types, volatile });
                     }
                 }
             }
             stock.bring(&missing).await?;
-            let mut stamps = lock(&loaded.stamps);
+            let mut stamps = loaded.stamps.lock();
             for name in missing {
                 let stamp = self.stamp(observatory, &name);
                 stamps.insert(name, stamp);
@@ -199,7 +200,7 @@ impl Contexts {
     async fn context(&self, stock: &Stock<'_>, name: &FileName) -> Result<Arc<Loaded>, RulesError> {
         if let Some(loaded) = self.library.context(name.as_str()) {
             let as_it_was = |(rule, stamp): (&String, &Stamp)| self.stamp(stock.observatory, rule) == *stamp;
-            if lock(&loaded.stamps).iter().all(as_it_was) {
+            if loaded.stamps.lock().iter().all(as_it_was) {
                 return Ok(loaded);
             }
             self.library.drop_context(name.as_str());
@@ -227,7 +228,9 @@ impl Contexts {
             observatory,
             name: parsed,
         };
-        let mut loading = lock(&self.loading)
+        let mut loading = self
+            .loading
+            .lock()
             .entry(name.to_owned())
             .or_insert_with(|| self.start_loading(key))
             .clone();
@@ -252,7 +255,7 @@ impl Contexts {
             let name = key.name.to_string();
             let mapping = AssertUnwindSafe(read(fetcher, key)).catch_unwind().await;
             let mapping = mapping.unwrap_or_else(|_| Err(RulesError::Panicked(name.clone())));
-            lock(&running).remove(&name);
+            running.lock().remove(&name);
             tell.send_replace(Some(mapping));
         });
         loading
@@ -324,14 +327,14 @@ impl Stock<'_> {
             .iter()
             .map(|name| self.contexts.mapping(self.observatory, name));
         let mappings: Result<Vec<_>, _> = join_all(mappings).await.into_iter().collect();
-        lock(&self.own).extend(names.iter().cloned().zip(mappings?));
+        self.own.lock().extend(names.iter().cloned().zip(mappings?));
         Ok(())
     }
 }
 
 impl Mappings for Stock<'_> {
     fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
-        if let Some(mapping) = lock(&self.own).get(name) {
+        if let Some(mapping) = self.own.lock().get(name) {
             return Ok(Arc::clone(mapping));
         }
         let kept = self.contexts.at_hand(self.observatory, name);
@@ -372,8 +375,4 @@ fn type_answer(answer: &Answer<'_>) -> TypeAnswer {
             TypeAnswer::NotFound(answer.text().into_owned())
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

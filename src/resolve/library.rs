@@ -1,9 +1,10 @@
 //! Compiled rules, kept while there is room: the least recently used go first.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use lru::LruCache;
+use parking_lot::Mutex;
 
 use crate::rules::{Context, Mapping};
 
@@ -30,35 +31,38 @@ impl<C: Clone> Library<C> {
 
     /// A mapping by the name it was kept under.
     pub fn mapping(&self, name: &str) -> Option<Arc<Mapping>> {
-        lock(&self.mappings).get(name).cloned()
+        self.mappings.lock().get(name).cloned()
     }
 
     /// Keeps a mapping under its own name.
     pub fn keep_mapping(&self, mapping: &Arc<Mapping>) {
-        lock(&self.mappings).put(mapping.name().to_owned(), Arc::clone(mapping));
+        self.mappings
+            .lock()
+            .put(mapping.name().to_owned(), Arc::clone(mapping));
     }
 
     /// A context by the name it was kept under.
     pub fn context(&self, name: &str) -> Option<C> {
-        lock(&self.contexts).get(name).cloned()
+        self.contexts.lock().get(name).cloned()
     }
 
     /// Keeps a context. What another thread kept meanwhile stays, and is given back: its rules are put together already.
     pub fn keep_context(&self, name: &str, context: C) -> C {
-        lock(&self.contexts)
+        self.contexts
+            .lock()
             .get_or_insert(name.to_owned(), || context)
             .clone()
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        lock(&self.mappings).clear();
-        lock(&self.contexts).clear();
+        self.mappings.lock().clear();
+        self.contexts.lock().clear();
     }
 
     /// Forgets a context.
     pub fn drop_context(&self, name: &str) {
-        lock(&self.contexts).pop(name);
+        self.contexts.lock().pop(name);
     }
 }
 
@@ -66,8 +70,4 @@ impl<C: Clone> Default for Library<C> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cap_std::fs::Metadata;
+use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use super::ServeError;
@@ -220,7 +220,7 @@ fn hash_all(
                 return;
             };
             let examined = examine(candidate, digests, &mut buffer);
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut done = done.lock();
             let (hashed, files) = &mut *done;
             hashed.files += 1;
             match examined {
@@ -249,7 +249,7 @@ fn hash_all(
                 .map_err(|_| ServeError::Interrupted("a hashing thread panicked".to_owned()))
         })
     })?;
-    let (_, files) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (_, files) = done.into_inner();
     let mut results = vec![None; candidates.len()];
     for (index, file) in files {
         if let Some(place) = results.get_mut(index) {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use lru::LruCache;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use super::archive::Files;
@@ -34,7 +35,7 @@ struct Reading<'a> {
 
 impl Mappings for Reading<'_> {
     fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
-        if let Some(known) = lock(&self.rules.mappings).get(name) {
+        if let Some(known) = self.rules.mappings.lock().get(name) {
             return Ok(Arc::clone(known));
         }
         let file = self.files.get(name).ok_or_else(|| LoadError::absent(name))?;
@@ -42,12 +43,15 @@ impl Mappings for Reading<'_> {
             LoadError::new(LoadErrorKind::Absent, format!("cannot read '{name}': {error}"))
         })?;
         let mapping = Arc::new(Mapping::load(name, text)?);
-        lock(&self.rules.mappings).put(name.to_owned(), Arc::clone(&mapping));
+        self.rules
+            .mappings
+            .lock()
+            .put(name.to_owned(), Arc::clone(&mapping));
         Ok(mapping)
     }
 
     fn prepare(&self, names: &[&str]) {
-        let known = |name: &&str| lock(&self.rules.mappings).contains(*name);
+        let known = |name: &&str| self.rules.mappings.lock().contains(*name);
         let new: Vec<&str> = names.iter().copied().filter(|name| !known(name)).collect();
         // What is wrong with one is told to whoever asks for it.
         spread(&new, |name| drop(self.get(name)));
@@ -141,7 +145,7 @@ impl Rules {
     }
 
     fn context(&self, files: &Files, name: &FileName) -> Result<Arc<Context>, Fault> {
-        if let Some(known) = lock(&self.contexts).get(name) {
+        if let Some(known) = self.contexts.lock().get(name) {
             return Ok(Arc::clone(known));
         }
         let mapping = Reading { rules: self, files }
@@ -150,11 +154,7 @@ impl Rules {
         let context = Context::new(mapping, self.observatory, LookupOptions::default())
             .map_err(|error| Fault::new(error.class(), &error))?;
         let context = Arc::new(context);
-        lock(&self.contexts).put(name.clone(), Arc::clone(&context));
+        self.contexts.lock().put(name.clone(), Arc::clone(&context));
         Ok(context)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

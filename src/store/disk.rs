@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::ledger::Ledger;
 use super::verified::Origin;
@@ -168,7 +169,7 @@ impl DiskStore {
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock()
     }
 
     /// How often names were made durable.

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cap_std::fs::Dir;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::ledger::{Ledger, Victims};
@@ -91,7 +92,7 @@ impl MemoryStore {
     }
 
     fn observatories(&self) -> MutexGuard<'_, Shelves> {
-        self.observatories.lock().unwrap_or_else(PoisonError::into_inner)
+        self.observatories.lock()
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::crds::{Catalog, FileKey, FileName, Observatory};
@@ -49,10 +50,6 @@ pub(super) struct Core {
     pub(super) scan: Scan,
     /// When the names in a directory changed during this mount.
     directory_times: Mutex<HashMap<Ino, SystemTime>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An answer on the spot.
@@ -185,12 +182,12 @@ impl Core {
 
     /// The names in a directory changed now.
     pub(super) fn touch_directory(&self, ino: Ino) {
-        lock(&self.directory_times).insert(ino, SystemTime::now());
+        self.directory_times.lock().insert(ino, SystemTime::now());
     }
 
     /// When the names in a directory changed during this mount.
     pub(super) fn directory_time(&self, ino: Ino) -> Option<SystemTime> {
-        lock(&self.directory_times).get(&ino).copied()
+        self.directory_times.lock().get(&ino).copied()
     }
 
     /// The observatory whose catalog rules over this path of the store, with the part of the path below it, if the path

@@ -1,7 +1,9 @@
 //! Open files and directories.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::ops::Handle;
 
@@ -29,8 +31,8 @@ impl<T> Default for Handles<T> {
 }
 
 impl<T> Handles<T> {
-    fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> parking_lot::MutexGuard<'_, State<T>> {
+        self.state.lock()
     }
 
     pub(super) fn insert(&self, thing: T) -> Handle {

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::store::ReferenceLayout;
 
@@ -35,7 +37,7 @@ impl OpenDirectory {
     }
 
     fn listing(&self) -> MutexGuard<'_, Arc<Listing>> {
-        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listing.lock()
     }
 }
 

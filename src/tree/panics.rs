@@ -2,8 +2,10 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
 use std::time::SystemTime;
+
+use parking_lot::Mutex;
 
 /// The last panic, and how many there were.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ pub fn watch() {
 
 /// The panics since [`watch`]; nothing when there were none.
 pub fn seen() -> Option<Panics> {
-    PANICS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    PANICS.lock().clone()
 }
 
 fn note(panic: &PanicHookInfo<'_>) {
@@ -47,7 +49,7 @@ fn note(panic: &PanicHookInfo<'_>) {
     } else {
         log::error!("a bug in crds-fs, please report it: {text}");
     }
-    let mut seen = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut seen = PANICS.lock();
     let count = seen.as_ref().map_or(0, |panics| panics.count) + 1;
     let when = SystemTime::now();
     *seen = Some(Panics { count, when, text });

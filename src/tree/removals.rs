@@ -7,8 +7,10 @@
 //! followed by a question for attributes, and so is an open.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::crds::FileKey;
 
@@ -69,7 +71,7 @@ enum Looked {
 
 impl Removals {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// `by` removes a name: the copies that go now, and whether somebody has to wait for the others. None, and the copy

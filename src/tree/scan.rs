@@ -1,8 +1,9 @@
 //! The scan of the store: what it holds of every observatory, counted once and off the threads that must not wait.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::crds::Observatory;
@@ -19,13 +20,13 @@ pub(super) struct Scan {
 
 impl Scan {
     pub(super) fn is_done(&self) -> bool {
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = self.done.lock();
         done.as_ref().is_some_and(|done| *done.borrow())
     }
 
     /// Starts the scan unless it runs. To be called on the runtime.
     pub(super) fn start(&self, store: &Arc<dyn Store>) -> watch::Receiver<bool> {
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = self.done.lock();
         done.get_or_insert_with(|| {
             let (sender, receiver) = watch::channel(false);
             let store = Arc::clone(store);

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
@@ -62,7 +63,7 @@ impl Server {
     }
 
     fn info(&self) -> Value {
-        let state = self.state.lock().unwrap();
+        let state = self.state.lock();
         let observatory = self.observatory.as_str();
         let catalog: serde_json::Map<String, Value> = state
             .files
@@ -104,8 +105,8 @@ impl CrdsServer for Server {
     }
 
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
-        self.state.lock().unwrap().calls.push(method.to_owned());
-        let answer = if self.state.lock().unwrap().unreachable {
+        self.state.lock().calls.push(method.to_owned());
+        let answer = if self.state.lock().unreachable {
             Err(RemoteError::new(
                 RemoteErrorKind::Unreachable,
                 self.url(),
@@ -114,7 +115,7 @@ impl CrdsServer for Server {
         } else if method == "get_server_info" {
             Ok(self.info())
         } else if method == "get_best_references_by_ids" {
-            let state = self.state.lock().unwrap();
+            let state = self.state.lock();
             let mut found = serde_json::Map::new();
             let mut headers = serde_json::Map::new();
             for id in params[1]
@@ -226,14 +227,14 @@ impl Making {
         });
         let origin = MemoryOrigin::new();
         {
-            let mut state = server.state.lock().unwrap();
+            let mut state = server.state.lock();
             state.unreachable = self.unreachable;
             let names = self.names.unwrap_or_else(|| NAMES.map(String::from).into());
             for name in names {
                 state.files.insert(name.clone(), contents(&name));
             }
         }
-        for (name, contents) in &server.state.lock().unwrap().files {
+        for (name, contents) in &server.state.lock().files {
             origin.put(&format!("{}{name}", server.base()), contents.clone());
         }
         let runtime = tokio::runtime::Handle::current();
@@ -262,7 +263,7 @@ impl Making {
         let tree = CrdsTree::new(fetcher, resolver, self.options).unwrap();
         let changes: Arc<Mutex<Vec<Invalidation>>> = Arc::default();
         let heard = Arc::clone(&changes);
-        tree.listen(Box::new(move |change| heard.lock().unwrap().push(change)));
+        tree.listen(Box::new(move |change| heard.lock().push(change)));
         Fixture {
             tree,
             server,
@@ -433,7 +434,7 @@ impl Fixture {
     /// Waits until the kernel is told so.
     async fn hears(&self, change: Invalidation) {
         let told = async {
-            while !self.changes.lock().unwrap().contains(&change) {
+            while !self.changes.lock().contains(&change) {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
         };

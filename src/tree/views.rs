@@ -1,10 +1,11 @@
 //! The current catalog of each observatory as the tree shows it: with serials, and with the texts of its config files.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::crds::{Catalog, CatalogEntry, FileKey, Observatory, ServerInfo};
 
@@ -93,7 +94,7 @@ pub(super) struct Views {
 impl Views {
     /// The view of `info`, and the one that it takes the place of if that has another catalog.
     pub(super) fn show(&self, info: Arc<ServerInfo>) -> (Arc<View>, Option<Arc<View>>) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         let old = current.get(&info.observatory()).cloned();
         let serials = match &old {
             Some(view) if Arc::ptr_eq(&view.info, &info) => return (Arc::clone(view), None),

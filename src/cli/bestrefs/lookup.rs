@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::record::Record;
 use super::render;
@@ -86,7 +87,7 @@ impl Lookup<'_> {
         let Some(observatory) = observatory.or(self.defaults.observatory) else {
             return Err(WHICH_CONTEXT.to_owned());
         };
-        let mut found = self.defaults.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.defaults.found.lock();
         let default = found.entry(observatory).or_insert_with(|| {
             let literal = (self.defaults.find)(&format!("{observatory}-latest")).map_err(|why| {
                 format!("{WHICH_CONTEXT}; the default context of {observatory} is not known ({why})")
@@ -235,7 +236,7 @@ impl Lookup<'_> {
                     name: name.parse().ok()?,
                 })
             });
-            wanted.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+            wanted.lock().extend(keys);
         }
     }
 

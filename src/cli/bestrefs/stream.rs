@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _, Write};
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+use parking_lot::Mutex;
 
 use crate::cli::output::OutputError;
 
@@ -147,7 +148,7 @@ fn work<W>(
     answer: &impl Fn(&mut W, u64, &[u8], &mut Vec<u8>),
 ) {
     loop {
-        let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = chunks.lock().recv();
         let Ok(Chunk {
             place,
             first_line,

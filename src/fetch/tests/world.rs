@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 
@@ -55,42 +55,32 @@ pub(in crate::fetch) struct Place {
 
 impl Place {
     pub(in crate::fetch) fn put(&self, name: &str, bytes: &[u8]) {
-        let mut files = self.files.lock().unwrap();
+        let mut files = self.files.lock();
         let version = files.get(name).map_or(1, |(_, version)| version + 1);
         files.insert(name.to_owned(), (Bytes::copy_from_slice(bytes), version));
     }
 
     pub(in crate::fetch) fn remove(&self, name: &str) {
-        self.files.lock().unwrap().remove(name);
+        self.files.lock().remove(name);
     }
 
     /// The next requests go like this, one after the other.
     pub(in crate::fetch) fn then(&self, acts: impl IntoIterator<Item = Act>) {
-        self.acts.lock().unwrap().extend(acts);
+        self.acts.lock().extend(acts);
     }
 
     /// Every request goes like this.
     pub(in crate::fetch) fn always(&self, act: Option<Act>) {
-        *self.always.lock().unwrap() = act;
+        *self.always.lock() = act;
     }
 
     /// First byte, end, and whether there was a condition, of each request.
     pub(in crate::fetch) fn asked(&self) -> Vec<Asked> {
-        self.asked
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, asked)| *asked)
-            .collect()
+        self.asked.lock().iter().map(|(_, asked)| *asked).collect()
     }
 
     pub(in crate::fetch) fn asked_for(&self) -> Vec<String> {
-        self.asked
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect()
+        self.asked.lock().iter().map(|(name, _)| name.clone()).collect()
     }
 
     fn answer(
@@ -104,14 +94,12 @@ impl Place {
         let end = range.and_then(|range| range.end);
         self.asked
             .lock()
-            .unwrap()
             .push((name.to_owned(), (from, end, condition.is_some())));
         let act = self
             .always
             .lock()
-            .unwrap()
             .clone()
-            .or_else(|| self.acts.lock().unwrap().pop_front());
+            .or_else(|| self.acts.lock().pop_front());
         match &act {
             Some(Act::Fail(kind)) => return Err(RemoteError::new(*kind, url, "told to fail")),
             Some(Act::BusyFor(time)) => {
@@ -121,7 +109,7 @@ impl Place {
             Some(Act::Panic) => panic!("on purpose"),
             _ => {}
         }
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.lock();
         let Some((bytes, version)) = files.get(name) else {
             return Err(RemoteError::new(RemoteErrorKind::NotFound, url, "404 Not Found"));
         };
@@ -216,11 +204,11 @@ impl Archive {
     }
 
     pub(in crate::fetch) fn say(&self, description: Result<Value, RemoteErrorKind>) {
-        *self.description.lock().unwrap() = description;
+        *self.description.lock() = description;
     }
 
     pub(in crate::fetch) fn count(&self) -> usize {
-        self.calls.lock().unwrap().len()
+        self.calls.lock().len()
     }
 }
 
@@ -255,11 +243,11 @@ impl CrdsServer for Archive {
     }
 
     fn call<'a>(&'a self, method: &'a str, _: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
-        self.calls.lock().unwrap().push(method.to_owned());
+        self.calls.lock().push(method.to_owned());
         if self.silent.load(Ordering::Relaxed) {
             return Box::pin(std::future::pending());
         }
-        let said = self.description.lock().unwrap().clone();
+        let said = self.description.lock().clone();
         let said = said.map_err(|kind| RemoteError::new(kind, self.url(), "told to fail"));
         Box::pin(std::future::ready(said))
     }
@@ -397,7 +385,7 @@ impl World {
 
     /// Everything under final names in the store is what the origin has.
     pub(in crate::fetch) fn check_store(&self) {
-        let files = self.place.files.lock().unwrap();
+        let files = self.place.files.lock();
         let Some(dir) = &self.dir else { return };
         for area in ["references/hst", "mappings/hst"] {
             let Ok(entries) = std::fs::read_dir(dir.path().join(area)) else {

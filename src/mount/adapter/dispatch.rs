@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use fuser::{BackingId, Errno};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use nix::libc;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -190,7 +191,7 @@ impl<F: FileSystem> Core<F> {
         opened: &Opened,
         register: impl FnOnce(&File) -> io::Result<BackingId>,
     ) -> Mode<BackingId> {
-        let mut opens = self.open_modes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opens = self.open_modes.lock();
         opens.open(ino, opened, |file| {
             if !self.passthrough.load(Ordering::Relaxed) {
                 return None;
@@ -208,10 +209,7 @@ impl<F: FileSystem> Core<F> {
 
     /// A handle of `ino` is released.
     pub(super) fn close(&self, ino: Ino) {
-        self.open_modes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .release(ino);
+        self.open_modes.lock().release(ino);
     }
 }
 

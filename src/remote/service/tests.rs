@@ -1,9 +1,9 @@
 //! Tests of the methods, with a server that answers from a table.
 
-use std::sync::Mutex;
-
 use super::*;
+
 use crate::crds::encoded;
+use parking_lot::Mutex;
 
 /// Answers each call with the next reply and notes the calls.
 struct Table {
@@ -26,7 +26,7 @@ impl Table {
     }
 
     fn calls(&self) -> Vec<(String, Value)> {
-        self.calls.lock().unwrap().clone()
+        self.calls.lock().clone()
     }
 }
 
@@ -40,8 +40,8 @@ impl CrdsServer for Table {
     }
 
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
-        self.calls.lock().unwrap().push((method.to_owned(), params));
-        let reply = self.replies.lock().unwrap().pop().unwrap();
+        self.calls.lock().push((method.to_owned(), params));
+        let reply = self.replies.lock().pop().unwrap();
         Box::pin(std::future::ready(reply))
     }
 }

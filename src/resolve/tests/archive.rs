@@ -1,10 +1,11 @@
 //! A CRDS server in memory: it knows some datasets, counts what it is asked, and misbehaves on command.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value, json};
 
 use crate::crds::Observatory;
@@ -53,7 +54,7 @@ impl Archive {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.0.lock()
     }
 
     pub(in crate::resolve) fn set_info(&self, info: Value) {

@@ -8,7 +8,9 @@ mod tests;
 pub(crate) use build::required_keys;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
 
 use rustc_hash::FxHashMap;
 
@@ -196,7 +198,7 @@ impl LastLinked {
         keys: &[String],
         entries: Vec<(String, LinkedEntry)>,
     ) -> Arc<Linked> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         if let Some(known) = last.upgrade()
             && known.is_of(naming, &entries)
         {

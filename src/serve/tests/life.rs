@@ -72,10 +72,10 @@ fn slow() -> Slow {
     fs::write(cache.path().join("mappings/hst/hst_0001.pmap"), "x").unwrap();
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (finish, finished) = std::sync::mpsc::channel();
-    let finished = std::sync::Mutex::new(finished);
+    let finished = parking_lot::Mutex::new(finished);
     let progress = move |done: Hashed| {
         if done.files < done.of {
-            finished.lock().unwrap().recv().unwrap();
+            finished.lock().recv().unwrap();
         }
     };
     Slow {

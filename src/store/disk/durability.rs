@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 #[derive(Debug, Default)]
 pub(super) struct Durability {
     #[cfg(test)]
-    done: std::sync::Mutex<Vec<Sync>>,
+    done: parking_lot::Mutex<Vec<Sync>>,
 }
 
 /// What is durable from now on.
@@ -34,7 +34,7 @@ impl Durability {
     pub(super) fn data(&self, file: &File) -> io::Result<()> {
         file.sync_data()?;
         #[cfg(test)]
-        self.done.lock().unwrap().push(Sync::Data);
+        self.done.lock().push(Sync::Data);
         Ok(())
     }
 
@@ -48,13 +48,13 @@ impl Durability {
         let open = rustix::fs::openat(dir.as_fd(), ".", flags, Mode::empty())?;
         rustix::fs::fsync(open)?;
         #[cfg(test)]
-        self.done.lock().unwrap().push(Sync::Names);
+        self.done.lock().push(Sync::Names);
         Ok(())
     }
 
     /// What was done so far, in order.
     #[cfg(test)]
     pub(super) fn done(&self) -> Vec<Sync> {
-        self.done.lock().unwrap().clone()
+        self.done.lock().clone()
     }
 }

@@ -4,7 +4,8 @@
 //! holds two: names share guards, so that a second one might be the first.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::crds::FileKey;
 
@@ -30,8 +31,6 @@ impl Guards {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let [first, second, ..] = hasher.finish().to_le_bytes();
-        self.0[usize::from(first ^ second)]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0[usize::from(first ^ second)].lock()
     }
 }

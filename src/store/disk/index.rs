@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 
@@ -136,7 +136,7 @@ impl DiskStore {
         if is_there() {
             return Ok(());
         }
-        let _once = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _once = self.indexing.lock();
         if is_there() {
             return Ok(());
         }

@@ -19,7 +19,7 @@ type Action = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub(super) struct Moments {
     #[cfg(test)]
-    planned: std::sync::Mutex<Vec<(Moment, Action)>>,
+    planned: parking_lot::Mutex<Vec<(Moment, Action)>>,
 }
 
 impl std::fmt::Debug for Moments {
@@ -38,7 +38,7 @@ impl Moments {
     #[cfg(test)]
     pub(super) fn reach(&self, moment: Moment) {
         let action = {
-            let mut planned = self.planned.lock().unwrap();
+            let mut planned = self.planned.lock();
             let at = planned.iter().position(|(when, _)| *when == moment);
             at.map(|at| planned.remove(at).1)
         };
@@ -50,6 +50,6 @@ impl Moments {
     /// Plans what happens when a moment is reached next.
     #[cfg(test)]
     pub(super) fn plan(&self, moment: Moment, action: impl FnOnce() + Send + 'static) {
-        self.planned.lock().unwrap().push((moment, Box::new(action)));
+        self.planned.lock().push((moment, Box::new(action)));
     }
 }

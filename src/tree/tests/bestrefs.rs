@@ -8,7 +8,7 @@ const CONTEXT: &str = "bestrefs/hst_0001.pmap";
 
 fn asked(making: Making) -> Fixture {
     let fixture = making.make();
-    fixture.server.state.lock().unwrap().answers.insert(
+    fixture.server.state.lock().answers.insert(
         "J8BA0HRPQ".into(),
         json!({
             "idctab": "v8q14451j_idc.fits", "maskfile": "a0h1524tu.r4h", "darkfile": "x1o1958ej_drk.fits",
@@ -112,7 +112,7 @@ async fn a_dataset_is_asked_for_once_and_any_case_will_do() {
             NodeKind::Directory
         );
     }
-    let calls = fixture.server.state.lock().unwrap().calls.clone();
+    let calls = fixture.server.state.lock().calls.clone();
     assert_eq!(
         calls
             .iter()
@@ -198,7 +198,7 @@ async fn bad_references_are_refused_unless_they_are_allowed() {
                 bad_files,
                 ..Making::default()
             });
-            fixture.server.state.lock().unwrap().bad = vec!["v8q14451j_idc.fits".into()];
+            fixture.server.state.lock().bad = vec!["v8q14451j_idc.fits".into()];
             let path = format!("{CONTEXT}/J8BA0HRPQ/idctab");
             let followed = match fixture.stat(&path).await {
                 Ok(attr) if attr.kind == NodeKind::Symlink => now(fixture.tree.readlink(attr.ino)).map(drop),

@@ -153,7 +153,7 @@ async fn an_open_directory_shows_the_catalog_of_its_opening() {
     let before = names();
     let name = "a1o1958ej_drk.fits";
     let known = &fixture.server.state;
-    known.lock().unwrap().files.insert(name.into(), contents(name));
+    known.lock().files.insert(name.into(), contents(name));
     let catalogs = fixture.tree.core.fetcher.catalogs();
     catalogs.refresh(Observatory::Hst).wait().await.unwrap();
     assert!(

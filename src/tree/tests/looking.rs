@@ -13,7 +13,7 @@ async fn the_root_shows_the_four_areas_and_bestrefs_and_hides_its_own_directory(
     assert_eq!(fixture.stat(".crds-fs").await.unwrap().kind, NodeKind::Directory);
     assert!(!fixture.exists("data").await);
     assert!(
-        fixture.server.state.lock().unwrap().calls.is_empty(),
+        fixture.server.state.lock().calls.is_empty(),
         "nothing was asked for yet"
     );
 }
@@ -43,7 +43,7 @@ async fn a_catalogued_file_has_its_size_before_and_after_its_download() {
     assert!(after.blocks > 0);
     assert_eq!(Attr { blocks: 0, ..after }, before);
     fixture.hears(Invalidation::Attributes { ino: before.ino }).await;
-    fixture.changes.lock().unwrap().clear();
+    fixture.changes.lock().clear();
     fixture.unlink(path).await.unwrap();
     fixture.hears(Invalidation::Attributes { ino: before.ino }).await;
 }
@@ -88,7 +88,7 @@ async fn names_that_cannot_be_in_a_catalog_are_not_asked_for() {
         };
         assert_eq!(found, expected, "{name}");
     }
-    let calls = fixture.server.state.lock().unwrap().calls.clone();
+    let calls = fixture.server.state.lock().calls.clone();
     assert_eq!(calls, ["get_server_info"]);
 }
 
@@ -103,7 +103,6 @@ async fn a_new_name_is_found_by_asking_for_a_new_catalog() {
         .server
         .state
         .lock()
-        .unwrap()
         .files
         .insert(name.into(), contents(name));
     let parent = fixture.ino("references/hst").await;
@@ -137,7 +136,7 @@ async fn a_name_that_goes_with_a_new_catalog_is_stale() {
     let fixture = fixture();
     let name = "v8q14451j_idc.fits";
     let ino = fixture.ino(&format!("references/hst/{name}")).await;
-    fixture.server.state.lock().unwrap().files.remove(name);
+    fixture.server.state.lock().files.remove(name);
     let catalogs = fixture.tree.core.fetcher.catalogs();
     catalogs.refresh(Observatory::Hst).wait().await.unwrap();
     fixture.hears(Invalidation::Attributes { ino }).await;
@@ -206,7 +205,7 @@ async fn a_file_that_is_another_one_in_a_new_catalog_has_another_number() {
     let url = format!("{}{name}", fixture.server.base());
     fixture.origin.put(&url, newer.clone());
     let known = &fixture.server.state;
-    known.lock().unwrap().files.insert(name.into(), newer.clone());
+    known.lock().files.insert(name.into(), newer.clone());
     let catalogs = fixture.tree.core.fetcher.catalogs();
     catalogs.refresh(Observatory::Hst).wait().await.unwrap();
     fixture.hears(Invalidation::Attributes { ino }).await;
@@ -259,7 +258,7 @@ async fn without_a_server_config_files_are_there_and_catalogued_names_are_an_err
 #[tokio::test]
 async fn config_files_say_what_the_server_says() {
     let fixture = fixture();
-    fixture.server.state.lock().unwrap().bad = vec!["x1o1958ej_drk.fits".into()];
+    fixture.server.state.lock().bad = vec!["x1o1958ej_drk.fits".into()];
     let text = fixture.text("config/hst/server_config").await;
     let info = crate::crds::ServerInfo::from_literal(&text).unwrap();
     assert_eq!(info.catalog().len(), NAMES.len());

@@ -75,11 +75,11 @@ fn a_victim_that_was_opened_meanwhile_stays() {
     let held = Arc::new(Mutex::new(None));
     let (there, over, keep) = (Arc::clone(&store), victim.clone(), Arc::clone(&held));
     store.moments.plan(Moment::VictimsChosen, move || {
-        *keep.lock().unwrap() = Some(there.open(&over, entry(b"theirs")).unwrap());
+        *keep.lock() = Some(there.open(&over, entry(b"theirs")).unwrap());
     });
     assert!(put(&store, &wanted, b"0123456789").unwrap_err().is_no_space());
     assert_eq!(fs::read(path(&dir, &victim)).unwrap(), b"theirs");
-    assert!(matches!(*held.lock().unwrap(), Some(Found::Catalogued(_))));
+    assert!(matches!(*held.lock(), Some(Found::Catalogued(_))));
 }
 
 /// While what was found is hashed, and found to be wrong, the user puts something else there.
