@@ -82,8 +82,20 @@ impl JsonRpcServer {
         }
         let timeout = self.client.settings().call_timeout;
         match tokio::time::timeout(timeout, self.exchange(method, params)).await {
-            Ok(result) => result,
+            Ok(result) => result.map_err(|error| self.of_server(error)),
             Err(_) => Err(timed_out(&self.url, "no complete reply", timeout)),
+        }
+    }
+
+    /// An error of a call with the URL that people know the server by; one of another URL, as after a redirect, as it is.
+    fn of_server(&self, error: RemoteError) -> RemoteError {
+        let calls = self.url.below("json");
+        if !error.url.as_str().starts_with(calls.as_str()) {
+            return error;
+        }
+        RemoteError {
+            url: self.url.clone(),
+            ..error
         }
     }
 

@@ -119,6 +119,10 @@ fn fails(server: &str, words: &[&str]) {
     let said = place.mount(server, &[]);
     says(&said, &["no catalog: ", "export CRDS_PATH"]);
     says(&said, words);
+    assert!(
+        !said.contains("get_server_info/crds-fs-"),
+        "the URL of the server, not of a call: {said}"
+    );
     let observatory = server.split_once('=').unwrap().0;
     // The failure of the mount is as good as one of an access.
     let path = place.path().display().to_string();
