@@ -90,6 +90,8 @@ impl Resolver {
         };
         let mut memory = Memory::new(lifetimes, options.capacity);
         persist::restore(&mut memory, &**fetcher.store());
+        let server = |of: &Observatory| Some((*of, catalogs.server(*of)?.url().to_owned()));
+        memory.ask_from_now_on(catalogs.observatories().iter().filter_map(server).collect());
         let rules = Contexts::new(fetcher.clone(), runtime.clone(), options.ignore_mapping_checksum);
         let shared = Shared {
             fetcher,

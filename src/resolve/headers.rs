@@ -1,7 +1,7 @@
 //! The headers of one dataset that servers told under different contexts, and what they tell together. Pure.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::answer::Header;
 use crate::crds::FileName;
@@ -60,6 +60,13 @@ impl Headers {
         Some(united)
     }
 
+    /// What was told counts as old from now on.
+    pub(super) fn outdate(&mut self) {
+        for told in &mut self.0 {
+            told.when = UNIX_EPOCH;
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Told> {
         self.0.iter()
     }
@@ -73,7 +80,7 @@ fn agree(left: &Header, right: &Header) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::Duration;
 
     use super::*;
 

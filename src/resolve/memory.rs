@@ -1,7 +1,7 @@
 //! What was answered before: bounded, with an age, and kept over restarts as one JSON text. Pure: the caller brings
 //! the time and the store.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -72,6 +72,8 @@ pub(super) struct Memory {
     answers: LruCache<Question, Arc<Answer>>,
     failures: LruCache<Question, (ResolveError, SystemTime)>,
     headers: LruCache<(Observatory, DatasetName), Headers>,
+    /// Who was asked, by URL.
+    servers: BTreeMap<Observatory, String>,
     changes: u64,
 }
 
@@ -83,6 +85,7 @@ impl Memory {
             answers: LruCache::new(capacity),
             failures: LruCache::new(capacity),
             headers: LruCache::new(capacity),
+            servers: BTreeMap::new(),
             changes: 0,
         }
     }
@@ -222,6 +225,29 @@ impl Memory {
         self.answers.len()
     }
 
+    /// Takes note of the servers in force, by URL. What another server told of an observatory counts as old: it is asked
+    /// for again, and used only where nobody can be asked.
+    pub(super) fn ask_from_now_on(&mut self, servers: BTreeMap<Observatory, String>) {
+        for (observatory, url) in servers {
+            let before = self.servers.insert(observatory, url.clone());
+            if before.is_some_and(|before| before != url) {
+                self.outdate(observatory);
+            }
+        }
+    }
+
+    fn outdate(&mut self, observatory: Observatory) {
+        let answers = self.answers.iter_mut();
+        for (_, answer) in answers.filter(|(question, _)| question.observatory == observatory) {
+            Arc::make_mut(answer).when = UNIX_EPOCH;
+        }
+        let headers = self.headers.iter_mut();
+        for (_, headers) in headers.filter(|((of, _), _)| *of == observatory) {
+            headers.outdate();
+        }
+        self.changes += 1;
+    }
+
     /// A number that grows with every change that [`Memory::snapshot`] would show.
     pub(super) const fn changes(&self) -> u64 {
         self.changes
@@ -242,6 +268,7 @@ impl Memory {
                 .rev()
                 .map(|((observatory, dataset), headers)| (*observatory, dataset.clone(), headers.clone()))
                 .collect(),
+            servers: self.servers.clone(),
         }
     }
 
@@ -251,6 +278,10 @@ impl Memory {
         if saved.format != FORMAT {
             return Ok(());
         }
+        let servers = saved.servers.into_iter();
+        self.servers = servers
+            .filter_map(|(of, url)| Some((of.parse().ok()?, url)))
+            .collect();
         let headers: Vec<Arc<Header>> = saved.headers.into_iter().map(Arc::new).collect();
         for entry in saved.datasets {
             if let (Some(header), Ok(observatory), Ok(dataset)) = (
@@ -279,6 +310,7 @@ impl Memory {
 pub(super) struct Snapshot {
     answers: Vec<Arc<Answer>>,
     headers: Vec<(Observatory, DatasetName, Headers)>,
+    servers: BTreeMap<Observatory, String>,
 }
 
 impl Snapshot {
@@ -307,8 +339,12 @@ impl Snapshot {
             .iter()
             .map(|header| Header::clone(header))
             .collect();
+        let servers = self.servers.iter();
         serde_json::to_vec(&Saved {
             format: FORMAT,
+            servers: servers
+                .map(|(of, url)| (of.as_str().to_owned(), url.clone()))
+                .collect(),
             headers,
             datasets,
             answers,
@@ -334,6 +370,9 @@ impl SharedHeaders {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     format: u32,
+    /// Earlier versions did not note them.
+    #[serde(default)]
+    servers: BTreeMap<String, String>,
     headers: Vec<Header>,
     datasets: Vec<SavedHeader>,
     answers: Vec<SavedAnswer>,

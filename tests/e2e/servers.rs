@@ -78,6 +78,34 @@ fn a_young_catalog_of_another_server_is_not_where_files_come_from() {
     rig.umount();
 }
 
+/// The old answer is for those who can ask nobody.
+#[test]
+fn best_references_are_those_of_the_server_in_force() {
+    let link = format!("bestrefs/{PMAP}/{SET}/dark");
+    let old = origin();
+    let mut rig = Rig::mounted(&[&server_flag(&old)], &[]);
+    assert!(fs::read_link(rig.path(&link)).unwrap().ends_with(DARK));
+    rig.umount();
+    let quiet = Quiet::since(&old);
+    let new = origin();
+    new.change(|content| {
+        let answers = [(PMAP.to_owned(), json!({"dark": FLAT}))].into();
+        content
+            .datasets
+            .insert(SET.to_owned(), (json!({"A": "1"}), answers));
+    });
+    new.refuse();
+    use_server(&mut rig, &new);
+    rig.mount();
+    assert!(fs::read_link(rig.path(&link)).unwrap().ends_with(DARK));
+    rig.umount();
+    new.accept();
+    rig.mount();
+    assert!(fs::read_link(rig.path(&link)).unwrap().ends_with(FLAT));
+    rig.umount();
+    quiet.holds(&old);
+}
+
 #[test]
 fn a_server_in_force_that_is_not_there_is_told_and_no_other_asked() {
     let (mut rig, old, quiet) = filled();

@@ -193,3 +193,28 @@ fn damage_is_no_panic() {
         ));
     }
 }
+
+#[test]
+fn what_another_server_told_is_old() {
+    let (asked, now) = (question("SET1.WFI01"), at(100_000));
+    let server = |url: &str| [(Observatory::Roman, url.to_owned())].into();
+    let mut before = memory(10);
+    before.ask_from_now_on(server("https://one"));
+    before.keep(asked.clone(), &answer(&asked, now));
+    let text = before.snapshot().to_json().unwrap();
+    for (url, fresh) in [("https://one", true), ("https://two", false)] {
+        let mut after = memory(10);
+        after.restore(&text).unwrap();
+        after.ask_from_now_on(server(url));
+        assert_eq!(
+            matches!(after.recall(&asked, now), Recall::Fresh(_)),
+            fresh,
+            "{url}"
+        );
+        assert!(
+            after.answer(&asked).is_some(),
+            "it is still there for who can ask nobody"
+        );
+        assert_eq!(after.header(&asked, now).fresh.is_some(), fresh, "{url}");
+    }
+}
