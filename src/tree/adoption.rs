@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use super::core::{Core, blocking};
 use super::error::Error;
+use super::handles::Content;
 use super::inode::LocalStat;
 use super::nodes::Key;
-use super::open::Content;
 use super::ops::{Ino, NodeKind};
 use super::views::Catalogued;
-
-/// So many files are read at a time.
-pub(super) const ADOPTING: usize = 2;
 
 /// How long the end of an open for writing is waited for.
 const CLOSING: [Duration; 5] = [

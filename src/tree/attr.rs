@@ -14,11 +14,11 @@ use crate::store::HoldingKind;
 
 use super::core::{Core, ready};
 use super::error::Error;
+use super::handles::Content;
 use super::ino::{ConfigFile, Fixed, Number, catalogued};
 use super::inode::{LocalInode, LocalStat, change_open};
 use super::local::Local;
 use super::nodes::Key;
-use super::open::Content;
 use super::ops::{Attr, CacheTtl, Handle, Ino, NodeKind, Outcome, SetAttr};
 use super::views::Catalogued;
 

@@ -12,7 +12,7 @@ use crate::resolve::{Answer, Permit, ResolveError};
 
 use super::core::{Core, ready};
 use super::error::Error;
-use super::listing::{Node, Other};
+use super::handles::{Node, Other};
 use super::lookup::{ABSENT, NOT_NOW};
 use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, Ino, Lookup, NodeKind, Opened};

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -12,23 +12,23 @@ use tokio::sync::Semaphore;
 use crate::crds::{Catalog, FileKey, FileName, Observatory};
 use crate::fetch::Fetcher;
 use crate::resolve::Resolver;
-use crate::store::StoreError;
+use crate::store::{ReferenceLayout, StoreError, file_path};
 
-use super::adoption::ADOPTING;
 use super::descriptors::Descriptors;
+use super::directory::Subset;
 use super::error::Error;
-use super::handles::Handles;
+use super::handles::{Handles, OpenDirectory, OpenFile};
 use super::ino::{Area, ConfigFile, Fixed, catalogued};
-use super::listing::OpenDirectory;
 use super::local::Local;
 use super::nodes::Nodes;
-use super::open::OpenFile;
 use super::ops::{Ino, Invalidation, InvalidationSink, Outcome};
 use super::options::TreeOptions;
-use super::places::Subset;
 use super::removals::Removals;
 use super::scan::Scan;
 use super::views::{View, Views};
+
+/// So many files are read at a time to see whether they are the catalogued ones.
+const ADOPTING: usize = 2;
 
 /// What the operations of the tree share.
 pub(super) struct Core {
@@ -72,6 +72,21 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 impl Core {
+    /// How references are laid out.
+    pub(super) fn layout(&self) -> ReferenceLayout {
+        self.fetcher.store().layout()
+    }
+
+    /// Whether this mount shows the observatory.
+    pub(super) fn shows(&self, observatory: Observatory) -> bool {
+        self.fetcher.catalogs().observatories().contains(&observatory)
+    }
+
+    /// The path of a catalogued file below the root, of the mount and of the store alike.
+    pub(super) fn path_of(&self, key: &FileKey) -> PathBuf {
+        file_path(self.layout(), key)
+    }
+
     pub(super) fn new(
         fetcher: Fetcher,
         resolver: Resolver,

@@ -1,11 +1,107 @@
-//! Open files and directories.
+//! Open files and directories, and the tables of them.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use parking_lot::Mutex;
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
-use super::ops::Handle;
+use super::descriptors::Slot;
+use super::ino::Fixed;
+use super::inode::Access;
+use super::nodes::Key;
+use super::ops::{Attr, Handle, Ino, NodeKind};
+use super::views::{Catalogued, View};
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) ino: Ino,
+    pub(super) content: Content,
+    /// Whether something was written since the last close of a descriptor.
+    pub(super) written: AtomicBool,
+    /// The catalogued file that is written to by the client itself.
+    pub(super) upload: Option<Catalogued>,
+    /// The place of its descriptor, if it has one.
+    pub(super) _slot: Option<Slot>,
+}
+
+/// Where an open file's bytes are.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Stored(Arc<File>),
+    Local { file: Arc<File>, access: Access },
+    Generated(Bytes),
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct OpenDirectory {
+    pub(super) ino: Ino,
+    pub(super) listing: Mutex<Arc<Listing>>,
+    /// Whether its listing was read: who reads it from the start again wants a new one.
+    pub(super) was_read: AtomicBool,
+}
+
+impl OpenDirectory {
+    pub(super) fn new(listing: Listing) -> Self {
+        Self {
+            ino: listing.ino,
+            listing: Mutex::new(Arc::new(listing)),
+            was_read: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn listing(&self) -> MutexGuard<'_, Arc<Listing>> {
+        self.listing.lock()
+    }
+}
+
+/// The names of a directory. Catalogued names are places in a view, four bytes each.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) ino: Ino,
+    pub(super) parent: Ino,
+    pub(super) others: Vec<Other>,
+    pub(super) catalogued: Option<(Arc<View>, Vec<u32>)>,
+}
+
+/// A name that is not a catalogued file's.
+#[derive(Debug)]
+pub(super) struct Other {
+    pub(super) name: OsString,
+    pub(super) node: Node,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(super) enum Node {
+    Fixed(Fixed),
+    /// One of the user's files, at a path of the store.
+    Local {
+        key: Key,
+        path: PathBuf,
+        kind: NodeKind,
+    },
+    /// Something of `/bestrefs`; with no key a catalogued file.
+    Made {
+        key: Option<Key>,
+        attr: Attr,
+    },
+}
+
+impl Other {
+    pub(super) fn fixed(name: &str, fixed: Fixed) -> Self {
+        Self {
+            name: name.into(),
+            node: Node::Fixed(fixed),
+        }
+    }
+}
 
 /// A table of open things. Handles are never given out twice, so that a late request cannot hit another's file.
 #[derive(Debug)]

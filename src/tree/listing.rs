@@ -1,87 +1,21 @@
 //! Directory listings: a snapshot is taken when a directory is opened or rewound, and read from then on.
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
 
 use crate::store::ReferenceLayout;
 
 use super::core::{Core, blocking, ready};
+use super::directory::{Directory, Subset};
 use super::error::Error;
+use super::handles::{Listing, Node, OpenDirectory, Other};
 use super::ino::{Area, ConfigFile, ControlFile, Fixed, catalogued};
 use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, DirEntry, Handle, Ino, NodeKind, Outcome};
-use super::places::{Place, Subset};
 use super::views::View;
-
-/// An open directory.
-#[derive(Debug)]
-pub(super) struct OpenDirectory {
-    ino: Ino,
-    listing: Mutex<Arc<Listing>>,
-    /// Whether its listing was read: who reads it from the start again wants a new one.
-    was_read: AtomicBool,
-}
-
-impl OpenDirectory {
-    fn new(listing: Listing) -> Self {
-        Self {
-            ino: listing.ino,
-            listing: Mutex::new(Arc::new(listing)),
-            was_read: AtomicBool::new(false),
-        }
-    }
-
-    fn listing(&self) -> MutexGuard<'_, Arc<Listing>> {
-        self.listing.lock()
-    }
-}
-
-/// The names of a directory. Catalogued names are places in a view, four bytes each.
-#[derive(Debug)]
-pub(super) struct Listing {
-    ino: Ino,
-    parent: Ino,
-    others: Vec<Other>,
-    catalogued: Option<(Arc<View>, Vec<u32>)>,
-}
-
-/// A name that is not a catalogued file's.
-#[derive(Debug)]
-pub(super) struct Other {
-    pub(super) name: OsString,
-    pub(super) node: Node,
-}
-
-/// What a name stands for.
-#[derive(Debug)]
-pub(super) enum Node {
-    Fixed(Fixed),
-    /// One of the user's files, at a path of the store.
-    Local {
-        key: Key,
-        path: PathBuf,
-        kind: NodeKind,
-    },
-    /// Something of `/bestrefs`; with no key a catalogued file.
-    Made {
-        key: Option<Key>,
-        attr: Attr,
-    },
-}
-
-impl Other {
-    fn fixed(name: &str, fixed: Fixed) -> Self {
-        Self {
-            name: name.into(),
-            node: Node::Fixed(fixed),
-        }
-    }
-}
 
 /// An entry on its way to the kernel.
 struct Item<'a> {
@@ -116,7 +50,7 @@ impl Core {
 
     /// Takes the snapshot of a directory.
     fn list(self: &Arc<Self>, ino: Ino) -> Outcome<(Listing, CacheTtl), Error> {
-        let place = match self.place(ino) {
+        let place = match self.directory(ino) {
             Ok(place) => place,
             // A directory that was removed is empty for who still has it.
             Err(Error::NotFound) => return ready(Ok(self.made_list(ino, Vec::new()))),
@@ -124,33 +58,35 @@ impl Core {
         };
         let core = Arc::clone(self);
         match place {
-            Place::Catalogue(observatory, subset) => self.ensure(observatory).then(move |view| match view {
-                Ok(view) => core.read_list(CacheTtl::Forever, move |core| {
-                    core.list_catalogue(ino, view, subset)
-                }),
-                Err(error) => ready(Err(error)),
-            }),
-            Place::Config(observatory) => self.ensure(observatory).then(move |_| {
+            Directory::Catalogue(observatory, subset) => {
+                self.ensure(observatory).then(move |view| match view {
+                    Ok(view) => core.read_list(CacheTtl::Forever, move |core| {
+                        core.list_catalogue(ino, view, subset)
+                    }),
+                    Err(error) => ready(Err(error)),
+                })
+            }
+            Directory::Config(observatory) => self.ensure(observatory).then(move |_| {
                 core.read_list(CacheTtl::Forever, move |core| {
-                    core.list_names(ino, &Place::Config(observatory))
+                    core.list_names(ino, &Directory::Config(observatory))
                 })
             }),
-            Place::Bestrefs => self
+            Directory::Bestrefs => self
                 .list_contexts()
                 .map(move |others| Ok(core.made_list(ino, others?))),
-            Place::Context(context) => ready(Ok(self.made_list(ino, self.list_datasets(&context)))),
-            Place::Dataset(context, dataset) => self
+            Directory::Context(context) => ready(Ok(self.made_list(ino, self.list_datasets(&context)))),
+            Directory::Dataset(context, dataset) => self
                 .list_answers(&context, &dataset)
                 .map(move |others| Ok(core.made_list(ino, others?))),
-            place @ (Place::Root
-            | Place::Area(_)
-            | Place::Pickles(_)
-            | Place::Local(_)
-            | Place::Control
-            | Place::Files
-            | Place::FilesArea(_)
-            | Place::FilesObservatory(..)) => {
-                let keep = if matches!(place, Place::Local(_)) {
+            place @ (Directory::Root
+            | Directory::Area(_)
+            | Directory::Pickles(_)
+            | Directory::Local(_)
+            | Directory::Control
+            | Directory::Files
+            | Directory::FilesArea(_)
+            | Directory::FilesObservatory(..)) => {
+                let keep = if matches!(place, Directory::Local(_)) {
                     CacheTtl::Never
                 } else {
                     CacheTtl::Forever
@@ -181,7 +117,7 @@ impl Core {
     }
 
     /// A directory of fixed places and the user's files.
-    fn list_names(&self, ino: Ino, place: &Place) -> Result<Listing, Error> {
+    fn list_names(&self, ino: Ino, place: &Directory) -> Result<Listing, Error> {
         let mut others = self.fixed_names(place);
         self.add_local(place, &mut others, |_| false)?;
         Ok(Listing {
@@ -194,7 +130,7 @@ impl Core {
 
     /// A directory of catalogued files, and the user's own between them.
     fn list_catalogue(&self, ino: Ino, view: Arc<View>, subset: Subset) -> Result<Listing, Error> {
-        let place = Place::Catalogue(view.observatory, subset);
+        let place = Directory::Catalogue(view.observatory, subset);
         let mut others = self.fixed_names(&place);
         let own = others.len();
         self.add_local(&place, &mut others, |name| {
@@ -233,38 +169,38 @@ impl Core {
         })
     }
 
-    fn fixed_names(&self, place: &Place) -> Vec<Other> {
+    fn fixed_names(&self, place: &Directory) -> Vec<Other> {
         match place {
-            Place::Root => Area::ALL
+            Directory::Root => Area::ALL
                 .into_iter()
                 .map(|area| Other::fixed(area.as_str(), Fixed::Area(area)))
                 .chain([Other::fixed("bestrefs", Fixed::Bestrefs)])
                 .collect(),
-            Place::Control => ControlFile::ALL
+            Directory::Control => ControlFile::ALL
                 .map(|file| Other::fixed(file.as_str(), Fixed::ControlFile(file)))
                 .into_iter()
                 .chain([Other::fixed("files", Fixed::Files)])
                 .collect(),
             // Below an observatory nothing is listed: the names are those of the cache.
-            Place::Files => Area::DESCRIBED
+            Directory::Files => Area::DESCRIBED
                 .map(|area| Other::fixed(area.as_str(), Fixed::FilesArea(area)))
                 .into(),
-            Place::FilesArea(area) => {
+            Directory::FilesArea(area) => {
                 let observatories = self.fetcher.catalogs().observatories().iter();
                 observatories
                     .map(|one| Other::fixed(one.as_str(), Fixed::FilesObservatory(*area, *one)))
                     .collect()
             }
-            Place::Area(area) => {
+            Directory::Area(area) => {
                 let observatories = self.fetcher.catalogs().observatories().iter();
                 observatories
                     .map(|one| Other::fixed(one.as_str(), Fixed::Observatory(*area, *one)))
                     .collect()
             }
-            Place::Config(one) => ConfigFile::ALL
+            Directory::Config(one) => ConfigFile::ALL
                 .map(|file| Other::fixed(file.as_str(), Fixed::ConfigFile(*one, file)))
                 .into(),
-            Place::Catalogue(one, Subset::References) if self.layout() == ReferenceLayout::Instrument => {
+            Directory::Catalogue(one, Subset::References) if self.layout() == ReferenceLayout::Instrument => {
                 let links = one.legacy_links().iter().map(|(link, _)| *link);
                 let names = one.instrument_directories().iter().copied().chain(links);
                 names
@@ -278,7 +214,7 @@ impl Core {
     /// Adds the user's files, but for the names that are shown already.
     fn add_local(
         &self,
-        place: &Place,
+        place: &Directory,
         others: &mut Vec<Other>,
         shown: impl Fn(&OsStr) -> bool,
     ) -> Result<(), Error> {
@@ -304,25 +240,27 @@ impl Core {
 
     /// The number for `..`, as far as it can be told without asking the store.
     fn parent_of(&self, ino: Ino) -> Ino {
-        let parent = match self.place(ino) {
-            Ok(Place::Config(_)) => Fixed::Area(Area::Config),
-            Ok(Place::Pickles(_)) => Fixed::Area(Area::Pickles),
-            Ok(Place::Catalogue(_, Subset::Mappings)) => Fixed::Area(Area::Mappings),
-            Ok(Place::Catalogue(_, Subset::References)) => Fixed::Area(Area::References),
-            Ok(Place::Catalogue(observatory, Subset::Instrument(_))) => {
+        let parent = match self.directory(ino) {
+            Ok(Directory::Config(_)) => Fixed::Area(Area::Config),
+            Ok(Directory::Pickles(_)) => Fixed::Area(Area::Pickles),
+            Ok(Directory::Catalogue(_, Subset::Mappings)) => Fixed::Area(Area::Mappings),
+            Ok(Directory::Catalogue(_, Subset::References)) => Fixed::Area(Area::References),
+            Ok(Directory::Catalogue(observatory, Subset::Instrument(_))) => {
                 Fixed::Observatory(Area::References, observatory)
             }
-            Ok(Place::Context(_) | Place::Dataset(..)) => Fixed::Bestrefs,
-            Ok(Place::Local(path)) => {
+            Ok(Directory::Context(_) | Directory::Dataset(..)) => Fixed::Bestrefs,
+            Ok(Directory::Local(path)) => {
                 let above = path.parent();
                 return above
                     .and_then(|above| self.fixed_at(above).or_else(|| self.local_number(above)))
                     .unwrap_or_else(|| Fixed::Root.ino());
             }
-            Ok(Place::Files) => Fixed::Control,
-            Ok(Place::FilesArea(_)) => Fixed::Files,
-            Ok(Place::FilesObservatory(area, _)) => Fixed::FilesArea(area),
-            Ok(Place::Root | Place::Area(_) | Place::Bestrefs | Place::Control) | Err(_) => Fixed::Root,
+            Ok(Directory::Files) => Fixed::Control,
+            Ok(Directory::FilesArea(_)) => Fixed::Files,
+            Ok(Directory::FilesObservatory(area, _)) => Fixed::FilesArea(area),
+            Ok(Directory::Root | Directory::Area(_) | Directory::Bestrefs | Directory::Control) | Err(_) => {
+                Fixed::Root
+            }
         };
         parent.ino()
     }
@@ -330,7 +268,7 @@ impl Core {
     /// The number of the place that always exists at a path of the store.
     fn fixed_at(&self, path: &Path) -> Option<Ino> {
         path.iter().try_fold(Fixed::Root.ino(), |ino, name| {
-            let place = self.place(ino).ok()?;
+            let place = self.directory(ino).ok()?;
             Some(self.fixed_in(&place, name)?.ino())
         })
     }

@@ -8,12 +8,12 @@ use crate::crds::{FileName, Observatory, grammar};
 use crate::store::ReferenceLayout;
 
 use super::core::{Core, blocking, ready};
+use super::directory::{Directory, Subset, fixed_directory, instrument_index, observatory_called};
 use super::error::Error;
 use super::ino::{Area, ConfigFile, ControlFile, Fixed, Number};
 use super::local::Local;
 use super::nodes::Key;
-use super::ops::{CacheTtl, Ino, Lookup, Outcome};
-use super::places::{Place, Subset, instrument_index};
+use super::ops::{CacheTtl, Ino, Lookup, NodeKind, Outcome};
 use super::views::{Catalogued, View};
 
 /// Never there.
@@ -30,26 +30,50 @@ pub(super) const NOT_NOW: Lookup = Lookup::Absent {
 };
 
 impl Core {
+    /// The directory with this number.
+    pub(super) fn directory(&self, ino: Ino) -> Result<Directory, Error> {
+        match Number::of(ino).ok_or(Error::Stale)? {
+            Number::Fixed(fixed) => fixed_directory(fixed).ok_or(Error::NotDirectory),
+            Number::Catalogued(..) | Number::Described(..) => Err(Error::NotDirectory),
+            Number::Noded(_) => match self.nodes.key(ino).ok_or(Error::Stale)? {
+                Key::Local { .. } => {
+                    let (path, stat) = self.stat_node(ino)?;
+                    match stat.kind {
+                        NodeKind::Directory => path.map(Directory::Local).ok_or(Error::NotFound),
+                        NodeKind::File | NodeKind::Symlink | NodeKind::Fifo | NodeKind::Socket => {
+                            Err(Error::NotDirectory)
+                        }
+                    }
+                }
+                Key::Context(context) => Ok(Directory::Context(context)),
+                Key::Dataset { context, dataset } => Ok(Directory::Dataset(context, dataset)),
+                Key::Symbolic(_) | Key::Answer { .. } => Err(Error::NotDirectory),
+            },
+        }
+    }
+
     /// Finds a name, and counts the kernel's reference to what it finds.
     pub(super) fn lookup(self: &Arc<Self>, parent: Ino, name: &OsStr) -> Outcome<Lookup, Error> {
-        let place = match self.place(parent) {
+        let place = match self.directory(parent) {
             Ok(place) => place,
             Err(error) => return ready(Err(error)),
         };
         match &place {
-            Place::Catalogue(observatory, subset) => self.lookup_catalogue(*observatory, *subset, name),
-            Place::Config(observatory) => self.lookup_config(*observatory, &place, name),
-            Place::Bestrefs => self.lookup_context(name),
-            Place::Context(context) => self.lookup_dataset(context, name),
-            Place::Dataset(context, dataset) => self.lookup_answer(context, dataset, name),
-            Place::FilesObservatory(area, observatory) => self.lookup_described(*area, *observatory, name),
-            Place::Root
-            | Place::Control
-            | Place::Files
-            | Place::FilesArea(_)
-            | Place::Area(_)
-            | Place::Pickles(_)
-            | Place::Local(_) => ready(match self.fixed_in(&place, name) {
+            Directory::Catalogue(observatory, subset) => self.lookup_catalogue(*observatory, *subset, name),
+            Directory::Config(observatory) => self.lookup_config(*observatory, &place, name),
+            Directory::Bestrefs => self.lookup_context(name),
+            Directory::Context(context) => self.lookup_dataset(context, name),
+            Directory::Dataset(context, dataset) => self.lookup_answer(context, dataset, name),
+            Directory::FilesObservatory(area, observatory) => {
+                self.lookup_described(*area, *observatory, name)
+            }
+            Directory::Root
+            | Directory::Control
+            | Directory::Files
+            | Directory::FilesArea(_)
+            | Directory::Area(_)
+            | Directory::Pickles(_)
+            | Directory::Local(_) => ready(match self.fixed_in(&place, name) {
                 Some(fixed) => Ok(self.found_fixed(fixed)),
                 None if self.is_hidden(&place, name) => Ok(ABSENT),
                 None => self.lookup_local(&place, name),
@@ -58,37 +82,37 @@ impl Core {
     }
 
     /// The place that always exists under this name.
-    pub(super) fn fixed_in(&self, place: &Place, name: &OsStr) -> Option<Fixed> {
+    pub(super) fn fixed_in(&self, place: &Directory, name: &OsStr) -> Option<Fixed> {
         let name = name.to_str()?;
         match place {
-            Place::Root if name == "bestrefs" => Some(Fixed::Bestrefs),
-            Place::Root if name == ".crds-fs" => Some(Fixed::Control),
-            Place::Root => Area::ALL
+            Directory::Root if name == "bestrefs" => Some(Fixed::Bestrefs),
+            Directory::Root if name == ".crds-fs" => Some(Fixed::Control),
+            Directory::Root => Area::ALL
                 .into_iter()
                 .find(|area| area.as_str() == name)
                 .map(Fixed::Area),
-            Place::Control if name == "files" => Some(Fixed::Files),
-            Place::Control => ControlFile::ALL
+            Directory::Control if name == "files" => Some(Fixed::Files),
+            Directory::Control => ControlFile::ALL
                 .into_iter()
                 .find(|file| file.as_str() == name)
                 .map(Fixed::ControlFile),
-            Place::Area(area) => {
+            Directory::Area(area) => {
                 let observatory = observatory_called(name).filter(|found| self.shows(*found))?;
                 Some(Fixed::Observatory(*area, observatory))
             }
-            Place::Files => Area::DESCRIBED
+            Directory::Files => Area::DESCRIBED
                 .into_iter()
                 .find(|area| area.as_str() == name)
                 .map(Fixed::FilesArea),
-            Place::FilesArea(area) => {
+            Directory::FilesArea(area) => {
                 let observatory = observatory_called(name).filter(|found| self.shows(*found))?;
                 Some(Fixed::FilesObservatory(*area, observatory))
             }
-            Place::Config(observatory) => {
+            Directory::Config(observatory) => {
                 let file = ConfigFile::ALL.into_iter().find(|file| file.as_str() == name)?;
                 Some(Fixed::ConfigFile(*observatory, file))
             }
-            Place::Catalogue(observatory, Subset::References)
+            Directory::Catalogue(observatory, Subset::References)
                 if self.layout() == ReferenceLayout::Instrument =>
             {
                 let links = observatory.legacy_links();
@@ -99,19 +123,19 @@ impl Core {
                         .map(|index| Fixed::Instrument(*observatory, index)),
                 }
             }
-            Place::Catalogue(..)
-            | Place::Pickles(_)
-            | Place::Local(_)
-            | Place::Bestrefs
-            | Place::Context(_)
-            | Place::Dataset(..)
-            | Place::FilesObservatory(..) => None,
+            Directory::Catalogue(..)
+            | Directory::Pickles(_)
+            | Directory::Local(_)
+            | Directory::Bestrefs
+            | Directory::Context(_)
+            | Directory::Dataset(..)
+            | Directory::FilesObservatory(..) => None,
         }
     }
 
     /// Whether the store may have this name although the mount does not show it: other observatories' directories.
-    pub(super) fn is_hidden(&self, place: &Place, name: &OsStr) -> bool {
-        matches!(place, Place::Area(_))
+    pub(super) fn is_hidden(&self, place: &Directory, name: &OsStr) -> bool {
+        matches!(place, Directory::Area(_))
             && name
                 .to_str()
                 .and_then(observatory_called)
@@ -124,7 +148,7 @@ impl Core {
     }
 
     /// Finds one of the user's files.
-    pub(super) fn lookup_local(&self, place: &Place, name: &OsStr) -> Result<Lookup, Error> {
+    pub(super) fn lookup_local(&self, place: &Directory, name: &OsStr) -> Result<Lookup, Error> {
         let Some(path) = place
             .store_path()
             .and_then(|directory| Local::join(&directory, name))
@@ -153,7 +177,7 @@ impl Core {
     fn lookup_config(
         self: &Arc<Self>,
         observatory: Observatory,
-        place: &Place,
+        place: &Directory,
         name: &OsStr,
     ) -> Outcome<Lookup, Error> {
         match self.fixed_in(place, name) {
@@ -172,7 +196,7 @@ impl Core {
         subset: Subset,
         name: &OsStr,
     ) -> Outcome<Lookup, Error> {
-        if let Some(fixed) = self.fixed_in(&Place::Catalogue(observatory, subset), name) {
+        if let Some(fixed) = self.fixed_in(&Directory::Catalogue(observatory, subset), name) {
             return ready(Ok(self.found_fixed(fixed)));
         }
         let (core, name) = (Arc::clone(self), name.to_owned());
@@ -190,7 +214,7 @@ impl Core {
         name: &OsStr,
         error: Error,
     ) -> Result<Lookup, Error> {
-        match self.lookup_local(&Place::Catalogue(observatory, subset), name)? {
+        match self.lookup_local(&Directory::Catalogue(observatory, subset), name)? {
             Lookup::Absent { .. } if is_plausible(observatory, subset, name) => Err(error),
             found => Ok(found),
         }
@@ -214,7 +238,7 @@ impl Core {
             }
             other => other.is_some(),
         };
-        let local = self.lookup_local(&Place::Catalogue(observatory, subset), &name);
+        let local = self.lookup_local(&Directory::Catalogue(observatory, subset), &name);
         if !matches!(local, Ok(Lookup::Absent { .. })) || elsewhere {
             return ready(local);
         }
@@ -294,7 +318,7 @@ impl Core {
     /// Makes the user's names in a directory durable.
     pub(super) fn fsyncdir(&self, ino: Ino) -> Outcome<(), Error> {
         let (local, path) = match self
-            .place(ino)
+            .directory(ino)
             .map(|place| (self.local.clone(), place.store_path()))
         {
             Err(error) => return ready(Err(error)),
@@ -305,12 +329,6 @@ impl Core {
             local.sync_dir(&path).map_err(Error::local("sync", &path))
         })))
     }
-}
-
-pub(super) fn observatory_called(name: &str) -> Option<Observatory> {
-    Observatory::ALL
-        .into_iter()
-        .find(|observatory| observatory.as_str() == name)
 }
 
 /// Whether the server could know of such a file in this directory.

@@ -9,6 +9,7 @@ use rustix::fs::RenameFlags;
 use crate::crds::{FileKey, FileName, grammar};
 
 use super::core::{Core, ready};
+use super::directory::Directory;
 use super::error::Error;
 use super::ino::{Fixed, Number};
 use super::inode::LocalStat;
@@ -17,7 +18,6 @@ use super::lookup::is_plausible;
 use super::nodes::Key;
 use super::open::is_cache_directory;
 use super::ops::{Caller, Ino, Lookup, NodeKind, Outcome};
-use super::places::Place;
 use super::views::Catalogued;
 
 impl Core {
@@ -30,11 +30,11 @@ impl Core {
     ) -> Outcome<T, Error> {
         let mut loading: Outcome<(), Error> = ready(Ok(()));
         for (parent, name) in names {
-            let place = match self.place(*parent) {
+            let place = match self.directory(*parent) {
                 Ok(place) => place,
                 Err(error) => return ready(Err(error)),
             };
-            let Place::Catalogue(observatory, subset) = place else {
+            let Directory::Catalogue(observatory, subset) = place else {
                 continue;
             };
             if self.view(observatory).is_some() || !is_plausible(observatory, subset, name) {
@@ -150,10 +150,10 @@ impl Core {
 
     /// The user's file under a name, for taking it away: its path in the store.
     fn own_path(&self, parent: Ino, name: &OsStr) -> Result<std::path::PathBuf, Error> {
-        let place = self.place(parent)?;
+        let place = self.directory(parent)?;
         let directory = match (place.store_path(), &place) {
             (Some(directory), _) => directory,
-            (None, Place::Root) => return Err(Error::NotPermitted("the names in the root are fixed")),
+            (None, Directory::Root) => return Err(Error::NotPermitted("the names in the root are fixed")),
             (None, _) => return Err(Error::ReadOnly),
         };
         self.writable()?;
@@ -167,7 +167,7 @@ impl Core {
     /// still there.
     pub(super) fn unlink(self: &Arc<Self>, caller: Caller, parent: Ino, name: &OsStr) -> Result<(), Error> {
         let path = self.own_path(parent, name)?;
-        match self.fixed_in(&self.place(parent)?, name) {
+        match self.fixed_in(&self.directory(parent)?, name) {
             Some(Fixed::ConfigFile(..) | Fixed::InstrumentLink(..)) => {
                 return Err(Error::NotPermitted("this file is kept by crds-fs"));
             }
@@ -196,7 +196,7 @@ impl Core {
 
     pub(super) fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<(), Error> {
         let path = self.own_path(parent, name)?;
-        match self.fixed_in(&self.place(parent)?, name).map(Fixed::kind) {
+        match self.fixed_in(&self.directory(parent)?, name).map(Fixed::kind) {
             Some(NodeKind::Directory) => return Err(Error::NotEmpty),
             Some(_) => return Err(Error::NotDirectory),
             None => {}
@@ -231,7 +231,7 @@ impl Core {
             ));
         }
         let from = self.own_path(parent, name)?;
-        if self.fixed_in(&self.place(parent)?, name).is_some() {
+        if self.fixed_in(&self.directory(parent)?, name).is_some() {
             return Err(Error::NotPermitted("this name is kept by crds-fs"));
         }
         if let Some((file, true)) = self.catalogued_at(&from)
@@ -239,7 +239,7 @@ impl Core {
         {
             return Err(Error::Immutable(file.key));
         }
-        let to_place = self.place(new_parent)?;
+        let to_place = self.directory(new_parent)?;
         let to = self.own_path(new_parent, new_name)?;
         match self.fixed_in(&to_place, new_name) {
             Some(Fixed::ConfigFile(..)) if !keep_target => return self.give_up(parent, &from),
@@ -280,7 +280,7 @@ impl Core {
         let mut paths = Vec::new();
         for (parent, name) in [one, other] {
             let path = self.own_path(parent, name)?;
-            if self.fixed_in(&self.place(parent)?, name).is_some() {
+            if self.fixed_in(&self.directory(parent)?, name).is_some() {
                 return Err(Error::NotPermitted("this name is kept by crds-fs"));
             }
             match self.catalogued_at(&path) {

@@ -16,35 +16,15 @@ use crate::crds::FileKey;
 
 use super::core::{Core, blocking, ready};
 use super::descriptors::Slot;
+use super::directory::Directory;
 use super::error::Error;
+use super::handles::{Content, OpenFile};
 use super::ino::{Area, Fixed, Number, catalogued};
 use super::inode::{Access, LocalStat};
 use super::local::Local;
 use super::nodes::Key;
 use super::ops::{Backing, CacheTtl, Caller, Handle, Ino, Lookup, Opened, Outcome};
-use super::places::Place;
 use super::views::Catalogued;
-
-/// An open file.
-#[derive(Debug)]
-pub(super) struct OpenFile {
-    pub(super) ino: Ino,
-    pub(super) content: Content,
-    /// Whether something was written since the last close of a descriptor.
-    pub(super) written: AtomicBool,
-    /// The catalogued file that is written to by the client itself.
-    pub(super) upload: Option<Catalogued>,
-    /// The place of its descriptor, if it has one.
-    pub(super) _slot: Option<Slot>,
-}
-
-/// Where an open file's bytes are.
-#[derive(Debug, Clone)]
-pub(super) enum Content {
-    Stored(Arc<File>),
-    Local { file: Arc<File>, access: Access },
-    Generated(Bytes),
-}
 
 impl Core {
     pub(super) fn open(self: &Arc<Self>, caller: Caller, ino: Ino, flags: i32) -> Outcome<Opened, Error> {
@@ -184,10 +164,10 @@ impl Core {
 
     /// Where a new name may be made: the path in the store, unless the name is taken by something that is not the user's.
     pub(super) fn free_path(&self, parent: Ino, name: &OsStr) -> Result<PathBuf, Error> {
-        let place = self.place(parent)?;
+        let place = self.directory(parent)?;
         let directory = match (place.store_path(), &place) {
             (Some(directory), _) => directory,
-            (None, Place::Root) => {
+            (None, Directory::Root) => {
                 return Err(Error::NotPermitted(
                     "the names in the root are fixed; use one of its directories",
                 ));
@@ -373,7 +353,7 @@ pub(super) fn is_cache_directory(path: &Path) -> bool {
     match parts.as_slice() {
         [area, _, _] => *area == Area::References.as_str() || *area == Area::Mappings.as_str(),
         [area, observatory, directory, _] => {
-            let observatory = super::lookup::observatory_called(observatory);
+            let observatory = super::directory::observatory_called(observatory);
             *area == Area::References.as_str()
                 && observatory.is_some_and(|known| known.instrument_directories().contains(directory))
         }

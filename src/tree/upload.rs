@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::core::{Core, blocking, ready};
 use super::error::Error;
+use super::handles::{Content, OpenFile};
 use super::inode::Access;
-use super::open::{Content, OpenFile};
 use super::ops::{Backing, Ino, Opened, Outcome, SetAttr};
 use super::views::Catalogued;
 use crate::store;

@@ -3,17 +3,14 @@
 use std::path::PathBuf;
 
 use crate::crds::{FileKey, FileName, Observatory};
-use crate::store::{ReferenceLayout, file_path};
+use crate::store::ReferenceLayout;
 
-use super::core::Core;
-use super::error::Error;
-use super::ino::{Area, Fixed, Number};
-use super::nodes::Key;
-use super::ops::{Ino, NodeKind};
+use super::ino::{Area, Fixed};
+use super::ops::Ino;
 
 /// A directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Directory {
     Root,
     Area(Area),
     Config(Observatory),
@@ -79,7 +76,7 @@ pub(super) fn instrument_name(observatory: Observatory, index: u8) -> Option<&'s
         .copied()
 }
 
-impl Place {
+impl Directory {
     /// Where the user's files in this directory lie in the store; none where nobody can put any.
     pub(super) fn store_path(&self) -> Option<PathBuf> {
         let below =
@@ -106,61 +103,31 @@ impl Place {
     }
 }
 
-impl Core {
-    /// The directory with this number.
-    pub(super) fn place(&self, ino: Ino) -> Result<Place, Error> {
-        match Number::of(ino).ok_or(Error::Stale)? {
-            Number::Fixed(fixed) => fixed_place(fixed).ok_or(Error::NotDirectory),
-            Number::Catalogued(..) | Number::Described(..) => Err(Error::NotDirectory),
-            Number::Noded(_) => match self.nodes.key(ino).ok_or(Error::Stale)? {
-                Key::Local { .. } => {
-                    let (path, stat) = self.stat_node(ino)?;
-                    match stat.kind {
-                        NodeKind::Directory => path.map(Place::Local).ok_or(Error::NotFound),
-                        NodeKind::File | NodeKind::Symlink | NodeKind::Fifo | NodeKind::Socket => {
-                            Err(Error::NotDirectory)
-                        }
-                    }
-                }
-                Key::Context(context) => Ok(Place::Context(context)),
-                Key::Dataset { context, dataset } => Ok(Place::Dataset(context, dataset)),
-                Key::Symbolic(_) | Key::Answer { .. } => Err(Error::NotDirectory),
-            },
-        }
-    }
-
-    /// How references are laid out.
-    pub(super) fn layout(&self) -> ReferenceLayout {
-        self.fetcher.store().layout()
-    }
-
-    /// Whether this mount shows the observatory.
-    pub(super) fn shows(&self, observatory: Observatory) -> bool {
-        self.fetcher.catalogs().observatories().contains(&observatory)
-    }
-
-    /// The path of a catalogued file below the root, of the mount and of the store alike.
-    pub(super) fn path_of(&self, key: &FileKey) -> PathBuf {
-        file_path(self.layout(), key)
-    }
-}
-
-fn fixed_place(fixed: Fixed) -> Option<Place> {
+/// The directory that always exists under this name, if it is one.
+pub(super) fn fixed_directory(fixed: Fixed) -> Option<Directory> {
     Some(match fixed {
-        Fixed::Root => Place::Root,
-        Fixed::Area(area) => Place::Area(area),
-        Fixed::Bestrefs => Place::Bestrefs,
-        Fixed::Control => Place::Control,
-        Fixed::Files => Place::Files,
-        Fixed::FilesArea(area) => Place::FilesArea(area),
-        Fixed::FilesObservatory(area, observatory) => Place::FilesObservatory(area, observatory),
-        Fixed::Observatory(Area::Config, observatory) => Place::Config(observatory),
-        Fixed::Observatory(Area::Mappings, observatory) => Place::Catalogue(observatory, Subset::Mappings),
-        Fixed::Observatory(Area::References, observatory) => {
-            Place::Catalogue(observatory, Subset::References)
+        Fixed::Root => Directory::Root,
+        Fixed::Area(area) => Directory::Area(area),
+        Fixed::Bestrefs => Directory::Bestrefs,
+        Fixed::Control => Directory::Control,
+        Fixed::Files => Directory::Files,
+        Fixed::FilesArea(area) => Directory::FilesArea(area),
+        Fixed::FilesObservatory(area, observatory) => Directory::FilesObservatory(area, observatory),
+        Fixed::Observatory(Area::Config, observatory) => Directory::Config(observatory),
+        Fixed::Observatory(Area::Mappings, observatory) => {
+            Directory::Catalogue(observatory, Subset::Mappings)
         }
-        Fixed::Observatory(Area::Pickles, observatory) => Place::Pickles(observatory),
-        Fixed::Instrument(observatory, index) => Place::Catalogue(observatory, Subset::Instrument(index)),
+        Fixed::Observatory(Area::References, observatory) => {
+            Directory::Catalogue(observatory, Subset::References)
+        }
+        Fixed::Observatory(Area::Pickles, observatory) => Directory::Pickles(observatory),
+        Fixed::Instrument(observatory, index) => Directory::Catalogue(observatory, Subset::Instrument(index)),
         Fixed::ControlFile(_) | Fixed::ConfigFile(..) | Fixed::InstrumentLink(..) => return None,
     })
+}
+
+pub(super) fn observatory_called(name: &str) -> Option<Observatory> {
+    Observatory::ALL
+        .into_iter()
+        .find(|observatory| observatory.as_str() == name)
 }
