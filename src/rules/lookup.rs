@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub(crate) mod cache;
 pub(crate) mod context;
 pub(crate) mod dependencies;
+pub(crate) mod last_made;
 pub(crate) mod linked;
 pub(crate) mod load;
 pub(crate) mod mapping;

@@ -443,7 +443,12 @@ impl Context {
 
     fn link(&self, mappings: &dyn Mappings, instrument: &Instrument) -> Result<Arc<Linked>, LookupError> {
         let entries = self.entries(mappings, instrument)?;
-        Ok(instrument.link(&self.naming, entries))
+        Ok(Linked::shared(
+            &instrument.linked,
+            &self.naming,
+            &instrument.keys,
+            entries,
+        ))
     }
 
     /// The parameters that an instrument's rules ask for.

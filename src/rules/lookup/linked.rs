@@ -9,8 +9,7 @@ pub(crate) use build::required_keys;
 
 use std::borrow::Cow;
 
-use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -18,6 +17,7 @@ use crate::rules::eval::rmap::Reference;
 use crate::rules::eval::selector::Scratch;
 use crate::rules::lookup::answer::{Answer, BestRefs};
 use crate::rules::lookup::cache::{Deciding, LinkedDependencies, Memory, Recall};
+use crate::rules::lookup::last_made::LastMade;
 use crate::rules::lookup::mapping::{Mapping, Target};
 use crate::rules::model::frame::{Cell, Frame, Reduced};
 use crate::rules::values::condition::{UNDEFINED, condition};
@@ -88,6 +88,21 @@ struct Known {
 }
 
 impl Linked {
+    /// What was made last if it is of the same rmaps, else what is put together now: contexts that have the same rmaps of
+    /// an imap share it. See [`Linked::new`].
+    pub(crate) fn shared(
+        last: &LastMade,
+        naming: &Naming,
+        keys: &[String],
+        entries: Vec<(String, LinkedEntry)>,
+    ) -> Arc<Self> {
+        last.get_or_make(
+            entries,
+            |known: &Self, entries| known.is_of(naming, entries),
+            |entries| Self::new(naming, keys, entries),
+        )
+    }
+
     /// Whether it is of these very rmaps.
     fn is_of(&self, naming: &Naming, entries: &[(String, LinkedEntry)]) -> bool {
         let same = |((own, linked), (filekind, entry)): (&(String, Type), &(String, LinkedEntry))| {
@@ -183,30 +198,6 @@ impl Linked {
             }
         }
         BestRefs { answers }
-    }
-}
-
-/// What was put together last from an imap: contexts that have the same rmaps share it.
-#[derive(Debug, Default)]
-pub(crate) struct LastLinked(Mutex<Weak<Linked>>);
-
-impl LastLinked {
-    /// What is known if it is of the same rmaps, else what is put together now. See [`Linked::new`].
-    pub(crate) fn get_or_make(
-        &self,
-        naming: &Naming,
-        keys: &[String],
-        entries: Vec<(String, LinkedEntry)>,
-    ) -> Arc<Linked> {
-        let mut last = self.0.lock();
-        if let Some(known) = last.upgrade()
-            && known.is_of(naming, &entries)
-        {
-            return known;
-        }
-        let linked = Arc::new(Linked::new(naming, keys, entries));
-        *last = Arc::downgrade(&linked);
-        linked
     }
 }
 

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::rules::eval::rmap::Reference;
-use crate::rules::lookup::linked::{LastLinked, Linked, LinkedEntry};
+use crate::rules::lookup::last_made::LastMade;
 use crate::rules::syntax::error::{LoadError, LoadErrorKind};
-use crate::rules::values::naming::Naming;
 
 /// A mapping, read and compiled. It does not change any more and may be shared between contexts.
 #[derive(Debug)]
@@ -188,7 +187,8 @@ pub struct Instrument {
     /// `REFTYPE` and extra keys.
     pub(crate) keys: Vec<String>,
     pub(crate) entries: Entries,
-    linked: LastLinked,
+    /// What its rmaps were put together to.
+    pub(crate) linked: LastMade,
 }
 
 impl Instrument {
@@ -203,13 +203,8 @@ impl Instrument {
             name: instrument,
             keys,
             entries: entries(pairs),
-            linked: LastLinked::default(),
+            linked: LastMade::default(),
         }
-    }
-
-    /// Puts its rmaps together, or gives what was put together of the same ones and is in use somewhere.
-    pub(crate) fn link(&self, naming: &Naming, entries: Vec<(String, LinkedEntry)>) -> Arc<Linked> {
-        self.linked.get_or_make(naming, &self.keys, entries)
     }
 
     /// The observatory, in lower case.

@@ -28,8 +28,8 @@ fn the_same_rmaps_are_put_together_once() {
             ("biasfile".to_owned(), LinkedEntry::NotApplicable),
         ]
     };
-    let last = LastLinked::default();
-    let make = |parkey: &str, entries| last.get_or_make(&naming(parkey), &[], entries);
+    let last = LastMade::default();
+    let make = |parkey: &str, entries| Linked::shared(&last, &naming(parkey), &[], entries);
     let first = make("INSTRUME", entries(&one));
     assert!(Arc::ptr_eq(&first, &make("INSTRUME", entries(&one))));
     let mut fewer = entries(&one);
