@@ -42,7 +42,7 @@ use batch::Batcher;
 use contexts::Contexts;
 use failures::Failures;
 use memory::{Lifetimes, Memory, Question, Recall};
-use persist::Keeper;
+use persist::Persistence;
 
 /// Answers questions for best references. Clones share everything.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ struct Shared {
     state: Mutex<State>,
     /// The catalogs by which rules and failures are remembered.
     seen: Mutex<HashMap<Observatory, Arc<Catalog>>>,
-    keeper: Keeper,
+    persistence: Persistence,
     rules: Contexts,
 }
 
@@ -105,7 +105,7 @@ impl Resolver {
                 failures: Failures::default(),
             }),
             seen: Mutex::default(),
-            keeper: Keeper::default(),
+            persistence: Persistence::default(),
             rules,
         };
         Self {

@@ -1,4 +1,5 @@
-//! `crds-fs demo`: a small observatory, a server for it, a mount of it, and plain commands that show what happens, over a remount too.
+//! `crds-fs demo`: a small observatory, a server for it, a mount of it, and plain commands that show what happens, also after
+//! a remount.
 
 mod observatory;
 mod steps;

@@ -190,7 +190,7 @@ impl InFlightTable {
         self.running().get(key).cloned()
     }
 
-    /// The end of a transfer: strikes it out, remembers a failure, and tells those who wait. In this order, so that an
+    /// The end of a transfer: removes it from the table, remembers a failure, and tells those who wait. In this order, so that an
     /// open that comes in between finds the file in the store or the failure in the memory.
     pub(super) fn complete(&self, in_flight: &Arc<InFlight>, answer: Answer) {
         {

@@ -21,7 +21,7 @@ const MAX_BYTES: usize = 256 << 20;
 
 /// What is written, and whether a task is under way to write more.
 #[derive(Default)]
-pub(super) struct Keeper {
+pub(super) struct Persistence {
     scheduled: AtomicBool,
     /// [`Memory::changes`] of what is in the store.
     written: AtomicU64,
@@ -45,11 +45,11 @@ pub(super) fn restore(memory: &mut Memory, store: &dyn Store) {
 impl Shared {
     /// Sees to it that the memory is written soon.
     pub(super) fn save_soon(self: &Arc<Self>) {
-        if !self.keeper.scheduled.swap(true, Ordering::AcqRel) {
+        if !self.persistence.scheduled.swap(true, Ordering::AcqRel) {
             let shared = Arc::clone(self);
             self.runtime.spawn(async move {
                 tokio::time::sleep(PAUSE).await;
-                shared.keeper.scheduled.store(false, Ordering::Release);
+                shared.persistence.scheduled.store(false, Ordering::Release);
                 shared.save().await;
             });
         }
@@ -57,12 +57,12 @@ impl Shared {
 
     /// Writes the memory if it has changed.
     pub(super) async fn save(self: Arc<Self>) {
-        let _writing = self.keeper.writing.lock().await;
+        let _writing = self.persistence.writing.lock().await;
         let (changes, snapshot) = {
             let State { memory, .. } = &*self.lock();
             (memory.changes(), memory.snapshot())
         };
-        if changes == self.keeper.written.load(Ordering::Acquire) {
+        if changes == self.persistence.written.load(Ordering::Acquire) {
             return;
         }
         let shared = Arc::clone(&self);
@@ -75,7 +75,7 @@ impl Shared {
                 .map_err(|error| error.to_string())
         });
         match written.await {
-            Ok(Ok(())) => self.keeper.written.store(changes, Ordering::Release),
+            Ok(Ok(())) => self.persistence.written.store(changes, Ordering::Release),
             Ok(Err(error)) => log::warn!("the answers could not be kept in the store: {error}"),
             Err(error) => log::warn!("the answers could not be kept in the store: {error}"),
         }

@@ -162,7 +162,7 @@ impl DiskStore {
         Ok(true)
     }
 
-    /// Strikes out a file that is no longer there. Its guard is held.
+    /// Removes the entry of a file that is no longer there. Its guard is held.
     fn remove_vanished(&self, key: &FileKey) {
         let vanished = {
             let mut index = self.index();
