@@ -43,6 +43,7 @@ mod replacing;
 mod room;
 mod serve;
 mod servers;
+mod slow_store;
 mod stalls;
 mod status;
 mod strange;

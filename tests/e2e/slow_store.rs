@@ -1,0 +1,443 @@
+//! A store on a file system that is slow, or that fails at close.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use fuser::{
+    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, SessionACL, TimeOrNow,
+    WriteFlags,
+};
+
+use crate::origin::Origin;
+use crate::rig::{PATIENCE, Rig, within};
+use crate::{PMAP, content, server_flag};
+
+/// Reads of files whose names begin so wait until they are let go.
+const SLOW: &str = "slow-";
+/// So many of them: more than there are threads that take requests.
+const READERS: usize = 12;
+/// Closing a file with this name fails.
+const FULL: &str = "full";
+const TTL: Duration = Duration::ZERO;
+
+/// The reads that wait, and whether they may go on.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn wait(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |(_, open)| !*open).unwrap());
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+
+    fn wait_for(&self, waiting: usize) {
+        let state = self.state.lock().unwrap();
+        let few = |state: &mut (usize, bool)| state.0 < waiting;
+        let (state, late) = self.changed.wait_timeout_while(state, PATIENCE, few).unwrap();
+        let late = late.timed_out();
+        drop(state);
+        if late {
+            self.open();
+        }
+        assert!(!late, "the reads do not come");
+    }
+}
+
+/// A directory shown as it is, but for [`SLOW`] and [`FULL`].
+struct Double {
+    paths: Mutex<HashMap<u64, PathBuf>>,
+    files: Mutex<HashMap<u64, (Arc<File>, PathBuf)>>,
+    gate: Arc<Gate>,
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_i32(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+impl Double {
+    fn path(&self, ino: INodeNo) -> PathBuf {
+        self.paths
+            .lock()
+            .unwrap()
+            .get(&ino.0)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn attr(&self, path: &Path) -> std::io::Result<FileAttr> {
+        let found = fs::symlink_metadata(path)?;
+        let root = self
+            .paths
+            .lock()
+            .unwrap()
+            .get(&1)
+            .is_some_and(|root| root == path);
+        let ino = if root { 1 } else { found.ino() };
+        self.paths.lock().unwrap().insert(ino, path.to_owned());
+        let kind = match found.file_type() {
+            kind if kind.is_dir() => FileType::Directory,
+            kind if kind.is_symlink() => FileType::Symlink,
+            _ => FileType::RegularFile,
+        };
+        Ok(FileAttr {
+            ino: INodeNo(ino),
+            size: found.len(),
+            blocks: found.blocks(),
+            atime: found.accessed()?,
+            mtime: found.modified()?,
+            ctime: UNIX_EPOCH,
+            crtime: UNIX_EPOCH,
+            kind,
+            perm: u16::try_from(found.mode() & 0o7777).unwrap(),
+            nlink: u32::try_from(found.nlink()).unwrap(),
+            uid: found.uid(),
+            gid: found.gid(),
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        })
+    }
+
+    fn entry(&self, path: &Path, reply: ReplyEntry) {
+        match self.attr(path) {
+            Ok(attr) => reply.entry(&TTL, &attr, Generation(0)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn keep(&self, file: File, path: PathBuf) -> FileHandle {
+        let number = u64::try_from(file.as_raw_fd()).unwrap();
+        self.files.lock().unwrap().insert(number, (Arc::new(file), path));
+        FileHandle(number)
+    }
+
+    fn file(&self, handle: FileHandle) -> (Arc<File>, PathBuf) {
+        self.files.lock().unwrap().get(&handle.0).cloned().unwrap()
+    }
+}
+
+fn done(result: std::io::Result<()>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+impl Filesystem for Double {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.entry(&self.path(parent).join(name), reply);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.attr(&self.path(ino)) {
+            Ok(attr) => reply.attr(&TTL, &attr),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        _: Option<u32>,
+        _: Option<u32>,
+        size: Option<u64>,
+        _: Option<TimeOrNow>,
+        _: Option<TimeOrNow>,
+        _: Option<std::time::SystemTime>,
+        handle: Option<FileHandle>,
+        _: Option<std::time::SystemTime>,
+        _: Option<std::time::SystemTime>,
+        _: Option<std::time::SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let path = self.path(ino);
+        if let Some(mode) = mode {
+            let _ = fs::set_permissions(&path, fs::Permissions::from_mode(mode & 0o7777));
+        }
+        if let Some(size) = size {
+            let _ = File::options()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_len(size));
+        }
+        self.getattr(request, ino, handle, reply);
+    }
+
+    fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        let path = self.path(parent).join(name);
+        match fs::create_dir(&path) {
+            Ok(()) => self.entry(&path, reply),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        done(fs::remove_file(self.path(parent).join(name)), reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (from, to) = (self.path(parent).join(name), self.path(new_parent).join(new_name));
+        if !flags.is_empty() && to.exists() {
+            return reply.error(Errno::EEXIST);
+        }
+        done(fs::rename(from, &to), reply);
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let path = self.path(ino);
+        let write = flags.0 & libc::O_ACCMODE != libc::O_RDONLY;
+        match File::options().read(true).write(write).open(&path) {
+            Ok(file) => reply.opened(self.keep(file, path), FopenFlags::empty()),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn create(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
+        let path = self.path(parent).join(name);
+        let created = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(mode)
+            .open(&path);
+        match created.and_then(|file| Ok((file, self.attr(&path)?))) {
+            Ok((file, attr)) => {
+                reply.created(
+                    &TTL,
+                    &attr,
+                    Generation(0),
+                    self.keep(file, path),
+                    FopenFlags::empty(),
+                );
+            }
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let (file, path) = self.file(handle);
+        let answer = move || {
+            let mut bytes = vec![0; usize::try_from(size).unwrap()];
+            match file.read_at(&mut bytes, offset) {
+                Ok(length) => reply.data(&bytes[..length]),
+                Err(error) => reply.error(errno(&error)),
+            }
+        };
+        if path.file_name().unwrap().to_str().unwrap().starts_with(SLOW) {
+            let gate = Arc::clone(&self.gate);
+            std::thread::spawn(move || {
+                gate.wait();
+                answer();
+            });
+        } else {
+            answer();
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.file(handle).0.write_all_at(data, offset) {
+            Ok(()) => reply.written(u32::try_from(data.len()).unwrap()),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        if self.file(handle).1.ends_with(FULL) {
+            reply.error(Errno::EDQUOT);
+        } else {
+            reply.ok();
+        }
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.files.lock().unwrap().remove(&handle.0);
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let path = self.path(ino);
+        let mut names: Vec<_> = fs::read_dir(&path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        for (next, name) in (1..).zip(&names).skip(usize::try_from(offset).unwrap()) {
+            let Ok(attr) = self.attr(&path.join(name)) else {
+                continue;
+            };
+            if reply.add(attr.ino, next, attr.kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+}
+
+/// A mount whose store is on the double, which goes after it.
+struct Slow {
+    rig: Rig,
+    gate: Arc<Gate>,
+    _double: BackgroundSession,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.gate.open();
+        self.rig.umount();
+    }
+}
+
+fn mounted(origin: &Origin) -> Slow {
+    let mut rig = Rig::new(&[&server_flag(origin)], &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let (real, shown) = (directory.path().join("real"), directory.path().join("shown"));
+    fs::create_dir_all(real.join("pickles/roman")).unwrap();
+    fs::create_dir(&shown).unwrap();
+    let slow = (0..READERS).map(|number| format!("{SLOW}{number}"));
+    for name in slow.chain([FULL.to_owned()]) {
+        fs::write(real.join("pickles/roman").join(name), vec![7; 100_000]).unwrap();
+    }
+    let gate = Arc::<Gate>::default();
+    let double = Double {
+        paths: Mutex::new([(1, real)].into()),
+        files: Mutex::default(),
+        gate: Arc::clone(&gate),
+    };
+    let mut config = Config::default();
+    config.acl = SessionACL::Owner;
+    let double = fuser::spawn_mount(double, &shown, &config).unwrap();
+    rig.use_store(&shown);
+    rig.mount();
+    Slow {
+        rig,
+        gate,
+        _double: double,
+        _directory: directory,
+    }
+}
+
+#[test]
+fn a_disk_that_is_slow_delays_only_those_who_read_from_it() {
+    let origin = Origin::start(content());
+    let slow = mounted(&origin);
+    let rig = &slow.rig;
+    fs::metadata(rig.path("mappings/roman").join(PMAP)).unwrap();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..READERS)
+            .map(|number| {
+                let path = rig.path("pickles/roman").join(format!("{SLOW}{number}"));
+                scope.spawn(move || File::open(path).unwrap().read_exact_at(&mut [0; 100], 0))
+            })
+            .collect();
+        slow.gate.wait_for(READERS);
+        let (mappings, root) = (rig.path("mappings/roman"), rig.mountpoint());
+        let looked = catch_unwind(|| {
+            within(PATIENCE, move || {
+                fs::metadata(mappings.join(PMAP)).unwrap();
+                assert!(fs::read_dir(&mappings).unwrap().count() > 0);
+                rustix::fs::statvfs(&root).unwrap();
+            });
+        });
+        slow.gate.open();
+        looked.unwrap();
+        for reader in readers {
+            reader.join().unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_the_disk_says_at_close_is_told_at_close() {
+    let origin = Origin::start(content());
+    let slow = mounted(&origin);
+    for (name, told) in [(FULL, Err(nix::errno::Errno::EDQUOT)), ("fine", Ok(()))] {
+        let path = slow.rig.path("pickles/roman").join(name);
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .unwrap();
+        (&file).write_all(b"text").unwrap();
+        // The standard library drops the error of close(2).
+        let closed = nix::unistd::close(file);
+        assert_eq!(closed, told, "{name}");
+    }
+}
