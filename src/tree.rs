@@ -54,8 +54,8 @@ use crate::store::StoreError;
 
 use self::core::{Core, ready};
 use ops::{
-    Attr, CacheTtl, Caller, DirEntry, FileSystem, Handle, Ino, InvalidationSink, Lookup, NodeKind, Opened,
-    Outcome, SetAttr, StatFs,
+    Attr, CacheTtl, Caller, DirEntry, FileSystem, Handle, Ino, InvalidationSink, Lookup, NodeKind, OpCounts,
+    Opened, Outcome, SetAttr, StatFs,
 };
 
 /// A CRDS cache as a file system.
@@ -86,6 +86,12 @@ impl FileSystem for CrdsTree {
 
     fn listen(&self, changes: InvalidationSink) {
         self.core.listen(changes);
+    }
+
+    fn count_operations(&self, counts: OpCounts) {
+        if self.core.operations.set(counts).is_err() {
+            log::warn!("the tree already has counts of operations; the second ones are not shown");
+        }
     }
 
     fn lookup(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<Lookup, Error> {

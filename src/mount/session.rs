@@ -108,6 +108,8 @@ impl Mounted {
         let passthrough = core.passes_through();
         let (invalidator, changes) = Invalidator::start(session.notifier())?;
         tree.listen(changes);
+        let op_counters = core.op_counters();
+        tree.count_operations(Box::new(move || op_counters.counts()));
         let (end, ended) = watch::channel(None);
         std::thread::Builder::new()
             .name("session".into())

@@ -21,7 +21,7 @@ use super::handles::{Handles, OpenDirectory, OpenFile};
 use super::ino::{Area, ConfigFile, Fixed, catalogued};
 use super::local::Local;
 use super::nodes::Nodes;
-use super::ops::{Ino, Invalidation, InvalidationSink, Outcome};
+use super::ops::{Ino, Invalidation, InvalidationSink, OpCounts, Outcome};
 use super::options::TreeOptions;
 use super::removals::Removals;
 use super::scan::Scan;
@@ -46,6 +46,8 @@ pub(super) struct Core {
     /// A turn for each file that is read to see whether it is the catalogued one.
     pub(super) adopting: Semaphore,
     pub(super) changes: OnceLock<InvalidationSink>,
+    /// The counts of operations; none where the tree is not mounted.
+    pub(super) operations: OnceLock<OpCounts>,
     pub(super) started: SystemTime,
     pub(super) scan: Scan,
     /// When the names in a directory changed during this mount.
@@ -116,6 +118,7 @@ impl Core {
             removals: Removals::default(),
             adopting: Semaphore::new(ADOPTING),
             changes: OnceLock::new(),
+            operations: OnceLock::new(),
             started: SystemTime::now(),
             scan: Scan::default(),
             directory_times: Mutex::default(),

@@ -11,6 +11,7 @@ impl Core {
         let mut text = Text::default();
         self.write_process(&mut text);
         self.write_counters(&mut text);
+        self.write_operations(&mut text);
         self.write_store(&mut text);
         self.write_catalogs(&mut text);
         text.0
@@ -48,6 +49,23 @@ impl Core {
         let mut family = text.family("failures_total", "counter", help);
         for (kind, count) in self.fetcher.failures_by_kind() {
             family.labelled(&[("kind", kind.as_str())], count);
+        }
+    }
+
+    fn write_operations(&self, text: &mut Text) {
+        let Some(counts) = self.operations.get() else {
+            return;
+        };
+        let counts = counts();
+        let help = "Requests of the kernel, by operation.";
+        let mut family = text.family("fuse_operations_total", "counter", help);
+        for count in &counts {
+            family.labelled(&[("op", count.op)], count.requests);
+        }
+        let help = "Requests of the kernel that were answered with an error, by operation.";
+        let mut family = text.family("fuse_errors_total", "counter", help);
+        for count in &counts {
+            family.labelled(&[("op", count.op)], count.errors);
         }
     }
 

@@ -210,6 +210,20 @@ pub enum Invalidation {
 /// Receives [`Invalidation`]s; must not block and must not call back into the tree.
 pub type InvalidationSink = Box<dyn Fn(Invalidation) + Send + Sync>;
 
+/// How often the kernel asked for one kind of operation since the mount was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpCount {
+    /// The kind, in lower case as fuse(4) names it without `FUSE_`.
+    pub op: &'static str,
+    /// The number of requests.
+    pub requests: u64,
+    /// How many of them were answered with an error. A lookup that finds nothing is none.
+    pub errors: u64,
+}
+
+/// Reads the counts of all operations at the moment of the call.
+pub type OpCounts = Box<dyn Fn() -> Vec<OpCount> + Send + Sync>;
+
 /// A file system. Names are as the kernel gives them and may be anything.
 ///
 /// `Self::Error` is turned into a number by [`FileSystem::errno`], and nowhere else.
@@ -222,6 +236,12 @@ pub trait FileSystem: Send + Sync + 'static {
 
     /// Where to send changes that the kernel must hear of; called once, before the first request.
     fn listen(&self, changes: InvalidationSink);
+
+    /// Where the counts of operations can be read, for a file system that shows them; called once, as
+    /// [`FileSystem::listen`] is.
+    fn count_operations(&self, counts: OpCounts) {
+        drop(counts);
+    }
 
     /// Finds `name` in `parent`.
     fn lookup(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<Lookup, Self::Error>;

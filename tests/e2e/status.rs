@@ -227,3 +227,30 @@ fn where_nothing_is_mounted_the_place_and_a_remedy_are_told() {
         "{by_variable:?}"
     );
 }
+
+#[test]
+fn operations_of_the_kernel_are_counted_and_their_errors() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let before = metrics(&rig);
+    let made = rig.path("pickles/roman/made");
+    fs::create_dir(&made).unwrap();
+    assert_eq!(
+        fs::create_dir(rig.path("made")).unwrap_err().raw_os_error(),
+        Some(libc::EPERM),
+        "the names in the root are fixed"
+    );
+    fs::write(made.join("file"), b"text").unwrap();
+    assert!(!made.join("absent").exists());
+    let after = metrics(&rig);
+    let grown = |family: &str, op: &str| {
+        let sample = format!("crds_fs_fuse_{family}_total{{op=\"{op}\"}}");
+        after[&sample] - before[&sample]
+    };
+    assert_eq!((grown("operations", "mkdir"), grown("errors", "mkdir")), (2, 1));
+    assert_eq!((grown("operations", "create"), grown("errors", "create")), (1, 0));
+    assert_eq!((grown("operations", "write"), grown("errors", "write")), (1, 0));
+    assert!(grown("operations", "lookup") > 0);
+    assert_eq!(grown("errors", "lookup"), 0, "what is absent is no error");
+    assert_eq!(grown("operations", "symlink"), 0);
+}

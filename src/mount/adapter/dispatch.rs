@@ -126,16 +126,17 @@ impl<F: FileSystem> Core<F> {
                     core.send(op, reply, answer, send);
                 });
             }
-            Err(Panicked) => reply.refuse(Errno::EIO),
+            Err(Panicked) => self.refuse(op, reply, Errno::EIO),
         }
     }
 
     /// Asks the tree something more on the way to an answer, which it always tells on the spot.
     pub(super) fn now<T>(&self, op: Op, ask: impl FnOnce(&F) -> Result<T, F::Error>) -> Result<T, Errno> {
-        match guarded(op, || ask(&self.tree)) {
+        let answer = match guarded(op, || ask(&self.tree)) {
             Ok(answer) => answer.map_err(|error| self.errno(op, &error)),
             Err(Panicked) => Err(Errno::EIO),
-        }
+        };
+        answer.inspect_err(|_| self.op_counters.count_error(op))
     }
 
     /// Tells the tree something that needs no answer.
@@ -174,8 +175,13 @@ impl<F: FileSystem> Core<F> {
         match answer {
             // A reply lost in a panic is answered EIO by fuser as it is dropped.
             Ok(value) => _ = guarded(op, || send(self, reply, value)),
-            Err(errno) => reply.refuse(errno),
+            Err(errno) => self.refuse(op, reply, errno),
         }
+    }
+
+    fn refuse<R: Reply>(&self, op: Op, reply: R, errno: Errno) {
+        self.op_counters.count_error(op);
+        reply.refuse(errno);
     }
 
     fn errno(&self, op: Op, error: &F::Error) -> Errno {

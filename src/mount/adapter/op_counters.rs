@@ -1,61 +1,108 @@
-//! How often the kernel asks for what: the numbers behind "a warm read never gets here".
+//! Counts of the kernel's requests and of those that ended with an error, by kind.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are named as the requests of fuse(4) are")]
-pub enum Op {
-    Lookup,
-    Forget,
-    Getattr,
-    Setattr,
-    Readlink,
-    Open,
-    Create,
-    Read,
-    Write,
-    Flush,
-    Fsync,
-    Fallocate,
-    Release,
-    Opendir,
-    Readdir,
-    Readdirplus,
-    Releasedir,
-    Fsyncdir,
-    Mknod,
-    Mkdir,
-    Symlink,
-    Link,
-    Unlink,
-    Rmdir,
-    Rename,
-    Getxattr,
-    Setxattr,
-    Listxattr,
-    Removexattr,
-    Statfs,
-    Other,
+use crate::tree::ops::OpCount;
+
+macro_rules! ops {
+    ($($op:ident => $name:literal),* $(,)?) => {
+        /// A kind of request.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "they are named as the requests of fuse(4) are")]
+        pub enum Op {
+            $($op),*
+        }
+
+        impl Op {
+            const ALL: &[Self] = &[$(Self::$op),*];
+
+            /// The name in metrics.
+            const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$op => $name),*
+                }
+            }
+        }
+    };
 }
 
-const KINDS: usize = Op::Other as usize + 1;
+ops! {
+    Lookup => "lookup",
+    Forget => "forget",
+    Getattr => "getattr",
+    Setattr => "setattr",
+    Readlink => "readlink",
+    Open => "open",
+    Create => "create",
+    Read => "read",
+    Write => "write",
+    Flush => "flush",
+    Fsync => "fsync",
+    Fallocate => "fallocate",
+    Release => "release",
+    Opendir => "opendir",
+    Readdir => "readdir",
+    Readdirplus => "readdirplus",
+    Releasedir => "releasedir",
+    Fsyncdir => "fsyncdir",
+    Mknod => "mknod",
+    Mkdir => "mkdir",
+    Symlink => "symlink",
+    Link => "link",
+    Unlink => "unlink",
+    Rmdir => "rmdir",
+    Rename => "rename",
+    Getxattr => "getxattr",
+    Setxattr => "setxattr",
+    Listxattr => "listxattr",
+    Removexattr => "removexattr",
+    Statfs => "statfs",
+}
+
+const KINDS: usize = Op::ALL.len();
 
 /// Counts of the requests of one mount.
 #[derive(Debug, Default)]
-pub struct OpCounters([AtomicU64; KINDS]);
+pub struct OpCounters {
+    requests: [AtomicU64; KINDS],
+    errors: [AtomicU64; KINDS],
+}
 
 impl OpCounters {
-    /// How often there was such a request.
+    /// The number of requests of this kind.
     pub fn of(&self, op: Op) -> u64 {
-        self.0
-            .get(op as usize)
-            .map_or(0, |count| count.load(Ordering::Relaxed))
+        read(&self.requests, op)
+    }
+
+    /// All counts at this moment.
+    pub(in crate::mount) fn counts(&self) -> Vec<OpCount> {
+        Op::ALL
+            .iter()
+            .map(|&op| OpCount {
+                op: op.as_str(),
+                requests: read(&self.requests, op),
+                errors: read(&self.errors, op),
+            })
+            .collect()
     }
 
     pub(super) fn count(&self, op: Op) {
-        if let Some(count) = self.0.get(op as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        add(&self.requests, op);
+    }
+
+    pub(super) fn count_error(&self, op: Op) {
+        add(&self.errors, op);
+    }
+}
+
+fn read(counts: &[AtomicU64; KINDS], op: Op) -> u64 {
+    counts
+        .get(op as usize)
+        .map_or(0, |count| count.load(Ordering::Relaxed))
+}
+
+fn add(counts: &[AtomicU64; KINDS], op: Op) {
+    if let Some(count) = counts.get(op as usize) {
+        count.fetch_add(1, Ordering::Relaxed);
     }
 }
