@@ -28,6 +28,7 @@ mod own_rules;
 mod receive;
 mod remedy;
 mod settings;
+mod small;
 mod state_machine;
 mod transfer;
 

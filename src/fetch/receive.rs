@@ -57,13 +57,43 @@ pub(super) enum Break {
     Store(StoreError),
 }
 
+/// Where the bytes of a file go.
+pub(super) enum Target {
+    /// Into a partial file.
+    Disk(Partial),
+    /// Into memory: the file is small, and its length is known.
+    Memory(Mutex<Vec<u8>>),
+}
+
+impl Target {
+    /// Memory for a file of this length.
+    pub(super) fn memory(size: u64) -> Self {
+        Self::Memory(Mutex::new(Vec::with_capacity(
+            usize::try_from(size).unwrap_or_default(),
+        )))
+    }
+
+    fn partial(&self) -> Option<&Partial> {
+        match self {
+            Self::Disk(partial) => Some(partial),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// What hashes the bytes while they arrive; in memory they are hashed at the end.
+    fn digester(&self) -> Option<Digester> {
+        self.partial()
+            .map(|partial| Digester::new(Arc::clone(&partial.file)))
+    }
+}
+
 /// Receives one file.
 pub(super) struct Receiver {
     inner: Arc<Inner>,
     in_flight: Arc<InFlight>,
     slot: Arc<Slot>,
     url: Url,
-    partial: Partial,
+    target: Target,
     /// The length that the catalog promises, and that what comes is compared with.
     expected: Option<u64>,
     /// About how long a file is whose length is not compared, and how long at most.
@@ -72,7 +102,7 @@ pub(super) struct Receiver {
     part_map: Mutex<PartMap>,
     /// Whether room was made for what arrives.
     claimed: AtomicBool,
-    digest: Option<(Sha1Sum, u64)>,
+    digest: Option<Sha1Sum>,
 }
 
 /// How a stream ended that was not broken.
@@ -88,12 +118,13 @@ impl Receiver {
         in_flight: &Arc<InFlight>,
         slot: &Arc<Slot>,
         url: Url,
-        partial: Partial,
+        target: Target,
         promised: Option<u64>,
     ) -> Result<Self, FetchError> {
         let settings = &inner.settings;
         let expected = promised.filter(|_| settings.lengths);
-        let earlier = partial.record.clone().filter(|record| {
+        let record = target.partial().and_then(|partial| partial.record.clone());
+        let earlier = record.filter(|record| {
             record.validator.is_some()
                 && record.url == url.as_str()
                 && expected.is_none_or(|size| size == record.size)
@@ -105,7 +136,7 @@ impl Receiver {
         let now = Instant::now();
         let arrived = parts.iter().map(|part| part.done - part.start).sum();
         let part_map = PartMap {
-            digester: Digester::new(Arc::clone(&partial.file)),
+            digester: target.digester(),
             validator,
             parts,
             progress: Progress::new(arrived, inner.settings.timeout, now),
@@ -118,7 +149,7 @@ impl Receiver {
             in_flight: Arc::clone(in_flight),
             slot: Arc::clone(slot),
             url,
-            partial,
+            target,
             expected,
             // What has no known length is a mapping, and those are small; a wrong guess is found out while writing.
             likely: promised.unwrap_or(1 << 20),
@@ -150,7 +181,7 @@ impl Receiver {
     pub(super) fn begin_anew(&mut self) -> Result<(), FetchError> {
         self.truncate()?;
         self.digest = None;
-        self.part_map().begin_anew(self.expected, &self.partial.file);
+        self.part_map().begin_anew(self.expected, self.target.digester());
         Ok(())
     }
 
@@ -164,17 +195,34 @@ impl Receiver {
             .map_err(|error| FetchError::store(&self.in_flight.key, error))
     }
 
-    /// Empties the partial file, which gives back the room that it had.
+    /// Forgets the bytes that have come. Emptying the partial file gives back the room that it had.
     fn empty(&self) -> Result<(), StoreError> {
         self.claimed.store(false, Ordering::Release);
-        self.partial
-            .file
-            .set_len(0)
-            .map_err(|error| self.write_error(error))
+        match &self.target {
+            Target::Disk(partial) => partial.file.set_len(0).map_err(|error| self.write_error(error)),
+            Target::Memory(bytes) => {
+                bytes.lock().clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// The bytes of a file that was received into memory. They are given away.
+    pub(super) fn take_bytes(&self) -> Option<Vec<u8>> {
+        match &self.target {
+            Target::Disk(_) => None,
+            Target::Memory(bytes) => Some(std::mem::take(&mut *bytes.lock())),
+        }
+    }
+
+    /// Whether anything of this transfer is on the disk.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.target.partial().is_some()
     }
 
     /// How far it came, if a later attempt could go on from there.
     pub(super) fn record(&self) -> Option<Record> {
+        self.target.partial()?;
         let part_map = self.part_map();
         part_map.validator.as_ref()?;
         (part_map.arrived() > 0)
@@ -204,26 +252,29 @@ impl Receiver {
     pub(super) async fn digest(&mut self) -> Result<Sha1Sum, FetchError> {
         let (digester, size) = {
             let mut part_map = self.part_map();
-            let fresh = Digester::new(Arc::clone(&self.partial.file));
             let size = part_map.arrived();
-            (std::mem::replace(&mut part_map.digester, fresh), size)
+            (part_map.digester.take(), size)
         };
         let sum = digester
+            .or_else(|| self.target.digester())
+            .ok_or_else(|| self.not_verified())?
             .finish(size)
             .await
             .map_err(|error| FetchError::store(&self.in_flight.key, self.write_error(error)))?;
-        self.digest = Some((sum, size));
+        self.digest = Some(sum);
         Ok(sum)
     }
 
-    /// What is to be published: file, digest, length.
-    pub(super) fn result(&self) -> Result<(Partial, Sha1Sum, u64), FetchError> {
-        let missing = || {
-            let message = "the file was not verified";
-            FetchError::new(super::FetchErrorKind::Store, &self.in_flight.key, message)
-        };
-        let (sum, size) = self.digest.ok_or_else(missing)?;
-        Ok((self.partial.clone(), sum, size))
+    /// What is to be published: file and digest.
+    pub(super) fn result(&self) -> Result<(Partial, Sha1Sum), FetchError> {
+        let sum = self.digest.ok_or_else(|| self.not_verified())?;
+        let partial = self.target.partial().ok_or_else(|| self.not_verified())?;
+        Ok((partial.clone(), sum))
+    }
+
+    fn not_verified(&self) -> FetchError {
+        let message = "the file was not verified";
+        FetchError::new(super::FetchErrorKind::Store, &self.in_flight.key, message)
     }
 
     fn part_map(&self) -> MutexGuard<'_, PartMap> {
@@ -356,13 +407,13 @@ impl Receiver {
         if from == 0 {
             self.empty().map_err(Break::Store)?;
             let mut part_map = self.part_map();
-            part_map.begin_anew(size, &self.partial.file);
+            part_map.begin_anew(size, self.target.digester());
             part_map.validator.clone_from(&download.validator);
         }
         if self.expected.is_none() {
             self.reserve(size).await?;
         }
-        if size.is_some_and(|size| size >= RECORD_FROM) {
+        if self.is_on_disk() && size.is_some_and(|size| size >= RECORD_FROM) {
             self.save_record().await?;
         }
         self.in_flight.set_total(size.unwrap_or(0));

@@ -12,6 +12,8 @@ pub struct FetchSettings {
     pub jobs: usize,
     /// Files up to this size, in bytes, use the small files' lane.
     pub small: u64,
+    /// Files up to this size, in bytes, are received into memory and stored in one go.
+    pub whole: u64,
     /// Files from this size on, in bytes, are received over several connections.
     pub large: u64,
     /// The most bytes of a file that the catalog gives no length for: a mapping.
@@ -47,6 +49,7 @@ impl Default for FetchSettings {
         Self {
             jobs: 8,
             small: 1 << 20,
+            whole: 256 << 10,
             large: 64 << 20,
             unknown: 256 << 20,
             streams: 4,

@@ -92,6 +92,36 @@ tests! {
         assert_eq!(world.fetcher.counters().retries, 2);
     }
 
+    async fn a_small_file_goes_on_where_it_stopped_too() {
+        let bytes = content(7000);
+        let world = World::with(&bytes);
+        world.place.then([Act::Drop(3000), Act::Stall(2000)]);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert_eq!(world.place.asked(), [(0, None, false), (3000, None, true), (5000, None, true)]);
+        assert_eq!(world.fetcher.counters().mismatches, 0);
+        world.check_store();
+    }
+
+    async fn a_small_file_ignores_what_an_earlier_transfer_left_of_it() {
+        let bytes = content(7000);
+        let world = World::with(&bytes);
+        world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
+        let store = world.fetcher.store();
+        let earlier = store.begin(&key(FILE)).unwrap();
+        earlier.file.write_all_at(&content(9001)[1..], 0).unwrap();
+        let record = Record {
+            url: world.fetcher.url(&key(FILE)).unwrap().to_string(),
+            validator: Some("\"1\"".to_owned()),
+            size: 9000,
+            parts: vec![Part { start: 0, end: 9000, done: 9000 }],
+        };
+        store.record(&key(FILE), &record).unwrap();
+        drop(earlier);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert_eq!(world.place.asked(), [(0, None, false)]);
+        world.check_store();
+    }
+
     async fn a_stalled_connection_is_tried_again() {
         let bytes = content(90_000);
         let world = World::with(&bytes);
@@ -172,8 +202,16 @@ tests! {
     }
 
     async fn wrong_data_is_fetched_once_more_and_never_kept() {
-        let bytes = content(90_000);
-        for act in [Act::Flip(40_000), Act::End(50_000), Act::Other(b"<html>Please log in</html>")] {
+        let (large, small) = (content(90_000), content(7000));
+        for (bytes, act) in [
+            (&large, Act::Flip(40_000)),
+            (&large, Act::End(50_000)),
+            (&large, Act::Other(b"<html>Please log in</html>")),
+            (&small, Act::Flip(4000)),
+            (&small, Act::End(5000)),
+            (&small, Act::Other(b"<html>Please log in</html>")),
+        ] {
+            let bytes = bytes.clone();
             let world = World::with(&bytes);
             world.place.then([act.clone()]);
             assert_eq!(world.open(FILE).await.unwrap(), bytes, "{act:?}");
@@ -186,7 +224,8 @@ tests! {
             assert_eq!(world.place.asked().len(), 2);
             let dir = world.dir.as_ref().unwrap().path();
             assert!(!dir.join("references/hst").join(FILE).exists());
-            assert!(std::fs::read_dir(dir.join(".crds-fs/partial/hst")).unwrap().next().is_none());
+            let left = std::fs::read_dir(dir.join(".crds-fs/partial/hst"));
+            assert!(left.map_or(0, Iterator::count) == 0);
             world.place.always(None);
             tokio::time::sleep(Duration::from_secs(1)).await;
             assert_eq!(world.open(FILE).await.unwrap(), bytes);
@@ -320,12 +359,15 @@ tests! {
     }
 
     async fn what_cannot_fit_is_refused_before_the_first_byte() {
-        let bytes = content(5000);
-        let world = World::in_memory(&[(FILE, &bytes)], Some(4999));
+        let bytes = content(50_000);
+        let world = World::in_memory(&[(FILE, &bytes)], Some(49_999));
         let error = world.open(FILE).await.unwrap_err();
         assert_eq!(error.kind, FetchErrorKind::NoSpace);
         assert!(error.to_string().contains("--cache-size"), "{error}");
         assert!(world.place.asked().is_empty());
+
+        let world = World::in_memory(&[(FILE, &bytes[..5000])], Some(4999));
+        assert_eq!(world.fails(FILE).await, FetchErrorKind::NoSpace, "a small one before it is written");
     }
 
     async fn old_copies_make_room_but_open_ones_stay() {
@@ -397,19 +439,21 @@ tests! {
     }
 
     async fn a_local_file_wins_over_a_transfer() {
-        let bytes = content(90_000);
-        let world = World::with(&bytes);
-        world.place.then([Act::Stall(1000)]);
-        let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
-        while world.fetcher.counters().bytes < 1000 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        for length in [90_000, 7000] {
+            let bytes = content(length);
+            let world = World::with(&bytes);
+            world.place.then([Act::Stall(1000)]);
+            let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
+            while world.fetcher.counters().bytes < 1000 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let dir = world.dir.as_ref().unwrap().path();
+            std::fs::write(dir.join("mine"), b"mine").unwrap();
+            world.fetcher.store().move_in(std::path::Path::new("mine"), &key(FILE)).unwrap();
+            assert_eq!(world::bytes_of(&open.await.unwrap().unwrap()), b"mine");
+            assert_eq!(world.fetcher.state(&key(FILE)), FileState::Local);
+            assert_eq!(world.open(FILE).await.unwrap(), b"mine");
         }
-        let dir = world.dir.as_ref().unwrap().path();
-        std::fs::write(dir.join("mine"), b"mine").unwrap();
-        world.fetcher.store().move_in(std::path::Path::new("mine"), &key(FILE)).unwrap();
-        assert_eq!(world::bytes_of(&open.await.unwrap().unwrap()), b"mine");
-        assert_eq!(world.fetcher.state(&key(FILE)), FileState::Local);
-        assert_eq!(world.open(FILE).await.unwrap(), b"mine");
     }
 
     async fn small_files_do_not_queue_behind_large_ones() {

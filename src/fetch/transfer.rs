@@ -13,7 +13,8 @@ use super::Inner;
 use super::error::{FetchError, FetchErrorKind};
 use super::in_flight::{Answer, InFlight};
 use super::lanes::{NoSlot, Slot};
-use super::receive::{Break, Receiver};
+use super::receive::{Break, Receiver, Target};
+use super::small::{self, Stored};
 use super::state_machine::{Event, State, StateMachine, Step};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
@@ -32,6 +33,7 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
         in_flight: &in_flight,
         entry,
         receiver: None,
+        stored: None,
     };
     let answer = tokio::select! {
         biased;
@@ -90,6 +92,8 @@ struct Transfer<'a> {
     in_flight: &'a Arc<InFlight>,
     entry: CatalogEntry,
     receiver: Option<Receiver>,
+    /// A small file that is in the store already.
+    stored: Option<Stored>,
 }
 
 impl Transfer<'_> {
@@ -202,7 +206,8 @@ impl Transfer<'_> {
         }
     }
 
-    /// Asks where the file is, reserves the space, opens the partial file.
+    /// Asks where the file is and sees to where its bytes go. For a small file nothing is done to the store before all of
+    /// them are there.
     async fn prepare(&mut self, slot: &Arc<Slot>) -> Result<(), FetchError> {
         let locating = tokio::time::timeout(self.inner.settings.timeout, self.inner.locate(self.key()));
         let located = slot.lend_while(locating).await;
@@ -212,30 +217,32 @@ impl Transfer<'_> {
         })?;
         self.entry = entry;
         let size = self.entry.size;
-        let begun: Result<Partial, FetchError> = self
-            .blocking(move |store, key| {
-                if let Some(size) = size {
-                    store.reserve(key, size)?;
-                }
-                match store.begin(key) {
-                    Err(error) if error.is_no_space() => {
-                        store.make_room(key, size.unwrap_or(1 << 20))?;
-                        store.begin(key)
-                    }
-                    other => other,
-                }
-            })
-            .await;
-        let partial = begun.map_err(|error| error.at(&url))?;
-        self.receiver = Some(Receiver::new(
-            self.inner,
-            self.in_flight,
-            slot,
-            url,
-            partial,
-            size,
-        )?);
+        let settings = &self.inner.settings;
+        let small = size.filter(|size| settings.lengths && *size <= settings.whole);
+        let target = match small {
+            Some(size) => Target::memory(size),
+            None => Target::Disk(self.begin(size).await.map_err(|error| error.at(&url))?),
+        };
+        let receiver = Receiver::new(self.inner, self.in_flight, slot, url, target, size)?;
+        self.receiver = Some(receiver);
         Ok(())
+    }
+
+    /// Reserves the space of a file and opens its partial file.
+    async fn begin(&self, size: Option<u64>) -> Result<Partial, FetchError> {
+        self.blocking(move |store, key| {
+            if let Some(size) = size {
+                store.reserve(key, size)?;
+            }
+            match store.begin(key) {
+                Err(error) if error.is_no_space() => {
+                    store.make_room(key, size.unwrap_or(1 << 20))?;
+                    store.begin(key)
+                }
+                other => other,
+            }
+        })
+        .await
     }
 
     async fn receive(
@@ -287,14 +294,33 @@ impl Transfer<'_> {
         let expected = self.entry.sha1.filter(|_| checksums);
         let receiver = self.receiver()?;
         let url = receiver.url().clone();
-        let found = receiver.digest().await?;
-        if expected.is_none_or(|expected| expected == found) {
+        let found = match receiver.take_bytes() {
+            None => Some(receiver.digest().await?).filter(|found| expected.is_some_and(|it| it != *found)),
+            Some(bytes) => self.store_whole(bytes, expected).await?,
+        };
+        let Some(found) = found else {
             return Ok(self.enter(machine, &Event::Match));
-        }
+        };
         let expected = expected.as_ref().map(Sha1Sum::to_string).unwrap_or_default();
-        receiver.forget_progress();
+        self.receiver()?.forget_progress();
         let what = format!("the SHA-1 of what arrived is {found} where the catalog says {expected}");
         Ok(self.mismatch(machine, reason, &what, &url))
+    }
+
+    /// Stores the bytes of a small file if they are right; else gives the digest that they have.
+    async fn store_whole(
+        &mut self,
+        bytes: Vec<u8>,
+        expected: Option<Sha1Sum>,
+    ) -> Result<Option<Sha1Sum>, FetchError> {
+        let stored = self.blocking(move |store, key| small::store(store, key, &bytes, expected));
+        match stored.await? {
+            Stored::Mismatch(found) => Ok(Some(found)),
+            stored => {
+                self.stored = Some(stored);
+                Ok(None)
+            }
+        }
     }
 
     fn mismatch(&self, machine: &mut StateMachine, reason: &mut FetchError, what: &str, url: &Url) -> Step {
@@ -313,43 +339,47 @@ impl Transfer<'_> {
     }
 
     async fn publish(&mut self) -> Answer {
-        let (partial, sha1, bytes) = self.receiver()?.result()?;
-        let published = {
-            let (store, key) = (Arc::clone(&self.inner.store), self.key().clone());
-            tokio::task::spawn_blocking(move || store.publish(&key, &partial, sha1)).await
-        };
-        match published {
-            Ok(Ok(file)) => {
-                self.inner.metrics.downloads.add(1);
-                log::info!(
-                    "fetched {} ({bytes} bytes in {:.2?})",
-                    self.key(),
-                    self.in_flight.age()
-                );
-                self.sync_dirs_soon();
-                Ok(file)
-            }
-            Ok(Err(StoreError::Overridden(_))) => {
-                let entry = self.entry;
-                let found = self
-                    .blocking(move |store, key| {
-                        store.abandon(key, false)?;
-                        match store.open(key, entry)? {
-                            Found::Unverified => store.verify(key, entry),
-                            other => Ok(other),
-                        }
-                    })
-                    .await?;
-                match found {
-                    Found::Catalogued(file) | Found::Local(file) => Ok(file),
-                    Found::Absent | Found::Unverified => {
-                        let message = "a local file took its name and went away again; open it once more";
-                        Err(FetchError::new(FetchErrorKind::Store, self.key(), message))
-                    }
+        let stored = if let Some(stored) = self.stored.take() {
+            stored
+        } else {
+            let (partial, sha1) = self.receiver()?.result()?;
+            let published = self.blocking(move |store, key| match store.publish(key, &partial, sha1) {
+                Ok(file) => Ok(Stored::File(file)),
+                Err(StoreError::Overridden(_)) => {
+                    store.abandon(key, false)?;
+                    Ok(Stored::Overridden)
                 }
+                Err(error) => Err(error),
+            });
+            published.await?
+        };
+        let Stored::File(file) = stored else {
+            return self.open_local().await;
+        };
+        self.inner.metrics.downloads.add(1);
+        log::info!(
+            "fetched {} ({} bytes in {:.2?})",
+            self.key(),
+            self.in_flight.progress().0,
+            self.in_flight.age()
+        );
+        self.sync_dirs_soon();
+        Ok(file)
+    }
+
+    /// Opens the user's own file, which has taken the name of this one.
+    async fn open_local(&self) -> Answer {
+        let entry = self.entry;
+        let found = self.blocking(move |store, key| match store.open(key, entry)? {
+            Found::Unverified => store.verify(key, entry),
+            other => Ok(other),
+        });
+        match found.await? {
+            Found::Catalogued(file) | Found::Local(file) => Ok(file),
+            Found::Absent | Found::Unverified => {
+                let message = "a local file took its name and went away again; open it once more";
+                Err(FetchError::new(FetchErrorKind::Store, self.key(), message))
             }
-            Ok(Err(error)) => Err(FetchError::store(self.key(), error)),
-            Err(error) => Err(self.unfinished(&error)),
         }
     }
 
@@ -380,13 +410,17 @@ impl Transfer<'_> {
             (_, FetchErrorKind::Corrupt) | (None, _) => None,
             (Some(receiver), _) => receiver.record(),
         };
-        let had_intake = self.receiver.take().is_some();
+        let receiver = self.receiver.take();
+        if receiver.as_ref().is_some_and(|receiver| !receiver.is_on_disk()) {
+            return;
+        }
+        // Without a receiver nothing was written: an earlier attempt's bytes stay as they are.
+        let keep = record.is_some() || receiver.is_none();
         let put_away = self.blocking(move |store, key| {
             if let Some(record) = &record {
                 store.record(key, record)?;
             }
-            // Without a receiver nothing was touched: an earlier attempt's bytes stay as they are.
-            store.abandon(key, record.is_some() || !had_intake)
+            store.abandon(key, keep)
         });
         if let Err(error) = put_away.await {
             log::debug!("{error}");
@@ -408,7 +442,13 @@ impl Transfer<'_> {
         work: impl FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, FetchError> {
         let (store, key) = (Arc::clone(&self.inner.store), self.key().clone());
-        tokio::task::spawn_blocking(move || work(&*store, &key))
+        let under_way = self.inner.tasks.token();
+        let work = move || {
+            let done = work(&*store, &key);
+            drop(under_way);
+            done
+        };
+        tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| self.unfinished(&error))?
             .map_err(|error| FetchError::store(self.key(), error))

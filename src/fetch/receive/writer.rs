@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::part_map::Piece;
-use super::{Break, Receiver};
+use super::{Break, Receiver, Target};
 use crate::store::{StoreError, is_disk_full};
 
 /// Bytes gathered before they are written.
@@ -61,6 +61,10 @@ impl<'a> Writer<'a> {
             return Err(self.receiver.protocol(message));
         }
         self.received += u64::try_from(bytes.len()).unwrap_or_default();
+        if let Target::Memory(memory) = &self.receiver.target {
+            memory.lock().extend_from_slice(&bytes);
+            return self.receiver.wrote(self.piece, self.received).await;
+        }
         self.gathered_bytes += bytes.len();
         self.gathered.push(bytes);
         if self.gathered_bytes >= GATHERED {
@@ -72,13 +76,16 @@ impl<'a> Writer<'a> {
     /// Begins to write what is gathered, when the write before is done.
     async fn flush(&mut self) -> Result<(), Break> {
         self.settle().await?;
+        let Target::Disk(partial) = &self.receiver.target else {
+            return Ok(());
+        };
         if self.gathered.is_empty() {
             return Ok(());
         }
         let chunks = std::mem::take(&mut self.gathered);
         let from = self.received - u64::try_from(self.gathered_bytes).unwrap_or_default();
         self.gathered_bytes = 0;
-        let partial = self.receiver.partial.clone();
+        let partial = partial.clone();
         let (store, key) = (
             Arc::clone(&self.receiver.inner.store),
             self.receiver.in_flight.key.clone(),

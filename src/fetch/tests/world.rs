@@ -289,7 +289,8 @@ pub(in crate::fetch) const FILE: &str = "hst_acs_darkfile_0001.fits";
 
 pub(in crate::fetch) fn settings() -> FetchSettings {
     FetchSettings {
-        // Small enough for tests: a file of 400,000 bytes has four parts.
+        // Small enough for tests: a file of 400,000 bytes has four parts, and one of 10,000 has a partial file.
+        whole: 8000,
         large: 300_000,
         part: 100_000,
         streams: 3,
