@@ -34,6 +34,7 @@ mod open;
 mod options;
 pub mod panics;
 mod removals;
+pub mod report;
 mod scan;
 mod serials;
 mod status;

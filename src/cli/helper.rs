@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::mount::Args;
-use super::{Failure, failure, mount, output};
+use super::{Failure, failure, mount, output, status};
 use crate::crds::Observatory;
 use crate::mount::{remount, unmount};
+use crate::tree::report::StatusReport;
 
 /// The names under which mount(8) looks for a helper for our type begin so.
 const PREFIX: &str = "mount.";
@@ -143,7 +144,7 @@ fn remounted<'a>(target: &str, words: impl Iterator<Item = &'a str>) -> Result<(
         }
     }
     let entry = unmount::find(Path::new(target))?;
-    if !appearance.read_only && is_read_only_itself(&entry.read(".crds-fs/status.json")?) {
+    if !appearance.read_only && is_read_only_itself(&entry.read(status::STATUS)?) {
         return Err(Failure::new(format!(
             "'{target}' was mounted read-only and stays so: unmount it, and mount it with rw"
         )));
@@ -152,7 +153,7 @@ fn remounted<'a>(target: &str, words: impl Iterator<Item = &'a str>) -> Result<(
 }
 
 fn is_read_only_itself(status: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Value>(status).is_ok_and(|status| status["read_only"] == true)
+    serde_json::from_slice::<StatusReport>(status).is_ok_and(|status| status.read_only)
 }
 
 #[cfg(test)]

@@ -10,17 +10,22 @@ use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{Failure, output, settings};
+use crate::fetch::FetchErrorKind;
 use crate::mount::health::Server;
 use crate::mount::mountinfo::MountEntry;
 use crate::mount::{Error, unmount};
-use describe::{describe, list, shown};
+use crate::tree::report::{CatalogState, StatusReport};
+use describe::describe;
 use find::Chosen;
 
-/// The file of a mount that tells how it is.
-const STATUS: &str = ".crds-fs/status.json";
+/// The file of a mount that tells how it is, a [`StatusReport`].
+pub(super) const STATUS: &str = ".crds-fs/status.json";
+
+const UNREADABLE: &str = "the status is not as it should be";
 
 /// How often `--watch` looks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -78,7 +83,7 @@ struct Report {
 
 /// The report on one mount.
 fn one(mountpoint: &Path, json: bool) -> Result<Report, Failure> {
-    let text = read(mountpoint)?;
+    let text = text_of(unmount::find(mountpoint)?.read(STATUS)?)?;
     let status = parse(&text)?;
     Ok(Report {
         trouble: trouble(&status),
@@ -88,15 +93,18 @@ fn one(mountpoint: &Path, json: bool) -> Result<Report, Failure> {
 
 /// The report on several mounts: a line for each.
 fn several(mounts: &[MountEntry], json: bool) -> Report {
-    let lines: Vec<Value> = mounts.iter().map(line).collect();
-    let unwell = lines.iter().filter(|line| line["state"] != "well").count();
+    let mounts: Vec<MountLine> = mounts.iter().map(line).collect();
+    let count = mounts.len();
+    let unwell = mounts
+        .iter()
+        .filter(|line| line.state != MountState::Well)
+        .count();
     let text = if json {
-        let all = json!({"mounts": lines});
+        let all = MountList { mounts };
         format!("{}\n", serde_json::to_string_pretty(&all).unwrap_or_default())
     } else {
-        lines.iter().map(told).collect()
+        mounts.iter().map(MountLine::text).collect()
     };
-    let count = mounts.len();
     Report {
         text,
         trouble: (unwell > 0).then(|| {
@@ -105,81 +113,139 @@ fn several(mounts: &[MountEntry], json: bool) -> Report {
     }
 }
 
-fn line(mount: &MountEntry) -> Value {
-    let place = mount.mountpoint.display().to_string();
+/// The JSON about several mounts.
+#[derive(Debug, Serialize)]
+struct MountList {
+    mounts: Vec<MountLine>,
+}
+
+/// What is told of one mount among several.
+#[derive(Debug, Serialize)]
+struct MountLine {
+    mountpoint: String,
+    /// The process that serves it, where that can be seen.
+    pid: Option<u32>,
+    /// The directory of the store, if the mount answers.
+    store: Option<String>,
+    state: MountState,
+    /// What is wrong with it.
+    error: Option<String>,
+}
+
+/// How a mount is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum MountState {
+    /// It answers, and nothing is wrong with it.
+    Well,
+    /// It answers, but something does not work.
+    Failing,
+    /// Its process has ended.
+    Dead,
+    /// It does not answer.
+    Silent,
+    /// It cannot be asked.
+    Unknown,
+}
+
+impl MountLine {
+    fn text(&self) -> String {
+        let pid = self.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let store = self.store.as_deref().unwrap_or("-");
+        let state = match self.state {
+            MountState::Well => "well",
+            MountState::Failing => "failing",
+            MountState::Dead => "dead",
+            MountState::Silent => "silent",
+            MountState::Unknown => "unknown",
+        };
+        let error = self.error.as_ref();
+        let error = error.map_or_else(String::new, |text| format!(" ({text})"));
+        format!(
+            "{}: process {pid}, cache {store}, {state}{error}\n",
+            self.mountpoint
+        )
+    }
+}
+
+fn line(mount: &MountEntry) -> MountLine {
+    let mountpoint = mount.mountpoint.display().to_string();
     let text = match mount.read(STATUS) {
         Ok(text) => text,
         Err(error) => {
             let state = match &error {
-                Error::Dead(_) => "dead",
-                Error::Silent { .. } => "silent",
-                _ => "unknown",
+                Error::Dead(_) => MountState::Dead,
+                Error::Silent { .. } => MountState::Silent,
+                _ => MountState::Unknown,
             };
             let pid = match mount.server() {
                 Server::Lives(pid) | Server::Ending(pid) => Some(pid),
                 Server::Gone | Server::Hidden => None,
             };
-            let why = Failure::from(error).to_string();
-            return json!({"mountpoint": place, "pid": pid, "store": null, "state": state, "error": why});
+            return MountLine {
+                mountpoint,
+                pid,
+                store: None,
+                state,
+                error: Some(Failure::from(error).to_string()),
+            };
         }
     };
-    let status = text_of(text).and_then(|text| parse(&text));
-    let status = status.unwrap_or_else(|failure| json!({"unreadable": failure.to_string()}));
-    let trouble = trouble(&status);
-    json!({
-        "mountpoint": place,
-        "pid": status["pid"],
-        "store": status["store"],
-        "state": if trouble.is_some() { "failing" } else { "well" },
-        "error": trouble,
-    })
-}
-
-fn told(line: &Value) -> String {
-    let word = |name: &str| shown(&line[name]);
-    let error = line["error"]
-        .as_str()
-        .map_or_else(String::new, |text| format!(" ({text})"));
-    format!(
-        "{}: process {}, cache {}, {}{error}\n",
-        word("mountpoint"),
-        word("pid"),
-        word("store"),
-        word("state"),
-    )
+    match text_of(text).and_then(|text| parse::<StatusReport>(&text)) {
+        Ok(status) => {
+            let error = trouble(&status);
+            let state = if error.is_some() {
+                MountState::Failing
+            } else {
+                MountState::Well
+            };
+            MountLine {
+                mountpoint,
+                pid: Some(status.pid),
+                store: Some(status.store),
+                state,
+                error,
+            }
+        }
+        Err(failure) => MountLine {
+            mountpoint,
+            pid: None,
+            store: None,
+            state: MountState::Failing,
+            error: Some(failure.to_string()),
+        },
+    }
 }
 
 /// What keeps a living mount from being well.
-fn trouble(status: &Value) -> Option<String> {
-    let failed = list(&status["observatories"]).iter().filter_map(|observatory| {
+fn trouble(status: &StatusReport) -> Option<String> {
+    let catalogs = status.observatories.iter().filter_map(|observatory| {
+        let error = observatory.error.as_ref()?;
         // Without a network on purpose nothing has failed.
-        let error = &observatory["error"];
-        (observatory["state"] == "failed" && error["kind"] != "offline").then(|| {
-            let remedy = error["remedy"].as_str();
+        let failed =
+            observatory.state == CatalogState::Failed && error.kind != FetchErrorKind::Offline.as_str();
+        failed.then(|| {
+            let remedy = error.remedy.as_ref();
             format!(
                 "the catalog of {} cannot be had: {}{}",
-                shown(&observatory["name"]),
-                shown(&error["message"]),
+                observatory.name,
+                error.message,
                 remedy.map_or_else(String::new, |remedy| format!("; {remedy}"))
             )
         })
     });
-    let contexts = list(&status["observatories"]).iter();
-    let contexts =
-        contexts.filter_map(|observatory| observatory["context_error"].as_str().map(str::to_owned));
-    let unreadable = status["unreadable"].as_str().map(str::to_owned);
-    let failed: Vec<String> = failed.chain(contexts).chain(unreadable).collect();
+    let contexts = status
+        .observatories
+        .iter()
+        .filter_map(|observatory| observatory.context_error.clone());
+    let failed: Vec<String> = catalogs.chain(contexts).collect();
     (!failed.is_empty()).then(|| failed.join("; "))
 }
 
-fn read(mountpoint: &Path) -> Result<String, Failure> {
-    text_of(unmount::find(mountpoint)?.read(STATUS)?)
-}
-
 fn text_of(bytes: Vec<u8>) -> Result<String, Failure> {
-    String::from_utf8(bytes).map_err(|error| Failure::because("the status is not as it should be", error))
+    String::from_utf8(bytes).map_err(|error| Failure::because(UNREADABLE, error))
 }
 
-fn parse(text: &str) -> Result<Value, Failure> {
-    serde_json::from_str(text).map_err(|error| Failure::because("the status is not as it should be", error))
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|error| Failure::because(UNREADABLE, error))
 }

@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::json;
 
 use crate::crds::Observatory;
 use crate::fetch::FileState;
@@ -16,6 +15,7 @@ use super::error::{Error, chain};
 use super::ino::{Area, described};
 use super::lookup::NOT_NOW;
 use super::ops::{Attr, CacheTtl, Ino, Lookup, NodeKind, Outcome};
+use super::report::{self, FileFailure, FileProgress, FileReport};
 use super::views::Catalogued;
 
 impl Core {
@@ -57,24 +57,21 @@ impl Core {
         let key = &file.key;
         let (done, total) = self.progress(file);
         let failure = self.fetcher.last_error(key);
-        let description = json!({
-            "observatory": key.observatory.as_str(),
-            "name": key.name.as_str(),
-            "path": self.path_of(key).display().to_string(),
-            "state": self.fetcher.state(key).as_str(),
-            "size": file.entry.size,
-            "local_size": self.local_size(file),
-            "sha1": file.entry.sha1.map(|sha1| sha1.to_string()),
-            "progress": {"done": done, "total": total},
-            "source": self.fetcher.url(key),
-            "error": failure.as_ref().map(|error| json!({
-                "kind": error.kind.as_str(),
-                "message": chain(error),
-            })),
-        });
-        let mut text = serde_json::to_vec_pretty(&description).unwrap_or_default();
-        text.push(b'\n');
-        text.into()
+        report::text(&FileReport {
+            observatory: key.observatory.as_str().to_owned(),
+            name: key.name.as_str().to_owned(),
+            path: self.path_of(key).display().to_string(),
+            state: self.fetcher.state(key).as_str().to_owned(),
+            size: file.entry.size,
+            local_size: self.local_size(file),
+            sha1: file.entry.sha1.map(|sha1| sha1.to_string()),
+            progress: FileProgress { done, total },
+            source: self.fetcher.url(key).map(|url| url.to_string()),
+            error: failure.as_ref().map(|error| FileFailure {
+                kind: error.kind.as_str().to_owned(),
+                message: chain(error),
+            }),
+        })
     }
 
     /// The size of the user's own file in place of the catalogued one.

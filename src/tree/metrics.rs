@@ -38,12 +38,40 @@ impl Core {
     }
 
     fn write_counters(&self, text: &mut Text) {
+        let counters = self.counters();
         // Failures are told by their kinds, whose sum they are.
-        for (name, count, help) in self.counters() {
-            if name != "failures" {
-                text.family(&format!("{name}_total"), "counter", help)
-                    .value(count);
-            }
+        for (name, count, help) in [
+            ("hits", counters.hits, "Opens answered by the store."),
+            (
+                "misses",
+                counters.misses,
+                "Opens that waited for a transfer or a verification.",
+            ),
+            ("downloads", counters.downloads, "Files downloaded and published."),
+            ("bytes", counters.bytes, "Bytes of file data received."),
+            (
+                "retries",
+                counters.retries,
+                "Requests made again after a failure.",
+            ),
+            (
+                "mismatches",
+                counters.mismatches,
+                "Downloads thrown away for a wrong length or digest.",
+            ),
+            (
+                "adopted",
+                counters.adopted,
+                "Files found in the store and verified.",
+            ),
+            (
+                "panics",
+                counters.panics,
+                "Panics: mistakes in crds-fs, which the log describes.",
+            ),
+        ] {
+            text.family(&format!("{name}_total"), "counter", help)
+                .value(count);
         }
         let help = "Transfers that failed in the end, by the kind of failure.";
         let mut family = text.family("failures_total", "counter", help);

@@ -3,204 +3,203 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::cli::output;
+use crate::tree::report::{
+    CatalogFailure, CounterReport, ObservatoryReport, SpaceReport, StatusReport, TransferReport,
+};
 
 /// The status as people read it. What is missing, as from another version, is shown as `-`.
-pub(super) fn describe(status: &Value) -> String {
+pub(super) fn describe(status: &StatusReport) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_description(&mut text, status);
     text
 }
 
-fn write_description(out: &mut String, status: &Value) -> std::fmt::Result {
-    let word = |name: &str| shown(&status[name]);
-    let circumstances = match (status["offline"].as_bool(), status["read_only"].as_bool()) {
-        (Some(true), Some(true)) => ", offline, read-only",
-        (Some(true), _) => ", offline",
-        (_, Some(true)) => ", read-only",
-        _ => "",
+fn write_description(out: &mut String, status: &StatusReport) -> std::fmt::Result {
+    let conditions = match (status.offline, status.read_only) {
+        (true, true) => ", offline, read-only",
+        (true, false) => ", offline",
+        (false, true) => ", read-only",
+        (false, false) => "",
     };
     writeln!(
         out,
-        "{}: crds-fs {}, process {}{circumstances}",
-        word("mountpoint"),
-        word("version"),
-        word("pid")
+        "{}: crds-fs {}, process {}{conditions}",
+        shown(&status.mountpoint),
+        shown(&status.version),
+        status.pid
     )?;
     write_store(out, status)?;
-    for observatory in list(&status["observatories"]) {
+    for observatory in &status.observatories {
         write_observatory(out, observatory)?;
     }
-    let counters = &status["counters"];
-    writeln!(
-        out,
-        "opens: {} from the cache, {} that waited; {} downloads with {}, {} retries, {} failures",
-        shown(&counters["hits"]),
-        shown(&counters["misses"]),
-        shown(&counters["downloads"]),
-        bytes(&counters["bytes"]),
-        shown(&counters["retries"]),
-        shown(&counters["failures"])
-    )?;
-    let (open, limit) = (&status["open_files"], &status["descriptors"]["open_files_limit"]);
-    if let (Some(open), Some(limit)) = (open.as_u64(), limit.as_u64())
-        && open.saturating_mul(10) >= limit.saturating_mul(9)
-    {
+    write_counters(out, &status.counters)?;
+    let (open, limit) = (status.open_files, status.descriptors.open_files_limit);
+    if limit > 0 && open.saturating_mul(10) >= limit.saturating_mul(9) {
         let advice = "mount with a higher 'ulimit -n'";
         writeln!(
             out,
             "open files: {open}, of {limit} that can be open at a time; {advice}"
         )?;
     }
-    let panics = &status["counters"]["panics"];
-    if panics.as_u64().is_some_and(|count| count > 0) {
-        let last = &status["last_panic"];
+    if let Some(last) = &status.last_panic {
         writeln!(
             out,
             "{} panics, mistakes in crds-fs that the log describes; please report the last, at {}: {}",
-            shown(panics),
-            shown(&last["when"]),
-            shown(&last["message"])
+            status.counters.panics, last.when, last.message
         )?;
     }
-    for transfer in list(&status["transfers"]) {
-        let (done, total) = (&transfer["done"], &transfer["total"]);
-        let (file, state) = (shown(&transfer["file"]), shown(&transfer["state"]));
-        writeln!(
-            out,
-            "fetching {file}: {} of {}, {state}",
-            bytes(done),
-            bytes(total)
-        )?;
+    for transfer in &status.transfers {
+        write_transfer(out, transfer)?;
     }
-    for name in list(&status["local_overrides"]) {
-        writeln!(out, "local file in place of a catalogued one: {}", shown(name))?;
+    for name in &status.local_overrides {
+        writeln!(out, "local file in place of a catalogued one: {name}")?;
     }
-    for failure in list(&status["failures"]) {
-        let (when, file, message) = (&failure["when"], &failure["file"], &failure["message"]);
+    for failure in &status.failures {
         writeln!(
             out,
             "failed at {}: {}: {}",
-            shown(when),
-            shown(file),
-            shown(message)
+            failure.when, failure.file, failure.message
         )?;
     }
     Ok(())
+}
+
+fn write_counters(out: &mut String, counters: &CounterReport) -> std::fmt::Result {
+    writeln!(
+        out,
+        "opens: {} from the cache, {} that waited; {} downloads with {}, {} retries, {} failures",
+        counters.hits,
+        counters.misses,
+        counters.downloads,
+        output::size(counters.bytes),
+        counters.retries,
+        counters.failures
+    )
+}
+
+fn write_transfer(out: &mut String, transfer: &TransferReport) -> std::fmt::Result {
+    writeln!(
+        out,
+        "fetching {}: {} of {}, {}",
+        shown(&transfer.file),
+        output::size(transfer.done),
+        output::size(transfer.total),
+        shown(&transfer.state)
+    )
 }
 
 /// Where the cache is, and what it holds.
-fn write_store(out: &mut String, status: &Value) -> std::fmt::Result {
-    let unwritable = if status["store_writable"] == false {
-        " (cannot be written: nothing is fetched into it)"
-    } else {
+fn write_store(out: &mut String, status: &StatusReport) -> std::fmt::Result {
+    let unwritable = if status.store_writable {
         ""
+    } else {
+        " (cannot be written: nothing is fetched into it)"
     };
-    writeln!(out, "cache: {}{unwritable}", shown(&status["store"]))?;
-    let space = &status["space"];
+    writeln!(out, "cache: {}{unwritable}", shown(&status.store))?;
+    write_space(out, &status.space)
+}
+
+fn write_space(out: &mut String, space: &SpaceReport) -> std::fmt::Result {
     writeln!(
         out,
         "space: {} in {} files, {} of {} available",
-        bytes(&space["used"]),
-        shown(&space["files"]),
-        bytes(&space["available"]),
-        bytes(&space["total"])
+        output::size(space.used),
+        space.files,
+        output::size(space.available),
+        output::size(space.total)
     )?;
-    if space["complete"] == false {
+    if !space.complete {
         writeln!(out, "the files in the cache are still being counted")?;
     }
-    if space["evicted_files"].as_u64().is_some_and(|files| files > 0) {
-        let (files, size) = (shown(&space["evicted_files"]), bytes(&space["evicted_bytes"]));
-        writeln!(out, "evicted: {files} files with {size}")?;
+    if space.evicted_files > 0 {
+        let size = output::size(space.evicted_bytes);
+        writeln!(out, "evicted: {} files with {size}", space.evicted_files)?;
     }
-    if space["quarantined_files"].as_u64().is_some_and(|files| files > 0) {
-        let (files, size) = (
-            shown(&space["quarantined_files"]),
-            bytes(&space["quarantined_bytes"]),
-        );
+    if space.quarantined_files > 0 {
         writeln!(
             out,
-            "quarantine: {files} files with {size}, in .crds-fs/quarantine in the cache: look through them"
+            "quarantine: {} files with {}, in .crds-fs/quarantine in the cache: look through them",
+            space.quarantined_files,
+            output::size(space.quarantined_bytes)
         )?;
     }
     Ok(())
 }
 
-fn write_observatory(out: &mut String, observatory: &Value) -> std::fmt::Result {
-    let name = shown(&observatory["name"]);
-    let error = &observatory["error"];
-    if observatory["files"].is_null() {
-        return match error["message"].as_str() {
-            Some(message) => writeln!(
+fn write_observatory(out: &mut String, observatory: &ObservatoryReport) -> std::fmt::Result {
+    let name = shown(&observatory.name);
+    let error = observatory.error.as_ref();
+    let Some(files) = observatory.files else {
+        return match error {
+            Some(error) => writeln!(
                 out,
-                "{name}: the catalog cannot be had: {message}{}",
-                place(error)
+                "{name}: the catalog cannot be had: {}{}",
+                error.message,
+                url_and_remedy(error)
             ),
             None => writeln!(out, "{name}: not looked at yet"),
         };
-    }
-    write!(
-        out,
-        "{name}: {} files, context {}",
-        shown(&observatory["files"]),
-        shown(&observatory["context"])
-    )?;
-    if let Some(age) = observatory["catalog_age_seconds"].as_u64() {
+    };
+    let context = observatory.context.as_deref().unwrap_or("-");
+    write!(out, "{name}: {files} files, context {context}")?;
+    if let Some(age) = observatory.catalog_age_seconds {
         write!(
             out,
             ", catalog of {} ago",
             humantime::format_duration(Duration::from_secs(age))
         )?;
     }
-    if let Some(since) = observatory["offline_since"].as_str() {
+    if let Some(since) = &observatory.offline_since {
         write!(out, ", server not reachable since {since}")?;
     }
-    if let Some(problem) = observatory["context_error"].as_str() {
+    if let Some(problem) = &observatory.context_error {
         write!(out, "; {problem}")?;
     }
-    if let Some(message) = error["message"].as_str() {
-        write!(out, "; no newer catalog: {message}{}", place(error))?;
+    if let Some(error) = error {
+        write!(
+            out,
+            "; no newer catalog: {}{}",
+            error.message,
+            url_and_remedy(error)
+        )?;
     }
     writeln!(out)
 }
 
-/// Where something failed and what can be done, for behind its message.
-fn place(error: &Value) -> String {
-    let part = |name: &str, before: &str, after: &str| {
-        let text = error[name].as_str();
-        text.map_or_else(String::new, |text| format!("{before}{text}{after}"))
-    };
-    part("url", " (", ")") + &part("remedy", "; ", "")
-}
-
-pub(super) fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-pub(super) fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+/// What was asked and what can be done, for behind the message of a failure.
+fn url_and_remedy(error: &CatalogFailure) -> String {
+    let mut text = String::new();
+    if let Some(url) = &error.url {
+        text = format!(" ({url})");
     }
+    if let Some(remedy) = &error.remedy {
+        text.push_str("; ");
+        text.push_str(remedy);
+    }
+    text
 }
 
-pub(super) fn bytes(value: &Value) -> String {
-    value.as_u64().map_or_else(|| "-".to_owned(), output::size)
+/// A text, or `-` where it is missing.
+pub(super) fn shown(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn read(status: Value) -> StatusReport {
+        serde_json::from_value(status).unwrap()
+    }
 
     #[test]
     fn reads_well() {
-        let status = json!({
+        let status = read(json!({
             "version": "1.2.3", "pid": 42, "mountpoint": "/crds", "store": "/crds", "offline": false, "read_only": true,
+            "store_writable": true,
             "observatories": [
                 {"name": "hst", "files": null},
                 {"name": "roman", "files": 18, "context": "roman_0004.pmap", "catalog_age_seconds": 61,
@@ -210,8 +209,8 @@ mod tests {
             "counters": {"hits": 1, "misses": 2, "downloads": 3, "bytes": 4096, "retries": 0, "failures": 1},
             "failures": [{"file": "roman/b.asdf", "message": "404", "when": "2026-01-01T00:00:00Z"}],
             "local_overrides": ["roman/c.asdf"],
-            "space": {"total": 1_073_741_824, "used": 0, "available": 1024, "files": 7},
-        });
+            "space": {"total": 1_073_741_824, "used": 0, "available": 1024, "files": 7, "complete": true},
+        }));
         assert_eq!(
             describe(&status),
             "/crds: crds-fs 1.2.3, process 42, read-only\n\
@@ -225,7 +224,7 @@ mod tests {
              failed at 2026-01-01T00:00:00Z: roman/b.asdf: 404\n"
         );
         // From another version: whatever is missing, it is told.
-        assert!(describe(&json!({})).starts_with("-: crds-fs -"));
-        assert!(describe(&json!({"transfers": [{}], "failures": 7})).contains("fetching -"));
+        assert!(describe(&read(json!({}))).starts_with("-: crds-fs -"));
+        assert!(describe(&read(json!({"transfers": [{}]}))).contains("fetching -"));
     }
 }

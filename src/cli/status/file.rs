@@ -4,12 +4,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use super::describe::{bytes, shown};
+use super::describe::shown;
 use super::{Report, parse};
-use crate::cli::Failure;
+use crate::cli::{Failure, output};
+use crate::fetch::FileState;
 use crate::mount::unmount;
+use crate::tree::report::FileReport;
+
+const LOCAL: &str = FileState::Local.as_str();
+const FETCHING: &str = FileState::Fetching { done: 0, total: 0 }.as_str();
 
 /// The report on `path`, if that is a file in the mount at `mountpoint`; directories are about the mount as a whole.
 pub(super) fn report(mountpoint: &Path, path: &Path, json: bool) -> Result<Option<Report>, Failure> {
@@ -36,14 +39,14 @@ pub(super) fn report(mountpoint: &Path, path: &Path, json: bool) -> Result<Optio
     if file.is_dir() {
         return Ok(None);
     }
-    let text = match description(inside).map(|told| fs::read_to_string(mountpoint.join(told))) {
+    let text = match description(inside).map(|below| fs::read_to_string(mountpoint.join(below))) {
         Some(Ok(text)) => text,
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Some(Err(_)) | None => own(inside),
     };
-    let told = parse(&text)?;
+    let file: FileReport = parse(&text)?;
     Ok(Some(Report {
-        text: if json { text } else { describe(&told) },
+        text: if json { text } else { describe(&file) },
         trouble: None,
     }))
 }
@@ -62,31 +65,31 @@ fn description(inside: &Path) -> Option<PathBuf> {
 
 /// What there is to tell of a file that no catalog has.
 fn own(inside: &Path) -> String {
-    let told = serde_json::json!({"path": inside.display().to_string(), "state": "local"});
-    format!("{told:#}\n")
+    let report = serde_json::json!({"path": inside.display().to_string(), "state": LOCAL});
+    format!("{report:#}\n")
 }
 
-fn describe(told: &Value) -> String {
-    let line = |name: &str, value: &Value| match value {
-        Value::Null => String::new(),
-        value => format!("{name}: {}\n", shown(value)),
+fn describe(file: &FileReport) -> String {
+    let line = |name: &str, value: Option<&str>| match value {
+        None => String::new(),
+        Some(value) => format!("{name}: {value}\n"),
     };
-    let size = match &told["size"] {
-        Value::Null => String::new(),
-        size if told["state"] == "fetching" => {
-            format!(", {} of {}", bytes(&told["progress"]["done"]), bytes(size))
+    let size = match file.size.map(output::size) {
+        None => String::new(),
+        Some(size) if file.state == FETCHING => {
+            format!(", {} of {size}", output::size(file.progress.done))
         }
-        size if told["state"] == "local" => {
-            let own = bytes(&told["local_size"]);
-            format!(", {own} of your own in place of the catalogued {}", bytes(size))
+        Some(size) if file.state == LOCAL => {
+            let own = file.local_size.map_or_else(|| "-".to_owned(), output::size);
+            format!(", {own} of your own in place of the catalogued {size}")
         }
-        size => format!(", {}", bytes(size)),
+        Some(size) => format!(", {size}"),
     };
-    let head = format!("{}: {}{size}\n", shown(&told["path"]), shown(&told["state"]));
-    if told["state"] == "local" {
-        return head + &line("sha1 in the catalog", &told["sha1"]);
+    let head = format!("{}: {}{size}\n", shown(&file.path), shown(&file.state));
+    let sha1 = file.sha1.as_deref();
+    if file.state == LOCAL {
+        return head + &line("sha1 in the catalog", sha1);
     }
-    head + &line("sha1", &told["sha1"])
-        + &line("source", &told["source"])
-        + &line("failed", &told["error"]["message"])
+    let error = file.error.as_ref().map(|error| error.message.as_str());
+    head + &line("sha1", sha1) + &line("source", file.source.as_deref()) + &line("failed", error)
 }
