@@ -5,16 +5,9 @@
 //! STORE becomes an ordinary CRDS cache; a second run finds the file there and asks for nothing but the catalog.
 
 use std::error::Error;
-use std::path::Path;
-use std::sync::Arc;
 
-use crds_fs::crds::{FileKey, FileName, Observatory};
-use crds_fs::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
-use crds_fs::remote::{
-    Endpoints, HttpClient, HttpOrigin, HttpSettings, Origin, ServerSetting, Settings, UrlOrigin,
-};
-use crds_fs::store::{DiskStore, Store, StoreOptions};
-use tokio::runtime::Handle;
+use crds_fs::cache::Cache;
+use crds_fs::crds::{FileName, Observatory};
 
 const USAGE: &str = "usage: verified_download STORE SERVER_URL NAME";
 
@@ -29,54 +22,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .find(|observatory| server.contains(observatory.as_str()))
         .ok_or("the server's URL names no observatory")?;
 
-    let fetcher = fetcher(Path::new(&store), observatory, &server)?;
-    let info = fetcher.catalogs().load(observatory).wait().await?;
+    let cache = Cache::builder(store)
+        .observatories([observatory])
+        .server(observatory, &server)
+        .open()?;
+    let latest = format!("{observatory}-latest").parse()?;
     println!(
-        "{observatory}: {} files, default context {:?}",
-        info.catalog().len(),
-        info.default_context()
+        "{observatory}: the default context is {}",
+        cache.context(&latest).await?
     );
 
-    let file = fetcher
-        .open(&FileKey {
-            observatory,
-            name: name.clone(),
-        })
-        .wait()
-        .await?;
+    let file = cache.open(observatory, &name).await?;
     println!("{name}: {} bytes, verified", file.metadata()?.len());
-
-    fetcher.shutdown();
-    fetcher.finished().await;
+    cache.close().await;
     Ok(())
-}
-
-/// The rooms below the tree, put together by hand.
-fn fetcher(directory: &Path, observatory: Observatory, url: &str) -> Result<Fetcher, Box<dyn Error>> {
-    let servers = vec![ServerSetting {
-        observatory: Some(observatory),
-        url: url.into(),
-    }];
-    let endpoints = Endpoints::new(
-        &Settings {
-            servers,
-            ..Settings::default()
-        },
-        &[observatory],
-    )?;
-    let store: Arc<dyn Store> = Arc::new(DiskStore::open(directory, StoreOptions::default())?);
-    let http = HttpClient::new(HttpSettings::default());
-    let origin: Arc<dyn Origin> = Arc::new(UrlOrigin::new(HttpOrigin::new(http.clone())));
-    let source = CatalogSource {
-        observatory,
-        server: Some(endpoints.server(observatory, &http, &origin)),
-    };
-    let catalogs = Catalogs::new(Handle::current(), store, vec![source], CatalogSettings::default());
-    Ok(Fetcher::new(
-        Handle::current(),
-        origin,
-        endpoints,
-        catalogs,
-        FetchSettings::default(),
-    ))
 }

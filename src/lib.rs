@@ -8,6 +8,7 @@
 //! | [`mount`] | fuser adapter, sessions, passthrough, daemon, namespaces |
 //! | [`serve`] | the embedded CRDS server |
 //! | [`tree`] | the file system without FUSE: inodes, lookup, listing, attributes, open files, writes |
+//! | [`cache`] | a directory as a cache: the layers below put together |
 //! | [`resolve`] | (context, dataset, type) to file: server, rules, memory of answers |
 //! | [`fetch`] | brings names into the store: catalogs, one transfer per file, ranges, priorities, retries |
 //! | [`store`] | the cache on disk: layout, partial files, verification, eviction |
@@ -18,6 +19,7 @@
 //!
 //! `docs/architecture.md` tells the states and locks, `README.md` what users are promised.
 
+pub mod cache;
 pub mod cli;
 pub mod crds;
 pub mod dataset;

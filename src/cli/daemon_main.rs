@@ -8,17 +8,16 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::settings::Settings;
 use super::{Failure, greeting, logging, place, wiring};
+use crate::cache::Cache;
 use crate::crds::{FileName, Url};
-use crate::fetch::{Catalogs, Fetcher};
+use crate::fetch::Catalogs;
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::limits;
 use crate::mount::remount::Flags;
 use crate::mount::{Appearance, Mounted};
-use crate::resolve::Resolver;
-use crate::store::Store;
 use crate::tree::panics;
 
-/// So long transfers may take to put away what they have, and the disk to take it.
+/// So long work on threads for blocking may take to end.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// So often the store writes down what the next mount wants to know.
 const KEPT: Duration = Duration::from_secs(5 * 60);
@@ -32,13 +31,13 @@ pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Re
         Err(failure) => return Err(tell(ready, failure)),
     };
     let result = runtime.block_on(async {
-        let (mounted, fetcher, resolver, mut signals) = match start(settings) {
+        let (mounted, cache, mut signals) = match start(settings) {
             Ok(started) => started,
             Err(failure) => return Err(tell(ready, failure)),
         };
-        let keeping = tokio::spawn(keep(Arc::clone(fetcher.store())));
+        let keeping = tokio::spawn(keep(cache.clone()));
         let greeting = match log {
-            Some(log) => greeting::greeting(settings, log, fetcher.catalogs()).await,
+            Some(log) => greeting::greeting(settings, log, cache.fetcher().catalogs()).await,
             None => String::new(),
         };
         let served = if ready.ready(&greeting).is_ok() {
@@ -48,13 +47,8 @@ pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Re
             Ok(())
         };
         drop(mounted);
-        resolver.save().await;
-        if tokio::time::timeout(FAREWELL, fetcher.finished()).await.is_err() {
-            log::warn!("some transfers did not stop in time; they are resumed from what is on disk");
-        }
-        resolver.save().await;
         keeping.abort();
-        close(Arc::clone(fetcher.store())).await;
+        cache.close().await;
         served.map_err(Failure::from)
     });
     runtime.shutdown_timeout(FAREWELL);
@@ -65,17 +59,11 @@ pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Re
     result
 }
 
-/// Has the store write down now and then what the next mount wants to know: this one may be killed.
-async fn keep(store: Arc<dyn Store>) {
+/// Has the cache write down now and then what the next mount wants to know: this one may be killed.
+async fn keep(cache: Cache) {
     loop {
         tokio::time::sleep(KEPT).await;
-        close(Arc::clone(&store)).await;
-    }
-}
-
-async fn close(store: Arc<dyn Store>) {
-    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close()).await {
-        log::warn!("the order of use is not written down: {error}");
+        cache.note_order_of_use().await;
     }
 }
 
@@ -93,7 +81,7 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::because("cannot start the threads of the file system", error))
 }
 
-fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSignals), Failure> {
+fn start(settings: &Settings) -> Result<(Arc<Mounted>, Cache, StopSignals), Failure> {
     let signals = StopSignals::listen(logging::reopener())
         .map_err(|error| Failure::because("cannot listen for signals", error))?;
     // First the mount point, on which a dead mount may lie; then the store, which may be the same directory and is used
@@ -105,9 +93,8 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
     }
     let place = mountpoint.path().unwrap_or(&settings.mountpoint).to_owned();
     let runtime = Handle::current();
-    let services = wiring::services(settings, &directory, &runtime)?;
-    let (fetcher, resolver) = (services.fetcher.clone(), services.resolver.clone());
-    check_context(settings, fetcher.catalogs())?;
+    let cache = wiring::cache(settings, &directory, &runtime)?;
+    check_context(settings, cache.fetcher().catalogs())?;
     let appearance = Appearance {
         source: source(settings),
         flags: Flags {
@@ -116,13 +103,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
         },
         allow_other: settings.allow_other,
     };
-    let tree = wiring::tree(
-        settings,
-        services,
-        &place,
-        &directory,
-        limits::raise_descriptors(),
-    )?;
+    let tree = wiring::tree(settings, &cache, &place, &directory, limits::raise_descriptors())?;
     let mounted = Mounted::start(Arc::new(tree), mountpoint, &appearance, &runtime)?;
     log::info!(
         "crds-fs {} is mounted at '{}', with the cache in '{}'{}{}",
@@ -136,7 +117,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Fetcher, Resolver, StopSi
             ""
         },
     );
-    Ok((Arc::new(mounted), fetcher, resolver, signals))
+    Ok((Arc::new(mounted), cache, signals))
 }
 
 /// Refuses a default context that is known to be wrong before anything is asked: the catalog in the store is of the server

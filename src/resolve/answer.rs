@@ -40,6 +40,16 @@ pub enum ComputedBy {
     Here,
 }
 
+impl Answer {
+    /// The best reference of a type, where that is one file.
+    pub fn file(&self, reftype: &str) -> Option<&FileName> {
+        match self.types.get(reftype) {
+            Some(TypeAnswer::File(name)) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl ComputedBy {
     /// The word used in `bestrefs.json`.
     pub const fn as_str(self) -> &'static str {

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::Args;
 use super::render::is_instrument;
+use crate::cache::Cache;
 use crate::cli::flags::MountFlags;
 use crate::cli::settings::{Environment, Settings};
 use crate::cli::{Failure, output, wiring};
@@ -33,7 +34,7 @@ pub(super) enum Source {
 
 pub(super) struct Services {
     runtime: Runtime,
-    services: wiring::Services,
+    cache: Cache,
 }
 
 impl Source {
@@ -57,8 +58,8 @@ impl Source {
         };
         let settings = Settings::new(Some(&text), &flags, environment)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let services = wiring::services(&settings, &directory, runtime.handle())?;
-        Ok(Self::Cache(Box::new(Services { runtime, services })))
+        let cache = wiring::cache(&settings, &directory, runtime.handle())?;
+        Ok(Self::Cache(Box::new(Services { runtime, cache })))
     }
 
     /// The name of the mapping that a context means.
@@ -74,7 +75,7 @@ impl Source {
             }
             Self::Cache(own) => {
                 let spec = context.parse().map_err(|error: ContextError| error.to_string())?;
-                let found = own.runtime.block_on(own.services.resolver.context(&spec).wait());
+                let found = own.runtime.block_on(own.cache.context(&spec));
                 found
                     .map(|name| name.to_string())
                     .map_err(|error| error.to_string())
@@ -108,7 +109,7 @@ impl Source {
             }
             Self::Cache(own) => {
                 let context = context.parse().map_err(|error: NameError| error.to_string())?;
-                let resolver = &own.services.resolver;
+                let resolver = own.cache.resolver();
                 let answer = own.runtime.block_on(resolver.answer(&context, dataset).wait());
                 let answer = answer.map_err(|error| error.to_string())?;
                 let header = answer.header.as_deref();
@@ -131,7 +132,7 @@ impl Source {
                 }
             }
             Self::Cache(own) => {
-                let resolver = &own.services.resolver;
+                let resolver = own.cache.resolver();
                 for context in contexts.iter().filter_map(|context| context.parse().ok()) {
                     let answers = datasets
                         .iter()
@@ -162,7 +163,7 @@ impl Source {
                 several_at_once(&files, open, done);
             }
             Self::Cache(own) => own.runtime.block_on(async {
-                let fetcher = &own.services.fetcher;
+                let fetcher = own.cache.fetcher();
                 let open = |key: &FileKey| {
                     let (key, opened) = (key.clone(), fetcher.open(key).wait());
                     async move { (key, opened.await.map(drop).map_err(|error| error.to_string())) }
@@ -179,11 +180,7 @@ impl Source {
     /// The end: writes down what is to be remembered.
     pub(super) fn close(self) {
         if let Self::Cache(own) = self {
-            own.runtime.block_on(async {
-                own.services.resolver.save().await;
-                own.services.fetcher.shutdown();
-                own.services.fetcher.finished().await;
-            });
+            own.runtime.block_on(own.cache.close());
         }
     }
 }

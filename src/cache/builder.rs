@@ -1,0 +1,198 @@
+//! The settings of a cache, and the layers put together by them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::{Cache, Error};
+use crate::crds::{ContextSpec, Observatory};
+use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
+use crate::remote::{
+    self, Endpoints, HttpClient, HttpOrigin, HttpSettings, Origin, ServerSetting, UrlOrigin,
+};
+use crate::resolve::{BadFilePolicy, Mode, ResolveOptions, Resolver};
+use crate::store::{DiskStore, Store, StoreOptions};
+
+/// How a directory is used as a cache; made by [`Cache::builder`].
+#[derive(Debug, Clone)]
+pub struct Builder {
+    directory: PathBuf,
+    observatories: Vec<Observatory>,
+    remote: remote::Settings,
+    store: StoreOptions,
+    http: HttpSettings,
+    catalogs: CatalogSettings,
+    fetch: FetchSettings,
+    resolve: ResolveOptions,
+}
+
+impl Builder {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            observatories: vec![Observatory::Hst, Observatory::Jwst, Observatory::Roman],
+            remote: remote::Settings::default(),
+            store: StoreOptions::default(),
+            http: HttpSettings::default(),
+            catalogs: CatalogSettings::default(),
+            fetch: FetchSettings::default(),
+            resolve: ResolveOptions::default(),
+        }
+    }
+
+    /// Whose files and rules are there; without it those of HST, JWST and Roman. An observatory's catalog is asked for when
+    /// something of it is first opened.
+    #[must_use]
+    pub fn observatories(mut self, observatories: impl IntoIterator<Item = Observatory>) -> Self {
+        self.observatories = observatories.into_iter().collect();
+        self
+    }
+
+    /// The server of an observatory, instead of the institute's own.
+    #[must_use]
+    pub fn server(mut self, observatory: Observatory, url: &str) -> Self {
+        self.remote.servers.push(ServerSetting {
+            observatory: Some(observatory),
+            url: url.into(),
+        });
+        self
+    }
+
+    /// Whether nothing is asked of any server: what is in the directory can be opened.
+    #[must_use]
+    pub fn offline(mut self, offline: bool) -> Self {
+        self.catalogs.offline = offline;
+        self.fetch.offline = offline;
+        self
+    }
+
+    /// The context that `latest` and `OBSERVATORY-latest` mean, instead of the server's.
+    #[must_use]
+    pub fn default_context(mut self, context: Option<ContextSpec>) -> Self {
+        self.catalogs.context = context;
+        self
+    }
+
+    /// Who evaluates the rules.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.resolve.mode = mode;
+        self
+    }
+
+    /// How many bytes the directory may hold; what was used longest ago is evicted to make room. `None`, without it: as
+    /// many as the disk gives, and only what crds-fs has fetched itself is evicted.
+    #[must_use]
+    pub fn cache_size(mut self, bytes: Option<u64>) -> Self {
+        self.store.cache_size = bytes;
+        self
+    }
+
+    /// How many bytes of the disk stay free; without it 1 GiB.
+    #[must_use]
+    pub fn keep_free(mut self, bytes: u64) -> Self {
+        self.store.keep_free = bytes;
+        self
+    }
+
+    /// Files fetched at a time from each observatory; without it 8.
+    #[must_use]
+    pub fn jobs(mut self, jobs: usize) -> Self {
+        self.fetch.jobs = jobs;
+        self
+    }
+
+    /// An open fails when no byte has come for so long over all tries, and a call when its answer takes longer; without it
+    /// 5 minutes.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.http.call_timeout = timeout;
+        self.catalogs.timeout = timeout;
+        self.fetch.timeout = timeout;
+        self.resolve.timeout = timeout;
+        self
+    }
+
+    /// A transfer without a byte for so long is tried again; without it 30 seconds.
+    #[must_use]
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.http.stall_timeout = timeout;
+        self.fetch.stall_timeout = timeout;
+        self
+    }
+
+    /// A catalog older than this is asked for again, in the background; without it 10 minutes.
+    #[must_use]
+    pub fn catalog_ttl(mut self, age: Duration) -> Self {
+        self.catalogs.ttl = age;
+        self
+    }
+
+    /// How long a server's answer on best references holds; without it 1 hour.
+    #[must_use]
+    pub fn bestrefs_ttl(mut self, age: Duration) -> Self {
+        self.resolve.ttl = age;
+        self
+    }
+
+    /// Where directories for what is learnt of caches that cannot be written are made; without it nothing is remembered.
+    #[must_use]
+    pub fn state(mut self, directory: Option<PathBuf>) -> Self {
+        self.store.state = directory;
+        self
+    }
+
+    /// Where everything is asked for, as the user has said it.
+    pub(crate) fn remote(mut self, remote: remote::Settings) -> Self {
+        self.remote = remote;
+        self
+    }
+
+    /// What is compared of downloads: lengths and digests.
+    pub(crate) fn checks(mut self, lengths: bool, checksums: bool) -> Self {
+        self.store.lengths = lengths;
+        self.fetch.lengths = lengths;
+        self.store.checksums = checksums;
+        self.fetch.checksums = checksums;
+        self
+    }
+
+    /// What is done about files that the server lists as bad.
+    pub(crate) fn bad_files(mut self, policy: BadFilePolicy) -> Self {
+        self.resolve.bad_files = policy;
+        self
+    }
+
+    /// Whether rules whose own checksum is wrong are used.
+    pub(crate) fn ignore_mapping_checksum(mut self, ignore: bool) -> Self {
+        self.resolve.ignore_mapping_checksum = ignore;
+        self
+    }
+
+    /// Opens the directory, from now on used through its handle. Nothing is asked of the network. To be called on a tokio
+    /// runtime with time and I/O enabled, on which the tasks of the cache run.
+    pub fn open(self) -> Result<Cache, Error> {
+        let runtime = Handle::try_current().map_err(Error::settings)?;
+        self.open_on(&runtime)
+    }
+
+    /// As [`Builder::open`], with tasks on `runtime`.
+    pub(crate) fn open_on(self, runtime: &Handle) -> Result<Cache, Error> {
+        let endpoints = Endpoints::new(&self.remote, &self.observatories).map_err(Error::settings)?;
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(&self.directory, self.store)?);
+        let http = HttpClient::new(self.http);
+        let origin: Arc<dyn Origin> = Arc::new(UrlOrigin::new(HttpOrigin::new(http.clone())));
+        let source = |&observatory| CatalogSource {
+            observatory,
+            server: (!endpoints.is_offline(observatory))
+                .then(|| endpoints.server(observatory, &http, &origin)),
+        };
+        let sources = self.observatories.iter().map(source).collect();
+        let catalogs = Catalogs::new(runtime.clone(), store, sources, self.catalogs);
+        let fetcher = Fetcher::new(runtime.clone(), origin, endpoints, catalogs, self.fetch);
+        let resolver = Resolver::new(fetcher.clone(), self.resolve, runtime.clone());
+        Ok(Cache { fetcher, resolver })
+    }
+}
