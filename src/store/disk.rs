@@ -12,8 +12,8 @@ use parking_lot::{Mutex, MutexGuard};
 use super::ledger::Ledger;
 use super::verified::Origin;
 use super::{
-    Evicted, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError,
-    Usage,
+    Evicted, Files, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, State,
+    StoreError, Transfers, Usage,
 };
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
@@ -91,7 +91,7 @@ pub struct DiskStore {
     owner: Option<File>,
     /// More of our own files, for reading only, in a store that cannot be written.
     theirs: Option<Dir>,
-    /// Whether anything can be kept in `state_dir`.
+    /// Whether anything can be entry in `state_dir`.
     remembers: bool,
 }
 
@@ -182,7 +182,7 @@ impl DiskStore {
     }
 }
 
-impl Store for DiskStore {
+impl Files for DiskStore {
     fn layout(&self) -> ReferenceLayout {
         self.layout
     }
@@ -191,23 +191,23 @@ impl Store for DiskStore {
         Some(&self.root)
     }
 
+    fn is_writable(&self) -> bool {
+        self.can_write()
+    }
+
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError> {
         self.ensure_indexed(observatory)
     }
 
     fn holding(&self, key: &FileKey) -> Option<Holding> {
-        self.index().kept(key).map(Entry::holding)
-    }
-
-    fn watch(&self, changes: mpsc::Sender<FileKey>) {
-        self.index().watchers.push(changes);
+        self.index().entry(key).map(Entry::holding)
     }
 
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
         self.ensure_indexed(observatory)?;
         let index = self.index();
-        let kept = index.observatories.get(&observatory);
-        Ok(kept
+        let entry = index.observatories.get(&observatory);
+        Ok(entry
             .into_iter()
             .flat_map(ObservatoryIndex::iter)
             .map(|(name, file)| {
@@ -217,48 +217,16 @@ impl Store for DiskStore {
             .collect())
     }
 
+    fn watch(&self, changes: mpsc::Sender<FileKey>) {
+        self.index().watchers.push(changes);
+    }
+
     fn open(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
         self.open_file(key, wanted)
     }
 
     fn verify(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
         self.verify_file(key, wanted)
-    }
-
-    fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
-        self.reserve_bytes(key, size)
-    }
-
-    fn claim(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError> {
-        self.claim_room(key, partial)
-    }
-
-    fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
-        self.evict_bytes(key, bytes)
-    }
-
-    fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
-        self.begin_transfer(key)
-    }
-
-    fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
-        self.record_transfer(key, record)
-    }
-
-    fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
-        self.publish_transfer(key, partial, sha1)
-    }
-
-    fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
-        self.abandon_transfer(key, keep)
-    }
-
-    fn sweep(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
-        self.sweep_partials(observatory, is_named);
-    }
-
-    fn sync_dirs(&self) -> Result<(), StoreError> {
-        self.sync_names()
     }
 
     fn set_local(&self, key: &FileKey) -> Result<(), StoreError> {
@@ -284,11 +252,47 @@ impl Store for DiskStore {
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.remove_file(key)
     }
+}
 
-    fn is_writable(&self) -> bool {
-        self.can_write()
+impl Transfers for DiskStore {
+    fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
+        self.reserve_bytes(key, size)
     }
 
+    fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
+        self.begin_transfer(key)
+    }
+
+    fn claim(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError> {
+        self.claim_room(key, partial)
+    }
+
+    fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
+        self.evict_bytes(key, bytes)
+    }
+
+    fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
+        self.record_transfer(key, record)
+    }
+
+    fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
+        self.publish_transfer(key, partial, sha1)
+    }
+
+    fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
+        self.abandon_transfer(key, keep)
+    }
+
+    fn sweep(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
+        self.sweep_partials(observatory, is_named);
+    }
+
+    fn sync_dirs(&self) -> Result<(), StoreError> {
+        self.sync_names()
+    }
+}
+
+impl State for DiskStore {
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
         let there = state_dir::snapshot(&self.root, observatory)?;
         if self.can_write() {
@@ -373,7 +377,7 @@ impl Store for DiskStore {
 }
 
 impl Index {
-    fn kept(&self, key: &FileKey) -> Option<&Entry> {
+    fn entry(&self, key: &FileKey) -> Option<&Entry> {
         self.observatories.get(&key.observatory)?.get(&key.name)
     }
 
@@ -387,22 +391,22 @@ impl Index {
     }
 
     /// Takes a file into the index, or changes what it says of it.
-    fn put(&mut self, key: &FileKey, kept: Entry) {
+    fn put(&mut self, key: &FileKey, entry: Entry) {
         self.tell(key);
-        self.count(key, &kept);
-        if let Some(shelf) = self.observatories.get_mut(&key.observatory) {
-            shelf.put(key.name.clone(), kept);
+        self.count(key, &entry);
+        if let Some(files) = self.observatories.get_mut(&key.observatory) {
+            files.put(key.name.clone(), entry);
         }
     }
 
     /// Counts the bytes of a file.
-    fn count(&mut self, key: &FileKey, kept: &Entry) {
-        match kept.kind {
+    fn count(&mut self, key: &FileKey, entry: &Entry) {
+        match entry.kind {
             HoldingKind::Catalogued => {
-                let evictable = self.any_copy || kept.origin == Origin::Fetched;
-                self.ledger.add_copy(key, kept.bytes(), evictable);
+                let evictable = self.any_copy || entry.origin == Origin::Fetched;
+                self.ledger.add_copy(key, entry.bytes(), evictable);
             }
-            HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, kept.bytes()),
+            HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, entry.bytes()),
         }
     }
 

@@ -12,21 +12,21 @@ use cap_std::fs::Dir;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::ledger::{Ledger, Victims};
+use super::ledger::{Full, Ledger, Victims};
 use super::{
-    Evicted, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, Store, StoreError,
-    Usage,
+    Evicted, Files, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, State,
+    StoreError, Transfers, Usage,
 };
 use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 
 /// A store in memory.
 #[derive(Debug)]
 pub struct MemoryStore {
-    observatories: Mutex<Shelves>,
+    contents: Mutex<Contents>,
 }
 
 #[derive(Debug)]
-struct Shelves {
+struct Contents {
     files: HashMap<FileKey, Entry>,
     partials: HashMap<FileKey, (Arc<File>, Option<Record>)>,
     snapshots: HashMap<Observatory, Snapshot>,
@@ -56,7 +56,7 @@ impl MemoryStore {
     /// An empty store of at most so many bytes.
     pub fn with_size(cache_size: Option<u64>) -> Self {
         Self {
-            observatories: Mutex::new(Shelves {
+            contents: Mutex::new(Contents {
                 files: HashMap::new(),
                 partials: HashMap::new(),
                 snapshots: HashMap::new(),
@@ -73,33 +73,33 @@ impl MemoryStore {
         let bytes = Arc::new(memory_file(key)?);
         let failed = |error| StoreError::io("write", key.name.as_str(), error);
         bytes.write_all_at(contents, 0).map_err(failed)?;
-        let kept = Entry {
+        let entry = Entry {
             kind: HoldingKind::Local,
             sha1: None,
             size: u64::try_from(contents.len()).unwrap_or(u64::MAX),
             bytes,
             open: Weak::new(),
         };
-        let mut observatories = self.observatories();
-        observatories.ledger.add_kept(key, kept.size);
-        observatories.files.insert(key.clone(), kept);
+        let mut contents = self.contents();
+        contents.ledger.add_kept(key, entry.size);
+        contents.files.insert(key.clone(), entry);
         Ok(())
     }
 
     /// The next so many transfers find the disk full when they begin, whatever was reserved.
     pub fn run_full(&self, times: usize) {
-        self.observatories().full = times;
+        self.contents().full = times;
     }
 
-    fn observatories(&self) -> MutexGuard<'_, Shelves> {
-        self.observatories.lock()
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock()
     }
 }
 
-impl Shelves {
+impl Contents {
     fn remove(&mut self, victims: &Victims) {
         for victim in &victims.copies {
-            let size = self.files.remove(victim).map_or(0, |kept| kept.size);
+            let size = self.files.remove(victim).map_or(0, |entry| entry.size);
             self.evicted.add(size);
             self.ledger.remove(victim);
         }
@@ -136,7 +136,7 @@ fn memory_file(key: &FileKey) -> Result<File, StoreError> {
         .map_err(|error| StoreError::io("make", key.name.as_str(), error.into()))
 }
 
-impl Store for MemoryStore {
+impl Files for MemoryStore {
     fn layout(&self) -> ReferenceLayout {
         ReferenceLayout::Flat
     }
@@ -150,34 +150,34 @@ impl Store for MemoryStore {
     }
 
     fn holding(&self, key: &FileKey) -> Option<Holding> {
-        self.observatories().files.get(key).map(Entry::holding)
+        self.contents().files.get(key).map(Entry::holding)
     }
 
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
-        let observatories = self.observatories();
-        let of_it = observatories
+        let contents = self.contents();
+        let of_it = contents
             .files
             .iter()
             .filter(|(key, _)| key.observatory == observatory);
-        Ok(of_it.map(|(key, kept)| (key.clone(), kept.holding())).collect())
+        Ok(of_it.map(|(key, entry)| (key.clone(), entry.holding())).collect())
     }
 
     fn open(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
-        let mut observatories = self.observatories();
-        observatories.ledger.touch(key);
-        let Some(kept) = observatories.files.get_mut(key) else {
+        let mut contents = self.contents();
+        contents.ledger.touch(key);
+        let Some(entry) = contents.files.get_mut(key) else {
             return Ok(Found::Absent);
         };
-        if kept.kind == HoldingKind::Local {
-            return Ok(Found::Local(kept.hand_out(key)?));
+        if entry.kind == HoldingKind::Local {
+            return Ok(Found::Local(entry.hand_out(key)?));
         }
-        if wanted.size.is_none_or(|size| size == kept.size)
-            && (wanted.sha1.is_none() || wanted.sha1 == kept.sha1)
+        if wanted.size.is_none_or(|size| size == entry.size)
+            && (wanted.sha1.is_none() || wanted.sha1 == entry.sha1)
         {
-            return Ok(Found::Catalogued(kept.hand_out(key)?));
+            return Ok(Found::Catalogued(entry.hand_out(key)?));
         }
-        observatories.files.remove(key);
-        observatories.ledger.remove(key);
+        contents.files.remove(key);
+        contents.ledger.remove(key);
         Ok(Found::Absent)
     }
 
@@ -185,106 +185,9 @@ impl Store for MemoryStore {
         self.open(key, wanted)
     }
 
-    fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
-        let mut observatories = self.observatories();
-        let Shelves { files, ledger, .. } = &mut *observatories;
-        let is_open = |other: &FileKey| files.get(other).is_some_and(|kept| kept.open.strong_count() > 0);
-        ledger.reserve(key, size, u64::MAX, is_open)?;
-        Ok(())
-    }
-
-    fn claim(&self, key: &FileKey, _: &Partial) -> Result<(), StoreError> {
-        let mut observatories = self.observatories();
-        let Shelves { files, ledger, .. } = &mut *observatories;
-        let is_open = |other: &FileKey| files.get(other).is_some_and(|kept| kept.open.strong_count() > 0);
-        let victims = ledger.claim(key, u64::MAX, is_open)?;
-        observatories.remove(&victims);
-        Ok(())
-    }
-
-    fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
-        let mut observatories = self.observatories();
-        let victims = observatories.ledger.oldest(bytes, |other| other == key);
-        observatories.remove(&victims);
-        Ok(())
-    }
-
-    fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
-        let mut observatories = self.observatories();
-        if let Some(left) = observatories.full.checked_sub(1) {
-            observatories.full = left;
-            let full = io::ErrorKind::StorageFull.into();
-            return Err(StoreError::io("write", key.name.as_str(), full));
-        }
-        if let Some((file, record)) = observatories.partials.get(key) {
-            if record.is_none() {
-                file.set_len(0)
-                    .map_err(|error| StoreError::io("write", key.name.as_str(), error))?;
-            }
-            return Ok(Partial {
-                file: Arc::clone(file),
-                record: record.clone(),
-            });
-        }
-        let file = Arc::new(memory_file(key)?);
-        observatories
-            .partials
-            .insert(key.clone(), (Arc::clone(&file), None));
-        Ok(Partial { file, record: None })
-    }
-
-    fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
-        if let Some(partial) = self.observatories().partials.get_mut(key) {
-            partial.1 = Some(record.clone());
-        }
-        Ok(())
-    }
-
-    fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
-        let size = partial
-            .file
-            .metadata()
-            .map_err(|error: io::Error| StoreError::io("look at", key.name.as_str(), error))?
-            .len();
-        let mut observatories = self.observatories();
-        if observatories
-            .files
-            .get(key)
-            .is_some_and(|kept| kept.kind == HoldingKind::Local)
-        {
-            return Err(StoreError::Overridden(key.to_string()));
-        }
-        observatories.partials.remove(key);
-        observatories.ledger.release(key);
-        observatories.ledger.add_copy(key, size, true);
-        let mut kept = Entry {
-            kind: HoldingKind::Catalogued,
-            sha1: Some(sha1),
-            size,
-            bytes: Arc::clone(&partial.file),
-            open: Weak::new(),
-        };
-        let file = kept.hand_out(key)?;
-        observatories.files.insert(key.clone(), kept);
-        Ok(file)
-    }
-
-    fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
-        let mut observatories = self.observatories();
-        observatories.ledger.release(key);
-        if !keep {
-            observatories.partials.remove(key);
-        }
-        Ok(())
-    }
-
-    fn sync_dirs(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
     fn set_local(&self, key: &FileKey) -> Result<(), StoreError> {
-        if let Some(kept) = self.observatories().files.get_mut(key) {
-            kept.kind = HoldingKind::Local;
+        if let Some(entry) = self.contents().files.get_mut(key) {
+            entry.kind = HoldingKind::Local;
         }
         Ok(())
     }
@@ -306,13 +209,132 @@ impl Store for MemoryStore {
     }
 
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
-        let mut observatories = self.observatories();
-        observatories.ledger.remove(key);
-        Ok(observatories.files.remove(key).is_some())
+        let mut contents = self.contents();
+        contents.ledger.remove(key);
+        Ok(contents.files.remove(key).is_some())
+    }
+}
+
+impl Transfers for MemoryStore {
+    fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        let Contents { files, ledger, .. } = &mut *contents;
+        let is_open = |other: &FileKey| {
+            files
+                .get(other)
+                .is_some_and(|entry| entry.open.strong_count() > 0)
+        };
+        ledger.reserve(key, size, u64::MAX, is_open)?;
+        Ok(())
     }
 
+    fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
+        let mut contents = self.contents();
+        if let Some(left) = contents.full.checked_sub(1) {
+            contents.full = left;
+            let full = io::ErrorKind::StorageFull.into();
+            return Err(StoreError::io("write", key.name.as_str(), full));
+        }
+        if let Some((file, record)) = contents.partials.get(key) {
+            if record.is_none() {
+                file.set_len(0)
+                    .map_err(|error| StoreError::io("write", key.name.as_str(), error))?;
+            }
+            return Ok(Partial {
+                file: Arc::clone(file),
+                record: record.clone(),
+            });
+        }
+        let file = Arc::new(memory_file(key)?);
+        contents.partials.insert(key.clone(), (Arc::clone(&file), None));
+        Ok(Partial { file, record: None })
+    }
+
+    fn claim(&self, key: &FileKey, _: &Partial) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        let Contents { files, ledger, .. } = &mut *contents;
+        let is_open = |other: &FileKey| {
+            files
+                .get(other)
+                .is_some_and(|entry| entry.open.strong_count() > 0)
+        };
+        let victims = ledger.claim(key, u64::MAX, is_open)?;
+        contents.remove(&victims);
+        Ok(())
+    }
+
+    fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        let Contents { files, ledger, .. } = &mut *contents;
+        let is_open = |other: &FileKey| {
+            files
+                .get(other)
+                .is_some_and(|entry| entry.open.strong_count() > 0)
+        };
+        let victims = ledger.oldest(bytes, |other| other == key || is_open(other));
+        if victims.is_empty() {
+            return Err(StoreError::NoSpace(Full {
+                needed: bytes,
+                why: "there is nothing left to evict".to_owned(),
+            }));
+        }
+        contents.remove(&victims);
+        Ok(())
+    }
+
+    fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
+        if let Some(partial) = self.contents().partials.get_mut(key) {
+            partial.1 = Some(record.clone());
+        }
+        Ok(())
+    }
+
+    fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
+        let size = partial
+            .file
+            .metadata()
+            .map_err(|error: io::Error| StoreError::io("look at", key.name.as_str(), error))?
+            .len();
+        let mut contents = self.contents();
+        if contents
+            .files
+            .get(key)
+            .is_some_and(|entry| entry.kind == HoldingKind::Local)
+        {
+            return Err(StoreError::Overridden(key.to_string()));
+        }
+        contents.partials.remove(key);
+        contents.ledger.release(key);
+        contents.ledger.add_copy(key, size, true);
+        let mut entry = Entry {
+            kind: HoldingKind::Catalogued,
+            sha1: Some(sha1),
+            size,
+            bytes: Arc::clone(&partial.file),
+            open: Weak::new(),
+        };
+        let file = entry.hand_out(key)?;
+        contents.files.insert(key.clone(), entry);
+        Ok(file)
+    }
+
+    fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        contents.ledger.release(key);
+        if !keep {
+            contents.partials.remove(key);
+        }
+        Ok(())
+    }
+
+    fn sync_dirs(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl State for MemoryStore {
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
-        Ok(self.observatories().snapshots.get(&observatory).cloned())
+        Ok(self.contents().snapshots.get(&observatory).cloned())
     }
 
     fn save_snapshot(&self, observatory: Observatory, literal: &str, _: &str) -> Result<(), StoreError> {
@@ -320,37 +342,35 @@ impl Store for MemoryStore {
             text: literal.to_owned(),
             written: SystemTime::now(),
         };
-        self.observatories().snapshots.insert(observatory, snapshot);
+        self.contents().snapshots.insert(observatory, snapshot);
         Ok(())
     }
 
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
-        self.observatories().snapshots.remove(&observatory);
+        self.contents().snapshots.remove(&observatory);
         Ok(())
     }
 
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.observatories().notes.get(name).cloned())
+        Ok(self.contents().notes.get(name).cloned())
     }
 
     fn save_note(&self, name: &str, contents: &[u8]) -> Result<(), StoreError> {
-        self.observatories()
-            .notes
-            .insert(name.to_owned(), contents.to_owned());
+        self.contents().notes.insert(name.to_owned(), contents.to_owned());
         Ok(())
     }
 
     fn usage(&self) -> Result<Usage, StoreError> {
-        let observatories = self.observatories();
-        let total = observatories.ledger.limit().unwrap_or(1 << 40);
+        let contents = self.contents();
+        let total = contents.ledger.limit().unwrap_or(1 << 40);
         Ok(Usage {
             total,
-            available: total.saturating_sub(observatories.ledger.used()),
-            used: observatories.ledger.used(),
-            files: u64::try_from(observatories.files.len()).unwrap_or(u64::MAX),
+            available: total.saturating_sub(contents.ledger.used()),
+            used: contents.ledger.used(),
+            files: u64::try_from(contents.files.len()).unwrap_or(u64::MAX),
             files_free: 1 << 20,
-            limit: observatories.ledger.limit(),
-            evicted: observatories.evicted,
+            limit: contents.ledger.limit(),
+            evicted: contents.evicted,
             ..Usage::default()
         })
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crds_fs::crds::{FileKey, Observatory};
-use crds_fs::store::{DiskStore, Store, StoreOptions};
+use crds_fs::store::{DiskStore, State as _, StoreOptions, Transfers as _};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::origin::{Behaviour, Content, Origin};

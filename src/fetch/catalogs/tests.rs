@@ -4,7 +4,7 @@ use super::*;
 use crate::crds::{ContextSpec, FileName};
 use crate::fetch::tests::world::{Archive, description, literal};
 use crate::remote::RemoteErrorKind;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, State as _, Store};
 
 const HST: Observatory = Observatory::Hst;
 

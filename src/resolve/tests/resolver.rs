@@ -10,7 +10,7 @@ use crate::crds::FileName;
 use crate::fetch::Outcome;
 use crate::remote::RemoteErrorKind;
 use crate::resolve::{BadFilePolicy, ComputedBy, Permit, ResolveError, Resolver, TypeAnswer};
-use crate::store::Store as _;
+use crate::store::State as _;
 
 #[tokio::test]
 async fn an_answer_is_asked_for_once() {

@@ -32,22 +32,22 @@ impl DiskStore {
     /// use.
     pub(super) fn evict(&self, victim: &FileKey) -> Option<u64> {
         let _guard = self.guards.of(victim);
-        let kept = {
+        let entry = {
             let index = self.index();
-            let kept = *index.kept(victim)?;
-            if kept.kind != HoldingKind::Catalogued || index.is_open(victim) {
+            let entry = *index.entry(victim)?;
+            if entry.kind != HoldingKind::Catalogued || index.is_open(victim) {
                 return None;
             }
-            kept
+            entry
         };
-        match self.lies_there(&kept.path(victim)) {
-            Ok(Some(identity)) if identity == kept.identity => {}
+        match self.lies_there(&entry.path(victim)) {
+            Ok(Some(identity)) if identity == entry.identity => {}
             Ok(None) => {
                 self.index().remove(victim);
                 return Some(0);
             }
             Ok(Some(_)) => {
-                self.doubt(victim, kept);
+                self.doubt(victim, entry);
                 return None;
             }
             Err(error) => {
@@ -57,38 +57,38 @@ impl DiskStore {
         }
         // Nobody shall be given what is about to go.
         self.index().remove(victim);
-        match self.discard(victim, &kept) {
+        match self.discard(victim, &entry) {
             Ok(true) => {
-                self.index().evicted.add(kept.bytes());
-                log::info!("evicted {victim} ({} bytes)", kept.bytes());
-                Some(kept.bytes())
+                self.index().evicted.add(entry.bytes());
+                log::info!("evicted {victim} ({} bytes)", entry.bytes());
+                Some(entry.bytes())
             }
             Ok(false) => {
-                self.doubt(victim, kept);
+                self.doubt(victim, entry);
                 None
             }
             Err(error) => {
                 log::warn!("cannot evict {victim}: {error}");
-                self.index().put(victim, kept);
+                self.index().put(victim, entry);
                 None
             }
         }
     }
 
     /// What lies there is no longer the copy that it was: it is looked at again before anything is done with it.
-    fn doubt(&self, key: &FileKey, kept: Entry) {
+    fn doubt(&self, key: &FileKey, entry: Entry) {
         let kind = HoldingKind::Unverified;
-        self.index().put(key, Entry { kind, ..kept });
+        self.index().put(key, Entry { kind, ..entry });
     }
 
     /// Removes a file by way of a private name; false, and it stays, if it is not the one that is meant.
-    fn discard(&self, key: &FileKey, kept: &Entry) -> io::Result<bool> {
+    fn discard(&self, key: &FileKey, entry: &Entry) -> io::Result<bool> {
         let directory = Path::new(REMOVING).join(key.observatory.as_str());
         self.state_dir.create_dir_all(&directory)?;
-        let instrument = kept.instrument.unwrap_or_default();
+        let instrument = entry.instrument.unwrap_or_default();
         let turn = state_dir::turn();
         let target = directory.join(format!("{turn}{SEPARATOR}{instrument}{SEPARATOR}{}", key.name));
-        if !self.take_aside(&kept.path(key), &target, Some(kept.identity))? {
+        if !self.take_aside(&entry.path(key), &target, Some(entry.identity))? {
             return Ok(false);
         }
         self.state_dir.remove_file(&target)?;
@@ -127,16 +127,16 @@ impl DiskStore {
             && error.kind() == ErrorKind::AlreadyExists
         {
             let name = path.file_name().unwrap_or_default();
-            let mut kept = OsString::from(format!("{}-", state_dir::turn()));
-            kept.push(name);
+            let mut aside = OsString::from(format!("{}-", state_dir::turn()));
+            aside.push(name);
             self.state_dir.create_dir_all("quarantine")?;
-            let kept = Path::new("quarantine").join(kept);
+            let aside = Path::new("quarantine").join(aside);
             log::warn!(
                 "{} in the store was replaced while it was looked at: what was there is in {}",
                 path.display(),
-                Path::new(state_dir::OWN).join(&kept).display()
+                Path::new(state_dir::OWN).join(&aside).display()
             );
-            return rename_new(&self.state_dir, from, &self.state_dir, &kept);
+            return rename_new(&self.state_dir, from, &self.state_dir, &aside);
         }
         back
     }
@@ -168,30 +168,30 @@ impl DiskStore {
     pub(super) fn remove_copy_of(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.ensure_indexed(key.observatory)?;
         let _guard = self.guards.of(key);
-        let Some(kept) = self.index().kept(key).copied() else {
+        let Some(entry) = self.index().entry(key).copied() else {
             return Ok(false);
         };
-        if kept.kind == HoldingKind::Local {
+        if entry.kind == HoldingKind::Local {
             return Ok(false);
         }
-        let path = kept.path(key);
+        let path = entry.path(key);
         if self
             .lies_there(&path)?
-            .is_some_and(|identity| identity != kept.identity)
+            .is_some_and(|identity| identity != entry.identity)
         {
-            self.doubt(key, kept);
+            self.doubt(key, entry);
             return Ok(false);
         }
         // Nobody shall be given what is about to go.
         self.index().remove(key);
-        match self.discard(key, &kept) {
+        match self.discard(key, &entry) {
             Ok(true) => self.remember(key, &Mark::Gone),
             Ok(false) => {
-                self.doubt(key, kept);
+                self.doubt(key, entry);
                 return Ok(false);
             }
             Err(error) => {
-                self.index().put(key, kept);
+                self.index().put(key, entry);
                 return Err(StoreError::io("remove", &path, error));
             }
         }
@@ -239,8 +239,8 @@ impl DiskStore {
             .map_err(|error| StoreError::io("look at", &path, error))?;
         let mut index = self.index();
         let instrument = index
-            .kept(key)
-            .map_or_else(|| self.home(key), |kept| kept.instrument);
+            .entry(key)
+            .map_or_else(|| self.home(key), |entry| entry.instrument);
         index.open.remove(key);
         index.put(key, Entry::new(HoldingKind::Local, &metadata, instrument));
         Ok(())
@@ -262,7 +262,7 @@ impl DiskStore {
         self.remember_local(key)?;
         let before = {
             let mut index = self.index();
-            let before = index.kept(key).copied();
+            let before = index.entry(key).copied();
             index.put(key, Entry::new(HoldingKind::Local, &metadata, self.home(key)));
             before
         };
@@ -270,10 +270,10 @@ impl DiskStore {
             let mark = {
                 let mut index = self.index();
                 match before {
-                    Some(kept) => index.put(key, kept),
+                    Some(entry) => index.put(key, entry),
                     None => drop(index.remove(key)),
                 }
-                before.and_then(|kept| kept.mark()).unwrap_or(Mark::Gone)
+                before.and_then(|entry| entry.mark()).unwrap_or(Mark::Gone)
             };
             self.remember(key, &mark);
             return Err(failed(error));
@@ -288,7 +288,7 @@ impl DiskStore {
 
     /// Where a file lies, or would.
     fn known_place(&self, key: &FileKey) -> PathBuf {
-        let known = self.index().kept(key).map(|kept| kept.instrument);
+        let known = self.index().entry(key).map(|entry| entry.instrument);
         place(key, known.unwrap_or_else(|| self.home(key)))
     }
 }

@@ -61,30 +61,30 @@ impl DiskStore {
             self.remove_vanished(key);
             return Ok(Found::Absent);
         };
-        let mut kept = self.classify(key, &opened);
-        if kept.kind == HoldingKind::Local {
-            return Ok(Found::Local(self.share(key, opened.file, kept)));
+        let mut entry = self.classify(key, &opened);
+        if entry.kind == HoldingKind::Local {
+            return Ok(Found::Local(self.share(key, opened.file, entry)));
         }
-        if self.has_wrong_length(kept.identity.size, wanted) {
+        if self.has_wrong_length(entry.identity.size, wanted) {
             let why = format!(
                 "it has {} bytes instead of {}",
-                kept.identity.size,
+                entry.identity.size,
                 wanted.size.unwrap_or_default()
             );
-            return self.reject(key, &kept, &why);
+            return self.reject(key, &entry, &why);
         }
-        let verified = kept.kind == HoldingKind::Catalogued && self.is_digest(kept.sha1, wanted);
+        let verified = entry.kind == HoldingKind::Catalogued && self.is_digest(entry.sha1, wanted);
         let accepted = !self.options.checksums || wanted.sha1.is_none();
         if !verified && accepted {
-            kept.kind = HoldingKind::Catalogued;
-            kept.sha1 = None;
-            self.accept(key, &kept);
+            entry.kind = HoldingKind::Catalogued;
+            entry.sha1 = None;
+            self.accept(key, &entry);
         } else if !verified {
-            kept.kind = HoldingKind::Unverified;
-            self.index().put(key, kept);
+            entry.kind = HoldingKind::Unverified;
+            self.index().put(key, entry);
             return Ok(Found::Unverified);
         }
-        Ok(Found::Catalogued(self.share(key, opened.file, kept)))
+        Ok(Found::Catalogued(self.share(key, opened.file, entry)))
     }
 
     pub(super) fn verify_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
@@ -92,33 +92,37 @@ impl DiskStore {
         let Some(expected) = wanted.sha1.filter(|_| self.options.checksums) else {
             return self.open_file(key, wanted);
         };
-        let (opened, mut kept) = {
+        let (opened, mut entry) = {
             let _guard = self.guards.of(key);
             let Some(opened) = self.open_entry(key)? else {
                 self.remove_vanished(key);
                 return Ok(Found::Absent);
             };
-            let kept = self.classify(key, &opened);
-            if kept.kind == HoldingKind::Local {
-                return Ok(Found::Local(self.share(key, opened.file, kept)));
+            let entry = self.classify(key, &opened);
+            if entry.kind == HoldingKind::Local {
+                return Ok(Found::Local(self.share(key, opened.file, entry)));
             }
-            (opened, kept)
+            (opened, entry)
         };
-        let path = kept.path(key);
+        let path = entry.path(key);
         let found = digest(&opened.file).map_err(|error| StoreError::io("read", &path, error))?;
         self.moments.reach(Moment::Hashed);
         let _guard = self.guards.of(key);
         // What was hashed may not be what is there any more: somebody writes to it, or has put something else there.
-        if self.lies_there(&path)? != Some(kept.identity) || self.index().is_local(key) {
+        if self.lies_there(&path)? != Some(entry.identity) || self.index().is_local(key) {
             return Ok(Found::Unverified);
         }
-        if self.has_wrong_length(kept.identity.size, wanted) || found != expected {
-            return self.reject(key, &kept, &format!("its SHA-1 is {found} instead of {expected}"));
+        if self.has_wrong_length(entry.identity.size, wanted) || found != expected {
+            return self.reject(
+                key,
+                &entry,
+                &format!("its SHA-1 is {found} instead of {expected}"),
+            );
         }
-        kept.kind = HoldingKind::Catalogued;
-        kept.sha1 = Some(found);
-        self.accept(key, &kept);
-        Ok(Found::Catalogued(self.share(key, opened.file, kept)))
+        entry.kind = HoldingKind::Catalogued;
+        entry.sha1 = Some(found);
+        self.accept(key, &entry);
+        Ok(Found::Catalogued(self.share(key, opened.file, entry)))
     }
 
     pub(super) fn adopt_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
@@ -126,7 +130,7 @@ impl DiskStore {
         let (Some(expected), Some(size)) = (wanted.sha1, wanted.size) else {
             return Ok(false);
         };
-        let (opened, mut kept) = {
+        let (opened, mut entry) = {
             let _guard = self.guards.of(key);
             if !self.index().is_local(key) {
                 return Ok(false);
@@ -134,14 +138,14 @@ impl DiskStore {
             let Some(opened) = self.open_entry(key)? else {
                 return Ok(false);
             };
-            let kept = self.classify(key, &opened);
-            (opened, kept)
+            let entry = self.classify(key, &opened);
+            (opened, entry)
         };
         // What has other names may be changed under those.
-        if kept.identity.size != size || opened.metadata.nlink() != 1 {
+        if entry.identity.size != size || opened.metadata.nlink() != 1 {
             return Ok(false);
         }
-        let path = kept.path(key);
+        let path = entry.path(key);
         let failed = |error| StoreError::io("read", &path, error);
         if digest(&opened.file).map_err(failed)? != expected {
             return Ok(false);
@@ -149,12 +153,12 @@ impl DiskStore {
         self.durability.data(&opened.file).map_err(failed)?;
         self.moments.reach(Moment::Hashed);
         let _guard = self.guards.of(key);
-        if self.lies_there(&path)? != Some(kept.identity) || !self.index().is_local(key) {
+        if self.lies_there(&path)? != Some(entry.identity) || !self.index().is_local(key) {
             return Ok(false);
         }
-        kept.kind = HoldingKind::Catalogued;
-        kept.sha1 = Some(expected);
-        self.accept(key, &kept);
+        entry.kind = HoldingKind::Catalogued;
+        entry.sha1 = Some(expected);
+        self.accept(key, &entry);
         if let Some(directory) = path.parent() {
             self.index().unsynced.insert(directory.to_owned());
         }
@@ -166,7 +170,7 @@ impl DiskStore {
     fn remove_vanished(&self, key: &FileKey) {
         let vanished = {
             let mut index = self.index();
-            index.kept(key).is_some().then(|| index.remove(key)).flatten()
+            index.entry(key).is_some().then(|| index.remove(key)).flatten()
         };
         if vanished.is_some() {
             self.remember(key, &Mark::Gone);
@@ -177,11 +181,11 @@ impl DiskStore {
     fn shared(&self, key: &FileKey, wanted: CatalogEntry) -> Option<Arc<File>> {
         let mut index = self.index();
         let file = index.open.get(key)?.upgrade()?;
-        let kept = index.kept(key)?;
-        let fits = kept.kind == HoldingKind::Catalogued
-            && self.is_digest(kept.sha1, wanted)
-            && !self.has_wrong_length(kept.identity.size, wanted);
-        let identity = kept.identity;
+        let entry = index.entry(key)?;
+        let fits = entry.kind == HoldingKind::Catalogued
+            && self.is_digest(entry.sha1, wanted)
+            && !self.has_wrong_length(entry.identity.size, wanted);
+        let identity = entry.identity;
         if fits && met_identity(&file, Path::new(key.name.as_str())).is_ok_and(|now| now == identity) {
             index.ledger.touch(key);
             Some(file)
@@ -191,14 +195,14 @@ impl DiskStore {
     }
 
     /// Hands a file out, to be shared with others who open it. Its guard is held.
-    pub(super) fn share(&self, key: &FileKey, file: File, kept: Entry) -> Arc<File> {
+    pub(super) fn share(&self, key: &FileKey, file: File, entry: Entry) -> Arc<File> {
         let file = Arc::new(file);
         let mut index = self.index();
         if index
-            .kept(key)
-            .is_none_or(|known| known.kind != kept.kind || known.identity != kept.identity)
+            .entry(key)
+            .is_none_or(|known| known.kind != entry.kind || known.identity != entry.identity)
         {
-            index.put(key, kept);
+            index.put(key, entry);
         }
         index.ledger.touch(key);
         index.open.insert(key.clone(), Arc::downgrade(&file));
@@ -210,7 +214,10 @@ impl DiskStore {
     fn open_entry(&self, key: &FileKey) -> Result<Option<OpenedEntry>, StoreError> {
         let (known, local) = {
             let index = self.index();
-            (index.kept(key).map(|kept| kept.instrument), index.is_local(key))
+            (
+                index.entry(key).map(|entry| entry.instrument),
+                index.is_local(key),
+            )
         };
         let places = match known {
             Some(instrument) => vec![instrument],
@@ -301,7 +308,7 @@ impl DiskStore {
             now.kind = HoldingKind::Local;
             return now;
         }
-        if let Some(known) = self.index().kept(key) {
+        if let Some(known) = self.index().entry(key) {
             if known.kind == HoldingKind::Local {
                 now.kind = HoldingKind::Local;
             } else if known.identity.has_same_contents(&now.identity) {
@@ -316,9 +323,9 @@ impl DiskStore {
     }
 
     /// A file was verified, or is taken as it is.
-    pub(super) fn accept(&self, key: &FileKey, kept: &Entry) {
-        self.index().put(key, *kept);
-        self.remember(key, &Mark::Copy(kept.identity, kept.sha1, kept.origin));
+    pub(super) fn accept(&self, key: &FileKey, entry: &Entry) {
+        self.index().put(key, *entry);
+        self.remember(key, &Mark::Copy(entry.identity, entry.sha1, entry.origin));
     }
 
     fn has_wrong_length(&self, size: u64, wanted: CatalogEntry) -> bool {
@@ -330,9 +337,9 @@ impl DiskStore {
     }
 
     /// Moves a file that was opened, and is not what the catalog says, out of the way. Its guard is held.
-    fn reject(&self, key: &FileKey, kept: &Entry, why: &str) -> Result<Found, StoreError> {
-        let path = kept.path(key);
-        if !self.quarantine(&path, &quarantine_name(key), why, Some(kept.identity))? {
+    fn reject(&self, key: &FileKey, entry: &Entry, why: &str) -> Result<Found, StoreError> {
+        let path = entry.path(key);
+        if !self.quarantine(&path, &quarantine_name(key), why, Some(entry.identity))? {
             return Ok(Found::Unverified);
         }
         self.index().remove(key);
@@ -344,7 +351,8 @@ impl DiskStore {
 impl Index {
     /// Whether the name belongs to the user's own file.
     pub(super) fn is_local(&self, key: &FileKey) -> bool {
-        self.kept(key).is_some_and(|kept| kept.kind == HoldingKind::Local)
+        self.entry(key)
+            .is_some_and(|entry| entry.kind == HoldingKind::Local)
     }
 }
 

@@ -91,8 +91,8 @@ impl ObservatoryIndex {
         self.files.iter()
     }
 
-    pub(super) fn put(&mut self, name: FileName, kept: Entry) {
-        self.files.insert(name, kept);
+    pub(super) fn put(&mut self, name: FileName, entry: Entry) {
+        self.files.insert(name, entry);
     }
 
     pub(super) fn take(&mut self, name: &FileName) -> Option<Entry> {
@@ -119,7 +119,7 @@ impl DiskStore {
             .index()
             .observatories
             .get(&key.observatory)
-            .and_then(|shelf| shelf.log.clone());
+            .and_then(|index| index.log.clone());
         let Some(log) = log else { return Ok(()) };
         let written = (&*log)
             .write_all(verified::line(&key.name, mark).as_bytes())
@@ -140,19 +140,19 @@ impl DiskStore {
         if is_there() {
             return Ok(());
         }
-        let (found, mut ranked) = self.read_shelf(observatory)?;
+        let (found, mut ranked) = self.read_directories(observatory)?;
         ranked.sort_by_key(|(_, used)| *used);
         self.find_partials(observatory);
         let mut index = self.index();
         for (name, _) in ranked {
-            let Some(kept) = found.get(&name) else { continue };
-            index.count(&FileKey { observatory, name }, kept);
+            let Some(entry) = found.get(&name) else { continue };
+            index.count(&FileKey { observatory, name }, entry);
         }
         index.observatories.insert(observatory, found);
         Ok(())
     }
 
-    fn read_shelf(
+    fn read_directories(
         &self,
         observatory: Observatory,
     ) -> Result<(ObservatoryIndex, Vec<(FileName, i128)>), StoreError> {
@@ -184,13 +184,13 @@ impl DiskStore {
                     return;
                 }
                 let known = known.get(&name).copied().unwrap_or_default();
-                let Some(kept) = as_known(metadata, within, &known) else {
+                let Some(entry) = as_known(metadata, within, &known) else {
                     return;
                 };
                 let seen = nanoseconds(metadata.atime(), metadata.atime_nsec())
                     .max(nanoseconds(metadata.mtime(), metadata.mtime_nsec()));
                 ranked.push((name.clone(), order.of(&name, seen)));
-                files.insert(name, kept);
+                files.insert(name, entry);
             });
         }
         // A user's file that is gone shall not pass its mark on to whatever comes there next.
@@ -215,7 +215,7 @@ impl DiskStore {
         if let Some(files) = files {
             let lines: String = files
                 .iter()
-                .filter_map(|(name, kept)| Some(verified::line(name, &kept.mark()?)))
+                .filter_map(|(name, entry)| Some(verified::line(name, &entry.mark()?)))
                 .collect();
             state_dir::replace(&self.state_dir, path, lines.as_bytes(), Durable::Yes)?;
         }
@@ -238,26 +238,26 @@ fn has_other_names(own: &Dir, path: &Path) -> bool {
 
 /// A file that is found in the store, in the light of what is remembered of its name; `None` for what is no file.
 fn as_known(metadata: &Metadata, instrument: Option<&'static str>, known: &Known) -> Option<Entry> {
-    let mut kept = Entry::new(HoldingKind::Unverified, metadata, instrument);
+    let mut entry = Entry::new(HoldingKind::Unverified, metadata, instrument);
     if !metadata.is_file() {
         // Nobody but a user makes links.
         let local = known.local || metadata.is_symlink();
-        kept.kind = HoldingKind::Local;
-        return local.then_some(kept);
+        entry.kind = HoldingKind::Local;
+        return local.then_some(entry);
     }
     let copy = known
         .copy
-        .filter(|(identity, ..)| identity.has_same_contents(&kept.identity));
+        .filter(|(identity, ..)| identity.has_same_contents(&entry.identity));
     match copy {
-        Some((identity, sha1, origin)) if identity == kept.identity => {
-            kept.kind = HoldingKind::Catalogued;
-            (kept.sha1, kept.origin) = (sha1, origin);
+        Some((identity, sha1, origin)) if identity == entry.identity => {
+            entry.kind = HoldingKind::Catalogued;
+            (entry.sha1, entry.origin) = (sha1, origin);
         }
-        _ if known.local => kept.kind = HoldingKind::Local,
-        Some((_, _, origin)) => kept.origin = origin,
+        _ if known.local => entry.kind = HoldingKind::Local,
+        Some((_, _, origin)) => entry.origin = origin,
         None => {}
     }
-    Some(kept)
+    Some(entry)
 }
 
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {

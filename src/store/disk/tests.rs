@@ -111,16 +111,6 @@ fn published_files_survive_a_restart_and_are_ordinary() {
 }
 
 #[test]
-fn an_open_file_is_shared() {
-    let dir = TempDir::new().unwrap();
-    let store = open(&dir);
-    let rule = key("hst_0001.pmap");
-    let first = put(&store, &rule, b"x").unwrap();
-    let second = store.open(&rule, entry(b"x")).unwrap();
-    assert!(Arc::ptr_eq(&first, catalogued(&second)));
-}
-
-#[test]
 fn found_files_are_hashed_once() {
     let dir = TempDir::new().unwrap();
     let rule = key("hst_0001.pmap");

@@ -143,8 +143,8 @@ impl DiskStore {
             }
             _ => return Err(StoreError::Overridden(key.to_string())),
         };
-        let mut kept = Entry::new(HoldingKind::Catalogued, &metadata, instrument);
-        (kept.sha1, kept.origin) = (Some(sha1), Origin::Fetched);
+        let mut entry = Entry::new(HoldingKind::Catalogued, &metadata, instrument);
+        (entry.sha1, entry.origin) = (Some(sha1), Origin::Fetched);
         {
             let mut index = self.index();
             index.ledger.release(key);
@@ -152,9 +152,9 @@ impl DiskStore {
             let directory = path.parent().unwrap_or(Path::new(""));
             index.unsynced.insert(directory.to_owned());
         }
-        self.accept(key, &kept);
+        self.accept(key, &entry);
         self.forget_record(key);
-        Ok(self.share(key, file, kept))
+        Ok(self.share(key, file, entry))
     }
 
     /// Renames a partial file to its final name, never over something that is there: that may be somebody's work.

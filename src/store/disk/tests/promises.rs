@@ -45,40 +45,6 @@ fn a_name_that_is_the_users_is_not_published_under_even_while_nothing_lies_there
     assert!(!dir.path().join("mappings/hst/hst_0001.pmap").exists());
 }
 
-#[test]
-fn an_abandoned_transfer_gives_its_room_back() {
-    let dir = TempDir::new().unwrap();
-    let small = StoreOptions {
-        cache_size: Some(30),
-        ..options()
-    };
-    let store = DiskStore::open(dir.path(), small).unwrap();
-    let (first, second) = (key("hst_0001.pmap"), key("hst_0002.pmap"));
-    for keep in [true, false] {
-        store.reserve(&first, 20).unwrap();
-        assert!(store.reserve(&second, 20).unwrap_err().is_no_space());
-        store.abandon(&first, keep).unwrap();
-        assert_eq!(store.usage().unwrap().used, 0);
-        store.reserve(&second, 20).unwrap();
-        store.abandon(&second, keep).unwrap();
-    }
-}
-
-#[test]
-fn room_is_made_of_what_nobody_has_open() {
-    let dir = TempDir::new().unwrap();
-    let store = open(&dir);
-    let (held, idle, wanted) = (key("hst_0001.pmap"), key("hst_0002.pmap"), key("hst_0003.pmap"));
-    let _open = put(&store, &held, b"0123456789").unwrap();
-    put(&store, &idle, b"0123456789").unwrap();
-    put(&store, &wanted, b"0123456789").unwrap();
-    store.make_room(&wanted, 100).unwrap();
-    assert!(store.holding(&idle).is_none());
-    assert!(store.holding(&held).is_some(), "it is open");
-    assert!(store.holding(&wanted).is_some(), "the room is for it");
-    assert!(store.make_room(&wanted, 100).unwrap_err().is_no_space());
-}
-
 /// The same length is no proof: what replaced a verified file while it was closed is hashed, be it before a restart or
 /// after.
 #[test]

@@ -1,0 +1,70 @@
+//! The files of a store under their final names.
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use cap_std::fs::Dir;
+
+use super::{Found, Holding, ReferenceLayout, StoreError};
+use crate::crds::{CatalogEntry, FileKey, Observatory};
+
+/// Files under their final names: looking, opening, verifying, removing, and the user's own in their place.
+///
+/// Methods answer from memory or with a few system calls unless they say that they may take long.
+pub trait Files: Send + Sync + 'static {
+    /// How references are laid out.
+    fn layout(&self) -> ReferenceLayout;
+
+    /// The directory of the store, for the files that users write; `None` when there is none on a disk.
+    fn directory(&self) -> Option<&Dir>;
+
+    /// Whether files can be brought into the store. One that cannot be written is used as it is.
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    /// Learns what the store holds of an observatory. Takes long the first time (one scan), then nothing.
+    fn load_index(&self, observatory: Observatory) -> Result<(), StoreError>;
+
+    /// What the store holds under this name, from memory once the observatory is indexed.
+    fn holding(&self, key: &FileKey) -> Option<Holding>;
+
+    /// Everything the store holds of an observatory. May take long, see [`Files::load_index`].
+    fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError>;
+
+    /// Sends the name of every file that comes, goes or changes from now on. Also while locks are held: the receiver
+    /// belongs into a thread of its own. A store that no kernel looks at may stay silent.
+    fn watch(&self, changes: mpsc::Sender<FileKey>) {
+        drop(changes);
+    }
+
+    /// Opens a file if the store holds it and its length is right.
+    fn open(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError>;
+
+    /// Hashes a file that was found in the store and opens it if it is the catalogued one; else it goes to quarantine.
+    /// Takes as long as reading the file.
+    fn verify(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError>;
+
+    /// From now on what lies under this name is the user's own file.
+    fn set_local(&self, key: &FileKey) -> Result<(), StoreError>;
+
+    /// Renames the user's file at `from` (a path below the root of the store) to this name, replacing a copy that is
+    /// there; from now on it is a local file. A transfer that ends at the same moment does not touch it.
+    fn move_in(&self, from: &Path, key: &FileKey) -> Result<(), StoreError>;
+
+    /// The user's file under this name was renamed to somewhere else. What has taken the name meanwhile stays.
+    fn moved_out(&self, key: &FileKey) -> Result<(), StoreError>;
+
+    /// The user's file under this name becomes a copy like any other, if it is the catalogued one: false if it is not, or
+    /// not as far as can be told. Takes as long as reading the file.
+    fn adopt(&self, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
+        let _ = (key, wanted);
+        Ok(false)
+    }
+
+    /// Removes the copy under this name; false when there is none, and where the user's own file is.
+    fn remove_copy(&self, key: &FileKey) -> Result<bool, StoreError>;
+
+    /// Removes the copy or the local file under this name; false when there is none.
+    fn remove(&self, key: &FileKey) -> Result<bool, StoreError>;
+}
