@@ -10,20 +10,20 @@
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crds_fs::crds::Observatory;
-use crds_fs::rules::{Context, Header, LoadError, LookupOptions, Mapping, Mappings, Memory};
+use crds_fs::rules::{Header, LoadError, LookupOptions, Memory, Provider, Texts};
 
 const USAGE: &str = "usage: resolve_reference CACHE CONTEXT KEY=VALUE...";
 
 /// The rules below a cache directory.
 struct Directory(PathBuf);
 
-impl Mappings for Directory {
-    fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
-        let text = fs::read_to_string(self.0.join(name)).map_err(|_| LoadError::absent(name))?;
-        Mapping::load(name, &text).map(Arc::new)
+impl Texts for Directory {
+    type Version = ();
+
+    fn text(&self, name: &str) -> Result<String, LoadError> {
+        fs::read_to_string(self.0.join(name)).map_err(|_| LoadError::absent(name))
     }
 }
 
@@ -38,10 +38,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let observatory = Observatory::of_name(&name).ok_or("the context's name names no observatory")?;
-    let mappings = Directory(cache.join("mappings").join(observatory.as_str()));
-    let context = Context::new(mappings.get(&name)?, observatory, LookupOptions::default())?;
+    let directory = Directory(cache.join("mappings").join(observatory.as_str()));
+    let provider = Provider::new(directory, LookupOptions::default());
+    let context = provider.context(observatory, &name)?;
     for (reftype, answer) in context
-        .best_references(&mut Memory::none(), &mappings, &header, None::<&[&str]>)?
+        .best_references(&mut Memory::none(), &header, None::<&[&str]>)?
         .iter()
     {
         println!("{reftype:12} {answer}");

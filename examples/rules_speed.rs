@@ -5,65 +5,24 @@
 //! with mappings, `VECTORS` the directory of the oracle's vectors, whose headers are used, `PYTHON` an interpreter that has
 //! the package `crds`. The program `crds-fs` is that beside the example.
 
-use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crds_fs::crds::Observatory;
-use crds_fs::rules::{
-    Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, Memory, spread,
-};
+use crds_fs::rules::{Header, HeaderValue, LoadError, LookupOptions, Memory, OpenContext, Provider, Texts};
 
-struct Directory {
-    root: PathBuf,
-    loaded: Mutex<HashMap<String, Arc<Mapping>>>,
-}
+/// The texts of a cache directory.
+struct Directory(PathBuf);
 
-impl Directory {
-    fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-            loaded: Mutex::default(),
-        }
-    }
+impl Texts for Directory {
+    type Version = ();
 
-    /// Loads a context and everything below it that is not loaded yet.
-    fn load_all(&self, name: &str, observatory: Observatory) -> Result<Context, Failure> {
-        let context = Context::new(self.get(name)?, observatory, OPTIONS)?;
-        context.required_parkeys(self)?;
-        Ok(context)
-    }
-}
-
-impl Mappings for Directory {
-    fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
-        if let Some(mapping) = self
-            .loaded
-            .lock()
-            .ok()
-            .and_then(|loaded| loaded.get(name).cloned())
-        {
-            return Ok(mapping);
-        }
+    fn text(&self, name: &str) -> Result<String, LoadError> {
         let observatory = name.split(['_', '.']).next().unwrap_or("");
-        let path = self.root.join("mappings").join(observatory).join(name);
-        let text = std::fs::read_to_string(path).map_err(|_| LoadError::absent(name))?;
-        let mapping = Arc::new(Mapping::load(name, text)?);
-        if let Ok(mut loaded) = self.loaded.lock() {
-            loaded.insert(name.to_owned(), mapping.clone());
-        }
-        Ok(mapping)
-    }
-
-    fn prepare(&self, names: &[&str]) {
-        let Ok(loaded) = self.loaded.lock() else { return };
-        let new = names.iter().filter(|name| !loaded.contains_key(**name));
-        let new: Vec<&str> = new.copied().collect();
-        drop(loaded);
-        spread(&new, |name| drop(self.get(name)));
+        let path = self.0.join("mappings").join(observatory).join(name);
+        std::fs::read_to_string(path).map_err(|_| LoadError::absent(name))
     }
 }
 
@@ -74,11 +33,10 @@ const OPTIONS: LookupOptions = LookupOptions {
 };
 
 /// Loads a context and everything below it.
-fn load(root: &Path, name: &str, observatory: Observatory) -> Result<(Directory, Context, usize), Failure> {
-    let mappings = Directory::new(root);
-    let context = mappings.load_all(name, observatory)?;
-    let count = mappings.loaded.lock().map_or(0, |loaded| loaded.len());
-    Ok((mappings, context, count))
+fn load(root: &Path, name: &str, observatory: Observatory) -> Result<Provider<Directory>, Failure> {
+    let provider = Provider::new(Directory(root.to_owned()), OPTIONS);
+    provider.context(observatory, name)?.required_parkeys()?;
+    Ok(provider)
 }
 
 fn headers(vectors: &Path, observatory: Observatory) -> Result<Vec<Header>, Failure> {
@@ -121,9 +79,10 @@ struct Speed {
 fn load_times(root: &Path, name: &str, observatory: Observatory) -> Result<f64, Failure> {
     let once = || {
         let begin = Instant::now();
-        load(root, name, observatory).map(|(.., count)| (begin.elapsed(), count))
+        load(root, name, observatory).map(|provider| (begin.elapsed(), provider))
     };
-    let (first, count) = once()?;
+    let (first, provider) = once()?;
+    let count = provider.closure(name)?.mappings.len();
     let mut times: Vec<_> = (0..30)
         .map(|_| once().map(|(time, _)| time))
         .collect::<Result<_, _>>()?;
@@ -139,7 +98,7 @@ fn load_times(root: &Path, name: &str, observatory: Observatory) -> Result<f64, 
 const ALL_TYPES: Option<&[&str]> = Some(&[]);
 
 #[expect(clippy::cast_precision_loss, reason = "counts of headers are small")]
-fn rate(name: &str, context: &Context, mappings: &Directory, headers: &[Header]) -> f64 {
+fn rate(name: &str, context: &OpenContext<'_, Directory>, headers: &[Header]) -> f64 {
     let mut memory = Memory::new();
     let (mut lookups, mut answers) = (0_usize, 0_usize);
     let (begin, clock) = (busy(), Instant::now());
@@ -147,7 +106,7 @@ fn rate(name: &str, context: &Context, mappings: &Directory, headers: &[Header])
         for header in headers {
             lookups += 1;
             answers += context
-                .best_references(&mut memory, mappings, header, ALL_TYPES)
+                .best_references(&mut memory, header, ALL_TYPES)
                 .map_or(0, |answers| answers.len());
         }
     }
@@ -168,17 +127,19 @@ fn two_contexts(
     headers: &[Header],
 ) -> Result<(), Failure> {
     const HEADERS: usize = 100_000;
-    let (mappings, context, _) = load(root, name, observatory)?;
-    let other_context = mappings.load_all(other, observatory)?;
+    let provider = load(root, name, observatory)?;
+    let context = provider.context(observatory, name)?;
+    let other_context = provider.context(observatory, other)?;
+    other_context.required_parkeys()?;
     let begin = Instant::now();
     std::thread::scope(|scope| {
         for half in 0..2 {
-            let (contexts, mappings) = ([&context, &other_context], &mappings);
+            let contexts = [&context, &other_context];
             scope.spawn(move || {
                 let mut memory = Memory::new();
                 for header in headers.iter().cycle().skip(half).step_by(2).take(HEADERS / 2) {
                     for context in contexts {
-                        let answers = context.best_references(&mut memory, mappings, header, ALL_TYPES);
+                        let answers = context.best_references(&mut memory, header, ALL_TYPES);
                         std::hint::black_box(answers.is_ok());
                     }
                 }
@@ -198,18 +159,18 @@ fn run(
     observatory: Observatory,
     name: &str,
     other: &str,
-) -> Result<(Directory, Context, Speed), Failure> {
+) -> Result<(Provider<Directory>, Speed), Failure> {
     let mut speed = Speed {
         load: load_times(root, name, observatory)?,
         rate: None,
     };
-    let (mappings, context, _) = load(root, name, observatory)?;
+    let provider = load(root, name, observatory)?;
     if let Some(vectors) = vectors {
         let headers = headers(vectors, observatory)?;
-        speed.rate = Some(rate(name, &context, &mappings, &headers));
+        speed.rate = Some(rate(name, &provider.context(observatory, name)?, &headers));
         two_contexts(root, other, name, observatory, &headers)?;
     }
-    Ok((mappings, context, speed))
+    Ok((provider, speed))
 }
 
 /// The Python client beside it.
@@ -284,10 +245,11 @@ impl Client<'_> {
 
     /// The first header of the vectors that has answers, as `--header` takes it.
     fn first_header(&self, observatory: Observatory, name: &str) -> Result<String, Failure> {
-        let (mappings, context, _) = load(self.root, name, observatory)?;
+        let provider = load(self.root, name, observatory)?;
+        let context = provider.context(observatory, name)?;
         let headers = headers(self.vectors, observatory)?;
         let has_answers = |header: &&Header| {
-            let answers = context.best_references::<&str>(&mut Memory::none(), &mappings, header, None);
+            let answers = context.best_references::<&str>(&mut Memory::none(), header, None);
             answers.is_ok()
         };
         let first = headers.iter().find(has_answers).ok_or("no vector has answers")?;

@@ -38,7 +38,7 @@ pub use plan::{Change, Plan, Recipe, VERSION_TEXT, Verdict, plan, verdict};
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -132,6 +132,35 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     } else {
         let text = "it is a pipe, a socket or a device; write its contents to a file first";
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+}
+
+/// Reads a text of at most `limit` bytes from the start of a file, by position: others may use the same handle.
+pub fn read_text(file: &File, limit: u64) -> io::Result<String> {
+    let expected = file.metadata()?.len().min(limit);
+    // Room for one byte more, so that the end is seen without growing.
+    let mut text = String::with_capacity(usize::try_from(expected).unwrap_or(0) + 1);
+    let size = AtPosition { file, at: 0 }
+        .take(limit + 1)
+        .read_to_string(&mut text)?;
+    if size as u64 > limit {
+        let text = format!("it is larger than {} MiB", limit >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(text)
+}
+
+/// Reads a file without moving the position of its handle.
+struct AtPosition<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for AtPosition<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
     }
 }
 

@@ -14,20 +14,20 @@ use tokio::sync::watch;
 use crate::crds::context::symbolic_forms;
 use crate::crds::{Catalog, ContextSpec, DatasetName, FileKind, FileName, Observatory};
 use crate::fetch::{Fetcher, Outcome};
+use crate::rules::LookupOptions;
 
 mod answer;
 mod bad_files;
 mod batch;
 mod context;
-mod contexts;
 mod error;
 mod failures;
 mod headers;
-mod library;
 mod memory;
 mod options;
 mod own;
 mod persist;
+mod rules;
 mod strategy;
 #[cfg(test)]
 mod tests;
@@ -35,14 +35,13 @@ mod tests;
 pub use answer::{Answer, ComputedBy, Header, TypeAnswer};
 pub use error::ResolveError;
 pub use failures::Failure;
-pub use library::Library;
 pub use options::{BadFilePolicy, Clock, Mode, Permit, ResolveOptions, UnknownMode};
 
 use batch::Batcher;
-use contexts::Contexts;
 use failures::Failures;
 use memory::{Lifetimes, Memory, Question, Recall};
 use persist::Persistence;
+use rules::Rules;
 
 /// Answers questions for best references. Clones share everything.
 #[derive(Clone)]
@@ -61,7 +60,7 @@ struct Shared {
     /// The catalogs by which rules and failures are remembered.
     seen: Mutex<HashMap<Observatory, Arc<Catalog>>>,
     persistence: Persistence,
-    rules: Contexts,
+    rules: BTreeMap<Observatory, Rules>,
 }
 
 struct State {
@@ -92,7 +91,11 @@ impl Resolver {
         persist::restore(&mut memory, &**fetcher.store());
         let server = |of: &Observatory| Some((*of, catalogs.server(*of)?.url().to_owned()));
         memory.ask_from_now_on(catalogs.observatories().iter().filter_map(server).collect());
-        let rules = Contexts::new(fetcher.clone(), runtime.clone(), options.ignore_mapping_checksum);
+        let lookup = LookupOptions {
+            ignore_checksum: options.ignore_mapping_checksum,
+        };
+        let rules = |of: &Observatory| (*of, Rules::new(fetcher.clone(), *of, runtime.clone(), lookup));
+        let rules = catalogs.observatories().iter().map(rules).collect();
         let shared = Shared {
             fetcher,
             batchers,
@@ -239,19 +242,18 @@ impl Resolver {
         }
         shared.notice_catalog(observatory);
         let instrument = bad_files::instrument(answer, file);
-        let at_hand = shared
-            .rules
-            .names_at_hand(observatory, &answer.context, instrument.as_deref());
-        if let Some(rules) = at_hand {
-            return Outcome::Ready(Ok(bad_files::permit(&info, policy, &rules, file)));
+        let rules = shared.rules.get(&observatory);
+        let at_hand = rules.and_then(|rules| rules.names_at_hand(&answer.context, instrument.as_deref()));
+        if let Some(names) = at_hand {
+            return Outcome::Ready(Ok(bad_files::permit(&info, policy, &names, file)));
         }
         let (shared, context, file) = (Arc::clone(shared), answer.context.clone(), file.clone());
         Outcome::Later(Box::pin(async move {
-            let rules = shared
-                .rules
-                .names(observatory, &context, instrument.as_deref())
-                .await;
-            Ok(bad_files::permit(&info, policy, &rules, &file))
+            let names = match shared.rules.get(&observatory) {
+                Some(rules) => rules.names(&context, instrument.as_deref()).await,
+                None => Vec::new(),
+            };
+            Ok(bad_files::permit(&info, policy, &names, &file))
         }))
     }
 
@@ -292,9 +294,6 @@ impl Shared {
         let Some(old) = old else { return };
         let difference = Catalog::difference(&old, info.catalog());
         let rules_changed = difference.changed.iter().any(|name| name.kind().is_mapping());
-        if rules_changed {
-            self.rules.forget();
-        }
         let memory = &mut self.lock().memory;
         memory.forget_failures(observatory);
         if rules_changed {
@@ -319,6 +318,11 @@ impl Shared {
             log::Level::Debug
         };
         log::log!(level, "{subject}: {error}");
+    }
+
+    fn rules(&self, observatory: Observatory) -> Result<&Rules, ResolveError> {
+        let rules = self.rules.get(&observatory);
+        rules.ok_or_else(|| context::unknown(&observatory, "it is not served here"))
     }
 
     fn observatories(&self) -> &[Observatory] {

@@ -1,9 +1,10 @@
 //! CRDS rules: mappings and their evaluation, exactly as the Python client does it (spec/crds-rules). Pure: no I/O, no
-//! clock; threads only for computing ([`spread`]).
+//! clock; threads only for computing.
 //!
 //! A [`Mapping`] is the compiled text of a pmap, imap or rmap. A [`Context`] is the mapping that lookups start from;
-//! it gets the others through [`Mappings`] and puts the rules of an instrument together when a header first needs them.
-//! [`Context::best_references`] gives an [`Answer`] for each reference type.
+//! it gets the others through [`Mappings`] and links the rmaps of an instrument when a header first needs them.
+//! [`Context::best_references`] gives an [`Answer`] for each reference type. A [`Provider`] compiles [`Texts`] and keeps
+//! the mappings and contexts of many lookups.
 //!
 //! | module | its job |
 //! | --- | --- |
@@ -29,7 +30,7 @@ pub use lookup::answer::{Answer, BestRefs, NotFound};
 pub use lookup::cache::Memory;
 pub use lookup::context::{Context, LookupError, LookupOptions};
 pub use lookup::mapping::{Instrument, Mapping, Mappings, Pipeline, Target};
-pub use lookup::parallel::spread;
+pub use lookup::provider::{Closure, Compiled, MAX_TEXT_BYTES, OpenContext, Pinned, Provider, Texts};
 pub use syntax::error::{LoadError, LoadErrorKind};
 pub use values::header::{Header, HeaderValue};
 pub use values::jwst::{annotate, default_reftypes};

@@ -10,15 +10,14 @@
 #[path = "common/shared.rs"]
 mod shared;
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crds_fs::crds::Observatory;
 use crds_fs::rules::{
-    Context, Header, HeaderValue, LoadError, LookupOptions, Mapping, Mappings, Memory, Target, units,
+    Header, HeaderValue, LoadError, LookupError, LookupOptions, Mapping, Memory, Provider, Target, Texts,
+    units,
 };
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -28,42 +27,20 @@ fn vectors(shared: &Path) -> PathBuf {
     std::env::var_os("CRDS_FS_VECTORS").map_or_else(|| shared.join("vectors"), PathBuf::from)
 }
 
-/// Mappings from directories, each loaded once.
-struct Directory {
-    root: PathBuf,
-    loaded: RefCell<HashMap<String, Result<Arc<Mapping>, LoadError>>>,
-}
+/// The texts of the cache, and of the vectors' own mappings, which go by their paths.
+struct Directory(PathBuf);
 
-impl Directory {
-    fn new(root: PathBuf) -> Self {
-        Self {
-            root,
-            loaded: RefCell::default(),
-        }
-    }
+impl Texts for Directory {
+    type Version = ();
 
-    fn read(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
+    fn text(&self, name: &str) -> Result<String, LoadError> {
         let path = if name.contains('/') {
-            vectors(&self.root).join(name)
+            vectors(&self.0).join(name)
         } else {
             let observatory = name.split(['_', '.']).next().unwrap();
-            self.root.join("crds-cache/mappings").join(observatory).join(name)
+            self.0.join("crds-cache/mappings").join(observatory).join(name)
         };
-        let Ok(text) = std::fs::read_to_string(path) else {
-            return Err(LoadError::absent(name));
-        };
-        Mapping::load(name, &text).map(Arc::new)
-    }
-}
-
-impl Mappings for Directory {
-    fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError> {
-        if let Some(mapping) = self.loaded.borrow().get(name) {
-            return mapping.clone();
-        }
-        let mapping = self.read(name);
-        self.loaded.borrow_mut().insert(name.to_owned(), mapping.clone());
-        mapping
+        std::fs::read_to_string(path).map_err(|_| LoadError::absent(name))
     }
 }
 
@@ -85,38 +62,32 @@ fn header(record: &Value) -> Header {
 /// What this implementation answers, in the form of the records.
 fn answer(
     record: &Value,
-    mappings: &Directory,
-    contexts: &mut HashMap<(String, bool), Arc<Context>>,
+    checked: &Provider<Directory>,
+    unchecked: &Provider<Directory>,
     memory: &mut Memory,
 ) -> Value {
     let name = record["context"].as_str().unwrap();
     let observatory: Observatory = record["observatory"].as_str().unwrap().parse().unwrap();
-    let options = LookupOptions {
-        ignore_checksum: record["ignore_checksum"] == json!(true),
+    let provider = if record["ignore_checksum"] == json!(true) {
+        unchecked
+    } else {
+        checked
     };
     let reftypes: Option<Vec<&str>> = record["reftypes"]
         .as_array()
         .map(|types| types.iter().map(|name| name.as_str().unwrap()).collect());
-    let key = (name.to_owned(), options.ignore_checksum);
-    let context = match contexts.get(&key) {
-        Some(context) => Ok(context.clone()),
-        None => match mappings.get(name) {
-            Ok(mapping) => Context::new(mapping, observatory, options).map(Arc::new),
-            Err(error) => Err(error.into()),
-        },
-    };
-    let context = match context {
+    let failed = |error: LookupError| json!({"error": error.to_string(), "error_type": error.class()});
+    let context = match provider.context(observatory, name) {
         Ok(context) => context,
-        Err(error) => return json!({"error": error.to_string(), "error_type": error.class()}),
+        Err(error) => return failed(error),
     };
-    contexts.insert(key, context.clone());
     if record["level"] == "rmap_raw" {
-        let result = context.evaluate_raw(&header(record));
+        let result = context.context().evaluate_raw(&header(record));
         return json!({"result": result});
     }
-    match context.best_references(memory, mappings, &header(record), reftypes.as_deref()) {
+    match context.best_references(memory, &header(record), reftypes.as_deref()) {
         Ok(answers) => json!({"result": answers}),
-        Err(error) => json!({"error": error.to_string(), "error_type": error.class()}),
+        Err(error) => failed(error),
     }
 }
 
@@ -131,8 +102,9 @@ fn agrees(record: &Value, answer: &Value) -> bool {
 #[test]
 fn lookups_equal_the_clients() {
     let Some(shared) = shared::directory() else { return };
-    let mappings = Directory::new(shared.clone());
-    let mut contexts = HashMap::new();
+    let provider =
+        |ignore_checksum| Provider::new(Directory(shared.clone()), LookupOptions { ignore_checksum });
+    let (checked, unchecked) = (provider(false), provider(true));
     // One for all, as where many headers are looked up.
     let mut memory = Memory::new();
     let mut files: Vec<PathBuf> = std::fs::read_dir(vectors(&shared))
@@ -149,7 +121,7 @@ fn lookups_equal_the_clients() {
     for path in files {
         let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
         for record in records(&path) {
-            let answer = answer(&record, &mappings, &mut contexts, &mut memory);
+            let answer = answer(&record, &checked, &unchecked, &mut memory);
             let (count, equal) = counts
                 .entry(record["level"].as_str().unwrap().to_owned())
                 .or_default();

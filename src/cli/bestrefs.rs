@@ -1,10 +1,11 @@
 //! `crds-fs bestrefs`: best references of datasets, files, and headers.
 
+mod cache_dirs;
 mod files;
 mod lookup;
 mod record;
 mod render;
-mod rulebook;
+mod rules;
 mod source;
 mod stream;
 mod subject;
@@ -25,9 +26,10 @@ use super::{Failure, output};
 use crate::crds::{DatasetName, NameError, Observatory};
 use crate::rules::python::repr;
 use crate::rules::{Header, HeaderValue, LookupOptions, Memory};
+use cache_dirs::CacheDirs;
 use lookup::{Defaults, Lookup, Tally};
 use render::{say, warn};
-use rulebook::{Places, Rulebook, check_context};
+use rules::{CacheRules, check_context};
 use source::{Source, is_mount};
 use stream::StreamError;
 use subject::Subject;
@@ -132,21 +134,21 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     args.check()?;
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let environment = environment();
-    let places = match args.cache.as_deref().or(args.mount.as_deref()) {
-        Some(root) => Places::of_cache(root),
-        None => Places::of_environment(&environment),
+    let dirs = match args.cache.as_deref().or(args.mount.as_deref()) {
+        Some(root) => CacheDirs::of_cache(root),
+        None => CacheDirs::of_environment(&environment),
     };
     let by_id = args.datasets.iter().any(|name| !name.contains('='));
     if !by_id && !args.fetch && !args.context.iter().any(|name| name.contains('/')) {
         // Nothing could be had from anywhere else.
-        places.check().map_err(Failure::new)?;
+        dirs.check().map_err(Failure::new)?;
     }
     let ignore_checksum = truth(&environment, "CRDS_IGNORE_MAPPING_CHECKSUM")?.unwrap_or(false);
-    let rulebook = Rulebook::new(places, LookupOptions { ignore_checksum });
+    let rules = CacheRules::new(dirs, LookupOptions { ignore_checksum });
     let source = (by_id || args.fetch)
         .then(|| Source::new(args, &environment))
         .transpose()?;
-    let done = ask(args, &environment, &rulebook, source.as_ref());
+    let done = ask(args, &environment, &rules, source.as_ref());
     if let Some(source) = source {
         source.close();
     }
@@ -158,12 +160,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn ask(
     args: &Args,
     environment: &Environment,
-    rulebook: &Rulebook,
+    rules: &CacheRules,
     source: Option<&Source>,
 ) -> Result<(Tally, bool), Failure> {
     let literal = |name: &str| {
         check_context(name).map_err(Failure::usage)?;
-        match (rulebook.literal(name), source) {
+        match (rules.literal(name), source) {
             (Err(_), Some(source)) => source.literal(name).map_err(Failure::new),
             (literal, _) => literal.map_err(Failure::new),
         }
@@ -178,7 +180,7 @@ fn ask(
         types: (!args.types.is_empty()).then(|| trimmed(&args.types)),
         named_types: trimmed(&[&args.types[..], &args.skip_types].concat()),
         json: args.json,
-        rulebook,
+        rules,
         wanted: args.fetch.then(Mutex::default),
         differs: AtomicBool::new(false),
     };

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::contexts::RulesError;
 use super::error::ResolveError;
 use super::own;
+use super::rules::RulesError;
 use super::{Question, Shared};
 use crate::crds::{ContextPart, ContextSpec, FileKey, FileKind, FileName, Observatory, ServerInfo};
 use crate::fetch::Outcome;
@@ -79,10 +79,11 @@ async fn descend(
     pmap: &FileName,
     part: &ContextPart,
 ) -> Result<FileName, ResolveError> {
+    let rules = shared.rules(observatory)?;
     let by_rules = async {
-        let imap = shared.rules.child(observatory, pmap, &part.instrument).await?;
+        let imap = rules.child(pmap, &part.instrument).await?;
         match (imap, &part.reftype) {
-            (Some(imap), Some(reftype)) => shared.rules.child(observatory, &imap, reftype.as_str()).await,
+            (Some(imap), Some(reftype)) => rules.child(&imap, reftype.as_str()).await,
             (imap, _) => Ok(imap),
         }
     };

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use super::answer::{Answer, ComputedBy, Header, TypeAnswer};
 use super::batch::Found;
 use super::context;
-use super::contexts::RulesError;
 use super::error::ResolveError;
 use super::memory::{KnownHeader, Question};
 use super::options::Mode;
+use super::rules::RulesError;
 use super::{Answered, Shared};
 use crate::crds::{DatasetId, DatasetName, FileName, ServerInfo};
 use crate::fetch::FetchErrorKind;
@@ -172,18 +172,15 @@ impl Shared {
         Ok(self.by_server(question, Found { types, header }))
     }
 
-    /// Evaluates the rules here. See [`Contexts::best_references`](super::contexts::Contexts::best_references) for
-    /// `whole`.
+    /// Evaluates the rules here. See [`Rules::best_references`](super::rules::Rules::best_references) for `whole`.
     async fn compute(
         &self,
         question: &Question,
         header: &Arc<Header>,
         whole: bool,
     ) -> Result<Outcome, ResolveError> {
-        let computed = self
-            .rules
-            .best_references(question.observatory, &question.context, header, whole)
-            .await;
+        let rules = self.rules(question.observatory)?;
+        let computed = rules.best_references(&question.context, header, whole).await;
         let computed = computed.map_err(|error| match error {
             RulesError::Fetch(error) => error.into(),
             RulesError::Text(text) => question.not_computable(text),

@@ -1,5 +1,5 @@
-//! Mappings and contexts: loading, linking the rmaps of an instrument, lookups, answers, and what is remembered
-//! between lookups (`cache`, `plan`, `dependencies`).
+//! Mappings and contexts: loading, linking the rmaps of an instrument, lookups, answers, what is remembered
+//! between lookups (`cache`, `plan`, `dependencies`), and the provider that keeps all of it.
 
 pub(crate) mod answer;
 pub(crate) mod cache;
@@ -11,3 +11,4 @@ pub(crate) mod load;
 pub(crate) mod mapping;
 pub(crate) mod parallel;
 pub(crate) mod plan;
+pub(crate) mod provider;

@@ -11,6 +11,7 @@ use super::*;
 use crate::crds::Observatory;
 
 mod cases;
+mod provider;
 mod remembering;
 
 const LENIENT: LookupOptions = LookupOptions {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -24,7 +25,7 @@ pub(super) struct Library {
 /// What is served of one observatory.
 pub(super) struct Shelf {
     pub(super) observatory: Observatory,
-    pub(super) files: Files,
+    pub(super) files: Arc<Files>,
     pub(super) description: Description,
     /// `download_metadata`, encoded once.
     pub(super) catalog: Value,
@@ -67,13 +68,14 @@ impl Shelf {
         let catalog = encoded::encode(metadata(&files).to_string().as_bytes())
             .map_err(|error| ServeError::Interrupted(error.to_string()))?;
         let known = ServerInfo::empty(observatory);
+        let files = Arc::new(files);
         let mut shelf = Self {
             observatory,
-            files,
+            files: Arc::clone(&files),
             description,
             catalog,
             known,
-            rules: Rules::new(observatory),
+            rules: Rules::new(observatory, files),
         };
         shelf.known = ServerInfo::from_json_value(shelf.info(""))
             .map_err(|error| ServeError::Interrupted(error.to_string()))?;

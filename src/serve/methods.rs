@@ -176,13 +176,11 @@ fn file_info(ask: &Ask<'_>) -> Answer {
 }
 
 fn mapping_names(ask: &Ask<'_>) -> Answer {
-    ask.shelf.rules.mapping_names(&ask.shelf.files, &ask.context(0)?)
+    ask.shelf.rules.mapping_names(&ask.context(0)?)
 }
 
 fn reference_names(ask: &Ask<'_>) -> Answer {
-    ask.shelf
-        .rules
-        .reference_names(&ask.shelf.files, &ask.context(0)?)
+    ask.shelf.rules.reference_names(&ask.context(0)?)
 }
 
 fn list_mappings(ask: &Ask<'_>) -> Answer {
@@ -322,9 +320,7 @@ fn dataset_headers(ask: &Ask<'_>) -> Answer {
 }
 
 fn required_parkeys(ask: &Ask<'_>) -> Answer {
-    ask.shelf
-        .rules
-        .required_parkeys(&ask.shelf.files, &ask.context(0)?)
+    ask.shelf.rules.required_parkeys(&ask.context(0)?)
 }
 
 fn best_references(ask: &Ask<'_>) -> Answer {
@@ -332,7 +328,7 @@ fn best_references(ask: &Ask<'_>) -> Answer {
     let header = ask.params.fields(1, "the header")?;
     ask.shelf
         .rules
-        .best_references(&ask.shelf.files, &context, header, types.as_deref())
+        .best_references(&context, header, types.as_deref())
 }
 
 fn best_references_by_header_map(ask: &Ask<'_>) -> Answer {
@@ -414,11 +410,7 @@ fn computed(
     header: &Map<String, Value>,
     types: Option<&[String]>,
 ) -> Value {
-    match ask
-        .shelf
-        .rules
-        .best_references(&ask.shelf.files, context, header, types)
-    {
+    match ask.shelf.rules.best_references(context, header, types) {
         Ok(answers) => json!([true, answers]),
         Err(fault) => json!([false, format!("FAILED: {}", fault.message())]),
     }

@@ -7,9 +7,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Args;
+use super::cache_dirs::observatory_of;
 use super::lookup::{Lookup, Tally};
 use super::render::{self, complain, warn};
-use super::rulebook::observatory_of;
 use super::subject::Subject;
 use crate::cli::settings::{Environment, truth};
 use crate::cli::{Failure, output};
@@ -42,7 +42,7 @@ fn warn_of_types(lookup: &Lookup<'_>, args: &Args, seen: &mut BTreeSet<String>, 
     if lookup.types.is_some() || args.all_types || !seen.insert(context.to_owned()) {
         return;
     }
-    if let Some(rules) = lookup.rulebook.own_default_types(context) {
+    if let Some(rules) = lookup.rules.own_default_types(context) {
         warn(&format!(
             "{context} has rules of its own for the types that an exposure needs, {rules}, which are not looked at: \
              give --types or --all-types if the built-in ones do not suit"
@@ -294,7 +294,7 @@ impl Update {
         let mut known = self.bad_files.borrow_mut();
         known
             .entry(observatory.to_owned())
-            .or_insert_with(|| lookup.rulebook.bad_files(observatory))
+            .or_insert_with(|| lookup.rules.bad_files(observatory))
             .clone()
     }
 
@@ -305,7 +305,10 @@ impl Update {
             return *good;
         }
         // Rules that cannot be loaded fail the lookup.
-        let names = lookup.rulebook.names(context, instrument).unwrap_or_default();
+        let names = lookup
+            .rules
+            .mappings_of_instrument(context, instrument)
+            .unwrap_or_default();
         let bad_files = self.bad_files(lookup, context);
         let bad = names.iter().any(|name| bad_files.contains(name));
         let text = format!(

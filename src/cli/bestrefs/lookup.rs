@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::cache_dirs::observatory_of;
 use super::record::Record;
 use super::render;
-use super::rulebook::{Rulebook, observatory_of};
+use super::rules::CacheRules;
 use super::stream::{self, StreamError};
 use super::subject::Subject;
 use crate::crds::{FileKey, Observatory};
@@ -60,7 +61,7 @@ impl<'a> Defaults<'a> {
 
 /// What is asked about every subject.
 pub(super) struct Lookup<'a> {
-    pub(super) rulebook: &'a Rulebook,
+    pub(super) rules: &'a CacheRules,
     /// The contexts that were asked for, by literal names.
     pub(super) contexts: Vec<String>,
     /// Those to look at where none was asked for.
@@ -103,7 +104,7 @@ impl Lookup<'_> {
         if self.named_types.is_empty() || contexts.is_empty() {
             return Ok(());
         }
-        let known: Option<Vec<_>> = contexts.iter().map(|name| self.rulebook.types(name)).collect();
+        let known: Option<Vec<_>> = contexts.iter().map(|name| self.rules.reftypes(name)).collect();
         let Some(known) = known else { return Ok(()) };
         let known: BTreeSet<String> = known.into_iter().flatten().collect();
         let is_unknown = |name: &&String| !known.contains(&name.to_lowercase());
@@ -149,7 +150,7 @@ impl Lookup<'_> {
         let own = subject
             .context
             .as_deref()
-            .map(|context| self.rulebook.literal(context));
+            .map(|context| self.rules.literal(context));
         let contexts: Vec<Cow<'_, str>> = match own {
             Some(Ok(context)) => vec![context.into()],
             Some(Err(text)) => return self.refuse(subject, &text, out),
@@ -248,13 +249,10 @@ impl Lookup<'_> {
         context: &str,
         tell: impl FnOnce(&mut Memory, &BestRefs<'_>) -> T,
     ) -> Result<T, String> {
-        let context = self
-            .rulebook
-            .context(context)
-            .map_err(|error| error.to_string())?;
+        let context = self.rules.context(context).map_err(|error| error.to_string())?;
         let types = subject.types.as_deref().or(self.types.as_deref());
         let answers = context
-            .best_references(memory, self.rulebook, &subject.header, types)
+            .best_references(memory, &subject.header, types)
             .map_err(|error| error.to_string())?;
         Ok(tell(memory, &answers))
     }

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::rulebook::observatory_of;
+use super::cache_dirs::observatory_of;
 use super::subject::Subject;
 use crate::crds::Observatory;
 use crate::dataset::{Verdict, verdict};

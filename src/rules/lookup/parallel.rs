@@ -9,7 +9,7 @@ use std::thread;
 const WORTH_A_THREAD: usize = 8;
 
 /// Works on all items, on all cores if there are many of them, and returns when all is done.
-pub fn spread<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+pub(crate) fn for_each_parallel<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let run = || {
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -43,7 +43,7 @@ mod tests {
     fn each_item_is_worked_on_once() {
         for count in [0_usize, 1, 2, 1000] {
             let counters: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-            spread(&counters, |counter| {
+            for_each_parallel(&counters, |counter| {
                 counter.fetch_add(1, Ordering::Relaxed);
             });
             assert!(
