@@ -17,7 +17,7 @@ mod content;
 #[path = "origin/http.rs"]
 mod http;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use content::Content;
+pub use content::{Blob, Content};
 
 /// How requests for one file, or JSON-RPC calls, are answered.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +48,12 @@ pub enum Behaviour {
     StallBeforeHead,
     /// With the head and so many bytes, the rest after [`Origin::release`].
     StallAfter(usize),
+    /// What is asked for up to this byte of the file, the rest after [`Origin::release`].
+    StallAt(usize),
+    /// What is asked for up to about this byte of the file; then the connection is reset.
+    ResetAt(usize),
+    /// What is asked for up to this byte of the file; then the connection closes, whatever the head has promised.
+    CloseAt(usize),
     /// So many bytes of what the head promises; then the connection closes.
     DropAfter(usize),
     /// So many times as [`Behaviour::DropAfter`], then well.
@@ -58,10 +64,22 @@ pub enum Behaviour {
     Extend(usize),
     /// One bit of this byte is wrong.
     Flip(usize),
+    /// One bit of this byte is wrong, under the validator of what is right.
+    FlipUnseen(usize),
     /// As [`Behaviour::Flip`] so many times, then well.
     FlipTimes { at: usize, times: u32 },
     /// 200 and a friendly page in HTML.
     Html,
+    /// `Content-Encoding: gzip`, and few bytes that unfold to many.
+    Bomb,
+    /// So many bytes of text in place of what is right.
+    Flood(usize),
+    /// Ranges whose `Content-Range` says that they begin a byte later.
+    WrongContentRange,
+    /// Ranges without `Content-Range`.
+    NoContentRange,
+    /// Ranges with the bytes of other ones.
+    ShiftedRange,
     /// The whole file, whatever range is asked for.
     IgnoreRange,
     /// As [`Behaviour::IgnoreRange`], and the connection closes after so many bytes.
@@ -84,7 +102,8 @@ pub enum Behaviour {
     Hang,
     /// A few bytes at a time.
     Drip { bytes: usize, every: Duration },
-    /// 302 to this path on the same server.
+    /// 302 to this URL, or path on the same server. `{name}` in it is the name of the file, `{port}` the port of this
+    /// server. What lies below `/plain/` is always served well, and `/login` is a page.
     Redirect(&'static str),
 }
 
@@ -112,7 +131,7 @@ struct Port {
 
 struct State {
     content: Mutex<Content>,
-    files: Mutex<HashMap<String, Behaviour>>,
+    files: Mutex<HashMap<String, VecDeque<Behaviour>>>,
     calls: Mutex<Behaviour>,
     asked: Mutex<HashMap<String, Vec<Asked>>>,
     called: Mutex<Vec<(String, Value)>>,
@@ -202,7 +221,12 @@ impl Origin {
 
     /// From now on requests for this file are answered so.
     pub fn set(&self, name: &str, behaviour: Behaviour) {
-        lock(&self.state.files).insert(name.to_owned(), behaviour);
+        self.set_each(name, &[behaviour]);
+    }
+
+    /// From now on each request for this file is answered by the next of these, and all further ones by the last.
+    pub fn set_each(&self, name: &str, behaviours: &[Behaviour]) {
+        lock(&self.state.files).insert(name.to_owned(), behaviours.iter().copied().collect());
     }
 
     /// From now on JSON-RPC calls are answered so.
@@ -260,7 +284,17 @@ impl Origin {
 
     /// The right contents of a file.
     pub fn contents(&self, name: &str) -> Vec<u8> {
+        self.blob(name).to_vec()
+    }
+
+    /// The right contents of a file, without a copy of them.
+    pub fn blob(&self, name: &str) -> Blob {
         lock(&self.state.content).files[name].clone()
+    }
+
+    /// All that is served. Files are shared with it, not copied.
+    pub fn content(&self) -> Content {
+        lock(&self.state.content).clone()
     }
 
     /// The requests for a file so far.
@@ -312,6 +346,17 @@ impl State {
             _ => {}
         }
         now
+    }
+
+    /// Which behaviour holds for this request for a file.
+    fn next_for(&self, name: &str) -> Behaviour {
+        let mut files = lock(&self.files);
+        match files.get_mut(name) {
+            Some(row) if row.len() > 1 => row.pop_front(),
+            Some(row) => row.front_mut().map(Self::next),
+            None => None,
+        }
+        .unwrap_or(Behaviour::Well)
     }
 
     /// Waits until everything that is stalled is released.

@@ -61,7 +61,9 @@ fn symbolic_contexts_move_with_the_catalog_while_they_are_used() {
         let held = fs::File::open(rig.path(format!("bestrefs/roman-latest/{ID}"))).unwrap();
         origin.change(|content| {
             NEXT.clone_into(&mut content.context);
-            content.files.insert(NEXT.to_owned(), b"another rule".to_vec());
+            content
+                .files
+                .insert(NEXT.to_owned(), b"another rule".to_vec().into());
         });
         wait_for_context(&rig, NEXT);
         let moved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (meanings(), dark())));
@@ -91,7 +93,9 @@ fn a_reference_that_becomes_bad_is_refused_while_its_link_is_in_use() {
     origin.change(|content| {
         content.bad_files.push(DARK.to_owned());
         NEXT.clone_into(&mut content.context);
-        content.files.insert(NEXT.to_owned(), b"another rule".to_vec());
+        content
+            .files
+            .insert(NEXT.to_owned(), b"another rule".to_vec().into());
     });
     wait_for_context(&rig, NEXT);
     let refused = fs::read_link(&link).unwrap_err();
@@ -143,7 +147,7 @@ fn a_default_context_that_turns_out_wrong_fails_in_words_until_it_comes() {
     );
 
     origin.change(|content| {
-        content.files.insert(wanted.to_owned(), b"a rule".to_vec());
+        content.files.insert(wanted.to_owned(), b"a rule".to_vec().into());
     });
     let begun = Instant::now();
     while !status(&rig)["observatories"][0]["context_error"].is_null() {

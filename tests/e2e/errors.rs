@@ -1,62 +1,15 @@
-//! The table of errors, row by row, with a server that misbehaves so; and the way back to health.
+//! Rows of the table of errors that are not the network's doing (those are in `tests/fault_matrix`), and waiting.
 
 use std::fs;
-use std::time::Duration;
 
 use crate::origin::{Behaviour, Content, Origin};
 use crate::rig::{PATIENCE, Rig, within};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
-const LARGE: &str = "roman_wfi_area_0001.asdf";
 const PATH: &str = "references/roman/roman_wfi_dark_0001.asdf";
 
-/// Time limits short enough for a test.
-const IMPATIENT: &[&str] = &["--stall-timeout", "300ms", "--timeout", "2s"];
-
 fn rig(origin: &Origin, arguments: &[&str]) -> Rig {
-    Rig::mounted(&[&server_flag(origin)], &[IMPATIENT, arguments].concat())
-}
-
-/// Opening fails with `errno`, leaves nothing in the store, and works once the server is well.
-fn fails_then_recovers(behaviour: Behaviour, errno: i32) {
-    let origin = Origin::start(content());
-    let rig = rig(&origin, &[]);
-    origin.set(DARK, behaviour);
-    assert_eq!(rig.read(PATH), Err(errno), "{behaviour:?}");
-    assert!(rig.stored().is_empty(), "{:?}", rig.stored());
-    assert_eq!(
-        rig.read(format!("references/roman/{FLAT}")).unwrap(),
-        origin.contents(FLAT),
-        "others are not concerned"
-    );
-    origin.mend();
-    recovers(&rig, &origin);
-}
-
-/// A failure is remembered for a short while; then the file opens, and is right in the mount and in the store.
-fn recovers(rig: &Rig, origin: &Origin) {
-    let begun = std::time::Instant::now();
-    let read = loop {
-        match rig.read(PATH) {
-            Ok(read) => break read,
-            Err(errno) => assert!(begun.elapsed() < PATIENCE, "still errno {errno}: {}", rig.log()),
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    };
-    assert_eq!(read, origin.contents(DARK));
-    assert_eq!(fs::read(rig.store().join(PATH)).unwrap(), origin.contents(DARK));
-}
-
-/// Opening works in spite of what the server does.
-fn succeeds(behaviour: Behaviour) {
-    let origin = Origin::start(content());
-    let rig = rig(&origin, &[]);
-    origin.set(DARK, behaviour);
-    let read = rig
-        .read(PATH)
-        .unwrap_or_else(|errno| panic!("{behaviour:?}: errno {errno}: {}", rig.log()));
-    assert!(read == origin.contents(DARK), "{behaviour:?}");
-    assert!(fs::read(rig.store().join(PATH)).unwrap() == origin.contents(DARK));
+    Rig::mounted(&[&server_flag(origin)], arguments)
 }
 
 #[test]
@@ -70,126 +23,6 @@ fn what_is_not_in_the_catalog_is_absent() {
         "nonsense",
     ] {
         assert_eq!(rig.read(path), Err(libc::ENOENT), "{path}");
-    }
-}
-
-#[test]
-fn refused_connections() {
-    let origin = Origin::start(content());
-    let rig = rig(&origin, &[]);
-    assert_eq!(
-        rig.read(format!("mappings/roman/{PMAP}")).unwrap(),
-        origin.contents(PMAP)
-    );
-    origin.refuse();
-    assert_eq!(rig.read(PATH), Err(libc::EHOSTUNREACH));
-    origin.accept();
-    recovers(&rig, &origin);
-}
-
-#[test]
-fn stalled_before_the_head() {
-    fails_then_recovers(Behaviour::StallBeforeHead, libc::ETIMEDOUT);
-}
-
-#[test]
-fn not_found() {
-    fails_then_recovers(Behaviour::Status(404), libc::ENODATA);
-}
-
-#[test]
-fn gone() {
-    fails_then_recovers(Behaviour::Status(410), libc::ENODATA);
-}
-
-#[test]
-fn forbidden() {
-    fails_then_recovers(Behaviour::Status(403), libc::EACCES);
-}
-
-#[test]
-fn unauthorized() {
-    fails_then_recovers(Behaviour::Status(401), libc::EACCES);
-}
-
-#[test]
-fn server_trouble_for_good() {
-    fails_then_recovers(Behaviour::Status(500), libc::EREMOTEIO);
-}
-
-#[test]
-fn flipped_bytes() {
-    fails_then_recovers(Behaviour::Flip(150_000), libc::EBADMSG);
-}
-
-#[test]
-fn shorter_than_the_catalog_says() {
-    fails_then_recovers(Behaviour::Truncate(1000), libc::EBADMSG);
-}
-
-#[test]
-fn longer_than_the_catalog_says() {
-    fails_then_recovers(Behaviour::Extend(1000), libc::EBADMSG);
-}
-
-#[test]
-fn a_page_instead_of_data() {
-    fails_then_recovers(Behaviour::Html, libc::EREMOTEIO);
-}
-
-#[test]
-fn passing_trouble() {
-    succeeds(Behaviour::StatusTimes {
-        status: 503,
-        times: 2,
-        retry_after: None,
-    });
-    succeeds(Behaviour::StatusTimes {
-        status: 429,
-        times: 1,
-        retry_after: Some(1),
-    });
-}
-
-#[test]
-fn broken_off_in_the_middle() {
-    succeeds(Behaviour::DropTimes {
-        after: 100_000,
-        times: 2,
-    });
-}
-
-#[test]
-fn wrong_once() {
-    succeeds(Behaviour::FlipTimes { at: 5, times: 1 });
-}
-
-#[test]
-fn servers_of_little_skill() {
-    succeeds(Behaviour::IgnoreRange);
-    succeeds(Behaviour::NoValidators);
-    succeeds(Behaviour::ChangingEtag);
-    succeeds(Behaviour::Drip {
-        bytes: 30_000,
-        every: Duration::from_millis(5),
-    });
-}
-
-/// A file in several parts, of a server that has another validator in every answer.
-#[test]
-fn large_files_of_servers_of_little_skill() {
-    let origin = Origin::start(content().file(LARGE, 70_000_000));
-    for behaviour in [
-        Behaviour::ChangingEtag,
-        Behaviour::IgnoreRange,
-        Behaviour::NoValidators,
-    ] {
-        let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
-        origin.set(LARGE, behaviour);
-        let read = rig
-            .read(format!("references/roman/{LARGE}"))
-            .unwrap_or_else(|errno| panic!("{behaviour:?}: {errno}"));
-        assert!(read == origin.contents(LARGE), "{behaviour:?}");
     }
 }
 

@@ -1,10 +1,49 @@
 //! What the server has, and what it says of it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use crds_fs::crds::Sha1Sum;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
+
+/// The contents of a file, and their SHA-1, which is computed once. Clones share both.
+#[derive(Debug, Clone)]
+pub struct Blob(Arc<(Vec<u8>, OnceLock<String>)>);
+
+impl Blob {
+    /// Bytes that look random, the same for the same name.
+    pub fn random(name: &str, size: usize) -> Self {
+        bytes_for(name, size).into()
+    }
+
+    /// The SHA-1 in hexadecimal.
+    pub fn sha1(&self) -> &str {
+        let (bytes, sha1) = &*self.0;
+        sha1.get_or_init(|| sha1_of(bytes))
+    }
+}
+
+impl Deref for Blob {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0.0
+    }
+}
+
+impl From<Vec<u8>> for Blob {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Arc::new((bytes, OnceLock::new())))
+    }
+}
+
+impl FromIterator<u8> for Blob {
+    fn from_iter<I: IntoIterator<Item = u8>>(bytes: I) -> Self {
+        bytes.into_iter().collect::<Vec<u8>>().into()
+    }
+}
 
 /// What is served.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +53,7 @@ pub struct Content {
     /// The default context.
     pub context: String,
     /// Contents by name.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: BTreeMap<String, Blob>,
     /// Names of bad files.
     pub bad_files: Vec<String>,
     /// Answers by upper-case dataset id: header, and answers by context and type.
@@ -30,7 +69,7 @@ pub struct Content {
     pub undigested: Vec<String>,
     /// What `Authorization` must say; 401 without it.
     pub authorization: Option<String>,
-    /// Where it says that files are downloaded from, in place of its own address.
+    /// Where it says that files are downloaded from, in place of its own address; `{port}` in it is its port.
     pub told: Option<String>,
     /// What it puts behind the URLs that it tells, such as `?token=...`.
     pub told_query: String,
@@ -38,13 +77,17 @@ pub struct Content {
 
 impl Content {
     /// A file with contents of this length that depend on the name alone.
-    pub fn file(mut self, name: &str, size: usize) -> Self {
-        self.files.insert(name.to_owned(), bytes_for(name, size));
+    pub fn file(self, name: &str, size: usize) -> Self {
+        self.share(name, &Blob::random(name, size))
+    }
+
+    /// A file with contents that others may have, too.
+    pub fn share(mut self, name: &str, blob: &Blob) -> Self {
+        self.files.insert(name.to_owned(), blob.clone());
         self
     }
 }
 
-/// Bytes that look random, the same for the same name.
 fn bytes_for(name: &str, size: usize) -> Vec<u8> {
     let mut state = name.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| {
         (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -60,7 +103,7 @@ fn bytes_for(name: &str, size: usize) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn sha1_of(bytes: &[u8]) -> String {
+fn sha1_of(bytes: &[u8]) -> String {
     Sha1Sum::from_bytes(Sha1::digest(bytes).into()).to_string()
 }
 
@@ -81,11 +124,13 @@ impl Content {
             .files
             .iter()
             .filter(|(name, _)| !self.undigested.contains(name))
-            .map(|(name, bytes)| (name.clone(), bytes.len() as u64, sha1_of(bytes)))
+            .map(|(name, blob)| (name.clone(), blob.len() as u64, blob.sha1().to_owned()))
             .chain(self.phantoms.iter().cloned())
             .map(|(name, size, sha1)| (name, json!({"size": size.to_string(), "sha1sum": sha1})))
             .collect();
-        let (base, query) = (self.told.as_deref().unwrap_or(base), &self.told_query);
+        let port = base.split(['/', ':']).nth(4).unwrap_or_default();
+        let base = self.told.as_deref().unwrap_or(base).replace("{port}", port);
+        let query = &self.told_query;
         let url = |part: &str| json!({self.observatory: format!("{base}/unchecked_get/{part}/{}/{query}", self.observatory)});
         json!({
             "observatory": self.observatory,

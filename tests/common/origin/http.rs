@@ -1,13 +1,13 @@
 //! HTTP/1.1 and JSON-RPC by hand, as rude as the test wants it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::content::sha1_of;
-use super::{Asked, Behaviour, State, lock};
+use super::{Asked, Behaviour, Blob, State, lock};
 
 struct Request {
     method: String,
@@ -29,7 +29,7 @@ pub(super) async fn converse(stream: TcpStream, state: &State, base: &str) -> Io
         } else if request.path.contains("/json/") {
             answer_call(&mut stream, state, base, &request).await?
         } else {
-            answer_file(&mut stream, state, &request).await?
+            answer_file(&mut stream, state, base, &request).await?
         };
         if !keep {
             break;
@@ -90,7 +90,12 @@ async fn page(
     Ok(true)
 }
 
-async fn answer_file(stream: &mut BufReader<TcpStream>, state: &State, request: &Request) -> Io<bool> {
+async fn answer_file(
+    stream: &mut BufReader<TcpStream>,
+    state: &State,
+    base: &str,
+    request: &Request,
+) -> Io<bool> {
     let path = request.path.split('?').next().unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default().to_owned();
     lock(&state.asked).entry(name.clone()).or_default().push(Asked {
@@ -98,9 +103,13 @@ async fn answer_file(stream: &mut BufReader<TcpStream>, state: &State, request: 
         range: request.headers.get("range").cloned(),
         if_range: request.headers.get("if-range").cloned(),
     });
-    let behaviour = lock(&state.files)
-        .get_mut(&name)
-        .map_or(Behaviour::Well, State::next);
+    let behaviour = if path.contains("/plain/") {
+        Behaviour::Well
+    } else if path == "/login" {
+        Behaviour::Html
+    } else {
+        state.next_for(&name)
+    };
     match behaviour {
         Behaviour::Hang => return Ok(false),
         Behaviour::EndlessHead => return endless_head(stream).await,
@@ -116,9 +125,13 @@ async fn answer_file(stream: &mut BufReader<TcpStream>, state: &State, request: 
             return page(stream, status, &headers, "<html>not now</html>").await;
         }
         Behaviour::Html => return page(stream, 200, &[], "<html>Welcome to the archive</html>").await,
-        Behaviour::Redirect(path) => {
-            return page(stream, 302, &[("Location", path.to_owned())], "elsewhere").await;
+        Behaviour::Redirect(to) => {
+            let port = base.split(['/', ':']).nth(4).unwrap_or_default();
+            let to = to.replace("{name}", &name).replace("{port}", port);
+            return page(stream, 302, &[("Location", to)], "elsewhere").await;
         }
+        Behaviour::Bomb => return bomb(stream).await,
+        Behaviour::Flood(count) => return flood(stream, count).await,
         _ => {}
     }
     let Some(bytes) = lock(&state.content).files.get(&name).cloned() else {
@@ -130,17 +143,58 @@ async fn answer_file(stream: &mut BufReader<TcpStream>, state: &State, request: 
         Behaviour::CloseAfter(count) => return send_without_length(stream, &bytes, false, Some(count)).await,
         _ => {}
     }
-    send(stream, state, request, behaviour, bytes).await
+    send(stream, state, request, behaviour, &bytes).await
 }
 
 /// Headers until the client has had enough.
 async fn endless_head(stream: &mut BufReader<TcpStream>) -> Io<bool> {
     stream.write_all(b"HTTP/1.1 200 Told\r\n").await?;
+    let more = b"X-More: and more and more and more\r\n".repeat(100);
     loop {
-        stream
-            .write_all(b"X-More: and more and more and more\r\n")
-            .await?;
+        stream.write_all(&more).await?;
     }
+}
+
+/// A reply that says it is compressed, and is a thousand times as long as it looks.
+async fn bomb(stream: &mut BufReader<TcpStream>) -> Io<bool> {
+    let body = &*BOMB;
+    let headers = [
+        ("Content-Type", "application/octet-stream".to_owned()),
+        ("Content-Encoding", "gzip".to_owned()),
+    ];
+    stream
+        .write_all(head(200, body.len(), &headers).as_bytes())
+        .await?;
+    stream.write_all(body).await?;
+    Ok(true)
+}
+
+/// 100 MB of blanks, compressed.
+static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut deflate = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    for _ in 0..100 {
+        std::io::Write::write_all(&mut deflate, &[b' '; 1 << 20]).unwrap();
+    }
+    deflate.finish().unwrap()
+});
+
+/// So many bytes of JSON: one long text.
+async fn flood(stream: &mut BufReader<TcpStream>, count: usize) -> Io<bool> {
+    let headers = [("Content-Type", "application/json-rpc".to_owned())];
+    let start = br#"{"error": null, "jsonrpc": "1.0", "id": "x", "result": ""#;
+    stream
+        .write_all(head(200, start.len() + count + 2, &headers).as_bytes())
+        .await?;
+    stream.write_all(start).await?;
+    let piece = vec![b'x'; 1 << 16];
+    let mut left = count;
+    while left > 0 {
+        let part = &piece[..left.min(piece.len())];
+        stream.write_all(part).await?;
+        left -= part.len();
+    }
+    stream.write_all(b"\"}").await?;
+    Ok(true)
 }
 
 /// Sends a file without its length: in chunks, or as long as the connection lasts. Ends early where `limit` says so.
@@ -175,26 +229,45 @@ async fn send_without_length(
     Ok(chunked && limit.is_none())
 }
 
+/// The bytes that a behaviour makes of a file's, and their validator.
+fn altered(state: &State, behaviour: Behaviour, blob: &Blob) -> (Blob, String) {
+    let sha1 = blob.sha1();
+    let change = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = blob.to_vec();
+        change(&mut bytes);
+        Blob::from(bytes)
+    };
+    match behaviour {
+        Behaviour::Truncate(size) => (
+            change(&|bytes| bytes.truncate(size)),
+            format!("\"{sha1}-to-{size}\""),
+        ),
+        Behaviour::Extend(more) => (
+            change(&|bytes| bytes.resize(bytes.len() + more, b'!')),
+            format!("\"{sha1}-and-{more}\""),
+        ),
+        Behaviour::Flip(at) | Behaviour::FlipTimes { at, .. } => {
+            (change(&|bytes| bytes[at] ^= 1), format!("\"{sha1}-not-{at}\""))
+        }
+        Behaviour::FlipUnseen(at) => (change(&|bytes| bytes[at] ^= 1), format!("\"{sha1}\"")),
+        Behaviour::ChangingEtag | Behaviour::ChangingEtagDrop(_) => {
+            let mut answers = lock(&state.answers);
+            *answers += 1;
+            (blob.clone(), format!("\"answer-{answers}\""))
+        }
+        _ => (blob.clone(), format!("\"{sha1}\"")),
+    }
+}
+
 /// Sends a file, in the way of `behaviour`.
 async fn send(
     stream: &mut BufReader<TcpStream>,
     state: &State,
     request: &Request,
     behaviour: Behaviour,
-    mut bytes: Vec<u8>,
+    blob: &Blob,
 ) -> Io<bool> {
-    let mut etag = format!("\"{}\"", sha1_of(&bytes));
-    match behaviour {
-        Behaviour::Truncate(size) => bytes.truncate(size),
-        Behaviour::Extend(more) => bytes.resize(bytes.len() + more, b'!'),
-        Behaviour::Flip(at) | Behaviour::FlipTimes { at, .. } => bytes[at] ^= 1,
-        Behaviour::ChangingEtag | Behaviour::ChangingEtagDrop(_) => {
-            let mut answers = lock(&state.answers);
-            *answers += 1;
-            etag = format!("\"answer-{answers}\"");
-        }
-        _ => {}
-    }
+    let (bytes, etag) = altered(state, behaviour, blob);
     let range = match behaviour {
         Behaviour::IgnoreRange | Behaviour::IgnoreRangeDrop(_) | Behaviour::NoValidators => None,
         _ => request
@@ -212,15 +285,19 @@ async fn send(
     if behaviour != Behaviour::NoValidators {
         headers.push(("ETag", etag));
     }
-    let (status, body) = match range {
+    let (status, offset, body) = match range {
         Some((start, end)) => {
-            headers.push((
-                "Content-Range",
-                format!("bytes {start}-{}/{}", end - 1, bytes.len()),
-            ));
-            (206, &bytes[start..end])
+            let told = start + usize::from(behaviour == Behaviour::WrongContentRange);
+            if behaviour != Behaviour::NoContentRange {
+                headers.push((
+                    "Content-Range",
+                    format!("bytes {told}-{}/{}", end - 1, bytes.len()),
+                ));
+            }
+            let shift = usize::from(behaviour == Behaviour::ShiftedRange && start > 0);
+            (206, start, &bytes[start - shift..end - shift])
         }
-        None => (200, &bytes[..]),
+        None => (200, 0, &bytes[..]),
     };
     stream
         .write_all(head(status, body.len(), &headers).as_bytes())
@@ -228,12 +305,40 @@ async fn send(
     if request.method == "HEAD" {
         return Ok(true);
     }
+    send_body(stream, state, behaviour, offset, body).await
+}
+
+/// Sends the body of a reply, which is the file's bytes from `offset` on.
+async fn send_body(
+    stream: &mut BufReader<TcpStream>,
+    state: &State,
+    behaviour: Behaviour,
+    offset: usize,
+    body: &[u8],
+) -> Io<bool> {
+    let until = |at: usize| at.saturating_sub(offset).min(body.len());
     match behaviour {
-        Behaviour::StallAfter(count) => {
-            let (first, rest) = body.split_at(count.min(body.len()));
+        Behaviour::StallAfter(_) | Behaviour::StallAt(_) => {
+            let count = match behaviour {
+                Behaviour::StallAt(at) => until(at),
+                Behaviour::StallAfter(count) => count.min(body.len()),
+                _ => body.len(),
+            };
+            let (first, rest) = body.split_at(count);
             stream.write_all(first).await?;
-            state.stall().await;
+            if !rest.is_empty() || matches!(behaviour, Behaviour::StallAfter(_)) {
+                state.stall().await;
+            }
             stream.write_all(rest).await?;
+        }
+        Behaviour::ResetAt(at) if until(at) < body.len() => {
+            stream.write_all(&body[..until(at)]).await?;
+            stream.get_ref().set_zero_linger()?;
+            return Err(std::io::ErrorKind::ConnectionReset.into());
+        }
+        Behaviour::CloseAt(at) if until(at) < body.len() => {
+            stream.write_all(&body[..until(at)]).await?;
+            return Ok(false);
         }
         Behaviour::DropAfter(count)
         | Behaviour::DropTimes { after: count, .. }
@@ -288,6 +393,8 @@ async fn answer_call(
             return page(stream, 302, &[("Location", path.to_owned())], "elsewhere").await;
         }
         Behaviour::Html => return page(stream, 200, &[], "<html>Down for maintenance</html>").await,
+        Behaviour::Bomb => return bomb(stream).await,
+        Behaviour::Flood(count) => return flood(stream, count).await,
         _ => {}
     }
     let answer = lock(&state.content).answer(base, &method, &call["params"]);
