@@ -21,7 +21,7 @@ mod state;
 mod transfers;
 mod verified;
 
-pub use disk::{Digests, DiskStore, StoreOptions, digest};
+pub use disk::{Digests, DiskStore, StoreOptions, crash_points, digest};
 pub use error::{StoreError, is_disk_full};
 pub use files::Files;
 pub use layout::{ReferenceLayout, file_path};

@@ -33,6 +33,7 @@ mod state_dir;
 mod transfer;
 
 pub use files::digest;
+pub use moments::crash_points;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::DiskStore;
 use super::files::place;
 use super::index::Entry;
+use super::moments::Moment;
 use super::state_dir::{self, Durable, is_absence};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::store::layout::directory_path;
@@ -91,7 +92,9 @@ impl DiskStore {
         if !self.take_aside(&entry.path(key), &target, Some(entry.identity))? {
             return Ok(false);
         }
+        self.moments.reach(Moment::VictimAside);
         self.state_dir.remove_file(&target)?;
+        self.moments.reach(Moment::VictimRemoved);
         Ok(true)
     }
 
@@ -260,6 +263,7 @@ impl DiskStore {
         // Written down before the rename: after a crash in between, the file under the name is told from the copy that was
         // there before by that copy's identity.
         self.remember_local(key)?;
+        self.moments.reach(Moment::OverrideRemembered);
         let before = {
             let mut index = self.index();
             let before = index.entry(key).copied();
@@ -278,6 +282,7 @@ impl DiskStore {
             self.remember(key, &mark);
             return Err(failed(error));
         }
+        self.moments.reach(Moment::OverrideNamed);
         self.take_as_local(key)
     }
 

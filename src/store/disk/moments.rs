@@ -1,15 +1,100 @@
-//! Moments between the steps of a change, at which tests let somebody else act: what can happen there once in a million
-//! times happens then every time.
+//! Moments between the steps of a change. Tests let somebody else act at them, so that what can happen there once in a
+//! million times happens every time, and in builds for debugging the process can be killed at any of them:
+//! `CRDS_FS_ABORT_AT=data-synced` kills it as `kill -9` does when the moment comes for the first time,
+//! `CRDS_FS_ABORT_AT=data-synced:7` for the seventh time.
 
-/// A moment at which nobody holds a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moment {
-    /// It is known which copies must go; none has gone yet.
-    VictimsChosen,
-    /// A file that was found has been hashed; nothing follows from it yet.
-    Hashed,
-    /// The bytes of a partial file are durable; it does not have its name yet.
-    Durable,
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The variable that says when to die.
+const ABORT_AT: &str = "CRDS_FS_ABORT_AT";
+
+macro_rules! moments {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A moment between two steps.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(in crate::store) enum Moment {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Moment {
+            /// All of them.
+            const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name in `CRDS_FS_ABORT_AT`.
+            const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+moments! {
+    /// Room is set aside for a file.
+    Reserved = "reserved",
+    /// A partial file is open, and empty or cut to what is known of it.
+    Begun = "begun",
+    /// It is known which copies must go; none has gone yet. Nobody holds a lock.
+    VictimsChosen = "victims-chosen",
+    /// A copy that is to go has lost its name, and is not removed yet.
+    VictimAside = "victim-aside",
+    /// A copy has gone.
+    VictimRemoved = "victim-removed",
+    /// How far a transfer came is written down.
+    Recorded = "recorded",
+    /// A file that was found has been hashed; nothing follows from it yet. Nobody holds a lock.
+    Hashed = "hashed",
+    /// What was wrong lies in quarantine.
+    Quarantined = "quarantined",
+    /// The bytes of a file are right; nothing is durable yet. Nobody holds a lock.
+    Verified = "verified",
+    /// The bytes of a partial file are durable; it does not have its name yet. Nobody holds a lock.
+    DataSynced = "data-synced",
+    /// It has its final name; that is not durable yet, and not written down.
+    Named = "named",
+    /// It is written down that it is a verified copy.
+    Remembered = "remembered",
+    /// The names of all files of a publication are durable.
+    NamesSynced = "names-synced",
+    /// It is written down that a name is the user's; his file is not there yet.
+    OverrideRemembered = "override-remembered",
+    /// The user's file has the name.
+    OverrideNamed = "override-named",
+    /// The contents of a file of our own are written beside the one that they replace.
+    ReplacementWritten = "replacement-written",
+}
+
+/// The names of all moments at which the process can be killed: none in builds that cannot.
+pub fn crash_points() -> impl Iterator<Item = &'static str> {
+    let all = if cfg!(debug_assertions) { Moment::ALL } else { &[] };
+    all.iter().map(|moment| moment.as_str())
+}
+
+/// Kills the process if this is the moment for it.
+pub(super) fn crash(moment: Moment) {
+    static PLAN: OnceLock<Option<(Moment, u64)>> = OnceLock::new();
+    static REACHED: AtomicU64 = AtomicU64::new(0);
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let plan = PLAN.get_or_init(|| parse(&std::env::var(ABORT_AT).ok()?));
+    let Some((when, times)) = plan else { return };
+    if *when == moment && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == *times {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+/// `moment` or `moment:times`.
+fn parse(text: &str) -> Option<(Moment, u64)> {
+    let (name, times) = text.split_once(':').unwrap_or((text, "1"));
+    let moment = Moment::ALL.iter().find(|moment| moment.as_str() == name);
+    let plan = moment.copied().zip(times.parse().ok());
+    if plan.is_none() {
+        log::warn!("{ABORT_AT}='{}' names no moment", text.escape_debug());
+    }
+    plan
 }
 
 #[cfg(test)]
@@ -32,7 +117,9 @@ impl Moments {
     /// The moment has come.
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "tests keep plans in it")]
-    pub(super) const fn reach(&self, _: Moment) {}
+    pub(super) fn reach(&self, moment: Moment) {
+        crash(moment);
+    }
 
     /// The moment has come: does what was planned for it, once.
     #[cfg(test)]
@@ -51,5 +138,23 @@ impl Moments {
     #[cfg(test)]
     pub(super) fn plan(&self, moment: Moment, action: impl FnOnce() + Send + 'static) {
         self.planned.lock().push((moment, Box::new(action)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_moment_is_found_by_its_name() {
+        for moment in Moment::ALL {
+            assert_eq!(parse(moment.as_str()), Some((*moment, 1)));
+            assert_eq!(parse(&format!("{}:12", moment.as_str())), Some((*moment, 12)));
+        }
+        assert_eq!(parse("nowhere"), None);
+        assert_eq!(parse("named:often"), None);
+        assert_eq!(crash_points().collect::<BTreeSet<_>>().len(), Moment::ALL.len());
     }
 }

@@ -14,6 +14,7 @@ use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::DiskStore;
+use super::moments::Moment;
 use super::state_dir::{self, Durable, Plain, is_absence};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::store::{Part, Partial, Record, StoreError};
@@ -45,6 +46,8 @@ impl DiskStore {
         let mut index = self.index();
         index.ledger.remove_partial(key);
         index.running.insert(key.clone(), Arc::downgrade(&file));
+        drop(index);
+        self.moments.reach(Moment::Begun);
         Ok(Partial { file, record })
     }
 
@@ -74,7 +77,9 @@ impl DiskStore {
         let path = record_path(key);
         let json =
             serde_json::to_vec(record).map_err(|error| StoreError::io("write", &path, error.into()))?;
-        state_dir::replace(&self.state_dir, &path, &json, Durable::No)
+        state_dir::replace(&self.state_dir, &path, &json, Durable::No)?;
+        self.moments.reach(Moment::Recorded);
+        Ok(())
     }
 
     /// What is known of an earlier attempt, corrected by what is really there.

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cap_std::fs::{Dir, MetadataExt as _};
 
+use super::moments::Moment;
 use super::state_dir;
 use super::{DiskStore, StoreError};
 use crate::store::verified::Identity;
@@ -48,6 +49,7 @@ impl DiskStore {
                 path.display(),
                 Path::new(state_dir::OWN).join(target).display()
             );
+            self.moments.reach(Moment::Quarantined);
             return Ok(true);
         }
         Ok(expected.is_none())

@@ -10,6 +10,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
+use super::moments::{self, Moment};
 use crate::crds::Observatory;
 use crate::store::{ReferenceLayout, Snapshot, StoreError};
 
@@ -305,6 +306,7 @@ pub(super) fn replace(dir: &Dir, path: &Path, contents: &[u8], durable: Durable)
         if durable == Durable::Yes {
             file.sync_data()?;
         }
+        moments::crash(Moment::ReplacementWritten);
         dir.rename(&temporary, dir, path)
     });
     written.map_err(|error| {

@@ -39,6 +39,8 @@ impl DiskStore {
         index.measure_running();
         let Index { ledger, open, .. } = &mut *index;
         ledger.reserve(key, size, disk.free, |other| is_open(open, other))?;
+        drop(index);
+        self.moments.reach(Moment::Reserved);
         Ok(())
     }
 
@@ -121,11 +123,12 @@ impl DiskStore {
         sha1: Sha1Sum,
     ) -> Result<Arc<File>, StoreError> {
         self.ensure_indexed(key.observatory)?;
+        self.moments.reach(Moment::Verified);
         let from = partial_path(key);
         self.durability
             .data(&partial.file)
             .map_err(|error| StoreError::io("write", &from, error))?;
-        self.moments.reach(Moment::Durable);
+        self.moments.reach(Moment::DataSynced);
         let _guard = self.guards.of(key);
         if self.index().is_local(key) {
             return Err(StoreError::Overridden(key.to_string()));
@@ -133,6 +136,7 @@ impl DiskStore {
         let instrument = self.home(key);
         let path = place(key, instrument);
         self.give_name(key, partial, &from, &path)?;
+        self.moments.reach(Moment::Named);
         let failed = |error| StoreError::io("open", &path, error);
         // The handle that is given out is for reading only. What it leads to is what was verified, or nothing is given.
         let (file, metadata) = match state_dir::open_plain(&self.root, &path).map_err(failed)? {
@@ -153,6 +157,7 @@ impl DiskStore {
             index.unsynced.insert(directory.to_owned());
         }
         self.accept(key, &entry);
+        self.moments.reach(Moment::Remembered);
         self.forget_record(key);
         Ok(self.share(key, file, entry))
     }
@@ -188,6 +193,7 @@ impl DiskStore {
                 .open_dir(&directory)
                 .and_then(|dir| self.durability.names(&dir));
             synced.map_err(|error| StoreError::io("write", &directory, error))?;
+            self.moments.reach(Moment::NamesSynced);
         }
         Ok(())
     }

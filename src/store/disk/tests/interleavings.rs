@@ -122,7 +122,7 @@ fn an_override_wins_over_a_publication() {
         let store = shared(&dir, options());
         let rule = key("hst_0001.pmap");
         let (there, place, over) = (Arc::clone(&store), Arc::clone(&dir), rule.clone());
-        store.moments.plan(Moment::Durable, move || {
+        store.moments.plan(Moment::DataSynced, move || {
             if outside {
                 put_over_outside(&place, &over, b"mine");
             } else {
@@ -144,7 +144,7 @@ fn what_is_published_is_what_was_verified() {
     let store = shared(&dir, options());
     let rule = key("hst_0001.pmap");
     let place = dir.path().join(".crds-fs/partial/hst/hst_0001.pmap");
-    store.moments.plan(Moment::Durable, move || {
+    store.moments.plan(Moment::DataSynced, move || {
         fs::remove_file(&place).unwrap();
         fs::write(&place, b"evil").unwrap();
     });
