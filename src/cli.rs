@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Demo(args) => demo::run(&args),
         Command::Mount(args) => mount::run(&args),
-        Command::Bestrefs(args) => bestrefs::run(&args),
+        Command::Bestrefs(args) => bestrefs::run(args),
         Command::Run(args) => match run::run(&args) {
             Ok(status) => return ExitCode::from(status),
             Err(failure) => Err(failure),

@@ -6,40 +6,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::Args;
 use super::cache_dirs::observatory_of;
-use super::lookup::{Lookup, Tally};
+use super::lookup::{Counts, Lookup};
 use super::render::{self, complain, warn};
+use super::request::{ReftypeSelection, Update};
 use super::subject::Subject;
-use crate::cli::settings::{Environment, truth};
 use crate::cli::{Failure, output};
 use crate::crds::Observatory;
 use crate::dataset::{self, Change, DatasetHeader, Recipe};
 use crate::rules::python::repr;
 use crate::rules::{Answer, Header, Memory, default_reftypes};
 
-/// Looks up all files, sorted by path.
-pub(super) fn run(lookup: &Lookup<'_>, args: &Args, environment: &Environment) -> Result<Tally, Failure> {
-    let mut paths: Vec<&PathBuf> = args.files.iter().collect();
-    paths.sort_unstable();
-    if args.update_bestrefs && lookup.contexts.len() > 1 {
+/// Looks up all files, and updates their headers if that is asked for.
+pub(super) fn run(lookup: &Lookup<'_>, paths: &[PathBuf], update: Option<Update>) -> Result<Counts, Failure> {
+    if update.is_some() && lookup.contexts.len() > 1 {
         return Err(Failure::usage("--update-bestrefs needs exactly one context"));
     }
-    let update = args
-        .update_bestrefs
-        .then(|| Update::new(args, environment))
-        .transpose()?;
+    let updater = update.map(|options| Updater::new(options, lookup.json));
     let mut seen = BTreeSet::new();
-    let mut tally = Tally::default();
+    let mut counts = Counts::default();
     for path in paths {
-        tally.count(one(lookup, args, update.as_ref(), &mut seen, path)?);
+        counts.count(one(lookup, updater.as_ref(), &mut seen, path)?);
     }
-    Ok(tally)
+    Ok(counts)
 }
 
 /// Says of a context, once, that it has rules of its own for the default types.
-fn warn_of_types(lookup: &Lookup<'_>, args: &Args, seen: &mut BTreeSet<String>, context: &str) {
-    if lookup.types.is_some() || args.all_types || !seen.insert(context.to_owned()) {
+fn warn_of_types(lookup: &Lookup<'_>, seen: &mut BTreeSet<String>, context: &str) {
+    if lookup.reftypes.only.is_some() || lookup.reftypes.all || !seen.insert(context.to_owned()) {
         return;
     }
     if let Some(rules) = lookup.rules.own_default_types(context) {
@@ -53,8 +47,7 @@ fn warn_of_types(lookup: &Lookup<'_>, args: &Args, seen: &mut BTreeSet<String>, 
 /// Looks one file up, prints, and updates it if that was asked for.
 fn one(
     lookup: &Lookup<'_>,
-    args: &Args,
-    update: Option<&Update>,
+    updater: Option<&Updater>,
     seen: &mut BTreeSet<String>,
     path: &Path,
 ) -> Result<bool, Failure> {
@@ -72,7 +65,7 @@ fn one(
     });
     let (header, contexts) = match found {
         Ok(found) => found,
-        Err(text) if args.json => {
+        Err(text) if lookup.json => {
             let id = serde_json::Value::from(path.to_string_lossy()).to_string();
             render::error(&mut told, true, &id, &text);
             output::write(&told)?;
@@ -81,23 +74,23 @@ fn one(
         Err(text) => return Ok(complain(&text)),
     };
     for context in &contexts {
-        warn_of_types(lookup, args, seen, context);
+        warn_of_types(lookup, seen, context);
     }
     let mut subject = Subject::named(&path.to_string_lossy(), header.iter().collect());
-    subject.types = Some(types(lookup, args, &header, &subject.header));
+    subject.types = Some(types(lookup.reftypes, &header, &subject.header));
     if lookup.contexts.is_empty() {
         subject.context = contexts.first().map(|context| Cow::Owned(context.clone()));
     }
-    if !skip(lookup, &contexts, &args.skip_types, &mut subject) {
+    if !skip(lookup, &contexts, &mut subject) {
         return Ok(true);
     }
     let mut complete = true;
-    if update.is_none() || args.json {
+    if updater.is_none() || lookup.json {
         complete = lookup.tell(&mut Memory::none(), &subject, &mut told);
         output::write(&told)?;
     }
-    if let (Some(update), Some(context)) = (update, contexts.first()) {
-        complete &= update.write(lookup, context, path, &header, &subject)?;
+    if let (Some(updater), Some(context)) = (updater, contexts.first()) {
+        complete &= updater.write(lookup, context, path, &header, &subject)?;
     }
     Ok(complete)
 }
@@ -112,10 +105,10 @@ fn load(path: &Path, observatory: Option<Observatory>) -> Result<DatasetHeader, 
 }
 
 /// The types to look up, sorted; none means all (spec/crds-rules 22, step 2).
-fn types(lookup: &Lookup<'_>, args: &Args, header: &DatasetHeader, raw: &Header) -> Vec<String> {
-    let mut types: Vec<String> = match &lookup.types {
+fn types(selection: &ReftypeSelection, header: &DatasetHeader, raw: &Header) -> Vec<String> {
+    let mut types: Vec<String> = match &selection.only {
         Some(types) => types.iter().map(|name| name.to_lowercase()).collect(),
-        None if args.all_types || header.observatory() != Observatory::Jwst => Vec::new(),
+        None if selection.all || header.observatory() != Observatory::Jwst => Vec::new(),
         None => default_reftypes(raw).into_iter().map(str::to_owned).collect(),
     };
     types.sort_unstable();
@@ -123,7 +116,8 @@ fn types(lookup: &Lookup<'_>, args: &Args, header: &DatasetHeader, raw: &Header)
 }
 
 /// Without the types that are not wanted; false if none is left. Where all are asked for they have to be listed for that.
-fn skip(lookup: &Lookup<'_>, contexts: &[String], skipped: &[String], subject: &mut Subject<'_>) -> bool {
+fn skip(lookup: &Lookup<'_>, contexts: &[String], subject: &mut Subject<'_>) -> bool {
+    let skipped = &lookup.reftypes.skip;
     if skipped.is_empty() {
         return true;
     }
@@ -146,33 +140,25 @@ fn skip(lookup: &Lookup<'_>, contexts: &[String], skipped: &[String], subject: &
     subject.types.as_ref().is_none_or(|types| !types.is_empty())
 }
 
-/// What is written, and what is said about it.
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the user")]
-struct Update {
-    /// Nothing is written.
-    dry_run: bool,
+/// Updates the headers of files, and says what it writes.
+struct Updater {
+    options: Update,
     /// Standard output is for JSON.
     json: bool,
-    undefined_differences_matter: bool,
     /// Of each observatory, in lower case.
     bad_files: RefCell<BTreeMap<String, Vec<String>>>,
-    /// The contexts and instruments whose rules were looked at, with what that said.
+    /// Whether lookups may rest on the rules of a context and instrument, as far as that was looked at.
     judged: RefCell<BTreeMap<(String, String), bool>>,
-    allow_bad_references: bool,
-    allow_bad_rules: bool,
 }
 
-impl Update {
-    fn new(args: &Args, environment: &Environment) -> Result<Self, Failure> {
-        Ok(Self {
-            dry_run: args.dry_run,
-            json: args.json,
-            undefined_differences_matter: args.undefined_differences_matter,
-            judged: RefCell::default(),
+impl Updater {
+    fn new(options: Update, json: bool) -> Self {
+        Self {
+            options,
+            json,
             bad_files: RefCell::default(),
-            allow_bad_references: truth(environment, "CRDS_ALLOW_BAD_REFERENCES")?.unwrap_or(false),
-            allow_bad_rules: truth(environment, "CRDS_ALLOW_BAD_RULES")?.unwrap_or(false),
-        })
+            judged: RefCell::default(),
+        }
     }
 
     /// Updates one file; false if something is wrong, which does not keep the rest from being written.
@@ -192,7 +178,7 @@ impl Update {
             dataset: &data,
             instrument: &instrument,
             context,
-            undefined_differences_matter: self.undefined_differences_matter,
+            undefined_differences_matter: self.options.undefined_differences_matter,
         };
         let mut good = self.check_rules(lookup, context, &instrument);
         let planned = lookup.with_answers(&mut Memory::none(), subject, context, |_, answers| {
@@ -214,7 +200,7 @@ impl Update {
             }
         };
         good &= plan.errors.iter().fold(true, |_, error| complain(error));
-        let written = if self.dry_run {
+        let written = if self.options.dry_run {
             Ok(true)
         } else {
             dataset::update(path, &plan.changes)
@@ -234,7 +220,7 @@ impl Update {
                 "File '{}' is bad. Use is not recommended,  results may not be scientifically valid.",
                 file.to_uppercase()
             );
-            good &= if self.allow_bad_references {
+            good &= if self.options.allow_bad_references {
                 warn(&format!("For {data} {instrument} {reftype} {text}"))
             } else {
                 let reftype = reftype.to_uppercase();
@@ -259,7 +245,7 @@ impl Update {
             .iter()
             .filter(|change| old(change).as_ref() != Some(&change.value))
             .collect();
-        let verb = match (changes.is_empty(), self.dry_run) {
+        let verb = match (changes.is_empty(), self.options.dry_run) {
             (true, _) => "has the best references recorded already",
             (false, true) => "would be updated",
             (false, false) => "updated",
@@ -315,7 +301,7 @@ impl Update {
             "New-context = '{context}' is bad or contains bad rules.  Use is not recommended,  results may not be \
              scientifically valid."
         );
-        let good = match (bad, self.allow_bad_rules) {
+        let good = match (bad, self.options.allow_bad_rules) {
             (false, _) => true,
             (true, true) => warn(&text),
             (true, false) => complain(&format!("instrument='ALL' type='ALL' data='ALL' ::  {text}")),

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::cache_dirs::observatory_of;
 use super::record::Record;
 use super::render;
+use super::request::ReftypeSelection;
 use super::rules::CacheRules;
 use super::stream::{self, StreamError};
 use super::subject::Subject;
@@ -22,12 +23,12 @@ const WHICH_CONTEXT: &str = "under which context? Give --context, or set CRDS_CO
 
 /// How many datasets were looked up, and how many of them failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Tally {
+pub(super) struct Counts {
     pub(super) asked: usize,
     pub(super) failed: usize,
 }
 
-impl Tally {
+impl Counts {
     pub(super) fn count(&mut self, good: bool) {
         self.asked += 1;
         self.failed += usize::from(!good);
@@ -68,10 +69,7 @@ pub(super) struct Lookup<'a> {
     pub(super) defaults: Defaults<'a>,
     /// The context to compare with.
     pub(super) compare: Option<String>,
-    /// Types asked for; nothing means the default types.
-    pub(super) types: Option<Vec<String>>,
-    /// All types that were named, also to be left out.
-    pub(super) named_types: Vec<String>,
+    pub(super) reftypes: &'a ReftypeSelection,
     pub(super) json: bool,
     /// The references named so far, where they are to be fetched.
     pub(super) wanted: Option<Mutex<BTreeSet<FileKey>>>,
@@ -93,22 +91,22 @@ impl Lookup<'_> {
             let literal = (self.defaults.find)(&format!("{observatory}-latest")).map_err(|why| {
                 format!("{WHICH_CONTEXT}; the default context of {observatory} is not known ({why})")
             })?;
-            self.check_types(std::slice::from_ref(&literal))?;
+            self.check_reftypes(std::slice::from_ref(&literal))?;
             Ok(literal)
         });
         default.clone().map(|context| vec![context])
     }
 
     /// Why the types asked for are none of those that the contexts know, as far as their rules can be read.
-    pub(super) fn check_types(&self, contexts: &[String]) -> Result<(), String> {
-        if self.named_types.is_empty() || contexts.is_empty() {
+    pub(super) fn check_reftypes(&self, contexts: &[String]) -> Result<(), String> {
+        if self.reftypes.named().next().is_none() || contexts.is_empty() {
             return Ok(());
         }
         let known: Option<Vec<_>> = contexts.iter().map(|name| self.rules.reftypes(name)).collect();
         let Some(known) = known else { return Ok(()) };
         let known: BTreeSet<String> = known.into_iter().flatten().collect();
         let is_unknown = |name: &&String| !known.contains(&name.to_lowercase());
-        match self.named_types.iter().find(is_unknown) {
+        match self.reftypes.named().find(is_unknown) {
             Some(unknown) => Err(format!(
                 "'{unknown}' is no type of references under {}, which has: {}",
                 contexts.join(", "),
@@ -125,7 +123,7 @@ impl Lookup<'_> {
         input: impl BufRead + Send,
         output: &mut impl Write,
         workers: NonZeroUsize,
-    ) -> Result<Tally, StreamError> {
+    ) -> Result<Counts, StreamError> {
         let (asked, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let answer = |memory: &mut Memory, number: u64, line: &[u8], out: &mut Vec<u8>| {
             let good = match Record::read(line) {
@@ -139,7 +137,7 @@ impl Lookup<'_> {
             failed.fetch_add(usize::from(!good), Ordering::Relaxed);
         };
         stream::run(input, output, workers, Memory::new, answer)?;
-        Ok(Tally {
+        Ok(Counts {
             asked: asked.into_inner(),
             failed: failed.into_inner(),
         })
@@ -250,7 +248,7 @@ impl Lookup<'_> {
         tell: impl FnOnce(&mut Memory, &BestRefs<'_>) -> T,
     ) -> Result<T, String> {
         let context = self.rules.context(context).map_err(|error| error.to_string())?;
-        let types = subject.types.as_deref().or(self.types.as_deref());
+        let types = subject.types.as_deref().or(self.reftypes.only.as_deref());
         let answers = context
             .best_references(memory, &subject.header, types)
             .map_err(|error| error.to_string())?;

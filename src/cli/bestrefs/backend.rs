@@ -1,4 +1,5 @@
-//! Where answers for dataset ids come from, and where references are brought to: a mount, or the services over a cache.
+//! The backend that answers for dataset ids and that references are fetched into: a mount, or a cache directory with the
+//! servers behind it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,7 +15,6 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
-use super::Args;
 use super::render::is_instrument;
 use crate::cache::Cache;
 use crate::cli::flags::MountFlags;
@@ -26,28 +26,17 @@ use crate::mount::mountinfo;
 /// Files brought at a time.
 const AT_ONCE: usize = 16;
 
-/// A mount, or a cache directory with the servers behind it.
-pub(super) enum Source {
+/// The place of a backend.
+pub(super) enum BackendDir {
+    /// The directory of a mount.
     Mount(PathBuf),
-    Cache(Box<Services>),
+    /// The directory of a cache.
+    Cache(PathBuf, Box<Settings>),
 }
 
-pub(super) struct Services {
-    runtime: Runtime,
-    cache: Cache,
-}
-
-impl Source {
-    /// The source that was asked for: the mount, else the cache directory, else the directory that `CRDS_PATH` names,
-    /// which may be either.
-    pub(super) fn new(args: &Args, environment: &Environment) -> Result<Self, Failure> {
-        let named = || environment.get("CRDS_PATH").map(PathBuf::from);
-        if let Some(mount) = &args.mount {
-            return Ok(Self::Mount(mount.clone()));
-        }
-        let directory = args.cache.clone().or_else(named).ok_or_else(|| {
-            Failure::usage("where to keep what is fetched? Give --cache DIR or --mount M, or set CRDS_PATH")
-        })?;
+impl BackendDir {
+    /// A directory that is either.
+    pub(super) fn find(directory: PathBuf, environment: &Environment) -> Result<Self, Failure> {
         if is_mount(&directory)? {
             return Ok(Self::Mount(directory));
         }
@@ -57,9 +46,32 @@ impl Source {
             ..MountFlags::default()
         };
         let settings = Settings::new(Some(&text), &flags, environment)?;
+        Ok(Self::Cache(directory, Box::new(settings)))
+    }
+}
+
+/// A mount, or a cache directory with the servers behind it.
+pub(super) enum Backend {
+    Mount(PathBuf),
+    Cache(Box<OpenCache>),
+}
+
+/// An open cache with the runtime of its tasks.
+pub(super) struct OpenCache {
+    runtime: Runtime,
+    cache: Cache,
+}
+
+impl Backend {
+    /// Opens the cache, if it is one. Nothing is asked of the network.
+    pub(super) fn open(dir: &BackendDir) -> Result<Self, Failure> {
+        let (directory, settings) = match dir {
+            BackendDir::Mount(mount) => return Ok(Self::Mount(mount.clone())),
+            BackendDir::Cache(directory, settings) => (directory, settings),
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let cache = wiring::cache(&settings, &directory, runtime.handle())?;
-        Ok(Self::Cache(Box::new(Services { runtime, cache })))
+        let cache = wiring::cache(settings, directory, runtime.handle())?;
+        Ok(Self::Cache(Box::new(OpenCache { runtime, cache })))
     }
 
     /// The name of the mapping that a context means.
@@ -84,10 +96,10 @@ impl Source {
     }
 
     /// The answers for a dataset of the archive, or why there are none.
-    pub(super) fn answers(&self, context: &str, dataset: &DatasetName) -> Result<Found, String> {
+    pub(super) fn answers(&self, context: &str, dataset: &DatasetName) -> Result<ArchiveAnswer, String> {
         let bestrefs =
             |mut answer: Value, header: Option<Value>| match answer.get_mut("bestrefs").map(Value::take) {
-                Some(Value::Object(answers)) => Ok(Found {
+                Some(Value::Object(answers)) => Ok(ArchiveAnswer {
                     instrument: header.and_then(|header| instrument(&header)),
                     answers,
                 }),
@@ -186,7 +198,7 @@ impl Source {
 }
 
 /// The answers for a dataset of the archive.
-pub(super) struct Found {
+pub(super) struct ArchiveAnswer {
     /// The instrument, in upper case, where it is known.
     pub(super) instrument: Option<String>,
     /// By reference type.

@@ -1,0 +1,195 @@
+//! Datasets by their ids, and matching parameters, as they are given on the command line.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use super::backend::Backend;
+use super::lookup::{Counts, Lookup};
+use super::render::{self, warn};
+use super::subject::Subject;
+use crate::cli::{Failure, output};
+use crate::crds::{DatasetName, NameError, Observatory};
+use crate::rules::python::repr;
+use crate::rules::{Header, HeaderValue, Memory};
+
+/// A dataset of the archive, or the parameters of one that no archive has.
+pub(super) enum Item {
+    Id(DatasetName),
+    Parameters(Subject<'static>),
+}
+
+impl Item {
+    /// Reads `KEY=VALUE,...`.
+    pub(super) fn parameters(text: &str) -> Result<Self, Failure> {
+        Ok(Self::Parameters(Subject::named(text, header(text)?)))
+    }
+
+    /// Reads an id or `KEY=VALUE,...`.
+    pub(super) fn read(text: &str) -> Result<Self, Failure> {
+        if text.contains('=') {
+            return Self::parameters(text);
+        }
+        text.parse().map(Self::Id).map_err(|error: NameError| {
+            let hint = if text.contains('/') {
+                "; dataset files are given with --files"
+            } else {
+                ""
+            };
+            Failure::usage(format!("{error}{hint}"))
+        })
+    }
+
+    fn observatory(&self) -> Option<Observatory> {
+        match self {
+            Self::Id(DatasetName::Id(id)) => id.observatory(),
+            Self::Id(DatasetName::Parameters(_)) => None,
+            Self::Parameters(subject) => subject.observatory(),
+        }
+    }
+}
+
+/// Looks up datasets and parameters, in order.
+pub(super) fn run(lookup: &Lookup<'_>, items: &[Item], backend: Option<&Backend>) -> Result<Counts, Failure> {
+    let contexts_of = |item: &Item| lookup.contexts_of(item.observatory()).map_err(Failure::usage);
+    let contexts = items.iter().map(contexts_of).collect::<Result<Vec<_>, _>>()?;
+    let items: Vec<_> = items.iter().zip(contexts).collect();
+    if let Some(backend) = backend {
+        prepare(lookup, backend, &items);
+    }
+    let mut told = Vec::new();
+    let mut counts = Counts::default();
+    for (item, contexts) in &items {
+        let good = match (item, backend) {
+            (Item::Id(dataset), Some(backend)) => by_id(lookup, contexts, backend, dataset, &mut told),
+            (Item::Id(_), None) => false,
+            (Item::Parameters(subject), _) => lookup.tell(&mut Memory::none(), subject, &mut told),
+        };
+        counts.count(good);
+        output::write(&told)?;
+        told.clear();
+    }
+    Ok(counts)
+}
+
+/// Asks for all ids of each context at once.
+fn prepare(lookup: &Lookup<'_>, backend: &Backend, items: &[(&Item, Vec<String>)]) {
+    let mut ids: BTreeMap<&str, Vec<DatasetName>> = BTreeMap::new();
+    for (item, contexts) in items {
+        if let Item::Id(dataset) = item {
+            for context in contexts.iter().chain(&lookup.compare) {
+                ids.entry(context).or_default().push(dataset.clone());
+            }
+        }
+    }
+    for (context, datasets) in ids {
+        backend.prepare(&[context], &datasets);
+    }
+}
+
+/// Writes the answers for a dataset of the archive; false if there are none.
+fn by_id(
+    lookup: &Lookup<'_>,
+    contexts: &[String],
+    backend: &Backend,
+    dataset: &DatasetName,
+    out: &mut Vec<u8>,
+) -> bool {
+    let id = Value::from(dataset.display()).to_string();
+    let types = lookup.reftypes.only.as_ref();
+    let wanted =
+        |reftype: &str| types.is_none_or(|types| types.iter().any(|own| own.eq_ignore_ascii_case(reftype)));
+    let answers = |context: &str| {
+        let mut found = backend.answers(context, dataset).map_err(|why| {
+            let name = dataset.display();
+            if Path::new(&name).is_file() {
+                format!("{why}; for the file of that name write --files {name}")
+            } else {
+                why
+            }
+        })?;
+        found.answers.retain(|reftype, _| wanted(reftype));
+        lookup.want(context, || found.answers.values().flat_map(names));
+        Ok::<_, String>(found)
+    };
+    let mut complete = true;
+    for context in contexts {
+        let told = match &lookup.compare {
+            Some(new) => answers(context)
+                .and_then(|before| Ok((before, answers(new)?)))
+                .map(|(before, after)| {
+                    for reftype in unanswered(types, &[&before.answers, &after.answers]) {
+                        warn(&format!("{}: {}", dataset.display(), no_answer(&reftype)));
+                    }
+                    let instrument = before.instrument.as_ref().or(after.instrument.as_ref());
+                    let whose = (id.as_str(), instrument.map(String::as_str));
+                    lookup.note_difference(render::difference(
+                        out,
+                        lookup.json,
+                        whose,
+                        (context, &before.answers),
+                        (new, &after.answers),
+                    ));
+                }),
+            None => answers(context).map(|found| {
+                let mut found = found.answers;
+                for reftype in unanswered(types, &[&found]) {
+                    let text = format!("NOT FOUND {}", no_answer(&reftype));
+                    found.insert(reftype, text.into());
+                }
+                render::answers(out, lookup.json, &id, context, &found);
+            }),
+        };
+        if let Err(text) = told {
+            render::error(out, lookup.json, &id, &text);
+            complete = false;
+        }
+    }
+    complete
+}
+
+/// The types asked for by name that none of these answers has, in lower case.
+fn unanswered(types: Option<&Vec<String>>, answers: &[&Map<String, Value>]) -> Vec<String> {
+    let asked = types.into_iter().flatten().map(|name| name.to_lowercase());
+    asked
+        .filter(|name| answers.iter().all(|answers| !answers.contains_key(name)))
+        .collect()
+}
+
+/// Who answers for datasets does not say which types it knows, only which apply.
+fn no_answer(reftype: &str) -> String {
+    format!(
+        "no answer for the type {}: unknown, or omitted by the rules",
+        repr(reftype)
+    )
+}
+
+/// The file names in an answer.
+fn names(answer: &Value) -> Vec<&str> {
+    match answer {
+        Value::String(text) if !text.starts_with("NOT FOUND") && text != "N/A" => vec![text],
+        Value::Array(items) => items.iter().flat_map(names).collect(),
+        Value::Object(items) => items.values().flat_map(names).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Reads `KEY=VALUE,...`, in order; blanks around keys and values do not count.
+fn header(text: &str) -> Result<Header, Failure> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        let value = percent_decode_str(value).decode_utf8().ok()?;
+        (!name.is_empty()).then(|| (name.to_owned(), HeaderValue::Text(value.into_owned())))
+    };
+    text.split(',')
+        .map(pair)
+        .collect::<Option<Header>>()
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "'{text}' is not a list of parameters KEY=VALUE,KEY=VALUE... (write ',' as %2C)"
+            ))
+        })
+}

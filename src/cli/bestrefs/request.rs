@@ -1,0 +1,188 @@
+//! One call of `crds-fs bestrefs`: its arguments and the environment, resolved.
+
+use std::path::{Path, PathBuf};
+
+use super::Args;
+use super::backend::{BackendDir, is_mount};
+use super::cache_dirs::CacheDirs;
+use super::items::Item;
+use crate::cli::Failure;
+use crate::cli::settings::{Environment, truth, variable};
+use crate::crds::Observatory;
+use crate::rules::LookupOptions;
+
+/// A call, with everything that follows from arguments and environment.
+pub(super) struct Request {
+    pub(super) subjects: Subjects,
+    /// The contexts as they are named; none where the default ones are meant.
+    pub(super) contexts: Vec<String>,
+    /// The context to compare with, as it is named.
+    pub(super) compare: Option<String>,
+    /// The observatory of subjects that do not tell their own.
+    pub(super) observatory: Option<Observatory>,
+    pub(super) reftypes: ReftypeSelection,
+    pub(super) json: bool,
+    /// Whether the references are fetched too.
+    pub(super) fetch: bool,
+    /// The rules are read there.
+    pub(super) dirs: CacheDirs,
+    pub(super) options: LookupOptions,
+    /// Archive ids are asked there, and references fetched; nothing where neither is wanted.
+    pub(super) backend: Option<BackendDir>,
+}
+
+/// The subjects of a call.
+pub(super) enum Subjects {
+    /// Dataset ids and parameters.
+    Items(Vec<Item>),
+    /// JSON lines of a file; of standard input without one.
+    Lines(Option<PathBuf>),
+    /// Dataset files, sorted by path.
+    Files(Vec<PathBuf>, Option<Update>),
+}
+
+/// How the headers of dataset files are updated.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the user")]
+pub(super) struct Update {
+    /// Nothing is written.
+    pub(super) dry_run: bool,
+    /// No match is an error and leaves the file's value as it is.
+    pub(super) undefined_differences_matter: bool,
+    pub(super) allow_bad_references: bool,
+    pub(super) allow_bad_rules: bool,
+}
+
+/// The reference types that are wanted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReftypeSelection {
+    /// These alone; without them the default types.
+    pub(super) only: Option<Vec<String>>,
+    /// Of files: not these.
+    pub(super) skip: Vec<String>,
+    /// Of files: all types of the instrument instead of the default types.
+    pub(super) all: bool,
+}
+
+impl ReftypeSelection {
+    /// All types that are named, also to be left out.
+    pub(super) fn named(&self) -> impl Iterator<Item = &String> {
+        self.only.iter().flatten().chain(&self.skip)
+    }
+}
+
+impl Request {
+    /// Resolves arguments. Of the file system it is only asked whether a directory is a mount.
+    pub(super) fn new(args: Args, environment: &Environment) -> Result<Self, Failure> {
+        check(&args)?;
+        let dirs = match args.cache.as_deref().or(args.mount.as_deref()) {
+            Some(root) => CacheDirs::of_cache(root),
+            None => CacheDirs::of_environment(environment),
+        };
+        let has_ids = args.datasets.iter().any(|name| !name.contains('='));
+        if !has_ids && !args.fetch && !args.context.iter().any(|name| name.contains('/')) {
+            // Nothing could be had from anywhere else.
+            dirs.check().map_err(Failure::new)?;
+        }
+        let backend = (has_ids || args.fetch)
+            .then(|| backend(&args, environment))
+            .transpose()?;
+        let contexts = if args.context.is_empty() {
+            let named = variable(environment, "CRDS_CONTEXT");
+            named.map(str::to_owned).into_iter().collect()
+        } else {
+            args.context.clone()
+        };
+        let only = trimmed(&args.types);
+        Ok(Self {
+            contexts,
+            compare: args.compare.clone(),
+            observatory: variable(environment, "CRDS_OBSERVATORY").and_then(|name| name.parse().ok()),
+            reftypes: ReftypeSelection {
+                only: (!only.is_empty()).then_some(only),
+                skip: trimmed(&args.skip_types),
+                all: args.all_types,
+            },
+            json: args.json,
+            fetch: args.fetch,
+            dirs,
+            options: LookupOptions {
+                ignore_checksum: truth(environment, "CRDS_IGNORE_MAPPING_CHECKSUM")?.unwrap_or(false),
+            },
+            backend,
+            subjects: subjects(args, environment)?,
+        })
+    }
+}
+
+/// Refuses arguments that make no sense together where clap does not see it: it asks for nothing where another subject
+/// is given.
+fn check(args: &Args) -> Result<(), Failure> {
+    for (given, flag) in [
+        (args.update_bestrefs, "--update-bestrefs"),
+        (args.all_types, "--all-types"),
+        (!args.skip_types.is_empty(), "--skip-types"),
+    ] {
+        if given && args.files.is_empty() {
+            return Err(Failure::usage(format!(
+                "{flag} is about dataset files: give them with --files"
+            )));
+        }
+    }
+    let mut named = args.types.iter().chain(&args.skip_types);
+    if named.any(|name| name.trim().is_empty()) {
+        return Err(Failure::usage(
+            "an empty name is no type of references: write --types dark,flat",
+        ));
+    }
+    match &args.mount {
+        Some(mount) if !is_mount(mount)? => Err(Failure::new(format!(
+            "nothing is mounted at {}: give the directory of 'crds-fs mount', or --cache DIR for an ordinary cache",
+            mount.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn subjects(args: Args, environment: &Environment) -> Result<Subjects, Failure> {
+    if let Some(path) = args.headers {
+        let is_input = path == Path::new("-");
+        return Ok(Subjects::Lines((!is_input).then_some(path)));
+    }
+    if args.files.is_empty() {
+        let parameters = args.header.iter().map(|text| Item::parameters(text));
+        let items = parameters.chain(args.datasets.iter().map(|text| Item::read(text)));
+        return Ok(Subjects::Items(items.collect::<Result<_, _>>()?));
+    }
+    let allowed = |variable| Ok::<_, Failure>(truth(environment, variable)?.unwrap_or(false));
+    let update = if args.update_bestrefs {
+        Some(Update {
+            dry_run: args.dry_run,
+            undefined_differences_matter: args.undefined_differences_matter,
+            allow_bad_references: allowed("CRDS_ALLOW_BAD_REFERENCES")?,
+            allow_bad_rules: allowed("CRDS_ALLOW_BAD_RULES")?,
+        })
+    } else {
+        None
+    };
+    let mut paths = args.files;
+    paths.sort_unstable();
+    Ok(Subjects::Files(paths, update))
+}
+
+/// The mount, else the cache directory, else the directory that `CRDS_PATH` names, which may be either.
+fn backend(args: &Args, environment: &Environment) -> Result<BackendDir, Failure> {
+    if let Some(mount) = &args.mount {
+        return Ok(BackendDir::Mount(mount.clone()));
+    }
+    let named = || environment.get("CRDS_PATH").map(PathBuf::from);
+    let directory = args.cache.clone().or_else(named).ok_or_else(|| {
+        Failure::usage("where to keep what is fetched? Give --cache DIR or --mount M, or set CRDS_PATH")
+    })?;
+    BackendDir::find(directory, environment)
+}
+
+/// Names without the blanks around them.
+fn trimmed(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| name.trim().to_owned()).collect()
+}
