@@ -19,7 +19,9 @@ mod bestrefs;
 mod core;
 mod described;
 mod directory;
+mod disk_calls;
 mod error;
+mod find;
 mod handles;
 mod ino;
 mod inode;
@@ -33,6 +35,7 @@ mod nodes;
 mod open;
 mod options;
 pub mod panics;
+mod refused_moves;
 mod removals;
 pub mod report;
 mod scan;
@@ -80,6 +83,7 @@ impl CrdsTree {
 
 impl FileSystem for CrdsTree {
     type Error = Error;
+    type Ahead = listing::Ahead;
 
     fn errno(&self, error: &Error) -> i32 {
         errno::errno(error)
@@ -131,10 +135,12 @@ impl FileSystem for CrdsTree {
         mode: u32,
         flags: i32,
     ) -> Outcome<(Lookup, Opened), Error> {
-        let own = name.to_owned();
-        self.core.prepared(&[(parent, name)], move |core| {
-            core.create(caller, parent, &own, mode, flags)
-        })
+        let (core, own) = (Arc::clone(&self.core), name.to_owned());
+        self.core
+            .prepared(&[(parent, name)], move |core| {
+                core.create(caller, parent, &own, mode, flags)
+            })
+            .map(move |created| Ok(core.created(created?)))
     }
 
     fn read(&self, handle: Handle, offset: u64, size: u32) -> Outcome<Bytes, Error> {
@@ -142,7 +148,7 @@ impl FileSystem for CrdsTree {
     }
 
     fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Outcome<u32, Error> {
-        ready(self.core.write(handle, offset, data))
+        self.core.write(handle, offset, data)
     }
 
     fn flush(&self, handle: Handle) -> Outcome<(), Error> {
@@ -178,13 +184,18 @@ impl FileSystem for CrdsTree {
         self.core.readdir(handle, offset, each)
     }
 
+    fn look_ahead(&self, handle: Handle, offset: u64) -> Outcome<Self::Ahead, Error> {
+        self.core.look_ahead(handle, offset)
+    }
+
     fn readdirplus(
         &self,
-        handle: Handle,
+        ahead: Self::Ahead,
         offset: u64,
         each: &mut dyn FnMut(DirEntry, Attr, CacheTtl) -> bool,
     ) -> Result<(), Error> {
-        self.core.readdirplus(handle, offset, each)
+        self.core.readdirplus(&ahead, offset, each);
+        Ok(())
     }
 
     fn releasedir(&self, handle: Handle) {
@@ -203,30 +214,27 @@ impl FileSystem for CrdsTree {
         kind: NodeKind,
         mode: u32,
     ) -> Outcome<Lookup, Error> {
-        let own = name.to_owned();
-        self.core.prepared(&[(parent, name)], move |core| {
-            core.mknod(caller, parent, &own, kind, mode)
+        self.core.prepared_entry((parent, name), move |core, name| {
+            core.mknod(caller, parent, name, kind, mode)
         })
     }
 
     fn mkdir(&self, caller: Caller, parent: Ino, name: &OsStr, mode: u32) -> Outcome<Lookup, Error> {
-        let own = name.to_owned();
-        self.core.prepared(&[(parent, name)], move |core| {
-            core.mkdir(caller, parent, &own, mode)
+        self.core.prepared_entry((parent, name), move |core, name| {
+            core.mkdir(caller, parent, name, mode)
         })
     }
 
     fn symlink(&self, caller: Caller, parent: Ino, name: &OsStr, target: &OsStr) -> Outcome<Lookup, Error> {
-        let (own, target) = (name.to_owned(), target.to_owned());
-        self.core.prepared(&[(parent, name)], move |core| {
-            core.symlink(caller, parent, &own, &target)
+        let target = target.to_owned();
+        self.core.prepared_entry((parent, name), move |core, name| {
+            core.symlink(caller, parent, name, &target)
         })
     }
 
     fn link(&self, _: Caller, ino: Ino, parent: Ino, name: &OsStr) -> Outcome<Lookup, Error> {
-        let own = name.to_owned();
         self.core
-            .prepared(&[(parent, name)], move |core| core.link(ino, parent, &own))
+            .prepared_entry((parent, name), move |core, name| core.link(ino, parent, name))
     }
 
     fn unlink(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<(), Error> {
@@ -243,7 +251,7 @@ impl FileSystem for CrdsTree {
 
     fn rename(
         &self,
-        _: Caller,
+        caller: Caller,
         parent: Ino,
         name: &OsStr,
         new_parent: Ino,
@@ -253,28 +261,28 @@ impl FileSystem for CrdsTree {
         let (own, new_own) = (name.to_owned(), new_name.to_owned());
         self.core
             .prepared(&[(parent, name), (new_parent, new_name)], move |core| {
-                core.rename(parent, &own, new_parent, &new_own, flags)
+                core.rename(caller, (parent, &own), (new_parent, &new_own), flags)
             })
     }
 
     fn getxattr(&self, ino: Ino, name: &OsStr) -> Outcome<Vec<u8>, Error> {
-        ready(self.core.getxattr(ino, name))
+        self.core.getxattr(ino, name)
     }
 
     fn setxattr(&self, ino: Ino, name: &OsStr, value: &[u8], flags: i32) -> Outcome<(), Error> {
-        ready(self.core.setxattr(ino, name, value, flags))
+        self.core.setxattr(ino, name, value, flags)
     }
 
     fn listxattr(&self, ino: Ino) -> Outcome<Vec<u8>, Error> {
-        ready(self.core.listxattr(ino))
+        self.core.listxattr(ino)
     }
 
     fn removexattr(&self, ino: Ino, name: &OsStr) -> Outcome<(), Error> {
-        ready(self.core.removexattr(ino, name))
+        self.core.removexattr(ino, name)
     }
 
     fn statfs(&self) -> Outcome<StatFs, Error> {
-        ready(self.core.statfs())
+        self.core.on_disk(|core| core.statfs())
     }
 
     fn store_is_stacked(&self) -> bool {

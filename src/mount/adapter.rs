@@ -266,9 +266,9 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        let send = move |core: &Core<F>, reply, ()| send_entries(core, handle.0, offset, reply);
+        let send = move |core: &Core<F>, reply, ahead| send_entries(core, ahead, offset, reply);
         self.ask(Op::Readdirplus, request, reply, send, |tree, _| {
-            rewound(tree, handle.0, offset)
+            tree.look_ahead(handle.0, offset)
         });
     }
 

@@ -15,11 +15,14 @@ use super::mountpoint::{self, Appearance, Mountpoint};
 use super::notify::Invalidator;
 use super::unmount::{self, How};
 use super::{Error, health, mountinfo, passthrough};
-use crate::tree::ops::FileSystem;
+use crate::tree::ops::{FileSystem, MAY_WAIT};
 
-/// Threads that read requests. Those do not wait for the network, but some do for a slow disk (writes, looking at the
-/// user's files), and the others go on meanwhile.
+/// Threads that read requests. None waits for the network, and of those that wait for a disk there are always fewer.
 const THREADS: usize = 8;
+const _: () = assert!(
+    MAY_WAIT + 2 <= THREADS,
+    "somebody takes requests, whatever the disk does"
+);
 
 /// Readahead of what is not passed through, in KiB; the kernel's own default is 128.
 const READ_AHEAD_KIB: u32 = 1024;

@@ -1,8 +1,7 @@
 //! Attributes, and changing them.
 
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -16,8 +15,8 @@ use super::core::{Core, ready};
 use super::error::Error;
 use super::handles::Content;
 use super::ino::{ConfigFile, Fixed, Number, catalogued};
-use super::inode::{LocalInode, LocalStat, change_open};
-use super::local::Local;
+use super::inode::{LocalStat, change_open};
+use super::names::keep_of;
 use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, Handle, Ino, NodeKind, Outcome, SetAttr};
 use super::views::Catalogued;
@@ -55,7 +54,20 @@ impl Core {
     }
 
     /// The attributes of a fixed place, and how long they hold.
-    pub(super) fn fixed_attr(&self, fixed: Fixed) -> (Attr, CacheTtl) {
+    pub(super) fn fixed_attr(self: &Arc<Self>, fixed: Fixed) -> Outcome<(Attr, CacheTtl), Error> {
+        let (attr, keep) = self.known_attr(fixed);
+        let Fixed::ControlFile(file) = fixed else {
+            return ready(Ok((attr, keep)));
+        };
+        // Its text tells of the disk, too.
+        self.on_disk(move |core| {
+            let size = u64::try_from(core.control_text(file).len()).unwrap_or_default();
+            Ok((Attr { size, ..attr }, keep))
+        })
+    }
+
+    /// As [`Self::fixed_attr`], but for the size of what is generated with a look at the disk.
+    pub(super) fn known_attr(&self, fixed: Fixed) -> (Attr, CacheTtl) {
         let ino = fixed.ino();
         let directory = |perm| {
             let attr = self.own(ino, NodeKind::Directory, perm, 0);
@@ -84,9 +96,8 @@ impl Core {
                 }
                 (attr, CacheTtl::Never)
             }
-            Fixed::ControlFile(file) => {
-                let size = u64::try_from(self.control_text(file).len()).unwrap_or_default();
-                let attr = self.own(ino, NodeKind::File, 0o444, size);
+            Fixed::ControlFile(_) => {
+                let attr = self.own(ino, NodeKind::File, 0o444, 0);
                 (attr.dated(SystemTime::now()), CacheTtl::Never)
             }
         }
@@ -110,14 +121,21 @@ impl Core {
             return ready(Ok(attr));
         }
         let core = Arc::clone(self);
-        self.fetcher.open(&file.key).map(move |opened| {
-            let stat =
-                LocalStat::of_file(&*opened?).map_err(Error::local("stat", &core.path_of(&file.key)))?;
-            let ino = catalogued(file.key.observatory, file.serial);
-            Ok(Attr {
-                blocks: stat.blocks,
-                ..core.own(ino, NodeKind::File, 0o444, stat.size)
-            })
+        let key = file.key.clone();
+        let opened = self.on_disk_then(move |core| core.fetcher.open(&key).map(|opened| Ok(opened?)));
+        opened.then(move |opened| match opened {
+            Ok(opened) => core.on_disk(move |core| core.opened_attr(&file, &opened)),
+            Err(error) => ready(Err(error)),
+        })
+    }
+
+    /// The attributes of a catalogued file as its copy tells them.
+    fn opened_attr(&self, file: &Catalogued, copy: &File) -> Result<Attr, Error> {
+        let stat = LocalStat::of_file(copy).map_err(Error::local("stat", &self.path_of(&file.key)))?;
+        let ino = catalogued(file.key.observatory, file.serial);
+        Ok(Attr {
+            blocks: stat.blocks,
+            ..self.own(ino, NodeKind::File, 0o444, stat.size)
         })
     }
 
@@ -148,78 +166,6 @@ impl Core {
         }
     }
 
-    /// Looks under the names of a local node until what is there is the node. `None` when it has no name any more.
-    fn look_for<T>(
-        &self,
-        ino: Ino,
-        look: impl Fn(&Local, &Path) -> io::Result<Option<(T, LocalStat)>>,
-    ) -> Result<Option<(PathBuf, T)>, Error> {
-        let Some(key @ Key::Local { .. }) = self.nodes.key(ino) else {
-            return Err(Error::Stale);
-        };
-        let local = self.local()?;
-        loop {
-            let names = self.nodes.names(ino).ok_or(Error::Stale)?;
-            for path in &names.paths {
-                let found = look(local, path).map_err(Error::local("stat", path))?;
-                if let Some((found, stat)) = found
-                    && Key::of(&stat) == key
-                {
-                    return Ok(Some((path.clone(), found)));
-                }
-            }
-            if self.nodes.lost(ino, &names) {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// The user's file with this number: a name of it, unless all are gone, and what the store's file system says.
-    pub(super) fn stat_node(&self, ino: Ino) -> Result<(Option<PathBuf>, LocalStat), Error> {
-        let named = self.look_for(ino, |local, path| Ok(local.stat(path)?.map(|stat| (stat, stat))))?;
-        if let Some((path, stat)) = named {
-            return Ok((Some(path), stat));
-        }
-        let stat = match self.nodes.held(ino) {
-            Some(held) => held.stat(),
-            None => LocalStat::of_file(&*self.open_nameless(ino)?).map(Some),
-        };
-        let stat = stat.map_err(Error::local("stat", Path::new("")))?;
-        Ok((None, stat.ok_or(Error::Stale)?))
-    }
-
-    /// The inode of the user's file with this number.
-    pub(super) fn inode_of(&self, ino: Ino) -> Result<Arc<LocalInode>, Error> {
-        let named = self.look_for(ino, |local, path| {
-            let Some(inode) = local.inode(path)? else {
-                return Ok(None);
-            };
-            Ok(inode.stat()?.map(|stat| (inode, stat)))
-        })?;
-        match named {
-            Some((_, inode)) => Ok(Arc::new(inode)),
-            None => self.nodes.held(ino).ok_or(Error::Stale),
-        }
-    }
-
-    /// An open file that lost its name behind the back of the mount.
-    fn open_nameless(&self, ino: Ino) -> Result<Arc<File>, Error> {
-        let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
-        match &open.content {
-            Content::Local { file, .. } => Ok(Arc::clone(file)),
-            Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
-        }
-    }
-
-    /// Keeps a way to what lies at a path of the store, and is about to lose that name.
-    pub(super) fn hold(&self, path: &Path) {
-        let inode = self.local.as_ref().and_then(|local| local.inode(path).ok()?);
-        let stat = inode.as_ref().and_then(|inode| inode.stat().ok()?);
-        if let (Some(inode), Some(stat)) = (inode, stat) {
-            self.nodes.hold(&Key::of(&stat), inode);
-        }
-    }
-
     /// Attributes, and how long they hold.
     pub(super) fn getattr(
         self: &Arc<Self>,
@@ -229,20 +175,21 @@ impl Core {
         match Number::of(ino) {
             None => ready(Err(Error::Stale)),
             Some(Number::Fixed(fixed)) => {
-                let (mut attr, keep) = self.fixed_attr(fixed);
                 // What is open does not change its length any more.
                 if let Some(Content::Generated(bytes)) = handle
                     .and_then(|handle| self.files.get(handle))
                     .map(|open| open.content.clone())
                 {
+                    let (mut attr, keep) = self.known_attr(fixed);
                     attr.size = u64::try_from(bytes.len()).unwrap_or_default();
+                    return ready(Ok((attr, keep)));
                 }
-                ready(Ok((attr, keep)))
+                self.fixed_attr(fixed)
             }
             Some(Number::Catalogued(observatory, serial)) => {
                 match self.view(observatory).and_then(|view| view.with_serial(serial)) {
                     Some(file) => self.sized_attr(file).map(|attr| Ok((attr?, CacheTtl::Forever))),
-                    None => ready(self.gone_attr(ino)),
+                    None => self.gone_attr(ino),
                 }
             }
             Some(Number::Described(observatory, serial)) => ready(
@@ -251,50 +198,53 @@ impl Core {
             ),
             Some(Number::Noded(_)) => match self.nodes.key(ino) {
                 None => ready(Err(Error::Stale)),
-                Some(Key::Local { .. }) => {
-                    let core = Arc::clone(self);
-                    ready(
-                        self.stat_node(ino)
-                            .map(|(_, stat)| (core.local_attr(ino, &stat), CacheTtl::Never)),
-                    )
-                }
+                Some(Key::Local { .. }) => self.on_disk(move |core| {
+                    let (path, stat) = core.stat_node(ino)?;
+                    let keep = path.map_or(CacheTtl::Never, |path| keep_of(&path));
+                    Ok((core.local_attr(ino, &stat), keep))
+                }),
                 Some(key) => self.bestref_attr(ino, key),
             },
         }
     }
 
     /// The attributes of a file that the catalog has no more, or with other contents, for those who have it open.
-    fn gone_attr(&self, ino: Ino) -> Result<(Attr, CacheTtl), Error> {
-        let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
-        let Content::Stored(file) = &open.content else {
-            return Err(Error::Stale);
+    fn gone_attr(self: &Arc<Self>, ino: Ino) -> Outcome<(Attr, CacheTtl), Error> {
+        let open = self.files.find(|file| file.ino == ino);
+        let Some(Content::Stored(file)) = open.map(|open| open.content.clone()) else {
+            return ready(Err(Error::Stale));
         };
-        let stat = LocalStat::of_file(file).map_err(Error::local("stat", Path::new("")))?;
-        let attr = Attr {
-            blocks: stat.blocks,
-            nlink: 0,
-            ..self.own(ino, NodeKind::File, 0o444, stat.size)
-        };
-        Ok((attr, CacheTtl::Never))
+        self.on_disk(move |core| {
+            let stat = LocalStat::of_file(&file).map_err(Error::local("stat", Path::new("")))?;
+            let attr = Attr {
+                blocks: stat.blocks,
+                nlink: 0,
+                ..core.own(ino, NodeKind::File, 0o444, stat.size)
+            };
+            Ok((attr, CacheTtl::Never))
+        })
     }
 
     /// Changes attributes.
     pub(super) fn setattr(self: &Arc<Self>, ino: Ino, change: SetAttr) -> Outcome<(Attr, CacheTtl), Error> {
         let changed = match Number::of(ino) {
-            None => Err(Error::Stale),
-            Some(_) if self.options.read_only => Err(Error::ReadOnly),
-            Some(Number::Fixed(fixed)) => self.change_fixed(fixed, &change),
+            None => ready(Err(Error::Stale)),
+            Some(_) if self.options.read_only => ready(Err(Error::ReadOnly)),
+            Some(Number::Fixed(fixed)) => ready(self.change_fixed(fixed, &change)),
             Some(Number::Catalogued(observatory, serial)) => {
-                let file = self.view(observatory).and_then(|view| view.with_serial(serial));
-                file.map_or(Err(Error::Stale), |file| self.change_upload(ino, &file, &change))
+                match self.view(observatory).and_then(|view| view.with_serial(serial)) {
+                    Some(file) => self.on_disk(move |core| core.change_upload(ino, &file, &change)),
+                    None => ready(Err(Error::Stale)),
+                }
             }
-            Some(Number::Described(..)) => Err(Error::ReadOnly),
-            Some(Number::Noded(_)) => self.change_node(ino, &change),
+            Some(Number::Described(..)) => ready(Err(Error::ReadOnly)),
+            Some(Number::Noded(_)) => self.on_disk(move |core| core.change_node(ino, &change)),
         };
-        match changed {
-            Ok(()) => self.getattr(ino, change.handle),
+        let core = Arc::clone(self);
+        changed.then(move |changed| match changed {
+            Ok(()) => core.getattr(ino, change.handle),
             Err(error) => ready(Err(error)),
-        }
+        })
     }
 
     /// The directories of a cache belong to the mount. Clients change their modes after making them, and are told that

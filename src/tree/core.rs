@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use crate::crds::{Catalog, FileKey, FileName, Observatory};
 use crate::fetch::Fetcher;
@@ -16,16 +17,21 @@ use crate::store::{ReferenceLayout, StoreError, file_path};
 
 use super::descriptors::Descriptors;
 use super::directory::Subset;
+use super::disk_calls::{DiskCalls, Permission};
 use super::error::Error;
 use super::handles::{Handles, OpenDirectory, OpenFile};
-use super::ino::{Area, ConfigFile, Fixed, catalogued};
+use super::ino::{Area, ConfigFile, Fixed, Number, catalogued};
 use super::local::Local;
 use super::nodes::Nodes;
 use super::ops::{Ino, Invalidation, InvalidationSink, OpCounts, Outcome};
 use super::options::TreeOptions;
+use super::refused_moves::RefusedMoves;
 use super::removals::Removals;
 use super::scan::Scan;
 use super::views::{View, Views};
+
+/// How long who looks for a name waits for a catalog that is being loaded.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// So many files are read at a time to see whether they are the catalogued ones.
 const ADOPTING: usize = 2;
@@ -43,6 +49,8 @@ pub(super) struct Core {
     pub(super) descriptors: Descriptors,
     pub(super) views: Views,
     pub(super) removals: Removals,
+    pub(super) refused_moves: RefusedMoves,
+    disk_calls: DiskCalls,
     /// A turn for each file that is read to see whether it is the catalogued one.
     pub(super) adopting: Semaphore,
     pub(super) changes: OnceLock<InvalidationSink>,
@@ -50,6 +58,8 @@ pub(super) struct Core {
     pub(super) operations: OnceLock<OpCounts>,
     pub(super) started: SystemTime,
     pub(super) scan: Scan,
+    /// When the loads of catalogs began for which somebody who looks for a name waits.
+    loads: Mutex<HashMap<Observatory, Instant>>,
     /// When the names in a directory changed during this mount.
     directory_times: Mutex<HashMap<Ino, SystemTime>>,
 }
@@ -74,6 +84,43 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 impl Core {
+    /// Makes calls on the store's disk that take microseconds where the disk is well.
+    pub(super) fn on_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
+    ) -> Outcome<T, Error> {
+        self.on_disk_then(move |core| ready(work(core)))
+    }
+
+    /// As [`Self::on_disk`], where the work may go on without the disk.
+    pub(super) fn on_disk_then<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> Outcome<T, Error> + Send + 'static,
+    ) -> Outcome<T, Error> {
+        if let Some(_permission) = self.disk_calls.permission() {
+            return work(self);
+        }
+        let core = Arc::clone(self);
+        Outcome::Later(Box::pin(async move {
+            let begun = blocking(move || Ok(work(&core))).await?;
+            begun.wait().await
+        }))
+    }
+
+    /// Makes calls on the store's disk that take long also where the disk is well.
+    pub(super) fn on_pool<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
+    ) -> Outcome<T, Error> {
+        let core = Arc::clone(self);
+        Outcome::Later(Box::pin(blocking(move || work(&core))))
+    }
+
+    /// Permission to make calls on the store's disk here and now.
+    pub(super) fn disk_permission(&self) -> Option<Permission<'_>> {
+        self.disk_calls.permission()
+    }
+
     /// How references are laid out.
     pub(super) fn layout(&self) -> ReferenceLayout {
         self.fetcher.store().layout()
@@ -116,11 +163,14 @@ impl Core {
             descriptors,
             views: Views::default(),
             removals: Removals::default(),
+            refused_moves: RefusedMoves::default(),
+            disk_calls: DiskCalls::default(),
             adopting: Semaphore::new(ADOPTING),
             changes: OnceLock::new(),
             operations: OnceLock::new(),
             started: SystemTime::now(),
             scan: Scan::default(),
+            loads: Mutex::default(),
             directory_times: Mutex::default(),
         })
     }
@@ -157,6 +207,48 @@ impl Core {
         self.fetcher.catalogs().load(observatory).map(move |loaded| {
             loaded?;
             core.view(observatory).ok_or(Error::NotFound)
+        })
+    }
+
+    /// As [`Self::ensure`], for who looks for a name: waits for no more than [`LOOK`] from the beginning of the load on.
+    pub(super) fn ensure_soon(self: &Arc<Self>, observatory: Observatory) -> Outcome<Arc<View>, Error> {
+        let loading = match self.ensure(observatory) {
+            Outcome::Later(loading) => loading,
+            known @ Outcome::Ready(_) => return known,
+        };
+        let begun = self.load_begun(observatory);
+        let core = Arc::clone(self);
+        Outcome::Later(Box::pin(async move {
+            match timeout_at(begun + LOOK, loading).await {
+                Ok(loaded) => loaded,
+                Err(_) => Err(core.load_trouble(observatory)),
+            }
+        }))
+    }
+
+    /// When the load of a catalog that is under way began, as far as lookups have seen.
+    fn load_begun(self: &Arc<Self>, observatory: Observatory) -> Instant {
+        let now = Instant::now();
+        let mut loads = self.loads.lock();
+        if let Some(begun) = loads.get(&observatory) {
+            return *begun;
+        }
+        loads.insert(observatory, now);
+        drop(loads);
+        let (core, load) = (Arc::clone(self), self.ensure(observatory));
+        self.fetcher.runtime().spawn(async move {
+            // Whoever waits for it hears how it ended.
+            let _ = load.wait().await;
+            core.loads.lock().remove(&observatory);
+        });
+        now
+    }
+
+    /// What the load of a catalog suffers from, as far as is known.
+    fn load_trouble(&self, observatory: Observatory) -> Error {
+        let failure = self.fetcher.catalogs().failure(observatory);
+        failure.map_or(Error::CatalogLoading(observatory), |(_, error)| {
+            Error::Fetch(error)
         })
     }
 
@@ -198,9 +290,11 @@ impl Core {
         Subset::of(self.layout(), &key).ino(observatory)
     }
 
-    /// The names in a directory changed now.
+    /// The names in a directory changed now. Those of the user's own directories the store dates itself.
     pub(super) fn touch_directory(&self, ino: Ino) {
-        self.directory_times.lock().insert(ino, SystemTime::now());
+        if !matches!(Number::of(ino), Some(Number::Noded(_))) {
+            self.directory_times.lock().insert(ino, SystemTime::now());
+        }
     }
 
     /// When the names in a directory changed during this mount.

@@ -27,7 +27,7 @@ impl Core {
         name: &OsStr,
     ) -> Outcome<Lookup, Error> {
         let (core, name) = (Arc::clone(self), name.to_owned());
-        self.ensure(observatory).map(move |view| {
+        self.ensure_soon(observatory).map(move |view| {
             let view = view?;
             let file = name.to_str().and_then(|name| view.named(name));
             let Some(file) = file.filter(|file| area_of(file) == area) else {

@@ -20,6 +20,7 @@ fn number(error: &Error) -> Errno {
     match error {
         Error::NotFound => Errno::NOENT,
         Error::Fetch(error) => fetch(error),
+        Error::CatalogLoading(_) => Errno::TIMEDOUT,
         Error::Resolve(error) => resolve(error),
         Error::Store(error) => store(error),
         Error::ReadOnly => Errno::ROFS,
@@ -160,6 +161,10 @@ mod tests {
             (asking(RemoteErrorKind::Unreachable), Errno::HOSTUNREACH),
             (fetching(FetchErrorKind::TimedOut), Errno::TIMEDOUT),
             (asking(RemoteErrorKind::TimedOut), Errno::TIMEDOUT),
+            (
+                Error::CatalogLoading(crate::crds::Observatory::Jwst),
+                Errno::TIMEDOUT,
+            ),
             (fetching(FetchErrorKind::Offline), Errno::NETDOWN),
             (asking(RemoteErrorKind::Offline), Errno::NETDOWN),
             (fetching(FetchErrorKind::Denied), Errno::ACCESS),

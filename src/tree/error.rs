@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::crds::FileKey;
+use crate::crds::{FileKey, Observatory};
 use crate::fetch::FetchError;
 use crate::resolve::ResolveError;
 use crate::store::StoreError;
@@ -17,6 +17,9 @@ pub enum Error {
     /// A file could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A catalog is still being loaded.
+    #[error("the catalog of {0} has not come yet")]
+    CatalogLoading(Observatory),
     /// Best references could not be had.
     #[error(transparent)]
     Resolve(#[from] ResolveError),

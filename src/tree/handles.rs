@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -81,10 +80,9 @@ pub(super) struct Other {
 #[derive(Debug)]
 pub(super) enum Node {
     Fixed(Fixed),
-    /// One of the user's files, at a path of the store.
+    /// One of the user's files.
     Local {
         key: Key,
-        path: PathBuf,
         kind: NodeKind,
     },
     /// Something of `/bestrefs`; with no key a catalogued file.

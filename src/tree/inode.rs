@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::ops::{NewTime, NodeKind, SetAttr};
+use super::ops::{Caller, NewTime, NodeKind, SetAttr};
 
 /// What the store's file system says of one of the user's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,16 @@ impl LocalStat {
             uid: stat.st_uid,
             gid: stat.st_gid,
         })
+    }
+
+    /// Whether it belongs to the caller.
+    pub(super) fn is_of(&self, caller: Caller) -> bool {
+        (self.uid, self.gid) == (caller.uid, caller.gid)
+    }
+
+    /// Whether it belongs to the caller and has this mode.
+    pub(super) fn is_as(&self, caller: Caller, mode: u32) -> bool {
+        self.is_of(caller) && u32::from(self.perm) == mode & 0o7777
     }
 
     /// Of an open file.
@@ -233,38 +243,31 @@ impl LocalInode {
     pub(super) fn attributes(&self) -> io::Result<Vec<u8>> {
         filled(|buffer| listxattr(self.magic_link(), buffer))
     }
+}
 
-    /// The names in a directory.
-    pub(super) fn list(&self) -> io::Result<Vec<LocalEntry>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = openat(&self.descriptor, ".", flags, Mode::empty())?;
-        let dev = fstat(&dir)?.st_dev;
-        let mut entries = Vec::new();
-        for entry in rustix::fs::Dir::new(dir)? {
-            let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." {
-                continue;
-            }
-            let kind = match entry.file_type() {
-                // Some file systems do not tell it with the name.
-                FileType::Unknown => statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
-                    .ok()
-                    .and_then(|stat| Some(LocalStat::of(&stat)?.kind)),
-                known => kind_of(known),
-            };
-            let (name, ino) = (name.to_owned(), entry.ino());
-            entries.extend(kind.map(|kind| LocalEntry { name, dev, ino, kind }));
+/// The names in a directory that is held.
+pub(super) fn list(descriptor: &OwnedFd) -> io::Result<Vec<LocalEntry>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat(descriptor, ".", flags, Mode::empty())?;
+    let dev = fstat(&dir)?.st_dev;
+    let mut entries = Vec::new();
+    for entry in rustix::fs::Dir::new(dir)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
         }
-        Ok(entries)
+        let kind = match entry.file_type() {
+            // Some file systems do not tell it with the name.
+            FileType::Unknown => statat(descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
+                .ok()
+                .and_then(|stat| Some(LocalStat::of(&stat)?.kind)),
+            known => kind_of(known),
+        };
+        let (name, ino) = (name.to_owned(), entry.ino());
+        entries.extend(kind.map(|kind| LocalEntry { name, dev, ino, kind }));
     }
-
-    /// Makes the names in a directory durable.
-    pub(super) fn sync_names(&self) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = openat(&self.descriptor, ".", flags, Mode::empty())?;
-        Ok(rustix::fs::fsync(&dir)?)
-    }
+    Ok(entries)
 }
 
 /// The most that Linux takes for the value of an extended attribute, or for all names of a file.

@@ -2,26 +2,64 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::store::ReferenceLayout;
 
-use super::core::{Core, blocking, ready};
+use super::core::{Core, ready};
 use super::directory::{Directory, Subset};
 use super::error::Error;
 use super::handles::{Listing, Node, OpenDirectory, Other};
 use super::ino::{Area, ConfigFile, ControlFile, Fixed, catalogued};
+use super::inode::LocalStat;
+use super::names::{Made, keep_of};
 use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, DirEntry, Handle, Ino, NodeKind, Outcome};
 use super::views::View;
+
+/// So many entries are looked at before they are read with attributes: more than the kernel's buffers hold.
+const AHEAD: usize = 256;
+
+/// The entries before those that are not catalogued: `.` and `..`.
+const BEFORE_OTHERS: u64 = 2;
 
 /// An entry on its way to the kernel.
 struct Item<'a> {
     entry: DirEntry,
     other: Option<&'a Node>,
     place: Option<usize>,
+}
+
+/// The user's files among some entries of a listing, as they were when they were looked at.
+#[derive(Debug)]
+pub struct Ahead {
+    listing: Arc<Listing>,
+    /// The place of the first one among the names that are not catalogued.
+    first: usize,
+    /// Where they are in the store.
+    directory: PathBuf,
+    /// `None` for what is gone, or is not the user's.
+    stats: Vec<Option<LocalStat>>,
+}
+
+impl Ahead {
+    /// The place of an entry among those that were looked at, if it was.
+    fn place(&self, offset: u64) -> Option<usize> {
+        let other = usize::try_from(offset.checked_sub(BEFORE_OTHERS)?).ok()?;
+        let place = other.checked_sub(self.first)?;
+        (place < self.stats.len()).then_some(place)
+    }
+
+    /// The file at a place; `None` where it is gone.
+    fn file(&self, place: usize, name: &OsStr) -> Option<Made> {
+        let stat = (*self.stats.get(place)?)?;
+        Some(Made {
+            path: self.directory.join(name),
+            stat,
+        })
+    }
 }
 
 impl Core {
@@ -66,7 +104,8 @@ impl Core {
                     Err(error) => ready(Err(error)),
                 })
             }
-            Directory::Config(observatory) => self.ensure(observatory).then(move |_| {
+            // With the catalog the sizes of the files are right; their names are known without it.
+            Directory::Config(observatory) => self.ensure_soon(observatory).then(move |_| {
                 core.read_list(CacheTtl::Forever, move |core| {
                     core.list_names(ino, &Directory::Config(observatory))
                 })
@@ -102,8 +141,7 @@ impl Core {
         keep: CacheTtl,
         read: impl FnOnce(&Self) -> Result<Listing, Error> + Send + 'static,
     ) -> Outcome<(Listing, CacheTtl), Error> {
-        let core = Arc::clone(self);
-        Outcome::Later(Box::pin(blocking(move || Ok((read(&core)?, keep)))))
+        self.on_disk(move |core| Ok((read(core)?, keep)))
     }
 
     fn made_list(&self, ino: Ino, others: Vec<Other>) -> (Listing, CacheTtl) {
@@ -119,7 +157,7 @@ impl Core {
     /// A directory of fixed places and the user's files.
     fn list_names(&self, ino: Ino, place: &Directory) -> Result<Listing, Error> {
         let mut others = self.fixed_names(place);
-        self.add_local(place, &mut others, |_| false)?;
+        self.add_local(ino, place, &mut others, |_| false)?;
         Ok(Listing {
             ino,
             parent: self.parent_of(ino),
@@ -133,7 +171,7 @@ impl Core {
         let place = Directory::Catalogue(view.observatory, subset);
         let mut others = self.fixed_names(&place);
         let own = others.len();
-        self.add_local(&place, &mut others, |name| {
+        self.add_local(ino, &place, &mut others, |name| {
             // Copies of catalogued files are shown by their catalog entries.
             let file = name.to_str().and_then(|text| view.named(text));
             file.is_some_and(|file| {
@@ -214,14 +252,20 @@ impl Core {
     /// Adds the user's files, but for the names that are shown already.
     fn add_local(
         &self,
+        ino: Ino,
         place: &Directory,
         others: &mut Vec<Other>,
         shown: impl Fn(&OsStr) -> bool,
     ) -> Result<(), Error> {
-        let (Some(local), Some(directory)) = (&self.local, place.store_path()) else {
+        if self.local.is_none() || place.store_path().is_none() {
             return Ok(());
+        }
+        let found = match self.find_dir(ino, place) {
+            Ok(found) => found,
+            Err(Error::NotFound) => return Ok(()),
+            Err(error) => return Err(error),
         };
-        let entries = local.list(&directory).map_err(Error::local("list", &directory))?;
+        let entries = found.dir.list().map_err(Error::local("list", &found.path))?;
         for entry in entries {
             let name = entry.name;
             if self.fixed_in(place, &name).is_some() || self.is_hidden(place, &name) || shown(&name) {
@@ -231,8 +275,8 @@ impl Core {
                 dev: entry.dev,
                 ino: entry.ino,
             };
-            let (path, kind) = (directory.join(&name), entry.kind);
-            let node = Node::Local { key, path, kind };
+            let kind = entry.kind;
+            let node = Node::Local { key, kind };
             others.push(Other { name, node });
         }
         Ok(())
@@ -304,35 +348,101 @@ impl Core {
         Ok(())
     }
 
-    /// As [`Core::readdir`], with attributes; what `each` accepts counts as looked up.
+    /// Looks at the user's files among the next entries of an open directory, at one or more of them that are still there.
+    pub(super) fn look_ahead(self: &Arc<Self>, handle: Handle, offset: u64) -> Outcome<Ahead, Error> {
+        let rewound = if offset == 0 {
+            self.rewind(handle)
+        } else {
+            ready(Ok(()))
+        };
+        let core = Arc::clone(self);
+        rewound.then(move |rewound| {
+            let listing = match rewound.and_then(|()| core.listing(handle)) {
+                Ok(listing) => listing,
+                Err(error) => return ready(Err(error)),
+            };
+            let first = usize::try_from(offset.saturating_sub(BEFORE_OTHERS)).unwrap_or(usize::MAX);
+            let nodes = listing.others.iter().skip(first).take(AHEAD);
+            let is_local = |other: &Other| matches!(other.node, Node::Local { .. });
+            if !nodes.into_iter().any(is_local) {
+                return ready(Ok(Ahead {
+                    listing,
+                    first,
+                    directory: PathBuf::new(),
+                    stats: Vec::new(),
+                }));
+            }
+            core.on_disk(move |core| core.look_at(listing, first))
+        })
+    }
+
+    fn look_at(&self, listing: Arc<Listing>, first: usize) -> Result<Ahead, Error> {
+        let found = self
+            .directory(listing.ino)
+            .and_then(|directory| self.find_dir(listing.ino, &directory));
+        let found = match found {
+            Ok(found) => Some(found),
+            // With a directory that was removed, its files are gone.
+            Err(Error::NotFound) => None,
+            Err(error) => return Err(error),
+        };
+        let mut stats = Vec::new();
+        for other in listing.others.iter().skip(first) {
+            if stats.len() >= AHEAD && stats.iter().any(Option::is_some) {
+                break;
+            }
+            stats.push(match (&other.node, &found) {
+                (Node::Local { key, .. }, Some(found)) => {
+                    let stat = found.dir.stat(&other.name).ok().flatten();
+                    stat.filter(|stat| Key::of(stat) == *key)
+                }
+                _ => None,
+            });
+        }
+        let directory = found.map(|found| found.path).unwrap_or_default();
+        Ok(Ahead {
+            listing,
+            first,
+            directory,
+            stats,
+        })
+    }
+
+    /// As [`Core::readdir`], with attributes, as far as was looked ahead; what `each` accepts counts as looked up.
     pub(super) fn readdirplus(
         &self,
-        handle: Handle,
+        ahead: &Ahead,
         offset: u64,
         each: &mut dyn FnMut(DirEntry, Attr, CacheTtl) -> bool,
-    ) -> Result<(), Error> {
-        let listing = self.listing(handle)?;
+    ) {
         let mut next = offset;
-        while let Some(item) = self.item(&listing, next) {
+        while let Some(item) = self.item(&ahead.listing, next) {
+            let mut made = None;
+            if let Some(Node::Local { .. }) = item.other {
+                let Some(place) = ahead.place(next) else { break };
+                made = ahead.file(place, &item.entry.name);
+            }
             next += 1;
-            let Some((attr, keep)) = self.item_attr(&listing, &item) else {
-                // Removed since the directory was opened.
-                continue;
+            let (attr, keep) = match &made {
+                Some(made) => (self.local_attr(item.entry.ino, &made.stat), keep_of(&made.path)),
+                None => match self.item_attr(&ahead.listing, &item) {
+                    Some(known) => known,
+                    None => continue,
+                },
             };
             if !each(item.entry, attr, keep) {
                 break;
             }
-            match item.other {
-                Some(Node::Local { key, path, .. }) => {
-                    self.nodes.refer(key.clone(), Some(path));
+            match (made, item.other) {
+                (Some(made), _) => {
+                    self.referred(&made);
                 }
-                Some(Node::Made { key: Some(key), .. }) => {
+                (None, Some(Node::Made { key: Some(key), .. })) => {
                     self.nodes.refer(key.clone(), None);
                 }
-                Some(Node::Fixed(_) | Node::Made { key: None, .. }) | None => {}
+                _ => {}
             }
         }
-        Ok(())
     }
 
     /// The entry at an offset: `.`, `..`, others, catalogued.
@@ -390,13 +500,9 @@ impl Core {
     fn item_attr(&self, listing: &Listing, item: &Item<'_>) -> Option<(Attr, CacheTtl)> {
         let ino = item.entry.ino;
         match (item.other, item.place) {
-            (Some(Node::Fixed(fixed)), _) => Some(self.fixed_attr(*fixed)),
+            (Some(Node::Fixed(fixed)), _) => Some(self.known_attr(*fixed)),
             (Some(Node::Made { attr, .. }), _) => Some((*attr, CacheTtl::Never)),
-            (Some(Node::Local { path, .. }), _) => {
-                let stat = self.local.as_ref()?.stat(path).ok()??;
-                (self.nodes.number(&Key::of(&stat)) == ino)
-                    .then(|| (self.local_attr(ino, &stat), CacheTtl::Never))
-            }
+            (Some(Node::Local { .. }), _) => None,
             (None, Some(place)) => {
                 let (view, _) = listing.catalogued.as_ref()?;
                 let file = view.at(place)?;

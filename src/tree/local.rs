@@ -10,8 +10,11 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
-use rustix::fs::{fchmod, fchown, fstat, fstatfs, mkdirat, mknodat, openat, renameat_with, statat};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Uid};
+use rustix::fs::{
+    fchmod, fchown, fstat, fstatfs, mkdirat, mknodat, openat, openat2, renameat_with, statat, symlinkat,
+    unlinkat,
+};
 use rustix::io::Errno;
 
 use super::inode::{Access, LocalEntry, LocalInode, LocalStat};
@@ -22,8 +25,8 @@ const OVERLAY: u64 = 0x794c_7630;
 const FUSE: u64 = 0x6573_5546;
 const ECRYPTFS: u64 = 0xf15f;
 
-/// How a directory is held that is only a step on the way to a name.
-const STEP: OFlags = OFlags::PATH
+/// How a directory is held for what is done to names in it.
+const HELD: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
@@ -31,212 +34,111 @@ const STEP: OFlags = OFlags::PATH
 /// The user's files in the store's directory. Paths are relative to it.
 #[derive(Debug, Clone)]
 pub(super) struct Local {
-    dir: Arc<Dir>,
+    root: Arc<Dir>,
+}
+
+/// A directory of the store, held for what is done to names in it.
+#[derive(Debug)]
+pub(super) struct LocalDir {
+    descriptor: OwnedFd,
 }
 
 impl Local {
-    pub(super) fn new(dir: Arc<Dir>) -> Self {
-        Self { dir }
+    pub(super) fn new(root: Arc<Dir>) -> Self {
+        Self { root }
     }
 
     /// Whether it lies on a file system that itself lies on another one. What cannot be told is taken for one that does not.
     pub(super) fn is_stacked(&self) -> bool {
         const STACKED: [u64; 3] = [OVERLAY, FUSE, ECRYPTFS];
-        fstatfs(&*self.dir)
+        fstatfs(&*self.root)
             .ok()
             .and_then(|told| u64::try_from(told.f_type).ok())
             .is_some_and(|magic| STACKED.contains(&magic))
     }
 
-    /// The directory at `path`. Its parts are directories, not links: whoever replaces one leads nowhere. With `make`, those
-    /// that are missing are made.
-    fn directory(&self, path: &Path, make: bool) -> io::Result<OwnedFd> {
-        let mut at = openat(&*self.dir, ".", STEP, Mode::empty())?;
+    /// The directory at `path`. Its parts are directories, not links: whoever replaces one leads nowhere.
+    pub(super) fn directory(&self, path: &Path) -> io::Result<LocalDir> {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match openat2(&*self.root, path, HELD, Mode::empty(), resolve) {
+            // Before Linux 5.6, and in sandboxes that do not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => self.walk(path, false),
+            opened => Ok(LocalDir { descriptor: opened? }),
+        }
+    }
+
+    /// As [`Self::directory`], making the directories that the store does not have yet.
+    pub(super) fn made_directory(&self, path: &Path) -> io::Result<LocalDir> {
+        match self.directory(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.walk(path, true),
+            found => found,
+        }
+    }
+
+    /// Goes to a directory one name at a time. With `make`, those that are missing are made.
+    fn walk(&self, path: &Path, make: bool) -> io::Result<LocalDir> {
+        let mut at = openat(&*self.root, ".", HELD, Mode::empty())?;
         for part in path.components() {
-            let Component::Normal(name) = part else {
-                return Err(io::ErrorKind::InvalidInput.into());
+            let name = match part {
+                Component::Normal(name) => name,
+                Component::CurDir => continue,
+                _ => return Err(io::ErrorKind::InvalidInput.into()),
             };
-            at = match openat(&at, name, STEP, Mode::empty()) {
+            at = match openat(&at, name, HELD, Mode::empty()) {
                 Err(Errno::NOENT) if make => match mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
-                    Ok(()) | Err(Errno::EXIST) => openat(&at, name, STEP, Mode::empty())?,
+                    Ok(()) | Err(Errno::EXIST) => openat(&at, name, HELD, Mode::empty())?,
                     Err(error) => return Err(error.into()),
                 },
                 found => found?,
             };
         }
-        Ok(at)
+        Ok(LocalDir { descriptor: at })
     }
 
-    fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        Ok((path.parent().unwrap_or(Path::new("")), name))
-    }
-
-    /// The directory that holds `path`, and the name in it: what follows is one name below one handle.
-    fn parent<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
-        let (parent, name) = Self::split(path)?;
-        Ok((self.directory(parent, false)?, name))
+    /// The directory that holds `path`, and the name in it.
+    pub(super) fn parent<'a>(&self, path: &'a Path) -> io::Result<(LocalDir, &'a OsStr)> {
+        let (parent, name) = split(path)?;
+        Ok((self.directory(parent)?, name))
     }
 
     /// As [`Self::parent`], making the directories that the store does not have yet.
-    fn made_parent<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
-        let (parent, name) = Self::split(path)?;
-        Ok((self.directory(parent, true)?, name))
+    pub(super) fn made_parent<'a>(&self, path: &'a Path) -> io::Result<(LocalDir, &'a OsStr)> {
+        let (parent, name) = split(path)?;
+        Ok((self.made_directory(parent)?, name))
     }
 
     /// What is at `path`, to be held; `None` for nothing.
     pub(super) fn inode(&self, path: &Path) -> io::Result<Option<LocalInode>> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = self
-            .parent(path)
-            .and_then(|(dir, name)| Ok(openat(&dir, name, flags, Mode::empty())?));
-        match opened {
-            Ok(descriptor) => Ok(Some(LocalInode::new(descriptor))),
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => Err(error),
+        match self.parent(path) {
+            Ok((dir, name)) => dir.inode(name),
+            Err(error) => none_if_absent(error),
         }
     }
 
     /// What is at `path`; `None` for nothing, or for something that is not shown.
     pub(super) fn stat(&self, path: &Path) -> io::Result<Option<LocalStat>> {
-        match self
-            .parent(path)
-            .and_then(|(dir, name)| Ok(statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
-        {
-            Ok(stat) => Ok(LocalStat::of(&stat)),
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => Err(error),
+        match self.parent(path) {
+            Ok((dir, name)) => dir.stat(name),
+            Err(error) => none_if_absent(error),
         }
-    }
-
-    /// Creates a file for `caller`, or opens the one that is there unless the flags say `O_EXCL`.
-    pub(super) fn create(&self, caller: Caller, path: &Path, access: Access, mode: u32) -> io::Result<File> {
-        let (dir, name) = self.made_parent(path)?;
-        let mode_of_open = if access.read { OFlags::RDWR } else { OFlags::WRONLY };
-        let flags = access.flags().difference(OFlags::RWMODE | OFlags::TRUNC)
-            | mode_of_open
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW;
-        match openat(&dir, name, flags, Mode::from_raw_mode(mode & 0o7777)) {
-            Ok(file) => {
-                let owner = Owner::of_new(caller, &dir)?;
-                let given = fchown(&file, Some(owner.uid), owner.gid).is_ok();
-                fchmod(&file, mode_of_new(mode, given))?;
-                Ok(File::from(file))
-            }
-            Err(Errno::EXIST) if !access.exclusive => {
-                let there = self.inode(path)?.ok_or(io::ErrorKind::NotFound)?;
-                there.open(access)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    pub(super) fn mkdir(&self, caller: Caller, path: &Path, mode: u32) -> io::Result<()> {
-        let (dir, name) = self.made_parent(path)?;
-        let mode = Mode::from_raw_mode(mode & 0o7777);
-        mkdirat(&dir, name, mode)?;
-        let Some(created) = self.made(path, NodeKind::Directory)? else {
-            return Ok(());
-        };
-        let owner = Owner::of_new(caller, &dir)?;
-        owner.take(&created);
-        // A directory hands on the group that it was given.
-        let bit = if owner.gid.is_none() {
-            Mode::SGID
-        } else {
-            Mode::empty()
-        };
-        created.chmod(mode | bit)
-    }
-
-    /// Makes a file, a FIFO or a socket.
-    pub(super) fn mknod(&self, caller: Caller, path: &Path, kind: NodeKind, mode: u32) -> io::Result<()> {
-        let file_type = match kind {
-            NodeKind::File => FileType::RegularFile,
-            NodeKind::Fifo => FileType::Fifo,
-            NodeKind::Socket => FileType::Socket,
-            NodeKind::Directory | NodeKind::Symlink => return Err(io::ErrorKind::InvalidInput.into()),
-        };
-        let (dir, name) = self.made_parent(path)?;
-        mknodat(&dir, name, file_type, Mode::from_raw_mode(mode & 0o7777), 0)?;
-        let Some(created) = self.made(path, kind)? else {
-            return Ok(());
-        };
-        let given = Owner::of_new(caller, &dir)?.take(&created);
-        created.chmod(mode_of_new(mode, given))
-    }
-
-    /// What was just made at `path`; `None` when something else has replaced it already.
-    fn made(&self, path: &Path, kind: NodeKind) -> io::Result<Option<LocalInode>> {
-        let Some(inode) = self.inode(path)? else {
-            return Ok(None);
-        };
-        let is_it = inode.stat()?.is_some_and(|stat| stat.kind == kind);
-        Ok(is_it.then_some(inode))
-    }
-
-    pub(super) fn symlink(&self, caller: Caller, path: &Path, target: &OsStr) -> io::Result<()> {
-        let (dir, name) = self.made_parent(path)?;
-        rustix::fs::symlinkat(target, &dir, name)?;
-        if let Some(created) = self.made(path, NodeKind::Symlink)? {
-            Owner::of_new(caller, &dir)?.take(&created);
-        }
-        Ok(())
     }
 
     /// Makes a file without a name.
     pub(super) fn nameless(&self) -> io::Result<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = openat(&*self.dir, ".", flags, Mode::from_raw_mode(0o644))?;
+        let file = openat(&*self.root, ".", flags, Mode::from_raw_mode(0o644))?;
         Ok(File::from(file))
     }
 
     /// Gives a file without a name one.
     pub(super) fn name(&self, file: &File, path: &Path) -> io::Result<()> {
         let (dir, name) = self.made_parent(path)?;
-        LocalInode::new(file.try_clone()?.into()).link(&dir, name)
-    }
-
-    /// Makes another name for a file.
-    pub(super) fn link(&self, from: &LocalInode, to: &Path) -> io::Result<()> {
-        let (dir, name) = self.made_parent(to)?;
-        from.link(&dir, name)
-    }
-
-    pub(super) fn unlink(&self, path: &Path) -> io::Result<()> {
-        let (dir, name) = self.parent(path)?;
-        Ok(rustix::fs::unlinkat(&dir, name, AtFlags::empty())?)
-    }
-
-    pub(super) fn rmdir(&self, path: &Path) -> io::Result<()> {
-        let (dir, name) = self.parent(path)?;
-        Ok(rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)?)
-    }
-
-    pub(super) fn rename(&self, from: &Path, to: &Path, flags: RenameFlags) -> io::Result<()> {
-        let (from_dir, from_name) = self.parent(from)?;
-        let (to_dir, to_name) = self.made_parent(to)?;
-        Ok(renameat_with(&from_dir, from_name, &to_dir, to_name, flags)?)
-    }
-
-    /// The names in a directory of the store; none when the store does not have it.
-    pub(super) fn list(&self, path: &Path) -> io::Result<Vec<LocalEntry>> {
-        match self.directory(path, false) {
-            Ok(descriptor) => LocalInode::new(descriptor).list(),
-            Err(error) if is_absence(&error) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Makes the names in a directory durable; nothing to do when the store does not have it.
-    pub(super) fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        match self.directory(path, false) {
-            Ok(descriptor) => LocalInode::new(descriptor).sync_names(),
-            Err(error) if is_absence(&error) => Ok(()),
-            Err(error) => Err(error),
-        }
+        dir.link(&LocalInode::new(file.try_clone()?.into()), name)
     }
 
     /// The path below the store's directory of a name in one of its directories; refuses what is not one name.
@@ -245,6 +147,185 @@ impl Local {
         let plain = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/');
         plain.then(|| directory.join(name))
     }
+}
+
+impl LocalDir {
+    pub(super) fn stat_itself(&self) -> io::Result<Option<LocalStat>> {
+        Ok(LocalStat::of(&fstat(&self.descriptor)?))
+    }
+
+    /// What has this name, to be held; `None` for nothing.
+    pub(super) fn inode(&self, name: &OsStr) -> io::Result<Option<LocalInode>> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&self.descriptor, name, flags, Mode::empty()) {
+            Ok(descriptor) => Ok(Some(LocalInode::new(descriptor))),
+            Err(error) => none_if_absent(error.into()),
+        }
+    }
+
+    /// What has this name; `None` for nothing, or for something that is not shown.
+    pub(super) fn stat(&self, name: &OsStr) -> io::Result<Option<LocalStat>> {
+        match statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(LocalStat::of(&stat)),
+            Err(error) => none_if_absent(error.into()),
+        }
+    }
+
+    /// Creates a file for `caller`, or opens the one that is there unless the flags say `O_EXCL`.
+    pub(super) fn create(
+        &self,
+        caller: Caller,
+        name: &OsStr,
+        access: Access,
+        mode: u32,
+    ) -> io::Result<(File, LocalStat)> {
+        let mode_of_open = if access.read { OFlags::RDWR } else { OFlags::WRONLY };
+        let flags = access.flags().difference(OFlags::RWMODE | OFlags::TRUNC)
+            | mode_of_open
+            | OFlags::CREATE
+            | OFlags::EXCL
+            | OFlags::NOFOLLOW;
+        let file = match openat(&self.descriptor, name, flags, Mode::from_raw_mode(mode & 0o7777)) {
+            Ok(file) => File::from(file),
+            Err(Errno::EXIST) if !access.exclusive => {
+                let there = self.inode(name)?.ok_or(io::ErrorKind::NotFound)?;
+                let file = there.open(access)?;
+                let stat = LocalStat::of_file(&file)?;
+                return Ok((file, stat));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut stat = LocalStat::of_file(&file)?;
+        if !stat.is_as(caller, mode) {
+            let owner = self.owner_of_new(caller)?;
+            let given = fchown(&file, Some(owner.uid), owner.gid).is_ok();
+            fchmod(&file, mode_of_new(mode, given))?;
+            stat = LocalStat::of_file(&file)?;
+        }
+        Ok((file, stat))
+    }
+
+    /// Makes a directory. `None` when something else has replaced it already.
+    pub(super) fn mkdir(&self, caller: Caller, name: &OsStr, mode: u32) -> io::Result<Option<LocalStat>> {
+        mkdirat(&self.descriptor, name, Mode::from_raw_mode(mode & 0o7777))?;
+        let Some((inode, stat)) = self.made(name, NodeKind::Directory)? else {
+            return Ok(None);
+        };
+        if stat.is_as(caller, mode) {
+            return Ok(Some(stat));
+        }
+        let owner = self.owner_of_new(caller)?;
+        owner.take(&inode);
+        // A directory hands on the group that it was given.
+        let bit = if owner.gid.is_none() {
+            Mode::SGID
+        } else {
+            Mode::empty()
+        };
+        inode.chmod(Mode::from_raw_mode(mode & 0o7777) | bit)?;
+        inode.stat()
+    }
+
+    /// Makes a file, a FIFO or a socket. `None` when something else has replaced it already.
+    pub(super) fn mknod(
+        &self,
+        caller: Caller,
+        name: &OsStr,
+        kind: NodeKind,
+        mode: u32,
+    ) -> io::Result<Option<LocalStat>> {
+        let file_type = match kind {
+            NodeKind::File => FileType::RegularFile,
+            NodeKind::Fifo => FileType::Fifo,
+            NodeKind::Socket => FileType::Socket,
+            NodeKind::Directory | NodeKind::Symlink => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        mknodat(
+            &self.descriptor,
+            name,
+            file_type,
+            Mode::from_raw_mode(mode & 0o7777),
+            0,
+        )?;
+        let Some((inode, stat)) = self.made(name, kind)? else {
+            return Ok(None);
+        };
+        if stat.is_as(caller, mode) {
+            return Ok(Some(stat));
+        }
+        let given = self.owner_of_new(caller)?.take(&inode);
+        inode.chmod(mode_of_new(mode, given))?;
+        inode.stat()
+    }
+
+    /// Makes a symbolic link. `None` when something else has replaced it already.
+    pub(super) fn symlink(
+        &self,
+        caller: Caller,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> io::Result<Option<LocalStat>> {
+        symlinkat(target, &self.descriptor, name)?;
+        let Some((inode, stat)) = self.made(name, NodeKind::Symlink)? else {
+            return Ok(None);
+        };
+        if stat.is_of(caller) {
+            return Ok(Some(stat));
+        }
+        self.owner_of_new(caller)?.take(&inode);
+        inode.stat()
+    }
+
+    /// What was just made under a name; `None` when something else has replaced it already.
+    fn made(&self, name: &OsStr, kind: NodeKind) -> io::Result<Option<(LocalInode, LocalStat)>> {
+        let Some(inode) = self.inode(name)? else {
+            return Ok(None);
+        };
+        let stat = inode.stat()?.filter(|stat| stat.kind == kind);
+        Ok(stat.map(|stat| (inode, stat)))
+    }
+
+    fn owner_of_new(&self, caller: Caller) -> io::Result<Owner> {
+        let inherited = Mode::from_raw_mode(fstat(&self.descriptor)?.st_mode).contains(Mode::SGID);
+        Ok(Owner {
+            uid: Uid::from_raw(caller.uid),
+            gid: (!inherited).then(|| Gid::from_raw(caller.gid)),
+        })
+    }
+
+    /// Makes another name for a file.
+    pub(super) fn link(&self, from: &LocalInode, name: &OsStr) -> io::Result<()> {
+        from.link(&self.descriptor, name)
+    }
+
+    pub(super) fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        Ok(unlinkat(&self.descriptor, name, AtFlags::empty())?)
+    }
+
+    pub(super) fn rmdir(&self, name: &OsStr) -> io::Result<()> {
+        Ok(unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR)?)
+    }
+
+    pub(super) fn rename(&self, name: &OsStr, to: &Self, new: &OsStr, flags: RenameFlags) -> io::Result<()> {
+        Ok(renameat_with(&self.descriptor, name, &to.descriptor, new, flags)?)
+    }
+
+    /// The names in it.
+    pub(super) fn list(&self) -> io::Result<Vec<LocalEntry>> {
+        super::inode::list(&self.descriptor)
+    }
+
+    /// Makes its names durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = openat(&self.descriptor, ".", flags, Mode::empty())?;
+        Ok(rustix::fs::fsync(&dir)?)
+    }
+}
+
+fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((path.parent().unwrap_or(Path::new("")), name))
 }
 
 /// Whose a new file is.
@@ -256,14 +337,6 @@ struct Owner {
 }
 
 impl Owner {
-    fn of_new(caller: Caller, dir: &OwnedFd) -> io::Result<Self> {
-        let inherited = Mode::from_raw_mode(fstat(dir)?.st_mode).contains(Mode::SGID);
-        Ok(Self {
-            uid: Uid::from_raw(caller.uid),
-            gid: (!inherited).then(|| Gid::from_raw(caller.gid)),
-        })
-    }
-
     /// Takes what was made for it, and says whether that was allowed: only root may give files away, anyone else serves
     /// only themselves.
     fn take(self, made: &LocalInode) -> bool {
@@ -277,8 +350,13 @@ fn mode_of_new(mode: u32, given: bool) -> Mode {
     Mode::from_raw_mode(mode & if given { 0o7777 } else { 0o1777 })
 }
 
+/// Nothing, where the error says that there is nothing; else the error.
+fn none_if_absent<T>(error: io::Error) -> io::Result<Option<T>> {
+    if is_absence(&error) { Ok(None) } else { Err(error) }
+}
+
 /// Whether the error says that there is nothing there.
-fn is_absence(error: &io::Error) -> bool {
+pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use crate::crds::{FileName, Observatory, grammar};
 use crate::store::ReferenceLayout;
 
-use super::core::{Core, blocking, ready};
+use super::core::{Core, ready};
 use super::directory::{Directory, Subset, fixed_directory, instrument_index, observatory_called};
 use super::error::Error;
 use super::ino::{Area, ConfigFile, ControlFile, Fixed, Number};
 use super::local::Local;
+use super::names::Made;
 use super::nodes::Key;
-use super::ops::{CacheTtl, Ino, Lookup, NodeKind, Outcome};
+use super::ops::{CacheTtl, Ino, Lookup, Outcome};
 use super::views::{Catalogued, View};
 
 /// Never there.
@@ -24,27 +25,24 @@ pub(super) const ABSENT: Lookup = Lookup::Absent {
 const NOT_IN_CATALOG: Lookup = Lookup::Absent {
     keep: CacheTtl::Briefly,
 };
+/// Not in the store, unless somebody puts it there behind the back of the mount.
+const NOT_IN_STORE: Lookup = Lookup::Absent {
+    keep: CacheTtl::Briefly,
+};
 /// Not there at the moment.
 pub(super) const NOT_NOW: Lookup = Lookup::Absent {
     keep: CacheTtl::Never,
 };
 
 impl Core {
-    /// The directory with this number.
+    /// The directory with this number. From memory.
     pub(super) fn directory(&self, ino: Ino) -> Result<Directory, Error> {
         match Number::of(ino).ok_or(Error::Stale)? {
             Number::Fixed(fixed) => fixed_directory(fixed).ok_or(Error::NotDirectory),
             Number::Catalogued(..) | Number::Described(..) => Err(Error::NotDirectory),
             Number::Noded(_) => match self.nodes.key(ino).ok_or(Error::Stale)? {
-                Key::Local { .. } => {
-                    let (path, stat) = self.stat_node(ino)?;
-                    match stat.kind {
-                        NodeKind::Directory => path.map(Directory::Local).ok_or(Error::NotFound),
-                        NodeKind::File | NodeKind::Symlink | NodeKind::Fifo | NodeKind::Socket => {
-                            Err(Error::NotDirectory)
-                        }
-                    }
-                }
+                // The kernel was told that it is a directory. Where it lies is made sure of when it is used.
+                Key::Local { .. } => self.nodes.path(ino).map(Directory::Local).ok_or(Error::NotFound),
                 Key::Context(context) => Ok(Directory::Context(context)),
                 Key::Dataset { context, dataset } => Ok(Directory::Dataset(context, dataset)),
                 Key::Symbolic(_) | Key::Answer { .. } => Err(Error::NotDirectory),
@@ -60,7 +58,7 @@ impl Core {
         };
         match &place {
             Directory::Catalogue(observatory, subset) => self.lookup_catalogue(*observatory, *subset, name),
-            Directory::Config(observatory) => self.lookup_config(*observatory, &place, name),
+            Directory::Config(observatory) => self.lookup_config(*observatory, parent, name),
             Directory::Bestrefs => self.lookup_context(name),
             Directory::Context(context) => self.lookup_dataset(context, name),
             Directory::Dataset(context, dataset) => self.lookup_answer(context, dataset, name),
@@ -73,11 +71,11 @@ impl Core {
             | Directory::FilesArea(_)
             | Directory::Area(_)
             | Directory::Pickles(_)
-            | Directory::Local(_) => ready(match self.fixed_in(&place, name) {
-                Some(fixed) => Ok(self.found_fixed(fixed)),
-                None if self.is_hidden(&place, name) => Ok(ABSENT),
-                None => self.lookup_local(&place, name),
-            }),
+            | Directory::Local(_) => match self.fixed_in(&place, name) {
+                Some(fixed) => self.found_fixed(fixed),
+                None if self.is_hidden(&place, name) => ready(Ok(ABSENT)),
+                None => self.lookup_local(parent, place, name),
+            },
         }
     }
 
@@ -142,50 +140,71 @@ impl Core {
                 .is_some_and(|observatory| !self.shows(observatory))
     }
 
-    fn found_fixed(&self, fixed: Fixed) -> Lookup {
-        let (attr, keep) = self.fixed_attr(fixed);
-        Lookup::Found { attr, keep }
-    }
-
-    /// Finds one of the user's files.
-    pub(super) fn lookup_local(&self, place: &Directory, name: &OsStr) -> Result<Lookup, Error> {
-        let Some(path) = place
-            .store_path()
-            .and_then(|directory| Local::join(&directory, name))
-        else {
-            return Ok(ABSENT);
-        };
-        self.lookup_path(&path)
-    }
-
-    /// Finds the user's file at a path of the store.
-    pub(super) fn lookup_path(&self, path: &Path) -> Result<Lookup, Error> {
-        let Some(local) = &self.local else {
-            return Ok(NOT_NOW);
-        };
-        let Some(stat) = local.stat(path).map_err(Error::local("stat", path))? else {
-            return Ok(NOT_NOW);
-        };
-        let ino = self.nodes.refer(Key::of(&stat), Some(path));
-        Ok(Lookup::Found {
-            attr: self.local_attr(ino, &stat),
-            keep: CacheTtl::Never,
+    fn found_fixed(self: &Arc<Self>, fixed: Fixed) -> Outcome<Lookup, Error> {
+        self.fixed_attr(fixed).map(|found| {
+            let (attr, keep) = found?;
+            Ok(Lookup::Found { attr, keep })
         })
     }
 
-    /// The config files are there whether or not the server can be reached; but what the server says is worth a wait.
+    /// Finds one of the user's files in a directory.
+    fn lookup_local(
+        self: &Arc<Self>,
+        parent: Ino,
+        directory: Directory,
+        name: &OsStr,
+    ) -> Outcome<Lookup, Error> {
+        let (core, name) = (Arc::clone(self), name.to_owned());
+        self.on_disk(move |core| core.find_local(parent, &directory, &name))
+            .map(move |found| Ok(core.found_local(found?)))
+    }
+
+    /// What the store has under a name in a directory.
+    fn find_local(&self, parent: Ino, directory: &Directory, name: &OsStr) -> Result<Option<Made>, Error> {
+        if self.local.is_none() || directory.store_path().is_none() {
+            return Ok(None);
+        }
+        let found = match self.find_dir(parent, directory) {
+            Ok(found) => found,
+            Err(Error::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(path) = Local::join(&found.path, name) else {
+            return Ok(None);
+        };
+        let stat = found.dir.stat(name).map_err(Error::local("stat", &path))?;
+        Ok(stat.map(|stat| Made { path, stat }))
+    }
+
+    fn found_local(&self, found: Option<Made>) -> Lookup {
+        found.map_or(NOT_IN_STORE, |found| self.refer_local(&found))
+    }
+
+    /// Finds the user's file in the place of a catalogued one.
+    fn lookup_override(self: &Arc<Self>, file: &Catalogued) -> Outcome<Lookup, Error> {
+        let (core, path) = (Arc::clone(self), self.path_of(&file.key));
+        let stat = self.on_disk(move |core| {
+            let stat = core.local()?.stat(&path).map_err(Error::local("stat", &path))?;
+            Ok(stat.map(|stat| Made { path, stat }))
+        });
+        stat.map(move |found| Ok(core.found_local(found?)))
+    }
+
+    /// The config files are there whatever the server says, and even when it cannot be reached. Whoever opens one waits for
+    /// the catalog, which begins to load now.
     fn lookup_config(
         self: &Arc<Self>,
         observatory: Observatory,
-        place: &Directory,
+        parent: Ino,
         name: &OsStr,
     ) -> Outcome<Lookup, Error> {
-        match self.fixed_in(place, name) {
-            None => ready(self.lookup_local(place, name)),
-            Some(fixed @ Fixed::ConfigFile(_, ConfigFile::SubdirMode)) => ready(Ok(self.found_fixed(fixed))),
+        let directory = Directory::Config(observatory);
+        match self.fixed_in(&directory, name) {
+            None => self.lookup_local(parent, directory, name),
             Some(fixed) => {
-                let core = Arc::clone(self);
-                self.ensure(observatory).map(move |_| Ok(core.found_fixed(fixed)))
+                // Dropping the wait does not end the load.
+                drop(self.ensure(observatory));
+                self.found_fixed(fixed)
             }
         }
     }
@@ -197,32 +216,59 @@ impl Core {
         name: &OsStr,
     ) -> Outcome<Lookup, Error> {
         if let Some(fixed) = self.fixed_in(&Directory::Catalogue(observatory, subset), name) {
-            return ready(Ok(self.found_fixed(fixed)));
+            return self.found_fixed(fixed);
         }
         let (core, name) = (Arc::clone(self), name.to_owned());
-        self.ensure(observatory).then(move |view| match view {
+        self.ensure_soon(observatory).then(move |view| match view {
             Ok(view) => core.lookup_in(&view, subset, name, true),
-            Err(error) => ready(core.lookup_without_catalog(observatory, subset, &name, error)),
+            Err(error) => core.lookup_without_catalog(observatory, subset, name, error),
         })
     }
 
     /// The user's files are there without a catalog too; what could be in the catalog is not declared absent.
     fn lookup_without_catalog(
-        &self,
+        self: &Arc<Self>,
         observatory: Observatory,
         subset: Subset,
-        name: &OsStr,
+        name: OsString,
         error: Error,
-    ) -> Result<Lookup, Error> {
-        match self.lookup_local(&Directory::Catalogue(observatory, subset), name)? {
-            Lookup::Absent { .. } if is_plausible(observatory, subset, name) => Err(error),
-            found => Ok(found),
-        }
+    ) -> Outcome<Lookup, Error> {
+        let directory = Directory::Catalogue(observatory, subset);
+        self.lookup_local(subset.ino(observatory), directory, &name)
+            .map(move |found| match found? {
+                Lookup::Absent { .. } if is_plausible(observatory, subset, &name) => Err(error),
+                found => Ok(found),
+            })
     }
 
     /// Finds a name among the catalogued and the user's own. One that could be newer than the catalog is asked for, if
     /// `may_ask`.
     fn lookup_in(
+        self: &Arc<Self>,
+        view: &Arc<View>,
+        subset: Subset,
+        name: OsString,
+        may_ask: bool,
+    ) -> Outcome<Lookup, Error> {
+        let observatory = view.observatory;
+        let file = name.to_str().and_then(|text| view.named(text));
+        let elsewhere = match file {
+            Some(file) if Subset::of(self.layout(), &file.key) == subset => {
+                return self.found_catalogued(file);
+            }
+            other => other.is_some(),
+        };
+        let directory = Directory::Catalogue(observatory, subset);
+        let (core, view) = (Arc::clone(self), Arc::clone(view));
+        self.lookup_local(subset.ino(observatory), directory, &name)
+            .then(move |local| match local {
+                Ok(Lookup::Absent { .. }) if !elsewhere => core.lookup_unlisted(&view, subset, name, may_ask),
+                found => ready(found),
+            })
+    }
+
+    /// Finds a name that neither the catalog nor the user has in a directory: in another spelling, or in a newer catalog.
+    fn lookup_unlisted(
         self: &Arc<Self>,
         view: &View,
         subset: Subset,
@@ -230,20 +276,9 @@ impl Core {
         may_ask: bool,
     ) -> Outcome<Lookup, Error> {
         let observatory = view.observatory;
-        let text = name.to_str();
-        let file = text.and_then(|text| view.named(text));
-        let elsewhere = match file {
-            Some(file) if Subset::of(self.layout(), &file.key) == subset => {
-                return self.found_catalogued(file);
-            }
-            other => other.is_some(),
-        };
-        let local = self.lookup_local(&Directory::Catalogue(observatory, subset), &name);
-        if !matches!(local, Ok(Lookup::Absent { .. })) || elsewhere {
-            return ready(local);
-        }
         // The Python client's bestrefs tool lower-cases names before it looks for them (spec/crds-service 9, trap 3).
-        let alias = text
+        let alias = name
+            .to_str()
             .and_then(|text| view.catalog().find_ignoring_case(text))
             .and_then(|item| view.at(item.index))
             .filter(|file| Subset::of(self.layout(), &file.key) == subset);
@@ -251,9 +286,10 @@ impl Core {
             return self.found_catalogued(file);
         }
         if !is_plausible(observatory, subset, &name) {
-            return ready(Ok(NOT_NOW));
+            return ready(Ok(NOT_IN_STORE));
         }
-        let Some(asking) = text
+        let Some(asking) = name
+            .to_str()
             .filter(|_| may_ask)
             .and_then(|name| self.fetcher.catalogs().missing(observatory, name))
         else {
@@ -275,12 +311,17 @@ impl Core {
 
     /// A catalogued file, or what the user has put in its place.
     pub(super) fn found_catalogued(self: &Arc<Self>, file: Catalogued) -> Outcome<Lookup, Error> {
-        if self.is_overridden(&file) {
-            match self.lookup_path(&self.path_of(&file.key)) {
-                Ok(Lookup::Absent { .. }) => {}
-                found => return ready(found),
-            }
+        if !self.is_overridden(&file) {
+            return self.found_copy(file);
         }
+        let core = Arc::clone(self);
+        self.lookup_override(&file).then(move |found| match found {
+            Ok(Lookup::Absent { .. }) => core.found_copy(file),
+            found => ready(found),
+        })
+    }
+
+    fn found_copy(self: &Arc<Self>, file: Catalogued) -> Outcome<Lookup, Error> {
         self.sized_attr(file).map(|attr| {
             Ok(Lookup::Found {
                 attr: attr?,
@@ -303,7 +344,7 @@ impl Core {
             Some(Number::Fixed(_) | Number::Catalogued(..) | Number::Described(..)) => ready(no_link),
             Some(Number::Noded(_)) => match self.nodes.key(ino) {
                 None => ready(Err(Error::Stale)),
-                Some(Key::Local { .. }) => ready(self.local_link(ino)),
+                Some(Key::Local { .. }) => self.on_disk(move |core| core.local_link(ino)),
                 Some(key) => self.bestref_link(key),
             },
         }
@@ -316,18 +357,18 @@ impl Core {
     }
 
     /// Makes the user's names in a directory durable.
-    pub(super) fn fsyncdir(&self, ino: Ino) -> Outcome<(), Error> {
-        let (local, path) = match self
-            .directory(ino)
-            .map(|place| (self.local.clone(), place.store_path()))
-        {
+    pub(super) fn fsyncdir(self: &Arc<Self>, ino: Ino) -> Outcome<(), Error> {
+        let directory = match self.directory(ino) {
+            Ok(directory) if self.local.is_some() && directory.store_path().is_some() => directory,
+            // What is not on the disk has nothing to lose, nor has a directory that was removed.
+            Ok(_) | Err(Error::NotFound) => return ready(Ok(())),
             Err(error) => return ready(Err(error)),
-            Ok((Some(local), Some(path))) => (local, path),
-            Ok(_) => return ready(Ok(())),
         };
-        Outcome::Later(Box::pin(blocking(move || {
-            local.sync_dir(&path).map_err(Error::local("sync", &path))
-        })))
+        self.on_pool(move |core| match core.find_dir(ino, &directory) {
+            Ok(found) => found.dir.sync().map_err(Error::local("sync", &found.path)),
+            Err(Error::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        })
     }
 }
 

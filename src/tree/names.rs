@@ -1,7 +1,7 @@
 //! Making, removing and renaming names.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::RenameFlags;
@@ -11,18 +11,25 @@ use crate::crds::{FileKey, FileName, grammar};
 use super::core::{Core, ready};
 use super::directory::Directory;
 use super::error::Error;
-use super::ino::{Fixed, Number};
-use super::inode::LocalStat;
+use super::find::FoundDir;
+use super::ino::{ConfigFile, Fixed, Number};
+use super::inode::{Access, LocalStat};
 use super::local::Local;
 use super::lookup::is_plausible;
 use super::nodes::Key;
 use super::open::is_cache_directory;
-use super::ops::{Caller, Ino, Lookup, NodeKind, Outcome};
+use super::ops::{Attr, CacheTtl, Caller, Ino, Lookup, NodeKind, Outcome};
 use super::views::Catalogued;
 
+/// A file, directory or link that was made in the store.
+pub(super) struct Made {
+    pub(super) path: PathBuf,
+    pub(super) stat: LocalStat,
+}
+
 impl Core {
-    /// Does a change of names once the catalogs that have a say in it are there. Where one cannot be had, names that
-    /// could be in it are not touched.
+    /// Does a change of names on the disk once the catalogs that have a say in it are there. Where one cannot be had,
+    /// names that could be in it are not touched.
     pub(super) fn prepared<T: Send + 'static>(
         self: &Arc<Self>,
         names: &[(Ino, &OsStr)],
@@ -30,11 +37,11 @@ impl Core {
     ) -> Outcome<T, Error> {
         let mut loading: Outcome<(), Error> = ready(Ok(()));
         for (parent, name) in names {
-            let place = match self.directory(*parent) {
-                Ok(place) => place,
+            let directory = match self.directory(*parent) {
+                Ok(directory) => directory,
                 Err(error) => return ready(Err(error)),
             };
-            let Directory::Catalogue(observatory, subset) = place else {
+            let Directory::Catalogue(observatory, subset) = directory else {
                 continue;
             };
             if self.view(observatory).is_some() || !is_plausible(observatory, subset, name) {
@@ -47,10 +54,33 @@ impl Core {
             });
         }
         let core = Arc::clone(self);
-        loading.map(move |loaded| {
-            loaded?;
-            change(&core)
+        loading.then(move |loaded| match loaded {
+            Ok(()) => core.on_disk(change),
+            Err(error) => ready(Err(error)),
         })
+    }
+
+    /// As [`Self::prepared`], for what makes something, to which the kernel refers then.
+    pub(super) fn prepared_entry(
+        self: &Arc<Self>,
+        (parent, name): (Ino, &OsStr),
+        make: impl FnOnce(&Core, &OsStr) -> Result<Made, Error> + Send + 'static,
+    ) -> Outcome<Lookup, Error> {
+        let (core, own) = (Arc::clone(self), name.to_owned());
+        self.prepared(&[(parent, name)], move |core| make(core, &own))
+            .map(move |made| Ok(core.refer_local(&made?)))
+    }
+
+    /// The kernel is told of one of the user's files.
+    pub(super) fn refer_local(&self, made: &Made) -> Lookup {
+        let (attr, keep) = self.referred(made);
+        Lookup::Found { attr, keep }
+    }
+
+    /// The attributes of one of the user's files, to which the kernel has one more reference.
+    pub(super) fn referred(&self, made: &Made) -> (Attr, CacheTtl) {
+        let ino = self.nodes.refer(Key::of(&made.stat), Some(&made.path));
+        (self.local_attr(ino, &made.stat), keep_of(&made.path))
     }
 
     pub(super) fn mknod(
@@ -60,28 +90,12 @@ impl Core {
         name: &OsStr,
         kind: NodeKind,
         mode: u32,
-    ) -> Result<Lookup, Error> {
-        let path = self.free_path(parent, name)?;
-        self.refuse_catalogued(&path)?;
-        self.writable()?
-            .mknod(caller, &path, kind, mode)
-            .map_err(Error::local("make", &path))?;
-        self.made(parent, &path)
+    ) -> Result<Made, Error> {
+        self.make(parent, name, |found| found.dir.mknod(caller, name, kind, mode))
     }
 
-    pub(super) fn mkdir(
-        &self,
-        caller: Caller,
-        parent: Ino,
-        name: &OsStr,
-        mode: u32,
-    ) -> Result<Lookup, Error> {
-        let path = self.free_path(parent, name)?;
-        self.refuse_catalogued(&path)?;
-        self.writable()?
-            .mkdir(caller, &path, mode)
-            .map_err(Error::local("make", &path))?;
-        self.made(parent, &path)
+    pub(super) fn mkdir(&self, caller: Caller, parent: Ino, name: &OsStr, mode: u32) -> Result<Made, Error> {
+        self.make(parent, name, |found| found.dir.mkdir(caller, name, mode))
     }
 
     pub(super) fn symlink(
@@ -90,36 +104,41 @@ impl Core {
         parent: Ino,
         name: &OsStr,
         target: &OsStr,
-    ) -> Result<Lookup, Error> {
-        let path = self.free_path(parent, name)?;
-        self.refuse_catalogued(&path)?;
-        self.writable()?
-            .symlink(caller, &path, target)
-            .map_err(Error::local("link", &path))?;
-        self.made(parent, &path)
+    ) -> Result<Made, Error> {
+        self.make(parent, name, |found| found.dir.symlink(caller, name, target))
     }
 
-    pub(super) fn link(&self, ino: Ino, parent: Ino, name: &OsStr) -> Result<Lookup, Error> {
-        let path = self.free_path(parent, name)?;
-        self.refuse_catalogued(&path)?;
-        let local = self.writable()?;
+    pub(super) fn link(&self, ino: Ino, parent: Ino, name: &OsStr) -> Result<Made, Error> {
         match Number::of(ino).ok_or(Error::Stale)? {
             Number::Noded(_) if matches!(self.nodes.key(ino), Some(Key::Local { .. })) => {}
             Number::Fixed(_) | Number::Catalogued(..) | Number::Described(..) | Number::Noded(_) => {
+                // What is refused for its name is told so.
+                self.free_path(parent, name)?;
                 return Err(Error::NotPermitted(
                     "only files of your own can have more than one name",
                 ));
             }
         }
         let from = self.inode_of(ino)?;
-        local.link(&from, &path).map_err(Error::local("link", &path))?;
-        self.made(parent, &path)
+        self.make(parent, name, |found| {
+            found.dir.link(&from, name)?;
+            from.stat()
+        })
     }
 
-    fn made(&self, parent: Ino, path: &Path) -> Result<Lookup, Error> {
-        self.keep_own(path);
+    /// Makes something new under a name, and takes it for the user's.
+    fn make(
+        &self,
+        parent: Ino,
+        name: &OsStr,
+        work: impl FnOnce(&FoundDir) -> std::io::Result<Option<LocalStat>>,
+    ) -> Result<Made, Error> {
+        let (found, path) = self.new_name(parent, name)?;
+        let made = work(&found).map_err(Error::local("make", &path))?;
+        self.keep_own(&path);
         self.touch_directory(parent);
-        self.lookup_path(path)
+        let stat = made.ok_or(Error::NotFound)?;
+        Ok(Made { path, stat })
     }
 
     /// What lies at a path is the user's, also when a later catalog has its name.
@@ -148,26 +167,28 @@ impl Core {
         (plausible && self.path_of(&key) == path).then_some(key)
     }
 
-    /// The user's file under a name, for taking it away: its path in the store.
-    fn own_path(&self, parent: Ino, name: &OsStr) -> Result<std::path::PathBuf, Error> {
-        let place = self.directory(parent)?;
-        let directory = match (place.store_path(), &place) {
-            (Some(directory), _) => directory,
+    /// The directory of the user's file under a name that is to be taken away, and the file's path in the store. From
+    /// memory.
+    fn own_path(&self, parent: Ino, name: &OsStr) -> Result<(Directory, PathBuf), Error> {
+        let directory = self.directory(parent)?;
+        let path = match (directory.store_path(), &directory) {
+            (Some(path), _) => path,
             (None, Directory::Root) => return Err(Error::NotPermitted("the names in the root are fixed")),
             (None, _) => return Err(Error::ReadOnly),
         };
         self.writable()?;
-        if self.is_hidden(&place, name) {
+        if self.is_hidden(&directory, name) {
             return Err(Error::NotFound);
         }
-        Local::join(&directory, name).ok_or(Error::NotFound)
+        let path = Local::join(&path, name).ok_or(Error::NotFound)?;
+        Ok((directory, path))
     }
 
     /// Removes a file. Of a catalogued one only the copy in the store goes: the file is still in the catalog, and so
     /// still there.
     pub(super) fn unlink(self: &Arc<Self>, caller: Caller, parent: Ino, name: &OsStr) -> Result<(), Error> {
-        let path = self.own_path(parent, name)?;
-        match self.fixed_in(&self.directory(parent)?, name) {
+        let (directory, path) = self.own_path(parent, name)?;
+        match self.fixed_in(&directory, name) {
             Some(Fixed::ConfigFile(..) | Fixed::InstrumentLink(..)) => {
                 return Err(Error::NotPermitted("this file is kept by crds-fs"));
             }
@@ -178,16 +199,16 @@ impl Core {
         if let Some((file, _)) = catalogued.as_ref().filter(|(file, _)| !self.is_overridden(file)) {
             return self.remove_copy(Self::number_of(file), &file.key, caller);
         }
-        self.hold(&path);
+        let found = self.find_dir(parent, &directory)?;
+        let path = found.path.join(name);
+        self.hold(&found, name);
         let removing = self.nodes.removing(&path);
         if let Some((file, _)) = catalogued {
             self.fetcher.store().remove(&file.key)?;
             removing.done();
             return Ok(());
         }
-        self.writable()?
-            .unlink(&path)
-            .map_err(Error::local("remove", &path))?;
+        found.dir.unlink(name).map_err(Error::local("remove", &path))?;
         self.forget_own(&path)?;
         removing.done();
         self.touch_directory(parent);
@@ -195,17 +216,17 @@ impl Core {
     }
 
     pub(super) fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<(), Error> {
-        let path = self.own_path(parent, name)?;
-        match self.fixed_in(&self.directory(parent)?, name).map(Fixed::kind) {
+        let (directory, _) = self.own_path(parent, name)?;
+        match self.fixed_in(&directory, name).map(Fixed::kind) {
             Some(NodeKind::Directory) => return Err(Error::NotEmpty),
             Some(_) => return Err(Error::NotDirectory),
             None => {}
         }
-        self.hold(&path);
+        let found = self.find_dir(parent, &directory)?;
+        let path = found.path.join(name);
+        self.hold(&found, name);
         let removing = self.nodes.removing(&path);
-        self.writable()?
-            .rmdir(&path)
-            .map_err(Error::local("remove", &path))?;
+        found.dir.rmdir(name).map_err(Error::local("remove", &path))?;
         self.forget_own(&path)?;
         removing.done();
         self.touch_directory(parent);
@@ -214,10 +235,9 @@ impl Core {
 
     pub(super) fn rename(
         self: &Arc<Self>,
-        parent: Ino,
-        name: &OsStr,
-        new_parent: Ino,
-        new_name: &OsStr,
+        caller: Caller,
+        (parent, name): (Ino, &OsStr),
+        (new_parent, new_name): (Ino, &OsStr),
         flags: u32,
     ) -> Result<(), Error> {
         let flags = RenameFlags::from_bits_retain(flags);
@@ -230,44 +250,58 @@ impl Core {
                 "only RENAME_NOREPLACE and RENAME_EXCHANGE are known",
             ));
         }
-        let from = self.own_path(parent, name)?;
-        if self.fixed_in(&self.directory(parent)?, name).is_some() {
+        let (from_directory, from) = self.own_path(parent, name)?;
+        if self.fixed_in(&from_directory, name).is_some() {
             return Err(Error::NotPermitted("this name is kept by crds-fs"));
         }
         if let Some((file, true)) = self.catalogued_at(&from)
             && !self.is_overridden(&file)
         {
+            let to = self.own_path(new_parent, new_name);
+            if new_name == name && to.is_ok_and(|(_, to)| to != from && is_cache_directory(&to)) {
+                self.refused_moves.note(caller.tid, Self::number_of(&file));
+            }
             return Err(Error::Immutable(file.key));
         }
-        let to_place = self.directory(new_parent)?;
-        let to = self.own_path(new_parent, new_name)?;
-        match self.fixed_in(&to_place, new_name) {
-            Some(Fixed::ConfigFile(..)) if !keep_target => return self.give_up(parent, &from),
+        let (to_directory, to) = self.own_path(new_parent, new_name)?;
+        let found = self.find_dir(parent, &from_directory)?;
+        match self.fixed_in(&to_directory, new_name) {
+            Some(Fixed::ConfigFile(_, file)) if !keep_target => {
+                return self.give_up(parent, &found, name, file);
+            }
             Some(_) => return Err(Error::Exists),
             None => {}
         }
-        if self.is_hidden(&to_place, new_name) {
+        if self.is_hidden(&to_directory, new_name) {
             return Err(Error::NotPermitted("this observatory is not part of the mount"));
         }
-        self.hold(&to);
-        let renaming = self.nodes.renaming(&from, &to);
+        let from = found.path.join(name);
         match self.catalogued_at(&to) {
             Some((_, true)) if keep_target => return Err(Error::Exists),
             Some((file, true)) => {
+                if let Ok(target) = self.find_dir(new_parent, &to_directory) {
+                    self.hold(&target, new_name);
+                }
+                let renaming = self.nodes.renaming(&from, &to);
                 self.removals.cancel(Self::number_of(&file));
-                let stat = self.override_catalogued(&from, &file)?;
+                let stat = self.override_catalogued(&found, name, &file)?;
                 self.adopt_later(file, &stat);
+                renaming.done();
             }
             _ => {
                 self.refuse_catalogued(&to)?;
-                let local = self.writable()?;
-                local
-                    .rename(&from, &to, flags)
+                let target = self.make_dir(new_parent, &to_directory)?;
+                let to = target.path.join(new_name);
+                self.hold(&target, new_name);
+                let renaming = self.nodes.renaming(&from, &to);
+                found
+                    .dir
+                    .rename(name, &target.dir, new_name, flags)
                     .map_err(Error::local("rename", &from))?;
                 self.keep_own(&to);
+                renaming.done();
             }
         }
-        renaming.done();
         // The store shall not go on taking the name for the user's.
         self.forget_own(&from)?;
         self.touch_directory(parent);
@@ -277,29 +311,25 @@ impl Core {
 
     /// Two of the user's own names change places, neither of which a catalogue has.
     fn exchange(&self, one: (Ino, &OsStr), other: (Ino, &OsStr)) -> Result<(), Error> {
-        let mut paths = Vec::new();
-        for (parent, name) in [one, other] {
-            let path = self.own_path(parent, name)?;
-            if self.fixed_in(&self.directory(parent)?, name).is_some() {
+        let own = |(parent, name): (Ino, &OsStr)| {
+            let (directory, path) = self.own_path(parent, name)?;
+            if self.fixed_in(&directory, name).is_some() {
                 return Err(Error::NotPermitted("this name is kept by crds-fs"));
             }
             match self.catalogued_at(&path) {
-                Some((file, here)) if here || is_cache_directory(&path) => {
-                    return Err(Error::Immutable(file.key));
-                }
-                _ => paths.push(path),
+                Some((file, here)) if here || is_cache_directory(&path) => Err(Error::Immutable(file.key)),
+                _ => self.find_dir(parent, &directory),
             }
-        }
-        let [from, to] = paths.as_slice() else {
-            return Err(Error::NotFound);
         };
-        let (there, back) = (self.nodes.renaming(from, to), self.nodes.renaming(to, from));
-        self.writable()?
-            .rename(from, to, RenameFlags::EXCHANGE)
-            .map_err(Error::local("exchange", from))?;
-        self.nodes.exchanged(&there, &back);
-        self.keep_own(from);
-        self.keep_own(to);
+        let (here, there) = (own(one)?, own(other)?);
+        let (from, to) = (here.path.join(one.1), there.path.join(other.1));
+        let (going, coming) = (self.nodes.renaming(&from, &to), self.nodes.renaming(&to, &from));
+        here.dir
+            .rename(one.1, &there.dir, other.1, RenameFlags::EXCHANGE)
+            .map_err(Error::local("exchange", &from))?;
+        self.nodes.exchanged(&going, &coming);
+        self.keep_own(&from);
+        self.keep_own(&to);
         self.touch_directory(one.0);
         self.touch_directory(other.0);
         Ok(())
@@ -307,11 +337,17 @@ impl Core {
 
     /// The user's file takes the place of a catalogued one. The store does it, so that a transfer that ends at the same
     /// moment does not replace the file.
-    fn override_catalogued(&self, from: &Path, file: &Catalogued) -> Result<LocalStat, Error> {
-        let stat = self
-            .writable()?
-            .stat(from)
-            .map_err(Error::local("stat", from))?
+    fn override_catalogued(
+        &self,
+        found: &FoundDir,
+        name: &OsStr,
+        file: &Catalogued,
+    ) -> Result<LocalStat, Error> {
+        let from = found.path.join(name);
+        let stat = found
+            .dir
+            .stat(name)
+            .map_err(Error::local("stat", &from))?
             .ok_or(Error::NotFound)?;
         match stat.kind {
             NodeKind::File | NodeKind::Symlink => {}
@@ -322,21 +358,49 @@ impl Core {
                 ));
             }
         }
-        self.fetcher.store().move_in(from, &file.key)?;
+        self.fetcher.store().move_in(&from, &file.key)?;
         Ok(stat)
     }
 
     /// A connected client renames its own copy of the server's description over `server_config` (and the like), once per
     /// process. What the mount shows there is at least as new, and what the store keeps is what the next offline start
     /// relies on: so the client's copy is thrown away, and the client is told that all is well. Its next look at the
-    /// name finds the mount's file.
-    fn give_up(&self, parent: Ino, from: &Path) -> Result<(), Error> {
-        let local = self.writable()?;
-        self.hold(from);
-        let removing = self.nodes.removing(from);
-        local.unlink(from).map_err(Error::local("replace", from))?;
+    /// name finds the mount's file. The tag is another matter: references lie as it says, so no other one is taken.
+    fn give_up(&self, parent: Ino, found: &FoundDir, name: &OsStr, file: ConfigFile) -> Result<(), Error> {
+        let from = found.path.join(name);
+        if file == ConfigFile::SubdirMode && !self.is_tag(found, name) {
+            log::warn!(
+                "the layout of references stays {}: a mount shows one layout, and moves none of them",
+                self.layout().as_str()
+            );
+            return Err(Error::NotPermitted("the layout of a mount is fixed"));
+        }
+        self.hold(found, name);
+        let removing = self.nodes.removing(&from);
+        found.dir.unlink(name).map_err(Error::local("replace", &from))?;
         removing.done();
         self.touch_directory(parent);
         Ok(())
+    }
+
+    /// Whether the file says what the mount's own tag says.
+    fn is_tag(&self, found: &FoundDir, name: &OsStr) -> bool {
+        let mut text = [0; 64];
+        let read = |file: std::fs::File| std::os::unix::fs::FileExt::read_at(&file, &mut text, 0);
+        let inode = found.dir.inode(name).ok().flatten();
+        let length = inode.and_then(|inode| inode.open(Access::of(0)).and_then(read).ok());
+        length
+            .and_then(|length| text.get(..length))
+            .is_some_and(|text| text.trim_ascii() == self.layout().as_str().as_bytes())
+    }
+}
+
+/// How long the kernel may keep the user's file at a path: it may change behind the back of the mount. Files beside the
+/// config files are renamed over those, and then they are something else.
+pub(super) fn keep_of(path: &Path) -> CacheTtl {
+    if path.starts_with(super::ino::Area::Config.as_str()) {
+        CacheTtl::Never
+    } else {
+        CacheTtl::Briefly
     }
 }

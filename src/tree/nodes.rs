@@ -253,6 +253,13 @@ impl Nodes {
         self.state.lock()
     }
 
+    /// A name of a local node in the store, as far as is known.
+    pub(super) fn path(&self, ino: Ino) -> Option<PathBuf> {
+        let state = self.state();
+        let path = state.by_ino.get(&ino)?.paths.first()?;
+        Some(path.to_path_buf())
+    }
+
     /// The number that `key` has or would get; takes no reference.
     pub(super) fn number(&self, key: &Key) -> Ino {
         self.state().number(key)
@@ -321,6 +328,11 @@ impl Nodes {
             state.drop_path(ino, &path);
         }
         true
+    }
+
+    /// Whether the kernel refers to something at a path of the store.
+    pub(super) fn is_known(&self, path: &Path) -> bool {
+        self.state().by_path.contains_key(path)
     }
 
     /// Keeps a way to what is about to lose a name, if the kernel refers to it.

@@ -12,19 +12,29 @@ use bytes::{Bytes, BytesMut};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{ReadWriteFlags, preadv2};
 
-use crate::crds::FileKey;
+use crate::crds::Observatory;
 
-use super::core::{Core, blocking, ready};
+use super::core::{Core, ready};
 use super::descriptors::Slot;
 use super::directory::Directory;
 use super::error::Error;
+use super::find::FoundDir;
 use super::handles::{Content, OpenFile};
-use super::ino::{Area, Fixed, Number, catalogued};
+use super::ino::{Area, ConfigFile, Fixed, Number, catalogued};
 use super::inode::{Access, LocalStat};
 use super::local::Local;
+use super::names::Made;
 use super::nodes::Key;
-use super::ops::{Backing, CacheTtl, Caller, Handle, Ino, Lookup, Opened, Outcome};
+use super::ops::{Backing, Caller, Handle, Ino, Lookup, Opened, Outcome};
 use super::views::Catalogued;
+
+/// A file of the user's that was created, or found, and is open.
+pub(super) struct Created {
+    made: Made,
+    file: File,
+    access: Access,
+    slot: Slot,
+}
 
 impl Core {
     pub(super) fn open(self: &Arc<Self>, caller: Caller, ino: Ino, flags: i32) -> Outcome<Opened, Error> {
@@ -40,19 +50,22 @@ impl Core {
                 }
                 self.open_control(file)
             }
-            Some(Number::Fixed(fixed)) => ready(self.open_fixed(fixed, access)),
+            Some(Number::Fixed(fixed)) => self.open_fixed(fixed, access),
             Some(Number::Catalogued(observatory, serial)) => {
                 let Some(file) = self.view(observatory).and_then(|view| view.with_serial(serial)) else {
                     return ready(Err(Error::Stale));
                 };
                 if access.changes() {
-                    return ready(if self.removals.is_by(ino, caller.tid) {
+                    return if self.removals.is_by(ino, caller.tid) {
                         self.open_upload(ino, file, access)
                     } else {
-                        Err(Error::Immutable(file.key))
-                    });
+                        ready(Err(Error::Immutable(file.key)))
+                    };
                 }
-                self.after_removal(ino, move |core| core.open_catalogued(ino, &file.key))
+                if self.refused_moves.begins_copy(caller.tid, ino) {
+                    return ready(Err(Error::Immutable(file.key)));
+                }
+                self.after_removal(ino, move |core| core.open_catalogued(ino, &file))
             }
             Some(Number::Described(..)) if access.changes() => ready(Err(Error::ReadOnly)),
             Some(Number::Described(observatory, serial)) => ready(
@@ -61,7 +74,7 @@ impl Core {
             ),
             Some(Number::Noded(_)) => match self.nodes.key(ino) {
                 None => ready(Err(Error::Stale)),
-                Some(Key::Local { .. }) => ready(self.open_local(ino, access)),
+                Some(Key::Local { .. }) => self.open_local(ino, access),
                 Some(_) if access.changes() => ready(Err(Error::ReadOnly)),
                 Some(key) => self.open_answer(ino, key),
             },
@@ -69,28 +82,31 @@ impl Core {
     }
 
     /// Opening a catalogued file that is not in the store is its download.
-    fn open_catalogued(self: &Arc<Self>, ino: Ino, key: &FileKey) -> Outcome<Opened, Error> {
+    fn open_catalogued(self: &Arc<Self>, ino: Ino, file: &Catalogued) -> Outcome<Opened, Error> {
         let slot = match self.descriptors.slot() {
             Ok(slot) => slot,
             Err(error) => return ready(Err(error)),
         };
-        let (core, path) = (Arc::clone(self), self.path_of(key));
-        self.fetcher.open(key).map(move |opened| {
+        let (core, key, wanted) = (Arc::clone(self), file.key.clone(), file.entry.size);
+        let opened = self.on_disk_then(move |core| core.fetcher.open(&key).map(|opened| Ok(opened?)));
+        let path = self.path_of(&file.key);
+        opened.map(move |opened| {
             let file = opened?;
-            let size = file.metadata().map_err(Error::local("stat", &path))?.len();
+            let size = match wanted {
+                Some(size) => size,
+                None => file.metadata().map_err(Error::local("stat", &path))?.len(),
+            };
             Ok(core.opened_file(ino, size, Content::Stored(file), true, Some(slot)))
         })
     }
 
-    fn open_fixed(&self, fixed: Fixed, access: Access) -> Result<Opened, Error> {
-        let text = match fixed {
-            Fixed::ConfigFile(observatory, file) => {
-                if access.changes() {
-                    return Err(Error::NotPermitted("this file is kept by crds-fs"));
-                }
-                self.config_text(observatory, file)
+    fn open_fixed(self: &Arc<Self>, fixed: Fixed, access: Access) -> Outcome<Opened, Error> {
+        match fixed {
+            Fixed::ConfigFile(..) if access.changes() => {
+                ready(Err(Error::NotPermitted("this file is kept by crds-fs")))
             }
-            Fixed::InstrumentLink(..) => return Err(Error::Invalid("a link cannot be opened")),
+            Fixed::ConfigFile(observatory, file) => self.open_config(observatory, file),
+            Fixed::InstrumentLink(..) => ready(Err(Error::Invalid("a link cannot be opened"))),
             Fixed::Root
             | Fixed::Area(_)
             | Fixed::Bestrefs
@@ -100,9 +116,19 @@ impl Core {
             | Fixed::FilesArea(_)
             | Fixed::FilesObservatory(..)
             | Fixed::Observatory(..)
-            | Fixed::Instrument(..) => return Err(Error::IsDirectory),
-        };
-        Ok(self.opened_text(fixed.ino(), text))
+            | Fixed::Instrument(..) => ready(Err(Error::IsDirectory)),
+        }
+    }
+
+    /// Opens a config file once the catalog is there, or cannot be had.
+    fn open_config(self: &Arc<Self>, observatory: Observatory, file: ConfigFile) -> Outcome<Opened, Error> {
+        let ino = Fixed::ConfigFile(observatory, file).ino();
+        if file == ConfigFile::SubdirMode {
+            return ready(Ok(self.opened_text(ino, self.config_text(observatory, file))));
+        }
+        let core = Arc::clone(self);
+        self.ensure(observatory)
+            .map(move |_| Ok(core.opened_text(ino, core.config_text(observatory, file))))
     }
 
     /// An open file of generated text, which does not change while it is open.
@@ -111,27 +137,30 @@ impl Core {
         self.opened_file(ino, size, Content::Generated(text), false, None)
     }
 
-    fn open_local(&self, ino: Ino, access: Access) -> Result<Opened, Error> {
-        if access.changes() {
-            self.refuse_adopted(ino)?;
-        }
-        let slot = self.descriptors.slot()?;
-        let inode = self.inode_of(ino)?;
-        let file = inode.open(access).map_err(Error::local("open", Path::new("")))?;
-        self.opened_local(ino, file, access, Path::new(""), slot)
+    fn open_local(self: &Arc<Self>, ino: Ino, access: Access) -> Outcome<Opened, Error> {
+        let slot = match self.descriptors.slot() {
+            Ok(slot) => slot,
+            Err(error) => return ready(Err(error)),
+        };
+        let core = Arc::clone(self);
+        let opened = self.on_disk(move |core| {
+            if access.changes() {
+                core.refuse_adopted(ino)?;
+            }
+            let inode = core.inode_of(ino)?;
+            let file = inode.open(access).map_err(Error::local("open", Path::new("")))?;
+            let stat = LocalStat::of_file(&file).map_err(Error::local("stat", Path::new("")))?;
+            Ok((file, stat.size))
+        });
+        opened.map(move |opened| {
+            let (file, size) = opened?;
+            Ok(core.opened_local(ino, file, size, access, slot))
+        })
     }
 
-    fn opened_local(
-        &self,
-        ino: Ino,
-        file: File,
-        access: Access,
-        path: &Path,
-        slot: Slot,
-    ) -> Result<Opened, Error> {
-        let size = file.metadata().map_err(Error::local("stat", path))?.len();
+    fn opened_local(&self, ino: Ino, file: File, size: u64, access: Access, slot: Slot) -> Opened {
         let file = Arc::new(file);
-        Ok(self.opened_file(ino, size, Content::Local { file, access }, false, Some(slot)))
+        self.opened_file(ino, size, Content::Local { file, access }, false, Some(slot))
     }
 
     fn opened_file(
@@ -185,6 +214,14 @@ impl Core {
         Ok(path)
     }
 
+    /// As [`Self::free_path`], refusing what a catalogue has, and with the directory of the store, made if need be.
+    pub(super) fn new_name(&self, parent: Ino, name: &OsStr) -> Result<(FoundDir, PathBuf), Error> {
+        self.refuse_catalogued(&self.free_path(parent, name)?)?;
+        let found = self.make_dir(parent, &self.directory(parent)?)?;
+        let path = found.path.join(name);
+        Ok((found, path))
+    }
+
     /// The catalogued file that is shown under a path of the store, or that would be if it lay elsewhere.
     pub(super) fn catalogued_at(&self, path: &Path) -> Option<(Catalogued, bool)> {
         let (observatory, name) = Self::catalogue_of(path)?;
@@ -210,31 +247,40 @@ impl Core {
         name: &OsStr,
         mode: u32,
         flags: i32,
-    ) -> Result<(Lookup, Opened), Error> {
+    ) -> Result<Created, Error> {
         let access = Access::of(flags);
-        let path = self.free_path(parent, name)?;
-        self.refuse_catalogued(&path)?;
-        let local = self.writable()?;
         let slot = self.descriptors.slot()?;
-        let file = local
-            .create(caller, &path, access, mode)
-            .map_err(Error::local("create", &path))?;
-        let stat = LocalStat::of_file(&file).map_err(Error::local("stat", &path))?;
+        let (found, path) = self.new_name(parent, name)?;
+        let created = found.dir.create(caller, name, access, mode);
+        let (file, stat) = created.map_err(Error::local("create", &path))?;
         self.keep_own(&path);
-        let ino = self.nodes.refer(Key::of(&stat), Some(&path));
         self.touch_directory(parent);
-        let found = Lookup::Found {
-            attr: self.local_attr(ino, &stat),
-            keep: CacheTtl::Never,
-        };
-        Ok((found, self.opened_local(ino, file, access, &path, slot)?))
+        Ok(Created {
+            made: Made { path, stat },
+            file,
+            access,
+            slot,
+        })
+    }
+
+    /// The kernel is told of a file that was created, and that it is open.
+    pub(super) fn created(&self, created: Created) -> (Lookup, Opened) {
+        let Created {
+            made,
+            file,
+            access,
+            slot,
+        } = created;
+        let (attr, keep) = self.referred(&made);
+        let opened = self.opened_local(attr.ino, file, made.stat.size, access, slot);
+        (Lookup::Found { attr, keep }, opened)
     }
 
     fn opened(&self, handle: Handle) -> Result<Arc<OpenFile>, Error> {
         self.files.get(handle).ok_or(Error::BadHandle)
     }
 
-    pub(super) fn read(&self, handle: Handle, offset: u64, size: u32) -> Outcome<Bytes, Error> {
+    pub(super) fn read(self: &Arc<Self>, handle: Handle, offset: u64, size: u32) -> Outcome<Bytes, Error> {
         let open = match self.opened(handle) {
             Ok(open) => open,
             Err(error) => return ready(Err(error)),
@@ -252,24 +298,28 @@ impl Core {
                 }
                 // The disk may take its time, and the thread that asks serves others too.
                 let file = Arc::clone(file);
-                Outcome::Later(Box::pin(blocking(move || {
+                self.on_pool(move |_| {
                     read_at(&file, offset, size).map_err(Error::local("read", Path::new("")))
-                })))
+                })
             }
         }
     }
 
-    pub(super) fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Result<u32, Error> {
-        let open = self.opened(handle)?;
-        match &open.content {
-            Content::Local { file, access } if access.write => {
-                open.written.store(true, Ordering::Relaxed);
-                file.write_all_at(data, offset)
-                    .map_err(Error::local("write", Path::new("")))?;
-                Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
-            }
-            _ => Err(Error::BadHandle),
+    pub(super) fn write(self: &Arc<Self>, handle: Handle, offset: u64, data: &[u8]) -> Outcome<u32, Error> {
+        let open = match self.opened(handle) {
+            Ok(open) => open,
+            Err(error) => return ready(Err(error)),
+        };
+        let file = match &open.content {
+            Content::Local { file, access } if access.write => file,
+            _ => return ready(Err(Error::BadHandle)),
+        };
+        open.written.store(true, Ordering::Relaxed);
+        if let Some(_permission) = self.disk_permission() {
+            return ready(write_at(file, offset, data));
         }
+        let (file, data) = (Arc::clone(file), data.to_vec());
+        self.on_pool(move |_| write_at(&file, offset, &data))
     }
 
     /// A descriptor is closed: what the store's file system has to say at the close of what was written (a quota or a disk
@@ -289,16 +339,16 @@ impl Core {
         if let Some(catalogued) = open.upload.clone() {
             return self.finish_upload(file, catalogued);
         }
-        Outcome::Later(Box::pin(blocking(move || {
+        self.on_disk(move |_| {
             // The file stays open: every close of a descriptor of it asks the file system.
             let closed = file
                 .try_clone()
                 .and_then(|another| Ok(nix::unistd::close(another)?));
             closed.map_err(Error::local("close", Path::new("")))
-        })))
+        })
     }
 
-    pub(super) fn fsync(&self, handle: Handle, data_only: bool) -> Outcome<(), Error> {
+    pub(super) fn fsync(self: &Arc<Self>, handle: Handle, data_only: bool) -> Outcome<(), Error> {
         let open = match self.opened(handle) {
             Ok(open) => open,
             Err(error) => return ready(Err(error)),
@@ -306,21 +356,20 @@ impl Core {
         let Content::Local { file, .. } = &open.content else {
             return ready(Ok(()));
         };
-        // A disk may take its time, and the thread that asks serves others too.
         let file = Arc::clone(file);
-        Outcome::Later(Box::pin(blocking(move || {
+        self.on_pool(move |_| {
             let synced = if data_only {
                 file.sync_data()
             } else {
                 file.sync_all()
             };
             synced.map_err(Error::local("sync", Path::new("")))
-        })))
+        })
     }
 
     /// Allocates or frees a part of one of the user's files.
     pub(super) fn fallocate(
-        &self,
+        self: &Arc<Self>,
         handle: Handle,
         mode: i32,
         offset: u64,
@@ -335,10 +384,10 @@ impl Core {
             _ => return ready(Err(Error::BadHandle)),
         };
         let mode = FallocateFlags::from_bits_retain(mode.cast_unsigned());
-        Outcome::Later(Box::pin(blocking(move || {
+        self.on_pool(move |_| {
             fallocate(&file, mode, offset, length)
                 .map_err(|errno| Error::local("allocate a part of", Path::new(""))(errno.into()))
-        })))
+        })
     }
 
     /// The number of a catalogued file, for links that share it.
@@ -375,6 +424,12 @@ fn read_cached(file: &File, offset: u64, size: usize) -> Option<Bytes> {
     }
     buffer.truncate(filled);
     Some(buffer.freeze())
+}
+
+fn write_at(file: &File, offset: u64, data: &[u8]) -> Result<u32, Error> {
+    file.write_all_at(data, offset)
+        .map_err(Error::local("write", Path::new("")))?;
+    Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
 }
 
 fn read_at(file: &File, offset: u64, size: usize) -> std::io::Result<Bytes> {

@@ -1,8 +1,8 @@
 //! The seam to FUSE: the operations of a file system as values, so that the adapter only decodes and encodes, and the
 //! tree is tested without a kernel.
 //!
-//! Every operation answers with an [`Outcome`]. `Ready` is computed on the calling thread from memory, or with a system
-//! call on a local file that cannot wait for the network; `Later` is a future that the adapter runs as a task.
+//! Every operation answers with an [`Outcome`]. `Ready` is computed on the calling thread, from memory or with system calls on
+//! a disk that is well; `Later` is a future that the adapter runs as a task.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,6 +18,9 @@ pub type Ino = u64;
 
 /// The root directory's inode number.
 pub const ROOT: Ino = 1;
+
+/// So many of the threads that call a file system may wait for its disk at a time. Whoever serves requests has more.
+pub const MAY_WAIT: usize = 3;
 
 /// A number that stands for an open file or directory until it is released.
 pub type Handle = u64;
@@ -89,7 +92,8 @@ impl Attr {
 pub enum CacheTtl {
     /// For good: it changes only with an invalidation (see [`InvalidationSink`]).
     Forever,
-    /// For a second: it may change with a new catalog, of which the kernel is not told.
+    /// For a second: it may change with a new catalog, or in the store behind the back of the mount, of which the kernel
+    /// is not told.
     Briefly,
     /// Not at all: it may change at any moment.
     Never,
@@ -230,6 +234,8 @@ pub type OpCounts = Box<dyn Fn() -> Vec<OpCount> + Send + Sync>;
 pub trait FileSystem: Send + Sync + 'static {
     /// The error of its operations.
     type Error: std::error::Error + Send + Sync + 'static;
+    /// What is looked up for some entries of an open directory before they are read with attributes.
+    type Ahead: Send + 'static;
 
     /// The errno that tells the caller about this error.
     fn errno(&self, error: &Self::Error) -> i32;
@@ -291,11 +297,14 @@ pub trait FileSystem: Send + Sync + 'static {
         offset: u64,
         each: &mut dyn FnMut(DirEntry) -> bool,
     ) -> Result<(), Self::Error>;
+    /// An open directory is about to be read with attributes from `offset` on: does what may take time for it, at the
+    /// start also what [`FileSystem::rewind`] does.
+    fn look_ahead(&self, handle: Handle, offset: u64) -> Outcome<Self::Ahead, Self::Error>;
     /// As [`FileSystem::readdir`], with attributes. Each entry that `each` accepts counts as one lookup, except `.` and
-    /// `..`.
+    /// `..`. It may end early, but not before the first entry.
     fn readdirplus(
         &self,
-        handle: Handle,
+        ahead: Self::Ahead,
         offset: u64,
         each: &mut dyn FnMut(DirEntry, Attr, CacheTtl) -> bool,
     ) -> Result<(), Self::Error>;

@@ -376,7 +376,7 @@ impl Fixture {
             .tree
             .create(CALLER, parent, OsStr::new(name), 0o644, flags | O_CREAT | O_RDWR);
         let (found, opened) = made.wait().await?;
-        let written = now(self.tree.write(opened.handle, 0, contents))?;
+        let written = self.tree.write(opened.handle, 0, contents).wait().await?;
         assert_eq!(written as usize, contents.len());
         self.tree.release(opened.handle);
         match found {
@@ -428,7 +428,11 @@ impl Fixture {
 
     async fn xattr(&self, path: &str, name: &str) -> Result<String, Error> {
         let ino = self.stat(path).await?.ino;
-        now(self.tree.getxattr(ino, OsStr::new(name))).map(|value| String::from_utf8(value).unwrap())
+        self.tree
+            .getxattr(ino, OsStr::new(name))
+            .wait()
+            .await
+            .map(|value| String::from_utf8(value).unwrap())
     }
 
     /// Waits until the kernel is told so.

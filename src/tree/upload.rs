@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::core::{Core, blocking, ready};
+use super::core::{Core, ready};
 use super::error::Error;
 use super::handles::{Content, OpenFile};
 use super::inode::Access;
@@ -22,33 +22,44 @@ const FINISHED: &str = ".crds-fs/uploads";
 impl Core {
     /// Opens a file for what the remover of a catalogued one writes in its place. Nobody may have that open: the kernel
     /// would show them these bytes.
-    pub(super) fn open_upload(&self, ino: Ino, file: Catalogued, access: Access) -> Result<Opened, Error> {
+    pub(super) fn open_upload(
+        self: &Arc<Self>,
+        ino: Ino,
+        file: Catalogued,
+        access: Access,
+    ) -> Outcome<Opened, Error> {
         self.removals.cancel(ino);
         if self.files.find(|open| open.ino == ino).is_some() {
-            return Err(Error::Immutable(file.key));
+            return ready(Err(Error::Immutable(file.key)));
         }
-        let slot = self.descriptors.slot()?;
-        let nameless = self
-            .writable()?
-            .nameless()
-            .map_err(Error::local("write", &self.path_of(&file.key)))?;
-        let content = Content::Local {
-            file: Arc::new(nameless),
-            access,
+        let slot = match self.descriptors.slot() {
+            Ok(slot) => slot,
+            Err(error) => return ready(Err(error)),
         };
-        let handle = self.files.insert(OpenFile {
-            ino,
-            content,
-            written: AtomicBool::new(false),
-            upload: Some(file),
-            _slot: Some(slot),
+        let (core, path) = (Arc::clone(self), self.path_of(&file.key));
+        let nameless = self.on_disk(move |core| {
+            let nameless = core.writable()?.nameless();
+            nameless.map_err(Error::local("write", &path))
         });
-        Ok(Opened {
-            handle,
-            size: 0,
-            // Not through the pages that the kernel keeps of the catalogued file.
-            backing: Backing::Generated(Bytes::new()),
-            keep_cache: false,
+        nameless.map(move |nameless| {
+            let content = Content::Local {
+                file: Arc::new(nameless?),
+                access,
+            };
+            let handle = core.files.insert(OpenFile {
+                ino,
+                content,
+                written: AtomicBool::new(false),
+                upload: Some(file),
+                _slot: Some(slot),
+            });
+            Ok(Opened {
+                handle,
+                size: 0,
+                // Not through the pages that the kernel keeps of the catalogued file.
+                backing: Backing::Generated(Bytes::new()),
+                keep_cache: false,
+            })
         })
     }
 
@@ -76,8 +87,7 @@ impl Core {
         if self.local.is_none() {
             return ready(Err(Error::ReadOnly));
         }
-        let core = Arc::clone(self);
-        Outcome::Later(Box::pin(blocking(move || core.take_upload(&upload, &file))))
+        self.on_pool(move |core| core.take_upload(&upload, &file))
     }
 
     fn take_upload(&self, upload: &File, file: &Catalogued) -> Result<(), Error> {
@@ -97,7 +107,9 @@ impl Core {
         let finished = Path::new(FINISHED).join(format!("{}-{}", file.key.observatory, file.key.name));
         let local = self.writable()?;
         // What a crash has left.
-        let _ = local.unlink(&finished);
+        if let Ok((dir, name)) = local.parent(&finished) {
+            let _ = dir.unlink(name);
+        }
         local.name(upload, &finished).map_err(failed())?;
         let store = self.fetcher.store();
         store.move_in(&finished, &file.key)?;

@@ -11,12 +11,12 @@ use rustix::fs::XattrFlags;
 
 use crate::crds::Observatory;
 
-use super::core::Core;
+use super::core::{Core, ready};
 use super::error::Error;
 use super::ino::{ConfigFile, Fixed, Number};
 use super::inode::LocalInode;
 use super::nodes::Key;
-use super::ops::Ino;
+use super::ops::{Ino, Outcome};
 use super::views::Catalogued;
 
 /// What begins the names of the attributes that crds-fs answers itself.
@@ -32,19 +32,24 @@ fn is_user(name: &OsStr) -> bool {
 }
 
 impl Core {
-    /// The value of `user.crds.*`; from memory.
-    pub(super) fn getxattr(self: &Arc<Self>, ino: Ino, name: &OsStr) -> Result<Vec<u8>, Error> {
+    /// The value of an attribute; of `user.crds.*` from memory.
+    pub(super) fn getxattr(self: &Arc<Self>, ino: Ino, name: &OsStr) -> Outcome<Vec<u8>, Error> {
         if !self.options.xattrs {
-            return Err(Error::NoAttributes);
+            return ready(Err(Error::NoAttributes));
         }
         let Some(name) = ours(name) else {
             // The kernel asks for others' attributes (security.capability and the like) with every look at a file.
-            return if is_user(name) && self.is_local(ino) {
-                self.on_local(ino, "read an attribute of", |inode| inode.attribute(name))
-            } else {
-                Err(Error::NoAttribute)
-            };
+            if !is_user(name) || !self.is_local(ino) {
+                return ready(Err(Error::NoAttribute));
+            }
+            let name = name.to_owned();
+            return self.on_local(ino, "read an attribute of", move |inode| inode.attribute(&name));
         };
+        ready(self.own_attribute(ino, name))
+    }
+
+    /// The value of `user.crds.<name>`.
+    fn own_attribute(&self, ino: Ino, name: &str) -> Result<Vec<u8>, Error> {
         let value = match Number::of(ino).ok_or(Error::Stale)? {
             Number::Fixed(Fixed::Root) => self.root_attribute(name),
             Number::Fixed(
@@ -65,36 +70,50 @@ impl Core {
     }
 
     /// Gives one of the user's files an attribute.
-    pub(super) fn setxattr(&self, ino: Ino, name: &OsStr, value: &[u8], flags: i32) -> Result<(), Error> {
-        self.may_change(ino, name)?;
+    pub(super) fn setxattr(
+        self: &Arc<Self>,
+        ino: Ino,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+    ) -> Outcome<(), Error> {
+        if let Err(error) = self.may_change(ino, name) {
+            return ready(Err(error));
+        }
         let flags = XattrFlags::from_bits_retain(flags.cast_unsigned());
-        self.on_local(ino, "set an attribute of", |inode| {
-            inode.set_attribute(name, value, flags)
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.on_local(ino, "set an attribute of", move |inode| {
+            inode.set_attribute(&name, &value, flags)
         })
     }
 
     /// Takes an attribute from one of the user's files.
-    pub(super) fn removexattr(&self, ino: Ino, name: &OsStr) -> Result<(), Error> {
-        self.may_change(ino, name)?;
-        self.on_local(ino, "remove an attribute of", |inode| {
-            inode.remove_attribute(name)
+    pub(super) fn removexattr(self: &Arc<Self>, ino: Ino, name: &OsStr) -> Outcome<(), Error> {
+        if let Err(error) = self.may_change(ino, name) {
+            return ready(Err(error));
+        }
+        let name = name.to_owned();
+        self.on_local(ino, "remove an attribute of", move |inode| {
+            inode.remove_attribute(&name)
         })
     }
 
     /// The names of the attributes that users gave their own files. Those of crds-fs are not listed: what is listed gets
     /// copied by backups.
-    pub(super) fn listxattr(&self, ino: Ino) -> Result<Vec<u8>, Error> {
+    pub(super) fn listxattr(self: &Arc<Self>, ino: Ino) -> Outcome<Vec<u8>, Error> {
         if !self.options.xattrs {
-            return Err(Error::NoAttributes);
+            return ready(Err(Error::NoAttributes));
         }
         if !self.is_local(ino) {
-            return Ok(Vec::new());
+            return ready(Ok(Vec::new()));
         }
-        let names = self.on_local(ino, "list the attributes of", LocalInode::attributes)?;
-        let theirs = names
-            .split_inclusive(|byte| *byte == 0)
-            .filter(|name| name.starts_with(b"user.") && !name.starts_with(OURS.as_bytes()));
-        Ok(theirs.flatten().copied().collect())
+        self.on_local(ino, "list the attributes of", |inode| {
+            let names = inode.attributes()?;
+            let theirs = names
+                .split_inclusive(|byte| *byte == 0)
+                .filter(|name| name.starts_with(b"user.") && !name.starts_with(OURS.as_bytes()));
+            Ok(theirs.flatten().copied().collect())
+        })
     }
 
     fn is_local(&self, ino: Ino) -> bool {
@@ -126,13 +145,16 @@ impl Core {
     }
 
     /// Does something with the attributes of one of the user's files.
-    fn on_local<T>(
-        &self,
+    fn on_local<T: Send + 'static>(
+        self: &Arc<Self>,
         ino: Ino,
         doing: &'static str,
-        work: impl FnOnce(&LocalInode) -> io::Result<T>,
-    ) -> Result<T, Error> {
-        work(&*self.inode_of(ino)?).map_err(Error::local(doing, Path::new("")))
+        work: impl FnOnce(&LocalInode) -> io::Result<T> + Send + 'static,
+    ) -> Outcome<T, Error> {
+        self.on_disk(move |core| {
+            let inode = core.inode_of(ino)?;
+            work(&inode).map_err(Error::local(doing, Path::new("")))
+        })
     }
 
     /// What is known of an observatory, on its directories and its `server_config`.

@@ -226,6 +226,7 @@ fn opened(
 
 impl FileSystem for TestTree {
     type Error = Refused;
+    type Ahead = Handle;
 
     fn errno(&self, error: &Refused) -> i32 {
         error.0
@@ -362,6 +363,10 @@ impl FileSystem for TestTree {
             place += 1;
         }
         Ok(())
+    }
+
+    fn look_ahead(&self, handle: Handle, _: u64) -> Answer<Handle> {
+        ready(handle)
     }
 
     fn readdirplus(

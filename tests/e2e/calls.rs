@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -86,6 +87,67 @@ fn a_first_catalog_that_does_not_come_is_etimedout() {
     }
 }
 
+/// The client opens its `server_config` before anything else, with whatever patience the mount has.
+#[test]
+fn config_files_are_there_at_once_and_opens_of_them_wait_for_a_slow_server() {
+    let origin = Origin::start(content());
+    origin.set_calls(Behaviour::StallBeforeHead);
+    // As patient as the program is by default: far more than the test.
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let config = rig.path("config/roman");
+    let names = within(PATIENCE, move || {
+        ["server_config", "bad_files.txt", "ref_cache_subdir_mode"].map(|name| {
+            let found = fs::metadata(config.join(name)).unwrap();
+            assert!(found.is_file());
+            name
+        })
+    });
+    assert_eq!(rig.read("config/roman/ref_cache_subdir_mode").unwrap(), b"flat");
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = names[..2]
+            .iter()
+            .map(|name| Path::new("config/roman").join(name))
+            .map(|path| scope.spawn(|| rig.read(path).unwrap()))
+            .collect();
+        origin.wait_for_stalled(1);
+        let told = rig.json(".crds-fs/status.json").unwrap();
+        assert_eq!(
+            told["observatories"][0]["files"],
+            serde_json::Value::Null,
+            "no catalog yet"
+        );
+        assert!(readers.iter().all(|reader| !reader.is_finished()), "they wait");
+        origin.mend();
+        let texts: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+        assert!(String::from_utf8_lossy(&texts[0]).contains(PMAP), "the server's");
+        let size = fs::metadata(rig.path("config/roman/server_config"))
+            .unwrap()
+            .len();
+        assert_eq!(size, u64::try_from(texts[0].len()).unwrap());
+    });
+}
+
+#[test]
+fn a_name_without_any_catalog_is_etimedout_soon_and_not_remembered() {
+    let origin = Origin::start(content());
+    origin.set_calls(Behaviour::StallBeforeHead);
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    for name in [path(FLAT), format!("mappings/roman/{PMAP}"), path(NEW)] {
+        let place = rig.path(name);
+        let failed = within(PATIENCE, move || fs::metadata(place).unwrap_err());
+        assert_eq!(failed.raw_os_error(), Some(libc::ETIMEDOUT));
+    }
+    // What no catalog can name does not wait for one to the end.
+    let own = rig.path("references/roman/notes.lock");
+    assert!(!within(PATIENCE, move || own.try_exists().unwrap()));
+    origin.mend();
+    let begun = Instant::now();
+    while fs::metadata(rig.path(path(FLAT))).is_err() {
+        assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn who_waits_for_a_first_catalog_can_be_interrupted() {
     let origin = Origin::start(content());
@@ -93,7 +155,7 @@ fn who_waits_for_a_first_catalog_can_be_interrupted() {
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     for (program, place) in [
         ("ls", rig.path("references/roman")),
-        ("cat", rig.path(path(FLAT))),
+        ("cat", rig.path("config/roman/server_config")),
     ] {
         let caller = Command::new(program)
             .arg(place)

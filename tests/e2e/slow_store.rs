@@ -24,6 +24,8 @@ use crate::{PMAP, content, server_flag};
 
 /// Reads of files whose names begin so wait until they are let go.
 const SLOW: &str = "slow-";
+/// As do lookups of such names, writes to such files, and renames and removals of them.
+const HUNG: [&str; 4] = ["look-", "write-", "rename-", "remove-"];
 /// So many of them: more than there are threads that take requests.
 const READERS: usize = 12;
 /// Closing a file with this name fails.
@@ -63,10 +65,14 @@ impl Gate {
     }
 }
 
-/// A directory shown as it is, but for [`SLOW`] and [`FULL`].
+/// An open file, and its path.
+type Opened = (Arc<File>, PathBuf);
+
+/// A directory shown as it is, but for [`SLOW`], [`HUNG`] and [`FULL`].
+#[derive(Clone)]
 struct Double {
-    paths: Mutex<HashMap<u64, PathBuf>>,
-    files: Mutex<HashMap<u64, (Arc<File>, PathBuf)>>,
+    paths: Arc<Mutex<HashMap<u64, PathBuf>>>,
+    files: Arc<Mutex<HashMap<u64, Opened>>>,
     gate: Arc<Gate>,
 }
 
@@ -125,13 +131,26 @@ impl Double {
         }
     }
 
+    /// Does something with a file, once it is let go if its name begins so.
+    fn gated(&self, path: &Path, beginning: &str, work: impl FnOnce(&Self) + Send + 'static) {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if !name.starts_with(beginning) {
+            return work(self);
+        }
+        let double = self.clone();
+        std::thread::spawn(move || {
+            double.gate.wait();
+            work(&double);
+        });
+    }
+
     fn keep(&self, file: File, path: PathBuf) -> FileHandle {
         let number = u64::try_from(file.as_raw_fd()).unwrap();
         self.files.lock().unwrap().insert(number, (Arc::new(file), path));
         FileHandle(number)
     }
 
-    fn file(&self, handle: FileHandle) -> (Arc<File>, PathBuf) {
+    fn file(&self, handle: FileHandle) -> Opened {
         self.files.lock().unwrap().get(&handle.0).cloned().unwrap()
     }
 }
@@ -145,7 +164,9 @@ fn done(result: std::io::Result<()>, reply: ReplyEmpty) {
 
 impl Filesystem for Double {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.entry(&self.path(parent).join(name), reply);
+        let path = self.path(parent).join(name);
+        let looked = path.clone();
+        self.gated(&path, HUNG[0], move |double| double.entry(&looked, reply));
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -195,7 +216,9 @@ impl Filesystem for Double {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(fs::remove_file(self.path(parent).join(name)), reply);
+        let path = self.path(parent).join(name);
+        let removed = path.clone();
+        self.gated(&path, HUNG[3], move |_| done(fs::remove_file(removed), reply));
     }
 
     fn rename(
@@ -212,7 +235,8 @@ impl Filesystem for Double {
         if !flags.is_empty() && to.exists() {
             return reply.error(Errno::EEXIST);
         }
-        done(fs::rename(from, &to), reply);
+        let moved = from.clone();
+        self.gated(&from, HUNG[2], move |_| done(fs::rename(moved, &to), reply));
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -268,22 +292,13 @@ impl Filesystem for Double {
         reply: ReplyData,
     ) {
         let (file, path) = self.file(handle);
-        let answer = move || {
+        self.gated(&path, SLOW, move |_| {
             let mut bytes = vec![0; usize::try_from(size).unwrap()];
             match file.read_at(&mut bytes, offset) {
                 Ok(length) => reply.data(&bytes[..length]),
                 Err(error) => reply.error(errno(&error)),
             }
-        };
-        if path.file_name().unwrap().to_str().unwrap().starts_with(SLOW) {
-            let gate = Arc::clone(&self.gate);
-            std::thread::spawn(move || {
-                gate.wait();
-                answer();
-            });
-        } else {
-            answer();
-        }
+        });
     }
 
     fn write(
@@ -298,10 +313,11 @@ impl Filesystem for Double {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.file(handle).0.write_all_at(data, offset) {
+        let ((file, path), data) = (self.file(handle), data.to_vec());
+        self.gated(&path, HUNG[1], move |_| match file.write_all_at(&data, offset) {
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap()),
             Err(error) => reply.error(errno(&error)),
-        }
+        });
     }
 
     fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
@@ -374,10 +390,19 @@ fn mounted(origin: &Origin) -> Slow {
     for name in slow.chain([FULL.to_owned()]) {
         fs::write(real.join("pickles/roman").join(name), vec![7; 100_000]).unwrap();
     }
+    // Each in a directory of its own: the kernel lets only one change at a time into a directory.
+    for number in 0..READERS {
+        for beginning in HUNG {
+            let directory = real.join(format!("pickles/roman/of-{beginning}{number}"));
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join(format!("{beginning}f")), "hung").unwrap();
+        }
+    }
+    fs::write(real.join("pickles/roman/plain"), "plain").unwrap();
     let gate = Arc::<Gate>::default();
     let double = Double {
-        paths: Mutex::new([(1, real)].into()),
-        files: Mutex::default(),
+        paths: Arc::new(Mutex::new([(1, real)].into())),
+        files: Arc::default(),
         gate: Arc::clone(&gate),
     };
     let mut config = Config::default();
@@ -421,6 +446,73 @@ fn a_disk_that_is_slow_delays_only_those_who_read_from_it() {
             reader.join().unwrap().unwrap();
         }
     });
+}
+
+/// Callers hang in the store's disk, more of them than there are threads that take requests; others notice nothing.
+#[track_caller]
+fn delays_nobody_else(beginning: &str, hang: fn(&Path) -> std::io::Result<()>) {
+    let origin = Origin::start(content());
+    let slow = mounted(&origin);
+    let rig = &slow.rig;
+    fs::metadata(rig.path("mappings/roman").join(PMAP)).unwrap();
+    fs::read(rig.path("pickles/roman/plain")).unwrap();
+    std::thread::scope(|scope| {
+        let hanging: Vec<_> = (0..READERS)
+            .map(|number| {
+                let directory = rig.path(format!("pickles/roman/of-{beginning}{number}"));
+                scope.spawn(move || hang(&directory.join(format!("{beginning}f"))))
+            })
+            .collect();
+        slow.gate.wait_for(READERS);
+        let (mappings, pickles, root) = (
+            rig.path("mappings/roman"),
+            rig.path("pickles/roman"),
+            rig.mountpoint(),
+        );
+        let looked = catch_unwind(|| {
+            within(PATIENCE, move || {
+                fs::metadata(mappings.join(PMAP)).unwrap();
+                assert!(fs::read_dir(&mappings).unwrap().count() > 0);
+                assert!(fs::read_dir(&pickles).unwrap().count() > READERS);
+                rustix::fs::statvfs(&root).unwrap();
+                for number in 0..READERS {
+                    assert_eq!(fs::read(pickles.join("plain")).unwrap(), b"plain");
+                    let own = pickles.join(format!("own-{number}"));
+                    fs::write(&own, "own").unwrap();
+                    fs::rename(&own, pickles.join("moved")).unwrap();
+                    fs::remove_file(pickles.join("moved")).unwrap();
+                }
+            });
+        });
+        slow.gate.open();
+        looked.unwrap();
+        for caller in hanging {
+            caller.join().unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_lookup_that_hangs_in_the_store_delays_nobody_else() {
+    delays_nobody_else(HUNG[0], |path| fs::metadata(path).map(drop));
+}
+
+#[test]
+fn a_write_that_hangs_in_the_store_delays_nobody_else() {
+    delays_nobody_else(HUNG[1], |path| {
+        let file = File::options().write(true).open(path)?;
+        file.write_all_at(b"text", 0)
+    });
+}
+
+#[test]
+fn a_rename_that_hangs_in_the_store_delays_nobody_else() {
+    delays_nobody_else(HUNG[2], |path| fs::rename(path, path.with_file_name("moved")));
+}
+
+#[test]
+fn a_removal_that_hangs_in_the_store_delays_nobody_else() {
+    delays_nobody_else(HUNG[3], |path| fs::remove_file(path));
 }
 
 #[test]

@@ -148,12 +148,12 @@ pub(super) fn send_names<F: FileSystem>(
 
 pub(super) fn send_entries<F: FileSystem>(
     core: &Core<F>,
-    handle: Handle,
+    ahead: F::Ahead,
     offset: u64,
     mut reply: ReplyDirectoryPlus,
 ) {
     let listed = core.now(Op::Readdirplus, |tree| {
-        tree.readdirplus(handle, offset, &mut |entry, attr, keep| {
+        tree.readdirplus(ahead, offset, &mut |entry, attr, keep| {
             let lifetime = encode::lifetime(keep);
             let attr = encode::attributes(&attr);
             let ino = INodeNo(entry.ino);

@@ -66,7 +66,7 @@ async fn after_the_first_touch_looking_never_waits() {
     };
     assert_eq!(keep, CacheTtl::Forever);
     now(fixture.tree.getattr(attr.ino, None)).unwrap();
-    now(fixture.tree.statfs()).unwrap();
+    fixture.tree.statfs().wait().await.unwrap();
     now(fixture.tree.getxattr(attr.ino, OsStr::new("user.crds.state"))).unwrap();
 }
 
@@ -81,12 +81,12 @@ async fn names_that_cannot_be_in_a_catalog_are_not_asked_for() {
         "3f0c8a9e-28a3-4d7e-9b3a-7b8a3fbc0001",
         "hst_0001.pmap",
     ] {
-        let found = now(fixture.tree.lookup(CALLER, directory, OsStr::new(name))).unwrap();
+        let found = fixture.tree.lookup(CALLER, directory, OsStr::new(name));
         // Somebody may put it there at any time.
         let expected = Lookup::Absent {
-            keep: CacheTtl::Never,
+            keep: CacheTtl::Briefly,
         };
-        assert_eq!(found, expected, "{name}");
+        assert_eq!(found.wait().await.unwrap(), expected, "{name}");
     }
     let calls = fixture.server.state.lock().calls.clone();
     assert_eq!(calls, ["get_server_info"]);
@@ -144,9 +144,10 @@ async fn a_name_that_goes_with_a_new_catalog_is_stale() {
     assert_eq!(fixture.tree.errno(&gone), libc::ESTALE);
 }
 
-/// What the kernel may remember: that a plausible name is absent, for a moment, and nothing of the user's.
+/// What the kernel may remember for a moment: that a plausible name is absent, and files of the user's, but for those that
+/// clients rename over config files.
 #[tokio::test]
-async fn an_absent_catalogued_name_is_remembered_and_a_users_file_is_not() {
+async fn absent_names_and_the_users_files_are_remembered_briefly() {
     let fixture = fixture();
     let directory = fixture.ino("references/hst").await;
     let look = async |name: &str| {
@@ -164,17 +165,14 @@ async fn an_absent_catalogued_name_is_remembered_and_a_users_file_is_not() {
         .create("references/hst/mine.fits", 0, b"mine")
         .await
         .unwrap();
-    let own = look("mine.fits").await;
-    assert!(
-        matches!(
-            own,
-            Lookup::Found {
-                keep: CacheTtl::Never,
-                ..
-            }
-        ),
-        "{own:?}"
-    );
+    let keep_of = |found| match found {
+        Lookup::Found { keep, .. } | Lookup::Absent { keep } => keep,
+    };
+    assert_eq!(keep_of(look("mine.fits").await), CacheTtl::Briefly);
+    fixture.create("config/hst/mine", 0, b"mine").await.unwrap();
+    let config = fixture.ino("config/hst").await;
+    let found = fixture.tree.lookup(CALLER, config, OsStr::new("mine"));
+    assert_eq!(keep_of(found.wait().await.unwrap()), CacheTtl::Never);
 }
 
 /// A file that somebody put into the store is shown as its catalog entry says until it is opened.
@@ -329,13 +327,18 @@ async fn attributes_are_off_by_default() {
 async fn numbers_that_were_never_given_out_are_stale() {
     let fixture = fixture();
     for ino in [0, 77, 1 << 47, 1 << 50] {
-        let error = now(fixture.tree.getattr(ino, None)).unwrap_err();
+        let error = fixture.tree.getattr(ino, None).wait().await.unwrap_err();
         assert_eq!(fixture.errno(&error), 116, "ESTALE for {ino:#x}");
     }
     let file = fixture.ino("mappings/hst/hst_0001.pmap").await;
-    let error = now(fixture.tree.lookup(CALLER, file, OsStr::new("x"))).unwrap_err();
+    let error = fixture
+        .tree
+        .lookup(CALLER, file, OsStr::new("x"))
+        .wait()
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 20, "ENOTDIR");
-    let error = now(fixture.tree.readlink(file)).unwrap_err();
+    let error = fixture.tree.readlink(file).wait().await.unwrap_err();
     assert_eq!(fixture.errno(&error), 22, "EINVAL");
 }
 

@@ -21,9 +21,10 @@ async fn a_hundred_thousand_names_cost_no_nodes() {
         let before = seen;
         // About as many as fit into one reply of the kernel's buffer size.
         let mut room = 30;
+        let ahead = now(fixture.tree.look_ahead(handle, offset)).unwrap();
         fixture
             .tree
-            .readdirplus(handle, offset, &mut |entry, attr, _| {
+            .readdirplus(ahead, offset, &mut |entry, attr, _| {
                 if room == 0 {
                     return false;
                 }

@@ -132,7 +132,7 @@ async fn perform(fixture: &Fixture, step: &Step) -> Result<(), Error> {
         Step::Create(path, byte) => fixture.create(&full(path), O_EXCL, &[*byte]).await.map(drop),
         Step::Append(path, byte) => {
             let opened = fixture.open(&full(path), O_WRONLY | O_APPEND).await?;
-            now(fixture.tree.write(opened.handle, 0, &[*byte]))?;
+            fixture.tree.write(opened.handle, 0, &[*byte]).wait().await?;
             fixture.tree.release(opened.handle);
             Ok(())
         }
@@ -144,7 +144,12 @@ async fn perform(fixture: &Fixture, step: &Step) -> Result<(), Error> {
             let ino = fixture.stat(&full(from)).await?.ino;
             let (parent, name) = to.split_at(to.len() - 1);
             let parent = fixture.stat(&full(&parent.to_vec())).await?.ino;
-            now(fixture.tree.link(CALLER, ino, parent, OsStr::new(name[0]))).map(drop)
+            fixture
+                .tree
+                .link(CALLER, ino, parent, OsStr::new(name[0]))
+                .wait()
+                .await
+                .map(drop)
         }
     }
 }

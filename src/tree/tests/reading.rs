@@ -9,7 +9,7 @@ async fn opening_downloads_once() {
     assert_eq!(fixture.read(path).await.unwrap(), contents("v8q14451j_idc.fits"));
     assert_eq!(fixture.downloads(), 1);
     let ino = fixture.ino(path).await;
-    let opened = now(fixture.tree.open(CALLER, ino, O_RDONLY)).unwrap();
+    let opened = fixture.tree.open(CALLER, ino, O_RDONLY).wait().await.unwrap();
     assert!(matches!(opened.backing, Backing::Stored(_)));
     assert!(opened.keep_cache);
     assert_eq!(fixture.downloads(), 1);

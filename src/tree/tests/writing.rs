@@ -30,11 +30,16 @@ async fn appending_goes_to_the_end_and_truncating_empties() {
     let fixture = fixture();
     fixture.create("pickles/hst/a", 0, b"one").await.unwrap();
     let opened = fixture.open("pickles/hst/a", O_WRONLY | O_APPEND).await.unwrap();
-    now(fixture.tree.write(opened.handle, 0, b"two")).unwrap();
+    fixture.tree.write(opened.handle, 0, b"two").wait().await.unwrap();
     fixture.tree.fsync(opened.handle, false).wait().await.unwrap();
     assert_eq!(fixture.text("pickles/hst/a").await, "onetwo");
     let opened = fixture.open("pickles/hst/a", O_RDONLY).await.unwrap();
-    let error = now(fixture.tree.write(opened.handle, 0, b"no")).unwrap_err();
+    let error = fixture
+        .tree
+        .write(opened.handle, 0, b"no")
+        .wait()
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 9, "EBADF");
     fixture.open("pickles/hst/a", O_WRONLY | O_TRUNC).await.unwrap();
     assert_eq!(fixture.text("pickles/hst/a").await, "");
@@ -95,7 +100,12 @@ async fn a_rename_over_a_catalogued_name_overrides_it_until_it_is_removed() {
     assert_eq!(fixture.xattr(path, "user.crds.state").await.unwrap(), "local");
     assert!(!fixture.exists("mappings/hst/mine").await);
     let opened = fixture.open(path, O_RDWR).await.unwrap();
-    now(fixture.tree.write(opened.handle, 0, b"ours")).unwrap();
+    fixture
+        .tree
+        .write(opened.handle, 0, b"ours")
+        .wait()
+        .await
+        .unwrap();
     assert_eq!(fixture.text(path).await, "ours");
     fixture.unlink(path).await.unwrap();
     assert_eq!(fixture.ino(path).await, catalogued);
@@ -163,11 +173,21 @@ async fn a_catalogued_file_cannot_be_moved_or_changed() {
             ..SetAttr::default()
         },
     ] {
-        let error = now(fixture.tree.setattr(CALLER, ino, change)).unwrap_err();
+        let error = fixture
+            .tree
+            .setattr(CALLER, ino, change)
+            .wait()
+            .await
+            .unwrap_err();
         assert_eq!(fixture.errno(&error), 1, "EPERM");
     }
     let parent = fixture.ino("mappings/hst").await;
-    let error = now(fixture.tree.link(CALLER, ino, parent, OsStr::new("second"))).unwrap_err();
+    let error = fixture
+        .tree
+        .link(CALLER, ino, parent, OsStr::new("second"))
+        .wait()
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 1, "EPERM");
 }
 
@@ -188,6 +208,40 @@ async fn reorganising_the_cache_is_refused() {
         .create("references/hst/acs/other.fits", 0, b"")
         .await
         .unwrap();
+    // The tag of another layout is not taken.
+    fixture.create("config/hst/tag", 0, b"instrument").await.unwrap();
+    let error = fixture
+        .rename("config/hst/tag", "config/hst/ref_cache_subdir_mode")
+        .await
+        .unwrap_err();
+    assert_eq!(fixture.errno(&error), 1, "EPERM");
+    assert_eq!(
+        fixture.text("config/hst/ref_cache_subdir_mode").await.trim(),
+        "flat"
+    );
+    assert_eq!(fixture.text("config/hst/tag").await, "instrument");
+}
+
+/// As Python's `shutil.move` does, with which the client reorganizes a cache.
+#[tokio::test]
+async fn who_was_refused_a_move_into_the_other_layout_downloads_nothing_to_copy() {
+    let fixture = fixture();
+    let path = "references/hst/v8q14451j_idc.fits";
+    fixture.mkdir("references/hst/acs").await.unwrap();
+    let moved = fixture
+        .rename(path, "references/hst/acs/v8q14451j_idc.fits")
+        .await;
+    assert_eq!(fixture.errno(&moved.unwrap_err()), 1, "EPERM");
+    let opened = fixture.open(path, O_RDONLY).await;
+    assert_eq!(fixture.errno(&opened.unwrap_err()), 1, "EPERM");
+    assert_eq!(fixture.downloads(), 0);
+    // The next open is one like any other, and so is one after a move to elsewhere.
+    fixture.open(path, O_RDONLY).await.unwrap();
+    fixture
+        .rename(path, "pickles/hst/v8q14451j_idc.fits")
+        .await
+        .unwrap_err();
+    fixture.open(path, O_RDONLY).await.unwrap();
 }
 
 #[tokio::test]
@@ -197,7 +251,15 @@ async fn a_client_rewrites_its_config_and_the_mount_keeps_its_own() {
     for name in ["server_config", "bad_files.txt", "ref_cache_subdir_mode"] {
         let temporary = "config/hst/7d1f2a34-0f8f-4f39-9a3c-111111111111";
         fixture
-            .create(temporary, O_EXCL, b"{'status': 'theirs'}")
+            .create(
+                temporary,
+                O_EXCL,
+                if name.starts_with("ref_") {
+                    b"flat\n"
+                } else {
+                    b"{}"
+                },
+            )
             .await
             .unwrap();
         fixture
@@ -232,10 +294,16 @@ async fn an_unlinked_open_file_has_no_names_and_keeps_its_bytes() {
     let fixture = fixture();
     let made = fixture.create("pickles/hst/x.lock", 0, b"held").await.unwrap();
     let opened = fixture.open("pickles/hst/x.lock", O_RDWR).await.unwrap();
-    assert_eq!(now(fixture.tree.getattr(made.ino, None)).unwrap().0.nlink, 1);
+    assert_eq!(
+        fixture.tree.getattr(made.ino, None).wait().await.unwrap().0.nlink,
+        1
+    );
     fixture.unlink("pickles/hst/x.lock").await.unwrap();
-    assert_eq!(now(fixture.tree.getattr(made.ino, None)).unwrap().0.nlink, 0);
-    now(fixture.tree.write(opened.handle, 4, b"!")).unwrap();
+    assert_eq!(
+        fixture.tree.getattr(made.ino, None).wait().await.unwrap().0.nlink,
+        0
+    );
+    fixture.tree.write(opened.handle, 4, b"!").wait().await.unwrap();
     assert_eq!(
         fixture.tree.read(opened.handle, 0, 10).wait().await.unwrap(),
         b"held!"[..]
@@ -245,7 +313,11 @@ async fn an_unlinked_open_file_has_no_names_and_keeps_its_bytes() {
         ..SetAttr::default()
     };
     assert_eq!(
-        now(fixture.tree.setattr(CALLER, made.ino, change))
+        fixture
+            .tree
+            .setattr(CALLER, made.ino, change)
+            .wait()
+            .await
             .unwrap()
             .0
             .perm,
@@ -255,7 +327,7 @@ async fn an_unlinked_open_file_has_no_names_and_keeps_its_bytes() {
     assert_ne!(second.ino, made.ino);
     fixture.tree.release(opened.handle);
     fixture.tree.forget(made.ino, u64::MAX);
-    let error = now(fixture.tree.getattr(made.ino, None)).unwrap_err();
+    let error = fixture.tree.getattr(made.ino, None).wait().await.unwrap_err();
     assert_eq!(fixture.errno(&error), 116, "ESTALE");
 }
 
@@ -264,18 +336,31 @@ async fn links_of_both_kinds() {
     let fixture = fixture();
     let made = fixture.create("pickles/hst/a", 0, b"x").await.unwrap();
     let parent = fixture.ino("pickles/hst").await;
-    now(fixture.tree.link(CALLER, made.ino, parent, OsStr::new("b"))).unwrap();
+    fixture
+        .tree
+        .link(CALLER, made.ino, parent, OsStr::new("b"))
+        .wait()
+        .await
+        .unwrap();
     let second = fixture.stat("pickles/hst/b").await.unwrap();
     assert_eq!((second.ino, second.nlink), (made.ino, 2));
     fixture.unlink("pickles/hst/a").await.unwrap();
-    assert_eq!(now(fixture.tree.getattr(made.ino, None)).unwrap().0.nlink, 1);
-    now(fixture
+    assert_eq!(
+        fixture.tree.getattr(made.ino, None).wait().await.unwrap().0.nlink,
+        1
+    );
+    fixture
         .tree
-        .symlink(CALLER, parent, OsStr::new("s"), OsStr::new("../elsewhere")))
-    .unwrap();
+        .symlink(CALLER, parent, OsStr::new("s"), OsStr::new("../elsewhere"))
+        .wait()
+        .await
+        .unwrap();
     let link = fixture.stat("pickles/hst/s").await.unwrap();
     assert_eq!(link.kind, NodeKind::Symlink);
-    assert_eq!(now(fixture.tree.readlink(link.ino)).unwrap(), "../elsewhere");
+    assert_eq!(
+        fixture.tree.readlink(link.ino).wait().await.unwrap(),
+        "../elsewhere"
+    );
 }
 
 #[tokio::test]
@@ -289,7 +374,12 @@ async fn attributes_of_ones_own_files_change() {
         mtime: Some(NewTime::At(when)),
         ..SetAttr::default()
     };
-    let (attr, _) = now(fixture.tree.setattr(CALLER, made.ino, change)).unwrap();
+    let (attr, _) = fixture
+        .tree
+        .setattr(CALLER, made.ino, change)
+        .wait()
+        .await
+        .unwrap();
     assert_eq!((attr.perm, attr.size, attr.mtime), (0o640, 2, when));
     assert_eq!(fixture.text("pickles/hst/a").await, "12");
 }
@@ -303,14 +393,26 @@ async fn directories_of_the_cache_accept_the_clients_chmod() {
         ..SetAttr::default()
     };
     assert_eq!(
-        now(fixture.tree.setattr(CALLER, ino, change)).unwrap().0.perm,
+        fixture
+            .tree
+            .setattr(CALLER, ino, change)
+            .wait()
+            .await
+            .unwrap()
+            .0
+            .perm,
         0o755
     );
     let change = SetAttr {
         size: Some(0),
         ..SetAttr::default()
     };
-    let error = now(fixture.tree.setattr(CALLER, ino, change)).unwrap_err();
+    let error = fixture
+        .tree
+        .setattr(CALLER, ino, change)
+        .wait()
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 21, "EISDIR");
 }
 
@@ -324,7 +426,10 @@ async fn directories_are_made_moved_and_removed() {
     assert_eq!(fixture.errno(&error), 39, "ENOTEMPTY");
     fixture.rename("pickles/hst/d", "pickles/hst/g").await.unwrap();
     assert_eq!(fixture.ino("pickles/hst/g/e/f").await, made.ino);
-    assert_eq!(now(fixture.tree.getattr(made.ino, None)).unwrap().0.size, 1);
+    assert_eq!(
+        fixture.tree.getattr(made.ino, None).wait().await.unwrap().0.size,
+        1
+    );
     fixture.unlink("pickles/hst/g/e/f").await.unwrap();
     fixture.rmdir("pickles/hst/g/e").await.unwrap();
     let error = fixture.unlink("pickles/hst/g").await.unwrap_err();
@@ -405,12 +510,19 @@ async fn a_read_only_mount_refuses_every_change() {
         fixture.rename("pickles/hst/a", "pickles/hst/b").await,
         fixture.open("pickles/hst/a", O_RDWR).await.map(drop),
         fixture.open("mappings/hst/hst_0001.pmap", O_RDWR).await.map(drop),
-        now(fixture.tree.setattr(CALLER, ino, change)).map(drop),
-        now(fixture.tree.link(CALLER, ino, parent, OsStr::new("l"))).map(drop),
-        now(fixture
+        fixture.tree.setattr(CALLER, ino, change).wait().await.map(drop),
+        fixture
             .tree
-            .symlink(CALLER, parent, OsStr::new("l"), OsStr::new("t")))
-        .map(drop),
+            .link(CALLER, ino, parent, OsStr::new("l"))
+            .wait()
+            .await
+            .map(drop),
+        fixture
+            .tree
+            .symlink(CALLER, parent, OsStr::new("l"), OsStr::new("t"))
+            .wait()
+            .await
+            .map(drop),
     ];
     for (index, error) in errors.into_iter().enumerate() {
         assert_eq!(fixture.errno(&error.unwrap_err()), 30, "EROFS for change {index}");
@@ -436,6 +548,10 @@ async fn nothing_leads_out_of_the_store() {
         let made = fixture
             .tree
             .create(CALLER, parent, OsStr::new(name), 0o644, O_CREAT | O_RDWR);
-        assert_eq!(fixture.errno(&now(made).unwrap_err()), 22, "EINVAL for '{name}'");
+        assert_eq!(
+            fixture.errno(&made.wait().await.unwrap_err()),
+            22,
+            "EINVAL for '{name}'"
+        );
     }
 }
