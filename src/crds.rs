@@ -12,6 +12,7 @@ pub mod literal;
 pub mod name;
 mod product;
 pub mod server_info;
+pub(crate) mod times;
 pub mod url;
 
 pub use catalog::{Catalog, CatalogEntry, CatalogItem, Difference, Dropped};

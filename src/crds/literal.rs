@@ -3,6 +3,7 @@
 //! [`parse`] reads one literal, [`write`] writes one that Python's `ast.literal_eval` reads back as the same value.
 //! The [`lexer`] also serves the readers of mappings and of header expressions: there is no other one.
 
+mod character_names;
 pub mod lexer;
 mod number;
 mod scan;
@@ -10,8 +11,8 @@ mod string;
 pub mod token;
 mod writer;
 
+pub(crate) use character_names::named_character;
 pub use number::float_text;
-pub(crate) use string::named_character;
 pub use writer::write;
 
 use lexer::Lexer;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::Rng;
+use fastrand::Rng;
 
 use super::settings::FetchSettings;
 use crate::remote::{RemoteError, RemoteErrorKind, Retry};
@@ -137,13 +137,13 @@ impl StateMachine {
     }
 
     /// What follows from an event. One that cannot happen in this state ends the transfer.
-    pub(super) fn on(&mut self, event: &Event<'_>, chance: &mut impl Rng) -> Step {
+    pub(super) fn on(&mut self, event: &Event<'_>, chance: &mut Rng) -> Step {
         let (state, step) = self.follow(event, chance);
         self.state = state;
         step
     }
 
-    fn follow(&mut self, event: &Event<'_>, chance: &mut impl Rng) -> (State, Step) {
+    fn follow(&mut self, event: &Event<'_>, chance: &mut Rng) -> (State, Step) {
         match (self.state, event) {
             (State::Queued, Event::Slot) | (State::Waiting, Event::Rested) => {
                 (State::Receiving, Step::Receive)
@@ -176,7 +176,7 @@ impl StateMachine {
         error: &RemoteError,
         progress: bool,
         idle: Duration,
-        chance: &mut impl Rng,
+        chance: &mut Rng,
     ) -> (State, Step) {
         const OVER: (State, Step) = (State::Failed, Step::GiveUp);
         if error.kind == RemoteErrorKind::NoSuchRange && self.changes < CHANGES {
@@ -207,13 +207,13 @@ impl StateMachine {
     }
 
     /// Exponential back-off with full jitter.
-    fn jittered_pause(&self, chance: &mut impl Rng) -> Duration {
+    fn jittered_pause(&self, chance: &mut Rng) -> Duration {
         let doublings = self.fruitless.saturating_sub(1).min(16);
         let ceiling = self
             .rules
             .pause
             .saturating_mul(1 << doublings)
             .min(self.rules.longest_pause);
-        ceiling.mul_f64(chance.random_range(0.0..=1.0))
+        ceiling.mul_f64(chance.f64())
     }
 }

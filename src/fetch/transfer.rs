@@ -151,7 +151,7 @@ impl Transfer<'_> {
     }
 
     fn enter(&self, machine: &mut StateMachine, event: &Event<'_>) -> Step {
-        let step = machine.on(event, &mut rand::rng());
+        let step = machine.on(event, &mut fastrand::Rng::new());
         self.in_flight.enter(machine.state());
         step
     }

@@ -40,7 +40,7 @@ struct Calls {
 
 impl Calls {
     fn new() -> Self {
-        let bits: u128 = rand::random();
+        let bits = fastrand::u128(..);
         // A UUID of version 4: its version and variant bits are fixed.
         let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
         let hex = format!("{bits:032x}");

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use crate::crds::{DatasetName, FileName, Observatory, Reftype};
+use crate::crds::{DatasetName, FileName, Observatory, Reftype, times};
 
 /// The matching parameters of a dataset: values by name, as texts.
 pub type Header = BTreeMap<String, String>;
@@ -194,7 +194,7 @@ impl Answer {
             "context": self.context.as_str(),
             "dataset": self.dataset.to_string(),
             "computed_by": self.computed_by.as_str(),
-            "computed_at": humantime::format_rfc3339_seconds(self.when).to_string(),
+            "computed_at": times::rfc3339(self.when),
             "bestrefs": types,
         })
     }

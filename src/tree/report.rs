@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crds::times;
+
 /// `.crds-fs/status.json`: the state of one mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -276,7 +278,7 @@ pub struct FileFailure {
 
 /// A time as these reports have it: `2026-01-01T00:00:00Z`.
 pub(super) fn timestamp(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
+    times::rfc3339(time)
 }
 
 /// A report as the text of a file: indented JSON with a newline at the end.

@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rand::{Rng, SeedableRng};
-
 use crate::origin::{Behaviour, Origin};
 use crate::rig::{PATIENCE, Rig};
 use crate::{content, server_flag};
@@ -36,7 +34,7 @@ fn fifty_kills_leave_nothing_wrong() {
     fs::read(rig.path("config/roman/server_config")).unwrap();
     fs::read_dir(rig.path("references/roman")).unwrap();
     rig.umount();
-    let mut moments = rand::rngs::StdRng::seed_from_u64(1);
+    let mut moments = fastrand::Rng::with_seed(1);
     for round in 0..ROUNDS {
         rig.mount();
         std::thread::scope(|scope| {
@@ -53,7 +51,7 @@ fn fifty_kills_leave_nothing_wrong() {
                     }
                 });
             }
-            std::thread::sleep(Duration::from_millis(moments.random_range(0..120)));
+            std::thread::sleep(Duration::from_millis(moments.u64(0..120)));
             rig.kill_shared();
         });
         rig.reap();
@@ -89,7 +87,7 @@ fn kills_among_overrides_and_evictions_lose_nothing() {
         &["--cache-size", &limit, "--keep-free", "0"],
     );
     fs::read_dir(rig.path("references/roman")).unwrap().count();
-    let mut moments = rand::rngs::StdRng::seed_from_u64(2);
+    let mut moments = fastrand::Rng::with_seed(2);
     // By file: what was put there last and what was being put there when the kill came.
     let mut mine: Vec<(Option<String>, Option<String>)> = vec![(None, None); MINE];
     for round in 0..30 {
@@ -120,7 +118,7 @@ fn kills_among_overrides_and_evictions_lose_nothing() {
                     written.lock().unwrap()[number] = (Some(text), None);
                 }
             });
-            std::thread::sleep(Duration::from_millis(moments.random_range(5..150)));
+            std::thread::sleep(Duration::from_millis(moments.u64(5..150)));
             rig.kill_shared();
         });
         rig.reap();

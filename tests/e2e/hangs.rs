@@ -7,7 +7,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crds_fs::mount::mountinfo;
-use rand::{Rng, SeedableRng};
 
 use crate::origin::Origin;
 use crate::rig::{PATIENCE, Rig, program};
@@ -106,13 +105,13 @@ fn a_kill_during_a_change_of_catalog_leaves_no_mount_that_hangs() {
     let place = rig.mountpoint();
     let name = place.to_str().unwrap().to_owned();
     let _cut = Cut(place.clone());
-    let mut moments = rand::rngs::StdRng::seed_from_u64(2);
+    let mut moments = fastrand::Rng::with_seed(2);
     for round in 0..ROUNDS {
         rig.mount();
         let directory = rig.path("references/roman");
         fs::read_dir(&directory).unwrap();
         let callers = Callers::start(&directory, 4);
-        let end = Instant::now() + Duration::from_millis(moments.random_range(400..1200));
+        let end = Instant::now() + Duration::from_millis(moments.u64(400..1200));
         let mut more = false;
         while Instant::now() < end {
             more = !more;

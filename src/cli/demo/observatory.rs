@@ -6,8 +6,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
 use serde_json::{Map, Value, json};
 use sha1::{Digest, Sha1};
 
@@ -278,14 +276,14 @@ fn reference(path: &Path, size: usize, seed: u64) -> io::Result<()> {
         .and_then(std::ffi::OsStr::to_str)
         .unwrap_or_default();
     let mut noise = vec![0; size];
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
     let head = match extension {
         "fits" => fits_head(size),
         "asdf" => asdf_head(size),
         "r4d" => Vec::new(),
         text => return fs::write(path, text_of(text, size)),
     };
-    random.fill_bytes(&mut noise);
+    random.fill(&mut noise);
     let mut file = fs::File::create_new(path)?;
     file.write_all(&head)?;
     file.write_all(noise.get(head.len()..).unwrap_or_default())

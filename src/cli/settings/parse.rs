@@ -4,6 +4,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::Span;
+use jiff::civil::date;
+
 use crate::crds::{ContextSpec, FileKind, Observatory};
 use crate::remote::{EndpointError, ServerSetting};
 use crate::tree::BestrefsAs;
@@ -91,13 +94,15 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(wrong)
 }
 
-/// A time span: `10min`, `1h 30s`, or a number of seconds.
+/// A time span: `10min`, `1h 30s`, or a number of seconds. Months and years are those of a common year.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
-    humantime::parse_duration(text)
+    text.parse::<Span>()
+        .and_then(|span| span.to_duration(date(2001, 1, 1)))
+        .and_then(Duration::try_from)
         .map_err(|_| format!("'{text}' is not a time span such as 30s, 10min or 2h"))
 }
 

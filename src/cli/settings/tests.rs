@@ -217,10 +217,28 @@ fn sizes_and_time_spans() {
     ] {
         assert!(parse::size(text).is_err(), "{text}");
     }
-    for (text, seconds) in [("45", 45), ("10min", 600), ("1h 30s", 3630), ("0", 0)] {
+    for (text, seconds) in [
+        ("45", 45),
+        ("0", 0),
+        ("10min", 600),
+        ("1h 30s", 3630),
+        ("1h30m", 5400),
+        ("2 hours", 7200),
+        ("1day", 86_400),
+        ("2weeks 1d", 15 * 86_400),
+        ("6 months", 181 * 86_400),
+        ("1y", 365 * 86_400),
+    ] {
         assert_eq!(parse::duration(text), Ok(Duration::from_secs(seconds)), "{text}");
     }
-    assert!(parse::duration("").is_err() && parse::duration("10 parsecs").is_err());
+    assert_eq!(parse::duration("250ms"), Ok(Duration::from_millis(250)));
+    for text in ["", "10 parsecs", "-1h", "1h ago", "99999999999999 years", "-5"] {
+        let error = parse::duration(text).unwrap_err();
+        assert_eq!(
+            error,
+            format!("'{text}' is not a time span such as 30s, 10min or 2h")
+        );
+    }
 }
 
 #[test]

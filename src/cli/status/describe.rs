@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::cli::output;
+use crate::crds::times;
 use crate::tree::report::{
     CatalogFailure, CounterReport, ObservatoryReport, SpaceReport, StatusReport, TransferReport,
 };
@@ -148,7 +149,7 @@ fn write_observatory(out: &mut String, observatory: &ObservatoryReport) -> std::
         write!(
             out,
             ", catalog of {} ago",
-            humantime::format_duration(Duration::from_secs(age))
+            times::friendly(Duration::from_secs(age))
         )?;
     }
     if let Some(since) = &observatory.offline_since {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::character_names::named_character;
 use super::scan::text_end;
 use super::token::Problem;
 
@@ -162,26 +163,13 @@ fn named(rest: &str, at: usize, text: &mut String) -> Result<usize, Problem> {
         .and_then(|tail| tail.get(..tail.bytes().take(128).position(|byte| byte == b'}')?));
     let found = name.and_then(|name| Some((name, named_character(name)?)));
     let Some((name, found)) = found else {
-        return Err(Problem::new(at, "this escape does not name a character"));
+        return Err(Problem::new(
+            at,
+            "this escape does not name a character that is known here",
+        ));
     };
     text.push(found);
     Ok(name.len() + 3)
-}
-
-/// The character of this name, as Python finds it: in any case, but otherwise letter by letter. The table overlooks blanks
-/// and hyphens, and counts below zero when the first one is a hyphen.
-pub(crate) fn named_character(name: &str) -> Option<char> {
-    if name.starts_with('-') {
-        return None;
-    }
-    let found = unicode_names2::character(name)?;
-    let letters = |name: &str| name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "");
-    let misspelt = unicode_names2::name(found).is_some_and(|own| {
-        let own = own.to_string();
-        !own.eq_ignore_ascii_case(name) && letters(&own).eq_ignore_ascii_case(&letters(name))
-    });
-    // A name that is another one altogether is an alias.
-    (!misspelt).then_some(found)
 }
 
 fn character(code: u32, at: usize) -> Result<char, Problem> {

@@ -1,11 +1,9 @@
 use proptest::prelude::*;
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 
 use super::*;
 
-fn chance() -> StdRng {
-    StdRng::seed_from_u64(1)
+fn chance() -> fastrand::Rng {
+    fastrand::Rng::with_seed(1)
 }
 
 fn machine() -> StateMachine {
@@ -47,7 +45,7 @@ fn pauses(seed: u64) -> Vec<Duration> {
         ..FetchSettings::default()
     });
     let error = error(RemoteErrorKind::Server);
-    let mut chance = StdRng::seed_from_u64(seed);
+    let mut chance = fastrand::Rng::with_seed(seed);
     machine.on(&Event::Slot, &mut chance);
     let mut pauses = Vec::new();
     while let Step::Pause(pause) = machine.on(&broke(&error), &mut chance) {
@@ -170,7 +168,7 @@ proptest! {
     fn pauses_stay_within_their_limits(seed: u64, fruitless in 1..40_u32) {
         let mut machine = machine();
         machine.fruitless = fruitless;
-        let pause = machine.jittered_pause(&mut StdRng::seed_from_u64(seed));
+        let pause = machine.jittered_pause(&mut fastrand::Rng::with_seed(seed));
         prop_assert!(pause <= machine.rules.longest_pause);
         prop_assert!(pause <= machine.rules.pause.saturating_mul(1 << fruitless.min(20)));
     }

@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
 use super::reach::{NoSuchHost, TooNear};
-use crate::crds::Url;
+use crate::crds::{Url, times};
 use crate::remote::error::{Hint, RemoteError, RemoteErrorKind, Retry};
 
 /// A server that asks for more patience than this is asked again after it.
@@ -111,7 +111,7 @@ fn innermost(error: &reqwest::Error) -> String {
 
 /// The failure of a server that does not get done within the time allowed.
 pub(in crate::remote) fn timed_out(url: &Url, what: &str, waited: Duration) -> RemoteError {
-    let waited = humantime::format_duration(waited);
+    let waited = times::friendly(waited);
     RemoteError::new(RemoteErrorKind::TimedOut, url, format!("{what} for {waited}"))
 }
 

@@ -458,7 +458,7 @@ impl Translator {
                 };
                 match named_character(&name) {
                     Some(character) => Member::One(character),
-                    None => return wrong("there is no such character"),
+                    None => return wrong("no character of this name is known here"),
                 }
             }
             '0'..='7' => {
