@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use env_logger::{Builder, Target};
 use log::LevelFilter;
-use nix::unistd::getuid;
 use parking_lot::{Mutex, MutexGuard};
+use rustix::process::getuid;
+use rustix::stdio;
 
 use super::Failure;
 use super::settings::Environment;
@@ -55,8 +56,8 @@ impl LogFile {
     fn reopen(&self) -> io::Result<()> {
         let new = try_open(&self.path)?;
         if self.all_output {
-            nix::unistd::dup2_stdout(&new)?;
-            nix::unistd::dup2_stderr(&new)?;
+            stdio::dup2_stdout(&new)?;
+            stdio::dup2_stderr(&new)?;
         }
         *self.file() = new;
         Ok(())

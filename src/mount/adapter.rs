@@ -19,8 +19,6 @@ use fuser::{
     TimeOrNow, WriteFlags,
 };
 
-use nix::libc;
-
 use crate::tree::ops::{Caller, FileSystem, NodeKind, Outcome, SetAttr};
 use dispatch::Reply;
 use reply::{

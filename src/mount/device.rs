@@ -6,8 +6,6 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use nix::libc;
-
 use super::Error;
 
 const DEVICE: &str = "/dev/fuse";

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fuser::{Config, Session, SessionACL};
-use nix::libc;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 

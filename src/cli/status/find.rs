@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::unistd::getuid;
+use rustix::process::getuid;
 
 use crate::cli::Failure;
 use crate::mount::mountinfo::MountEntry;

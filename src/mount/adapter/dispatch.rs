@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fuser::{BackingId, Errno};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use nix::libc;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
