@@ -22,6 +22,9 @@ mod session;
 pub mod unmount;
 mod users;
 
+#[cfg(test)]
+mod tests;
+
 pub use adapter::{Op, OpCounters};
 pub use error::Error;
 pub use mountpoint::{Appearance, Mountpoint};

@@ -22,7 +22,6 @@ mod eval;
 mod lookup;
 mod model;
 mod syntax;
-pub mod units;
 mod values;
 
 pub use eval::rmap::Reference;

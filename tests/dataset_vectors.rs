@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crds_fs::crds::Observatory;
 use crds_fs::dataset::{self, DatasetHeader, Plan, Recipe};
-use crds_fs::rules::{self, Context, LoadError, LookupOptions, Mapping, Mappings, Memory, Target};
+use crds_fs::rules::{self, Context, LoadError, LookupOptions, Mapping, Mappings, Memory};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
@@ -103,19 +103,6 @@ impl Mappings for Cache {
     }
 }
 
-impl Cache {
-    /// All types of the instrument.
-    fn types(&self, context: &Mapping, instrument: &str) -> BTreeSet<String> {
-        let imap = self
-            .get(context.child(&instrument.to_lowercase()).unwrap())
-            .unwrap();
-        match imap.target() {
-            Target::Instrument(instrument) => instrument.filekinds().map(str::to_owned).collect(),
-            _ => BTreeSet::new(),
-        }
-    }
-}
-
 /// The words after `option` up to the next option, lower case.
 fn option(arguments: &[&str], option: &str) -> BTreeSet<String> {
     let after = arguments.iter().skip_while(|word| **word != option).skip(1);
@@ -145,17 +132,17 @@ fn plan(cache: &Cache, header: &DatasetHeader, record: &Value) -> Plan {
             .map(str::to_owned)
             .collect();
     }
-    if types.is_empty() {
-        types = cache.types(&mapping, &instrument);
-    }
     let skipped = option(&arguments, "--skip-types");
-    let types: Vec<String> = types.difference(&skipped).cloned().collect();
+    let asked: Vec<String> = types.difference(&skipped).cloned().collect();
+    // No type at all stands for all of them.
+    assert!(types.is_empty() || !asked.is_empty());
     let context = Context::new(mapping, header.observatory(), LookupOptions::default()).unwrap();
     let answers = context
-        .best_references(&mut Memory::none(), cache, &for_rules, Some(&types))
+        .best_references(&mut Memory::none(), cache, &for_rules, Some(&asked))
         .unwrap();
     let texts: Vec<(&str, String)> = answers
         .iter()
+        .filter(|(reftype, _)| !skipped.contains(*reftype))
         .map(|(reftype, answer)| (reftype, answer.text().into_owned()))
         .collect();
     let recipe = Recipe {

@@ -4,12 +4,12 @@
 
 #[path = "common/fuse.rs"]
 mod fuse;
+#[path = "common/mounts.rs"]
+mod mounts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-
-use crds_fs::mount::mountinfo;
 
 /// A cache with a local rule in it, and what is to be cleaned up.
 struct Cache {
@@ -85,10 +85,7 @@ fn from_mount_to_umount() {
     let cache = Cache::new();
     let place = cache.place();
     done(&cache.run(&["mount", &place]));
-    assert_eq!(
-        mountinfo::at(Path::new(&place)).unwrap().unwrap().fstype,
-        "fuse.crds-fs"
-    );
+    assert_eq!(mounts::at(Path::new(&place)).unwrap().fstype, "fuse.crds-fs");
     assert_eq!(
         fs::read_to_string(cache.path().join("pickles/roman/mine.pkl")).unwrap(),
         "mine"
@@ -101,7 +98,7 @@ fn from_mount_to_umount() {
     failed(&cache.run(&["mount", &place]), 1, "already");
 
     done(&cache.run(&["umount", &place]));
-    assert!(mountinfo::at(Path::new(&place)).unwrap().is_none());
+    assert_eq!(mounts::at(Path::new(&place)), None);
     assert_eq!(
         fs::read_to_string(cache.path().join("pickles/roman/mine.pkl")).unwrap(),
         "mine"
@@ -167,14 +164,14 @@ fn in_the_foreground_until_a_signal() {
         .command(&["mount", "-f", "-q", &cache.place()])
         .spawn()
         .unwrap();
-    while mountinfo::at(&cache.path()).unwrap().is_none() {
+    while mounts::at(&cache.path()).is_none() {
         assert!(child.try_wait().unwrap().is_none(), "it ended");
         std::thread::yield_now();
     }
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     assert!(child.wait().unwrap().success());
-    assert!(mountinfo::at(&cache.path()).unwrap().is_none());
+    assert_eq!(mounts::at(&cache.path()), None);
 }
 
 #[test]
@@ -194,7 +191,7 @@ fn one_command_with_a_mount_of_its_own() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "mine");
-    assert!(mountinfo::at(&cache.path()).unwrap().is_none());
+    assert_eq!(mounts::at(&cache.path()), None);
 }
 
 #[test]

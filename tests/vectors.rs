@@ -14,10 +14,9 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use crds_fs::crds::Observatory;
+use crds_fs::crds::{FileKind, Observatory};
 use crds_fs::rules::{
-    Header, HeaderValue, LoadError, LookupError, LookupOptions, Mapping, Memory, Provider, Target, Texts,
-    units,
+    Header, HeaderValue, LoadError, LookupError, LookupOptions, Mapping, Memory, Provider, Texts,
 };
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -160,68 +159,6 @@ fn lookups_equal_the_clients() {
     assert!(all > 0, "no vectors were found");
 }
 
-fn unit(record: &Value) -> Value {
-    let text = |name: &str| record[name].as_str().unwrap();
-    let result = |result: Result<Value, String>| match result {
-        Ok(out) => json!({"out": out}),
-        Err(error) => json!({"error": error}),
-    };
-    match text("kind") {
-        "condition" => json!({"out": units::condition(&HeaderValue::from(&record["in"]))}),
-        "date" => result(units::date(text("in")).map(Value::from)),
-        "element" => match record["in"].as_array() {
-            Some(items) => {
-                let items: Vec<HeaderValue> = items.iter().map(HeaderValue::from).collect();
-                json!({"out": units::match_element_tuple(&items)})
-            }
-            None => json!({"out": units::match_element(&HeaderValue::from(&record["in"]))}),
-        },
-        "match" => result(units::match_pattern(text("pattern"), text("value")).map(Value::from)),
-        "version" => result(units::version(text("in")).map(|version| json!(version))),
-        other => panic!("unknown kind of record: {other}"),
-    }
-}
-
-#[test]
-fn units_equal_the_clients() {
-    let Some(shared) = shared::directory() else { return };
-    let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
-    let mut smallest: Option<(usize, Value, Value)> = None;
-    for record in records(&vectors(&shared).join("unit.jsonl.gz")) {
-        let answer = unit(&record);
-        let (count, equal) = counts
-            .entry(record["kind"].as_str().unwrap().to_owned())
-            .or_default();
-        *count += 1;
-        let fine = match record.get("error") {
-            Some(_) if record["compare"] == "error" => answer.get("error").is_some(),
-            Some(error) => answer.get("error") == Some(error),
-            None => answer.get("out") == record.get("out"),
-        };
-        if fine {
-            *equal += 1;
-        } else {
-            let size = record.to_string().len();
-            if std::env::var_os("CRDS_FS_ALL_DIFFERENCES").is_some() {
-                println!("DIFFERENCE {record} | {answer}");
-            }
-            if smallest.as_ref().is_none_or(|(least, ..)| size < *least) {
-                smallest = Some((size, record, answer));
-            }
-        }
-    }
-    for (kind, (count, equal)) in counts {
-        writeln!(
-            io::stderr().lock(),
-            "unit ({kind}): {count} vectors, {equal} equal"
-        )
-        .unwrap();
-    }
-    if let Some((_, record, answer)) = smallest {
-        panic!("the smallest difference:\n{record:#}\nis answered\n{answer:#}");
-    }
-}
-
 #[test]
 fn every_mapping_of_the_cache_is_read() {
     let Some(shared) = shared::directory() else { return };
@@ -230,7 +167,8 @@ fn every_mapping_of_the_cache_is_read() {
         "hst_acs_darkfile_badexpr.rmap",
         "hst_acs_darkfile_missing_key.rmap",
     ];
-    let (mut counts, mut unexpected, mut checksums) = (BTreeMap::<&str, u32>::new(), Vec::new(), Vec::new());
+    let (mut counts, mut unexpected, mut checksums) =
+        (BTreeMap::<FileKind, u32>::new(), Vec::new(), Vec::new());
     for observatory in ["hst", "jwst", "roman", "tobs"] {
         let directory = shared.join("crds-cache/mappings").join(observatory);
         for entry in std::fs::read_dir(directory).unwrap() {
@@ -241,12 +179,7 @@ fn every_mapping_of_the_cache_is_read() {
             }
             match Mapping::load(&name, std::fs::read_to_string(&path).unwrap()) {
                 Ok(mapping) => {
-                    let level = match mapping.target() {
-                        Target::Pipeline(_) => "pmap",
-                        Target::Instrument(_) => "imap",
-                        Target::Reference(_) => "rmap",
-                    };
-                    *counts.entry(level).or_default() += 1;
+                    *counts.entry(mapping.kind()).or_default() += 1;
                     if mapping.checksum().is_err() {
                         checksums.push(name);
                     }

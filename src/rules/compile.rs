@@ -23,6 +23,7 @@ pub(crate) mod substitute;
 mod table;
 mod words;
 
+#[cfg(test)]
 pub(crate) use words::alternatives;
 
 use table::Distinct;

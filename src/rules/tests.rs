@@ -13,6 +13,9 @@ use crate::crds::Observatory;
 mod cases;
 mod provider;
 mod remembering;
+#[path = "../../tests/common/shared.rs"]
+mod shared;
+mod units;
 
 const LENIENT: LookupOptions = LookupOptions {
     ignore_checksum: true,

@@ -10,7 +10,7 @@
 )]
 
 #[path = "fuse.rs"]
-mod fuse;
+pub(crate) mod fuse;
 
 use std::fs;
 use std::io::Read;
@@ -241,6 +241,13 @@ impl Rig {
             rustix::process::Signal::TERM,
         )
         .unwrap();
+    }
+
+    /// Waits for the end of a process that was told to go.
+    pub fn ended(&mut self) {
+        let daemon = self.daemon.take().expect("mounted");
+        let status = wait(daemon, PATIENCE).expect("it ends");
+        assert!(status.success(), "{status}: {}", self.log());
     }
 
     /// The errno of opening and reading a file, or its contents.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crds_fs::mount::mountinfo;
-
+use crate::mounts;
 use crate::origin::Origin;
 use crate::rig::{PATIENCE, Rig, program};
 use crate::{DARK, content, server_flag};
@@ -41,10 +40,7 @@ fn ends(place: &Path, arguments: &[&str]) -> Output {
 
 /// Ends the connection whatever state it is in, as an administrator does: nothing of a failed test may hang for good.
 fn cut(place: &Path) {
-    let Some(entry) = mountinfo::at(place)
-        .unwrap()
-        .filter(mountinfo::MountEntry::is_ours)
-    else {
+    let Some(entry) = mounts::at(place).filter(mounts::Mount::is_ours) else {
         return;
     };
     let control = PathBuf::from(format!("/sys/fs/fuse/connections/{}/abort", entry.minor));
@@ -204,7 +200,7 @@ fn a_mount_that_hangs_for_good_is_told_of_and_mended() {
             let umount = ends(&place, &["umount", &name]);
             let said = String::from_utf8_lossy(&umount.stderr).into_owned();
             assert!(umount.status.success(), "{said}");
-            assert!(mountinfo::at(&place).unwrap().is_none());
+            assert_eq!(mounts::at(&place), None);
         } else {
             rig.mount();
             assert_eq!(

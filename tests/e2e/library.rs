@@ -30,10 +30,7 @@ impl Library {
             .unwrap();
         assert!(status.success());
         let datasets = Some(cache.join("datasets.json"));
-        Self {
-            _directory: Some(directory),
-            ..Self::over(cache, datasets)
-        }
+        Self::made(directory, cache, datasets)
     }
 
     /// The real rules, where they are at hand.
@@ -44,6 +41,14 @@ impl Library {
         } else {
             writeln!(io::stderr().lock(), "not run: {} is not here", cache.display()).unwrap();
             None
+        }
+    }
+
+    /// A cache made for one test, below `directory`.
+    pub(crate) fn made(directory: TempDir, cache: PathBuf, datasets: Option<PathBuf>) -> Self {
+        Self {
+            _directory: Some(directory),
+            ..Self::over(cache, datasets)
         }
     }
 

@@ -6,10 +6,14 @@
     reason = "a step that cannot go on fails its test"
 )]
 
+#[path = "../common/mounts.rs"]
+mod mounts;
 #[path = "../common/origin.rs"]
 mod origin;
 #[path = "../common/rig.rs"]
 mod rig;
+#[path = "../common/small_disk.rs"]
+mod small_disk;
 
 mod bestrefs;
 mod bestrefs_command;
@@ -19,6 +23,7 @@ mod contents;
 mod contexts;
 mod crashes;
 mod credentials;
+mod daemon;
 mod descriptors;
 mod errors;
 mod first_mount;
@@ -30,6 +35,7 @@ mod lanes;
 mod lengths;
 mod library;
 mod local;
+mod mounted_tree;
 mod names;
 mod offline;
 mod overlay;

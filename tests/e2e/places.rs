@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crds_fs::mount::mountinfo;
 use tempfile::TempDir;
 
+use crate::mounts;
 use crate::rig::program;
 
 /// A directory for one test, in which nothing stays mounted.
@@ -38,7 +38,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let root = self.path("");
-        for entry in mountinfo::read().unwrap() {
+        for entry in mounts::all() {
             if entry.mountpoint.starts_with(&root) {
                 self.run(&["umount", "--lazy", entry.mountpoint.to_str().unwrap()]);
             }
@@ -63,7 +63,7 @@ fn failed(output: &Output, status: i32, words: &[&str]) {
 }
 
 fn is_mounted(path: &Path) -> bool {
-    mountinfo::at(path).unwrap().is_some()
+    mounts::at(path).is_some()
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::full::inside;
 use crate::origin::{Behaviour, Origin};
 use crate::rig::Rig;
+use crate::small_disk::inside;
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 /// A store that cannot be written, until it is dropped.

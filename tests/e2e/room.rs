@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::full::{inside, shrink};
 use crate::origin::{Behaviour, Content, Origin};
 use crate::rig::{PATIENCE, Rig, within};
+use crate::small_disk::{inside, shrink};
 use crate::{DARK, content, server_flag};
 
 const NEW: &str = "roman_wfi_new_0001.asdf";

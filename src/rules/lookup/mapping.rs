@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::crds::FileKind;
 use crate::rules::eval::rmap::Reference;
 use crate::rules::lookup::last_made::LastMade;
 use crate::rules::syntax::error::{LoadError, LoadErrorKind};
@@ -49,6 +50,15 @@ impl Mapping {
     /// The name it was asked for by.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Of which level it is, by its contents.
+    pub fn kind(&self) -> FileKind {
+        match &self.target {
+            Target::Pipeline(_) => FileKind::Pmap,
+            Target::Instrument(_) => FileKind::Imap,
+            Target::Reference(_) => FileKind::Rmap,
+        }
     }
 
     /// What it is.

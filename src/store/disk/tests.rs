@@ -8,8 +8,11 @@ use super::durability::Sync;
 use super::*;
 use crate::store::{Part, file_path};
 
+mod full;
 mod interleavings;
 mod promises;
+#[path = "../../../tests/common/small_disk.rs"]
+mod small_disk;
 
 fn key(name: &str) -> FileKey {
     let observatory = name.split('_').next().and_then(|text| text.parse().ok());

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use crds_fs::crds::Sha1Sum;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
@@ -104,7 +103,11 @@ fn bytes_for(name: &str, size: usize) -> Vec<u8> {
 }
 
 fn sha1_of(bytes: &[u8]) -> String {
-    Sha1Sum::from_bytes(Sha1::digest(bytes).into()).to_string()
+    let digits = Sha1::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>();
+    digits.concat()
 }
 
 impl Content {

@@ -1,38 +1,20 @@
-//! The whole way: the embedded server, a mount, and what programs see through it.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-#[path = "common/fuse.rs"]
-mod fuse;
+//! What programs see through a mount, and do there: a small observatory, served from this process.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 
-use crds_fs::crds::Observatory;
-use crds_fs::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
-use crds_fs::mount::{Appearance, Mounted, Mountpoint};
-use crds_fs::remote::{
-    Endpoints, HttpClient, HttpOrigin, HttpSettings, Origin, ServerSetting, Settings, UrlOrigin,
-};
-use crds_fs::resolve::{ResolveOptions, Resolver};
-use crds_fs::serve::{Handle, Options, Server};
-use crds_fs::store::{DiskStore, Store, StoreOptions};
-use crds_fs::tree::{CrdsTree, TreeOptions};
-use tempfile::TempDir;
+use crate::library::Library;
+use crate::rig::Rig;
 
 const REFERENCE: &str = "v8q14451j_idc.fits";
 
-/// Dropped from top to bottom: the mount goes before what it needs.
+/// Dropped from top to bottom: the mount goes before its server.
 struct Whole {
-    _mounted: Mounted,
-    server: Handle,
-    _runtime: tokio::runtime::Runtime,
-    directory: TempDir,
-    mountpoint: PathBuf,
+    rig: Rig,
+    library: Library,
 }
 
 fn reference() -> Vec<u8> {
@@ -43,7 +25,6 @@ fn reference() -> Vec<u8> {
 
 /// A small observatory, served and mounted.
 fn whole() -> Whole {
-    fuse::require();
     let directory = tempfile::tempdir().unwrap();
     let original = directory.path().join("original");
     fs::create_dir_all(original.join("mappings/hst")).unwrap();
@@ -59,83 +40,19 @@ fn whole() -> Whole {
         "header": {"INSTRUME": "ACS"}, "bestrefs": {"hst_0001.pmap": {"idctab": REFERENCE}}
     }});
     fs::write(&datasets, answers.to_string()).unwrap();
-    let mountpoint = directory.path().join("mnt");
-    fs::create_dir(&mountpoint).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    let (server, mounted) = runtime.block_on(async {
-        let options = Options {
-            datasets: Some(datasets),
-            ..Options::default()
-        };
-        let server = Server::bind(&original, options).await.unwrap();
-        let mounted = mount(&server, &directory.path().join("store"), &mountpoint);
-        (server, mounted)
-    });
-    Whole {
-        _mounted: mounted,
-        server,
-        _runtime: runtime,
-        directory,
-        mountpoint,
-    }
-}
-
-fn mount(server: &Handle, store: &Path, mountpoint: &Path) -> Mounted {
-    let runtime = tokio::runtime::Handle::current();
-    let options = StoreOptions {
-        keep_free: 0,
-        ..StoreOptions::default()
-    };
-    let store: Arc<dyn Store> = Arc::new(DiskStore::open(store, options).unwrap());
-    let settings = Settings {
-        servers: vec![ServerSetting {
-            observatory: Some(Observatory::Hst),
-            url: server.url(Observatory::Hst).as_str().into(),
-        }],
-        ..Settings::default()
-    };
-    let endpoints = Endpoints::new(&settings, &[Observatory::Hst]).unwrap();
-    let client = HttpClient::new(HttpSettings::default());
-    let origin: Arc<dyn Origin> = Arc::new(UrlOrigin::new(HttpOrigin::new(client.clone())));
-    let sources = vec![CatalogSource {
-        observatory: Observatory::Hst,
-        server: Some(endpoints.server(Observatory::Hst, &client, &origin)),
-    }];
-    let catalogs = Catalogs::new(runtime.clone(), store, sources, CatalogSettings::default());
-    let fetcher = Fetcher::new(
-        runtime.clone(),
-        origin,
-        endpoints,
-        catalogs,
-        FetchSettings::default(),
-    );
-    let resolver = Resolver::new(fetcher.clone(), ResolveOptions::default(), runtime.clone());
-    let tree = Arc::new(CrdsTree::new(fetcher, resolver, TreeOptions::default()).unwrap());
-    let appearance = Appearance {
-        source: "test".into(),
-        flags: crds_fs::mount::remount::Flags::default(),
-        allow_other: false,
-    };
-    Mounted::start(
-        tree,
-        Mountpoint::prepare(mountpoint).unwrap(),
-        &appearance,
-        &runtime,
-    )
-    .unwrap()
+    let library = Library::made(directory, original, Some(datasets));
+    let flags = library.flags();
+    let rig = Rig::mounted(&[&flags[0]], &["--keep-free", "0"]);
+    Whole { rig, library }
 }
 
 impl Whole {
     fn path(&self, name: &str) -> PathBuf {
-        self.mountpoint.join(name)
+        self.rig.path(name)
     }
 
     fn downloads(&self) -> u64 {
-        self.server.counters().downloads()
+        self.library.counters().downloads()
     }
 
     fn names(&self, directory: &str) -> Vec<String> {
@@ -166,14 +83,7 @@ fn a_rule_and_a_reference_are_read_through_the_mount() {
     assert_eq!(whole.downloads(), 2);
     assert!(fs::read(&path).unwrap() == reference());
     assert_eq!(whole.downloads(), 2);
-    let kept = fs::read(
-        whole
-            .directory
-            .path()
-            .join("store/references/hst")
-            .join(REFERENCE),
-    )
-    .unwrap();
+    let kept = fs::read(whole.rig.store().join("references/hst").join(REFERENCE)).unwrap();
     assert!(kept == reference());
     let error = File::options().write(true).open(&path).unwrap_err();
     assert!(matches!(error.raw_os_error(), Some(1 | 13)), "{error}");
@@ -262,7 +172,7 @@ fn plain_tools_work() {
                  grep -q hst .crds-fs/status.json; grep -q crds_fs_downloads_total .crds-fs/metrics";
     let status = Command::new("sh")
         .args(["-c", shell])
-        .current_dir(&whole.mountpoint)
+        .current_dir(whole.rig.mountpoint())
         .status()
         .unwrap();
     assert!(status.success());
@@ -276,7 +186,7 @@ fn what_is_said_of_a_users_file_is_done_to_it() {
     file.write_all(b"mine").unwrap();
     let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     file.set_modified(then).unwrap();
-    let stored = whole.directory.path().join("store/pickles/hst/mine.pkl");
+    let stored = whole.rig.store().join("pickles/hst/mine.pkl");
     assert_eq!(fs::metadata(&stored).unwrap().modified().unwrap(), then);
     assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), then);
     file.set_len(2).unwrap();

@@ -1,8 +1,5 @@
 //! A small file system without a network behind it, mounted on a directory of its own for one test.
 
-#[path = "fuse.rs"]
-pub(crate) mod fuse;
-
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,20 +11,21 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use crds_fs::mount::{Appearance, Mounted, Mountpoint, Op};
-use crds_fs::tree::ops::{
+use tokio_util::sync::CancellationToken;
+
+use crate::mount::{Appearance, Mounted, Mountpoint, Op, remount};
+use crate::tree::ops::{
     Attr, Backing, CacheTtl, Caller, DirEntry, FileSystem, Handle, Ino, Invalidation, InvalidationSink,
     Lookup, NodeKind, Opened, Outcome, ROOT, SetAttr, StatFs,
 };
-use tokio_util::sync::CancellationToken;
 
 /// The directory with many names.
-pub(crate) const MANY: Ino = 2;
+pub(super) const MANY: Ino = 2;
 const FIRST_FILE: Ino = 10;
 const FIRST_OF_MANY: Ino = 1_000_000;
 
 /// What a file of the test does when it is opened.
-pub(crate) enum Content {
+pub(super) enum Content {
     /// A complete file in a store.
     Stored(Vec<u8>),
     /// Text that is made at every open and stays.
@@ -52,23 +50,23 @@ struct Node {
 
 #[derive(Debug, thiserror::Error)]
 #[error("error {0}")]
-pub(crate) struct Refused(i32);
+pub(super) struct Refused(i32);
 
 type Answer<T> = Outcome<T, Refused>;
 
 /// A tree with the files that a test wants, read-only.
-pub(crate) struct TestTree {
+pub(super) struct TestTree {
     files: Vec<Node>,
     many: u64,
     handles: Arc<Mutex<HashMap<Handle, Backing>>>,
     next: Arc<AtomicU64>,
     /// Lets stalled files go on.
-    pub(crate) gate: CancellationToken,
+    pub(super) gate: CancellationToken,
     changes: OnceLock<InvalidationSink>,
     /// Whether the tree was told that the mount goes away.
-    pub(crate) shut_down: AtomicBool,
+    pub(super) shut_down: AtomicBool,
     /// Whether an unknown name may be remembered.
-    pub(crate) absent: CacheTtl,
+    pub(super) absent: CacheTtl,
 }
 
 fn ready<T>(value: T) -> Answer<T> {
@@ -80,7 +78,7 @@ fn refuse<T>(errno: i32) -> Answer<T> {
 }
 
 impl TestTree {
-    pub(crate) fn new(files: Vec<(&'static str, Content)>) -> Self {
+    pub(super) fn new(files: Vec<(&'static str, Content)>) -> Self {
         let files = files
             .into_iter()
             .map(|(name, content)| {
@@ -112,16 +110,16 @@ impl TestTree {
     }
 
     /// With a directory `many` of so many names.
-    pub(crate) fn with_many(mut self, names: u64) -> Self {
+    pub(super) fn with_many(mut self, names: u64) -> Self {
         self.many = names;
         self
     }
 
-    pub(crate) fn report(&self, change: Invalidation) {
+    pub(super) fn report(&self, change: Invalidation) {
         (self.changes.get().unwrap())(change);
     }
 
-    pub(crate) fn open_handles(&self) -> usize {
+    pub(super) fn open_handles(&self) -> usize {
         self.handles.lock().unwrap().len()
     }
 
@@ -459,17 +457,16 @@ impl FileSystem for TestTree {
 }
 
 /// A tree mounted for one test; unmounted when it is dropped.
-pub(crate) struct TestMount {
-    pub(crate) mounted: Mounted,
-    pub(crate) tree: Arc<TestTree>,
-    pub(crate) runtime: tokio::runtime::Runtime,
+pub(super) struct TestMount {
+    pub(super) mounted: Mounted,
+    pub(super) tree: Arc<TestTree>,
+    pub(super) runtime: tokio::runtime::Runtime,
     directory: tempfile::TempDir,
 }
 
 impl TestMount {
     /// Mounts it.
-    pub(crate) fn new(tree: TestTree) -> Self {
-        fuse::require();
+    pub(super) fn new(tree: TestTree) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -479,11 +476,12 @@ impl TestMount {
         let tree = Arc::new(tree);
         let appearance = Appearance {
             source: "test".into(),
-            flags: crds_fs::mount::remount::Flags::default(),
+            flags: remount::Flags::default(),
             allow_other: false,
         };
         let mountpoint = Mountpoint::prepare(directory.path()).unwrap();
-        let mounted = Mounted::start(Arc::clone(&tree), mountpoint, &appearance, runtime.handle()).unwrap();
+        let mounted = Mounted::start(Arc::clone(&tree), mountpoint, &appearance, runtime.handle());
+        let mounted = mounted.unwrap_or_else(|error| panic!("{error}"));
         Self {
             mounted,
             tree,
@@ -492,21 +490,21 @@ impl TestMount {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    pub(crate) fn op_counters(&self, op: Op) -> u64 {
+    pub(super) fn op_counters(&self, op: Op) -> u64 {
         self.mounted.op_counters().of(op)
     }
 }
 
 /// Waits until something is so, up to a limit that only a broken program reaches.
-pub(crate) fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(20);
     while !so() {
         assert!(Instant::now() < limit, "never happened: {what}");

@@ -1,14 +1,5 @@
 //! A mounted file system: reading in each mode, waiting, interrupting, panics, and the end.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-#[path = "common/mounted.rs"]
-mod mounted;
-
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsRawFd;
@@ -18,11 +9,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 
-use crds_fs::mount::{Op, mountinfo, unmount};
-use crds_fs::tree::ops::{CacheTtl, Invalidation};
-use mounted::{Content, TestMount, TestTree, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use super::test_tree::{Content, TestMount, TestTree, eventually};
+use crate::mount::{Op, mountinfo, unmount};
+use crate::tree::ops::{CacheTtl, Invalidation};
 
 fn pattern(length: usize) -> Vec<u8> {
     (0..length)
