@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::settings::Settings;
-use super::{Failure, greeting, logging, place, wiring};
+use super::{Failure, directories, logging, ready_message, wiring};
 use crate::cache::Cache;
 use crate::crds::{FileName, Url};
 use crate::fetch::Catalogs;
@@ -18,9 +18,9 @@ use crate::mount::{Appearance, Mounted};
 use crate::tree::panics;
 
 /// So long work on threads for blocking may take to end.
-const FAREWELL: Duration = Duration::from_secs(10);
+const BLOCKING_TIMEOUT: Duration = Duration::from_secs(10);
 /// So often the store writes down what the next mount wants to know.
-const KEPT: Duration = Duration::from_secs(5 * 60);
+const NOTE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// Mounts, says so to who waits, with words for the user if there is a log to tell of, and serves until the file system
 /// is unmounted or the process is told to stop.
@@ -28,30 +28,30 @@ pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Re
     panics::watch();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(failure) => return Err(tell(ready, failure)),
+        Err(failure) => return Err(report_failure(ready, failure)),
     };
     let result = runtime.block_on(async {
         let (mounted, cache, mut signals) = match start(settings) {
             Ok(started) => started,
-            Err(failure) => return Err(tell(ready, failure)),
+            Err(failure) => return Err(report_failure(ready, failure)),
         };
-        let keeping = tokio::spawn(keep(cache.clone()));
-        let greeting = match log {
-            Some(log) => greeting::greeting(settings, log, cache.fetcher().catalogs()).await,
+        let notes = tokio::spawn(note_periodically(cache.clone()));
+        let message = match log {
+            Some(log) => ready_message::ready_message(settings, log, cache.fetcher().catalogs()).await,
             None => String::new(),
         };
-        let served = if ready.ready(&greeting).is_ok() {
+        let served = if ready.ready(&message).is_ok() {
             daemon::serve(&mounted, &mut signals).await
         } else {
             log::warn!("who asked for this mount has gone; unmounting");
             Ok(())
         };
         drop(mounted);
-        keeping.abort();
+        notes.abort();
         cache.close().await;
         served.map_err(Failure::from)
     });
-    runtime.shutdown_timeout(FAREWELL);
+    runtime.shutdown_timeout(BLOCKING_TIMEOUT);
     match &result {
         Ok(()) => log::info!("the end"),
         Err(failure) => log::error!("{failure}"),
@@ -60,15 +60,15 @@ pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Re
 }
 
 /// Has the cache write down now and then what the next mount wants to know: this one may be killed.
-async fn keep(cache: Cache) {
+async fn note_periodically(cache: Cache) {
     loop {
-        tokio::time::sleep(KEPT).await;
+        tokio::time::sleep(NOTE_INTERVAL).await;
         cache.note_order_of_use().await;
     }
 }
 
 /// Passes a failure on to who waits for us.
-fn tell(ready: Ready, failure: Failure) -> Failure {
+fn report_failure(ready: Ready, failure: Failure) -> Failure {
     ready.failed(&failure.to_string());
     failure
 }
@@ -86,10 +86,10 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Cache, StopSignals), Fail
         .map_err(|error| Failure::because("cannot listen for signals", error))?;
     // First the mount point, on which a dead mount may lie; then the store, which may be the same directory and is used
     // through its handle once we are mounted over it.
-    let mountpoint = place::mountpoint(&settings.mountpoint)?;
+    let mountpoint = directories::mountpoint(&settings.mountpoint)?;
     let directory = store_directory(settings, mountpoint.path())?;
     if mountpoint.path() == Some(&directory) && !settings.over {
-        place::must_be_cache(&directory, settings.log_file.as_deref())?;
+        directories::must_be_cache(&directory, settings.log_file.as_deref())?;
     }
     let place = mountpoint.path().unwrap_or(&settings.mountpoint).to_owned();
     let runtime = Handle::current();
@@ -159,7 +159,7 @@ fn check_context(settings: &Settings, catalogs: &Catalogs) -> Result<(), Failure
 fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(cache) = &settings.cache {
         if !settings.read_only {
-            place::make(cache)?;
+            directories::make(cache)?;
         }
         // One directory is one directory however it is spelt.
         return Ok(cache.canonicalize().unwrap_or_else(|_| cache.clone()));

@@ -53,13 +53,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let log = open_log(&settings, &environment)?;
     let path = log.path().to_owned();
     let quiet = settings.log_level < LevelFilter::Info;
-    let greet = (!quiet).then_some(path.as_path());
+    let message_log = (!quiet).then_some(path.as_path());
     let daemon = daemon::launch(DaemonMode::Detached(log.try_clone()?), |ready| {
         logging::start(settings.log_level, Some(log.for_all_output()));
-        u8::from(daemon_main::serve(&settings, ready, greet).is_err())
+        u8::from(daemon_main::serve(&settings, ready, message_log).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;
-    output::remark(daemon.greeting());
+    output::remark(daemon.message());
     Ok(())
 }
 

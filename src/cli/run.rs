@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::flags::MountFlags;
 use super::settings::{self, Environment, Settings};
-use super::{Failure, daemon_main, logging, mount, place};
+use super::{Failure, daemon_main, directories, logging, mount};
 use crate::mount::daemon::{self, DaemonMode};
 use crate::mount::health::Health;
 use crate::mount::{Error, mountinfo, namespace};
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         return ended.map(status).map_err(|error| not_run(program, error));
     }
     if is_named {
-        place::make(&place)?;
+        directories::make(&place)?;
     } else {
         std::fs::create_dir_all(&place).map_err(|error| {
             Failure::because(format!("cannot make the directory '{}'", place.display()), error)

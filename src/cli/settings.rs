@@ -31,7 +31,7 @@ pub(super) fn environment() -> Environment {
 /// Whether a CRDS variable is true, if it says anything.
 pub(super) fn truth(environment: &Environment, variable: &str) -> Result<Option<bool>, Failure> {
     let flags = MountFlags::default();
-    Said {
+    SettingSources {
         flags: &flags,
         options: Vec::new(),
         environment,
@@ -98,70 +98,70 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Makes sense of what was said. `mountpoint` is the command's own argument.
+    /// Makes sense of what was sources. `mountpoint` is the command's own argument.
     pub(super) fn new(
         mountpoint: Option<&str>,
         flags: &MountFlags,
         environment: &Environment,
     ) -> Result<Self, Failure> {
-        let said = Said {
+        let sources = SettingSources {
             flags,
             options: flags.options()?,
             environment,
         };
         let mountpoint = match mountpoint {
             Some(path) => path.to_owned(),
-            None => said
+            None => sources
                 .variable("CRDS_PATH")
                 .map(str::to_owned)
                 .ok_or_else(|| Failure::usage("where to mount? Name a directory, or set CRDS_PATH to one"))?,
         };
-        let remote = said.remote()?;
-        let observatories = said.observatories()?;
+        let remote = sources.remote()?;
+        let observatories = sources.observatories()?;
         let serverless = remote
             .server_url
             .as_ref()
             .is_some_and(|url| parse::is_serverless(url.as_str()));
         Ok(Self {
             mountpoint: mountpoint.into(),
-            cache: said.get("cache", &[], parse::text)?.map(PathBuf::from),
-            over: said.switch("over", &[])?.unwrap_or(false),
-            state: said
+            cache: sources.get("cache", &[], parse::text)?.map(PathBuf::from),
+            over: sources.switch("over", &[])?.unwrap_or(false),
+            state: sources
                 .get("state", &[], parse::text)?
                 .map(PathBuf::from)
                 .or_else(|| default_state(environment)),
-            context: said.context(&observatories)?,
+            context: sources.context(&observatories)?,
             observatories,
-            offline: said.switch("offline", &[])?.unwrap_or(serverless),
-            read_only: said
+            offline: sources.switch("offline", &[])?.unwrap_or(serverless),
+            read_only: sources
                 .switch("read-only", &["CRDS_READONLY_CACHE"])?
                 .unwrap_or(false),
-            no_exec: said.switch("noexec", &[])?.unwrap_or(false),
-            fsname: said.get("fsname", &[], parse::text)?,
-            cache_size: said.get("cache-size", &[], parse::size)?,
-            keep_free: said.get("keep-free", &[], parse::size)?.unwrap_or(1 << 30),
-            jobs: said.get("jobs", &[], parse::jobs)?.unwrap_or(8),
-            bestrefs_as: said
+            no_exec: sources.switch("noexec", &[])?.unwrap_or(false),
+            fsname: sources.get("fsname", &[], parse::text)?,
+            cache_size: sources.get("cache-size", &[], parse::size)?,
+            keep_free: sources.get("keep-free", &[], parse::size)?.unwrap_or(1 << 30),
+            jobs: sources.get("jobs", &[], parse::jobs)?.unwrap_or(8),
+            bestrefs_as: sources
                 .get("bestrefs-as", &[], parse::bestrefs_as)?
                 .unwrap_or(BestrefsAs::Link),
-            catalog_ttl: said.duration("catalog-ttl", 10 * 60)?,
-            bestrefs_ttl: said.duration("bestrefs-ttl", 60 * 60)?,
-            xattr: said.switch("xattr", &[])?.unwrap_or(false)
-                && !said.switch("no-xattr", &[])?.unwrap_or(false),
-            stall_timeout: said.duration("stall-timeout", 30)?,
-            timeout: said.duration("timeout", 5 * 60)?,
-            allow_other: said.switch("allow-other", &[])?.unwrap_or(false),
-            uid: said.get("uid", &[], parse::from_str)?,
-            gid: said.get("gid", &[], parse::from_str)?,
-            umask: said.get("umask", &[], parse::umask)?,
-            log_file: said.get("log-file", &[], parse::text)?.map(PathBuf::from),
-            log_level: said.log_level()?,
-            checksums: said.truth("CRDS_DOWNLOAD_CHECKSUMS")?.unwrap_or(true),
-            lengths: said.truth("CRDS_DOWNLOAD_LENGTHS")?.unwrap_or(true),
-            allow_bad_references: said.truth("CRDS_ALLOW_BAD_REFERENCES")?.unwrap_or(false),
-            allow_bad_rules: said.truth("CRDS_ALLOW_BAD_RULES")?.unwrap_or(false),
-            ignore_mapping_checksum: said.truth("CRDS_IGNORE_MAPPING_CHECKSUM")?.unwrap_or(false),
-            mode: said
+            catalog_ttl: sources.duration("catalog-ttl", 10 * 60)?,
+            bestrefs_ttl: sources.duration("bestrefs-ttl", 60 * 60)?,
+            xattr: sources.switch("xattr", &[])?.unwrap_or(false)
+                && !sources.switch("no-xattr", &[])?.unwrap_or(false),
+            stall_timeout: sources.duration("stall-timeout", 30)?,
+            timeout: sources.duration("timeout", 5 * 60)?,
+            allow_other: sources.switch("allow-other", &[])?.unwrap_or(false),
+            uid: sources.get("uid", &[], parse::from_str)?,
+            gid: sources.get("gid", &[], parse::from_str)?,
+            umask: sources.get("umask", &[], parse::umask)?,
+            log_file: sources.get("log-file", &[], parse::text)?.map(PathBuf::from),
+            log_level: sources.log_level()?,
+            checksums: sources.truth("CRDS_DOWNLOAD_CHECKSUMS")?.unwrap_or(true),
+            lengths: sources.truth("CRDS_DOWNLOAD_LENGTHS")?.unwrap_or(true),
+            allow_bad_references: sources.truth("CRDS_ALLOW_BAD_REFERENCES")?.unwrap_or(false),
+            allow_bad_rules: sources.truth("CRDS_ALLOW_BAD_RULES")?.unwrap_or(false),
+            ignore_mapping_checksum: sources.truth("CRDS_IGNORE_MAPPING_CHECKSUM")?.unwrap_or(false),
+            mode: sources
                 .get_variable("CRDS_MODE", parse::from_str)?
                 .unwrap_or_default(),
             remote,
@@ -169,19 +169,19 @@ impl Settings {
     }
 }
 
-/// Who said what.
-struct Said<'a> {
+/// Where settings come from, the strongest first.
+struct SettingSources<'a> {
     flags: &'a MountFlags,
     options: Vec<(String, String)>,
     environment: &'a Environment,
 }
 
-impl Said<'_> {
+impl SettingSources<'_> {
     fn variable(&self, name: &str) -> Option<&str> {
         variable(self.environment, name)
     }
 
-    /// The value of a setting, with the name of what it was said by: the flag, else the last `-o`, else the environment.
+    /// The value of a setting, with the name of its source: the flag, else the last `-o`, else the environment.
     fn find(&self, name: &str, variables: &[&str]) -> Option<(String, &str)> {
         if let Some(value) = self.flags.value(name) {
             return Some((format!("--{name}"), value));
@@ -202,7 +202,7 @@ impl Said<'_> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>, Failure> {
         self.find(name, variables)
-            .map(|(by, value)| understand(&by, value, parse))
+            .map(|(by, value)| parse_setting(&by, value, parse))
             .transpose()
     }
 
@@ -212,7 +212,7 @@ impl Said<'_> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>, Failure> {
         self.variable(name)
-            .map(|value| understand(name, value, parse))
+            .map(|value| parse_setting(name, value, parse))
             .transpose()
     }
 
@@ -280,7 +280,7 @@ impl Said<'_> {
         }
         let servers: Vec<remote::ServerSetting> = given
             .into_iter()
-            .map(|(by, url)| understand(&by, url, parse::server))
+            .map(|(by, url)| parse_setting(&by, url, parse::server))
             .collect::<Result<_, _>>()?;
         let text = |name| self.variable(name).map(Url::new);
         Ok(remote::Settings {
@@ -316,6 +316,10 @@ fn own_variable(flag: &str) -> String {
     format!("CRDS_FS_{}", flag.to_ascii_uppercase().replace('-', "_"))
 }
 
-fn understand<T>(by: &str, value: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, Failure> {
+fn parse_setting<T>(
+    by: &str,
+    value: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, Failure> {
     parse(value).map_err(|why| Failure::usage(format!("{by}: {why}")))
 }

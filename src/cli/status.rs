@@ -179,8 +179,8 @@ fn line(mount: &MountEntry) -> MountLine {
                 _ => MountState::Unknown,
             };
             let pid = match mount.server() {
-                Server::Lives(pid) | Server::Ending(pid) => Some(pid),
-                Server::Gone | Server::Hidden => None,
+                Server::Running(pid) | Server::Exiting(pid) => Some(pid),
+                Server::Gone | Server::Unknown => None,
             };
             return MountLine {
                 mountpoint,

@@ -25,10 +25,10 @@ use super::{Error, Mounted, device};
 const READY_WITHIN: u16 = 60_000;
 
 /// How often a busy file system is asked to go, after SIGTERM.
-const AGAIN: Duration = Duration::from_millis(200);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// So long its users get to leave; then it is detached, and ends with the last of them.
-const GRACE: Duration = Duration::from_secs(20);
+const USERS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A thread that was joined is listed for a moment longer.
 const THREAD_END: Duration = Duration::from_millis(500);
@@ -50,7 +50,7 @@ pub struct Ready(Option<File>);
 #[derive(Debug)]
 pub struct Daemon {
     pid: Pid,
-    greeting: String,
+    message: String,
 }
 
 impl Ready {
@@ -60,15 +60,15 @@ impl Ready {
     }
 
     /// The file system answers; with what is to be said about it. Fails when the parent has died meanwhile.
-    pub fn ready(self, greeting: &str) -> io::Result<()> {
-        let word = [&[READY], greeting.as_bytes()].concat();
-        self.tell(word.get(..LONGEST_WORD).unwrap_or(&word))
+    pub fn ready(self, message: &str) -> io::Result<()> {
+        let text = [&[READY], message.as_bytes()].concat();
+        self.tell(text.get(..MAX_MESSAGE).unwrap_or(&text))
     }
 
     /// It does not, for this reason.
     pub fn failed(self, reason: &str) {
         // Without a parent nobody wants to know.
-        let _ = self.tell(reason.as_bytes().get(..LONGEST_WORD).unwrap_or(reason.as_bytes()));
+        let _ = self.tell(reason.as_bytes().get(..MAX_MESSAGE).unwrap_or(reason.as_bytes()));
     }
 
     /// Whether somebody waits, who will also tell the user what went wrong.
@@ -85,12 +85,12 @@ impl Ready {
 const READY: u8 = 1;
 
 /// A pipe takes so much at once (pipe(7)), so that one write is one read.
-const LONGEST_WORD: usize = 4096;
+const MAX_MESSAGE: usize = 4096;
 
 /// Forks. The new process does `work`, whose result is its exit status; this one returns when the other is ready.
 ///
 /// There must be no other thread in this process.
-pub fn launch(tie: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result<Daemon, Error> {
+pub fn launch(mode: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result<Daemon, Error> {
     if !is_single_threaded() {
         return Err(Error::Threads);
     }
@@ -99,7 +99,7 @@ pub fn launch(tie: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result<Daemon,
         ForkResult::Child => {
             drop(receiver);
             let ready = Ready(Some(File::from(sender)));
-            let status = match settle(tie) {
+            let status = match enter(mode) {
                 Ok(()) => work(ready),
                 Err(errno) => {
                     ready.failed(&format!("cannot detach from the terminal: {errno}"));
@@ -112,9 +112,9 @@ pub fn launch(tie: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result<Daemon,
             drop(sender);
             let mut daemon = Daemon {
                 pid: child,
-                greeting: String::new(),
+                message: String::new(),
             };
-            daemon.greeting = daemon.await_word(receiver)?;
+            daemon.message = daemon.await_message(receiver)?;
             Ok(daemon)
         }
     }
@@ -137,9 +137,9 @@ fn is_single_threaded() -> bool {
     }
 }
 
-/// Puts the new process in its place.
-fn settle(tie: DaemonMode) -> nix::Result<()> {
-    match tie {
+/// Makes the new process independent of its parent, as far as the mode says.
+fn enter(mode: DaemonMode) -> nix::Result<()> {
+    match mode {
         DaemonMode::Detached(output) => {
             nix::unistd::setsid()?;
             let nothing = File::open("/dev/null")
@@ -165,8 +165,8 @@ impl Daemon {
     }
 
     /// What it said when it was ready.
-    pub fn greeting(&self) -> &str {
-        &self.greeting
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// Tells it to stop, and waits until it has.
@@ -193,7 +193,7 @@ impl Daemon {
         }
     }
 
-    fn await_word(&self, pipe: OwnedFd) -> Result<String, Error> {
+    fn await_message(&self, pipe: OwnedFd) -> Result<String, Error> {
         let mut waiting = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
         let answered = loop {
             match poll(&mut waiting, PollTimeout::from(READY_WITHIN)) {
@@ -209,17 +209,17 @@ impl Daemon {
             });
         }
         // One read, not to the end: processes that the other one has made hold the pipe as well.
-        let mut word = vec![0; LONGEST_WORD];
-        match File::from(pipe).read(&mut word) {
+        let mut text = vec![0; MAX_MESSAGE];
+        match File::from(pipe).read(&mut text) {
             Ok(0) => Err(Error::Died(self.wait()?)),
-            Ok(length) if word.first() == Some(&READY) => {
-                let greeting = word.get(1..length).unwrap_or_default();
-                Ok(String::from_utf8_lossy(greeting).into_owned())
+            Ok(length) if text.first() == Some(&READY) => {
+                let message = text.get(1..length).unwrap_or_default();
+                Ok(String::from_utf8_lossy(message).into_owned())
             }
             Ok(length) => {
-                word.truncate(length);
+                text.truncate(length);
                 self.wait()?;
-                Err(Error::Told(String::from_utf8_lossy(&word).into_owned()))
+                Err(Error::Told(String::from_utf8_lossy(&text).into_owned()))
             }
             Err(source) => Err(Error::fork(source)),
         }
@@ -323,7 +323,7 @@ pub async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> Result<
     log::info!("told to stop");
     mounted.stop_waiting();
     tokio::select! {
-        end = leave(mounted) => end,
+        end = unmount_when_free(mounted) => end,
         () = signals.next() => {
             log::warn!("told to stop again: not waiting for those who still use the file system");
             take_away(mounted, How::Lazy).await
@@ -332,7 +332,7 @@ pub async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> Result<
 }
 
 /// Unmounts as soon as nobody uses it; after a while it is only detached, and served to its last user.
-async fn leave(mounted: &Arc<Mounted>) -> Result<(), Error> {
+async fn unmount_when_free(mounted: &Arc<Mounted>) -> Result<(), Error> {
     if mounted.path().is_none() {
         // Somebody else mounted it, and takes it away when the device is closed.
         return Ok(());
@@ -346,13 +346,13 @@ async fn leave(mounted: &Arc<Mounted>) -> Result<(), Error> {
                         log::warn!("{error}");
                         told = true;
                     }
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 other => break other,
             }
         }
     };
-    if let Ok(gone) = tokio::time::timeout(GRACE, patient).await {
+    if let Ok(gone) = tokio::time::timeout(USERS_TIMEOUT, patient).await {
         gone?;
     } else {
         log::warn!("still in use: detaching it; it ends when its last user leaves");

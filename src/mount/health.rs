@@ -26,16 +26,16 @@ use super::Error;
 use super::mountinfo::MountEntry;
 
 /// A living file system answers in milliseconds, and on a very bad day in seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// From then on a mount that is silent is suspected to have lost its process.
-const SUSPICIOUS: Duration = Duration::from_secs(1);
+const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a process may take to put transfers away and go. It needs no more than moments, unless the disk is very slow.
-const LAST_BREATH: Duration = Duration::from_secs(15);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What is read of one file, at most.
-const LONGEST: usize = 64 << 20;
+const MAX_FILE: usize = 64 << 20;
 
 /// How a mount is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum Health {
     /// for answers that will never come. Every call on it hangs.
     Hanging,
     /// It does not answer; its process, where that can be seen, lives.
-    Silent {
+    Unresponsive {
         /// The process.
         pid: Option<u32>,
     },
@@ -58,13 +58,13 @@ pub enum Health {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
     /// It runs.
-    Lives(u32),
+    Running(u32),
     /// It has ended, but threads of it are still in the kernel.
-    Ending(u32),
+    Exiting(u32),
     /// There is none.
     Gone,
     /// It cannot be seen from here.
-    Hidden,
+    Unknown,
 }
 
 impl MountEntry {
@@ -76,14 +76,14 @@ impl MountEntry {
             // Attributes may be remembered by the kernel; the size of the file system never is.
             nix::sys::statvfs::statvfs(&self.mountpoint).map(drop)
         };
-        match aside(&mut early, self, question) {
+        match in_child(&mut early, self, question) {
             Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)) => Health::Dead,
             // Such as no permission to look.
             Ok(_) | Err(Unanswered::NotAsked) => Health::Answers,
-            Err(Unanswered::Late) => match self.server() {
-                Server::Ending(_) | Server::Gone => Health::Hanging,
-                Server::Lives(pid) => Health::Silent { pid: Some(pid) },
-                Server::Hidden => Health::Silent { pid: None },
+            Err(Unanswered::TimedOut) => match self.server() {
+                Server::Exiting(_) | Server::Gone => Health::Hanging,
+                Server::Running(pid) => Health::Unresponsive { pid: Some(pid) },
+                Server::Unknown => Health::Unresponsive { pid: None },
             },
         }
     }
@@ -93,7 +93,7 @@ impl MountEntry {
         match self.health() {
             Health::Answers => Ok(()),
             Health::Dead | Health::Hanging => Err(Error::Dead(self.mountpoint.clone())),
-            Health::Silent { pid } => Err(Error::silent(&self.mountpoint, pid)),
+            Health::Unresponsive { pid } => Err(Error::silent(&self.mountpoint, pid)),
         }
     }
 
@@ -101,16 +101,16 @@ impl MountEntry {
     pub fn read(&self, file: &str) -> Result<Vec<u8>, Error> {
         let path = self.mountpoint.join(file);
         let mut contents = Vec::new();
-        let answer = aside(&mut contents, self, |out| copy(&path, out));
+        let answer = in_child(&mut contents, self, |out| copy(&path, out));
         match answer {
             Ok(Ok(())) => Ok(contents),
             Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)) => Err(Error::Dead(self.mountpoint.clone())),
             Ok(Err(errno)) => Err(Error::io("reading", &path, errno)),
             Err(Unanswered::NotAsked) => Err(Error::io("reading", &path, Errno::EAGAIN)),
-            Err(Unanswered::Late) => match self.server() {
-                Server::Ending(_) | Server::Gone => Err(Error::Dead(self.mountpoint.clone())),
-                Server::Lives(pid) => Err(Error::silent(&self.mountpoint, Some(pid))),
-                Server::Hidden => Err(Error::silent(&self.mountpoint, None)),
+            Err(Unanswered::TimedOut) => match self.server() {
+                Server::Exiting(_) | Server::Gone => Err(Error::Dead(self.mountpoint.clone())),
+                Server::Running(pid) => Err(Error::silent(&self.mountpoint, Some(pid))),
+                Server::Unknown => Err(Error::silent(&self.mountpoint, None)),
             },
         }
     }
@@ -121,25 +121,25 @@ impl MountEntry {
         let pid = match connected {
             Ok(socket) => getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.pid()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Server::Gone,
-            Err(_) => return Server::Hidden,
+            Err(_) => return Server::Unknown,
         };
         match pid.map(u32::try_from) {
             // 0 stands for a process outside of this pid namespace.
-            Ok(Ok(pid @ 1..)) if runs(pid) => Server::Lives(pid),
-            Ok(Ok(pid @ 1..)) => Server::Ending(pid),
-            _ => Server::Hidden,
+            Ok(Ok(pid @ 1..)) if runs(pid) => Server::Running(pid),
+            Ok(Ok(pid @ 1..)) => Server::Exiting(pid),
+            _ => Server::Unknown,
         }
     }
 
     /// Waits until the process that serves it has let go of everything, as long as that takes in good order: until its
     /// last thread has gone, for its locks go with that.
     pub fn await_end(&self, server: Server) {
-        let (Server::Lives(pid) | Server::Ending(pid)) = server else {
+        let (Server::Running(pid) | Server::Exiting(pid)) = server else {
             return;
         };
-        let limit = Instant::now() + LAST_BREATH;
+        let limit = Instant::now() + EXIT_TIMEOUT;
         // The number may serve another mount by then.
-        while matches!(self.server(), Server::Lives(other) | Server::Ending(other) if other == pid)
+        while matches!(self.server(), Server::Running(other) | Server::Exiting(other) if other == pid)
             && Instant::now() < limit
         {
             std::thread::sleep(Duration::from_millis(10));
@@ -162,7 +162,7 @@ fn address(minor: u32) -> io::Result<SocketAddr> {
 }
 
 /// Lets others find this process as the one that serves a connection, as long as it lives.
-pub(super) fn be_found(minor: u32, runtime: &Handle) -> io::Result<()> {
+pub(super) fn announce(minor: u32, runtime: &Handle) -> io::Result<()> {
     let listener = UnixListener::bind_addr(&address(minor)?)?;
     listener.set_nonblocking(true)?;
     let _context = runtime.enter();
@@ -179,14 +179,14 @@ pub(super) fn be_found(minor: u32, runtime: &Handle) -> io::Result<()> {
 /// Why there is no answer.
 enum Unanswered {
     /// It takes too long.
-    Late,
+    TimedOut,
     /// No process can be made to ask.
     NotAsked,
 }
 
 /// Does `work` in a process of its own, and collects what it writes. `work` may do nothing but system calls: other threads
 /// of this process may hold any lock.
-fn aside(
+fn in_child(
     written: &mut Vec<u8>,
     entry: &MountEntry,
     work: impl FnOnce(&OwnedFd) -> nix::Result<()>,
@@ -197,7 +197,7 @@ fn aside(
     match fork() {
         Err(_) => Err(Unanswered::NotAsked),
         Ok(ForkResult::Child) => {
-            let sender = alone_with(sender);
+            let sender = close_all_but(sender);
             let status = work(&sender).map_or_else(|errno| errno as i32, |()| 0);
             exit(status)
         }
@@ -209,7 +209,7 @@ fn aside(
                 let _ = kill(child, Signal::SIGKILL);
                 let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
             }
-            answer.ok_or(Unanswered::Late)
+            answer.ok_or(Unanswered::TimedOut)
         }
     }
 }
@@ -223,7 +223,7 @@ fn collect(
 ) -> Option<nix::Result<()>> {
     let begun = Instant::now();
     let mut pipe = File::from(receiver);
-    let mut suspicious = false;
+    let mut suspected = false;
     let mut open = true;
     loop {
         if open {
@@ -232,7 +232,7 @@ fn collect(
             if matches!(ready, Ok(1..)) {
                 let mut buffer = [0; 16 << 10];
                 match pipe.read(&mut buffer) {
-                    Ok(length @ 1..) if written.len() < LONGEST => {
+                    Ok(length @ 1..) if written.len() < MAX_FILE => {
                         written.extend(buffer.iter().take(length));
                         continue;
                     }
@@ -249,13 +249,13 @@ fn collect(
                 _ => return Some(Err(Errno::EIO)),
             }
         }
-        if !suspicious && begun.elapsed() > SUSPICIOUS {
-            suspicious = true;
-            if matches!(entry.server(), Server::Ending(_)) {
+        if !suspected && begun.elapsed() > SUSPECT_AFTER {
+            suspected = true;
+            if matches!(entry.server(), Server::Exiting(_)) {
                 return None;
             }
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > ANSWER_TIMEOUT {
             return None;
         }
     }
@@ -291,7 +291,7 @@ fn fork() -> nix::Result<ForkResult> {
     unsafe_code,
     reason = "descriptors of the parent are closed under their owners"
 )]
-fn alone_with(keep: OwnedFd) -> OwnedFd {
+fn close_all_but(keep: OwnedFd) -> OwnedFd {
     let number = keep.as_raw_fd().unsigned_abs();
     // SAFETY: nothing in this process uses any of them any more.
     unsafe {

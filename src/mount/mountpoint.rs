@@ -65,7 +65,7 @@ impl Mountpoint {
                     unmount::take_away_dead(&entry, health)?;
                 }
                 (true, Health::Answers) => return Err(Error::AlreadyMounted(place)),
-                (true, Health::Silent { pid }) => return Err(Error::silent(&place, pid)),
+                (true, Health::Unresponsive { pid }) => return Err(Error::silent(&place, pid)),
                 (false, Health::Answers) => return Self::directory(place),
                 (false, _) => {
                     return Err(Error::DeadForeign {

@@ -61,7 +61,7 @@ impl Mounted {
         };
         let place = place.map(Place::find).transpose()?;
         if let Some(place) = &place
-            && let Err(error) = health::be_found(place.minor, runtime)
+            && let Err(error) = health::announce(place.minor, runtime)
         {
             log::debug!("commands cannot ask for this process: {error}");
         }

@@ -25,7 +25,7 @@ pub fn unmount(path: &Path, how: How) -> Result<(), Error> {
     let entry = find(path)?;
     match entry.health() {
         health @ (Health::Dead | Health::Hanging) => take_away_dead(&entry, health),
-        Health::Answers | Health::Silent { .. } => detach(&entry, how),
+        Health::Answers | Health::Unresponsive { .. } => detach(&entry, how),
     }
 }
 

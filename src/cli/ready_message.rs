@@ -11,10 +11,10 @@ use crate::crds::{FileName, Observatory, ServerInfo};
 use crate::fetch::{Catalogs, FetchError};
 
 /// So long a first mount waits for the catalogs before it says what came of them.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes what is said of a mount that answers. Waits only for catalogs of which the store has none, and not for long.
-pub(super) async fn greeting(settings: &Settings, log: &Path, catalogs: &Catalogs) -> String {
+pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Catalogs) -> String {
     let place = settings.mountpoint.display().to_string();
     let mut text = format!("mounted at '{place}'; the log is '{}'\n", log.display());
     let new: Vec<Observatory> = {
@@ -45,7 +45,7 @@ fn has_catalog(catalogs: &Catalogs, observatory: Observatory) -> bool {
 
 /// What came of one server.
 async fn line(observatory: Observatory, catalogs: &Catalogs) -> String {
-    if let Ok(loaded) = tokio::time::timeout(PATIENCE, catalogs.load(observatory).wait()).await {
+    if let Ok(loaded) = tokio::time::timeout(CATALOG_TIMEOUT, catalogs.load(observatory).wait()).await {
         let mut text = told(observatory, loaded.as_deref());
         if let Some(problem) = catalogs.context_problem(observatory) {
             _ = writeln!(text, "    {problem}");
