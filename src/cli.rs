@@ -6,14 +6,14 @@
 mod bestrefs;
 mod daemon_main;
 mod demo;
+mod directories;
 pub mod failure;
 mod flags;
-mod greeting;
-mod helper;
 mod logging;
 mod mount;
+mod mount_helper;
 pub mod output;
-mod place;
+mod ready_message;
 mod run;
 mod serve;
 mod settings;
@@ -56,8 +56,8 @@ enum Command {
 ///
 /// No thread exists when a subcommand starts, so that it may fork; one that needs an async runtime makes its own.
 pub fn main() -> ExitCode {
-    if helper::is_called(std::env::args_os().next().as_deref()) {
-        return helper::main();
+    if mount_helper::is_called(std::env::args_os().next().as_deref()) {
+        return mount_helper::main();
     }
     let command = match CommandLine::try_parse() {
         Ok(line) => line.command,

@@ -66,11 +66,11 @@ pub(super) struct MountFlags {
     /// Let other users in, too.
     #[arg(long)]
     pub(super) allow_other: bool,
-    /// The owner of all files [default: who mounts].
-    #[arg(long, value_name = "NUMBER")]
+    /// The owner of all files, by name or number [default: who mounts].
+    #[arg(long, value_name = "USER")]
     pub(super) uid: Option<String>,
-    /// The group of all files [default: that of who mounts].
-    #[arg(long, value_name = "NUMBER")]
+    /// The group of all files, by name or number [default: that of who mounts].
+    #[arg(long, value_name = "GROUP")]
     pub(super) gid: Option<String>,
     /// Permission bits that no file has, in octal [default: that of the process].
     #[arg(long, value_name = "OCTAL")]

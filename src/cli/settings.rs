@@ -1,5 +1,5 @@
 //! What the user wants, from the flag, else `CRDS_FS_<FLAG>`, else the CRDS variables (spec/crds-service 8.1), else the
-//! default: a pure function of the arguments and the environment.
+//! default: a function of the arguments and the environment, and of the names of users and groups.
 
 mod parse;
 #[cfg(test)]
@@ -138,7 +138,7 @@ impl Settings {
                 .unwrap_or(false),
             no_exec: sources.switch("noexec", &[])?.unwrap_or(false),
             fsname: sources.get("fsname", &[], parse::text)?,
-            cache_size: sources.get("cache-size", &[], parse::size)?,
+            cache_size: sources.get("cache-size", &[], parse::cache_size)?,
             keep_free: sources.get("keep-free", &[], parse::size)?.unwrap_or(1 << 30),
             jobs: sources.get("jobs", &[], parse::jobs)?.unwrap_or(8),
             bestrefs_as: sources
@@ -151,8 +151,8 @@ impl Settings {
             stall_timeout: sources.duration("stall-timeout", 30)?,
             timeout: sources.duration("timeout", 5 * 60)?,
             allow_other: sources.switch("allow-other", &[])?.unwrap_or(false),
-            uid: sources.get("uid", &[], parse::from_str)?,
-            gid: sources.get("gid", &[], parse::from_str)?,
+            uid: sources.get("uid", &[], parse::user)?,
+            gid: sources.get("gid", &[], parse::group)?,
             umask: sources.get("umask", &[], parse::umask)?,
             log_file: sources.get("log-file", &[], parse::text)?.map(PathBuf::from),
             log_level: sources.log_level()?,

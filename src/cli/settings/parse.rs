@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Span;
 use jiff::civil::date;
+use nix::unistd::{Group, User};
 
 use crate::crds::{ContextSpec, FileKind, Observatory};
 use crate::remote::{EndpointError, ServerSetting};
@@ -94,11 +95,55 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(wrong)
 }
 
-/// A time span: `10min`, `1h 30s`, or a number of seconds. Months and years are those of a common year.
+/// The most bytes in the cache: as [`size`], but not nothing.
+pub(super) fn cache_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err(format!(
+            "'{text}' leaves no room for any file: give a size such as 100G, or leave it out for no limit"
+        )),
+        bytes => Ok(bytes),
+    }
+}
+
+/// A user by number or by name.
+pub(super) fn user(text: &str) -> Result<u32, String> {
+    id(text, "user", |name| {
+        let user = User::from_name(name).map_err(|errno| errno.to_string())?;
+        Ok(user.map(|user| user.uid.as_raw()))
+    })
+}
+
+/// A group by number or by name.
+pub(super) fn group(text: &str) -> Result<u32, String> {
+    id(text, "group", |name| {
+        let group = Group::from_name(name).map_err(|errno| errno.to_string())?;
+        Ok(group.map(|group| group.gid.as_raw()))
+    })
+}
+
+fn id(text: &str, what: &str, find: impl FnOnce(&str) -> Result<Option<u32>, String>) -> Result<u32, String> {
+    let text = text.trim();
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match find(text) {
+        Ok(Some(number)) => Ok(number),
+        Ok(None) => Err(format!("there is no {what} '{text}' on this machine")),
+        Err(why) => Err(format!("the {what} '{text}' cannot be looked up: {why}")),
+    }
+}
+
+/// A time span with units: `10min`, `1h 30s`; zero needs none. Months and years are those of a common year.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Ok(Duration::from_secs(seconds));
+    match text.parse::<u64>() {
+        Ok(0) => return Ok(Duration::ZERO),
+        Ok(number) => {
+            return Err(format!(
+                "'{text}' has no unit: write {number}s, {number}min or {number}h"
+            ));
+        }
+        Err(_) => {}
     }
     text.parse::<Span>()
         .and_then(|span| span.to_duration(date(2001, 1, 1)))

@@ -218,7 +218,7 @@ fn sizes_and_time_spans() {
         assert!(parse::size(text).is_err(), "{text}");
     }
     for (text, seconds) in [
-        ("45", 45),
+        ("45s", 45),
         ("0", 0),
         ("10min", 600),
         ("1h 30s", 3630),
@@ -239,6 +239,8 @@ fn sizes_and_time_spans() {
             format!("'{text}' is not a time span such as 30s, 10min or 2h")
         );
     }
+    let unclear = settings(&["/crds", "--timeout", "45"], &[]).unwrap_err();
+    assert_eq!(unclear, "--timeout: '45' has no unit: write 45s, 45min or 45h");
 }
 
 #[test]
@@ -266,4 +268,36 @@ proptest! {
         prop_assert_eq!(parse::size(&number.to_string()), Ok(number));
         prop_assert_eq!(parse::size(&format!("{}K", number >> 10)), Ok(number >> 10 << 10));
     }
+}
+
+#[test]
+fn owners_by_name_or_number() {
+    let owner = |flags: &[&str]| {
+        let arguments = [&["/crds"], flags].concat();
+        settings(&arguments, &[]).map(|set| (set.uid, set.gid))
+    };
+    assert_eq!(owner(&["--uid", "root", "--gid", "7"]), Ok((Some(0), Some(7))));
+    assert_eq!(owner(&["--gid", "root"]), Ok((None, Some(0))));
+    let unknown = owner(&["--uid", "nobody-of-that-name"]).unwrap_err();
+    assert_eq!(
+        unknown,
+        "--uid: there is no user 'nobody-of-that-name' on this machine"
+    );
+    let unknown = settings(&["/crds"], &[("CRDS_FS_GID", "no-such-group")]).unwrap_err();
+    assert!(unknown.starts_with("CRDS_FS_GID: there is no group"), "{unknown}");
+}
+
+#[test]
+fn a_cache_without_room_is_refused() {
+    for text in ["0", "0G"] {
+        let refused = settings(&["/crds", "--cache-size", text], &[]).unwrap_err();
+        assert!(
+            refused.starts_with("--cache-size: ") && refused.contains("100G"),
+            "{refused}"
+        );
+    }
+    assert_eq!(
+        settings(&["/crds", "--keep-free", "0"], &[]).unwrap().keep_free,
+        0
+    );
 }
