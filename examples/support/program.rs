@@ -1,0 +1,33 @@
+//! The `crds-fs` that an example runs: the example itself, under that name, so that there is nothing else to build.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use super::Fallible;
+
+const NAME: &str = "crds-fs";
+
+/// Puts this program into a directory as `crds-fs`.
+pub(crate) fn install(directory: &Path) -> Fallible<PathBuf> {
+    let binary = directory.join(NAME);
+    std::fs::copy("/proc/self/exe", &binary)?;
+    Ok(binary)
+}
+
+/// What `crds-fs` ends with, where this process was started under that name.
+pub(crate) fn as_crds_fs() -> Option<ExitCode> {
+    let path = PathBuf::from(std::env::args_os().next()?);
+    (path.file_name()? == NAME).then(crds_fs::cli::main)
+}
+
+/// A command that knows nothing of this process's CRDS settings or proxies.
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().stdin(Stdio::null()).env("LC_ALL", "C");
+    for name in ["PATH", "HOME", "TMPDIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
