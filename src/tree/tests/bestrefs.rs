@@ -123,6 +123,15 @@ async fn a_dataset_is_asked_for_once_and_any_case_will_do() {
 }
 
 #[tokio::test]
+async fn a_context_lists_the_datasets_asked_for() {
+    let fixture = asked(Making::default());
+    assert_eq!(fixture.list(CONTEXT).await.unwrap(), [""; 0]);
+    assert!(fixture.exists(&format!("{CONTEXT}/j8ba0hrpq")).await);
+    assert!(!fixture.exists(&format!("{CONTEXT}/J00000000")).await);
+    assert_eq!(fixture.list(CONTEXT).await.unwrap(), ["J8BA0HRPQ"]);
+}
+
+#[tokio::test]
 async fn unknown_datasets_and_names_that_are_none_are_absent() {
     let fixture = asked(Making::default());
     for name in ["J00000000", "a b", "N%A", ".hidden"] {
