@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,7 @@ mod receive;
 mod remedy;
 mod settings;
 mod small;
+mod sources;
 mod state_machine;
 mod transfer;
 
@@ -42,6 +44,7 @@ pub use in_flight::TransferStatus;
 pub use outcome::Outcome;
 pub use own_rules::{OwnVersion, own_path, own_version};
 pub use settings::{CatalogSettings, FetchSettings};
+pub use sources::{Mirror, Served, Source};
 pub use state_machine::State as TransferState;
 
 use counters::Metrics;
@@ -87,6 +90,8 @@ pub struct Fetcher {
 struct Inner {
     runtime: Handle,
     store: Arc<dyn Store>,
+    /// Those that are asked before the place that the server tells, in this order.
+    mirrors: Vec<Arc<dyn Mirror>>,
     origin: Arc<dyn Origin>,
     endpoints: Endpoints,
     catalogs: Catalogs,
@@ -109,9 +114,22 @@ impl Fetcher {
         catalogs: Catalogs,
         settings: FetchSettings,
     ) -> Self {
+        Self::with_mirrors(runtime, Vec::new(), origin, endpoints, catalogs, settings)
+    }
+
+    /// A fetcher that asks these mirrors, in this order, before the place that the server of the observatory tells.
+    pub fn with_mirrors(
+        runtime: Handle,
+        mirrors: Vec<Arc<dyn Mirror>>,
+        origin: Arc<dyn Origin>,
+        endpoints: Endpoints,
+        catalogs: Catalogs,
+        settings: FetchSettings,
+    ) -> Self {
         let inner = Inner {
             runtime,
             store: Arc::clone(catalogs.store()),
+            mirrors,
             origin,
             endpoints,
             catalogs,
@@ -215,10 +233,28 @@ impl Fetcher {
         self.inner.running.forget_failure(key);
     }
 
-    /// Where a file comes from, if its catalog is loaded.
+    /// Where a file comes from: the source that is asked now, or has given most of it since the mount began, else the
+    /// first one, if its catalog is loaded.
     pub fn url(&self, key: &FileKey) -> Option<Url> {
+        if let Some(url) = self.inner.running.url(key) {
+            return Some(url);
+        }
+        if let Some(source) = self.inner.mirrors.iter().find_map(|mirror| mirror.source(key)) {
+            return Some(source.url);
+        }
         let info = self.inner.catalogs.current(key.observatory)?;
         self.inner.endpoints.file_url(&info, &key.name).ok()
+    }
+
+    /// Who has given which part of a file that is on its way, or was fetched since the mount began; as far as is remembered.
+    pub fn served(&self, key: &FileKey) -> Vec<Served> {
+        self.inner.running.served(key)
+    }
+
+    /// Up to where no byte of a file on its way is missing, from now on. It goes back where the transfer begins anew. The
+    /// channel closes when the transfer ends.
+    pub fn frontier(&self, key: &FileKey) -> Option<watch::Receiver<u64>> {
+        Some(self.inner.running.get(key)?.frontier())
     }
 
     /// The transfers that run, oldest first.
@@ -274,8 +310,8 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Inner {
-    /// What the server in force says of a file, and where it is.
-    async fn locate(&self, key: &FileKey) -> Result<(CatalogEntry, Url), FetchError> {
+    /// What the server in force says of a file, and where it may be had, in order.
+    async fn locate(&self, key: &FileKey) -> Result<(CatalogEntry, Vec<Source>), FetchError> {
         let own = self.endpoints.own_url(key);
         let info = match self.catalogs.current(key.observatory) {
             Some(info) if own.is_some() => info,
@@ -288,7 +324,12 @@ impl Inner {
         let entry = entry.ok_or_else(|| FetchError::not_in_catalog(key))?;
         let url = own.map_or_else(|| self.endpoints.file_url(&info, &key.name), Ok);
         let url = url.map_err(|error| FetchError::remote(key, &error.into()))?;
-        Ok((entry, url))
+        let last = Source {
+            origin: Arc::clone(&self.origin),
+            url,
+        };
+        let first = self.mirrors.iter().filter_map(|mirror| mirror.source(key));
+        Ok((entry, first.chain([last]).collect()))
     }
 
     fn is_offline(&self, observatory: Observatory) -> bool {

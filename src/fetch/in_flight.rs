@@ -14,11 +14,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::error::FetchError;
+use super::sources::{Served, add_served};
 use super::state_machine::State;
 use crate::crds::{FileKey, Url};
 
 /// Failures of so many files are remembered, for `user.crds.error`.
 const FAILURES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+/// It is remembered of so many files who gave them.
+const SERVED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 /// So many of the last failures are shown in the status.
 const LAST: usize = 20;
 
@@ -29,8 +32,10 @@ pub(super) type Answer = Result<Arc<File>, FetchError>;
 pub struct TransferStatus {
     /// Which file.
     pub key: FileKey,
-    /// From where.
+    /// The source that is asked.
     pub url: Option<Url>,
+    /// Who has given what of the bytes that are here.
+    pub served: Vec<Served>,
     /// Where it stands.
     pub state: State,
     /// Bytes that have arrived.
@@ -47,10 +52,13 @@ pub struct TransferStatus {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) key: FileKey,
-    pub(super) url: Option<Url>,
+    url: Mutex<Option<Url>>,
+    served: Mutex<Vec<Served>>,
     started: Instant,
     state: Mutex<State>,
     done: AtomicU64,
+    /// Up to where no byte is missing.
+    frontier: watch::Sender<u64>,
     total: AtomicU64,
     waiters: AtomicUsize,
     result: watch::Sender<Option<Answer>>,
@@ -60,10 +68,12 @@ impl InFlight {
     fn new(key: FileKey, url: Option<Url>, total: u64) -> Self {
         Self {
             key,
-            url,
+            url: Mutex::new(url),
+            served: Mutex::default(),
             started: Instant::now(),
             state: Mutex::new(State::Queued),
             done: AtomicU64::new(0),
+            frontier: watch::Sender::new(0),
             total: AtomicU64::new(total),
             waiters: AtomicUsize::new(0),
             result: watch::Sender::new(None),
@@ -74,8 +84,42 @@ impl InFlight {
         *self.state.lock() = state;
     }
 
-    pub(super) fn set_done(&self, done: u64) {
+    /// So many bytes have arrived, and none is missing up to `frontier`.
+    pub(super) fn set_done(&self, done: u64, frontier: u64) {
         self.done.store(done, Ordering::Relaxed);
+        self.frontier.send_if_modified(|old| {
+            let moved = *old != frontier;
+            *old = frontier;
+            moved
+        });
+    }
+
+    /// Up to where no byte is missing, from now on. It goes back where a transfer begins anew; the channel closes at the end.
+    pub(super) fn frontier(&self) -> watch::Receiver<u64> {
+        self.frontier.subscribe()
+    }
+
+    /// Another source is asked from now on.
+    pub(super) fn set_url(&self, url: &Url) {
+        *self.url.lock() = Some(url.clone());
+    }
+
+    fn url(&self) -> Option<Url> {
+        self.url.lock().clone()
+    }
+
+    /// Bytes of the file have come from `url`.
+    pub(super) fn note_served(&self, url: &Url, bytes: u64) {
+        add_served(&mut self.served.lock(), url, bytes);
+    }
+
+    /// Nothing that has come is used.
+    pub(super) fn forget_served(&self) {
+        self.served.lock().clear();
+    }
+
+    pub(super) fn served(&self) -> Vec<Served> {
+        self.served.lock().clone()
     }
 
     pub(super) fn set_total(&self, total: u64) {
@@ -97,7 +141,8 @@ impl InFlight {
         let (done, total) = self.progress();
         TransferStatus {
             key: self.key.clone(),
-            url: self.url.clone(),
+            url: self.url(),
+            served: self.served(),
             state: *self.state.lock(),
             done,
             total,
@@ -139,6 +184,7 @@ impl Drop for Waiter {
 pub(super) struct InFlightTable {
     running: Mutex<HashMap<FileKey, Arc<InFlight>>>,
     failed: Mutex<Failed>,
+    served: Mutex<LruCache<FileKey, Vec<Served>>>,
 }
 
 #[derive(Debug)]
@@ -163,6 +209,7 @@ impl Default for InFlightTable {
                 by_file: LruCache::new(FAILURES),
                 last: VecDeque::new(),
             }),
+            served: Mutex::new(LruCache::new(SERVED)),
         }
     }
 }
@@ -190,6 +237,24 @@ impl InFlightTable {
         self.running().get(key).cloned()
     }
 
+    /// Where a file comes from that is on its way or was fetched.
+    pub(super) fn url(&self, key: &FileKey) -> Option<Url> {
+        if let Some(in_flight) = self.get(key) {
+            return in_flight.url();
+        }
+        let served = self.served.lock();
+        let most = served.peek(key)?.iter().max_by_key(|source| source.bytes)?;
+        Some(most.url.clone())
+    }
+
+    /// Who gave what of such a file.
+    pub(super) fn served(&self, key: &FileKey) -> Vec<Served> {
+        match self.get(key) {
+            Some(in_flight) => in_flight.served(),
+            None => self.served.lock().peek(key).cloned().unwrap_or_default(),
+        }
+    }
+
     /// The end of a transfer: removes it from the table, remembers a failure, and tells those who wait. In this order, so that an
     /// open that comes in between finds the file in the store or the failure in the memory.
     pub(super) fn complete(&self, in_flight: &Arc<InFlight>, answer: Answer) {
@@ -207,6 +272,9 @@ impl InFlightTable {
                     }
                 }
             }
+        }
+        if answer.is_ok() {
+            self.served.lock().put(in_flight.key.clone(), in_flight.served());
         }
         self.running().remove(&in_flight.key);
         in_flight.enter(if answer.is_ok() {

@@ -4,39 +4,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt as _;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::digester::Digester;
 use super::error::FetchError;
 use super::in_flight::InFlight;
-use super::lanes::{PACE_TIME, Slot};
+use super::lanes::Slot;
+use super::sources::Source;
 use crate::crds::{Sha1Sum, Url};
 use crate::remote::{ByteRange, Download, RemoteError, RemoteErrorKind};
 use crate::store::{Partial, Record, StoreError};
 
-/// Bytes that have waited so long are written, few as they are.
-const GATHER_TIME: Duration = Duration::from_millis(200);
-/// A transfer that brings less than so many bytes in [`PACE_TIME`] leaves its slot to others.
-const PACE: u64 = 1 << 10;
 /// How far a transfer of several parts has come is written down this often, in bytes and time.
 const RECORDED: u64 = 16 << 20;
 const RECORD_TIME: Duration = Duration::from_secs(1);
-/// Files from this size on have a record from the first byte on, so that they go on after a crash.
-const RECORD_FROM: u64 = 256 << 10;
 
+mod body;
 mod part_map;
 mod progress;
 mod ranges;
+mod stream_count;
+mod whole;
 mod writer;
 
-use part_map::{PartMap, Piece, plan};
-use progress::Progress;
-use writer::Writer;
+use part_map::{PartMap, Piece};
+use stream_count::StreamCount;
 
 /// Why a try ended before all bytes were there.
 #[derive(Debug)]
@@ -92,7 +86,9 @@ pub(super) struct Receiver {
     inner: Arc<Inner>,
     in_flight: Arc<InFlight>,
     slot: Arc<Slot>,
-    url: Url,
+    source: Source,
+    /// Whether it goes on from bytes of an earlier run.
+    resumed: bool,
     target: Target,
     /// The length that the catalog promises, and that what comes is compared with.
     expected: Option<u64>,
@@ -117,38 +113,28 @@ impl Receiver {
         inner: &Arc<Inner>,
         in_flight: &Arc<InFlight>,
         slot: &Arc<Slot>,
-        url: Url,
+        sources: &[Source],
         target: Target,
         promised: Option<u64>,
     ) -> Result<Self, FetchError> {
         let settings = &inner.settings;
+        let no_source = || FetchError::new(super::FetchErrorKind::Store, &in_flight.key, "it has no source");
+        let source = sources.first().cloned().ok_or_else(no_source)?;
         let expected = promised.filter(|_| settings.lengths);
         let record = target.partial().and_then(|partial| partial.record.clone());
         let earlier = record.filter(|record| {
             record.validator.is_some()
-                && record.url == url.as_str()
+                && sources.iter().any(|source| source.url.as_str() == record.url)
                 && expected.is_none_or(|size| size == record.size)
         });
-        let (validator, parts) = match earlier {
-            Some(record) => (record.validator, record.parts),
-            None => (None, plan(expected, &inner.settings)),
-        };
-        let now = Instant::now();
-        let arrived = parts.iter().map(|part| part.done - part.start).sum();
-        let part_map = PartMap {
-            digester: target.digester(),
-            validator,
-            parts,
-            progress: Progress::new(arrived, inner.settings.timeout, now),
-            pace: (now, 0),
-            recorded: (now, 0),
-        };
-        let fresh = arrived == 0;
+        let part_map = PartMap::new(earlier, expected, target.digester(), settings, Instant::now());
+        let resumed = part_map.arrived() > 0;
         let receiver = Self {
             inner: Arc::clone(inner),
             in_flight: Arc::clone(in_flight),
             slot: Arc::clone(slot),
-            url,
+            source,
+            resumed,
             target,
             expected,
             // What has no known length is a mapping, and those are small; a wrong guess is found out while writing.
@@ -160,27 +146,39 @@ impl Receiver {
             claimed: AtomicBool::new(false),
             digest: None,
         };
-        if fresh {
-            receiver.truncate()?;
-        } else {
+        if resumed {
             log::info!(
                 "{} goes on at {} bytes",
                 in_flight.key,
                 receiver.part_map().arrived()
             );
-            receiver.part_map().advance();
+            receiver.note_frontier();
+        } else {
+            receiver.truncate()?;
         }
         Ok(receiver)
     }
 
     pub(super) fn url(&self) -> &Url {
-        &self.url
+        &self.source.url
+    }
+
+    /// Asks another source from now on, for what is still missing.
+    pub(super) fn go_on_with(&mut self, source: &Source) {
+        self.source = source.clone();
+        self.part_map().stream_count = StreamCount::new(self.inner.settings.streams, Instant::now());
+        self.in_flight.set_url(&source.url);
+    }
+
+    /// Whether the bytes are from several sources, or from an earlier run.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.resumed || self.in_flight.served().len() > 1
     }
 
     /// Forgets what has arrived; from now on over one connection.
     pub(super) fn begin_anew(&mut self) -> Result<(), FetchError> {
         self.truncate()?;
-        self.digest = None;
+        (self.digest, self.resumed) = (None, false);
         self.part_map().begin_anew(self.expected, self.target.digester());
         Ok(())
     }
@@ -198,6 +196,7 @@ impl Receiver {
     /// Forgets the bytes that have come. Emptying the partial file gives back the room that it had.
     fn empty(&self) -> Result<(), StoreError> {
         self.claimed.store(false, Ordering::Release);
+        self.in_flight.forget_served();
         match &self.target {
             Target::Disk(partial) => partial.file.set_len(0).map_err(|error| self.write_error(error)),
             Target::Memory(bytes) => {
@@ -224,19 +223,14 @@ impl Receiver {
     pub(super) fn record(&self) -> Option<Record> {
         self.target.partial()?;
         let part_map = self.part_map();
-        part_map.validator.as_ref()?;
-        (part_map.arrived() > 0)
-            .then(|| part_map.record(self.url.as_str()))
-            .flatten()
+        part_map.record().filter(|record| record.arrived() > 0)
     }
 
     /// Receives what is missing.
     pub(super) async fn receive(&mut self) -> Result<(), Break> {
         let several = {
             let mut part_map = self.part_map();
-            let arrived = part_map.arrived();
-            part_map.progress.begin_try(arrived);
-            part_map.pace = (Instant::now(), 0);
+            part_map.begin_try(Instant::now());
             part_map.parts.len() > 1
         };
         let result = if several {
@@ -244,7 +238,7 @@ impl Receiver {
         } else {
             self.receive_whole().await
         };
-        self.in_flight.set_done(self.part_map().arrived());
+        self.note_frontier();
         result
     }
 
@@ -277,6 +271,12 @@ impl Receiver {
         FetchError::new(super::FetchErrorKind::Store, &self.in_flight.key, message)
     }
 
+    /// Tells how far it is, to who looks and to what hashes.
+    fn note_frontier(&self) {
+        let (arrived, frontier) = self.part_map().look_around();
+        self.in_flight.set_done(arrived, frontier);
+    }
+
     fn part_map(&self) -> MutexGuard<'_, PartMap> {
         self.part_map.lock()
     }
@@ -295,74 +295,15 @@ impl Receiver {
     }
 
     fn protocol(&self, message: String) -> Break {
-        self.broken(RemoteError::new(RemoteErrorKind::Protocol, &self.url, message))
-    }
-
-    /// How long the next byte may take, after the last one came at `heard`.
-    fn patience(&self, heard: Instant) -> Result<Duration, Break> {
-        let settings = &self.inner.settings;
-        let (idle, farthest) = {
-            let part_map = self.part_map();
-            (
-                part_map.progress.idle(Instant::now()),
-                part_map.progress.farthest(),
-            )
-        };
-        let left = settings.timeout.saturating_sub(idle);
-        let patience = settings.stall_timeout.saturating_sub(heard.elapsed()).min(left);
-        if !patience.is_zero() {
-            return Ok(patience);
-        }
-        let message = if left.is_zero() {
-            let timeout = settings.timeout.as_secs_f64();
-            format!("no progress beyond byte {farthest} for {timeout:.1} s")
-        } else {
-            format!("no byte has come for {:.1} s", heard.elapsed().as_secs_f64())
-        };
-        Err(self.broken(RemoteError::new(RemoteErrorKind::TimedOut, &self.url, message)))
-    }
-
-    /// Waits for what the server does next, at most for `longest`; `None` when it did nothing. A transfer that stands
-    /// still gives up its slot.
-    async fn hear<T>(&self, longest: Duration, next: impl Future<Output = T>) -> Option<T> {
-        let mut next = std::pin::pin!(next);
-        let deadline = Instant::now() + longest;
-        while self.slot.is_held() {
-            let look = Instant::now() + PACE_TIME;
-            if look >= deadline {
-                break;
-            }
-            if let Ok(heard) = tokio::time::timeout_at(look, &mut next).await {
-                return Some(heard);
-            }
-            self.note_pace(0);
-        }
-        tokio::time::timeout_at(deadline, next).await.ok()
-    }
-
-    /// Counts bytes for the pace, and leaves the slot to others if it is too slow.
-    fn note_pace(&self, count: u64) {
-        let now = Instant::now();
-        let mut part_map = self.part_map();
-        let (since, bytes) = part_map.pace;
-        let bytes = bytes.saturating_add(count);
-        let due = now.saturating_duration_since(since) >= PACE_TIME;
-        part_map.pace = if due { (now, 0) } else { (since, bytes) };
-        drop(part_map);
-        if due && bytes < PACE {
-            self.slot.step_aside();
-        }
-    }
-
-    /// The transfer had to wait for so long, which is not the server's fault.
-    pub(super) fn excuse(&self, waited: Duration) {
-        self.part_map().progress.excuse(waited);
+        self.broken(RemoteError::new(RemoteErrorKind::Protocol, self.url(), message))
     }
 
     async fn get(&self, range: Option<ByteRange>) -> Result<Download, Break> {
-        let validator = self.part_map().validator.clone().filter(|_| range.is_some());
+        let Source { origin, url } = &self.source;
+        let validator = self.part_map().validator(url).map(str::to_owned);
+        let validator = validator.filter(|_| range.is_some());
         let begun = Instant::now();
-        let asked = self.inner.origin.get(&self.url, range, validator.as_deref());
+        let asked = origin.get(url, range, validator.as_deref());
         let mut asked = std::pin::pin!(asked);
         let download = loop {
             let patience = self.patience(begun)?;
@@ -380,167 +321,25 @@ impl Receiver {
         Ok(download)
     }
 
-    async fn receive_whole(&self) -> Result<(), Break> {
-        let from = self.part_map().parts.first().map_or(0, |part| part.done);
-        let end = self.part_map().parts.first().map_or(u64::MAX, |part| part.end);
-        if from == end && self.part_map().validator.is_some() {
-            return Ok(());
-        }
-        let download = self.get((from > 0).then(|| ByteRange::from(from))).await?;
-        self.receive_one(download, from).await
+    /// Whether it is known that this source has another version now.
+    fn is_other(&self, download: &Download) -> bool {
+        self.part_map()
+            .is_other(self.url(), download.validator.as_deref())
     }
 
-    /// Takes a download as the whole file, or as the rest of it from `from` on.
-    async fn receive_one(&self, download: Download, from: u64) -> Result<(), Break> {
-        let mut from = from;
-        if download.offset != from {
-            if download.offset != 0 {
-                let message = format!("asked for byte {from}, got byte {}", download.offset);
-                return Err(self.protocol(message));
-            }
-            // Ranges are ignored, or the content has changed: what comes is the whole file.
-            from = 0;
-        } else if from > 0 && self.part_map().is_other(download.validator.as_deref()) {
-            return Err(Break::Changed);
-        }
-        let size = self.expected.or(download.total);
-        if from == 0 {
-            self.empty().map_err(Break::Store)?;
-            let mut part_map = self.part_map();
-            part_map.begin_anew(size, self.target.digester());
-            part_map.validator.clone_from(&download.validator);
-        }
-        if self.expected.is_none() {
-            self.reserve(size).await?;
-        }
-        if self.is_on_disk() && size.is_some_and(|size| size >= RECORD_FROM) {
-            self.save_record().await?;
-        }
-        self.in_flight.set_total(size.unwrap_or(0));
-        let piece = Piece {
-            index: 0,
-            from,
-            end: size.unwrap_or(u64::MAX),
-        };
-        let never = CancellationToken::new();
-        self.copy_body(download, piece, &never).await?;
-        self.close_whole()
-    }
-
-    /// At the end of a file of unknown length, what has come is all.
-    fn close_whole(&self) -> Result<(), Break> {
-        let mut part_map = self.part_map();
-        if let Some(part) = part_map.parts.first_mut() {
-            if part.end == u64::MAX {
-                part.end = part.done;
-            } else if part.done < part.end {
-                return Err(Break::WrongLength(part.done));
-            }
-        }
-        Ok(())
-    }
-
-    async fn reserve(&self, size: Option<u64>) -> Result<(), Break> {
-        let (store, key) = (Arc::clone(&self.inner.store), self.in_flight.key.clone());
-        let size = size.unwrap_or(self.likely);
-        if size > self.limit {
-            let limit = self.limit;
-            return Err(self.protocol(format!(
-                "the server says that the file has {size} bytes, more than the {limit} that it may have"
-            )));
-        }
-        let reserved = tokio::task::spawn_blocking(move || store.reserve(&key, size)).await;
-        match reserved {
-            Ok(result) => result.map_err(Break::Store),
-            Err(error) => Err(Break::Store(self.write_error(std::io::Error::other(error)))),
-        }
-    }
-
-    /// Writes what a download brings for a piece. Whatever happens, no write is under way when this returns.
-    async fn copy_body(
-        &self,
-        download: Download,
-        piece: Piece,
-        halt: &CancellationToken,
-    ) -> Result<Ended, Break> {
-        let Download {
-            body, total, length, ..
-        } = download;
-        let mut body = body;
-        let mut writer = Writer::new(self, piece);
-        let mut heard = Instant::now();
-        let ended = loop {
-            if writer.received == piece.end {
-                break Ok(Ended::Done);
-            }
-            let patience = match self.patience(heard) {
-                Ok(patience) => patience,
-                Err(stop) => break Err(stop),
-            };
-            let behind = writer.is_behind();
-            let wait = if behind {
-                patience.min(GATHER_TIME)
-            } else {
-                patience
-            };
-            let next = tokio::select! {
-                biased;
-                () = halt.cancelled() => break Ok(Ended::Halted),
-                next = self.hear(wait, body.next()) => next,
-            };
-            match next {
-                Some(Some(Ok(bytes))) => {
-                    heard = Instant::now();
-                    self.note_bytes(&bytes, piece.end - writer.received);
-                    if let Err(stop) = writer.take(bytes).await {
-                        break Err(stop);
-                    }
-                }
-                Some(Some(Err(error))) => break Err(self.broken(error)),
-                Some(None) if piece.end == u64::MAX => break Ok(Ended::Done),
-                Some(None) if total.is_none() && length.is_none() => {
-                    break Err(Break::WrongLength(writer.received));
-                }
-                Some(None) => {
-                    let message = format!("the data ended at byte {} of {}", writer.received, piece.end);
-                    let error = RemoteError::new(RemoteErrorKind::Interrupted, &self.url, message);
-                    break Err(self.broken(error));
-                }
-                None if behind => {
-                    if let Err(stop) = writer.catch_up().await {
-                        break Err(stop);
-                    }
-                }
-                // At the beginning of the loop it is seen whether that was too long.
-                None => {}
-            }
-        };
-        let written = writer.catch_up().await;
-        match ended {
-            Err(stop) => Err(stop),
-            Ok(ended) => written.map(|()| ended),
-        }
-    }
-
-    /// Counts bytes that have come, of which `room` belong to the piece.
-    fn note_bytes(&self, bytes: &Bytes, room: u64) {
-        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.inner.metrics.bytes.add(count);
-        self.slot.lane().note_move();
-        self.part_map().progress.note(count.min(room), Instant::now());
-        self.note_pace(count);
+    fn note_version(&self, download: &Download) {
+        self.part_map()
+            .note_version(self.url(), download.validator.as_deref());
     }
 
     /// Bytes of a piece are in the file up to `done`.
     async fn wrote(&self, piece: Piece, done: u64) -> Result<(), Break> {
         let due = {
             let mut part_map = self.part_map();
-            if let Some(part) = part_map.parts.get_mut(piece.index) {
-                part.done = part.done.max(done);
-            }
-            let arrived = part_map.arrived();
-            part_map.advance();
-            self.in_flight.set_done(arrived);
+            let new = part_map.note_written(piece, done);
+            let (arrived, frontier) = part_map.look_around();
+            self.in_flight.note_served(self.url(), new);
+            self.in_flight.set_done(arrived, frontier);
             let (when, bytes) = part_map.recorded;
             // One stream needs no more than its first record: the length of the partial file tells the rest.
             part_map.parts.len() > 1 && (arrived >= bytes + RECORDED || when.elapsed() >= RECORD_TIME)
@@ -551,11 +350,8 @@ impl Receiver {
     async fn save_record(&self) -> Result<(), Break> {
         let record = {
             let mut part_map = self.part_map();
-            if part_map.validator.is_none() {
-                return Ok(());
-            }
             part_map.recorded = (Instant::now(), part_map.arrived());
-            part_map.record(self.url.as_str())
+            part_map.record()
         };
         let Some(record) = record else { return Ok(()) };
         let (store, key) = (Arc::clone(&self.inner.store), self.in_flight.key.clone());

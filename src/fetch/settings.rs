@@ -18,10 +18,12 @@ pub struct FetchSettings {
     pub large: u64,
     /// The most bytes of a file that the catalog gives no length for: a mapping.
     pub unknown: u64,
-    /// Connections for one large file.
+    /// Connections for one large file, at most.
     pub streams: usize,
-    /// Bytes asked for at a time over each of them.
+    /// Bytes asked for at a time over each of them, at most.
     pub part: u64,
+    /// Two connections share what is left of a part only if each then brings at least so many bytes.
+    pub least: u64,
     /// A transfer without a byte for so long is tried again.
     pub stall_timeout: Duration,
     /// A transfer without progress for so long, over all tries, has failed: bytes beyond the farthest so far are progress.
@@ -50,10 +52,11 @@ impl Default for FetchSettings {
             jobs: 8,
             small: 1 << 20,
             whole: 256 << 10,
-            large: 64 << 20,
+            large: 16 << 20,
             unknown: 256 << 20,
-            streams: 4,
+            streams: 8,
             part: 32 << 20,
+            least: 2 << 20,
             stall_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(300),
             tries: 5,

@@ -67,12 +67,15 @@ pub(super) enum Event<'a> {
     /// The digest, and the length, are right.
     Match,
     /// They are not.
-    Mismatch,
+    Mismatch {
+        /// Whether the bytes are from several sources, or from several runs.
+        mixed: bool,
+    },
     /// The store has the file.
     Published,
 }
 
-/// What to do next.
+/// What to do next. Bytes are asked of the source that [`StateMachine::source`] tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Ask for what is missing.
@@ -92,13 +95,23 @@ pub(super) enum Step {
 }
 
 /// A transfer's state and its memory of what went wrong.
+///
+/// It has sources in order. Each is tried by its own rules; when they say that it is over, the next one goes on from the
+/// bytes that are here. The last one's end is that of the transfer.
 #[derive(Debug)]
 pub(super) struct StateMachine {
     state: State,
-    /// Tries in a row that brought nothing.
+    sources: usize,
+    /// Which of them is tried.
+    source: usize,
+    /// Tries of it in a row that brought nothing.
     fruitless: u32,
-    mismatched: bool,
+    /// How often it has given a whole file that was wrong.
+    mismatches: u32,
+    /// How often its content has changed.
     changes: u32,
+    /// How often bytes of several sources were wrong together.
+    mixtures: usize,
     rules: Rules,
 }
 
@@ -112,16 +125,22 @@ struct Rules {
     longest_pause: Duration,
 }
 
+const OVER: (State, Step) = (State::Failed, Step::GiveUp);
+
 /// How often the content may change under a transfer before that is called trouble.
 const CHANGES: u32 = 3;
 
 impl StateMachine {
-    pub(super) fn new(settings: &FetchSettings) -> Self {
+    /// A transfer that has so many sources.
+    pub(super) fn new(settings: &FetchSettings, sources: usize) -> Self {
         Self {
             state: State::Queued,
+            sources,
+            source: 0,
             fruitless: 0,
-            mismatched: false,
+            mismatches: 0,
             changes: 0,
+            mixtures: 0,
             rules: Rules {
                 timeout: settings.timeout,
                 tries: settings.tries,
@@ -134,6 +153,23 @@ impl StateMachine {
 
     pub(super) fn state(&self) -> State {
         self.state
+    }
+
+    /// The number of the source whose turn it is.
+    pub(super) fn source(&self) -> usize {
+        self.source
+    }
+
+    /// Whether others come after it.
+    fn has_others(&self) -> bool {
+        self.source + 1 < self.sources
+    }
+
+    fn choose_next_source(&mut self) {
+        self.source += 1;
+        self.fruitless = 0;
+        self.mismatches = 0;
+        self.changes = 0;
     }
 
     /// What follows from an event. One that cannot happen in this state ends the transfer.
@@ -151,14 +187,8 @@ impl StateMachine {
             (State::Receiving, Event::Complete) => (State::Verifying, Step::Verify),
             (State::Verifying, Event::Match) => (State::Publishing, Step::Publish),
             (State::Publishing, Event::Published) => (State::Done, Step::Finish),
-            (State::Receiving | State::Verifying, Event::Mismatch) if !self.mismatched => {
-                self.mismatched = true;
-                (State::Receiving, Step::ReceiveAnew)
-            }
-            (State::Receiving, Event::Changed) if self.changes < CHANGES => {
-                self.changes += 1;
-                (State::Receiving, Step::ReceiveAnew)
-            }
+            (State::Receiving | State::Verifying, Event::Mismatch { mixed }) => self.after_mismatch(*mixed),
+            (State::Receiving, Event::Changed) => self.after_change(),
             (
                 State::Receiving,
                 Event::Broke {
@@ -171,6 +201,34 @@ impl StateMachine {
         }
     }
 
+    /// Of bytes from several sources nobody knows which are wrong: they all come once more, from one. A source that gives
+    /// a wrong file is left for the next one, and the last one has a second try.
+    fn after_mismatch(&mut self, mixed: bool) -> (State, Step) {
+        if mixed && self.mixtures < self.sources {
+            self.mixtures += 1;
+        } else {
+            self.mismatches += 1;
+            if self.has_others() {
+                self.choose_next_source();
+            } else if self.mismatches > 1 {
+                return OVER;
+            }
+        }
+        (State::Receiving, Step::ReceiveAnew)
+    }
+
+    /// The content of a source is another one than before.
+    fn after_change(&mut self) -> (State, Step) {
+        self.changes += 1;
+        if self.changes > CHANGES {
+            if !self.has_others() {
+                return OVER;
+            }
+            self.choose_next_source();
+        }
+        (State::Receiving, Step::ReceiveAnew)
+    }
+
     fn after_break(
         &mut self,
         error: &RemoteError,
@@ -178,32 +236,44 @@ impl StateMachine {
         idle: Duration,
         chance: &mut Rng,
     ) -> (State, Step) {
-        const OVER: (State, Step) = (State::Failed, Step::GiveUp);
         if error.kind == RemoteErrorKind::NoSuchRange && self.changes < CHANGES {
             // What was asked for lies beyond the end: the content is another one now.
-            self.changes += 1;
-            return (State::Receiving, Step::ReceiveAnew);
+            return self.after_change();
         }
         self.fruitless = if progress {
             1
         } else {
             self.fruitless.saturating_add(1)
         };
+        let left = self.rules.timeout.saturating_sub(idle);
+        match self.pause_after(error, chance) {
+            Some(pause) if pause < left => (State::Waiting, Step::Pause(pause)),
+            _ if self.has_others() && !left.is_zero() => {
+                self.choose_next_source();
+                (State::Receiving, Step::Receive)
+            }
+            _ => OVER,
+        }
+    }
+
+    /// How long to leave the source alone before the next try, if it gets one.
+    fn pause_after(&self, error: &RemoteError, chance: &mut impl Rng) -> Option<Duration> {
         let tries = match error.kind {
             RemoteErrorKind::Unreachable => self.rules.tries_unreachable,
-            // A server that says nothing is bounded by time alone.
+            RemoteErrorKind::TimedOut if self.has_others() => self.rules.tries_unreachable,
+            // Without others, a server that says nothing is bounded by time alone.
             RemoteErrorKind::TimedOut => u32::MAX,
             _ => self.rules.tries,
         };
-        let pause = match error.retry {
-            Retry::No => return OVER,
-            Retry::Soon => self.jittered_pause(chance),
-            Retry::After(least) => least.saturating_add(self.jittered_pause(chance) / 4),
-        };
-        if self.fruitless >= tries || idle.saturating_add(pause) >= self.rules.timeout {
-            return OVER;
+        if self.fruitless >= tries {
+            return None;
         }
-        (State::Waiting, Step::Pause(pause))
+        match error.retry {
+            Retry::No => None,
+            Retry::Soon => Some(self.jittered_pause(chance)),
+            Retry::After(least) if self.has_others() && least > self.rules.longest_pause => None,
+            Retry::After(least) => Some(least.saturating_add(self.jittered_pause(chance) / 4)),
+        }
     }
 
     /// Exponential back-off with full jitter.

@@ -5,6 +5,8 @@ use super::*;
 use crate::remote::RemoteErrorKind;
 use crate::store::{DiskStore, MemoryStore, Part, Record};
 
+mod large;
+mod sources;
 pub(super) mod world;
 
 use world::{Act, FILE, World, content, fetcher, key, settings};
@@ -15,6 +17,8 @@ macro_rules! tests {
         $($(#[$note])* #[tokio::test(start_paused = true)] async fn $name() $body)*
     };
 }
+
+use tests;
 
 fn is_ready<T, E>(outcome: &Outcome<T, E>) -> bool {
     matches!(outcome, Outcome::Ready(_))
@@ -231,64 +235,6 @@ tests! {
             assert_eq!(world.open(FILE).await.unwrap(), bytes);
             world.check_store();
         }
-    }
-
-    async fn large_files_come_in_parts() {
-        let bytes = content(420_000);
-        let world = World::with(&bytes);
-        assert_eq!(world.open(FILE).await.unwrap(), bytes);
-        let mut asked = world.place.asked();
-        asked.sort_unstable();
-        let part = |number: u64, condition| {
-            (number * 100_000, Some(((number + 1) * 100_000).min(420_000)), condition)
-        };
-        assert_eq!(asked, [part(0, false), part(1, true), part(2, true), part(3, true), part(4, true)]);
-        assert_eq!(world.fetcher.counters().bytes, 420_000);
-        world.check_store();
-    }
-
-    async fn parts_that_break_go_on_where_they_stopped() {
-        let bytes = content(420_000);
-        let world = World::with(&bytes);
-        world.place.then([Act::Drop(50_000), Act::Drop(60_000), Act::Stall(70_000), Act::Drop(1), Act::Drop(0)]);
-        assert_eq!(world.open(FILE).await.unwrap(), bytes);
-        world.check_store();
-        assert!(world.fetcher.counters().bytes < 640_000);
-    }
-
-    async fn a_server_without_ranges_gives_one_stream() {
-        let bytes = content(420_000);
-        let world = World::with(&bytes);
-        world.place.always(Some(Act::Whole));
-        assert_eq!(world.open(FILE).await.unwrap(), bytes);
-        assert_eq!(world.place.asked().len(), 1);
-        assert_eq!(world.fetcher.counters().bytes, 420_000);
-
-        // Broken in the middle, it has to begin anew.
-        let world = World::with(&bytes);
-        world.place.then([Act::Whole, Act::Whole]);
-        assert_eq!(world.open(FILE).await.unwrap(), bytes);
-        world.check_store();
-    }
-
-    async fn a_content_that_changes_between_parts_begins_anew_in_one_stream() {
-        let (old, new) = (content(420_000), content(420_001)[1..].to_vec());
-        let world = World::with(&new);
-        world.place.put(FILE, &old);
-        world.place.then([Act::Stall(30_000)]);
-        let open = tokio::spawn({
-            let fetcher = world.fetcher.clone();
-            async move { fetcher.open(&key(FILE)).wait().await.map(|file| world::bytes_of(&file)) }
-        });
-        // The other parts are there, the first one stalls: now the file is replaced.
-        while world.fetcher.counters().bytes < 350_000 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        world.place.put(FILE, &new);
-        assert_eq!(open.await.unwrap().unwrap(), new);
-        let asked = world.place.asked();
-        assert_eq!(asked.last(), Some(&(0, None, false)), "{asked:?}");
-        world.check_store();
     }
 
     async fn a_content_that_changes_under_one_stream_begins_anew() {
@@ -532,15 +478,6 @@ tests! {
         world.place.then([Act::Panic]);
         assert_eq!(world.fails(FILE).await, FetchErrorKind::Store);
         assert_eq!(world.open(other).await.unwrap(), bytes);
-    }
-
-    async fn parts_that_are_longer_than_asked_do_no_harm() {
-        let bytes = content(420_000);
-        let world = World::with(&bytes);
-        world.place.then([Act::Beyond(5000), Act::Beyond(50_000), Act::Beyond(1)]);
-        assert_eq!(world.open(FILE).await.unwrap(), bytes);
-        assert_eq!(world.fetcher.counters().mismatches, 0);
-        world.check_store();
     }
 
     async fn without_a_validator_a_transfer_begins_anew() {

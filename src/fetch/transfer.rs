@@ -15,6 +15,7 @@ use super::in_flight::{Answer, InFlight};
 use super::lanes::{NoSlot, Slot};
 use super::receive::{Break, Receiver, Target};
 use super::small::{self, Stored};
+use super::sources::Source;
 use super::state_machine::{Event, State, StateMachine, Step};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
@@ -32,6 +33,7 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
         inner: &inner,
         in_flight: &in_flight,
         entry,
+        sources: Vec::new(),
         receiver: None,
         stored: None,
     };
@@ -91,6 +93,8 @@ struct Transfer<'a> {
     inner: &'a Arc<Inner>,
     in_flight: &'a Arc<InFlight>,
     entry: CatalogEntry,
+    /// Where the file may be had, in order.
+    sources: Vec<Source>,
     receiver: Option<Receiver>,
     /// A small file that is in the store already.
     stored: Option<Stored>,
@@ -118,14 +122,18 @@ impl Transfer<'_> {
             return Err(FetchError::offline(self.key()));
         }
         self.prepare(slot).await?;
-        let mut machine = StateMachine::new(&self.inner.settings);
+        let mut machine = StateMachine::new(&self.inner.settings, self.sources.len());
         let mut step = self.enter(&mut machine, &Event::Slot);
         let mut reason = FetchError::shutting_down(self.key());
         loop {
             step = match step {
-                Step::Receive => self.receive(&mut machine, &mut reason).await?,
+                Step::Receive => {
+                    self.choose_source(&machine, &reason)?;
+                    self.receive(&mut machine, &mut reason).await?
+                }
                 Step::ReceiveAnew => {
                     self.inner.metrics.retries.add(1);
+                    self.choose_source(&machine, &reason)?;
                     self.receiver()?.begin_anew()?;
                     self.receive(&mut machine, &mut reason).await?
                 }
@@ -154,6 +162,24 @@ impl Transfer<'_> {
         let step = machine.on(event, &mut fastrand::Rng::new());
         self.in_flight.enter(machine.state());
         step
+    }
+
+    /// Asks the source whose turn it is from now on.
+    fn choose_source(&mut self, machine: &StateMachine, reason: &FetchError) -> Result<(), FetchError> {
+        let can_verify = self.inner.settings.checksums && self.entry.sha1.is_some();
+        let Some(source) = self.sources.get(machine.source()).cloned() else {
+            return Ok(());
+        };
+        let receiver = self.receiver()?;
+        if *receiver.url() != source.url {
+            log::warn!("{reason}; now from {}", source.url);
+            receiver.go_on_with(&source);
+            if !can_verify {
+                // Nobody would notice that the bytes do not belong together.
+                receiver.begin_anew()?;
+            }
+        }
+        Ok(())
     }
 
     fn receiver(&mut self) -> Result<&mut Receiver, FetchError> {
@@ -211,19 +237,30 @@ impl Transfer<'_> {
     async fn prepare(&mut self, slot: &Arc<Slot>) -> Result<(), FetchError> {
         let locating = tokio::time::timeout(self.inner.settings.timeout, self.inner.locate(self.key()));
         let located = slot.lend_while(locating).await;
-        let (entry, url) = located.unwrap_or_else(|_| {
+        let (entry, sources) = located.unwrap_or_else(|_| {
             let message = "its server has not said in time where it is (--timeout)";
             Err(FetchError::new(FetchErrorKind::TimedOut, self.key(), message))
         })?;
-        self.entry = entry;
+        (self.entry, self.sources) = (entry, sources);
+        let url = self.sources.first().map(|source| source.url.clone());
+        if let Some(url) = &url {
+            self.in_flight.set_url(url);
+        }
         let size = self.entry.size;
         let settings = &self.inner.settings;
-        let small = size.filter(|size| settings.lengths && *size <= settings.whole);
-        let target = match small {
-            Some(size) => Target::memory(size),
-            None => Target::Disk(self.begin(size).await.map_err(|error| error.at(&url))?),
+        let is_small = |size: &u64| settings.lengths && *size <= settings.whole;
+        // Of a store that cannot be written the reservation says so, before anything is asked for.
+        let small = size.filter(|size| is_small(size) && self.inner.store.is_writable());
+        let target = if let Some(size) = small {
+            Target::memory(size)
+        } else {
+            let at = |error: FetchError| match &url {
+                Some(url) => error.at(url),
+                None => error,
+            };
+            Target::Disk(self.begin(size).await.map_err(at)?)
         };
-        let receiver = Receiver::new(self.inner, self.in_flight, slot, url, target, size)?;
+        let receiver = Receiver::new(self.inner, self.in_flight, slot, &self.sources, target, size)?;
         self.receiver = Some(receiver);
         Ok(())
     }
@@ -279,7 +316,7 @@ impl Transfer<'_> {
                 let expected = self.entry.size.unwrap_or_default();
                 let what = format!("the server sends {found} bytes where the catalog says {expected}");
                 self.receiver()?.forget_progress();
-                self.mismatch(machine, reason, &what, &url)
+                self.mismatch(machine, reason, &what, &url, false)
             }
             Err(Break::Store(error)) => return Err(FetchError::store(&key, error).at(&url)),
         })
@@ -302,9 +339,11 @@ impl Transfer<'_> {
             return Ok(self.enter(machine, &Event::Match));
         };
         let expected = expected.as_ref().map(Sha1Sum::to_string).unwrap_or_default();
-        self.receiver()?.forget_progress();
+        let receiver = self.receiver()?;
+        receiver.forget_progress();
+        let mixed = receiver.is_mixed();
         let what = format!("the SHA-1 of what arrived is {found} where the catalog says {expected}");
-        Ok(self.mismatch(machine, reason, &what, &url))
+        Ok(self.mismatch(machine, reason, &what, &url, mixed))
     }
 
     /// Stores the bytes of a small file if they are right; else gives the digest that they have.
@@ -323,17 +362,23 @@ impl Transfer<'_> {
         }
     }
 
-    fn mismatch(&self, machine: &mut StateMachine, reason: &mut FetchError, what: &str, url: &Url) -> Step {
+    fn mismatch(
+        &self,
+        machine: &mut StateMachine,
+        reason: &mut FetchError,
+        what: &str,
+        url: &Url,
+        mixed: bool,
+    ) -> Step {
         self.inner.metrics.mismatches.add(1);
-        let step = self.enter(machine, &Event::Mismatch);
+        let step = self.enter(machine, &Event::Mismatch { mixed });
+        let fault = |message| FetchError::new(FetchErrorKind::Corrupt, self.key(), message).at(url);
         if step == Step::GiveUp {
-            let message = format!("{what}, twice; nothing of it is kept");
-            *reason = FetchError::new(FetchErrorKind::Corrupt, self.key(), message).at(url);
+            *reason = fault(format!("{what}, twice; nothing of it is kept"));
         } else {
-            log::warn!(
-                "{}: {what}: thrown away and fetched once more ({url})",
-                self.key()
-            );
+            let once_more = fault(format!("{what}: thrown away and fetched once more"));
+            log::warn!("{once_more}");
+            *reason = once_more;
         }
         step
     }

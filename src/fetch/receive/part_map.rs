@@ -1,54 +1,119 @@
-//! What the streams of a transfer share: which parts there are, and how far each has come.
+//! What the streams of a transfer share: which parts there are, who brings which, and how far each has come.
+
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
 use super::progress::Progress;
+use super::stream_count::StreamCount;
+use crate::crds::Url;
 use crate::fetch::digester::Digester;
+use crate::fetch::lanes::PACE_TIME;
 use crate::fetch::settings::FetchSettings;
 use crate::store::{Part, Record};
 
-/// A file has at most so many parts.
+/// A file has at most so many parts to begin with, and so many when streams share what is left.
 const PARTS: u64 = 512;
+const PARTS_AT_MOST: usize = 640;
 
 /// What the streams of a transfer share.
 pub(super) struct PartMap {
-    /// The content that the bytes belong to.
-    pub(super) validator: Option<String>,
+    /// The version of the file that the bytes belong to; those that other sources gave before are taken as they are.
+    version: Option<Version>,
     pub(super) parts: Vec<Part>,
+    /// The parts that a stream brings, by their first byte.
+    streams: BTreeMap<u64, Stream>,
+    pub(super) stream_count: StreamCount,
     /// Hashes what is written to the disk.
     pub(super) digester: Option<Digester>,
     pub(super) progress: Progress,
+    /// Bytes that have come in this try.
+    pub(super) received: u64,
     /// Since when bytes are counted to learn the pace, and how many came.
-    pub(super) pace: (Instant, u64),
+    pace: (Instant, u64),
     pub(super) recorded: (Instant, u64),
 }
 
-/// A piece of the file that a stream brings.
-#[derive(Clone, Copy)]
+/// A version of a file, as a source names it.
+struct Version {
+    /// The source.
+    url: String,
+    validator: String,
+}
+
+/// A stream that brings a part.
+struct Stream {
+    /// One past the last byte that it has read.
+    read: u64,
+    /// Whether it has read any.
+    flows: bool,
+}
+
+/// A part of the file that a stream brings.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Piece {
-    pub(super) index: usize,
+    /// The first byte of the part, which is its name.
+    pub(super) start: u64,
+    /// The first byte that is missing.
     pub(super) from: u64,
-    /// One past its last byte; `u64::MAX` when nobody knows.
-    pub(super) end: u64,
 }
 
 impl PartMap {
+    /// Goes on from what an earlier transfer has left, if there is anything.
+    pub(super) fn new(
+        earlier: Option<Record>,
+        expected: Option<u64>,
+        digester: Option<Digester>,
+        settings: &FetchSettings,
+        now: Instant,
+    ) -> Self {
+        let (version, parts) = match earlier {
+            Some(Record {
+                url,
+                validator: Some(validator),
+                parts,
+                ..
+            }) => (Some(Version { url, validator }), parts),
+            _ => (None, plan(expected, settings)),
+        };
+        let arrived = parts.iter().map(|part| part.done - part.start).sum();
+        Self {
+            version,
+            parts,
+            streams: BTreeMap::new(),
+            stream_count: StreamCount::new(settings.streams, now),
+            digester,
+            progress: Progress::new(arrived, settings.timeout, now),
+            received: 0,
+            pace: (now, 0),
+            recorded: (now, 0),
+        }
+    }
+
+    /// Bytes that have arrived, wherever.
     pub(super) fn arrived(&self) -> u64 {
         self.parts.iter().map(|part| part.done - part.start).sum()
     }
 
-    /// Tells the digester up to where no byte is missing.
-    pub(super) fn advance(&mut self) {
+    /// Up to where no byte is missing.
+    pub(super) fn frontier(&self) -> u64 {
         let gap = self.parts.iter().find(|part| part.done < part.end);
-        let frontier = gap.or(self.parts.last()).map_or(0, |part| part.done);
-        if let Some(digester) = &mut self.digester {
-            digester.advance(frontier);
-        }
+        gap.or(self.parts.last()).map_or(0, |part| part.done)
+    }
+
+    /// Another try begins.
+    pub(super) fn begin_try(&mut self, now: Instant) {
+        let arrived = self.arrived();
+        self.progress.begin_try(arrived);
+        self.pace = (now, 0);
+        self.received = 0;
+        self.streams.clear();
+        self.stream_count.restart(now);
     }
 
     pub(super) fn begin_anew(&mut self, size: Option<u64>, digester: Option<Digester>) {
         self.progress.begin_anew();
-        self.validator = None;
+        self.version = None;
         self.digester = digester;
         self.parts = vec![Part {
             start: 0,
@@ -57,33 +122,153 @@ impl PartMap {
         }];
     }
 
-    /// Whether the content is known to be another one than that of the bytes so far.
-    pub(super) fn is_other(&self, validator: Option<&str>) -> bool {
-        match (&self.validator, validator) {
+    /// The validator of the version that this source gives, if it has given any.
+    pub(super) fn validator(&self, url: &Url) -> Option<&str> {
+        let version = self.version.as_ref()?;
+        (version.url == url.as_str()).then_some(version.validator.as_str())
+    }
+
+    /// Whether what this source gives is known to be another version than what it gave before.
+    pub(super) fn is_other(&self, url: &Url, validator: Option<&str>) -> bool {
+        match (self.validator(url), validator) {
             (Some(known), Some(found)) => known != found,
             _ => false,
         }
     }
 
-    pub(super) fn next_piece(&self, taken: &[usize]) -> Option<Piece> {
-        let mut open = self
-            .parts
-            .iter()
-            .enumerate()
-            .filter(|(_, part)| part.done < part.end);
-        open.find(|(index, _)| !taken.contains(index))
-            .map(|(index, part)| Piece {
-                index,
-                from: part.done,
-                end: part.end,
-            })
+    /// Remembers the version that a source gives, unless it is known.
+    pub(super) fn note_version(&mut self, url: &Url, validator: Option<&str>) {
+        if let Some(validator) = validator
+            && self.validator(url).is_none()
+        {
+            self.version = Some(Version {
+                url: url.as_str().to_owned(),
+                validator: validator.to_owned(),
+            });
+        }
     }
 
-    pub(super) fn record(&self, url: &str) -> Option<Record> {
+    /// A part for one more stream: the first that nobody brings, else the second half of what another one still has to
+    /// bring, if each then has at least `least` bytes.
+    pub(super) fn take_piece(&mut self, least: u64) -> Option<Piece> {
+        let idle = |part: &&Part| part.done < part.end && !self.streams.contains_key(&part.start);
+        let piece = match self.parts.iter().find(idle) {
+            Some(part) => Piece {
+                start: part.start,
+                from: part.done,
+            },
+            None => self.share(least)?,
+        };
+        let stream = Stream {
+            read: piece.from,
+            flows: false,
+        };
+        self.streams.insert(piece.start, stream);
+        Some(piece)
+    }
+
+    fn share(&mut self, least: u64) -> Option<Piece> {
+        if self.parts.len() >= PARTS_AT_MOST {
+            return None;
+        }
+        let left = |(index, part): (usize, &Part)| {
+            let stream = self.streams.get(&part.start)?;
+            Some((part.end - stream.read, index))
+        };
+        let (left, index) = self.parts.iter().enumerate().filter_map(left).max()?;
+        if left < least.max(1).saturating_mul(2) {
+            return None;
+        }
+        let part = self.parts.get_mut(index)?;
+        let (middle, end) = (part.end - left / 2, part.end);
+        part.end = middle;
+        let second = Part {
+            start: middle,
+            end,
+            done: middle,
+        };
+        self.parts.insert(index + 1, second);
+        Some(Piece {
+            start: middle,
+            from: middle,
+        })
+    }
+
+    /// A stream has ended, wherever it was.
+    pub(super) fn put_back(&mut self, piece: Piece) {
+        self.streams.remove(&piece.start);
+    }
+
+    /// How many streams bring bytes.
+    fn flowing(&self) -> usize {
+        self.streams.values().filter(|stream| stream.flows).count()
+    }
+
+    /// Measures whether more streams are of use.
+    pub(super) fn look_at_streams(&mut self, now: Instant) {
+        let flowing = self.flowing();
+        self.stream_count.look(now, self.received, flowing);
+    }
+
+    /// Where a part ends: one past its last byte, `u64::MAX` when nobody knows.
+    pub(super) fn end_of(&self, piece: Piece) -> u64 {
+        self.part(piece).map_or(piece.from, |part| part.end)
+    }
+
+    fn part(&self, piece: Piece) -> Option<&Part> {
+        let index = self.parts.binary_search_by_key(&piece.start, |part| part.start);
+        index.ok().and_then(|index| self.parts.get(index))
+    }
+
+    /// A stream has read `count` bytes from `read` on; those beyond the end of its part do not count. Gives that end.
+    pub(super) fn note_read(&mut self, piece: Piece, read: u64, count: u64, now: Instant) -> u64 {
+        let end = self.end_of(piece);
+        let count = count.min(end.saturating_sub(read));
+        if let Some(stream) = self.streams.get_mut(&piece.start) {
+            stream.read = read.saturating_add(count);
+            stream.flows = true;
+        }
+        self.received = self.received.saturating_add(count);
+        self.progress.note(count, now);
+        end
+    }
+
+    /// Counts bytes for the pace: every [`PACE_TIME`] it tells how many came since the last time.
+    pub(super) fn note_pace(&mut self, count: u64, now: Instant) -> Option<u64> {
+        let (since, bytes) = self.pace;
+        let bytes = bytes.saturating_add(count);
+        let due = now.saturating_duration_since(since) >= PACE_TIME;
+        self.pace = if due { (now, 0) } else { (since, bytes) };
+        due.then_some(bytes)
+    }
+
+    /// Bytes of a part are where they belong, up to `done`. Gives how many of them are new.
+    pub(super) fn note_written(&mut self, piece: Piece, done: u64) -> u64 {
+        let index = self.parts.binary_search_by_key(&piece.start, |part| part.start);
+        let Some(part) = index.ok().and_then(|index| self.parts.get_mut(index)) else {
+            return 0;
+        };
+        let before = part.done;
+        part.done = before.max(done);
+        part.done - before
+    }
+
+    /// How many bytes have arrived, and the frontier, which is told to what hashes.
+    pub(super) fn look_around(&mut self) -> (u64, u64) {
+        let frontier = self.frontier();
+        if let Some(digester) = &mut self.digester {
+            digester.advance(frontier);
+        }
+        (self.arrived(), frontier)
+    }
+
+    /// What a later transfer needs to go on, if it could.
+    pub(super) fn record(&self) -> Option<Record> {
+        let version = self.version.as_ref()?;
         let size = self.parts.last()?.end;
         (size != u64::MAX).then(|| Record {
-            url: url.to_owned(),
-            validator: self.validator.clone(),
+            url: version.url.clone(),
+            validator: Some(version.validator.clone()),
             size,
             parts: self.parts.clone(),
         })
@@ -91,13 +276,14 @@ impl PartMap {
 }
 
 /// The parts of a file that nothing has come of yet.
-pub(super) fn plan(expected: Option<u64>, settings: &FetchSettings) -> Vec<Part> {
+fn plan(expected: Option<u64>, settings: &FetchSettings) -> Vec<Part> {
     let size = expected.unwrap_or(u64::MAX);
     let whole = expected.is_none() || size < settings.large || settings.streams < 2;
     let step = if whole {
         size.max(1)
     } else {
-        settings.part.max(size.div_ceil(PARTS)).max(1)
+        let part = settings.part.min(size.div_ceil(2));
+        part.max(size.div_ceil(PARTS)).max(1)
     };
     let mut parts = Vec::new();
     let mut start = 0;
@@ -111,4 +297,89 @@ pub(super) fn plan(expected: Option<u64>, settings: &FetchSettings) -> Vec<Part>
         start = end;
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn map(size: u64, part: u64) -> PartMap {
+        let settings = FetchSettings {
+            large: 1,
+            part,
+            streams: 8,
+            ..FetchSettings::default()
+        };
+        let mut map = PartMap::new(None, Some(size), None, &settings, Instant::now());
+        map.note_version(&Url::new("http://127.0.0.1/x"), Some("1"));
+        map
+    }
+
+    fn is_sound(map: &PartMap) -> bool {
+        map.record().is_some_and(|record| record.is_sound())
+    }
+
+    #[test]
+    fn whoever_has_nothing_to_do_shares_the_longest_part() {
+        let mut map = map(1000, 500);
+        let first = map.take_piece(100).unwrap();
+        let second = map.take_piece(100).unwrap();
+        assert_eq!((first.start, second.start), (0, 500));
+        map.note_read(second, 500, 100, Instant::now());
+        let third = map.take_piece(100).unwrap();
+        assert_eq!(
+            (third.start, map.end_of(first)),
+            (250, 250),
+            "the first has more left"
+        );
+        map.note_read(first, 0, 100, Instant::now());
+        let fourth = map.take_piece(100).unwrap();
+        assert_eq!((fourth.start, map.end_of(second)), (800, 800));
+        let fifth = map.take_piece(100).unwrap();
+        assert_eq!((fifth.start, map.end_of(third)), (375, 375));
+        assert!(map.take_piece(150).is_none());
+        assert!(is_sound(&map));
+        assert_eq!(map.flowing(), 2);
+    }
+
+    proptest! {
+        /// Whatever streams do, each byte is read by one of them.
+        #[test]
+        fn every_byte_comes_once(size in 2..5_000_u64, part in 1..3_000_u64, steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>(), 1..500_u64), 0..300)) {
+            let mut map = map(size, part);
+            let mut count = vec![0_u8; usize::try_from(size).unwrap()];
+            let mut streams: Vec<(Piece, u64)> = Vec::new();
+            for (what, index, bytes) in steps {
+                if what == 0 || streams.is_empty() {
+                    if let Some(piece) = map.take_piece(10) {
+                        streams.push((piece, piece.from));
+                    }
+                    continue;
+                }
+                let at = index.index(streams.len());
+                let (piece, read) = streams[at];
+                if what == 1 {
+                    map.put_back(piece);
+                    streams.swap_remove(at);
+                    continue;
+                }
+                let end = map.note_read(piece, read, bytes, Instant::now());
+                let until = (read + bytes).min(end);
+                for byte in read..until {
+                    count[usize::try_from(byte).unwrap()] += 1;
+                }
+                streams[at].1 = until;
+                map.note_written(piece, until);
+                if until == end {
+                    map.put_back(piece);
+                    streams.swap_remove(at);
+                }
+                prop_assert!(is_sound(&map));
+            }
+            prop_assert!(count.iter().all(|count| *count <= 1));
+            prop_assert_eq!(map.arrived(), count.iter().map(|count| u64::from(*count)).sum::<u64>());
+        }
+    }
 }

@@ -1,30 +1,42 @@
-//! A large file over several ranged requests at a time.
+//! A large file over several ranged requests at a time, as many as help.
 
-use futures_util::future::join_all;
-use parking_lot::Mutex;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::part_map::Piece;
 use super::{Break, Ended, Receiver};
-use crate::remote::{ByteRange, Download};
+use crate::remote::{ByteRange, Download, RemoteErrorKind, Retry};
+
+/// How a stream ended, and the piece that it brought.
+struct Over {
+    piece: Piece,
+    result: Result<Ended, Break>,
+    /// Whether the server answered its request with data.
+    answered: bool,
+}
 
 impl Receiver {
     /// Receives all parts, several at a time, or the whole file where the server ignores ranges.
     pub(super) async fn receive_parts(&self) -> Result<(), Break> {
-        let Some(first) = self.part_map().next_piece(&[]) else {
+        let Some(first) = self.take_piece() else {
             return Ok(());
         };
         let download = self.get_piece(first).await?;
         let size = self.expected.unwrap_or_default();
         let length = download.length.or(download.total).unwrap_or(u64::MAX);
-        if download.offset != first.from || (first.from == 0 && length > first.end) {
+        let end = self.part_map().end_of(first);
+        if download.offset != first.from || (first.from == 0 && length > end) {
             if download.offset != 0 {
                 return Err(self.protocol(format!(
                     "asked for byte {}, got byte {}",
                     first.from, download.offset
                 )));
             }
-            if self.part_map().arrived() > 0 && self.part_map().is_other(download.validator.as_deref()) {
+            if self.part_map().arrived() > 0 && self.is_other(&download) {
                 return Err(Break::Changed);
             }
             log::debug!(
@@ -33,79 +45,99 @@ impl Receiver {
             );
             return self.receive_one(download, 0).await;
         }
-        if self.part_map().is_other(download.validator.as_deref()) {
+        if self.is_other(&download) {
             return Err(Break::Changed);
         }
-        {
-            let mut part_map = self.part_map();
-            if part_map.validator.is_none() {
-                part_map.validator.clone_from(&download.validator);
-            }
-        }
+        self.note_version(&download);
         self.in_flight.set_total(size);
         self.save_record().await?;
-        let (halt, taken) = (CancellationToken::new(), Mutex::new(vec![first.index]));
-        let mut begun = Some((download, first));
-        let streams =
-            (0..self.inner.settings.streams.max(1)).map(|_| self.stream(begun.take(), &taken, &halt));
-        join_all(streams)
-            .await
-            .into_iter()
-            .find(Result::is_err)
-            .unwrap_or(Ok(()))
+        self.run_streams(first, download).await
     }
 
-    /// One of several streams: takes one piece after the other. Its failure halts the others, which put away what they
-    /// have; none is cut off in the middle of a write.
-    async fn stream(
-        &self,
-        begun: Option<(Download, Piece)>,
-        taken: &Mutex<Vec<usize>>,
-        halt: &CancellationToken,
-    ) -> Result<(), Break> {
-        let mut begun = begun;
+    /// Runs as many streams as are wanted, the first of which has begun. The failure of one halts the others, which put
+    /// away what they have; none is cut off in the middle of a write. Where the server only wants fewer, the others go on.
+    async fn run_streams(&self, first: Piece, download: Download) -> Result<(), Break> {
+        let halt = CancellationToken::new();
+        let mut result = Ok(());
+        let mut streams = FuturesUnordered::new();
+        streams.push(self.stream(first, Some(download), &halt));
         loop {
-            let result = match begun.take() {
-                Some((download, piece)) => self.copy_body(download, piece, halt).await,
-                None => match self.take_piece(taken).filter(|_| !halt.is_cancelled()) {
-                    Some(piece) => self.fetch_part(piece, halt).await,
-                    None => return Ok(()),
-                },
-            };
-            match result {
-                Ok(Ended::Done) => {}
-                Ok(Ended::Halted) => return Ok(()),
-                Err(stop) => {
-                    halt.cancel();
-                    return Err(stop);
+            while !halt.is_cancelled() && streams.len() < self.part_map().stream_count.wanted() {
+                let Some(piece) = self.take_piece() else { break };
+                streams.push(self.stream(piece, None, &halt));
+            }
+            let look_at = self.part_map().stream_count.due(Instant::now());
+            tokio::select! {
+                biased;
+                over = streams.next() => {
+                    let Some(over) = over else { return result };
+                    self.part_map().put_back(over.piece);
+                    match (refusal(&over), over.result) {
+                        (_, Ok(Ended::Done | Ended::Halted)) => {}
+                        (Some(pause), Err(_)) if !streams.is_empty() && !halt.is_cancelled() => {
+                            self.inner.metrics.retries.add(1);
+                            let now = Instant::now();
+                            self.part_map().stream_count.refused(now, pause, streams.len());
+                        }
+                        (_, Err(stop)) => {
+                            halt.cancel();
+                            result = result.and(Err(stop));
+                        }
+                    }
                 }
+                () = tokio::time::sleep_until(look_at) => self.part_map().look_at_streams(Instant::now()),
             }
         }
     }
 
-    fn take_piece(&self, taken: &Mutex<Vec<usize>>) -> Option<Piece> {
-        let mut taken = taken.lock();
-        let piece = self.part_map().next_piece(&taken)?;
-        taken.push(piece.index);
-        Some(piece)
+    /// A stream that brings one piece, from what has come of it already if it has begun.
+    async fn stream(&self, piece: Piece, begun: Option<Download>, halt: &CancellationToken) -> Over {
+        let over = |result, answered| Over {
+            piece,
+            result,
+            answered,
+        };
+        let download = if let Some(download) = begun {
+            download
+        } else {
+            let asked = tokio::select! {
+                () = halt.cancelled() => return over(Ok(Ended::Halted), false),
+                asked = self.get_piece(piece) => asked,
+            };
+            match asked {
+                Err(stop) => return over(Err(stop), false),
+                Ok(other) if other.offset != piece.from || self.is_other(&other) => {
+                    return over(Err(Break::Changed), true);
+                }
+                Ok(download) => download,
+            }
+        };
+        over(self.copy_body(download, piece, halt).await, true)
     }
 
-    async fn fetch_part(&self, piece: Piece, halt: &CancellationToken) -> Result<Ended, Break> {
-        let download = tokio::select! {
-            () = halt.cancelled() => return Ok(Ended::Halted),
-            asked = self.get_piece(piece) => asked?,
-        };
-        if download.offset != piece.from || self.part_map().is_other(download.validator.as_deref()) {
-            return Err(Break::Changed);
-        }
-        self.copy_body(download, piece, halt).await
+    fn take_piece(&self) -> Option<Piece> {
+        self.part_map().take_piece(self.inner.settings.least)
     }
 
     async fn get_piece(&self, piece: Piece) -> Result<Download, Break> {
         let range = ByteRange {
             start: piece.from,
-            end: Some(piece.end),
+            end: Some(self.part_map().end_of(piece)),
         };
         self.get(Some(range)).await
     }
+}
+
+/// Whether the server wants fewer streams, and for how long: it is busy, or did not even answer one of several.
+fn refusal(over: &Over) -> Option<Duration> {
+    let Err(Break::Remote { error, .. }) = &over.result else {
+        return None;
+    };
+    if over.answered || (error.kind != RemoteErrorKind::Busy && error.retry == Retry::No) {
+        return None;
+    }
+    Some(match error.retry {
+        Retry::After(pause) => pause,
+        Retry::Soon | Retry::No => Duration::ZERO,
+    })
 }

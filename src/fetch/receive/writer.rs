@@ -1,11 +1,12 @@
-//! Bytes onto the disk.
+//! Bytes onto the disk, or into memory.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use rustix::io::{Errno, pwritev};
 use tokio::task::JoinHandle;
 
 use super::part_map::Piece;
@@ -15,7 +16,10 @@ use crate::store::{StoreError, is_disk_full};
 /// Bytes gathered before they are written.
 const GATHERED: usize = 1 << 20;
 
-/// Gathers small pieces of data and writes them on a blocking thread, while the next ones arrive.
+/// Chunks written by one system call at most.
+const CHUNKS: usize = 256;
+
+/// Gathers small chunks of data and writes them on a blocking thread, while the next ones arrive.
 pub(super) struct Writer<'a> {
     receiver: &'a Receiver,
     piece: Piece,
@@ -44,16 +48,17 @@ impl<'a> Writer<'a> {
         !self.gathered.is_empty() || self.job.is_some()
     }
 
-    pub(super) async fn take(&mut self, bytes: Bytes) -> Result<(), Break> {
+    /// Takes bytes of a part that ends at `end`.
+    pub(super) async fn take(&mut self, bytes: Bytes, end: u64) -> Result<(), Break> {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let room = self.piece.end - self.received;
+        let room = end.saturating_sub(self.received);
         if count > room && self.receiver.part_map().parts.len() == 1 {
             return Err(Break::WrongLength(self.received.saturating_add(count)));
         }
         let mut bytes = bytes;
         // A part ends where the next one begins, even if the server sends more.
         bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        if self.piece.end == u64::MAX && self.received > self.receiver.limit {
+        if end == u64::MAX && self.received > self.receiver.limit {
             let message = format!(
                 "the file does not end after the {} bytes that it may have",
                 self.receiver.limit
@@ -85,6 +90,9 @@ impl<'a> Writer<'a> {
         let chunks = std::mem::take(&mut self.gathered);
         let from = self.received - u64::try_from(self.gathered_bytes).unwrap_or_default();
         self.gathered_bytes = 0;
+        if let Some(digester) = &mut self.receiver.part_map().digester {
+            digester.offer(from, &chunks);
+        }
         let partial = partial.clone();
         let (store, key) = (
             Arc::clone(&self.receiver.inner.store),
@@ -118,9 +126,7 @@ impl<'a> Writer<'a> {
         match job.await {
             Ok(Ok(())) => self.receiver.wrote(self.piece, done).await,
             Ok(Err(error)) => Err(Break::Store(error)),
-            Err(error) => Err(Break::Store(
-                self.receiver.write_error(std::io::Error::other(error)),
-            )),
+            Err(error) => Err(Break::Store(self.receiver.write_error(io::Error::other(error)))),
         }
     }
 
@@ -131,11 +137,44 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn write(file: &File, from: u64, chunks: &[Bytes]) -> std::io::Result<()> {
-    let mut at = from;
-    for chunk in chunks {
-        file.write_all_at(chunk, at)?;
-        at += u64::try_from(chunk.len()).unwrap_or_default();
+/// Writes chunks one after the other from `from` on, many with each system call.
+fn write(file: &File, from: u64, chunks: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
+    let (mut left, mut at) = (slices.as_mut_slice(), from);
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        let some = left.get(..CHUNKS.min(left.len())).unwrap_or_default();
+        match pwritev(file, some, at) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                at += u64::try_from(count).unwrap_or_default();
+                IoSlice::advance_slices(&mut left, count);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    #[test]
+    fn writes_many_chunks() {
+        let file = tempfile::tempfile().unwrap();
+        let chunks: Vec<Bytes> = (0..700_u16)
+            .map(|number| vec![number.to_le_bytes()[0]; usize::from(number % 50)].into())
+            .collect();
+        write(&file, 1000, &chunks).unwrap();
+        let whole = chunks.concat();
+        let mut read = vec![0; whole.len()];
+        file.read_exact_at(&mut read, 1000).unwrap();
+        assert_eq!(read, whole);
+        assert_eq!(file.metadata().unwrap().len(), 1000 + whole.len() as u64);
+        write(&file, 0, &[]).unwrap();
+    }
 }

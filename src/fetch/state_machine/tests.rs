@@ -7,7 +7,7 @@ fn chance() -> fastrand::Rng {
 }
 
 fn machine() -> StateMachine {
-    StateMachine::new(&FetchSettings::default())
+    StateMachine::new(&FetchSettings::default(), 1)
 }
 
 fn error(kind: RemoteErrorKind) -> RemoteError {
@@ -38,12 +38,13 @@ fn a_smooth_course() {
 
 /// The pauses of one transfer whose server is busy again and again.
 fn pauses(seed: u64) -> Vec<Duration> {
-    let mut machine = StateMachine::new(&FetchSettings {
+    let settings = FetchSettings {
         tries: 8,
         pause: Duration::from_secs(1),
         longest_pause: Duration::from_secs(16),
         ..FetchSettings::default()
-    });
+    };
+    let mut machine = StateMachine::new(&settings, 1);
     let error = error(RemoteErrorKind::Server);
     let mut chance = fastrand::Rng::with_seed(seed);
     machine.on(&Event::Slot, &mut chance);
@@ -74,9 +75,15 @@ fn a_mismatch_is_forgiven_once() {
     let mut machine = machine();
     machine.on(&Event::Slot, &mut chance());
     machine.on(&Event::Complete, &mut chance());
-    assert_eq!(machine.on(&Event::Mismatch, &mut chance()), Step::ReceiveAnew);
+    assert_eq!(
+        machine.on(&Event::Mismatch { mixed: false }, &mut chance()),
+        Step::ReceiveAnew
+    );
     machine.on(&Event::Complete, &mut chance());
-    assert_eq!(machine.on(&Event::Mismatch, &mut chance()), Step::GiveUp);
+    assert_eq!(
+        machine.on(&Event::Mismatch { mixed: false }, &mut chance()),
+        Step::GiveUp
+    );
     assert_eq!(machine.state(), State::Failed);
 }
 
@@ -163,7 +170,184 @@ fn a_content_that_keeps_changing_is_trouble() {
     assert_eq!(machine.on(&Event::Changed, &mut chance()), Step::GiveUp);
 }
 
+/// A machine with so many sources that has begun.
+fn with_sources(sources: usize) -> StateMachine {
+    let mut machine = StateMachine::new(&FetchSettings::default(), sources);
+    machine.on(&Event::Slot, &mut chance());
+    machine
+}
+
+#[test]
+fn another_source_mends_a_failure() {
+    for kind in [
+        RemoteErrorKind::NotFound,
+        RemoteErrorKind::Denied,
+        RemoteErrorKind::Protocol,
+    ] {
+        let (mut machine, error) = (with_sources(3), error(kind));
+        for source in 1..3 {
+            assert_eq!(
+                machine.on(&broke(&error), &mut chance()),
+                Step::Receive,
+                "{kind:?}"
+            );
+            assert_eq!(machine.source(), source);
+        }
+        assert_eq!(machine.on(&broke(&error), &mut chance()), Step::GiveUp);
+    }
+}
+
+#[test]
+fn each_source_has_its_own_tries() {
+    let settings = FetchSettings::default();
+    for (kind, tries) in [
+        (RemoteErrorKind::Server, settings.tries),
+        (RemoteErrorKind::Unreachable, settings.tries_unreachable),
+        // A silent server keeps nobody from the next one for the whole time allowed.
+        (RemoteErrorKind::TimedOut, settings.tries_unreachable),
+    ] {
+        let (mut machine, error) = (with_sources(2), error(kind));
+        for _ in 1..tries {
+            assert!(matches!(
+                machine.on(&broke(&error), &mut chance()),
+                Step::Pause(_)
+            ));
+            machine.on(&Event::Rested, &mut chance());
+        }
+        assert_eq!(
+            machine.on(&broke(&error), &mut chance()),
+            Step::Receive,
+            "{kind:?}"
+        );
+        assert_eq!(machine.source(), 1);
+        assert!(matches!(
+            machine.on(&broke(&error), &mut chance()),
+            Step::Pause(_)
+        ));
+    }
+}
+
+#[test]
+fn who_asks_for_much_patience_is_left_for_another() {
+    let busy = error(RemoteErrorKind::Busy).with_retry(Retry::After(Duration::from_secs(60)));
+    let mut machine = with_sources(2);
+    assert_eq!(machine.on(&broke(&busy), &mut chance()), Step::Receive);
+    assert!(matches!(machine.on(&broke(&busy), &mut chance()), Step::Pause(_)));
+}
+
+#[test]
+fn mixed_bytes_that_are_wrong_come_anew_from_one_source() {
+    let mut machine = with_sources(2);
+    let gone = error(RemoteErrorKind::NotFound);
+    assert_eq!(machine.on(&broke(&gone), &mut chance()), Step::Receive);
+    machine.on(&Event::Complete, &mut chance());
+    assert_eq!(
+        machine.on(&Event::Mismatch { mixed: true }, &mut chance()),
+        Step::ReceiveAnew
+    );
+    assert_eq!(machine.source(), 1);
+    // That was nobody's fault for sure: the source has both its tries.
+    machine.on(&Event::Complete, &mut chance());
+    assert_eq!(
+        machine.on(&Event::Mismatch { mixed: false }, &mut chance()),
+        Step::ReceiveAnew
+    );
+    machine.on(&Event::Complete, &mut chance());
+    assert_eq!(
+        machine.on(&Event::Mismatch { mixed: false }, &mut chance()),
+        Step::GiveUp
+    );
+}
+
+#[test]
+fn a_source_that_lies_is_left_for_the_next() {
+    let mut machine = with_sources(3);
+    for source in 1..3 {
+        machine.on(&Event::Complete, &mut chance());
+        assert_eq!(
+            machine.on(&Event::Mismatch { mixed: false }, &mut chance()),
+            Step::ReceiveAnew
+        );
+        assert_eq!(machine.source(), source);
+    }
+}
+
+#[test]
+fn a_source_that_keeps_changing_is_left_for_the_next() {
+    let mut machine = with_sources(2);
+    for _ in 0..=CHANGES {
+        assert_eq!(machine.source(), 0);
+        assert_eq!(machine.on(&Event::Changed, &mut chance()), Step::ReceiveAnew);
+    }
+    assert_eq!(machine.source(), 1);
+}
+
+/// Failures after which the same request may succeed.
+const PASSING: [RemoteErrorKind; 5] = [
+    RemoteErrorKind::Unreachable,
+    RemoteErrorKind::TimedOut,
+    RemoteErrorKind::Interrupted,
+    RemoteErrorKind::Busy,
+    RemoteErrorKind::Server,
+];
+
 proptest! {
+    #[test]
+    fn never_ends_while_there_is_progress(
+        seed: u64,
+        sources in 1..4_usize,
+        kinds in prop::collection::vec(prop::sample::select(&PASSING[..]), 1..300),
+    ) {
+        let (mut machine, mut chance) = (with_sources(sources), StdRng::seed_from_u64(seed));
+        for kind in kinds {
+            let error = error(kind);
+            let event = Event::Broke { error: &error, progress: true, idle: Duration::ZERO };
+            prop_assert!(matches!(machine.on(&event, &mut chance), Step::Pause(_)));
+            prop_assert_eq!(machine.on(&Event::Rested, &mut chance), Step::Receive);
+        }
+        prop_assert_eq!(machine.source(), 0);
+    }
+
+    /// Whatever goes wrong, in whatever order: without progress it is over after the time allowed and a last try.
+    #[test]
+    fn always_ends_without_progress(
+        seed: u64,
+        sources in 1..4_usize,
+        what in prop::collection::vec((0..9_usize, 0..40_u64, 0..100_u64), 1..20),
+    ) {
+        let settings = FetchSettings::default();
+        let (mut machine, mut chance) = (with_sources(sources), StdRng::seed_from_u64(seed));
+        let (mut idle, mut steps) = (Duration::ZERO, 0);
+        for (number, seconds, patience) in what.into_iter().cycle() {
+            steps += 1;
+            prop_assert!(steps < 100_000, "it does not end");
+            let kind = PASSING.get(number).copied().unwrap_or(RemoteErrorKind::NoSuchRange);
+            // What says nothing takes its time.
+            let least = u64::from(kind == RemoteErrorKind::TimedOut);
+            idle += Duration::from_secs(seconds.max(least));
+            let mut error = error(kind);
+            if kind == RemoteErrorKind::Busy && patience > 50 {
+                error = error.with_retry(Retry::After(Duration::from_secs(patience)));
+            }
+            let event = match number {
+                6 => Event::Changed,
+                7 => Event::Mismatch { mixed: true },
+                8 => Event::Mismatch { mixed: false },
+                _ => Event::Broke { error: &error, progress: false, idle },
+            };
+            match machine.on(&event, &mut chance) {
+                Step::GiveUp => break,
+                Step::Pause(pause) => {
+                    idle += pause;
+                    prop_assert!(idle < settings.timeout);
+                    machine.on(&Event::Rested, &mut chance);
+                }
+                Step::Receive | Step::ReceiveAnew => {}
+                step => prop_assert!(false, "{step:?}"),
+            }
+        }
+    }
+
     #[test]
     fn pauses_stay_within_their_limits(seed: u64, fruitless in 1..40_u32) {
         let mut machine = machine();
@@ -174,8 +358,8 @@ proptest! {
     }
 
     #[test]
-    fn nothing_follows_an_end(events in prop::collection::vec(0..7_u8, 1..60)) {
-        let mut machine = machine();
+    fn nothing_follows_an_end(sources in 1..4_usize, events in prop::collection::vec(0..8_u8, 1..60)) {
+        let mut machine = StateMachine::new(&FetchSettings::default(), sources);
         let broken = error(RemoteErrorKind::Server);
         let mut over = false;
         for number in events {
@@ -186,7 +370,7 @@ proptest! {
                 3 => Event::Rested,
                 4 => Event::Complete,
                 5 => Event::Match,
-                _ => Event::Mismatch,
+                _ => Event::Mismatch { mixed: number == 6 },
             };
             let step = machine.on(&event, &mut chance());
             if over {

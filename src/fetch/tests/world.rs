@@ -26,6 +26,8 @@ pub(in crate::fetch) enum Act {
     BusyFor(Duration),
     /// The connection breaks after so many bytes.
     Drop(usize),
+    /// All bytes come, with a pause of a second between them.
+    Slow,
     /// Nothing more comes after so many bytes.
     Stall(usize),
     /// The data ends after so many bytes, and nobody says how many there should have been.
@@ -137,24 +139,24 @@ impl Place {
         } else {
             10_000
         };
-        match act {
+        match &act {
             Some(Act::Drop(count)) => {
-                data.truncate(count);
+                data.truncate(*count);
                 let error = RemoteError::new(RemoteErrorKind::Interrupted, url, "the connection broke");
                 last = Some(stream::iter([Err(error)]).boxed());
             }
             Some(Act::Stall(count)) => {
-                data.truncate(count);
+                data.truncate(*count);
                 last = Some(stream::pending().boxed());
             }
-            Some(Act::End(count)) => data.truncate(count),
+            Some(Act::End(count)) => data.truncate(*count),
             Some(Act::Beyond(count)) => {
                 let beyond = usize::try_from(end).unwrap() + count;
                 data = bytes.slice(usize::try_from(start).unwrap()..beyond.min(bytes.len()));
             }
             Some(Act::Flip(at)) => {
                 let mut wrong = data.to_vec();
-                wrong[at] ^= 1;
+                wrong[*at] ^= 1;
                 data = wrong.into();
             }
             _ => {}
@@ -163,7 +165,14 @@ impl Place {
             .chunks(chunk)
             .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
             .collect();
-        let body = stream::iter(chunks).chain(last.unwrap_or_else(|| stream::empty().boxed()));
+        let pause = matches!(act, Some(Act::Slow)).then_some(Duration::from_secs(1));
+        let chunks = stream::iter(chunks).then(move |chunk| async move {
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+            chunk
+        });
+        let body = chunks.chain(last.unwrap_or_else(|| stream::empty().boxed()));
         Ok(Download {
             url: url.clone(),
             offset: start,
@@ -313,6 +322,37 @@ impl World {
         }
     }
 
+    /// A world with one file of this content, and mirrors that are asked first.
+    pub(in crate::fetch) fn with_mirrors(bytes: &[u8], mirrors: &[&Arc<Place>]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Arc::new(Place::default());
+        place.put(FILE, bytes);
+        let archive = Arc::new(Archive::new(&[(FILE, Some(bytes))]));
+        let mirrors = mirrors
+            .iter()
+            .enumerate()
+            .map(|(number, place)| -> Arc<dyn Mirror> {
+                Arc::new(MirrorAt {
+                    base: format!("http://127.0.0.{}", number + 2),
+                    place: Arc::clone(place),
+                })
+            });
+        let fetcher = fetcher_with(
+            mirrors.collect(),
+            disk_store(&dir),
+            &place,
+            &archive,
+            settings(),
+            CatalogSettings::default(),
+        );
+        Self {
+            place,
+            archive,
+            fetcher,
+            dir: Some(dir),
+        }
+    }
+
     pub(in crate::fetch) fn in_memory(files: &[(&str, &[u8])], cache_size: Option<u64>) -> Self {
         Self::on(Arc::new(MemoryStore::with_size(cache_size)), files, settings())
     }
@@ -416,7 +456,33 @@ pub(in crate::fetch) fn disk_store(dir: &tempfile::TempDir) -> Arc<DiskStore> {
     Arc::new(DiskStore::open(dir.path(), options()).unwrap())
 }
 
+/// A mirror whose files have URLs of their own.
+struct MirrorAt {
+    base: String,
+    place: Arc<Place>,
+}
+
+impl Mirror for MirrorAt {
+    fn source(&self, key: &FileKey) -> Option<Source> {
+        Some(Source {
+            origin: Arc::<Place>::clone(&self.place),
+            url: Url::new(&format!("{}/{}", self.base, key.name)),
+        })
+    }
+}
+
 pub(in crate::fetch) fn fetcher(
+    store: Arc<dyn Store>,
+    place: &Arc<Place>,
+    archive: &Arc<Archive>,
+    settings: FetchSettings,
+    catalog_settings: CatalogSettings,
+) -> Fetcher {
+    fetcher_with(Vec::new(), store, place, archive, settings, catalog_settings)
+}
+
+fn fetcher_with(
+    mirrors: Vec<Arc<dyn Mirror>>,
     store: Arc<dyn Store>,
     place: &Arc<Place>,
     archive: &Arc<Archive>,
@@ -432,7 +498,7 @@ pub(in crate::fetch) fn fetcher(
     let catalogs = Catalogs::new(runtime.clone(), store, vec![source], catalog_settings);
     let endpoints = Endpoints::new(&Settings::default(), &[Observatory::Hst]).unwrap();
     let origin: Arc<dyn Origin> = Arc::<Place>::clone(place);
-    Fetcher::new(runtime, origin, endpoints, catalogs, settings)
+    Fetcher::with_mirrors(runtime, mirrors, origin, endpoints, catalogs, settings)
 }
 
 /// The catalog of this text, for stores that exist already.

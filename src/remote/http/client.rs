@@ -9,6 +9,9 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::reach::{Reach, Resolver};
 
+/// Connections to one host that are kept for later: those of all streams of large files and of a burst of small ones.
+const IDLE: usize = 128;
+
 /// A client.
 pub(super) struct Built {
     pub(super) client: Client,
@@ -48,7 +51,7 @@ pub(super) fn build(
         .connect_timeout(connect_timeout)
         .tcp_nodelay(true)
         .pool_idle_timeout(Duration::from_secs(60))
-        .pool_max_idle_per_host(16)
+        .pool_max_idle_per_host(IDLE)
         .referer(false)
         .redirect(Policy::none())
         .dns_resolver(Arc::new(Resolver::new(allowed)))

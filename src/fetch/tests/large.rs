@@ -1,0 +1,118 @@
+//! Large files: parts, streams, the frontier.
+
+use super::world::{Act, FILE, World, content, key, settings};
+use super::*;
+use crate::remote::RemoteErrorKind;
+
+tests! {
+    async fn large_files_come_in_parts() {
+        let bytes = content(420_000);
+        let world = World::with(&bytes);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        let mut asked = world.place.asked();
+        asked.sort_unstable();
+        let part = |number: u64, condition| {
+            (number * 100_000, Some(((number + 1) * 100_000).min(420_000)), condition)
+        };
+        assert_eq!(asked, [part(0, false), part(1, true), part(2, true), part(3, true), part(4, true)]);
+        assert_eq!(world.fetcher.counters().bytes, 420_000);
+        world.check_store();
+    }
+
+    async fn parts_that_break_go_on_where_they_stopped() {
+        let bytes = content(420_000);
+        let world = World::with(&bytes);
+        world.place.then([Act::Drop(50_000), Act::Drop(60_000), Act::Stall(70_000), Act::Drop(1), Act::Drop(0)]);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        world.check_store();
+        assert!(world.fetcher.counters().bytes < 640_000);
+    }
+
+    async fn a_server_without_ranges_gives_one_stream() {
+        let bytes = content(420_000);
+        let world = World::with(&bytes);
+        world.place.always(Some(Act::Whole));
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert_eq!(world.place.asked().len(), 1);
+        assert_eq!(world.fetcher.counters().bytes, 420_000);
+
+        // Broken in the middle, it has to begin anew.
+        let world = World::with(&bytes);
+        world.place.then([Act::Whole, Act::Whole]);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        world.check_store();
+    }
+
+    async fn a_content_that_changes_between_parts_begins_anew_in_one_stream() {
+        let (old, new) = (content(420_000), content(420_001)[1..].to_vec());
+        let world = World::with(&new);
+        world.place.put(FILE, &old);
+        world.place.then([Act::Stall(30_000)]);
+        let open = tokio::spawn({
+            let fetcher = world.fetcher.clone();
+            async move { fetcher.open(&key(FILE)).wait().await.map(|file| world::bytes_of(&file)) }
+        });
+        // The other parts are there, the first one stalls: now the file is replaced.
+        while world.fetcher.counters().bytes < 350_000 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.place.put(FILE, &new);
+        assert_eq!(open.await.unwrap().unwrap(), new);
+        let asked = world.place.asked();
+        assert_eq!(asked.last(), Some(&(0, None, false)), "{asked:?}");
+        world.check_store();
+    }
+
+    async fn parts_that_are_longer_than_asked_do_no_harm() {
+        let bytes = content(420_000);
+        let world = World::with(&bytes);
+        world.place.then([Act::Beyond(5000), Act::Beyond(50_000), Act::Beyond(1)]);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert_eq!(world.fetcher.counters().mismatches, 0);
+        world.check_store();
+    }
+
+    async fn whoever_has_nothing_to_do_shares_a_part() {
+        let bytes = content(400_000);
+        let sharing = FetchSettings { part: 200_000, least: 20_000, ..settings() };
+        let world = World::new(&[(FILE, &bytes)], sharing);
+        // The second part stalls where the first is done: both halves of it that are left come over two streams.
+        world.place.then([Act::Stall(150_000), Act::Stall(20_000)]);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        world.check_store();
+        let asked = world.place.asked();
+        assert!(asked.iter().any(|(from, ..)| *from > 200_000 && *from < 400_000), "{asked:?}");
+    }
+
+    async fn a_server_that_refuses_more_streams_is_not_left() {
+        let bytes = content(420_000);
+        for refusal in [RemoteErrorKind::Busy, RemoteErrorKind::Unreachable, RemoteErrorKind::Interrupted] {
+            let world = World::with(&bytes);
+            // The first request is answered and goes on, whatever comes of the second.
+            world.place.then([Act::Slow, Act::Fail(refusal)]);
+            assert_eq!(world.open(FILE).await.unwrap(), bytes, "{refusal:?}");
+            assert_eq!((world.fetcher.counters().retries, world.fetcher.counters().failures), (1, 0));
+            let again = world.place.asked().iter().filter(|(from, ..)| *from == 0).count();
+            assert_eq!(again, 1, "the first part came once");
+            world.check_store();
+        }
+    }
+
+    async fn the_frontier_can_be_watched() {
+        let bytes = content(420_000);
+        let world = World::with(&bytes);
+        world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
+        assert!(world.fetcher.frontier(&key(FILE)).is_none());
+        world.place.then([Act::Stall(30_000)]);
+        let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
+        let mut frontier = world.fetcher.frontier(&key(FILE)).unwrap();
+        assert_eq!(*frontier.borrow(), 0);
+        assert_eq!(*frontier.wait_for(|at| *at > 0).await.unwrap(), 30_000);
+        // What comes beyond the gap does not move it.
+        arrived(&world, 130_000).await;
+        assert_eq!(*frontier.borrow_and_update(), 30_000);
+        assert_eq!(*frontier.wait_for(|at| *at == 420_000).await.unwrap(), 420_000);
+        open.await.unwrap().unwrap();
+        assert!(frontier.changed().await.is_err(), "it ends with the transfer");
+    }
+}

@@ -1,0 +1,125 @@
+//! Several sources of one file.
+
+use std::sync::Arc;
+
+use super::world::{Act, FILE, Place, World, content, key};
+use super::*;
+use crate::remote::RemoteErrorKind;
+
+fn mirror(bytes: &[u8]) -> Arc<Place> {
+    let mirror = Arc::new(Place::default());
+    mirror.put(FILE, bytes);
+    mirror
+}
+
+/// Who has given how much, by the last number of the address; 1 is the server.
+fn served(world: &World) -> Vec<(char, u64)> {
+    let served = world.fetcher.served(&key(FILE));
+    let number = |url: &Url| url.host().and_then(|host| host.chars().last()).unwrap();
+    served
+        .iter()
+        .map(|source| (number(&source.url), source.bytes))
+        .collect()
+}
+
+tests! {
+    async fn the_first_source_serves() {
+        let bytes = content(90_000);
+        let mirror = mirror(&bytes);
+        let world = World::with_mirrors(&bytes, &[&mirror]);
+        world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
+        assert_eq!(world.fetcher.url(&key(FILE)).unwrap(), *"http://127.0.0.2/hst_acs_darkfile_0001.fits");
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert!(world.place.asked().is_empty());
+        assert_eq!(served(&world), [('2', 90_000)]);
+    }
+
+    async fn the_next_source_goes_on_from_the_bytes_that_are_here() {
+        for length in [420_000, 90_000, 7000] {
+            let bytes = content(length);
+            let (first, second) = (mirror(&bytes), mirror(&bytes));
+            second.always(Some(Act::Fail(RemoteErrorKind::NotFound)));
+            let world = World::with_mirrors(&bytes, &[&first, &second]);
+            first.then([Act::Drop(3000)]);
+            first.then((0..20).map(|_| Act::Fail(RemoteErrorKind::Denied)));
+            assert_eq!(world.open(FILE).await.unwrap(), bytes);
+            // The validators of one are nothing to the other.
+            let asked = world.place.asked();
+            assert_eq!((asked[0].0, asked[0].2), (3000, false), "{asked:?}");
+            assert_eq!(second.asked().len(), 1);
+            let bytes = u64::try_from(length).unwrap();
+            assert_eq!(served(&world), [('2', 3000), ('1', bytes - 3000)]);
+            assert_eq!(world.fetcher.url(&key(FILE)).unwrap().host().unwrap(), "127.0.0.1");
+            assert_eq!(world.fetcher.counters().failures, 0);
+            world.check_store();
+        }
+    }
+
+    async fn a_silent_source_is_left_before_the_time_is_over() {
+        let bytes = content(90_000);
+        let first = mirror(&bytes);
+        first.always(Some(Act::Stall(0)));
+        let world = World::with_mirrors(&bytes, &[&first]);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert!(begun.elapsed() < Duration::from_secs(100));
+    }
+
+    async fn all_sources_fail() {
+        let bytes = content(90_000);
+        let (first, second) = (mirror(&bytes), mirror(&bytes));
+        first.always(Some(Act::Fail(RemoteErrorKind::Server)));
+        second.always(Some(Act::Fail(RemoteErrorKind::NotFound)));
+        let world = World::with_mirrors(&bytes, &[&first, &second]);
+        world.place.always(Some(Act::Fail(RemoteErrorKind::Denied)));
+        assert_eq!(world.fails(FILE).await, FetchErrorKind::Denied, "the last one's word counts");
+        assert_eq!((first.asked().len(), second.asked().len()), (5, 1));
+    }
+
+    async fn bytes_that_do_not_belong_together_come_anew_from_one_source() {
+        for length in [90_000, 7000] {
+            let (bytes, old) = (content(length), content(length + 1)[1..].to_vec());
+            let first = mirror(&old);
+            let world = World::with_mirrors(&bytes, &[&first]);
+            first.then([Act::Drop(3000)]);
+            first.then([Act::Fail(RemoteErrorKind::NotFound)]);
+            assert_eq!(world.open(FILE).await.unwrap(), bytes);
+            assert_eq!(world.place.asked(), [(3000, None, false), (0, None, false)]);
+            assert_eq!(served(&world), [('1', u64::try_from(length).unwrap())]);
+            assert_eq!(world.fetcher.counters().mismatches, 1);
+            world.check_store();
+        }
+    }
+
+    async fn a_source_that_lies_is_found_out() {
+        let (bytes, lie) = (content(90_000), content(90_001)[1..].to_vec());
+        let first = mirror(&lie);
+        let world = World::with_mirrors(&bytes, &[&first]);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert_eq!(first.asked().len(), 1);
+        assert_eq!(world.place.asked(), [(0, None, false)]);
+        world.check_store();
+        // One that has another length says so in the head of its reply.
+        let first = mirror(&lie[1..]);
+        let world = World::with_mirrors(&bytes, &[&first]);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert_eq!(served(&world), [('1', 90_000)]);
+    }
+
+    async fn a_transfer_goes_on_with_another_source_after_a_restart() {
+        let bytes = content(90_000);
+        let first = mirror(&bytes);
+        let world = World::with_mirrors(&bytes, &[&first]);
+        first.always(Some(Act::Fail(RemoteErrorKind::NotFound)));
+        world.place.always(Some(Act::Stall(60_000)));
+        let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
+        arrived(&world, 60_000).await;
+        // Without the mirror from now on.
+        let world = world.restart(world::settings()).await;
+        open.await.unwrap().unwrap_err();
+        let before = world.place.asked().len();
+        world.place.always(None);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert_eq!(world.place.asked()[before], (60_000, None, true));
+    }
+}
