@@ -57,7 +57,7 @@ use std::time::Duration;
 
 pub use self::builder::Builder;
 pub use self::error::{Error, ErrorKind};
-pub use crate::resolve::{Answer, ComputedBy, Mode, TypeAnswer};
+pub use crate::resolve::{Answer, ComputedBy, Mode, Prefetch, TypeAnswer};
 
 use crate::crds::{ContextSpec, DatasetName, FileKey, FileName, Observatory};
 use crate::fetch::Fetcher;

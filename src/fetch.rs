@@ -277,6 +277,16 @@ impl Fetcher {
         &self.inner.catalogs
     }
 
+    /// Whether nothing can be fetched of an observatory, on purpose.
+    pub fn is_offline(&self, observatory: Observatory) -> bool {
+        self.inner.is_offline(observatory)
+    }
+
+    /// How many small files may be asked for at a time in the background, so that there are slots left for who waits.
+    pub fn background_slots(&self) -> usize {
+        lanes::small_slots(self.inner.settings.jobs) * 3 / 4
+    }
+
     /// Where its tasks run.
     pub fn runtime(&self) -> &Handle {
         &self.inner.runtime

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::crds::context::symbolic_forms;
-use crate::crds::{Catalog, ContextSpec, DatasetName, FileKind, FileName, Observatory};
+use crate::crds::{Catalog, ContextSpec, DatasetName, FileKey, FileKind, FileName, Observatory};
 use crate::fetch::{Fetcher, Outcome};
 use crate::rules::LookupOptions;
 
@@ -27,6 +27,7 @@ mod memory;
 mod options;
 mod own;
 mod persist;
+mod prefetch;
 mod rules;
 mod strategy;
 #[cfg(test)]
@@ -36,11 +37,13 @@ pub use answer::{Answer, ComputedBy, Header, TypeAnswer};
 pub use error::ResolveError;
 pub use failures::Failure;
 pub use options::{BadFilePolicy, Clock, Mode, Permit, ResolveOptions, UnknownMode};
+pub use prefetch::{Prefetch, UnknownPrefetch};
 
 use batch::Batcher;
 use failures::Failures;
 use memory::{Lifetimes, Memory, Question, Recall};
 use persist::Persistence;
+use prefetch::Prefetcher;
 use rules::Rules;
 
 /// Answers questions for best references. Clones share everything.
@@ -61,6 +64,7 @@ struct Shared {
     seen: Mutex<HashMap<Observatory, Arc<Catalog>>>,
     persistence: Persistence,
     rules: BTreeMap<Observatory, Rules>,
+    prefetcher: Prefetcher,
 }
 
 struct State {
@@ -96,6 +100,7 @@ impl Resolver {
         };
         let rules = |of: &Observatory| (*of, Rules::new(fetcher.clone(), *of, runtime.clone(), lookup));
         let rules = catalogs.observatories().iter().map(rules).collect();
+        let background = fetcher.background_slots();
         let shared = Shared {
             fetcher,
             batchers,
@@ -110,6 +115,7 @@ impl Resolver {
             seen: Mutex::default(),
             persistence: Persistence::default(),
             rules,
+            prefetcher: Prefetcher::new(background),
         };
         Self {
             shared: Arc::new(shared),
@@ -135,6 +141,12 @@ impl Resolver {
         })
     }
 
+    /// A catalogued file is opened: the rules below it, if it is a pmap, are fetched in the background, as
+    /// [`ResolveOptions::prefetch`] says. Does not wait.
+    pub fn note_opened(&self, key: &FileKey) {
+        self.shared.prefetch(key);
+    }
+
     /// The answer, if it is known and still holds, or holds for want of a better one because no server can be asked.
     /// From memory only.
     pub fn remembered(&self, context: &FileName, dataset: &DatasetName) -> Option<Arc<Answer>> {
@@ -158,6 +170,10 @@ impl Resolver {
             )));
         };
         shared.notice_catalog(question.observatory);
+        let used = FileKey {
+            observatory: question.observatory,
+            name: context.clone(),
+        };
         let mut state = shared.lock();
         match state.memory.recall(&question, shared.options.clock.now()) {
             Recall::Fresh(answer) => return Outcome::Ready(Ok(answer)),
@@ -176,6 +192,7 @@ impl Resolver {
             waiting
         };
         drop(state);
+        shared.prefetch(&used);
         Outcome::Later(Box::pin(async move {
             match waiting.wait_for(Option::is_some).await {
                 Ok(answered) => answered.clone().unwrap_or(Err(ResolveError::ShuttingDown)),
@@ -294,6 +311,9 @@ impl Shared {
         let Some(old) = old else { return };
         let difference = Catalog::difference(&old, info.catalog());
         let rules_changed = difference.changed.iter().any(|name| name.kind().is_mapping());
+        if rules_changed {
+            self.prefetcher.forget();
+        }
         let memory = &mut self.lock().memory;
         memory.forget_failures(observatory);
         if rules_changed {

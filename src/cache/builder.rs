@@ -12,7 +12,7 @@ use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetc
 use crate::remote::{
     self, Endpoints, HttpClient, HttpOrigin, HttpSettings, Origin, ServerSetting, UrlOrigin,
 };
-use crate::resolve::{BadFilePolicy, Mode, ResolveOptions, Resolver};
+use crate::resolve::{BadFilePolicy, Mode, Prefetch, ResolveOptions, Resolver};
 use crate::store::{DiskStore, Store, StoreOptions};
 
 /// How a directory is used as a cache; made by [`Cache::builder`].
@@ -101,6 +101,20 @@ impl Builder {
     #[must_use]
     pub fn jobs(mut self, jobs: usize) -> Self {
         self.fetch.jobs = jobs;
+        self
+    }
+
+    /// Connections for one large file, at most: as many are used as make it come faster; without it 8.
+    #[must_use]
+    pub fn streams(mut self, streams: usize) -> Self {
+        self.fetch.streams = streams;
+        self
+    }
+
+    /// What is fetched before anybody opens it; without it nothing.
+    #[must_use]
+    pub fn prefetch(mut self, prefetch: Prefetch) -> Self {
+        self.resolve.prefetch = prefetch;
         self
     }
 

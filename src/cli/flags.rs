@@ -42,6 +42,12 @@ pub(super) struct MountFlags {
     /// Fetch at most so many large files at a time [default: 8].
     #[arg(long, value_name = "N")]
     pub(super) jobs: Option<String>,
+    /// Fetch each large file over at most so many connections, as many as help [default: 8].
+    #[arg(long, value_name = "N")]
+    pub(super) streams: Option<String>,
+    /// Fetch the rules below a context together when it is used, or none before they are opened [default: rules].
+    #[arg(long, value_name = "rules|none")]
+    pub(super) prefetch: Option<String>,
     /// Show best references as symbolic links or as files [default: link].
     #[arg(long, value_name = "link|file")]
     pub(super) bestrefs_as: Option<String>,
@@ -97,7 +103,7 @@ pub(super) struct MountFlags {
 }
 
 /// The names of all flags that take a value.
-const VALUED: [&str; 17] = [
+const VALUED: [&str; 19] = [
     "fsname",
     "cache",
     "state",
@@ -107,6 +113,8 @@ const VALUED: [&str; 17] = [
     "cache-size",
     "keep-free",
     "jobs",
+    "streams",
+    "prefetch",
     "bestrefs-as",
     "catalog-ttl",
     "bestrefs-ttl",
@@ -179,6 +187,8 @@ impl MountFlags {
             "cache-size" => &self.cache_size,
             "keep-free" => &self.keep_free,
             "jobs" => &self.jobs,
+            "streams" => &self.streams,
+            "prefetch" => &self.prefetch,
             "bestrefs-as" => &self.bestrefs_as,
             "catalog-ttl" => &self.catalog_ttl,
             "bestrefs-ttl" => &self.bestrefs_ttl,

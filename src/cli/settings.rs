@@ -15,7 +15,7 @@ use super::Failure;
 use super::flags::MountFlags;
 use crate::crds::{ContextSpec, Observatory, Url};
 use crate::remote;
-use crate::resolve::Mode;
+use crate::resolve::{Mode, Prefetch};
 use crate::tree::BestrefsAs;
 
 /// The environment, as far as it is text.
@@ -77,6 +77,9 @@ pub(super) struct Settings {
     pub(super) cache_size: Option<u64>,
     pub(super) keep_free: u64,
     pub(super) jobs: usize,
+    /// Connections for one large file, at most.
+    pub(super) streams: usize,
+    pub(super) prefetch: Prefetch,
     pub(super) bestrefs_as: BestrefsAs,
     pub(super) catalog_ttl: Duration,
     pub(super) bestrefs_ttl: Duration,
@@ -141,6 +144,8 @@ impl Settings {
             cache_size: sources.get("cache-size", &[], parse::cache_size)?,
             keep_free: sources.get("keep-free", &[], parse::size)?.unwrap_or(1 << 30),
             jobs: sources.get("jobs", &[], parse::jobs)?.unwrap_or(8),
+            streams: sources.get("streams", &[], parse::streams)?.unwrap_or(8),
+            prefetch: sources.prefetch()?,
             bestrefs_as: sources
                 .get("bestrefs-as", &[], parse::bestrefs_as)?
                 .unwrap_or(BestrefsAs::Link),
@@ -231,6 +236,18 @@ impl SettingSources<'_> {
         Ok(self
             .get(name, &[], parse::duration)?
             .unwrap_or(Duration::from_secs(default)))
+    }
+
+    /// What is fetched beforehand. Unlike elsewhere, "none" in the environment says something here.
+    fn prefetch(&self) -> Result<Prefetch, Failure> {
+        if let Some(prefetch) = self.get("prefetch", &[], parse::from_str)? {
+            return Ok(prefetch);
+        }
+        let own = self.environment.get(&own_variable("prefetch"));
+        Ok(match own.map(String::as_str) {
+            Some("none") => Prefetch::Nothing,
+            _ => Prefetch::Rules,
+        })
     }
 
     fn observatories(&self) -> Result<Vec<Observatory>, Failure> {

@@ -23,6 +23,8 @@ pub(super) fn cache(settings: &Settings, directory: &Path, runtime: &Handle) -> 
         .cache_size(settings.cache_size)
         .keep_free(settings.keep_free)
         .jobs(settings.jobs)
+        .streams(settings.streams)
+        .prefetch(settings.prefetch)
         .timeout(settings.timeout)
         .stall_timeout(settings.stall_timeout)
         .catalog_ttl(settings.catalog_ttl)

@@ -56,9 +56,9 @@ pub(super) enum NoSlot {
 }
 
 impl Lanes {
-    /// Lanes with slots for `jobs` large files, and twice as many small ones, from each observatory.
+    /// Lanes with slots for `jobs` large files, and four times as many small ones, from each observatory.
     pub(super) fn new(jobs: usize) -> Self {
-        let jobs = jobs.clamp(1, Semaphore::MAX_PERMITS / 2);
+        let jobs = jobs.clamp(1, Semaphore::MAX_PERMITS / 8);
         let lane = |slots, aside| {
             Arc::new(Lane {
                 slots: Arc::new(Semaphore::new(slots)),
@@ -69,7 +69,7 @@ impl Lanes {
         let lanes = |observatory| {
             (
                 observatory,
-                lane(jobs * 2, ASIDE),
+                lane(small_slots(jobs), ASIDE),
                 lane(jobs, LARGE_ASIDE.max(jobs)),
             )
         };
@@ -82,6 +82,11 @@ impl Lanes {
         let (_, small_lane, large_lane) = self.all.iter().find(|(whose, ..)| *whose == observatory)?;
         Some(if small { small_lane } else { large_lane })
     }
+}
+
+/// How many small files are received at a time.
+pub(super) fn small_slots(jobs: usize) -> usize {
+    jobs.saturating_mul(4).max(4)
 }
 
 impl Lane {

@@ -7,7 +7,7 @@ use crate::crds::ContextSpec;
 /// Settings of transfers.
 #[derive(Debug, Clone)]
 pub struct FetchSettings {
-    /// Files received at a time from each observatory (small ones have as many slots of their own, twice over). One that
+    /// Files received at a time from each observatory (small ones have four times as many slots of their own). One that
     /// stands still does not count.
     pub jobs: usize,
     /// Files up to this size, in bytes, use the small files' lane.

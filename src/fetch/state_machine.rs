@@ -257,7 +257,7 @@ impl StateMachine {
     }
 
     /// How long to leave the source alone before the next try, if it gets one.
-    fn pause_after(&self, error: &RemoteError, chance: &mut impl Rng) -> Option<Duration> {
+    fn pause_after(&self, error: &RemoteError, chance: &mut Rng) -> Option<Duration> {
         let tries = match error.kind {
             RemoteErrorKind::Unreachable => self.rules.tries_unreachable,
             RemoteErrorKind::TimedOut if self.has_others() => self.rules.tries_unreachable,

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::prefetch::Prefetch;
+
 /// Who evaluates the rules (`CRDS_MODE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -108,6 +110,8 @@ pub struct ResolveOptions {
     pub window: Duration,
     /// The most dataset ids in one request; the server's own limit holds too.
     pub batch: NonZeroUsize,
+    /// What is fetched before anybody opens it.
+    pub prefetch: Prefetch,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -130,6 +134,7 @@ impl Default for ResolveOptions {
             capacity: count(4096),
             window: Duration::from_millis(5),
             batch: count(50),
+            prefetch: Prefetch::Nothing,
             clock: Clock::default(),
         }
     }

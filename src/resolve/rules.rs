@@ -158,6 +158,13 @@ impl Rules {
         name.map_err(|error| RulesError::Text(format!("{parent} names no usable file for '{key}': {error}")))
     }
 
+    /// The mappings that a mapping names; names that no file can have are left out.
+    pub(super) async fn children(&self, parent: &FileName) -> Result<Vec<FileName>, RulesError> {
+        let mapping = self.load(parent.as_str()).await?.mapping;
+        let names = mapping.children().into_iter();
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
+    }
+
     /// The names of the rules that lookups of an instrument rest on. What cannot be had is left out: it is no reason to
     /// withhold a file.
     pub(super) async fn names(&self, context: &FileName, instrument: Option<&str>) -> Vec<String> {

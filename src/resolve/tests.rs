@@ -4,6 +4,7 @@ mod archive;
 mod batching;
 mod memory;
 mod panics;
+mod prefetch;
 mod resolver;
 mod rules;
 mod world;

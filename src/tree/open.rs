@@ -88,7 +88,11 @@ impl Core {
             Err(error) => return ready(Err(error)),
         };
         let (core, key, wanted) = (Arc::clone(self), file.key.clone(), file.entry.size);
-        let opened = self.on_disk_then(move |core| core.fetcher.open(&key).map(|opened| Ok(opened?)));
+        let opened = self.on_disk_then(move |core| {
+            let opened = core.fetcher.open(&key);
+            core.resolver.note_opened(&key);
+            opened.map(|opened| Ok(opened?))
+        });
         let path = self.path_of(&file.key);
         opened.map(move |opened| {
             let file = opened?;

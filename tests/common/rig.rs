@@ -42,6 +42,8 @@ pub fn program() -> Command {
             command.env(name, value);
         }
     }
+    // Many tests count requests.
+    command.env("CRDS_FS_PREFETCH", "none");
     command
 }
 

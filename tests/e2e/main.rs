@@ -42,6 +42,7 @@ mod overlay;
 mod overrides;
 mod places;
 mod posix;
+mod prefetch;
 mod promises;
 mod proxy;
 mod readonly;

@@ -158,6 +158,13 @@ pub(super) fn jobs(text: &str) -> Result<usize, String> {
     }
 }
 
+pub(super) fn streams(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(number @ 1..=64) => Ok(number),
+        _ => Err(format!("'{text}' is not a number from 1 to 64")),
+    }
+}
+
 pub(super) fn bestrefs_as(text: &str) -> Result<BestrefsAs, String> {
     match text.trim() {
         "link" => Ok(BestrefsAs::Link),

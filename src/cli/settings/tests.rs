@@ -171,6 +171,8 @@ fn what_makes_no_sense_is_refused_by_name() {
         (vec!["/x", "--server", "ftp://x"], vec![], "--server: 'ftp://x'"),
         (vec!["/x", "--umask", "999"], vec![], "--umask: '999'"),
         (vec!["/x", "--jobs", "0"], vec![], "--jobs: '0'"),
+        (vec!["/x", "--streams", "65"], vec![], "--streams: '65'"),
+        (vec!["/x", "-o", "prefetch=all"], vec![], "-o prefetch: 'all'"),
         (
             vec!["/x"],
             vec![("CRDS_READONLY_CACHE", "yes")],

@@ -298,7 +298,7 @@ proptest! {
         sources in 1..4_usize,
         kinds in prop::collection::vec(prop::sample::select(&PASSING[..]), 1..300),
     ) {
-        let (mut machine, mut chance) = (with_sources(sources), StdRng::seed_from_u64(seed));
+        let (mut machine, mut chance) = (with_sources(sources), fastrand::Rng::with_seed(seed));
         for kind in kinds {
             let error = error(kind);
             let event = Event::Broke { error: &error, progress: true, idle: Duration::ZERO };
@@ -316,7 +316,7 @@ proptest! {
         what in prop::collection::vec((0..9_usize, 0..40_u64, 0..100_u64), 1..20),
     ) {
         let settings = FetchSettings::default();
-        let (mut machine, mut chance) = (with_sources(sources), StdRng::seed_from_u64(seed));
+        let (mut machine, mut chance) = (with_sources(sources), fastrand::Rng::with_seed(seed));
         let (mut idle, mut steps) = (Duration::ZERO, 0);
         for (number, seconds, patience) in what.into_iter().cycle() {
             steps += 1;
