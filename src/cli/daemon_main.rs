@@ -17,13 +17,13 @@ use crate::mount::remount::Flags;
 use crate::mount::{Appearance, Mounted};
 use crate::tree::panics;
 
-/// So long work on threads for blocking may take to end.
+/// The time that threads for blocking work get to end.
 const BLOCKING_TIMEOUT: Duration = Duration::from_secs(10);
-/// So often the store writes down what the next mount wants to know.
+/// The pause between two saves of the cache's state for the next mount.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Mounts, says so to who waits, with words for the user if there is a log to tell of, and serves until the file system
-/// is unmounted or the process is told to stop.
+/// Mounts, reports that to the waiting process, with a message for the user if there is a log, and serves until the file
+/// system is unmounted or the process is told to stop.
 pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Result<(), Failure> {
     panics::watch();
     let runtime = match runtime() {
@@ -59,7 +59,7 @@ pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Re
     result
 }
 
-/// Has the cache write down now and then what the next mount wants to know: this one may be killed.
+/// Saves the cache's state for the next mount now and then, since this one may be killed.
 async fn note_periodically(cache: Cache) {
     loop {
         tokio::time::sleep(NOTE_INTERVAL).await;
@@ -67,7 +67,7 @@ async fn note_periodically(cache: Cache) {
     }
 }
 
-/// Passes a failure on to who waits for us.
+/// Reports a failure to the process that waits for the mount.
 fn report_failure(ready: Ready, failure: Failure) -> Failure {
     ready.failed(&failure.to_string());
     failure
@@ -84,8 +84,8 @@ fn runtime() -> Result<Runtime, Failure> {
 fn start(settings: &Settings) -> Result<(Arc<Mounted>, Cache, StopSignals), Failure> {
     let signals = StopSignals::listen(logging::reopener())
         .map_err(|error| Failure::because("cannot listen for signals", error))?;
-    // First the mount point, on which a dead mount may lie; then the store, which may be the same directory and is used
-    // through its handle once we are mounted over it.
+    // The mount point comes first, since a dead mount may lie on it; the store may be the same directory, and is used
+    // through its handle once it is mounted over.
     let mountpoint = directories::mountpoint(&settings.mountpoint)?;
     let directory = store_directory(settings, mountpoint.path())?;
     if mountpoint.path() == Some(&directory) && !settings.over {
@@ -161,7 +161,7 @@ fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<Pat
         if !settings.read_only {
             directories::make(cache)?;
         }
-        // One directory is one directory however it is spelt.
+        // A directory may be spelt in several ways.
         return Ok(cache.canonicalize().unwrap_or_else(|_| cache.clone()));
     }
     mountpoint.map(Path::to_owned).ok_or_else(|| {
@@ -169,7 +169,7 @@ fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<Pat
     })
 }
 
-/// What `findmnt` shows as the source: what fstab has, else the server, if there is one that was named.
+/// The source that `findmnt` shows: that of fstab, else the server, if there is one that was named.
 fn source(settings: &Settings) -> String {
     if let Some(name) = &settings.fsname {
         return name.clone();

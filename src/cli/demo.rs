@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     played.and(struck)
 }
 
-/// Plays on a runtime of its own, until a signal comes.
+/// Runs a part on a runtime of its own, until a signal comes.
 fn unless_told_to_stop(part: impl Future<Output = Result<u32, Failure>>) -> Result<u32, Failure> {
     let runtime: Runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -59,8 +59,8 @@ fn unless_told_to_stop(part: impl Future<Output = Result<u32, Failure>>) -> Resu
             _ = hangup.recv() => Err(Failure::new("the terminal is gone; everything is taken away again")),
         }
     });
-    // The server goes first: nothing that the mount still waits for comes any more. Its threads go too, so that this
-    // process may fork again.
+    // The server ends first, so that the mount waits for nothing from it; its threads end too, so that this process may
+    // fork again.
     runtime.shutdown_timeout(FAREWELL);
     outcome
 }
@@ -79,12 +79,12 @@ fn write(directory: &Path) -> Result<(), Failure> {
     observatory::write(directory).map_err(doing)
 }
 
-/// So long the threads of a part get to end.
+/// The time that the threads of a part get to end.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// The temporary directory with a mount in it, and the socket where its server will be.
 struct Scene {
-    /// Nobody else sees the mount.
+    /// Whether the mount is in a namespace of its own.
     private: bool,
     directory: TempDir,
     settings: Settings,
@@ -106,7 +106,7 @@ fn mount(settings: &Settings, socket: &mut Option<TcpListener>) -> Result<Daemon
 impl Scene {
     /// Mounts. This process has a single thread until here, so that it may change its namespace and fork.
     fn set() -> Result<Self, Failure> {
-        // Where the kernel does not let us have one, the mount is made in everybody's, by fusermount3.
+        // Where the kernel allows no namespace, fusermount3 mounts in the one of all processes.
         let private = namespace::enter().is_ok();
         let directory = tempfile::Builder::new().prefix("crds-fs-demo-").tempdir()?;
         let mountpoint = directory.path().join(steps::MOUNT);
@@ -119,7 +119,7 @@ impl Scene {
             log_file: Some(directory.path().join("log").display().to_string()),
             ..MountFlags::default()
         };
-        // The settings of whoever runs this must not change what it shows.
+        // The user's settings must not change what the demonstration shows.
         let settings = Settings::new(mountpoint.to_str(), &flags, &Environment::default())?;
         let mut socket = Some(socket);
         let daemon = mount(&settings, &mut socket)?;
@@ -169,7 +169,7 @@ impl Scene {
     fn strike(self) -> Result<(), Failure> {
         let stopped = self.daemon.stop();
         let directory = self.directory.path().to_owned();
-        // Only in case the mount's process is gone without it: removal must not go through a mount.
+        // The process of the mount may have been killed, and removal must not go through a mount.
         let _ = unmount::unmount(&directory.join(steps::MOUNT), unmount::How::Lazy);
         self.directory
             .close()

@@ -9,7 +9,7 @@ use super::Failure;
 use crate::crds::Observatory;
 use crate::mount::{Error, Mountpoint, mountinfo};
 
-/// What a CRDS cache consists of.
+/// The directories of a CRDS cache.
 const CACHE: [&str; 6] = [
     "config",
     "mappings",
@@ -19,7 +19,7 @@ const CACHE: [&str; 6] = [
     ".crds-fs",
 ];
 
-/// What file systems and desktops put into directories by themselves.
+/// Names that file systems and desktops put into directories by themselves.
 const BYSTANDERS: [&str; 5] = [
     "lost+found",
     ".DS_Store",
@@ -28,10 +28,10 @@ const BYSTANDERS: [&str; 5] = [
     ".Trash-1000",
 ];
 
-/// So many names are told.
+/// The number of names that a message tells.
 const TOLD: usize = 3;
 
-/// Looks at the place to mount on and mends it; makes it when only its last part is missing.
+/// Prepares the mount point: takes a dead mount away, and makes the directory when only its last part is missing.
 pub(super) fn mountpoint(path: &Path) -> Result<Mountpoint, Failure> {
     match Mountpoint::prepare(path) {
         Err(Error::NoMountpoint(_)) => {
@@ -67,7 +67,7 @@ pub(super) fn make(path: &Path) -> Result<(), Failure> {
 /// the log.
 pub(super) fn must_be_cache(directory: &Path, log: Option<&Path>) -> Result<(), Failure> {
     let mut others = Vec::new();
-    // One that cannot be listed cannot be used either, which is told by whoever tries.
+    // A directory that cannot be listed fails when it is used, with a better message.
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if log.is_some_and(|log| log == entry.path()) {
             continue;

@@ -1,4 +1,4 @@
-//! Why a command did not do what was asked: any error of the layers below, in words, with the exit status.
+//! The failure of a command: any error of the layers below, in words, with the exit status.
 
 use std::error::Error;
 use std::fmt;
@@ -19,7 +19,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What failed, in words that stand alone.
+    /// A failure whose text stands alone.
     pub fn new(text: impl Into<String>) -> Self {
         Self {
             status: FAILED,
@@ -41,7 +41,7 @@ impl Failure {
         Self { status, ..self }
     }
 
-    /// What was being done when `source` stopped it.
+    /// A failure while doing something, and its cause.
     pub fn because(doing: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
         Self {
             status: FAILED,

@@ -1,5 +1,4 @@
-//! The flags that say how a file system is to be mounted, as texts: [`settings`](super::settings) makes sense of them,
-//! together with the environment.
+//! The flags of commands that mount, as texts: [`settings`](super::settings) reads them together with the environment.
 
 use super::Failure;
 use crate::crds::Url;
@@ -81,10 +80,10 @@ pub(super) struct MountFlags {
     /// Permission bits that no file has, in octal [default: that of the process].
     #[arg(long, value_name = "OCTAL")]
     pub(super) umask: Option<String>,
-    /// What is shown as the source of the mount.
+    /// The source of the mount, as `findmnt` shows it.
     #[arg(long, hide = true)]
     pub(super) fsname: Option<String>,
-    /// Whether options of -o that are not known are passed over.
+    /// Passes over options of -o that are not known.
     #[arg(skip)]
     pub(super) sloppy: bool,
     /// Options as in fstab: any flag above as name or name=value, ro, rw, noexec; those for others are passed over. Several

@@ -30,7 +30,7 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Where it is.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -96,7 +96,7 @@ pub(super) fn start(level: LevelFilter, file: Option<LogFile>) {
     }
 }
 
-/// What begins the log anew after it was put aside, as by logrotate; nothing when it goes to standard error.
+/// A function that opens the log anew after it was put aside, as by logrotate; `None` when it goes to standard error.
 pub(super) fn reopener() -> Option<Box<dyn Fn() + Send + Sync>> {
     let log = IN_USE.get()?;
     Some(Box::new(|| match log.reopen() {
@@ -128,7 +128,7 @@ fn try_open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// Where a process in the background logs when nobody says: `~/.local/state/crds-fs/<mount point>.log`; without a home,
+/// The log file of a process in the background when none is named: `~/.local/state/crds-fs/<mount point>.log`; without a home,
 /// as when the system starts, `/var/log/crds-fs/<mount point>.log` for root.
 pub(super) fn default_path(mountpoint: &Path, environment: &Environment) -> Option<PathBuf> {
     let absolute = |name: &str| {

@@ -12,7 +12,7 @@ use super::settings::{self, Environment, Settings};
 use super::{Failure, daemon_main, logging, output};
 use crate::mount::daemon::{self, DaemonMode, Ready};
 
-/// Where a log goes that has no place.
+/// The log file when there is no place for one.
 const NO_LOG: &str = "/dev/null";
 
 /// Mount the CRDS cache on a directory.

@@ -20,7 +20,7 @@ const PREFIX: &str = "mount.";
 const WRONG: u8 = 1;
 const NOT_MOUNTED: u8 = 32;
 
-/// What stands for all observatories in place of a source.
+/// The source that means all observatories.
 const ALL: [&str; 5] = ["all", "none", "crds", "crds-fs", "any"];
 
 /// Mount a CRDS cache as mount(8) asks for it.
@@ -64,13 +64,13 @@ pub(super) fn is_called(program: Option<&OsStr>) -> bool {
         .is_some_and(|name| name.starts_with(PREFIX))
 }
 
-/// Does what mount(8) asks for.
+/// Mounts or remounts as mount(8) asks.
 pub(super) fn main() -> ExitCode {
     let line = match Line::try_parse_from(std::env::args_os()) {
         Ok(line) => line,
         Err(error) => {
             let status = u8::from(error.use_stderr()) * WRONG;
-            // There is nobody else to tell.
+            // mount(8) shows standard error, and has no other channel for errors.
             let _ = error.print();
             return ExitCode::from(status);
         }
@@ -104,7 +104,7 @@ fn run(line: &Line) -> Result<(), Failure> {
     flags.sloppy = line.sloppy;
     flags.verbose = u8::from(line.verbose);
     if !line.source.contains("://") {
-        // As fstab has it, so that 'mount -a' sees that it is mounted.
+        // The source as in fstab, so that 'mount -a' sees that it is mounted.
         flags.fsname = Some(line.source.clone());
     }
     if line.fake {

@@ -1,10 +1,10 @@
-//! What commands print, and where: results to standard output, everything else to standard error.
+//! The output of commands: results to standard output, everything else to standard error.
 
 use std::io::{self, Write};
 
 use super::Failure;
 
-/// Standard output took no more.
+/// A write to standard output failed.
 #[derive(Debug, thiserror::Error)]
 #[error("writing to standard output")]
 pub struct OutputError(#[from] io::Error);
@@ -34,7 +34,7 @@ pub(super) fn remark(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Tells the user why a command failed. Who has closed our output does not want to hear about it.
+/// Tells the user why a command failed, unless the failure is that the output was closed.
 pub(super) fn failure(failure: &Failure) {
     let output = failure.error().downcast_ref::<OutputError>();
     if output.is_some_and(OutputError::reader_is_gone) {

@@ -1,4 +1,4 @@
-//! What `crds-fs mount` says when the file system is there: where, and on a first mount what came of each server.
+//! The message of `crds-fs mount` when the file system is there: the directory, and on a first mount the state of each server.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,10 +10,10 @@ use super::settings::Settings;
 use crate::crds::{FileName, Observatory, ServerInfo};
 use crate::fetch::{Catalogs, FetchError};
 
-/// So long a first mount waits for the catalogs before it says what came of them.
+/// The time that a first mount waits for catalogs before it prints the message.
 const CATALOG_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Makes what is said of a mount that answers. Waits only for catalogs of which the store has none, and not for long.
+/// Makes the message for a mount that answers. Waits for catalogs only where the store has none, and not for long.
 pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Catalogs) -> String {
     let place = settings.mountpoint.display().to_string();
     let mut text = format!("mounted at '{place}'; the log is '{}'\n", log.display());
@@ -43,7 +43,7 @@ fn has_catalog(catalogs: &Catalogs, observatory: Observatory) -> bool {
     matches!(catalogs.store().snapshot(observatory), Ok(Some(_)))
 }
 
-/// What came of one server.
+/// The result of asking one server.
 async fn line(observatory: Observatory, catalogs: &Catalogs) -> String {
     if let Ok(loaded) = tokio::time::timeout(CATALOG_TIMEOUT, catalogs.load(observatory).wait()).await {
         let mut text = told(observatory, loaded.as_deref());

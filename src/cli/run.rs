@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
 
 fn wait_for(command: &mut Command) -> io::Result<ExitStatus> {
     let mut child = command.spawn()?;
-    // What is typed at the terminal is for the command; we go when it has gone.
+    // Signals from the terminal are for the command; this process ends after it.
     daemon::leave_terminal_signals_to_others();
     child.wait()
 }
@@ -82,18 +82,18 @@ fn wait_for(command: &mut Command) -> io::Result<ExitStatus> {
 /// The mount of ours that is at `place` already, if it is well.
 fn mounted_at(place: &Path) -> Result<Option<PathBuf>, Failure> {
     let place = match mountinfo::locate(place) {
-        // It is going to be made.
+        // A directory that is not there is made later.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
     let entry = mountinfo::at(&place)?.filter(mountinfo::MountEntry::is_ours);
-    // A dead one is mended by the mount that follows.
+    // A dead mount is repaired by the mount that follows.
     Ok(entry
         .filter(|entry| !matches!(entry.health(), Health::Dead | Health::Hanging))
         .map(|entry| entry.mountpoint))
 }
 
-/// A mount that is there is as it is: flags for another one are refused, and none is passed over in silence.
+/// Refuses all flags but `--cache` and those for the log: the mount that is there has its own.
 fn only_the_cache(flags: &MountFlags, mounted: &Path) -> Result<(), Failure> {
     let telling = MountFlags {
         cache: flags.cache.clone(),
@@ -119,7 +119,7 @@ fn not_run(program: &str, error: io::Error) -> Failure {
     Failure::because(format!("cannot run '{program}'"), error).with_status(NOT_EXECUTABLE)
 }
 
-/// Says what is missing when a command was given without `--` before it.
+/// Adds to an error of usage that `--` is missing before the command.
 pub(super) fn hint(error: &clap::Error) {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() != Some("run") || arguments.any(|argument| argument == "--") {
@@ -129,7 +129,7 @@ pub(super) fn hint(error: &clap::Error) {
         (error.kind(), error.get(ContextKind::InvalidArg))
     {
         let mut out = io::stderr().lock();
-        // Nobody to tell is no failure.
+        // A closed standard error is no failure.
         let _ = writeln!(
             out,
             "\nhint: '--' goes before the command: crds-fs run [OPTIONS] -- {first} ..."
@@ -137,7 +137,7 @@ pub(super) fn hint(error: &clap::Error) {
     }
 }
 
-/// Where to mount: over the cache that is named, or over one in the usual place; and whether it is named.
+/// The directory to mount on: over the cache that is named, or over one in the usual place; and whether it is named.
 fn place(flags: &MountFlags, environment: &Environment) -> Result<(PathBuf, bool), Failure> {
     let absolute = |name: &str| {
         environment

@@ -13,7 +13,7 @@ use super::settings::{default_state, environment};
 use super::{Failure, output};
 use crate::serve::{Handle, Hashed, Listen, Options, Server};
 
-/// So often it is told how far the hashing is, where there is no terminal.
+/// The pause between two lines of progress where there is no terminal.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Serve an existing CRDS cache to any CRDS client.
@@ -25,7 +25,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 pub(super) struct Args {
     /// The cache directory, with `mappings` and `references` in it.
     cache: PathBuf,
-    /// Where to listen; port 0 takes any free port. There is no access control: mind who can reach the address.
+    /// The address to listen on; port 0 takes any free port. There is no access control: mind who can reach the address.
     #[arg(
         long,
         value_name = "HOST:PORT",

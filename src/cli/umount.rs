@@ -7,10 +7,10 @@ use crate::mount::unmount;
 
 /// Unmount a CRDS file system.
 ///
-/// What remains in the directory is an ordinary CRDS cache with what was fetched.
+/// The directory is an ordinary CRDS cache afterwards, with the files that were fetched.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where it is mounted.
+    /// The directory that it is mounted on.
     mountpoint: PathBuf,
     /// Detach it even while it is in use; it ends when the last user leaves.
     #[arg(short, long)]

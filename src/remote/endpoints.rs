@@ -1,4 +1,4 @@
-//! Where everything is asked for: the server of each observatory, and the URL of each file.
+//! The endpoints of all requests: the server of each observatory, and the URL of each file.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use super::rpc::{JsonRpcServer, is_serverless};
 use super::service::CrdsServer;
 use crate::crds::{FileKey, FileName, Observatory, ServerInfo, Teller, Url};
 
-/// What the user has said of servers and places, as plain text. `None`, `none`, `NONE` and the empty text count as not
+/// The user's settings for servers and places, as plain text. `None`, `none`, `NONE` and the empty text count as not
 /// said (spec/crds-service 8.2).
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -31,7 +31,7 @@ pub struct Settings {
 /// The value of `--server`: `URL` or `OBS=URL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSetting {
-    /// Whose server it is, if said.
+    /// The observatory of the server, if it is named.
     pub observatory: Option<Observatory>,
     /// Its URL.
     pub url: Url,
@@ -56,7 +56,7 @@ impl FromStr for ServerSetting {
     }
 }
 
-/// Why the settings make no sense.
+/// An error in the settings of servers and places.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// Not an http(s) URL.
@@ -65,7 +65,7 @@ pub enum EndpointError {
     /// An unknown observatory before `=`.
     #[error("'{0}' is not an observatory (hst, jwst, roman)")]
     Observatory(String),
-    /// The server could be anybody's.
+    /// A server without an observatory, where there are several.
     #[error(
         "it is not clear whose server {0} is: write OBSERVATORY=URL, or name the observatory with --observatory"
     )]
@@ -90,7 +90,7 @@ pub enum EndpointError {
     },
 }
 
-/// Why a file has no URL.
+/// The reason why a file has no URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {observatory} server does not say where its {what} are downloaded from")]
 pub struct NoUrl {
@@ -98,7 +98,7 @@ pub struct NoUrl {
     what: &'static str,
 }
 
-/// Where everything is asked for.
+/// The endpoints of all requests.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
     servers: BTreeMap<Observatory, Url>,
@@ -108,7 +108,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Makes sense of the settings, for these observatories.
+    /// Reads the settings, for these observatories.
     pub fn new(settings: &Settings, observatories: &[Observatory]) -> Result<Self, EndpointError> {
         let mut servers: BTreeMap<Observatory, Url> = observatories
             .iter()
@@ -145,7 +145,7 @@ impl Endpoints {
             .unwrap_or_else(|| default_server(observatory))
     }
 
-    /// Whether there is, on purpose, no server to ask for this observatory.
+    /// Whether the settings name a serverless URL, which is never asked.
     pub fn is_offline(&self, observatory: Observatory) -> bool {
         is_serverless(self.server_url(observatory).as_str())
     }
@@ -193,7 +193,7 @@ impl Endpoints {
         }))
     }
 
-    /// Who describes the server, where that is another one.
+    /// The place of the server's description, where that is another one.
     fn describer(&self, observatory: Observatory) -> Option<Url> {
         let uri = applies(self.config_uri.as_ref(), observatory)?;
         uri.host().and(Some(uri.clone()))
@@ -231,8 +231,8 @@ fn named_in(text: &str) -> impl Iterator<Item = Observatory> {
         .filter(move |observatory| text.contains(observatory.as_str()))
 }
 
-/// Whose server this is: the first observatory that the URL names, else the only one there is. A serverless URL that
-/// names none is everybody's.
+/// The observatory of a server: the first observatory that the URL names, else the only one there is. A serverless URL that
+/// names none is for all observatories.
 fn whose(url: &Url, observatories: &[Observatory]) -> Result<Vec<Observatory>, EndpointError> {
     match (named_in(url.as_str()).next(), observatories) {
         (Some(named), _) => Ok(vec![named]),

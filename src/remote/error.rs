@@ -1,4 +1,4 @@
-//! What can go wrong with the world outside, and whether trying again is sensible.
+//! Failures of requests, and whether trying again is sensible.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use crate::crds::{Observatory, Url};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({url})")]
 pub struct RemoteError {
-    /// What happened.
+    /// The kind of failure.
     pub kind: RemoteErrorKind,
     /// The URL that was asked for.
     pub url: Url,
-    /// What happened, for a person.
+    /// The reason, for a person.
     pub message: String,
     /// Whether the same request may succeed later.
     pub retry: Retry,
-    /// What is known of the cause, for advice.
+    /// The cause, where it is known well enough for advice.
     pub hint: Option<Hint>,
 }
 
@@ -132,7 +132,7 @@ impl RemoteError {
     }
 }
 
-/// What a server says goes to terminals and logs: nothing in it may move the cursor or begin a line.
+/// Takes control characters out of a text of a server: it goes to terminals and logs.
 pub(super) fn printable(text: &str) -> String {
     let visible = |letter: char| {
         let plain = (!letter.is_control()).then_some(letter);

@@ -12,7 +12,7 @@ use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::{ByteRange, Download, Origin};
 use crate::crds::Url;
 
-/// How many bytes are read at a time.
+/// Bytes read at a time.
 const BUFFER: usize = 256 * 1024;
 
 /// Files by `file` URL.

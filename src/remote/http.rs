@@ -27,7 +27,7 @@ pub(super) use failure::{from_status, timed_out};
 use reach::Reach;
 use route::Route;
 
-/// How long to wait for what.
+/// Time limits of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpSettings {
     /// For a connection.
@@ -72,7 +72,7 @@ impl HttpClient {
         }
     }
 
-    /// How long this client waits.
+    /// The time limits of this client.
     pub fn settings(&self) -> &HttpSettings {
         &self.shared.settings
     }
@@ -227,7 +227,7 @@ fn range_text(range: ByteRange) -> String {
     }
 }
 
-/// What the head of a reply says of the body.
+/// The properties of a body that the head of its reply tells.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     offset: u64,
@@ -321,7 +321,7 @@ fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
         .then_some((first, last, total))
 }
 
-/// The body, as long as it was said to be or with an error at its end.
+/// The body, of the length that its head tells or with an error at its end.
 pub(super) fn exactly(
     length: u64,
     url: Url,

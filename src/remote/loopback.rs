@@ -33,7 +33,7 @@ impl Seen {
     }
 }
 
-/// What to do with a request.
+/// The way a request is answered.
 pub(crate) enum Reply {
     /// Send these bytes and close.
     Close(Vec<u8>),

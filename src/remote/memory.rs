@@ -13,7 +13,7 @@ use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::{ByteRange, Download, Origin};
 use crate::crds::Url;
 
-/// How many bytes one item of a body holds.
+/// Bytes of one item of a body.
 const CHUNK: usize = 64 * 1024;
 
 /// Files in memory, by URL. Clones share them.
@@ -31,7 +31,7 @@ struct State {
     requests: Vec<Request>,
 }
 
-/// What goes wrong with one request.
+/// A fault of one request.
 #[derive(Debug, Clone)]
 pub enum Failure {
     /// The request fails.
@@ -45,9 +45,9 @@ pub enum Failure {
 /// A request that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What for.
+    /// The URL asked for.
     pub url: String,
-    /// Which part of it.
+    /// The part of it that was asked for.
     pub range: Option<ByteRange>,
     /// On what condition.
     pub if_range: Option<String>,

@@ -25,18 +25,18 @@ impl ByteRange {
     }
 }
 
-/// Bytes on their way.
+/// A reply with the bytes of a file.
 pub struct Download {
-    /// Where they come from in the end, redirects followed.
+    /// The URL that they come from in the end, redirects followed.
     pub url: Url,
     /// The place in the file of the first byte that `body` gives. 0 when the origin ignores ranges or the file has
-    /// changed: **whoever asked for a part must look here**.
+    /// changed: **callers that asked for a part must look here**.
     pub offset: u64,
     /// The length of the whole file, if the origin says.
     pub total: Option<u64>,
-    /// How many bytes `body` gives, if the origin says. A body that ends early ends with an error.
+    /// The number of bytes that `body` gives, if the origin says. A body that ends early ends with an error.
     pub length: Option<u64>,
-    /// What to give as `if_range` to go on with the same content later: a strong `ETag`, else `Last-Modified`.
+    /// The value of `if_range` to go on with the same content later: a strong `ETag`, else `Last-Modified`.
     pub validator: Option<String>,
     /// The bytes.
     pub body: BoxStream<'static, Result<Bytes, RemoteError>>,

@@ -32,7 +32,7 @@ pub struct JsonRpcServer {
     calls: Calls,
 }
 
-/// What calls are numbered with, so that both sides can find one in their logs.
+/// The ids of calls, by which both sides find one in their logs.
 struct Calls {
     process: String,
     counter: AtomicU32,

@@ -10,16 +10,16 @@ use crate::crds::{Catalog, DatasetId, FileName, Observatory, Reftype, ServerInfo
 
 mod results;
 
-/// The values of reference types by their names; what the values mean is for the room above (spec/crds-service 1.5).
+/// The values of reference types by their names; what the values mean is for the layer above (spec/crds-service 1.5).
 pub type TypeValues = BTreeMap<String, Value>;
 
 /// The matching parameters of a dataset.
 pub type Header = BTreeMap<String, String>;
 
-/// What there is of each dataset, or why it is not there, by dataset as the server names it.
+/// The answer for each dataset, or the reason why there is none, by the name that the server has for the dataset.
 pub type ByDataset<T> = BTreeMap<String, Result<T, String>>;
 
-/// What a server answers to a question for the best references of datasets.
+/// A server's answer to a question for the best references of datasets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BestReferences {
     /// The values.
@@ -64,13 +64,13 @@ pub fn find_id<'a, V>(results: &'a BTreeMap<String, V>, id: &str) -> Option<&'a 
 ///
 /// Only [`CrdsServer::call`] has to be written for another kind of server; the methods are made of it.
 pub trait CrdsServer: Send + Sync {
-    /// Whose server it is.
+    /// The observatory of the server.
     fn observatory(&self) -> Observatory;
 
     /// Its URL, for messages.
     fn url(&self) -> &str;
 
-    /// Where its description of itself comes from, without credentials: which server a description is of.
+    /// The URL of its description, without credentials. It identifies the server that a kept description is of.
     fn description_url(&self) -> &str {
         self.url()
     }
@@ -260,10 +260,10 @@ pub trait CrdsServer: Send + Sync {
     }
 }
 
-/// What [`in_background`] has nothing to say to.
+/// Work for [`in_background`] ended without a result.
 pub(super) const UNREAD: &str = "reading it has failed, which is a mistake in crds-fs";
 
-/// Reads what may take long where that keeps nobody else waiting; `None` when it ended without a result.
+/// Reads a long text on a thread for blocking work; `None` when it ended without a result.
 pub(super) async fn in_background<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(read).await.ok()
 }

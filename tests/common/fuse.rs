@@ -1,4 +1,4 @@
-//! What the tests of the mount need of the machine.
+//! The conditions on the machine for tests of the mount.
 
 use std::fs::File;
 

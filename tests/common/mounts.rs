@@ -1,4 +1,4 @@
-//! What is mounted where, as the kernel lists it. Reading the list touches no mount.
+//! The kernel's list of mounts. Reading it touches no mount.
 
 #![allow(
     dead_code,

@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use content::{Blob, Content};
 
-/// How requests for one file, or JSON-RPC calls, are answered.
+/// The way requests for one file, or JSON-RPC calls, are answered.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Behaviour {
     /// As it should be, ranges and validators included.
@@ -48,11 +48,11 @@ pub enum Behaviour {
     StallBeforeHead,
     /// With the head and so many bytes, the rest after [`Origin::release`].
     StallAfter(usize),
-    /// What is asked for up to this byte of the file, the rest after [`Origin::release`].
+    /// The part asked for up to this byte of the file, the rest after [`Origin::release`].
     StallAt(usize),
-    /// What is asked for up to about this byte of the file; then the connection is reset.
+    /// The part asked for up to about this byte of the file; then the connection is reset.
     ResetAt(usize),
-    /// What is asked for up to this byte of the file; then the connection closes, whatever the head has promised.
+    /// The part asked for up to this byte of the file; then the connection closes, whatever the head has promised.
     CloseAt(usize),
     /// So many bytes of what the head promises; then the connection closes.
     DropAfter(usize),
@@ -205,7 +205,7 @@ impl Origin {
         *lock(&self.port) = Some(port);
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -241,7 +241,7 @@ impl Origin {
         self.release();
     }
 
-    /// What is stalled goes on.
+    /// Lets stalled replies go on.
     pub fn release(&self) {
         self.state.released.send_modify(|epoch| *epoch += 1);
     }
@@ -302,12 +302,12 @@ impl Origin {
         lock(&self.state.asked).get(name).cloned().unwrap_or_default()
     }
 
-    /// How many requests there were for all files.
+    /// The number of requests for all files.
     pub fn all_asked(&self) -> usize {
         lock(&self.state.asked).values().map(Vec::len).sum()
     }
 
-    /// How many calls there were of all methods.
+    /// The number of calls of all methods.
     pub fn all_called(&self) -> usize {
         lock(&self.state.called).len()
     }
@@ -331,7 +331,7 @@ impl Drop for Origin {
 }
 
 impl State {
-    /// Which behaviour holds for this request; the counted ones count down.
+    /// The behaviour for this request; the counted ones count down.
     fn next(behaviour: &mut Behaviour) -> Behaviour {
         let now = *behaviour;
         match behaviour {
@@ -348,7 +348,7 @@ impl State {
         now
     }
 
-    /// Which behaviour holds for this request for a file.
+    /// The behaviour for this request for a file.
     fn next_for(&self, name: &str) -> Behaviour {
         let mut files = lock(&self.files);
         match files.get_mut(name) {

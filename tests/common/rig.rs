@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// What should take milliseconds has failed when it takes so long.
+/// The time limit of steps that take milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A mount of its own for one test. Whatever happens, nothing of it is left.
+/// A mount of its own for one test. It is taken away at the end, also after a failure.
 pub struct Rig {
     root: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    /// What `ulimit` is told before the process starts.
+    /// The argument of `ulimit` before the process starts.
     limit: Option<String>,
     daemon: Option<Child>,
 }
@@ -267,7 +267,7 @@ impl Rig {
         serde_json::from_slice(&fs::read(self.path(relative)).ok()?).ok()
     }
 
-    /// How many bytes of a file are here.
+    /// The number of bytes of a file that are here.
     pub fn received(&self, relative: &str) -> u64 {
         let description = self.json(Path::new(".crds-fs/files").join(relative));
         description.map_or(0, |told| told["progress"]["done"].as_u64().unwrap())
@@ -335,7 +335,7 @@ pub fn wait(mut child: Child, patience: Duration) -> Option<std::process::ExitSt
     }
 }
 
-/// What `work` gives, unless it takes too long.
+/// Runs `work` and returns its result; panics when it takes longer than `patience`.
 pub fn within<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(work()));

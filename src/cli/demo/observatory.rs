@@ -113,7 +113,7 @@ pub(super) fn write(root: &Path) -> io::Result<()> {
     fs::write(root.join(DATASETS), datasets().to_string())
 }
 
-/// What the observatory says of itself, as a client notes it.
+/// The `server_config` of the observatory, as a client writes it.
 fn description() -> io::Result<String> {
     let info = json!({
         "observatory": "roman",
@@ -231,7 +231,7 @@ fn with_sum(text: &str) -> String {
     text.replace("'sha1sum' : ''", &format!("'sha1sum' : '{sum}'"))
 }
 
-/// What the archive would answer.
+/// The answers of the archive for each dataset.
 fn datasets() -> Value {
     let answers = |detector: &str, exposure: &str, flat: &'static Type| -> Map<String, Value> {
         TYPES

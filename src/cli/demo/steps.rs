@@ -1,4 +1,4 @@
-//! The steps of the demonstration: plain commands, what they print, what they cost, and whether that is as claimed.
+//! The steps of the demonstration: plain commands, with checks of their output and of the bytes that they download.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -19,17 +19,17 @@ pub(super) const MOUNT: &str = "crds_cache";
 const FLAT: &str = "roman_wfi_flat_0002.asdf";
 const FLAT_SIZE: u64 = 64 << 20;
 
-/// A command that takes longer than this hangs.
+/// The time limit of one command.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Everything that may be claimed of one command.
+/// The claims that are checked of one command.
 #[derive(Default)]
 struct Claim {
     /// Its output contains these texts.
     prints: Vec<String>,
     /// It fails, and says this.
     fails: Option<&'static str>,
-    /// So many bytes come from the server.
+    /// The bytes that come from the server.
     bytes: Bytes,
 }
 
@@ -41,14 +41,14 @@ enum Bytes {
     Exactly(u64),
 }
 
-/// Where the commands run, and the server that is watched.
+/// The mount that the commands run on, and the server whose downloads are counted.
 struct Stage {
     root: PathBuf,
     server: Option<Handle>,
     step: u32,
 }
 
-/// Plays the steps of the first mount, and tells how many they were; the first claim that does not hold ends it.
+/// Runs the steps of the first mount and returns their number; ends at the first claim that does not hold.
 pub(super) async fn first(root: &Path, server: Handle, private: bool) -> Result<u32, Failure> {
     let mut stage = Stage {
         root: root.to_owned(),
@@ -62,7 +62,7 @@ pub(super) async fn first(root: &Path, server: Handle, private: bool) -> Result<
     Ok(stage.step)
 }
 
-/// Plays the steps that follow the first `step`, on another mount of the same store.
+/// Runs the steps after the first `step`, on another mount of the same store.
 pub(super) async fn second(root: &Path, server: Handle, step: u32) -> Result<u32, Failure> {
     let mut stage = Stage {
         root: root.to_owned(),
@@ -214,7 +214,7 @@ impl Stage {
         .await
     }
 
-    /// What was fetched stays.
+    /// The files that were fetched stay.
     async fn without_server(&mut self) -> Result<(), Failure> {
         let sum = self.sum_of_original()?;
         let [(image, _, _), ..] = DATASETS_BY_KIND;

@@ -1,4 +1,4 @@
-//! How the client is built.
+//! Builds the HTTP clients.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -45,7 +45,7 @@ pub(super) fn from_reqwest(error: reqwest::Error, url: &Url, has_roots: bool) ->
     }
 }
 
-/// What the causes of an error say about the place.
+/// The kind of failure that the causes of an error tell, and advice.
 fn hint(error: &reqwest::Error) -> Option<Hint> {
     let hangs_up = |io: &io::Error| error.is_connect() && io.kind() == io::ErrorKind::UnexpectedEof;
     let mut cause = error.source();
@@ -86,7 +86,7 @@ fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn s
     }
 }
 
-/// Why an address was not gone to, if that was it.
+/// The reason why an address was refused, if that is the cause.
 pub(super) fn too_near(error: &reqwest::Error) -> Option<String> {
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -1,4 +1,4 @@
-//! How near an address is: what only this machine or this network can reach must not be reached in the name of a server
+//! The reach of addresses: what only this machine or this network can reach must not be reached in the name of a server
 //! that is farther away.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url as Parsed};
 
-/// How near an address is, the nearest last.
+/// The reach of an address, the nearest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reach {
     /// Anywhere on the internet.
@@ -33,7 +33,7 @@ impl Reach {
         }
     }
 
-    /// How near this address is. What is reserved counts as private.
+    /// The reach of this address. Reserved addresses count as private.
     pub(super) fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::of_v4(address),
@@ -64,7 +64,7 @@ impl Reach {
         };
         match address.segments() {
             [0, 0, 0, 0, 0, 0, 0, 0 | 1] | [0xff01 | 0xff11, ..] => Self::Loopback,
-            // An IPv4 address in another dress: mapped, compatible, translated, 6to4.
+            // An IPv4 address in another form: mapped, compatible, translated, 6to4.
             [0, 0, 0, 0, 0, 0 | 0xffff, c, d] | [0x64, 0xff9b, 0, 0, 0, 0, c, d] | [0x2002, c, d, ..] => {
                 low(c, d)
             }
@@ -86,7 +86,7 @@ pub(super) fn literal(url: &Parsed) -> Option<IpAddr> {
     }
 }
 
-/// How near a host is: the farthest of its addresses. One that is not known here, as behind a proxy, is far.
+/// The reach of a host: the farthest of its addresses. One that is not known here, as behind a proxy, is far.
 pub(super) async fn of_host(url: &Parsed) -> Reach {
     if let Some(address) = literal(url) {
         return Reach::of(address);
@@ -99,7 +99,7 @@ pub(super) async fn of_host(url: &Parsed) -> Reach {
     nearest_first.min().unwrap_or(Reach::Public)
 }
 
-/// Why an address is not gone to.
+/// The reason why an address is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{host} is at the {} address {address}, where a server that is at a {} one may not lead",
@@ -133,7 +133,7 @@ impl TooNear {
 #[error("{0}")]
 pub(super) struct NoSuchHost(std::io::Error);
 
-/// Finds the addresses of names, as far as they are not too near. Proxies are the user's own: they may be anywhere.
+/// Resolves names, without the addresses that are too near. Proxies are the user's own, and may be anywhere.
 pub(super) struct Resolver {
     allowed: Reach,
     proxies: Arc<[String]>,

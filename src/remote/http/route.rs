@@ -1,4 +1,4 @@
-//! Where a request may go: the URL itself, and the redirects that it meets.
+//! Decides which URL and which redirects a request may follow.
 
 use reqwest::header::LOCATION;
 use reqwest::{Method, Response, StatusCode};
@@ -11,7 +11,7 @@ use crate::remote::error::{Hint, RemoteError, RemoteErrorKind};
 /// More redirects than this are a circle.
 const MAX_REDIRECTS: usize = 5;
 
-/// A request on its way.
+/// The route of one request: its target now, and the limits of its targets.
 pub(super) struct Route {
     start: Url,
     target: Url,
@@ -30,12 +30,12 @@ impl Route {
         }
     }
 
-    /// Where the request goes now.
+    /// The URL of the request now.
     pub(super) fn target(&self) -> &Url {
         &self.target
     }
 
-    /// How near the target may be, if it may be gone to at all. What the user says leads anywhere; what a server says, and
+    /// The nearest reach that the target may have, if it may be gone to at all. What the user says leads anywhere; what a server says, and
     /// redirects, where that server may lead.
     pub(super) async fn allowed(&mut self) -> Result<Reach, RemoteError> {
         let unreadable = || self.refusal("it is not a URL");
@@ -77,7 +77,7 @@ impl Route {
         TooNear::check(host, address, allowed).map_err(|error| self.refusal(&error.to_string()))
     }
 
-    /// Goes where a reply redirects to; false when it is not a redirect.
+    /// Follows the redirect of a reply; false when it is none.
     pub(super) fn redirect(&mut self, method: &Method, response: &Response) -> Result<bool, RemoteError> {
         let status = response.status();
         let moved = matches!(
@@ -113,7 +113,7 @@ impl Route {
         Ok(true)
     }
 
-    /// Why the target is not gone to.
+    /// The reason why the target is refused.
     pub(super) fn refusal(&self, why: &str) -> RemoteError {
         let message = if self.redirects == 0 {
             format!("the URL is not used: {why}")

@@ -6,7 +6,7 @@ use super::{BestReferences, ByDataset, Header, TypeValues};
 use crate::crds::{FileName, Reftype};
 use crate::remote::error::printable;
 
-/// What is wrong with a result, in words.
+/// The fault of a result, in words.
 type Wrong = String;
 
 fn object(value: Value, what: &str) -> Result<Map<String, Value>, Wrong> {

@@ -1,4 +1,4 @@
-//! What the server has, and what it says of it.
+//! The files of the origin, and its answers to calls.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -44,7 +44,7 @@ impl FromIterator<u8> for Blob {
     }
 }
 
-/// What is served.
+/// The content of the origin.
 #[derive(Debug, Clone, Default)]
 pub struct Content {
     /// `hst`, `jwst` or `roman`.
@@ -66,11 +66,11 @@ pub struct Content {
     pub phantoms: Vec<(String, u64, String)>,
     /// Files that the catalog gives neither size nor SHA-1 of: mappings, which are listed anyway.
     pub undigested: Vec<String>,
-    /// What `Authorization` must say; 401 without it.
+    /// The value that `Authorization` must have; 401 without it.
     pub authorization: Option<String>,
-    /// Where it says that files are downloaded from, in place of its own address; `{port}` in it is its port.
+    /// The address for downloads that it tells in place of its own; `{port}` in it is its port.
     pub told: Option<String>,
-    /// What it puts behind the URLs that it tells, such as `?token=...`.
+    /// The query of the URLs that it tells, such as `?token=...`.
     pub told_query: String,
 }
 
@@ -181,7 +181,7 @@ impl Content {
         Value::Object(answers)
     }
 
-    /// What is told of a header under a context.
+    /// The header that is told under a context.
     fn told(&self, context: &str, header: &Value) -> Value {
         match (self.parameters.get(context), header) {
             (Some(parameters), Value::Object(header)) => {
