@@ -121,7 +121,29 @@ class Clients(unittest.TestCase):
             size = os.stat(self.original(*name.split("/"))).st_size
             self.assertEqual(count["bytes"], size, name)
 
-    def test_7_what_is_left_behind_is_an_ordinary_cache(self):
+    def test_7_reorganizing_is_refused_and_downloads_nothing(self):
+        def fetched():
+            return {name for name in self.rig.counters()["files"] if not name.endswith("map")}
+
+        before = fetched()
+        for observatory in self.rig.observatories:
+            with self.subTest(observatory=observatory.name):
+                references = os.path.join(self.rig.mount, "references", observatory.name)
+                listed = [name for name in os.listdir(references) if os.path.isfile(os.path.join(references, name))]
+                ran = tool("sync", f"--{observatory.name}", "--organize=instrument", check=False,
+                           CRDS_PATH=self.rig.mount, CRDS_OBSERVATORY=observatory.name,
+                           CRDS_SERVER_URL=self.rig.urls[observatory.name])
+                self.assertIn("Couldn't save sub-directory mode config", ran.stderr)
+                self.assertGreaterEqual(ran.stderr.count("Operation not permitted"), len(listed), ran.stderr[-2000:])
+                if listed:
+                    self.assertNotEqual(ran.returncode, 0)
+                with open(os.path.join(self.rig.mount, "config", observatory.name, "ref_cache_subdir_mode"), encoding="utf-8") as file:
+                    self.assertEqual(file.read().strip(), "flat")
+                for name in listed:
+                    self.assertTrue(os.path.isfile(os.path.join(references, name)), name)
+        self.assertEqual(fetched(), before)
+
+    def test_8_what_is_left_behind_is_an_ordinary_cache(self):
         self.rig.umount()
         self.check_references(CRDS_PATH=self.rig.mount)
         for part in ("mappings", "references"):

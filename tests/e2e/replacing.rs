@@ -283,3 +283,32 @@ fn a_removed_file_that_is_written_anew_becomes_the_copy_if_it_is_what_the_catalo
         "only who has removed it may write"
     );
 }
+
+/// As the Python client reorganizes a cache: a rename, and where that is refused, a copy by the same thread.
+#[test]
+fn moving_references_into_the_other_layout_is_refused_without_a_download() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let references = rig.path("references/roman");
+    fs::create_dir(references.join("wfi")).unwrap();
+    for name in [DARK, FLAT] {
+        let (from, to) = (references.join(name), references.join("wfi").join(name));
+        let refused = |result: std::io::Result<()>| result.unwrap_err().raw_os_error();
+        assert_eq!(refused(fs::rename(&from, &to)), Some(libc::EPERM));
+        assert_eq!(refused(fs::copy(&from, &to).map(drop)), Some(libc::EPERM));
+        assert!(origin.asked(name).is_empty(), "{name} was downloaded");
+        assert!(fs::read(&from).unwrap() == origin.contents(name));
+    }
+    let (tag, other) = (
+        rig.path("config/roman/ref_cache_subdir_mode"),
+        rig.path("config/roman/new"),
+    );
+    fs::write(&other, "instrument").unwrap();
+    assert_eq!(
+        fs::rename(&other, &tag).unwrap_err().raw_os_error(),
+        Some(libc::EPERM)
+    );
+    assert_eq!(fs::read(&tag).unwrap(), b"flat");
+    fs::write(&other, "flat").unwrap();
+    fs::rename(&other, &tag).unwrap();
+}
