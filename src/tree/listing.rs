@@ -40,6 +40,8 @@ pub struct Ahead {
     first: usize,
     /// Where they are in the store.
     directory: PathBuf,
+    /// How many renames had been done before.
+    renames: u64,
     /// `None` for what is gone, or is not the user's.
     stats: Vec<Option<LocalStat>>,
 }
@@ -58,6 +60,7 @@ impl Ahead {
         Some(Made {
             path: self.directory.join(name),
             stat,
+            renames: self.renames,
         })
     }
 }
@@ -369,6 +372,7 @@ impl Core {
                     listing,
                     first,
                     directory: PathBuf::new(),
+                    renames: 0,
                     stats: Vec::new(),
                 }));
             }
@@ -377,6 +381,7 @@ impl Core {
     }
 
     fn look_at(&self, listing: Arc<Listing>, first: usize) -> Result<Ahead, Error> {
+        let renames = self.nodes.renames();
         let found = self
             .directory(listing.ino)
             .and_then(|directory| self.find_dir(listing.ino, &directory));
@@ -404,6 +409,7 @@ impl Core {
             listing,
             first,
             directory,
+            renames,
             stats,
         })
     }

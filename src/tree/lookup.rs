@@ -164,6 +164,7 @@ impl Core {
         if self.local.is_none() || directory.store_path().is_none() {
             return Ok(None);
         }
+        let renames = self.nodes.renames();
         let found = match self.find_dir(parent, directory) {
             Ok(found) => found,
             Err(Error::NotFound) => return Ok(None),
@@ -173,7 +174,7 @@ impl Core {
             return Ok(None);
         };
         let stat = found.dir.stat(name).map_err(Error::local("stat", &path))?;
-        Ok(stat.map(|stat| Made { path, stat }))
+        Ok(stat.map(|stat| Made { path, stat, renames }))
     }
 
     fn found_local(&self, found: Option<Made>) -> Lookup {
@@ -184,8 +185,9 @@ impl Core {
     fn lookup_override(self: &Arc<Self>, file: &Catalogued) -> Outcome<Lookup, Error> {
         let (core, path) = (Arc::clone(self), self.path_of(&file.key));
         let stat = self.on_disk(move |core| {
+            let renames = core.nodes.renames();
             let stat = core.local()?.stat(&path).map_err(Error::local("stat", &path))?;
-            Ok(stat.map(|stat| Made { path, stat }))
+            Ok(stat.map(|stat| Made { path, stat, renames }))
         });
         stat.map(move |found| Ok(core.found_local(found?)))
     }

@@ -16,15 +16,17 @@ use super::ino::{ConfigFile, Fixed, Number};
 use super::inode::{Access, LocalStat};
 use super::local::Local;
 use super::lookup::is_plausible;
-use super::nodes::Key;
+use super::nodes::{FoundAt, Key};
 use super::open::is_cache_directory;
 use super::ops::{Attr, CacheTtl, Caller, Ino, Lookup, NodeKind, Outcome};
 use super::views::Catalogued;
 
-/// A file, directory or link that was made in the store.
+/// One of the user's files, directories or links that was made or found in the store.
 pub(super) struct Made {
     pub(super) path: PathBuf,
     pub(super) stat: LocalStat,
+    /// How many renames had been done before its directory was looked for.
+    pub(super) renames: u64,
 }
 
 impl Core {
@@ -79,7 +81,11 @@ impl Core {
 
     /// The attributes of one of the user's files, to which the kernel has one more reference.
     pub(super) fn referred(&self, made: &Made) -> (Attr, CacheTtl) {
-        let ino = self.nodes.refer(Key::of(&made.stat), Some(&made.path));
+        let found = FoundAt {
+            path: &made.path,
+            renames: made.renames,
+        };
+        let ino = self.nodes.refer(Key::of(&made.stat), Some(found));
         (self.local_attr(ino, &made.stat), keep_of(&made.path))
     }
 
@@ -133,12 +139,13 @@ impl Core {
         name: &OsStr,
         work: impl FnOnce(&FoundDir) -> std::io::Result<Option<LocalStat>>,
     ) -> Result<Made, Error> {
+        let renames = self.nodes.renames();
         let (found, path) = self.new_name(parent, name)?;
         let made = work(&found).map_err(Error::local("make", &path))?;
         self.keep_own(&path);
         self.touch_directory(parent);
         let stat = made.ok_or(Error::NotFound)?;
-        Ok(Made { path, stat })
+        Ok(Made { path, stat, renames })
     }
 
     /// What lies at a path is the user's, also when a later catalog has its name.

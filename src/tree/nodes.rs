@@ -4,7 +4,7 @@
 //! Numbers are hashes of keys, so that a name keeps its number over forgetting and remounting; in the (never yet seen)
 //! case of two keys with one hash the second gets the next number that is free.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,30 @@ struct State {
     /// The changes of names that are under way: the name that goes, and where it goes to.
     changing: BTreeMap<u64, (PathBuf, Option<PathBuf>)>,
     next_change: u64,
+    /// How many renames have been done.
+    renames: u64,
+    /// The last of them.
+    renamed: VecDeque<Renamed>,
+}
+
+/// A rename that was done.
+#[derive(Debug)]
+struct Renamed {
+    from: PathBuf,
+    to: PathBuf,
+    /// Whether what was there came back the other way.
+    is_exchange: bool,
+}
+
+/// So many renames are remembered, for names that were found before and are referred to after them.
+const REMEMBERED: usize = 1024;
+
+/// A path of the store at which something was found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FoundAt<'a> {
+    pub(super) path: &'a Path,
+    /// What [`Nodes::renames`] said before it was looked for.
+    pub(super) renames: u64,
 }
 
 /// Where a local node may be: its names, and where renames under way take them.
@@ -177,14 +201,44 @@ impl State {
         if from == to {
             return;
         }
-        for (path, inos) in self.below(to) {
-            for ino in inos {
-                self.drop_path(ino, &path);
-            }
-        }
+        // What lies below is either gone already, or was found there while this rename was under way.
+        self.remove(to);
         let below = self.below(from);
         self.relocate(below, from, to);
         self.follow(|path| moved(path, from, to));
+        self.remember(from, to, false);
+    }
+
+    fn remember(&mut self, from: &Path, to: &Path, is_exchange: bool) {
+        self.renames += 1;
+        if self.renamed.len() == REMEMBERED {
+            self.renamed.pop_front();
+        }
+        self.renamed.push_back(Renamed {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            is_exchange,
+        });
+    }
+
+    /// Where something is now that was found at a path.
+    fn now_at(&self, found: FoundAt<'_>) -> PathBuf {
+        let since = usize::try_from(self.renames - found.renames.min(self.renames)).unwrap_or(usize::MAX);
+        let first = self.renamed.len().saturating_sub(since);
+        let mut path = found.path.to_owned();
+        for Renamed {
+            from,
+            to,
+            is_exchange,
+        } in self.renamed.iter().skip(first)
+        {
+            let there = moved(&path, from, to);
+            let back = || moved(&path, to, from).filter(|_| *is_exchange);
+            if let Some(new) = there.or_else(back) {
+                path = new;
+            }
+        }
+        path
     }
 
     fn exchange(&mut self, one: &Path, other: &Path) {
@@ -192,6 +246,7 @@ impl State {
         self.relocate(here, one, other);
         self.relocate(there, other, one);
         self.follow(|path| moved(path, one, other).or_else(|| moved(path, other, one)));
+        self.remember(one, other, true);
     }
 
     /// What is at these paths, all of them at or below `from`, is at or below `to`.
@@ -265,10 +320,16 @@ impl Nodes {
         self.state().number(key)
     }
 
-    /// The node of `key`, made if need be, with one more reference of the kernel's. `path` is one of its names when it is
+    /// How many renames have been done; to be asked before something is looked for that may be referred to.
+    pub(super) fn renames(&self) -> u64 {
+        self.state().renames
+    }
+
+    /// The node of `key`, made if need be, with one more reference of the kernel's. `found` is one of its names when it is
     /// local.
-    pub(super) fn refer(&self, key: Key, path: Option<&Path>) -> Ino {
+    pub(super) fn refer(&self, key: Key, found: Option<FoundAt<'_>>) -> Ino {
         let mut state = self.state();
+        let path = found.map(|found| state.now_at(found));
         let ino = state.number(&key);
         let node = state.by_ino.entry(ino).or_insert_with(|| Node {
             key: key.clone(),
@@ -279,7 +340,7 @@ impl Nodes {
         });
         node.lookups += 1;
         if let Some(path) = path {
-            state.add_path(ino, path);
+            state.add_path(ino, &path);
         }
         state.by_key.insert(key, ino);
         ino

@@ -254,13 +254,14 @@ impl Core {
     ) -> Result<Created, Error> {
         let access = Access::of(flags);
         let slot = self.descriptors.slot()?;
+        let renames = self.nodes.renames();
         let (found, path) = self.new_name(parent, name)?;
         let created = found.dir.create(caller, name, access, mode);
         let (file, stat) = created.map_err(Error::local("create", &path))?;
         self.keep_own(&path);
         self.touch_directory(parent);
         Ok(Created {
-            made: Made { path, stat },
+            made: Made { path, stat, renames },
             file,
             access,
             slot,

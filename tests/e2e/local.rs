@@ -128,6 +128,37 @@ fn a_name_that_is_replaced_all_the_time_is_always_there() {
     );
 }
 
+/// Names are found in a directory while others rename the directory: what was found stays usable.
+#[test]
+fn what_is_found_in_a_directory_that_is_being_renamed_is_never_lost() {
+    use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+    let (_origin, rig) = mounted();
+    let pickles = File::open(rig.path("pickles/roman")).unwrap();
+    let names = ["d", "e"].map(|name| rig.path("pickles/roman").join(name));
+    fs::create_dir_all(names[0].join("sub")).unwrap();
+    fs::write(names[0].join("sub/f"), "text").unwrap();
+    // Twice the same file system's directory, so that a rename is never refused for its target.
+    let rename = |round: usize| {
+        let (from, to) = (&names[round % 2], &names[(round + 1) % 2]);
+        fs::rename(from, to).unwrap();
+    };
+    let directory = OFlags::PATH | OFlags::DIRECTORY;
+    while_others(rename, 1, || {
+        for round in 0..ROUNDS {
+            let name = ["d/sub", "e/sub"][round % 2];
+            let Ok(sub) = openat(&pickles, name, directory, Mode::empty()) else {
+                continue;
+            };
+            let stat = statat(&sub, "f", AtFlags::empty());
+            assert!(stat.is_ok(), "in round {round}: {stat:?}");
+            // So that the next round looks the names up anew.
+            if round % 64 == 0 {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+    });
+}
+
 #[test]
 fn a_file_keeps_what_was_said_of_it_after_its_name_is_gone() {
     let (_origin, rig) = mounted();

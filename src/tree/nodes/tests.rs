@@ -8,6 +8,12 @@ fn local(ino: u64) -> Key {
     Key::Local { dev: 1, ino }
 }
 
+/// Found before any rename.
+fn at(path: &'static str) -> FoundAt<'static> {
+    let (path, renames) = (Path::new(path), 0);
+    FoundAt { path, renames }
+}
+
 fn paths(nodes: &Nodes, ino: Ino) -> Vec<PathBuf> {
     nodes.names(ino).map(|names| names.paths).unwrap_or_default()
 }
@@ -15,8 +21,8 @@ fn paths(nodes: &Nodes, ino: Ino) -> Vec<PathBuf> {
 #[test]
 fn a_node_lives_as_long_as_the_kernel_refers_to_it() {
     let nodes = Nodes::default();
-    let ino = nodes.refer(local(7), Some(Path::new("a")));
-    assert_eq!(nodes.refer(local(7), Some(Path::new("a"))), ino);
+    let ino = nodes.refer(local(7), Some(at("a")));
+    assert_eq!(nodes.refer(local(7), Some(at("a"))), ino);
     nodes.forget(ino, 1);
     assert_eq!(nodes.key(ino), Some(local(7)));
     nodes.forget(ino, 1);
@@ -33,13 +39,13 @@ fn a_node_lives_as_long_as_the_kernel_refers_to_it() {
 #[test]
 fn two_names_of_one_file_share_the_node_until_both_are_gone() {
     let nodes = Nodes::default();
-    let ino = nodes.refer(local(7), Some(Path::new("a")));
-    assert_eq!(nodes.refer(local(7), Some(Path::new("b"))), ino);
+    let ino = nodes.refer(local(7), Some(at("a")));
+    assert_eq!(nodes.refer(local(7), Some(at("b"))), ino);
     nodes.removing(Path::new("a")).done();
     assert_eq!(paths(&nodes, ino), [PathBuf::from("b")]);
     nodes.removing(Path::new("b")).done();
     assert!(paths(&nodes, ino).is_empty());
-    let reused = nodes.refer(local(7), Some(Path::new("c")));
+    let reused = nodes.refer(local(7), Some(at("c")));
     assert_ne!(reused, ino, "the identity belongs to another file now");
     nodes.forget(ino, 2);
     assert_eq!(nodes.key(reused), Some(local(7)));
@@ -48,10 +54,10 @@ fn two_names_of_one_file_share_the_node_until_both_are_gone() {
 #[test]
 fn renaming_a_directory_moves_everything_below_it() {
     let nodes = Nodes::default();
-    let directory = nodes.refer(local(1), Some(Path::new("a/d")));
-    let below = nodes.refer(local(2), Some(Path::new("a/d/e/f")));
-    let beside = nodes.refer(local(3), Some(Path::new("a/dd")));
-    let replaced = nodes.refer(local(4), Some(Path::new("b/n")));
+    let directory = nodes.refer(local(1), Some(at("a/d")));
+    let below = nodes.refer(local(2), Some(at("a/d/e/f")));
+    let beside = nodes.refer(local(3), Some(at("a/dd")));
+    let replaced = nodes.refer(local(4), Some(at("b/n")));
     nodes.renaming(Path::new("a/d"), Path::new("b/n")).done();
     assert_eq!(paths(&nodes, directory), [PathBuf::from("b/n")]);
     assert_eq!(paths(&nodes, below), [PathBuf::from("b/n/e/f")]);
@@ -62,9 +68,9 @@ fn renaming_a_directory_moves_everything_below_it() {
 #[test]
 fn exchanging_moves_everything_below_both() {
     let nodes = Nodes::default();
-    let one = nodes.refer(local(1), Some(Path::new("a/d")));
-    let below = nodes.refer(local(2), Some(Path::new("a/d/e")));
-    let other = nodes.refer(local(3), Some(Path::new("f")));
+    let one = nodes.refer(local(1), Some(at("a/d")));
+    let below = nodes.refer(local(2), Some(at("a/d/e")));
+    let other = nodes.refer(local(3), Some(at("f")));
     let (a, f) = (Path::new("a/d"), Path::new("f"));
     let (there, back) = (nodes.renaming(a, f), nodes.renaming(f, a));
     assert_eq!(paths(&nodes, one), [PathBuf::from("a/d"), PathBuf::from("f")]);
@@ -77,7 +83,7 @@ fn exchanging_moves_everything_below_both() {
 #[test]
 fn what_is_being_renamed_is_looked_for_under_both_names() {
     let nodes = Nodes::default();
-    let file = nodes.refer(local(1), Some(Path::new("a/f")));
+    let file = nodes.refer(local(1), Some(at("a/f")));
     let names = |wanted: &[&str]| {
         let wanted: Vec<_> = wanted.iter().map(PathBuf::from).collect();
         assert_eq!(paths(&nodes, file), wanted);
@@ -138,7 +144,7 @@ impl Model {
                 for names in self.names.values_mut() {
                     *names = names
                         .iter()
-                        .filter(|name| !name.starts_with(to))
+                        .filter(|name| *name != to)
                         .map(|name| match name.strip_prefix(from) {
                             Ok(rest) => to.components().chain(rest.components()).collect(),
                             Err(_) => name.clone(),
@@ -163,7 +169,7 @@ proptest! {
                 continue;
             }
             match &step {
-                Step::Refer(file, path) => _ = nodes.refer(local(*file), Some(path)),
+                Step::Refer(file, path) => _ = nodes.refer(local(*file), Some(FoundAt { path, renames: nodes.renames() })),
                 Step::Forget(file) => {
                     let ino = nodes.state().by_key.get(&local(*file)).copied();
                     if let Some(ino) = ino {
@@ -191,7 +197,15 @@ fn twenty_thousand_names_are_renamed_and_removed_one_by_one() {
     let nodes = Nodes::default();
     let name = |file: u64, round: u64| PathBuf::from(format!("pickles/hst/{round}/{file}"));
     let inos: Vec<_> = (0..20_000)
-        .map(|file| nodes.refer(local(file), Some(&name(file, 0))))
+        .map(|file| {
+            nodes.refer(
+                local(file),
+                Some(FoundAt {
+                    path: &name(file, 0),
+                    renames: 0,
+                }),
+            )
+        })
         .collect();
     for file in 0..20_000 {
         nodes.renaming(&name(file, 0), &name(file, 1)).done();
@@ -204,4 +218,27 @@ fn twenty_thousand_names_are_renamed_and_removed_one_by_one() {
         nodes.removing(&name(file, 2)).done();
     }
     assert!(nodes.state().by_path.is_empty());
+}
+
+/// A name is found in a directory, and the kernel told of it, while others rename the directory.
+#[test]
+fn what_was_found_before_renames_is_referred_to_where_it_is_now() {
+    let nodes = Nodes::default();
+    let directory = nodes.refer(local(1), Some(at("d")));
+    nodes.renaming(Path::new("d"), Path::new("e")).done();
+    let before = nodes.renames();
+    nodes.renaming(Path::new("e"), Path::new("x/f")).done();
+    let below = nodes.refer(local(2), Some(at("d/sub")));
+    assert_eq!(paths(&nodes, directory), [PathBuf::from("x/f")]);
+    assert_eq!(paths(&nodes, below), [PathBuf::from("x/f/sub")]);
+    let (path, renames) = (Path::new("e/other"), before);
+    let other = nodes.refer(local(3), Some(FoundAt { path, renames }));
+    assert_eq!(paths(&nodes, other), [PathBuf::from("x/f/other")]);
+    // Found under the new name while the rename is under way.
+    let renaming = nodes.renaming(Path::new("x/f"), Path::new("g"));
+    let (path, renames) = (Path::new("g/late"), nodes.renames());
+    let late = nodes.refer(local(4), Some(FoundAt { path, renames }));
+    renaming.done();
+    assert_eq!(paths(&nodes, late), [PathBuf::from("g/late")]);
+    assert_eq!(paths(&nodes, below), [PathBuf::from("g/sub")]);
 }
