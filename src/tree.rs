@@ -23,6 +23,7 @@ mod disk_calls;
 mod error;
 mod find;
 mod handles;
+mod holders;
 mod ino;
 mod inode;
 mod invalidation;
@@ -111,12 +112,12 @@ impl FileSystem for CrdsTree {
         self.core.nodes.forget(ino, count);
     }
 
-    fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, CacheTtl), Error> {
-        self.core.after_getattr(ino, handle)
+    fn getattr(&self, caller: Caller, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, CacheTtl), Error> {
+        self.core.after_getattr(caller, ino, handle)
     }
 
-    fn setattr(&self, _: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, CacheTtl), Error> {
-        self.core.setattr(ino, change)
+    fn setattr(&self, caller: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, CacheTtl), Error> {
+        self.core.setattr(caller, ino, change)
     }
 
     fn readlink(&self, ino: Ino) -> Outcome<OsString, Error> {

@@ -102,8 +102,8 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
 
     fn getattr(&self, request: &Request, ino: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
         let handle = handle.map(|handle| handle.0);
-        self.ask(Op::Getattr, request, reply, send_attr, |tree, _| {
-            tree.getattr(ino.0, handle)
+        self.ask(Op::Getattr, request, reply, send_attr, |tree, caller| {
+            tree.getattr(caller, ino.0, handle)
         });
     }
 

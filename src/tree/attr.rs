@@ -14,11 +14,12 @@ use crate::store::HoldingKind;
 use super::core::{Core, ready};
 use super::error::Error;
 use super::handles::Content;
+use super::holders::has_open;
 use super::ino::{ConfigFile, Fixed, Number, catalogued};
 use super::inode::{LocalStat, change_open};
 use super::names::keep_of;
 use super::nodes::Key;
-use super::ops::{Attr, CacheTtl, Handle, Ino, NodeKind, Outcome, SetAttr};
+use super::ops::{Attr, CacheTtl, Caller, Handle, Ino, NodeKind, Outcome, SetAttr};
 use super::views::Catalogued;
 
 impl Core {
@@ -169,6 +170,7 @@ impl Core {
     /// Attributes, and how long they hold.
     pub(super) fn getattr(
         self: &Arc<Self>,
+        caller: Caller,
         ino: Ino,
         handle: Option<Handle>,
     ) -> Outcome<(Attr, CacheTtl), Error> {
@@ -189,7 +191,7 @@ impl Core {
             Some(Number::Catalogued(observatory, serial)) => {
                 match self.view(observatory).and_then(|view| view.with_serial(serial)) {
                     Some(file) => self.sized_attr(file).map(|attr| Ok((attr?, CacheTtl::Forever))),
-                    None => self.gone_attr(ino),
+                    None => self.gone_attr(caller, ino, handle),
                 }
             }
             Some(Number::Described(observatory, serial)) => ready(
@@ -208,13 +210,23 @@ impl Core {
         }
     }
 
-    /// The attributes of a file that the catalog has no more, or with other contents, for those who have it open.
-    fn gone_attr(self: &Arc<Self>, ino: Ino) -> Outcome<(Attr, CacheTtl), Error> {
+    /// The attributes of a file that the catalog has no more, or with other contents, for those who have it open. For
+    /// everybody else it is stale, so that the kernel looks the name up anew.
+    fn gone_attr(
+        self: &Arc<Self>,
+        caller: Caller,
+        ino: Ino,
+        handle: Option<Handle>,
+    ) -> Outcome<(Attr, CacheTtl), Error> {
         let open = self.files.find(|file| file.ino == ino);
         let Some(Content::Stored(file)) = open.map(|open| open.content.clone()) else {
             return ready(Err(Error::Stale));
         };
-        self.on_disk(move |core| {
+        self.on_pool(move |core| {
+            // The kernel does not tell whether it asks for the file that is open or for the name, which leads elsewhere now.
+            if handle.is_none() && has_open(caller.tid, ino) == Some(false) {
+                return Err(Error::Stale);
+            }
             let stat = LocalStat::of_file(&file).map_err(Error::local("stat", Path::new("")))?;
             let attr = Attr {
                 blocks: stat.blocks,
@@ -226,7 +238,12 @@ impl Core {
     }
 
     /// Changes attributes.
-    pub(super) fn setattr(self: &Arc<Self>, ino: Ino, change: SetAttr) -> Outcome<(Attr, CacheTtl), Error> {
+    pub(super) fn setattr(
+        self: &Arc<Self>,
+        caller: Caller,
+        ino: Ino,
+        change: SetAttr,
+    ) -> Outcome<(Attr, CacheTtl), Error> {
         let changed = match Number::of(ino) {
             None => ready(Err(Error::Stale)),
             Some(_) if self.options.read_only => ready(Err(Error::ReadOnly)),
@@ -242,7 +259,7 @@ impl Core {
         };
         let core = Arc::clone(self);
         changed.then(move |changed| match changed {
-            Ok(()) => core.getattr(ino, change.handle),
+            Ok(()) => core.getattr(caller, ino, change.handle),
             Err(error) => ready(Err(error)),
         })
     }

@@ -254,7 +254,12 @@ pub trait FileSystem: Send + Sync + 'static {
     /// The kernel gives back `count` references to `ino`.
     fn forget(&self, ino: Ino, count: u64);
     /// Attributes, and how long they hold.
-    fn getattr(&self, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, CacheTtl), Self::Error>;
+    fn getattr(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        handle: Option<Handle>,
+    ) -> Outcome<(Attr, CacheTtl), Self::Error>;
     /// Changes attributes.
     fn setattr(&self, caller: Caller, ino: Ino, change: SetAttr) -> Outcome<(Attr, CacheTtl), Self::Error>;
     /// The target of a symbolic link.

@@ -302,7 +302,7 @@ impl Fixture {
 
     /// The attributes of what is at `path`, as the kernel would find it.
     async fn stat(&self, path: &str) -> Result<Attr, Error> {
-        let mut attr = self.tree.getattr(ROOT, None).wait().await?.0;
+        let mut attr = self.tree.getattr(CALLER, ROOT, None).wait().await?.0;
         for name in path.split('/').filter(|name| !name.is_empty()) {
             attr = self.find(attr.ino, name).await?.ok_or(Error::NotFound)?;
         }

@@ -97,10 +97,11 @@ impl Core {
     /// What attributes are told while a file is removed.
     pub(super) fn after_getattr(
         self: &Arc<Self>,
+        caller: Caller,
         ino: Ino,
         handle: Option<Handle>,
     ) -> Outcome<(Attr, CacheTtl), Error> {
-        let found = self.getattr(ino, handle);
+        let found = self.getattr(caller, ino, handle);
         if self.removals.asked(ino) {
             found.map(|found| found.map(|(attr, _)| removed(attr)))
         } else if self.removals.remover(ino).is_some() {

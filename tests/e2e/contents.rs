@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::origin::Origin;
 use crate::rig::{PATIENCE, Rig};
@@ -49,4 +50,38 @@ fn an_open_file_keeps_its_contents_and_a_new_open_has_the_new_ones() {
         assert!(bytes == *old, "{name} changed while it was open");
         assert!(fs::read(path(name)).unwrap() == newer);
     }
+}
+
+/// Nobody opens the file anew, and somebody else has the old one open: the name tells the new size, the open file its own.
+#[test]
+fn a_look_tells_the_new_size_while_somebody_else_has_the_old_file_open() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &["--catalog-ttl", "100ms"]);
+    let path = rig.path("references/roman").join(DARK);
+    let old = fs::metadata(&path).unwrap().len();
+    let told = tempfile::tempdir().unwrap();
+    let go = told.path().join("go");
+    let script = "while [ ! -e \"$0\" ]; do sleep 0.01; done; stat -L -c %s /dev/stdin";
+    let holder = Command::new("sh")
+        .args(["-c", script])
+        .arg(&go)
+        .stdin(File::open(&path).unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    origin.change(|content| {
+        let longer = content.files[DARK].iter().copied().chain(*b"longer").collect();
+        content.files.insert(DARK.to_owned(), longer);
+    });
+    let begun = Instant::now();
+    while fs::metadata(&path).unwrap().len() != old + 6 {
+        if begun.elapsed() > PATIENCE {
+            fs::write(&go, "").unwrap();
+            panic!("the old size is told for ever");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    fs::write(&go, "").unwrap();
+    let size = holder.wait_with_output().unwrap().stdout;
+    assert_eq!(String::from_utf8_lossy(&size).trim(), old.to_string());
 }

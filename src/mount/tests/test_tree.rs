@@ -247,7 +247,7 @@ impl FileSystem for TestTree {
 
     fn forget(&self, _: Ino, _: u64) {}
 
-    fn getattr(&self, ino: Ino, _: Option<Handle>) -> Answer<(Attr, CacheTtl)> {
+    fn getattr(&self, _: Caller, ino: Ino, _: Option<Handle>) -> Answer<(Attr, CacheTtl)> {
         self.attr(ino)
             .map_or_else(|| refuse(libc::ENOENT), |attr| ready((attr, CacheTtl::Forever)))
     }

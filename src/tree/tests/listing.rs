@@ -215,7 +215,7 @@ async fn what_is_listed_with_attributes_is_referred_to() {
     let fixture = fixture();
     let made = fixture.create("pickles/hst/a", 0, b"x").await.unwrap();
     fixture.tree.forget(made.ino, 1);
-    assert!(fixture.tree.getattr(made.ino, None).wait().await.is_err());
+    assert!(fixture.tree.getattr(CALLER, made.ino, None).wait().await.is_err());
     let ino = fixture.ino("pickles/hst").await;
     let (handle, _) = fixture.tree.opendir(CALLER, ino).wait().await.unwrap();
     let ahead = fixture.tree.look_ahead(handle, 2).wait().await.unwrap();
@@ -224,11 +224,18 @@ async fn what_is_listed_with_attributes_is_referred_to() {
         .readdirplus(ahead, 2, &mut |entry, _, _| entry.name == "a")
         .unwrap();
     assert_eq!(
-        fixture.tree.getattr(made.ino, None).wait().await.unwrap().0.size,
+        fixture
+            .tree
+            .getattr(CALLER, made.ino, None)
+            .wait()
+            .await
+            .unwrap()
+            .0
+            .size,
         1
     );
     fixture.tree.forget(made.ino, 1);
-    assert!(fixture.tree.getattr(made.ino, None).wait().await.is_err());
+    assert!(fixture.tree.getattr(CALLER, made.ino, None).wait().await.is_err());
 }
 
 #[tokio::test]

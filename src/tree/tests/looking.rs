@@ -65,7 +65,7 @@ async fn after_the_first_touch_looking_never_waits() {
         panic!("not found")
     };
     assert_eq!(keep, CacheTtl::Forever);
-    now(fixture.tree.getattr(attr.ino, None)).unwrap();
+    now(fixture.tree.getattr(CALLER, attr.ino, None)).unwrap();
     fixture.tree.statfs().wait().await.unwrap();
     now(fixture.tree.getxattr(attr.ino, OsStr::new("user.crds.state"))).unwrap();
 }
@@ -124,7 +124,7 @@ async fn a_new_name_is_found_by_asking_for_a_new_catalog() {
         contents("x1o1958ej_drk.fits")
     );
     assert_eq!(
-        now(fixture.tree.getattr(old, None)).unwrap().0.size,
+        now(fixture.tree.getattr(CALLER, old, None)).unwrap().0.size,
         contents("x1o1958ej_drk.fits").len() as u64
     );
     fixture.hears(Invalidation::Attributes { ino: parent }).await;
@@ -140,7 +140,7 @@ async fn a_name_that_goes_with_a_new_catalog_is_stale() {
     let catalogs = fixture.tree.core.fetcher.catalogs();
     catalogs.refresh(Observatory::Hst).wait().await.unwrap();
     fixture.hears(Invalidation::Attributes { ino }).await;
-    let gone = now(fixture.tree.getattr(ino, None)).unwrap_err();
+    let gone = now(fixture.tree.getattr(CALLER, ino, None)).unwrap_err();
     assert_eq!(fixture.tree.errno(&gone), libc::ESTALE);
 }
 
@@ -210,7 +210,7 @@ async fn a_file_that_is_another_one_in_a_new_catalog_has_another_number() {
     assert_ne!(fixture.ino(&path).await, ino);
     assert_eq!(fixture.read(&path).await.unwrap(), newer);
     let old = contents(name);
-    let (attr, keep) = fixture.tree.getattr(ino, None).wait().await.unwrap();
+    let (attr, keep) = fixture.tree.getattr(CALLER, ino, None).wait().await.unwrap();
     assert_eq!(
         (attr.size, attr.nlink, keep),
         (old.len() as u64, 0, CacheTtl::Never)
@@ -218,7 +218,7 @@ async fn a_file_that_is_another_one_in_a_new_catalog_has_another_number() {
     let size = u32::try_from(old.len()).unwrap();
     assert_eq!(fixture.tree.read(open.handle, 0, size).wait().await.unwrap(), old);
     fixture.tree.release(open.handle);
-    let gone = fixture.tree.getattr(ino, None).wait().await.unwrap_err();
+    let gone = fixture.tree.getattr(CALLER, ino, None).wait().await.unwrap_err();
     assert_eq!(fixture.errno(&gone), 116, "ESTALE");
 }
 
@@ -327,7 +327,7 @@ async fn attributes_are_off_by_default() {
 async fn numbers_that_were_never_given_out_are_stale() {
     let fixture = fixture();
     for ino in [0, 77, 1 << 47, 1 << 50] {
-        let error = fixture.tree.getattr(ino, None).wait().await.unwrap_err();
+        let error = fixture.tree.getattr(CALLER, ino, None).wait().await.unwrap_err();
         assert_eq!(fixture.errno(&error), 116, "ESTALE for {ino:#x}");
     }
     let file = fixture.ino("mappings/hst/hst_0001.pmap").await;

@@ -76,7 +76,7 @@ async fn a_copy_is_dropped_and_the_file_stays() {
     let after = fixture.stat(path).await.unwrap();
     assert_eq!((after.ino, after.blocks), (ino, 0));
     // As the kernel does for stat(2), and does not for a create.
-    let (after, _) = fixture.tree.getattr(ino, None).wait().await.unwrap();
+    let (after, _) = fixture.tree.getattr(CALLER, ino, None).wait().await.unwrap();
     assert_eq!((after.ino, after.blocks), (ino, 0));
     assert_eq!(
         fixture.tree.read(open.handle, 0, 8).wait().await.unwrap(),
@@ -295,12 +295,26 @@ async fn an_unlinked_open_file_has_no_names_and_keeps_its_bytes() {
     let made = fixture.create("pickles/hst/x.lock", 0, b"held").await.unwrap();
     let opened = fixture.open("pickles/hst/x.lock", O_RDWR).await.unwrap();
     assert_eq!(
-        fixture.tree.getattr(made.ino, None).wait().await.unwrap().0.nlink,
+        fixture
+            .tree
+            .getattr(CALLER, made.ino, None)
+            .wait()
+            .await
+            .unwrap()
+            .0
+            .nlink,
         1
     );
     fixture.unlink("pickles/hst/x.lock").await.unwrap();
     assert_eq!(
-        fixture.tree.getattr(made.ino, None).wait().await.unwrap().0.nlink,
+        fixture
+            .tree
+            .getattr(CALLER, made.ino, None)
+            .wait()
+            .await
+            .unwrap()
+            .0
+            .nlink,
         0
     );
     fixture.tree.write(opened.handle, 4, b"!").wait().await.unwrap();
@@ -327,7 +341,12 @@ async fn an_unlinked_open_file_has_no_names_and_keeps_its_bytes() {
     assert_ne!(second.ino, made.ino);
     fixture.tree.release(opened.handle);
     fixture.tree.forget(made.ino, u64::MAX);
-    let error = fixture.tree.getattr(made.ino, None).wait().await.unwrap_err();
+    let error = fixture
+        .tree
+        .getattr(CALLER, made.ino, None)
+        .wait()
+        .await
+        .unwrap_err();
     assert_eq!(fixture.errno(&error), 116, "ESTALE");
 }
 
@@ -346,7 +365,14 @@ async fn links_of_both_kinds() {
     assert_eq!((second.ino, second.nlink), (made.ino, 2));
     fixture.unlink("pickles/hst/a").await.unwrap();
     assert_eq!(
-        fixture.tree.getattr(made.ino, None).wait().await.unwrap().0.nlink,
+        fixture
+            .tree
+            .getattr(CALLER, made.ino, None)
+            .wait()
+            .await
+            .unwrap()
+            .0
+            .nlink,
         1
     );
     fixture
@@ -427,7 +453,14 @@ async fn directories_are_made_moved_and_removed() {
     fixture.rename("pickles/hst/d", "pickles/hst/g").await.unwrap();
     assert_eq!(fixture.ino("pickles/hst/g/e/f").await, made.ino);
     assert_eq!(
-        fixture.tree.getattr(made.ino, None).wait().await.unwrap().0.size,
+        fixture
+            .tree
+            .getattr(CALLER, made.ino, None)
+            .wait()
+            .await
+            .unwrap()
+            .0
+            .size,
         1
     );
     fixture.unlink("pickles/hst/g/e/f").await.unwrap();
