@@ -2,7 +2,7 @@
 
 use crate::rules::eval::expression::Expression;
 use crate::rules::eval::hooks::{self, Hook};
-use crate::rules::eval::selector::{Evaluation, Found, Scratch};
+use crate::rules::eval::selector::{Evaluation, Scratch, Selected};
 use crate::rules::model::failure::Failure;
 use crate::rules::model::frame::{Cell, Frame, Rules};
 use crate::rules::model::selector::{Choice, Selector};
@@ -46,7 +46,7 @@ pub struct Reference {
 /// The result of one rmap.
 #[derive(Debug, Clone)]
 pub(crate) enum RmapResult<'c> {
-    Found(&'c Arena, Found<'c>),
+    Selected(&'c Arena, Selected<'c>),
     NotApplicable,
     Omitted,
     Failed(Failure<'c>),
@@ -162,7 +162,11 @@ impl Reference {
         }))
     }
 
-    fn select<'c>(&'c self, frame: Frame<'_, '_>, scratch: &mut Scratch) -> Result<Found<'c>, Failure<'c>> {
+    fn select<'c>(
+        &'c self,
+        frame: Frame<'_, '_>,
+        scratch: &mut Scratch,
+    ) -> Result<Selected<'c>, Failure<'c>> {
         let mut evaluation = Evaluation {
             rules: self.rules(),
             frame,
@@ -262,8 +266,8 @@ impl Reference {
         })))
     }
 
-    pub(crate) fn answer<'c>(&'c self, found: Found<'c>) -> RmapResult<'c> {
-        if let Found::Choice(Choice::Text(text)) = found
+    pub(crate) fn answer<'c>(&'c self, found: Selected<'c>) -> RmapResult<'c> {
+        if let Selected::Choice(Choice::Text(text)) = found
             && text.len() <= "TEMP_OMIT".len()
         {
             match self.arena.get(*text) {
@@ -272,12 +276,12 @@ impl Reference {
                 _ => {}
             }
         }
-        if let Found::Choice(Choice::Other(text)) = found
+        if let Selected::Choice(Choice::Other(text)) = found
             && self.arena.get(*text) == "None"
         {
             return RmapResult::Omitted;
         }
-        RmapResult::Found(&self.arena, found)
+        RmapResult::Selected(&self.arena, found)
     }
 }
 

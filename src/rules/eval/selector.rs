@@ -16,18 +16,19 @@ use crate::rules::values::date::{self, LONGER};
 use crate::rules::values::python::{repr, strip, to_float};
 use crate::rules::values::version::{Relation, is_default, parse_version};
 
-/// What a selector found.
+/// The result of a selector.
 #[derive(Debug, Clone)]
-pub(crate) enum Found<'c> {
+pub(crate) enum Selected<'c> {
     /// An entry, which is no selector.
     Choice(&'c Choice),
     /// Several: a Python tuple.
-    Several(Vec<Found<'c>>),
+    Several(Vec<Selected<'c>>),
     /// A selector as such, within a tuple.
     Object(Kind),
 }
 
-pub(crate) type Outcome<'c> = Result<Found<'c>, Failure<'c>>;
+/// The result of a selector, or why it has none.
+pub(crate) type Selection<'c> = Result<Selected<'c>, Failure<'c>>;
 
 /// Memory that evaluations use again and again.
 #[derive(Debug, Default)]
@@ -90,7 +91,7 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 
     /// Evaluates a selector.
-    pub(crate) fn selector(&mut self, selector: &'c Selector) -> Outcome<'c> {
+    pub(crate) fn selector(&mut self, selector: &'c Selector) -> Selection<'c> {
         if let Keys::Match(table) = &selector.keys {
             return self.table(table, &selector.choices);
         }
@@ -162,9 +163,9 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 
     /// Evaluates a chosen entry of a selector that is not a Match.
-    fn settle(&mut self, choice: &'c Choice) -> Outcome<'c> {
+    fn settle(&mut self, choice: &'c Choice) -> Selection<'c> {
         let Choice::Selector(selector) = choice else {
-            return Ok(Found::Choice(choice));
+            return Ok(Selected::Choice(choice));
         };
         self.selector(selector).map_err(|failure| {
             if failure.lookup {
@@ -176,7 +177,7 @@ impl<'c> Evaluation<'c, '_, '_> {
         })
     }
 
-    fn pick(&mut self, selector: &'c Selector, place: usize) -> Outcome<'c> {
+    fn pick(&mut self, selector: &'c Selector, place: usize) -> Selection<'c> {
         match selector.choices.get(place) {
             Some(choice) => self.settle(choice),
             None => Err(Failure::plain("list index out of range")),
@@ -244,7 +245,7 @@ impl<'c> Evaluation<'c, '_, '_> {
         })
     }
 
-    fn select_version(&mut self, selector: &'c Selector, keys: &[Relation]) -> Outcome<'c> {
+    fn select_version(&mut self, selector: &'c Selector, keys: &[Relation]) -> Selection<'c> {
         let (_, value) = self.only_value(selector)?;
         if !is_default(value) {
             self.number(selector)?;
@@ -261,7 +262,7 @@ impl<'c> Evaluation<'c, '_, '_> {
         Err(Failure::plain("list index out of range"))
     }
 
-    fn bracket(&mut self, selector: &'c Selector, keys: &[f64]) -> Outcome<'c> {
+    fn bracket(&mut self, selector: &'c Selector, keys: &[f64]) -> Selection<'c> {
         let value = self.number(selector)?;
         if keys.is_empty() {
             return Err(Failure::plain("list index out of range"));
@@ -284,18 +285,23 @@ impl<'c> Evaluation<'c, '_, '_> {
         } else {
             self.pick(selector, high)?
         };
-        Ok(Found::Several(vec![first, second]))
+        Ok(Selected::Several(vec![first, second]))
     }
 
     /// Evaluates a Match selector.
-    fn table(&mut self, table: &'c Table, choices: &'c [Choice]) -> Outcome<'c> {
+    fn table(&mut self, table: &'c Table, choices: &'c [Choice]) -> Selection<'c> {
         let mut ranked = std::mem::take(&mut self.scratch.ranked);
         let outcome = self.first_of(table, choices, &mut ranked);
         self.scratch.ranked = ranked;
         outcome
     }
 
-    fn first_of(&mut self, table: &'c Table, choices: &'c [Choice], ranked: &mut Vec<Ranked>) -> Outcome<'c> {
+    fn first_of(
+        &mut self,
+        table: &'c Table,
+        choices: &'c [Choice],
+        ranked: &mut Vec<Ranked>,
+    ) -> Selection<'c> {
         self.rank_survivors(table, ranked)?;
         for group in ranked.chunk_by(same_weight) {
             match self.group(group, choices) {
@@ -379,12 +385,12 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 
     /// The candidate of rows of equal weight.
-    fn group(&mut self, group: &[Ranked], choices: &'c [Choice]) -> Outcome<'c> {
+    fn group(&mut self, group: &[Ranked], choices: &'c [Choice]) -> Selection<'c> {
         let choice = |row: u32| choices.get(row as usize);
         if let [(_, row)] = *group {
             return match choice(row) {
                 Some(Choice::Selector(selector)) => self.selector(selector),
-                Some(choice) => Ok(Found::Choice(choice)),
+                Some(choice) => Ok(Selected::Choice(choice)),
                 None => Err(Failure::plain("list index out of range")),
             };
         }
@@ -394,10 +400,10 @@ impl<'c> Evaluation<'c, '_, '_> {
         let choices: Vec<&'c Choice> = group.iter().filter_map(|&(_, row)| choice(row)).collect();
         let Some(Choice::Selector(first)) = choices.first() else {
             let items = choices.into_iter().map(|choice| match choice {
-                Choice::Selector(selector) => Found::Object(selector.kind),
-                other => Found::Choice(other),
+                Choice::Selector(selector) => Selected::Object(selector.kind),
+                other => Selected::Choice(other),
             });
-            return Ok(Found::Several(items.collect()));
+            return Ok(Selected::Several(items.collect()));
         };
         if let Some(kind) = choices.iter().find_map(|choice| choice.unhashable()) {
             return Err(Failure::plain(format!("unhashable type: '{kind}'")));
@@ -411,7 +417,7 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 
     /// The usual merge, of `UseAfter` selectors of plain names, without building it.
-    fn latest_of_all(&mut self, first: &'c Selector, choices: &[&'c Choice]) -> Option<Outcome<'c>> {
+    fn latest_of_all(&mut self, first: &'c Selector, choices: &[&'c Choice]) -> Option<Selection<'c>> {
         if !choices.iter().all(|choice| choice.is_plain_use_after()) {
             return None;
         }
@@ -423,11 +429,11 @@ impl<'c> Evaluation<'c, '_, '_> {
             Err(failure) => return Some(Err(failure)),
         };
         let chosen = latest(self.rules.arena, choices.iter().copied(), moment);
-        Some(chosen.map(Found::Choice).ok_or(none_after(moment)))
+        Some(chosen.map(Selected::Choice).ok_or(none_after(moment)))
     }
 
     /// Evaluates a merged selector.
-    fn merged(&mut self, merged: &Merged<'c>) -> Outcome<'c> {
+    fn merged(&mut self, merged: &Merged<'c>) -> Selection<'c> {
         self.require(merged.kind, merged.slots)?;
         let entries = &merged.entries;
         let place = match merged.kind {

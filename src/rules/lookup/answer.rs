@@ -6,7 +6,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::rules::eval::rmap::RmapResult;
-use crate::rules::eval::selector::Found;
+use crate::rules::eval::selector::Selected;
 use crate::rules::model::failure::{Failure, Reason};
 use crate::rules::model::selector::Choice;
 use crate::rules::syntax::arena::Arena;
@@ -71,7 +71,7 @@ impl<'c> Answer<'c> {
     /// The answer of an rmap; nothing if the type is omitted.
     pub(crate) fn new(result: RmapResult<'c>) -> Option<Self> {
         match result {
-            RmapResult::Found(arena, found) => Some(Self::found(arena, found)),
+            RmapResult::Selected(arena, found) => Some(Self::found(arena, found)),
             RmapResult::NotApplicable => Some(Self::NotApplicable),
             RmapResult::Omitted => None,
             RmapResult::Failed(Failure { reason, .. }) => Some(Self::NotFound(NotFound(Why::Reason(reason)))),
@@ -83,13 +83,13 @@ impl<'c> Answer<'c> {
         Self::NotFound(NotFound(Why::UnknownType(filekind.to_owned())))
     }
 
-    fn found(arena: &'c Arena, found: Found<'c>) -> Self {
+    fn found(arena: &'c Arena, found: Selected<'c>) -> Self {
         match found {
-            Found::Choice(choice) => Self::choice(arena, choice),
-            Found::Several(items) => {
+            Selected::Choice(choice) => Self::choice(arena, choice),
+            Selected::Several(items) => {
                 Self::Several(items.into_iter().map(|item| Self::found(arena, item)).collect())
             }
-            Found::Object(kind) => Self::Object(kind.class()),
+            Selected::Object(kind) => Self::Object(kind.class()),
         }
     }
 

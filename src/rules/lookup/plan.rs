@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::rules::eval::hooks::Hook;
 use crate::rules::eval::rmap::{Reference, RmapResult, Verdict};
-use crate::rules::eval::selector::{Evaluation, Found, Ranked, Scratch, latest, same_weight};
+use crate::rules::eval::selector::{Evaluation, Ranked, Scratch, Selected, latest, same_weight};
 use crate::rules::model::failure::{Failure, NO_MATCH, Reason, Undated, none_after};
 use crate::rules::model::frame::Frame;
 use crate::rules::model::selector::{Choice, Keys, Selector};
@@ -82,7 +82,7 @@ impl Reference {
             Err(RmapResult::NotApplicable) => Plan::NotApplicable,
             Err(RmapResult::Omitted) => Plan::Omitted,
             Err(RmapResult::Failed(failure)) => self.settle(failure),
-            Err(RmapResult::Found(..)) => Plan::Unforeseen,
+            Err(RmapResult::Selected(..)) => Plan::Unforeseen,
         }
     }
 
@@ -160,7 +160,7 @@ impl Reference {
     /// The result by a plan for this date; nothing if the plan cannot tell.
     pub(crate) fn follow(&self, plan: &Plan, moment: &Result<Moment, Undated>) -> Option<RmapResult<'_>> {
         Some(match plan {
-            Plan::Entry(row) => self.answer(Found::Choice(self.choice(*row)?)),
+            Plan::Entry(row) => self.answer(Selected::Choice(self.choice(*row)?)),
             Plan::NotApplicable => RmapResult::NotApplicable,
             Plan::Omitted => RmapResult::Omitted,
             Plan::Failed(failure) => RmapResult::Failed(self.failure(failure)?),
@@ -179,7 +179,7 @@ impl Reference {
                     }
                 };
                 match found {
-                    Some(choice) => self.answer(Found::Choice(choice)),
+                    Some(choice) => self.answer(Selected::Choice(choice)),
                     None => return self.follow(otherwise, moment),
                 }
             }
@@ -190,7 +190,7 @@ impl Reference {
                 };
                 let place = self.selector.not_after(&self.arena, moment);
                 match place.and_then(|place| self.selector.choices.get(place)) {
-                    Some(choice) => self.answer(Found::Choice(choice)),
+                    Some(choice) => self.answer(Selected::Choice(choice)),
                     None => return on_failure.result(|| none_after(moment)),
                 }
             }
