@@ -3,7 +3,7 @@
 //!
 //! A [`Mapping`] is the compiled text of a pmap, imap or rmap. A [`Context`] is the mapping that lookups start from;
 //! it gets the others through [`Mappings`] and links the rmaps of an instrument when a header first needs them.
-//! [`Context::best_references`] gives an [`Answer`] for each reference type. A [`Provider`] compiles [`Texts`] and keeps
+//! [`Context::best_references`] gives a [`BestRef`] for each reference type. A [`Provider`] compiles [`Texts`] and keeps
 //! the mappings and contexts of many lookups.
 //!
 //! | module | its job |
@@ -25,7 +25,7 @@ mod syntax;
 mod values;
 
 pub use eval::rmap::Reference;
-pub use lookup::answer::{Answer, BestRefs, NotFound};
+pub use lookup::bestrefs::{BestRef, BestRefs, NotFound};
 pub use lookup::cache::Memory;
 pub use lookup::context::{Context, LookupError, LookupOptions};
 pub use lookup::mapping::{Instrument, Mapping, Mappings, Pipeline, Target};

@@ -19,7 +19,7 @@ use crate::crds::{FileKey, FileName, Observatory, Reftype, Sha1Sum};
 use crate::dataset::read_text;
 use crate::fetch::{FetchError, Fetcher, OwnVersion};
 use crate::rules::{
-    Answer, Compiled, LoadError, LoadErrorKind, LookupError, LookupOptions, MAX_TEXT_BYTES, Memory,
+    BestRef, Compiled, LoadError, LoadErrorKind, LookupError, LookupOptions, MAX_TEXT_BYTES, Memory,
     OpenContext, Pinned, Provider, Target, Texts,
 };
 
@@ -304,14 +304,14 @@ fn lookup(
         .collect())
 }
 
-fn type_answer(answer: &Answer<'_>) -> TypeAnswer {
+fn type_answer(answer: &BestRef<'_>) -> TypeAnswer {
     match answer {
-        Answer::File(_) | Answer::Several(_) | Answer::Named(_) => {
+        BestRef::File(_) | BestRef::Several(_) | BestRef::Named(_) => {
             TypeAnswer::from_json(&serde_json::to_value(answer).unwrap_or_default())
         }
-        Answer::NotApplicable => TypeAnswer::NotApplicable(answer.text().into_owned()),
+        BestRef::NotApplicable => TypeAnswer::NotApplicable(answer.text().into_owned()),
         // A failure's text may well contain "n/a": it is one all the same.
-        Answer::NotFound(_) | Answer::Value(_) | Answer::Object(_) => {
+        BestRef::NotFound(_) | BestRef::Value(_) | BestRef::Object(_) => {
             TypeAnswer::NotFound(answer.text().into_owned())
         }
     }

@@ -1,7 +1,7 @@
 //! Mappings and contexts: loading, linking the rmaps of an instrument, lookups, answers, what is remembered
 //! between lookups (`cache`, `plan`, `dependencies`), and the provider that keeps all of it.
 
-pub(crate) mod answer;
+pub(crate) mod bestrefs;
 pub(crate) mod cache;
 pub(crate) mod context;
 pub(crate) mod dependencies;

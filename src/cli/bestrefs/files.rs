@@ -15,7 +15,7 @@ use crate::cli::{Failure, output};
 use crate::crds::Observatory;
 use crate::dataset::{self, Change, DatasetHeader, Recipe};
 use crate::rules::python::repr;
-use crate::rules::{Answer, Header, Memory, default_reftypes};
+use crate::rules::{BestRef, Header, Memory, default_reftypes};
 
 /// Looks up all files, and updates their headers if that is asked for.
 pub(super) fn run(lookup: &Lookup<'_>, paths: &[PathBuf], update: Option<Update>) -> Result<Counts, Failure> {
@@ -312,10 +312,10 @@ impl Updater {
 }
 
 /// The text of an answer that a header can record.
-fn recordable<'a>(answer: &Answer<'a>) -> Option<Cow<'a, str>> {
+fn recordable<'a>(answer: &BestRef<'a>) -> Option<Cow<'a, str>> {
     match answer {
-        Answer::File(_) | Answer::NotApplicable | Answer::NotFound(_) => Some(answer.text()),
-        Answer::Several(_) | Answer::Named(_) | Answer::Value(_) | Answer::Object(_) => None,
+        BestRef::File(_) | BestRef::NotApplicable | BestRef::NotFound(_) => Some(answer.text()),
+        BestRef::Several(_) | BestRef::Named(_) | BestRef::Value(_) | BestRef::Object(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use crate::crds::Observatory;
-use crate::rules::lookup::answer::{Answer, BestRefs};
+use crate::rules::lookup::bestrefs::{BestRef, BestRefs};
 use crate::rules::lookup::cache::Memory;
 use crate::rules::lookup::linked::{self, Linked, LinkedEntry, required_keys};
 use crate::rules::lookup::load::basename;
@@ -158,7 +158,7 @@ impl Context {
 
     /// Evaluates an rmap on a header exactly as it is: nothing conditioned, renamed or added. Nothing if the type is
     /// omitted or the context is no rmap.
-    pub fn evaluate_raw(&self, header: &Header) -> Option<Answer<'_>> {
+    pub fn evaluate_raw(&self, header: &Header) -> Option<BestRef<'_>> {
         match self.mapping.target() {
             Target::Reference(reference) => linked::evaluate_raw(reference, header),
             _ => None,

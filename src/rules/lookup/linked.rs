@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 
 use crate::rules::eval::rmap::Reference;
 use crate::rules::eval::selector::Scratch;
-use crate::rules::lookup::answer::{Answer, BestRefs};
+use crate::rules::lookup::bestrefs::{BestRef, BestRefs};
 use crate::rules::lookup::cache::{Deciding, LinkedDependencies, Memory, Recall};
 use crate::rules::lookup::last_made::LastMade;
 use crate::rules::lookup::mapping::{Mapping, Target};
@@ -169,7 +169,7 @@ impl Linked {
         let mut recall = memory.recall(&self.deciding, reduced);
         let mut cells = Vec::new();
         let mut answer = |place: usize, entry: &'c Type| match entry {
-            Type::NotApplicable => Some(Answer::NotApplicable),
+            Type::NotApplicable => Some(BestRef::NotApplicable),
             Type::Omitted => None,
             Type::Rmap(linked) => linked.answer(place, reduced, &mut cells, &mut recall),
         };
@@ -181,7 +181,7 @@ impl Linked {
             }
             return BestRefs { answers };
         };
-        let mut answers: Vec<(Cow<'c, str>, Answer<'c>)> = Vec::with_capacity(reftypes.len());
+        let mut answers: Vec<(Cow<'c, str>, BestRef<'c>)> = Vec::with_capacity(reftypes.len());
         for reftype in reftypes {
             let filekind = lower(reftype.as_ref());
             if answers.iter().any(|(known, _)| *known == filekind) {
@@ -193,7 +193,7 @@ impl Linked {
                 let answer = answer(place, entry);
                 answers.extend(answer.map(|answer| (Cow::Borrowed(own.as_str()), answer)));
             } else {
-                let answer = Answer::unknown_type(&filekind);
+                let answer = BestRef::unknown_type(&filekind);
                 answers.push((filekind.into_owned().into(), answer));
             }
         }
@@ -208,7 +208,7 @@ impl LinkedRmap {
         reduced: &'h Reduced<'_>,
         cells: &mut Vec<Cell<'h>>,
         recall: &mut Recall<'_>,
-    ) -> Option<Answer<'c>> {
+    ) -> Option<BestRef<'c>> {
         let Target::Reference(reference) = self.mapping.target() else {
             return None;
         };
@@ -218,7 +218,7 @@ impl LinkedRmap {
             })
         });
         let result = plan.and_then(|(plan, moment)| reference.follow(plan, moment));
-        Answer::new(result.unwrap_or_else(|| reference.evaluate(self.frame(reduced, cells), recall.scratch)))
+        BestRef::new(result.unwrap_or_else(|| reference.evaluate(self.frame(reduced, cells), recall.scratch)))
     }
 
     fn frame<'f, 'h>(&'f self, reduced: &'h Reduced<'_>, cells: &'f mut Vec<Cell<'h>>) -> Frame<'f, 'h> {
@@ -289,7 +289,7 @@ fn normal_value<'h>(value: &'h HeaderValue, vocabulary: &FxHashMap<Box<str>, Kno
 }
 
 /// Evaluates an rmap on a header exactly as it is: nothing conditioned, renamed or added.
-pub(crate) fn evaluate_raw<'c>(reference: &'c Reference, header: &Header) -> Option<Answer<'c>> {
+pub(crate) fn evaluate_raw<'c>(reference: &'c Reference, header: &Header) -> Option<BestRef<'c>> {
     let texts: Vec<(&str, Cow<'_, str>)> = header.iter().map(|(name, value)| (name, value.text())).collect();
     let find = |wanted: &dyn Fn(&str) -> bool| texts.iter().rev().find(|(name, _)| wanted(name));
     let cells: Vec<Cell<'_>> = reference
@@ -306,5 +306,5 @@ pub(crate) fn evaluate_raw<'c>(reference: &'c Reference, header: &Header) -> Opt
         cells: &cells,
         translations: &[],
     };
-    Answer::new(reference.evaluate(frame, &mut Scratch::default()))
+    BestRef::new(reference.evaluate(frame, &mut Scratch::default()))
 }

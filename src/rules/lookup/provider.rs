@@ -9,7 +9,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::crds::Observatory;
-use crate::rules::lookup::answer::BestRefs;
+use crate::rules::lookup::bestrefs::BestRefs;
 use crate::rules::lookup::cache::Memory;
 use crate::rules::lookup::context::{Context, LookupError, LookupOptions};
 use crate::rules::lookup::mapping::{Mapping, Mappings, Target};

@@ -15,16 +15,16 @@ use crate::rules::syntax::arena::Arena;
 ///
 /// `Display` and `Serialize` give the client's form: `NOT FOUND ...` for failures, arrays for tuples.
 #[derive(Debug, Clone)]
-pub enum Answer<'c> {
+pub enum BestRef<'c> {
     /// The name of a reference file.
     File(&'c str),
     /// Several answers: a Python tuple, of files usually.
-    Several(Vec<Answer<'c>>),
+    Several(Vec<BestRef<'c>>),
     /// Named answers: a Python dict.
-    Named(Vec<(Answer<'c>, Answer<'c>)>),
+    Named(Vec<(BestRef<'c>, BestRef<'c>)>),
     /// A number or the like, in Python's notation.
     Value(&'c str),
-    /// Something that is not data, by the name of the client's class; only within [`Answer::Several`].
+    /// Something that is not data, by the name of the client's class; only within [`BestRef::Several`].
     Object(&'static str),
     /// The type does not apply to the dataset.
     NotApplicable,
@@ -67,7 +67,7 @@ impl fmt::Display for NotFound<'_> {
     }
 }
 
-impl<'c> Answer<'c> {
+impl<'c> BestRef<'c> {
     /// The answer of an rmap; nothing if the type is omitted.
     pub(crate) fn new(result: RmapResult<'c>) -> Option<Self> {
         match result {
@@ -111,14 +111,14 @@ impl<'c> Answer<'c> {
     }
 
     /// Whether both are the same in the client's form.
-    fn is_same(&self, other: &Answer<'_>) -> bool {
+    fn is_same(&self, other: &BestRef<'_>) -> bool {
         match (self, other) {
-            (Self::File(one), Answer::File(other)) => one == other,
-            (Self::NotApplicable, Answer::NotApplicable) => true,
-            (Self::NotFound(NotFound(one)), Answer::NotFound(NotFound(other))) if one.is_same(other) => true,
+            (Self::File(one), BestRef::File(other)) => one == other,
+            (Self::NotApplicable, BestRef::NotApplicable) => true,
+            (Self::NotFound(NotFound(one)), BestRef::NotFound(NotFound(other))) if one.is_same(other) => true,
             (
                 Self::File(_) | Self::NotApplicable | Self::NotFound(_),
-                Answer::File(_) | Answer::NotApplicable | Answer::NotFound(_),
+                BestRef::File(_) | BestRef::NotApplicable | BestRef::NotFound(_),
             ) => self.text() == other.text(),
             _ => serde_json::to_value(self).ok() == serde_json::to_value(other).ok(),
         }
@@ -128,7 +128,7 @@ impl<'c> Answer<'c> {
     pub fn files(&self) -> Vec<&'c str> {
         match self {
             Self::File(name) => vec![name],
-            Self::Several(items) => items.iter().flat_map(Answer::files).collect(),
+            Self::Several(items) => items.iter().flat_map(BestRef::files).collect(),
             Self::Named(pairs) => pairs.iter().flat_map(|(_, value)| value.files()).collect(),
             _ => Vec::new(),
         }
@@ -142,7 +142,7 @@ impl<'c> Answer<'c> {
             Self::NotApplicable => "NOT FOUND n/a".into(),
             Self::NotFound(why) => format!("NOT FOUND {why}").into(),
             Self::Several(items) => {
-                let items: Vec<String> = items.iter().map(Answer::quoted).collect();
+                let items: Vec<String> = items.iter().map(BestRef::quoted).collect();
                 let comma = if items.len() == 1 { "," } else { "" };
                 format!("({}{comma})", items.join(", ")).into()
             }
@@ -165,13 +165,13 @@ impl<'c> Answer<'c> {
     }
 }
 
-impl fmt::Display for Answer<'_> {
+impl fmt::Display for BestRef<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.text())
     }
 }
 
-impl Serialize for Answer<'_> {
+impl Serialize for BestRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Several(items) => serializer.collect_seq(items),
@@ -199,19 +199,19 @@ impl Serialize for Answer<'_> {
 /// The answers for a dataset, in the order of the types asked for; omitted types are not here.
 #[derive(Debug, Clone, Default)]
 pub struct BestRefs<'c> {
-    pub(crate) answers: Vec<(Cow<'c, str>, Answer<'c>)>,
+    pub(crate) answers: Vec<(Cow<'c, str>, BestRef<'c>)>,
 }
 
 impl<'c> BestRefs<'c> {
     /// The types with their answers.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Answer<'c>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &BestRef<'c>)> {
         self.answers
             .iter()
             .map(|(filekind, answer)| (&**filekind, answer))
     }
 
     /// The answer for a type.
-    pub fn get(&self, filekind: &str) -> Option<&Answer<'c>> {
+    pub fn get(&self, filekind: &str) -> Option<&BestRef<'c>> {
         self.iter()
             .find_map(|(own, answer)| (own == filekind).then_some(answer))
     }
@@ -219,7 +219,7 @@ impl<'c> BestRefs<'c> {
     /// The types whose answer is another one in `others`, or is not there.
     #[must_use]
     pub fn differing_from(&self, others: &BestRefs<'_>) -> Self {
-        let differs = |(place, (filekind, answer)): &(usize, &(Cow<'c, str>, Answer<'c>))| {
+        let differs = |(place, (filekind, answer)): &(usize, &(Cow<'c, str>, BestRef<'c>))| {
             // Answers of two contexts are in the same order almost always.
             let other = match others.answers.get(*place) {
                 Some((own, other)) if own == filekind => Some(other),
