@@ -34,17 +34,17 @@ const ATTEMPTS: u32 = 3;
 /// The longest pause between attempts; a server that asks for a longer one is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// What a server says of one dataset.
+/// The answer of a server for one dataset.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Found {
+pub(super) struct ServerAnswer {
     pub(super) types: BTreeMap<Reftype, TypeAnswer>,
     pub(super) header: Option<Arc<Header>>,
 }
 
-/// What is said about one dataset.
-pub(super) type Verdict = Result<Found, ResolveError>;
+/// The result of a batch for one dataset.
+pub(super) type BatchResult = Result<ServerAnswer, ResolveError>;
 
-type Asks = Vec<(DatasetId, oneshot::Sender<Verdict>)>;
+type Asks = Vec<(DatasetId, oneshot::Sender<BatchResult>)>;
 
 /// The requests to one server.
 pub(super) struct Batcher {
@@ -81,20 +81,20 @@ impl Batcher {
         context: &FileName,
         dataset: DatasetId,
         limit: usize,
-    ) -> Verdict {
-        let (answer, verdict) = oneshot::channel();
+    ) -> BatchResult {
+        let (answer, result) = oneshot::channel();
         let panicked = ResolveError::Panicked {
             doing: format!("asking for '{}' under {context}", dataset.typed()),
         };
         self.join(context, dataset, answer, limit);
-        verdict.await.unwrap_or(Err(panicked))
+        result.await.unwrap_or(Err(panicked))
     }
 
     fn join(
         self: &Arc<Self>,
         context: &FileName,
         dataset: DatasetId,
-        answer: oneshot::Sender<Verdict>,
+        answer: oneshot::Sender<BatchResult>,
         limit: usize,
     ) {
         let mut gathering = self.lock();
@@ -138,23 +138,28 @@ impl Batcher {
     async fn send_together(&self, context: &FileName, asks: Asks) {
         let datasets: Vec<DatasetId> = asks.iter().map(|(dataset, _)| dataset.clone()).collect();
         let budget = AtomicUsize::new(SEARCH_BUDGET);
-        let verdicts = self.request(context, &datasets, &budget).await;
-        for ((_, answer), verdict) in asks.into_iter().zip(verdicts) {
+        let results = self.request(context, &datasets, &budget).await;
+        for ((_, answer), result) in asks.into_iter().zip(results) {
             // A caller who left does not want it.
-            let _ = answer.send(verdict);
+            let _ = answer.send(result);
         }
     }
 
-    /// One verdict for each dataset. A request that the server refuses is halved until the culprits stand alone.
+    /// A result for each dataset. A request that the server refuses is halved until the culprits stand alone.
     fn request<'a>(
         &'a self,
         context: &'a FileName,
         datasets: &'a [DatasetId],
         budget: &'a AtomicUsize,
-    ) -> BoxFuture<'a, Vec<Verdict>> {
+    ) -> BoxFuture<'a, Vec<BatchResult>> {
         async move {
             let error = match self.attempt(context, datasets).await {
-                Ok(reply) => return datasets.iter().map(|dataset| verdict(&reply, dataset)).collect(),
+                Ok(reply) => {
+                    return datasets
+                        .iter()
+                        .map(|dataset| result_for(&reply, dataset))
+                        .collect();
+                }
                 Err(error) => error,
             };
             // Only what the service itself refuses can be the fault of one dataset.
@@ -165,13 +170,13 @@ impl Batcher {
             match datasets {
                 [_, _, ..] if may_search => {
                     let (left, right) = datasets.split_at(datasets.len() / 2);
-                    let (mut verdicts, others) = join(
+                    let (mut results, others) = join(
                         self.request(context, left, budget),
                         self.request(context, right, budget),
                     )
                     .await;
-                    verdicts.extend(others);
-                    verdicts
+                    results.extend(others);
+                    results
                 }
                 _ => datasets
                     .iter()
@@ -247,10 +252,10 @@ fn separate(asks: Asks) -> Vec<Asks> {
     groups
 }
 
-/// What the reply says of a dataset.
-fn verdict(reply: &BestReferences, dataset: &DatasetId) -> Verdict {
+/// The part of a reply about a dataset.
+fn result_for(reply: &BestReferences, dataset: &DatasetId) -> BatchResult {
     match reply.answer(dataset) {
-        Some(Ok(values)) => Ok(Found {
+        Some(Ok(values)) => Ok(ServerAnswer {
             types: values
                 .iter()
                 .filter_map(|(reftype, value)| Some((reftype.parse().ok()?, TypeAnswer::from_json(value))))

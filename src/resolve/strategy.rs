@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use super::answer::{Answer, ComputedBy, Header, TypeAnswer};
-use super::batch::Found;
+use super::batch::ServerAnswer;
 use super::context;
 use super::error::ResolveError;
 use super::memory::{KnownHeader, Question};
@@ -169,7 +169,7 @@ impl Shared {
             .filter_map(|(reftype, value)| Some((reftype.parse().ok()?, TypeAnswer::from_json(value))))
             .collect();
         let header = Some(Arc::clone(header));
-        Ok(self.by_server(question, Found { types, header }))
+        Ok(self.by_server(question, ServerAnswer { types, header }))
     }
 
     /// Evaluates the rules here. See [`Rules::best_references`](super::rules::Rules::best_references) for `whole`.
@@ -209,7 +209,7 @@ impl Shared {
         context: &FileName,
         dataset: &DatasetId,
         info: &ServerInfo,
-    ) -> Result<Found, ResolveError> {
+    ) -> Result<ServerAnswer, ResolveError> {
         let batcher = self
             .batchers
             .get(&question.observatory)
@@ -218,7 +218,7 @@ impl Shared {
         batcher.ask(context, dataset.clone(), limit).await
     }
 
-    fn by_server(&self, question: &Question, found: Found) -> Outcome {
+    fn by_server(&self, question: &Question, found: ServerAnswer) -> Outcome {
         let answer = Answer {
             observatory: question.observatory,
             context: question.context.clone(),

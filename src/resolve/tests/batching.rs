@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::Archive;
 use crate::crds::{DatasetId, FileName};
 use crate::remote::RemoteErrorKind;
-use crate::resolve::batch::{Batcher, Verdict};
+use crate::resolve::batch::{BatchResult, Batcher};
 use crate::resolve::{ResolveError, ResolveOptions};
 
 fn context() -> FileName {
@@ -33,7 +33,7 @@ fn archive_of(count: usize) -> Archive {
 }
 
 /// Asks for all of them at once, in order.
-async fn ask(archive: &Archive, ids: impl IntoIterator<Item = String>, limit: usize) -> Vec<Verdict> {
+async fn ask(archive: &Archive, ids: impl IntoIterator<Item = String>, limit: usize) -> Vec<BatchResult> {
     let server = Arc::new(archive.clone());
     let options = ResolveOptions {
         window: Duration::from_millis(1),
@@ -48,16 +48,16 @@ async fn ask(archive: &Archive, ids: impl IntoIterator<Item = String>, limit: us
     .await
 }
 
-fn file(verdict: &Verdict) -> &str {
-    verdict.as_ref().unwrap().types["dark"].file().unwrap().as_str()
+fn file(result: &BatchResult) -> &str {
+    result.as_ref().unwrap().types["dark"].file().unwrap().as_str()
 }
 
 #[tokio::test]
 async fn a_hundred_at_once_are_two_requests() {
     let archive = archive_of(200);
-    let verdicts = ask(&archive, (100..200).map(|number| format!("d{number}")), 50).await;
-    for (number, verdict) in (100..200).zip(&verdicts) {
-        assert_eq!(file(verdict), format!("dark_{number}.asdf"));
+    let results = ask(&archive, (100..200).map(|number| format!("d{number}")), 50).await;
+    for (number, result) in (100..200).zip(&results) {
+        assert_eq!(file(result), format!("dark_{number}.asdf"));
     }
     let sizes: Vec<usize> = archive.requests().iter().map(Vec::len).collect();
     assert_eq!(sizes, [50, 50]);
@@ -66,8 +66,8 @@ async fn a_hundred_at_once_are_two_requests() {
 #[tokio::test]
 async fn the_rest_of_a_full_batch_goes_too() {
     let archive = archive_of(7);
-    let verdicts = ask(&archive, (0..7).map(|number| format!("D{number}")), 3).await;
-    assert!(verdicts.iter().all(Result::is_ok));
+    let results = ask(&archive, (0..7).map(|number| format!("D{number}")), 3).await;
+    assert!(results.iter().all(Result::is_ok));
     let mut sizes: Vec<usize> = archive.requests().iter().map(Vec::len).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [1, 3, 3]);
@@ -77,9 +77,9 @@ async fn the_rest_of_a_full_batch_goes_too() {
 async fn one_bad_id_fails_alone() {
     let archive = archive_of(50);
     archive.poison("D17", "OtherError: NOT FOUND bad ID format for 'D17'");
-    let verdicts = ask(&archive, (0..50).map(|number| format!("D{number}")), 50).await;
-    for (number, verdict) in verdicts.iter().enumerate() {
-        match verdict {
+    let results = ask(&archive, (0..50).map(|number| format!("D{number}")), 50).await;
+    for (number, result) in results.iter().enumerate() {
+        match result {
             Err(ResolveError::UnknownDataset { dataset, text }) => {
                 assert_eq!(number, 17);
                 assert_eq!(dataset, "D17");
@@ -97,11 +97,11 @@ async fn a_service_that_refuses_everything_is_not_asked_for_ever() {
     for number in 0..50 {
         archive.poison(&format!("D{number}"), "OtherError: the database is asleep");
     }
-    let verdicts = ask(&archive, (0..50).map(|number| format!("D{number}")), 50).await;
+    let results = ask(&archive, (0..50).map(|number| format!("D{number}")), 50).await;
     assert!(
-        verdicts
+        results
             .iter()
-            .all(|verdict| matches!(verdict, Err(ResolveError::Remote(_))))
+            .all(|result| matches!(result, Err(ResolveError::Remote(_))))
     );
     assert!(archive.requests().len() <= 65, "{}", archive.requests().len());
 }
@@ -110,9 +110,9 @@ async fn a_service_that_refuses_everything_is_not_asked_for_ever() {
 async fn nobody_there_is_said_at_once_and_to_all() {
     let archive = archive_of(9);
     archive.go_down(RemoteErrorKind::Unreachable);
-    let verdicts = ask(&archive, (0..9).map(|number| format!("D{number}")), 50).await;
-    for verdict in verdicts {
-        match verdict {
+    let results = ask(&archive, (0..9).map(|number| format!("D{number}")), 50).await;
+    for result in results {
+        match result {
             Err(ResolveError::Remote(error)) => assert_eq!(error.kind, RemoteErrorKind::Unreachable),
             other => panic!("{other:?}"),
         }
@@ -123,8 +123,8 @@ async fn nobody_there_is_said_at_once_and_to_all() {
 async fn a_passing_trouble_is_tried_again() {
     let archive = archive_of(1);
     archive.fail_next(RemoteErrorKind::Server);
-    let verdicts = ask(&archive, ["D0".to_owned()], 50).await;
-    assert_eq!(file(&verdicts[0]), "dark_0.asdf");
+    let results = ask(&archive, ["D0".to_owned()], 50).await;
+    assert_eq!(file(&results[0]), "dark_0.asdf");
 }
 
 /// Who waits for an answer is not kept waiting for as long as a busy server likes.
@@ -134,8 +134,8 @@ async fn a_short_pause_is_kept_and_a_long_one_is_a_failure() {
         let archive = archive_of(1);
         archive.be_busy_next(Duration::from_secs(pause));
         let before = tokio::time::Instant::now();
-        let verdicts = ask(&archive, ["D0".to_owned()], 50).await;
-        assert_eq!(verdicts[0].is_ok(), answered, "{pause}");
+        let results = ask(&archive, ["D0".to_owned()], 50).await;
+        assert_eq!(results[0].is_ok(), answered, "{pause}");
         let took = before.elapsed();
         assert_eq!(took >= Duration::from_secs(4), answered, "{took:?}");
     }
@@ -171,35 +171,35 @@ async fn all_forms_of_keys_and_payloads() {
         "unpaired",
         "never-heard-of",
     ];
-    let verdicts = ask(&archive, ids.map(str::to_owned), 50).await;
-    assert_eq!(file(&verdicts[0]), "a.asdf");
-    let header = verdicts[0].as_ref().unwrap().header.as_ref().unwrap();
+    let results = ask(&archive, ids.map(str::to_owned), 50).await;
+    assert_eq!(file(&results[0]), "a.asdf");
+    let header = results[0].as_ref().unwrap().header.as_ref().unwrap();
     assert_eq!(header["ROMAN.META.INSTRUMENT.NAME"], "WFI");
     assert_eq!(header["NUMBER"], "2.5");
-    assert_eq!(file(&verdicts[1]), "b.asdf");
-    assert_eq!(file(&verdicts[2]), "b.asdf");
-    for (verdict, words) in [
-        (&verdicts[3], "does not exist"),
-        (&verdicts[4], "unable to obtain"),
-        (&verdicts[6], "not mention"),
+    assert_eq!(file(&results[1]), "b.asdf");
+    assert_eq!(file(&results[2]), "b.asdf");
+    for (result, words) in [
+        (&results[3], "does not exist"),
+        (&results[4], "unable to obtain"),
+        (&results[6], "not mention"),
     ] {
-        match verdict {
+        match result {
             Err(ResolveError::UnknownDataset { text, .. }) => assert!(text.contains(words), "{text}"),
             other => panic!("{other:?}"),
         }
     }
-    let unpaired = verdicts[5].as_ref().unwrap();
+    let unpaired = results[5].as_ref().unwrap();
     assert_eq!(unpaired.types.len(), 2);
-    assert_eq!(file(&verdicts[5]), "c.asdf");
+    assert_eq!(file(&results[5]), "c.asdf");
 }
 
 #[tokio::test]
 async fn ids_that_contain_one_another_never_share_a_request() {
     let archive = archive_of(200);
     let names = ["d1", "D11", "D110", "d2", "D12", "D1", "D20", "d3"];
-    let verdicts = ask(&archive, names.map(str::to_owned), 50).await;
-    for (name, verdict) in names.iter().zip(&verdicts) {
-        assert_eq!(file(verdict), format!("dark_{}.asdf", &name[1..]), "{name}");
+    let results = ask(&archive, names.map(str::to_owned), 50).await;
+    for (name, result) in names.iter().zip(&results) {
+        assert_eq!(file(result), format!("dark_{}.asdf", &name[1..]), "{name}");
     }
     let requests = archive.requests();
     assert_eq!(
