@@ -18,9 +18,10 @@ use crate::crds::{DatasetId, DatasetName, FileName, ServerInfo};
 use crate::fetch::FetchErrorKind;
 use crate::remote::RemoteErrorKind;
 
-/// An answer, and whether it may be kept.
-struct Outcome {
+/// An answer as it was found.
+struct Resolved {
     answer: Arc<Answer>,
+    /// Whether it may be remembered.
     keep: bool,
 }
 
@@ -32,7 +33,7 @@ impl Shared {
         let answered = match found.unwrap_or_else(|_| Err(question.panicked())) {
             // The old answer keeps its age: the next question tries again.
             Err(error) if error.is_no_contact() => self.lock().memory.answer(&question).ok_or(error),
-            Ok(Outcome { answer, keep }) => {
+            Ok(Resolved { answer, keep }) => {
                 if keep {
                     self.lock().memory.keep(question.clone(), &answer);
                 }
@@ -64,7 +65,7 @@ impl Shared {
         tell.send_replace(Some(answered));
     }
 
-    async fn find(&self, question: &Question) -> Result<Outcome, ResolveError> {
+    async fn find(&self, question: &Question) -> Result<Resolved, ResolveError> {
         let info = context::exists(self, question.observatory, &question.context).await?;
         match &question.dataset {
             DatasetName::Id(dataset) => self.find_by_id(question, dataset, &info).await,
@@ -90,7 +91,7 @@ impl Shared {
         question: &Question,
         dataset: &DatasetId,
         info: &ServerInfo,
-    ) -> Result<Outcome, ResolveError> {
+    ) -> Result<Resolved, ResolveError> {
         if self.is_remote(question, info) {
             let found = self.ask(question, &question.context, dataset, info).await?;
             return Ok(self.by_server(question, found));
@@ -154,7 +155,7 @@ impl Shared {
         question: &Question,
         header: &Arc<Header>,
         info: &ServerInfo,
-    ) -> Result<Outcome, ResolveError> {
+    ) -> Result<Resolved, ResolveError> {
         if !self.is_remote(question, info) {
             return self.compute(question, header, true).await;
         }
@@ -178,7 +179,7 @@ impl Shared {
         question: &Question,
         header: &Arc<Header>,
         whole: bool,
-    ) -> Result<Outcome, ResolveError> {
+    ) -> Result<Resolved, ResolveError> {
         let rules = self.rules(question.observatory)?;
         let computed = rules.best_references(&question.context, header, whole).await;
         let computed = computed.map_err(|error| match error {
@@ -196,7 +197,7 @@ impl Shared {
             computed_by: ComputedBy::Here,
             when: self.options.clock.now(),
         };
-        Ok(Outcome {
+        Ok(Resolved {
             answer: Arc::new(answer),
             keep: !computed.volatile,
         })
@@ -218,7 +219,7 @@ impl Shared {
         batcher.ask(context, dataset.clone(), limit).await
     }
 
-    fn by_server(&self, question: &Question, found: ServerAnswer) -> Outcome {
+    fn by_server(&self, question: &Question, found: ServerAnswer) -> Resolved {
         let answer = Answer {
             observatory: question.observatory,
             context: question.context.clone(),
@@ -228,7 +229,7 @@ impl Shared {
             computed_by: ComputedBy::Server,
             when: self.options.clock.now(),
         };
-        Outcome {
+        Resolved {
             answer: Arc::new(answer),
             keep: true,
         }
