@@ -9,21 +9,21 @@ use super::*;
 
 /// Texts in memory that count how often they are read. Each has a version, which goes up when it is replaced.
 #[derive(Default)]
-struct Library {
-    texts: Mutex<BTreeMap<String, (u32, String)>>,
+struct VersionedTexts {
+    by_name: Mutex<BTreeMap<String, (u32, String)>>,
     reads: AtomicUsize,
 }
 
-impl Library {
+impl VersionedTexts {
     fn put(&self, name: &str, text: String) {
-        let mut texts = self.texts.lock();
+        let mut texts = self.by_name.lock();
         let version = texts.get(name).map_or(0, |(version, _)| version + 1);
         texts.insert(name.to_owned(), (version, text));
     }
 
     /// A pmap with one imap and one rmap, which names `dark`.
     fn with_dark(dark: &str) -> Self {
-        let library = Self::default();
+        let texts = Self::default();
         let mapping = |kind: &str, extra: &str, selector: &str| {
             format!(
                 "header = {{'mapping': '{kind}', 'name': 'x', 'derived_from': 'y', 'observatory': 'HST', {extra}}}\n\
@@ -31,15 +31,15 @@ impl Library {
             )
         };
         let pmap = mapping("PIPELINE", "'parkey': ('INSTRUME',)", "{'ACS': 'hst_acs.imap'}");
-        library.put("hst.pmap", pmap);
+        texts.put("hst.pmap", pmap);
         let imap = mapping(
             "INSTRUMENT",
             "'parkey': ('REFTYPE',), 'instrument': 'ACS'",
             "{'DARKFILE': 'hst_acs_darkfile.rmap', 'BIASFILE': 'N/A'}",
         );
-        library.put("hst_acs.imap", imap);
-        library.put_dark(dark);
-        library
+        texts.put("hst_acs.imap", imap);
+        texts.put_dark(dark);
+        texts
     }
 
     fn put_dark(&self, dark: &str) {
@@ -49,18 +49,18 @@ impl Library {
     }
 }
 
-impl Texts for Library {
+impl Texts for VersionedTexts {
     type Version = u32;
 
     fn text(&self, name: &str) -> Result<String, LoadError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        let texts = self.texts.lock();
+        let texts = self.by_name.lock();
         let (_, text) = texts.get(name).ok_or_else(|| LoadError::absent(name))?;
         Ok(text.clone())
     }
 
     fn version(&self, name: &str) -> Option<u32> {
-        self.texts.lock().get(name).map(|(version, _)| *version)
+        self.by_name.lock().get(name).map(|(version, _)| *version)
     }
 }
 
@@ -68,7 +68,7 @@ fn header() -> Header {
     [("INSTRUME", "ACS"), ("DETECTOR", "WFC")].into_iter().collect()
 }
 
-fn dark(provider: &Provider<Library>) -> String {
+fn dark(provider: &Provider<VersionedTexts>) -> String {
     let context = provider.context(Observatory::Hst, "hst.pmap").unwrap();
     let answers = context.best_references(&mut Memory::none(), &header(), Some(&["darkfile"]));
     answers.unwrap().get("darkfile").unwrap().to_string()
@@ -76,7 +76,7 @@ fn dark(provider: &Provider<Library>) -> String {
 
 #[test]
 fn each_mapping_is_compiled_once() {
-    let provider = Provider::new(Library::with_dark("a.fits"), LENIENT);
+    let provider = Provider::new(VersionedTexts::with_dark("a.fits"), LENIENT);
     for _ in 0..3 {
         assert_eq!(dark(&provider), "a.fits");
     }
@@ -104,7 +104,7 @@ fn each_mapping_is_compiled_once() {
 
 #[test]
 fn a_context_follows_the_versions_of_its_mappings() {
-    let provider = Provider::new(Library::with_dark("a.fits"), LENIENT);
+    let provider = Provider::new(VersionedTexts::with_dark("a.fits"), LENIENT);
     assert_eq!(dark(&provider), "a.fits");
     let open = provider.context(Observatory::Hst, "hst.pmap").unwrap();
     provider.texts().put_dark("b.fits");
@@ -121,8 +121,8 @@ fn a_context_follows_the_versions_of_its_mappings() {
 
 #[test]
 fn what_is_not_there_is_asked_for_and_may_be_pinned() {
-    let full = Provider::new(Library::with_dark("a.fits"), LENIENT);
-    let empty = Provider::new(Library::default(), LENIENT);
+    let full = Provider::new(VersionedTexts::with_dark("a.fits"), LENIENT);
+    let empty = Provider::new(VersionedTexts::default(), LENIENT);
     let mut pinned = Pinned::new();
     let mut asked = Vec::new();
     let answers = loop {
