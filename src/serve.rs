@@ -17,12 +17,12 @@ mod datasets;
 mod description;
 mod download;
 mod envelope;
-mod library;
 mod methods;
 mod range;
 mod reply;
 mod router;
 mod rules;
+mod services;
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ pub use counters::{Counters, FileCount};
 pub use datasets::DatasetsError;
 
 use crate::crds::Observatory;
-use library::Library;
+use services::Services;
 
 /// How long connections may finish what they are sending when the server goes away.
 const GRACE: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ pub struct Server;
 /// A running server. It stops when this is dropped, at once; [`Handle::shutdown`] lets it finish what it sends.
 pub struct Handle {
     address: SocketAddr,
-    library: Arc<Library>,
+    services: Arc<Services>,
     stop: CancellationToken,
     connections: TaskTracker,
     accepting: JoinHandle<()>,
@@ -137,30 +137,30 @@ impl Server {
             address: None,
             source,
         })?;
-        let (loaded, library) = watch::channel(None);
+        let (loaded, services) = watch::channel(None);
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
         let accepting = tokio::spawn(accept(
             listener,
-            router::router(library, address),
+            router::router(services, address),
             connections.clone(),
             stop.clone(),
         ));
         // Whoever does not wait for the end of this ends what has begun.
         let abandoned = stop.clone().drop_guard();
         let root = cache.to_owned();
-        let library = tokio::task::spawn_blocking(move || {
+        let services = tokio::task::spawn_blocking(move || {
             let progress = progress.unwrap_or_else(|| Box::new(|_| ()));
-            Library::load(&root, datasets.as_deref(), state.as_deref(), &*progress)
+            Services::load(&root, datasets.as_deref(), state.as_deref(), &*progress)
         })
         .await
         .map_err(|error| ServeError::Interrupted(error.to_string()))??;
-        let library = Arc::new(library);
-        loaded.send_replace(Some(Arc::clone(&library)));
+        let services = Arc::new(services);
+        loaded.send_replace(Some(Arc::clone(&services)));
         abandoned.disarm();
         Ok(Handle {
             address,
-            library,
+            services,
             stop,
             connections,
             accepting,
@@ -226,7 +226,7 @@ impl Handle {
 
     /// The observatories that are served.
     pub fn observatories(&self) -> impl Iterator<Item = Observatory> + '_ {
-        self.library.shelves().map(|shelf| shelf.observatory)
+        self.services.iter().map(|service| service.observatory)
     }
 
     /// The base URL of an observatory, as `CRDS_SERVER_URL` wants it.
@@ -236,14 +236,14 @@ impl Handle {
 
     /// How many files of an observatory are in the catalog.
     pub fn files(&self, observatory: Observatory) -> usize {
-        self.library
-            .shelf(observatory)
-            .map_or(0, |shelf| shelf.files.len())
+        self.services
+            .get(observatory)
+            .map_or(0, |service| service.files.len())
     }
 
     /// What was asked for so far.
     pub fn counters(&self) -> &Counters {
-        &self.library.counters
+        &self.services.counters
     }
 
     /// Stops listening and closes every connection; answers that are being sent have a second to finish.

@@ -13,9 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use super::archive::ServedFile;
-use super::library::{Library, Shelf};
 use super::range::Wanted;
 use super::reply;
+use super::services::{Service, Services};
 use crate::crds::{FileKey, FileName, ServerInfo};
 
 /// Bytes read from disk at a time.
@@ -23,7 +23,7 @@ const CHUNK: usize = 256 << 10;
 
 /// What is asked for.
 pub(super) struct Request<'a> {
-    pub(super) shelf: &'a Shelf,
+    pub(super) service: &'a Service,
     /// The base URL as the client knows it.
     pub(super) base: &'a str,
     /// `mappings`, `references` or `config`.
@@ -34,16 +34,16 @@ pub(super) struct Request<'a> {
 }
 
 /// Answers a GET or HEAD.
-pub(super) async fn answer(library: &Arc<Library>, request: Request<'_>) -> Response<Body> {
+pub(super) async fn answer(services: &Arc<Services>, request: Request<'_>) -> Response<Body> {
     let Request {
-        shelf, part, name, ..
+        service, part, name, ..
     } = request;
     let found = match part {
-        "mappings" => shelf
+        "mappings" => service
             .files
             .get_key_value(name)
             .filter(|(name, _)| name.kind().is_mapping()),
-        "references" => shelf
+        "references" => service
             .files
             .get_key_value(name)
             .filter(|(name, _)| !name.kind().is_mapping()),
@@ -51,10 +51,10 @@ pub(super) async fn answer(library: &Arc<Library>, request: Request<'_>) -> Resp
         _ => None,
     };
     match found {
-        Some((name, file)) => send(library, &request, name, file).await,
+        Some((name, file)) => send(services, &request, name, file).await,
         None => reply::not_found(&format!(
             "there is no '{name}' among the {part} of {}",
-            shelf.observatory
+            service.observatory
         )),
     }
 }
@@ -62,19 +62,19 @@ pub(super) async fn answer(library: &Arc<Library>, request: Request<'_>) -> Resp
 /// The files of `config/<obs>`, made from what the server says of itself.
 fn config(request: &Request<'_>) -> Response<Body> {
     let Request {
-        shelf, base, name, ..
+        service, base, name, ..
     } = request;
     let text = match *name {
-        "server_config" => match ServerInfo::from_json_value(shelf.info(base)) {
+        "server_config" => match ServerInfo::from_json_value(service.info(base)) {
             Ok(info) => info.to_literal(),
             Err(error) => return reply::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
-        "bad_files.txt" => shelf.description.bad_files.join("\n"),
+        "bad_files.txt" => service.description.bad_files.join("\n"),
         "ref_cache_subdir_mode" => "flat".to_owned(),
         _ => {
             return reply::not_found(&format!(
                 "there is no '{name}' in the configuration of {}",
-                shelf.observatory
+                service.observatory
             ));
         }
     };
@@ -92,16 +92,16 @@ fn config(request: &Request<'_>) -> Response<Body> {
 
 /// A file of the catalog.
 async fn send(
-    library: &Arc<Library>,
+    services: &Arc<Services>,
     request: &Request<'_>,
     name: &FileName,
     file: &ServedFile,
 ) -> Response<Body> {
     let key = FileKey {
-        observatory: request.shelf.observatory,
+        observatory: request.service.observatory,
         name: name.clone(),
     };
-    library.counters.asked(&key, |count| {
+    services.counters.asked(&key, |count| {
         *(if request.head {
             &mut count.heads
         } else {
@@ -135,7 +135,7 @@ async fn send(
         Body::empty()
     } else {
         match open(file, start).await {
-            Ok(opened) => body(library, key, opened, length),
+            Ok(opened) => body(services, key, opened, length),
             Err(why) => {
                 log::warn!("cannot serve {}: {why}", file.path.display());
                 return reply::text(
@@ -181,12 +181,12 @@ async fn open(file: &ServedFile, start: u64) -> Result<tokio::fs::File, String> 
 }
 
 /// `length` bytes of an open file; counted as they are handed to the network.
-fn body(library: &Arc<Library>, key: FileKey, file: tokio::fs::File, length: u64) -> Body {
-    let library = Arc::clone(library);
+fn body(services: &Arc<Services>, key: FileKey, file: tokio::fs::File, length: u64) -> Body {
+    let services = Arc::clone(services);
     Body::from_stream(
         ReaderStream::with_capacity(file.take(length), CHUNK).inspect(move |chunk| {
             if let Ok(chunk) = chunk {
-                library
+                services
                     .counters
                     .asked(&key, |count| count.bytes += chunk.len() as u64);
             }

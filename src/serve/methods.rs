@@ -9,13 +9,13 @@ use super::archive::ServedFile;
 use super::datasets::Dataset;
 use super::description::MAX_PER_CALL;
 use super::envelope::{Call, Fault, Params};
-use super::library::{Library, Shelf};
+use super::services::{Service, Services};
 use crate::crds::{FileKind, FileName};
 
 /// A call with all that its answer may depend on.
 struct Ask<'a> {
-    library: &'a Library,
-    shelf: &'a Shelf,
+    services: &'a Services,
+    service: &'a Service,
     base: &'a str,
     params: &'a Params,
 }
@@ -46,18 +46,18 @@ const METHODS: &[(&str, Method)] = &[
 ];
 
 /// Answers a call, and counts it.
-pub(super) fn answer(library: &Library, shelf: &Shelf, base: &str, call: &Call) -> Answer {
+pub(super) fn answer(services: &Services, service: &Service, base: &str, call: &Call) -> Answer {
     let Some((name, method)) = METHODS.iter().find(|(name, _)| *name == call.method) else {
-        library.counters.called("(unknown)");
+        services.counters.called("(unknown)");
         return Err(Fault::new(
             "MethodNotFoundError",
             format_args!("this server has no method '{}'", call.method),
         ));
     };
-    library.counters.called(name);
+    services.counters.called(name);
     method(&Ask {
-        library,
-        shelf,
+        services,
+        service,
         base,
         params: &call.params,
     })
@@ -67,27 +67,30 @@ impl Ask<'_> {
     /// Refuses an observatory that this server is not; null is the server's own.
     fn check_observatory(&self, index: usize) -> Result<(), Fault> {
         match self.params.optional_text(index, "the observatory")? {
-            Some(other) if !other.eq_ignore_ascii_case(self.shelf.observatory.as_str()) => Err(Fault::other(
-                format_args!("this server serves '{}', not '{other}'", self.shelf.observatory),
-            )),
+            Some(other) if !other.eq_ignore_ascii_case(self.service.observatory.as_str()) => {
+                Err(Fault::other(format_args!(
+                    "this server serves '{}', not '{other}'",
+                    self.service.observatory
+                )))
+            }
             _ => Ok(()),
         }
     }
 
     /// The mapping that a parameter means, which may be symbolic or a date.
     fn context(&self, index: usize) -> Result<FileName, Fault> {
-        self.shelf
+        self.service
             .resolve_context(self.params.text(index, "the context")?)
     }
 
     fn file(&self, name: &str) -> Option<(&FileName, &ServedFile)> {
-        self.shelf.files.get_key_value(name)
+        self.service.files.get_key_value(name)
     }
 
     /// What is known of a file, as texts.
     fn fields(&self, name: &FileName, file: &ServedFile) -> Map<String, Value> {
         let bad = self
-            .shelf
+            .service
             .description
             .bad_files
             .iter()
@@ -98,7 +101,7 @@ impl Ask<'_> {
             .map_or(text, |(stem, _)| stem)
             .split('_')
             .collect();
-        let named = parts.first() == Some(&self.shelf.observatory.as_str());
+        let named = parts.first() == Some(&self.service.observatory.as_str());
         let part = |index: usize| {
             parts
                 .get(index)
@@ -108,7 +111,7 @@ impl Ask<'_> {
         };
         let pairs = [
             ("name", text.to_owned()),
-            ("observatory", self.shelf.observatory.to_string()),
+            ("observatory", self.service.observatory.to_string()),
             ("instrument", part(1).to_owned()),
             ("filekind", part(2).to_owned()),
             (
@@ -135,7 +138,7 @@ impl Ask<'_> {
 
 #[expect(clippy::unnecessary_wraps, reason = "a method like the others")]
 fn server_info(ask: &Ask<'_>) -> Answer {
-    Ok(ask.shelf.info(ask.base))
+    Ok(ask.service.info(ask.base))
 }
 
 fn file_info_map(ask: &Ask<'_>) -> Answer {
@@ -151,7 +154,7 @@ fn file_info_map(ask: &Ask<'_>) -> Answer {
     };
     let answer: Map<_, _> = match files {
         None => ask
-            .shelf
+            .service
             .files
             .iter()
             .map(|(name, file)| (name.to_string(), fields(name, file)))
@@ -176,11 +179,11 @@ fn file_info(ask: &Ask<'_>) -> Answer {
 }
 
 fn mapping_names(ask: &Ask<'_>) -> Answer {
-    ask.shelf.rules.mapping_names(&ask.context(0)?)
+    ask.service.rules.mapping_names(&ask.context(0)?)
 }
 
 fn reference_names(ask: &Ask<'_>) -> Answer {
-    ask.shelf.rules.reference_names(&ask.context(0)?)
+    ask.service.rules.reference_names(&ask.context(0)?)
 }
 
 fn list_mappings(ask: &Ask<'_>) -> Answer {
@@ -195,7 +198,7 @@ fn list(ask: &Ask<'_>, of_kind: impl Fn(FileKind) -> bool) -> Answer {
     ask.check_observatory(0)?;
     let pattern = glob(ask.params.text(1, "the glob pattern")?)?;
     let names = ask
-        .shelf
+        .service
         .files
         .keys()
         .filter(|name| of_kind(name.kind()) && pattern.is_match(name.as_str()));
@@ -224,7 +227,7 @@ fn glob(text: &str) -> Result<Regex, Fault> {
 
 fn default_context(ask: &Ask<'_>) -> Answer {
     ask.check_observatory(0)?;
-    let description = &ask.shelf.description;
+    let description = &ask.service.description;
     let context = match ask.params.optional_text(1, "the state")? {
         None | Some("latest" | "operational") => &description.latest,
         Some("edit") => &description.edit,
@@ -243,7 +246,7 @@ fn build_context(ask: &Ask<'_>) -> Answer {
             "invalid calibration software version '{version}'"
         )));
     }
-    known(&ask.shelf.description.build)
+    known(&ask.service.description.build)
 }
 
 /// A context, unless it is not known.
@@ -262,7 +265,7 @@ fn context_by_date(ask: &Ask<'_>) -> Answer {
 
 fn context_history(ask: &Ask<'_>) -> Answer {
     ask.check_observatory(0)?;
-    Ok(json!(ask.shelf.description.history))
+    Ok(json!(ask.service.description.history))
 }
 
 fn dataset_ids(ask: &Ask<'_>) -> Answer {
@@ -270,9 +273,9 @@ fn dataset_ids(ask: &Ask<'_>) -> Answer {
     let instrument = ask.params.text(1, "the instrument")?.to_ascii_lowercase();
     let of_instrument = |dataset: &Dataset| dataset.instrument().is_none_or(|named| named == instrument);
     let ids = ask
-        .library
+        .services
         .datasets
-        .of(ask.shelf.observatory)
+        .of(ask.service.observatory)
         .filter(|(_, dataset)| of_instrument(dataset));
     Ok(ids
         .map(|(id, _)| {
@@ -304,7 +307,7 @@ fn dataset_headers(ask: &Ask<'_>) -> Answer {
     let context = ask.context(0)?;
     let mut headers = Map::new();
     for id in asked_ids(ask)? {
-        match ask.library.datasets.find(ask.shelf.observatory, id) {
+        match ask.services.datasets.find(ask.service.observatory, id) {
             Ok((key, dataset)) => {
                 let mut header = dataset.header.clone();
                 header.insert("PARAMS_SOURCE".to_owned(), json!("crds-fs serve"));
@@ -320,13 +323,13 @@ fn dataset_headers(ask: &Ask<'_>) -> Answer {
 }
 
 fn required_parkeys(ask: &Ask<'_>) -> Answer {
-    ask.shelf.rules.required_parkeys(&ask.context(0)?)
+    ask.service.rules.required_parkeys(&ask.context(0)?)
 }
 
 fn best_references(ask: &Ask<'_>) -> Answer {
     let (context, types) = (ask.context(0)?, wanted_types(ask)?);
     let header = ask.params.fields(1, "the header")?;
-    ask.shelf
+    ask.service
         .rules
         .best_references(&context, header, types.as_deref())
 }
@@ -351,7 +354,7 @@ fn best_references_by_ids(ask: &Ask<'_>) -> Answer {
     let types = wanted_types(ask)?;
     let (mut answers, mut headers) = (Map::new(), Map::new());
     for id in ids {
-        match ask.library.datasets.find(ask.shelf.observatory, id) {
+        match ask.services.datasets.find(ask.service.observatory, id) {
             Ok((key, dataset)) => {
                 let answer = match dataset.bestrefs.get(context.as_str()) {
                     Some(recorded) => chosen(recorded, types.as_deref()),
@@ -380,8 +383,8 @@ fn wanted_types(ask: &Ask<'_>) -> Result<Option<Vec<String>>, Fault> {
     else {
         return Ok(None);
     };
-    let mut known = ask.library.datasets.types(ask.shelf.observatory);
-    known.extend(ask.shelf.types());
+    let mut known = ask.services.datasets.types(ask.service.observatory);
+    known.extend(ask.service.types());
     let asked: Vec<_> = asked.into_iter().map(str::to_ascii_lowercase).collect();
     match asked.iter().find(|reftype| !known.contains(*reftype)) {
         Some(unknown) => Err(Fault::new(
@@ -410,7 +413,7 @@ fn computed(
     header: &Map<String, Value>,
     types: Option<&[String]>,
 ) -> Value {
-    match ask.shelf.rules.best_references(context, header, types) {
+    match ask.service.rules.best_references(context, header, types) {
         Ok(answers) => json!([true, answers]),
         Err(fault) => json!([false, format!("FAILED: {}", fault.message())]),
     }

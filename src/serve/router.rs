@@ -1,4 +1,4 @@
-//! Which request goes where.
+//! Routes of requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,55 +12,55 @@ use axum::routing::{get, post};
 use tokio::sync::watch;
 
 use super::envelope::{self, Call, Fault};
-use super::library::{Library, Shelf};
 use super::reply::{json, not_found, text};
+use super::services::{Service, Services};
 use super::{download, methods};
 use crate::crds::Observatory;
 
 /// The largest request; one that names every file of a large catalog is some megabytes.
 const MAX_REQUEST: usize = 64 << 20;
 
-/// So long a request waits for the catalog that is being made. Clients give up somewhat later.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest wait of a request for a catalog that is being made. Clients give up somewhat later.
+const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// What is served, once it is known.
-pub(super) type Pending = watch::Receiver<Option<Arc<Library>>>;
+/// The services, once they are made.
+pub(super) type Pending = watch::Receiver<Option<Arc<Services>>>;
 
 #[derive(Clone)]
 struct Context {
-    library: Pending,
+    services: Pending,
     address: SocketAddr,
 }
 
 /// All that the server answers. Before the catalog is there requests wait for it, and are told to come again when that
 /// takes long.
-pub(super) fn router(library: Pending, address: SocketAddr) -> Router {
+pub(super) fn router(services: Pending, address: SocketAddr) -> Router {
     Router::new()
         .route("/.counters", get(counters))
         .route("/{observatory}/json/", post(call))
         .route("/{observatory}/json/{*rest}", post(call_below))
         .route("/{observatory}/unchecked_get/{part}/{of}/{name}", get(file))
         .fallback(nothing_here)
-        .with_state(Context { library, address })
+        .with_state(Context { services, address })
 }
 
-/// The shelf of an observatory that a path names.
-fn shelf<'a>(library: &'a Library, observatory: &str) -> Option<&'a Shelf> {
+/// The service of an observatory that a path names.
+fn service<'a>(services: &'a Services, observatory: &str) -> Option<&'a Service> {
     let named: Observatory = observatory.parse().ok()?;
     // Paths are spelt exactly as the server spells them.
-    library.shelf(named).filter(|_| named.as_str() == observatory)
+    services.get(named).filter(|_| named.as_str() == observatory)
 }
 
 impl Context {
-    /// What is served, or the answer that it is not known yet.
-    async fn library(&self) -> Result<Arc<Library>, Response<Body>> {
-        let mut pending = self.library.clone();
-        let loaded = tokio::time::timeout(PATIENCE, pending.wait_for(Option::is_some)).await;
-        let library = match loaded {
-            Ok(Ok(library)) => library.clone(),
+    /// The services, or the reply that they are not made yet.
+    async fn services(&self) -> Result<Arc<Services>, Response<Body>> {
+        let mut pending = self.services.clone();
+        let loaded = tokio::time::timeout(MAX_WAIT, pending.wait_for(Option::is_some)).await;
+        let services = match loaded {
+            Ok(Ok(services)) => services.clone(),
             Ok(Err(_)) | Err(_) => None,
         };
-        library.ok_or_else(|| {
+        services.ok_or_else(|| {
             let mut response = text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the digests of the cache are still being computed: come again in a while",
@@ -103,24 +103,26 @@ async fn call_below(
 }
 
 async fn answer_call(context: &Context, observatory: &str, request: Request<Body>) -> Response<Body> {
-    let library = match context.library().await {
-        Ok(library) => library,
+    let services = match context.services().await {
+        Ok(services) => services,
         Err(later) => return later,
     };
-    let Some(shelf) = shelf(&library, observatory) else {
+    let Some(service) = service(&services, observatory) else {
         return not_found(&format!("no observatory '{observatory}' is served here"));
     };
-    let base = context.base(request.headers(), shelf.observatory);
+    let base = context.base(request.headers(), service.observatory);
     let Ok(body) = axum::body::to_bytes(request.into_body(), MAX_REQUEST).await else {
         return text(
             StatusCode::PAYLOAD_TOO_LARGE,
             "the request is too large or broke off",
         );
     };
-    let observatory = shelf.observatory;
+    let observatory = service.observatory;
     // Rules are read from disk and evaluated: nothing for a thread that answers others.
-    let reply = tokio::task::spawn_blocking(move || match (Call::parse(&body), library.shelf(observatory)) {
-        (Ok(call), Some(shelf)) => envelope::reply(&call.id, methods::answer(&library, shelf, &base, &call)),
+    let reply = tokio::task::spawn_blocking(move || match (Call::parse(&body), services.get(observatory)) {
+        (Ok(call), Some(service)) => {
+            envelope::reply(&call.id, methods::answer(&services, service, &base, &call))
+        }
         (Ok(call), None) => envelope::reply(&call.id, Err(Fault::other("the observatory is gone"))),
         (Err((id, fault)), _) => envelope::reply(&id, Err(fault)),
     })
@@ -140,43 +142,43 @@ async fn file(
     method: Method,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let library = match context.library().await {
-        Ok(library) => library,
+    let services = match context.services().await {
+        Ok(services) => services,
         Err(later) => return later,
     };
-    match shelf(&library, &observatory).filter(|_| of == observatory) {
-        Some(shelf) => {
-            let base = context.base(&headers, shelf.observatory);
+    match service(&services, &observatory).filter(|_| of == observatory) {
+        Some(service) => {
+            let base = context.base(&headers, service.observatory);
             let (part, name, head) = (&part, &name, method == Method::HEAD);
             let request = download::Request {
-                shelf,
+                service,
                 base: &base,
                 part,
                 name,
                 head,
                 headers: &headers,
             };
-            download::answer(&library, request).await
+            download::answer(&services, request).await
         }
         None => not_found(&format!("no observatory '{observatory}' is served here")),
     }
 }
 
 async fn counters(State(context): State<Context>) -> Response<Body> {
-    match context.library().await {
-        Ok(library) => json(&library.counters.to_json()),
+    match context.services().await {
+        Ok(services) => json(&services.counters.to_json()),
         Err(later) => later,
     }
 }
 
 async fn nothing_here(State(context): State<Context>) -> Response<Body> {
-    let library = match context.library().await {
-        Ok(library) => library,
+    let services = match context.services().await {
+        Ok(services) => services,
         Err(later) => return later,
     };
-    let served: Vec<_> = library
-        .shelves()
-        .map(|shelf| format!("/{}", shelf.observatory))
+    let served: Vec<_> = services
+        .iter()
+        .map(|service| format!("/{}", service.observatory))
         .collect();
     not_found(&format!(
         "nothing is here; this CRDS server answers below {}",

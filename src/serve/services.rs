@@ -1,4 +1,4 @@
-//! Everything the server knows, made once at start.
+//! The services of the observatories, made once at start: everything the server knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,15 +15,15 @@ use super::envelope::Fault;
 use super::rules::Rules;
 use crate::crds::{ContextSpec, FileKind, FileName, Observatory, ServerInfo, encoded};
 
-/// What is served.
-pub(super) struct Library {
-    shelves: BTreeMap<Observatory, Shelf>,
+/// The services of all observatories in the cache.
+pub(super) struct Services {
+    by_observatory: BTreeMap<Observatory, Service>,
     pub(super) datasets: Datasets,
     pub(super) counters: Counters,
 }
 
-/// What is served of one observatory.
-pub(super) struct Shelf {
+/// The service of one observatory: its files and what is told of them.
+pub(super) struct Service {
     pub(super) observatory: Observatory,
     pub(super) files: Arc<Files>,
     pub(super) description: Description,
@@ -34,7 +34,7 @@ pub(super) struct Shelf {
     pub(super) rules: Rules,
 }
 
-impl Library {
+impl Services {
     pub(super) fn load(
         root: &Path,
         datasets: Option<&Path>,
@@ -42,34 +42,34 @@ impl Library {
         progress: &(dyn Fn(Hashed) + Sync),
     ) -> Result<Self, ServeError> {
         let datasets = datasets.map(Datasets::read).transpose()?.unwrap_or_default();
-        let shelves = archive::read(root, state, progress)?
+        let by_observatory = archive::read(root, state, progress)?
             .into_iter()
-            .map(|(observatory, files)| Ok((observatory, Shelf::new(root, observatory, files)?)))
+            .map(|(observatory, files)| Ok((observatory, Service::new(root, observatory, files)?)))
             .collect::<Result<_, ServeError>>()?;
         Ok(Self {
-            shelves,
+            by_observatory,
             datasets,
             counters: Counters::default(),
         })
     }
 
-    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf> {
-        self.shelves.values()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Service> {
+        self.by_observatory.values()
     }
 
-    pub(super) fn shelf(&self, observatory: Observatory) -> Option<&Shelf> {
-        self.shelves.get(&observatory)
+    pub(super) fn get(&self, observatory: Observatory) -> Option<&Service> {
+        self.by_observatory.get(&observatory)
     }
 }
 
-impl Shelf {
+impl Service {
     fn new(root: &Path, observatory: Observatory, files: Files) -> Result<Self, ServeError> {
         let description = Description::read(root, observatory, &files);
         let catalog = encoded::encode(metadata(&files).to_string().as_bytes())
             .map_err(|error| ServeError::Interrupted(error.to_string()))?;
         let known = ServerInfo::empty(observatory);
         let files = Arc::new(files);
-        let mut shelf = Self {
+        let mut service = Self {
             observatory,
             files: Arc::clone(&files),
             description,
@@ -77,9 +77,9 @@ impl Shelf {
             known,
             rules: Rules::new(observatory, files),
         };
-        shelf.known = ServerInfo::from_json_value(shelf.info(""))
+        service.known = ServerInfo::from_json_value(service.info(""))
             .map_err(|error| ServeError::Interrupted(error.to_string()))?;
-        Ok(shelf)
+        Ok(service)
     }
 
     /// The result of `get_server_info` for a client that knows the server as `base`.
