@@ -38,7 +38,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use archive::Hashed;
+pub use archive::HashProgress;
 pub use counters::{Counters, FileCount};
 pub use datasets::DatasetsError;
 
@@ -58,7 +58,7 @@ pub struct Options {
     /// Where directories for caches that cannot be written are made, to remember digests in.
     pub state: Option<PathBuf>,
     /// Told how far the catalog is, while the files are hashed.
-    pub progress: Option<Box<dyn Fn(Hashed) + Send + Sync>>,
+    pub progress: Option<Box<dyn Fn(HashProgress) + Send + Sync>>,
 }
 
 /// Where a server listens.

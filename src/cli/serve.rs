@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::settings::{default_state, environment};
 use super::{Failure, output};
-use crate::serve::{Handle, Hashed, Listen, Options, Server};
+use crate::serve::{Handle, HashProgress, Listen, Options, Server};
 
 /// The pause between two lines of progress where there is no terminal.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// A progress bar on a terminal, a line now and then and at the end elsewhere.
-fn progress() -> impl Fn(Hashed) {
+fn progress() -> impl Fn(HashProgress) {
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(0)
     } else {
@@ -113,7 +113,7 @@ fn progress() -> impl Fn(Hashed) {
     let tell = |text: String| {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     };
-    move |done: Hashed| {
+    move |done: HashProgress| {
         bar.set_length(done.of as u64);
         bar.set_position(done.files as u64);
         bar.set_message(output::size(done.bytes));

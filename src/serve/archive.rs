@@ -20,9 +20,9 @@ use crate::store::Digests;
 /// Bytes hashed at a time.
 const CHUNK: usize = 1 << 20;
 
-/// How far the hashing is.
+/// The progress of hashing a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hashed {
+pub struct HashProgress {
     /// Files done.
     pub files: usize,
     /// Files in all.
@@ -59,7 +59,7 @@ struct Candidate {
 pub(super) fn read(
     root: &Path,
     state: Option<&Path>,
-    progress: &(dyn Fn(Hashed) + Sync),
+    progress: &(dyn Fn(HashProgress) + Sync),
 ) -> Result<BTreeMap<Observatory, Files>, ServeError> {
     let unusable = |source| ServeError::Read {
         path: root.to_owned(),
@@ -203,12 +203,12 @@ fn is_reference(name: &FileName) -> bool {
 fn hash_all(
     candidates: &[Candidate],
     digests: &Digests,
-    progress: &(dyn Fn(Hashed) + Sync),
+    progress: &(dyn Fn(HashProgress) + Sync),
 ) -> Result<Vec<Option<ServedFile>>, ServeError> {
     let next = AtomicUsize::new(0);
-    let begin = Hashed {
+    let begin = HashProgress {
         of: candidates.len(),
-        ..Hashed::default()
+        ..HashProgress::default()
     };
     let done = Mutex::new((begin, Vec::new()));
     progress(begin);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::ServeError;
-use super::archive::{self, Files, Hashed};
+use super::archive::{self, Files, HashProgress};
 use super::counters::Counters;
 use super::datasets::Datasets;
 use super::description::Description;
@@ -39,7 +39,7 @@ impl Services {
         root: &Path,
         datasets: Option<&Path>,
         state: Option<&Path>,
-        progress: &(dyn Fn(Hashed) + Sync),
+        progress: &(dyn Fn(HashProgress) + Sync),
     ) -> Result<Self, ServeError> {
         let datasets = datasets.map(Datasets::read).transpose()?.unwrap_or_default();
         let by_observatory = archive::read(root, state, progress)?

@@ -73,7 +73,7 @@ fn slow() -> Slow {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (finish, finished) = std::sync::mpsc::channel();
     let finished = parking_lot::Mutex::new(finished);
-    let progress = move |done: Hashed| {
+    let progress = move |done: HashProgress| {
         if done.files < done.of {
             finished.lock().recv().unwrap();
         }
