@@ -18,12 +18,12 @@ pub(super) struct Params(Vec<Value>);
 
 /// An error as the servers tell it: the name of its class and a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct RpcError {
     name: &'static str,
     message: String,
 }
 
-impl Fault {
+impl RpcError {
     pub(super) fn new(name: &'static str, message: impl Display) -> Self {
         Self {
             name,
@@ -43,9 +43,9 @@ impl Fault {
 }
 
 impl Call {
-    /// Reads a request; the fault is for the caller, with the `id` if there is one.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, (Value, Fault)> {
-        let unusable = |message: String| (Value::Null, Fault::new("ParseError", message));
+    /// Reads a request; the error is for the caller, with the `id` if there is one.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, (Value, RpcError)> {
+        let unusable = |message: String| (Value::Null, RpcError::new("ParseError", message));
         let request: Value = serde_json::from_slice(body)
             .map_err(|error| unusable(format!("the request is not JSON: {error}")))?;
         let Value::Object(mut request) = request else {
@@ -55,7 +55,7 @@ impl Call {
         let Some(Value::String(method)) = request.remove("method") else {
             return Err((
                 id,
-                Fault::new("InvalidRequestError", "the request names no method"),
+                RpcError::new("InvalidRequestError", "the request names no method"),
             ));
         };
         match request.remove("params") {
@@ -69,19 +69,19 @@ impl Call {
                 id,
                 params: Params(Vec::new()),
             }),
-            Some(_) => Err((id, Fault::new("InvalidParamsError", "params is not an array"))),
+            Some(_) => Err((id, RpcError::new("InvalidParamsError", "params is not an array"))),
         }
     }
 }
 
 /// The reply's body.
-pub(super) fn reply(id: &Value, answer: Result<Value, Fault>) -> Value {
+pub(super) fn reply(id: &Value, answer: Result<Value, RpcError>) -> Value {
     match answer {
         Ok(result) => json!({"error": null, "jsonrpc": "1.0", "id": id, "result": result}),
-        Err(fault) => {
-            let message = format!("{}: {}", fault.name, escape(&fault.message));
+        Err(error) => {
+            let message = format!("{}: {}", error.name, escape(&error.message));
             json!({
-                "error": {"name": fault.name, "code": 500, "message": message, "data": null},
+                "error": {"name": error.name, "code": 500, "message": message, "data": null},
                 "jsonrpc": "1.0", "id": id, "result": null,
             })
         }
@@ -104,13 +104,13 @@ impl Params {
     }
 
     /// A text.
-    pub(super) fn text(&self, index: usize, what: &str) -> Result<&str, Fault> {
+    pub(super) fn text(&self, index: usize, what: &str) -> Result<&str, RpcError> {
         self.optional_text(index, what)?
             .ok_or_else(|| invalid(what, "a string"))
     }
 
     /// A text or null.
-    pub(super) fn optional_text(&self, index: usize, what: &str) -> Result<Option<&str>, Fault> {
+    pub(super) fn optional_text(&self, index: usize, what: &str) -> Result<Option<&str>, RpcError> {
         match self.at(index) {
             Value::Null => Ok(None),
             Value::String(text) => Ok(Some(text)),
@@ -119,13 +119,13 @@ impl Params {
     }
 
     /// An array of texts.
-    pub(super) fn texts(&self, index: usize, what: &str) -> Result<Vec<&str>, Fault> {
+    pub(super) fn texts(&self, index: usize, what: &str) -> Result<Vec<&str>, RpcError> {
         self.optional_texts(index, what)?
             .ok_or_else(|| invalid(what, "an array of strings"))
     }
 
     /// An array of texts or null.
-    pub(super) fn optional_texts(&self, index: usize, what: &str) -> Result<Option<Vec<&str>>, Fault> {
+    pub(super) fn optional_texts(&self, index: usize, what: &str) -> Result<Option<Vec<&str>>, RpcError> {
         match self.at(index) {
             Value::Null => Ok(None),
             Value::Array(items) => items
@@ -138,7 +138,7 @@ impl Params {
     }
 
     /// An object.
-    pub(super) fn fields(&self, index: usize, what: &str) -> Result<&Map<String, Value>, Fault> {
+    pub(super) fn fields(&self, index: usize, what: &str) -> Result<&Map<String, Value>, RpcError> {
         self.at(index)
             .as_object()
             .ok_or_else(|| invalid(what, "an object"))
@@ -157,8 +157,8 @@ impl Params {
     }
 }
 
-fn invalid(what: &str, kind: &str) -> Fault {
-    Fault::new("InvalidParamsError", format_args!("{what} must be {kind}"))
+fn invalid(what: &str, kind: &str) -> RpcError {
+    RpcError::new("InvalidParamsError", format_args!("{what} must be {kind}"))
 }
 
 #[cfg(test)]
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_calls_are_faults() {
+    fn broken_calls_are_errors() {
         for body in ["", "[]", "{}", r#"{"method":1}"#, r#"{"method":"m","params":{}}"#] {
             assert!(Call::parse(body.as_bytes()).is_err(), "{body}");
         }
@@ -189,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_faults_are_escaped() {
-        let reply = reply(&json!(1), Err(Fault::other("no '<x>' & \"y\"")));
+    fn texts_of_errors_are_escaped() {
+        let reply = reply(&json!(1), Err(RpcError::other("no '<x>' & \"y\"")));
         assert_eq!(
             reply["error"]["message"],
             "OtherError: no &#39;&lt;x&gt;&#39; &amp; &quot;y&quot;"

@@ -8,21 +8,21 @@ use serde_json::{Map, Value, json};
 use super::archive::ServedFile;
 use super::datasets::Dataset;
 use super::description::MAX_PER_CALL;
-use super::envelope::{Call, Fault, Params};
+use super::envelope::{Call, Params, RpcError};
 use super::services::{Service, Services};
 use crate::crds::{FileKind, FileName};
 
 /// A call with all that its answer may depend on.
-struct Ask<'a> {
+struct MethodCall<'a> {
     services: &'a Services,
     service: &'a Service,
     base: &'a str,
     params: &'a Params,
 }
 
-type Answer = Result<Value, Fault>;
+type MethodResult = Result<Value, RpcError>;
 
-type Method = fn(&Ask<'_>) -> Answer;
+type Method = fn(&MethodCall<'_>) -> MethodResult;
 
 /// Every method that is answered.
 const METHODS: &[(&str, Method)] = &[
@@ -46,16 +46,16 @@ const METHODS: &[(&str, Method)] = &[
 ];
 
 /// Answers a call, and counts it.
-pub(super) fn answer(services: &Services, service: &Service, base: &str, call: &Call) -> Answer {
+pub(super) fn answer(services: &Services, service: &Service, base: &str, call: &Call) -> MethodResult {
     let Some((name, method)) = METHODS.iter().find(|(name, _)| *name == call.method) else {
         services.counters.called("(unknown)");
-        return Err(Fault::new(
+        return Err(RpcError::new(
             "MethodNotFoundError",
             format_args!("this server has no method '{}'", call.method),
         ));
     };
     services.counters.called(name);
-    method(&Ask {
+    method(&MethodCall {
         services,
         service,
         base,
@@ -63,12 +63,12 @@ pub(super) fn answer(services: &Services, service: &Service, base: &str, call: &
     })
 }
 
-impl Ask<'_> {
+impl MethodCall<'_> {
     /// Refuses an observatory that this server is not; null is the server's own.
-    fn check_observatory(&self, index: usize) -> Result<(), Fault> {
+    fn check_observatory(&self, index: usize) -> Result<(), RpcError> {
         match self.params.optional_text(index, "the observatory")? {
             Some(other) if !other.eq_ignore_ascii_case(self.service.observatory.as_str()) => {
-                Err(Fault::other(format_args!(
+                Err(RpcError::other(format_args!(
                     "this server serves '{}', not '{other}'",
                     self.service.observatory
                 )))
@@ -78,7 +78,7 @@ impl Ask<'_> {
     }
 
     /// The mapping that a parameter means, which may be symbolic or a date.
-    fn context(&self, index: usize) -> Result<FileName, Fault> {
+    fn context(&self, index: usize) -> Result<FileName, RpcError> {
         self.service
             .resolve_context(self.params.text(index, "the context")?)
     }
@@ -137,23 +137,23 @@ impl Ask<'_> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a method like the others")]
-fn server_info(ask: &Ask<'_>) -> Answer {
-    Ok(ask.service.info(ask.base))
+fn server_info(call: &MethodCall<'_>) -> MethodResult {
+    Ok(call.service.info(call.base))
 }
 
-fn file_info_map(ask: &Ask<'_>) -> Answer {
-    ask.check_observatory(0)?;
-    let files = ask.params.optional_texts(1, "files")?;
-    let wanted = ask.params.optional_texts(2, "fields")?;
+fn file_info_map(call: &MethodCall<'_>) -> MethodResult {
+    call.check_observatory(0)?;
+    let files = call.params.optional_texts(1, "files")?;
+    let wanted = call.params.optional_texts(2, "fields")?;
     let fields = |name: &FileName, file: &ServedFile| {
-        let mut fields = ask.fields(name, file);
+        let mut fields = call.fields(name, file);
         if let Some(wanted) = &wanted {
             fields.retain(|key, _| wanted.contains(&key.as_str()));
         }
         Value::Object(fields)
     };
     let answer: Map<_, _> = match files {
-        None => ask
+        None => call
             .service
             .files
             .iter()
@@ -162,7 +162,7 @@ fn file_info_map(ask: &Ask<'_>) -> Answer {
         Some(names) => names
             .into_iter()
             .map(|name| {
-                let known = ask.file(name).map(|(name, file)| fields(name, file));
+                let known = call.file(name).map(|(name, file)| fields(name, file));
                 (name.to_owned(), known.unwrap_or_else(|| json!("NOT FOUND")))
             })
             .collect(),
@@ -170,34 +170,34 @@ fn file_info_map(ask: &Ask<'_>) -> Answer {
     Ok(Value::Object(answer))
 }
 
-fn file_info(ask: &Ask<'_>) -> Answer {
-    let name = ask.params.text(1, "the file name")?;
-    let (name, file) = ask
+fn file_info(call: &MethodCall<'_>) -> MethodResult {
+    let name = call.params.text(1, "the file name")?;
+    let (name, file) = call
         .file(name)
-        .ok_or_else(|| Fault::new("UnknownFile", format_args!("file '{name}' is not known to CRDS")))?;
-    Ok(Value::Object(ask.fields(name, file)))
+        .ok_or_else(|| RpcError::new("UnknownFile", format_args!("file '{name}' is not known to CRDS")))?;
+    Ok(Value::Object(call.fields(name, file)))
 }
 
-fn mapping_names(ask: &Ask<'_>) -> Answer {
-    ask.service.rules.mapping_names(&ask.context(0)?)
+fn mapping_names(call: &MethodCall<'_>) -> MethodResult {
+    call.service.rules.mapping_names(&call.context(0)?)
 }
 
-fn reference_names(ask: &Ask<'_>) -> Answer {
-    ask.service.rules.reference_names(&ask.context(0)?)
+fn reference_names(call: &MethodCall<'_>) -> MethodResult {
+    call.service.rules.reference_names(&call.context(0)?)
 }
 
-fn list_mappings(ask: &Ask<'_>) -> Answer {
-    list(ask, FileKind::is_mapping)
+fn list_mappings(call: &MethodCall<'_>) -> MethodResult {
+    list(call, FileKind::is_mapping)
 }
 
-fn list_references(ask: &Ask<'_>) -> Answer {
-    list(ask, |kind| !kind.is_mapping())
+fn list_references(call: &MethodCall<'_>) -> MethodResult {
+    list(call, |kind| !kind.is_mapping())
 }
 
-fn list(ask: &Ask<'_>, of_kind: impl Fn(FileKind) -> bool) -> Answer {
-    ask.check_observatory(0)?;
-    let pattern = glob(ask.params.text(1, "the glob pattern")?)?;
-    let names = ask
+fn list(call: &MethodCall<'_>, of_kind: impl Fn(FileKind) -> bool) -> MethodResult {
+    call.check_observatory(0)?;
+    let pattern = glob(call.params.text(1, "the glob pattern")?)?;
+    let names = call
         .service
         .files
         .keys()
@@ -206,8 +206,8 @@ fn list(ask: &Ask<'_>, of_kind: impl Fn(FileKind) -> bool) -> Answer {
 }
 
 /// A shell pattern as a regular expression; the servers allow few characters in one.
-fn glob(text: &str) -> Result<Regex, Fault> {
-    let wrong = || Fault::other(format_args!("invalid file pattern '{text}'"));
+fn glob(text: &str) -> Result<Regex, RpcError> {
+    let wrong = || RpcError::other(format_args!("invalid file pattern '{text}'"));
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.*+()-[]?".contains(&byte);
     if !(1..=128).contains(&text.len()) || !text.bytes().all(allowed) {
         return Err(wrong());
@@ -225,57 +225,57 @@ fn glob(text: &str) -> Result<Regex, Fault> {
     Regex::new(&expression).map_err(|_| wrong())
 }
 
-fn default_context(ask: &Ask<'_>) -> Answer {
-    ask.check_observatory(0)?;
-    let description = &ask.service.description;
-    let context = match ask.params.optional_text(1, "the state")? {
+fn default_context(call: &MethodCall<'_>) -> MethodResult {
+    call.check_observatory(0)?;
+    let description = &call.service.description;
+    let context = match call.params.optional_text(1, "the state")? {
         None | Some("latest" | "operational") => &description.latest,
         Some("edit") => &description.edit,
         Some("versions") => &description.versions,
         Some("build") => &description.build,
-        Some(other) => return Err(Fault::other(format_args!("unknown context state '{other}'"))),
+        Some(other) => return Err(RpcError::other(format_args!("unknown context state '{other}'"))),
     };
     known(context)
 }
 
-fn build_context(ask: &Ask<'_>) -> Answer {
-    ask.check_observatory(0)?;
-    let version = ask.params.text(1, "the version")?;
+fn build_context(call: &MethodCall<'_>) -> MethodResult {
+    call.check_observatory(0)?;
+    let version = call.params.text(1, "the version")?;
     if version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        return Err(Fault::other(format_args!(
+        return Err(RpcError::other(format_args!(
             "invalid calibration software version '{version}'"
         )));
     }
-    known(&ask.service.description.build)
+    known(&call.service.description.build)
 }
 
 /// A context, unless it is not known.
-fn known(context: &str) -> Answer {
+fn known(context: &str) -> MethodResult {
     if context.is_empty() {
-        Err(Fault::other("no such context is known"))
+        Err(RpcError::other("no such context is known"))
     } else {
         Ok(json!(context))
     }
 }
 
-fn context_by_date(ask: &Ask<'_>) -> Answer {
-    ask.check_observatory(1)?;
-    ask.context(0).map(|context| json!(context.as_str()))
+fn context_by_date(call: &MethodCall<'_>) -> MethodResult {
+    call.check_observatory(1)?;
+    call.context(0).map(|context| json!(context.as_str()))
 }
 
-fn context_history(ask: &Ask<'_>) -> Answer {
-    ask.check_observatory(0)?;
-    Ok(json!(ask.service.description.history))
+fn context_history(call: &MethodCall<'_>) -> MethodResult {
+    call.check_observatory(0)?;
+    Ok(json!(call.service.description.history))
 }
 
-fn dataset_ids(ask: &Ask<'_>) -> Answer {
-    ask.context(0)?;
-    let instrument = ask.params.text(1, "the instrument")?.to_ascii_lowercase();
+fn dataset_ids(call: &MethodCall<'_>) -> MethodResult {
+    call.context(0)?;
+    let instrument = call.params.text(1, "the instrument")?.to_ascii_lowercase();
     let of_instrument = |dataset: &Dataset| dataset.instrument().is_none_or(|named| named == instrument);
-    let ids = ask
+    let ids = call
         .services
         .datasets
-        .of(ask.service.observatory)
+        .of(call.service.observatory)
         .filter(|(_, dataset)| of_instrument(dataset));
     Ok(ids
         .map(|(id, _)| {
@@ -289,25 +289,25 @@ fn dataset_ids(ask: &Ask<'_>) -> Answer {
 }
 
 /// The ids that a call asks for.
-fn asked_ids<'a>(ask: &'a Ask<'_>) -> Result<Vec<&'a str>, Fault> {
-    let ids = ask.params.texts(1, "the dataset ids")?;
+fn asked_ids<'a>(call: &'a MethodCall<'_>) -> Result<Vec<&'a str>, RpcError> {
+    let ids = call.params.texts(1, "the dataset ids")?;
     if ids.len() > MAX_PER_CALL {
         return Err(too_many(ids.len()));
     }
     Ok(ids)
 }
 
-fn too_many(count: usize) -> Fault {
-    Fault::other(format_args!(
+fn too_many(count: usize) -> RpcError {
+    RpcError::other(format_args!(
         "{count} datasets in one call; the limit is {MAX_PER_CALL}"
     ))
 }
 
-fn dataset_headers(ask: &Ask<'_>) -> Answer {
-    let context = ask.context(0)?;
+fn dataset_headers(call: &MethodCall<'_>) -> MethodResult {
+    let context = call.context(0)?;
     let mut headers = Map::new();
-    for id in asked_ids(ask)? {
-        match ask.services.datasets.find(ask.service.observatory, id) {
+    for id in asked_ids(call)? {
+        match call.services.datasets.find(call.service.observatory, id) {
             Ok((key, dataset)) => {
                 let mut header = dataset.header.clone();
                 header.insert("PARAMS_SOURCE".to_owned(), json!("crds-fs serve"));
@@ -322,43 +322,43 @@ fn dataset_headers(ask: &Ask<'_>) -> Answer {
     Ok(Value::Object(headers))
 }
 
-fn required_parkeys(ask: &Ask<'_>) -> Answer {
-    ask.service.rules.required_parkeys(&ask.context(0)?)
+fn required_parkeys(call: &MethodCall<'_>) -> MethodResult {
+    call.service.rules.required_parkeys(&call.context(0)?)
 }
 
-fn best_references(ask: &Ask<'_>) -> Answer {
-    let (context, types) = (ask.context(0)?, wanted_types(ask)?);
-    let header = ask.params.fields(1, "the header")?;
-    ask.service
+fn best_references(call: &MethodCall<'_>) -> MethodResult {
+    let (context, types) = (call.context(0)?, wanted_types(call)?);
+    let header = call.params.fields(1, "the header")?;
+    call.service
         .rules
         .best_references(&context, header, types.as_deref())
 }
 
-fn best_references_by_header_map(ask: &Ask<'_>) -> Answer {
-    let (context, types) = (ask.context(0)?, wanted_types(ask)?);
-    let headers = ask.params.fields(1, "the headers")?;
+fn best_references_by_header_map(call: &MethodCall<'_>) -> MethodResult {
+    let (context, types) = (call.context(0)?, wanted_types(call)?);
+    let headers = call.params.fields(1, "the headers")?;
     if headers.len() > MAX_PER_CALL {
         return Err(too_many(headers.len()));
     }
     let answer = |(id, header): (&String, &Value)| {
         let empty = Map::new();
         let header = header.as_object().unwrap_or(&empty);
-        (id.clone(), computed(ask, &context, header, types.as_deref()))
+        (id.clone(), computed(call, &context, header, types.as_deref()))
     };
     Ok(Value::Object(headers.iter().map(answer).collect()))
 }
 
-fn best_references_by_ids(ask: &Ask<'_>) -> Answer {
-    let context = ask.context(0)?;
-    let ids = asked_ids(ask)?;
-    let types = wanted_types(ask)?;
+fn best_references_by_ids(call: &MethodCall<'_>) -> MethodResult {
+    let context = call.context(0)?;
+    let ids = asked_ids(call)?;
+    let types = wanted_types(call)?;
     let (mut answers, mut headers) = (Map::new(), Map::new());
     for id in ids {
-        match ask.services.datasets.find(ask.service.observatory, id) {
+        match call.services.datasets.find(call.service.observatory, id) {
             Ok((key, dataset)) => {
                 let answer = match dataset.bestrefs.get(context.as_str()) {
                     Some(recorded) => chosen(recorded, types.as_deref()),
-                    None => computed(ask, &context, &dataset.header, types.as_deref()),
+                    None => computed(call, &context, &dataset.header, types.as_deref()),
                 };
                 answers.insert(key.clone(), answer);
                 headers.insert(key, Value::Object(dataset.header.clone()));
@@ -368,26 +368,26 @@ fn best_references_by_ids(ask: &Ask<'_>) -> Answer {
             }
         }
     }
-    if ask.params.flag(3) {
+    if call.params.flag(3) {
         answers.insert("headers".to_owned(), Value::Object(headers));
     }
     Ok(Value::Object(answers))
 }
 
 /// The types that a call asks for, none for all. One unknown type fails the call.
-fn wanted_types(ask: &Ask<'_>) -> Result<Option<Vec<String>>, Fault> {
-    let Some(asked) = ask
+fn wanted_types(call: &MethodCall<'_>) -> Result<Option<Vec<String>>, RpcError> {
+    let Some(asked) = call
         .params
         .optional_texts(2, "the reference types")?
         .filter(|types| !types.is_empty())
     else {
         return Ok(None);
     };
-    let mut known = ask.services.datasets.types(ask.service.observatory);
-    known.extend(ask.service.types());
+    let mut known = call.services.datasets.types(call.service.observatory);
+    known.extend(call.service.types());
     let asked: Vec<_> = asked.into_iter().map(str::to_ascii_lowercase).collect();
     match asked.iter().find(|reftype| !known.contains(*reftype)) {
-        Some(unknown) => Err(Fault::new(
+        Some(unknown) => Err(RpcError::new(
             "UnknownReferenceTypeError",
             format_args!("Unknown reference type '{unknown}'"),
         )),
@@ -408,14 +408,14 @@ fn chosen(recorded: &BTreeMap<String, Value>, types: Option<&[String]>) -> Value
 
 /// The answers that the rules give for a header.
 fn computed(
-    ask: &Ask<'_>,
+    call: &MethodCall<'_>,
     context: &FileName,
     header: &Map<String, Value>,
     types: Option<&[String]>,
 ) -> Value {
-    match ask.service.rules.best_references(context, header, types) {
+    match call.service.rules.best_references(context, header, types) {
         Ok(answers) => json!([true, answers]),
-        Err(fault) => json!([false, format!("FAILED: {}", fault.message())]),
+        Err(error) => json!([false, format!("FAILED: {}", error.message())]),
     }
 }
 

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
-use super::envelope::{self, Call, Fault};
+use super::envelope::{self, Call, RpcError};
 use super::reply::{json, not_found, text};
 use super::services::{Service, Services};
 use super::{download, methods};
@@ -123,8 +123,8 @@ async fn answer_call(context: &Context, observatory: &str, request: Request<Body
         (Ok(call), Some(service)) => {
             envelope::reply(&call.id, methods::answer(&services, service, &base, &call))
         }
-        (Ok(call), None) => envelope::reply(&call.id, Err(Fault::other("the observatory is gone"))),
-        (Err((id, fault)), _) => envelope::reply(&id, Err(fault)),
+        (Ok(call), None) => envelope::reply(&call.id, Err(RpcError::other("the observatory is gone"))),
+        (Err((id, error)), _) => envelope::reply(&id, Err(error)),
     })
     .await;
     match reply {

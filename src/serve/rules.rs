@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::archive::Files;
-use super::envelope::Fault;
+use super::envelope::RpcError;
 use crate::crds::{FileName, Observatory};
 use crate::dataset::{open_regular, read_text};
 use crate::rules::{
@@ -44,24 +44,24 @@ impl Rules {
     }
 
     /// The names of all mappings that a context consists of, itself included.
-    pub(super) fn mapping_names(&self, context: &FileName) -> Result<Value, Fault> {
+    pub(super) fn mapping_names(&self, context: &FileName) -> Result<Value, RpcError> {
         Ok(json!(self.closure(context)?.mappings))
     }
 
     /// The names of all references that a context names.
-    pub(super) fn reference_names(&self, context: &FileName) -> Result<Value, Fault> {
+    pub(super) fn reference_names(&self, context: &FileName) -> Result<Value, RpcError> {
         Ok(json!(self.closure(context)?.references))
     }
 
-    fn closure(&self, context: &FileName) -> Result<Closure, Fault> {
+    fn closure(&self, context: &FileName) -> Result<Closure, RpcError> {
         let closure = self.provider.closure(context.as_str());
-        closure.map_err(|error| Fault::new(error.class(), &error))
+        closure.map_err(|error| RpcError::new(error.class(), &error))
     }
 
     /// The parameters that the rules ask for, by instrument; of an rmap its own alone.
-    pub(super) fn required_parkeys(&self, name: &FileName) -> Result<Value, Fault> {
+    pub(super) fn required_parkeys(&self, name: &FileName) -> Result<Value, RpcError> {
         let context = self.context(name)?;
-        let keys = context.required_parkeys().map_err(|error| fault(&error))?;
+        let keys = context.required_parkeys().map_err(|error| rpc_error(&error))?;
         Ok(match context.context().mapping().target() {
             Target::Reference(_) => json!(keys.into_iter().flat_map(|(_, keys)| keys).collect::<Vec<_>>()),
             _ => Value::Object(
@@ -78,7 +78,7 @@ impl Rules {
         name: &FileName,
         header: &Map<String, Value>,
         types: Option<&[String]>,
-    ) -> Result<Value, Fault> {
+    ) -> Result<Value, RpcError> {
         let context = self.context(name)?;
         let parameters: Header = header
             .iter()
@@ -86,16 +86,16 @@ impl Rules {
             .collect();
         let found = context
             .best_references(&mut Memory::none(), &parameters, types)
-            .map_err(|error| fault(&error))?;
+            .map_err(|error| rpc_error(&error))?;
         Ok(json!(found))
     }
 
-    fn context(&self, name: &FileName) -> Result<OpenContext<'_, ServedTexts>, Fault> {
+    fn context(&self, name: &FileName) -> Result<OpenContext<'_, ServedTexts>, RpcError> {
         let context = self.provider.context(self.observatory, name.as_str());
-        context.map_err(|error| fault(&error))
+        context.map_err(|error| rpc_error(&error))
     }
 }
 
-fn fault(error: &LookupError) -> Fault {
-    Fault::new(error.class(), error)
+fn rpc_error(error: &LookupError) -> RpcError {
+    RpcError::new(error.class(), error)
 }

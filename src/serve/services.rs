@@ -11,7 +11,7 @@ use super::archive::{self, Files, HashProgress};
 use super::counters::Counters;
 use super::datasets::Datasets;
 use super::description::Description;
-use super::envelope::Fault;
+use super::envelope::RpcError;
 use super::rules::Rules;
 use crate::crds::{ContextSpec, FileKind, FileName, Observatory, ServerInfo, encoded};
 
@@ -90,8 +90,8 @@ impl Service {
     }
 
     /// The literal name of the mapping that a text means.
-    pub(super) fn resolve_context(&self, text: &str) -> Result<FileName, Fault> {
-        let unknown = |why: &dyn std::fmt::Display| Fault::new("UnknownContext", why);
+    pub(super) fn resolve_context(&self, text: &str) -> Result<FileName, RpcError> {
+        let unknown = |why: &dyn std::fmt::Display| RpcError::new("UnknownContext", why);
         let resolved = text
             .parse::<ContextSpec>()
             .and_then(|spec| spec.resolve(&self.known))

@@ -137,7 +137,7 @@ impl Rig {
     }
 
     /// The text of a call that is refused.
-    async fn fault(&self, method: &str, params: Value) -> String {
+    async fn rpc_error(&self, method: &str, params: Value) -> String {
         let reply = self.reply("hst", method, params).await;
         assert!(reply["result"].is_null(), "{reply}");
         reply["error"]["message"].as_str().unwrap().to_owned()

@@ -69,7 +69,7 @@ async fn names_and_contexts_are_answered() {
         "acs"
     );
     assert!(
-        rig.fault("get_file_info", json!(["hst", "nope"]))
+        rig.rpc_error("get_file_info", json!(["hst", "nope"]))
             .await
             .starts_with("UnknownFile: ")
     );
@@ -105,16 +105,16 @@ async fn names_and_contexts_are_answered() {
         json!(["2001-01-01", "hst"]),
         json!(["hst-latest", "jwst"]),
     ] {
-        rig.fault("get_context_by_date", params).await;
+        rig.rpc_error("get_context_by_date", params).await;
     }
     assert_eq!(
         rig.call("get_context_history", json!(["hst"])).await[1][1],
         "hst.pmap"
     );
-    rig.fault("get_build_context", json!(["hst", "1.0"])).await;
-    rig.fault("get_default_context", json!(["jwst", null])).await;
+    rig.rpc_error("get_build_context", json!(["hst", "1.0"])).await;
+    rig.rpc_error("get_default_context", json!(["jwst", null])).await;
     assert!(
-        rig.fault("explode", json!([]))
+        rig.rpc_error("explode", json!([]))
             .await
             .starts_with("MethodNotFoundError: ")
     );
@@ -202,7 +202,7 @@ async fn datasets_are_answered() {
         json!(["hst_0002.pmap", vec!["x"; 1001], null, false]),
         json!(["hst_0002.pmap", "x", null, false]),
     ] {
-        rig.fault("get_best_references_by_ids", params).await;
+        rig.rpc_error("get_best_references_by_ids", params).await;
     }
 }
 
@@ -218,7 +218,7 @@ async fn a_map_of_headers_has_its_limit() {
         .await;
     assert_eq!(answers.as_object().unwrap().len(), MAX_PER_CALL);
     let refused = rig
-        .fault("get_best_references_by_header_map", headers(MAX_PER_CALL + 1))
+        .rpc_error("get_best_references_by_header_map", headers(MAX_PER_CALL + 1))
         .await;
     assert!(refused.contains(&MAX_PER_CALL.to_string()), "{refused}");
 }
