@@ -1,0 +1,182 @@
+//! What must be so after every step, and what an open may end with.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crds_fs::tree::Error;
+use libc::{EBADMSG, EHOSTUNREACH, ENETDOWN, ENOENT, ENOSPC, EREMOTEIO};
+
+use super::Bench;
+use crate::steps::{QUARANTINE, ROOM, path, version};
+
+impl Bench {
+    /// What may be read of a name that the catalog does not have and the user has not written: what is left of it.
+    pub(super) fn left(&self, name: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.world.on_disk(&path(name))).ok()
+    }
+
+    pub(super) fn expect_bytes(&mut self, name: &'static str, bytes: &[u8]) {
+        let model = &self.model;
+        if let Some(mine) = model.user.get(name) {
+            assert!(mine == bytes, "{name} is not what the user wrote");
+        } else if let Some(number) = model.catalog.get(name) {
+            let right = version(name, *number);
+            assert!(
+                right == bytes,
+                "{name} is not what the catalog says: {}",
+                text(bytes)
+            );
+        } else {
+            let all = model.versions.get(name).copied().unwrap_or_default();
+            assert!(
+                (1..=all).any(|number| version(name, number) == bytes),
+                "{name} is nowhere, and read: {}",
+                text(bytes)
+            );
+        }
+    }
+
+    pub(super) fn expect_error(&mut self, name: &'static str, error: &Error, arriving: u64) {
+        let errno = self.world.errno(error);
+        assert!(!self.model.user.contains_key(name), "the user's {name}: {error}");
+        if !self.model.catalog.contains_key(name) {
+            assert_eq!(errno, ENOENT, "{name}: {error}");
+            return;
+        }
+        if errno == ENOSPC {
+            assert!(self.is_full(name, arriving), "there is room for {name}: {error}");
+            return;
+        }
+        if self.model.offline {
+            assert_eq!(errno, ENETDOWN, "{name}: {error}");
+            return;
+        }
+        let budget = self.model.faults.get_mut(name).filter(|budget| **budget > 0);
+        let Some(budget) = budget else {
+            panic!("nothing fails, and {name} cannot be had: {error}");
+        };
+        *budget -= 1;
+        assert!(
+            [EHOSTUNREACH, EREMOTEIO, EBADMSG].contains(&errno),
+            "{name}: {error}"
+        );
+    }
+
+    /// Whether what must stay leaves no room for a file.
+    pub(super) fn is_full(&self, name: &'static str, arriving: u64) -> bool {
+        let model = &self.model;
+        let must_stay = |other: &str, bytes: &[u8]| {
+            let current = model.catalog.get(other);
+            model.open.iter().any(|(open, ..)| *open == other)
+                || current.is_none_or(|number| version(other, *number) != bytes)
+        };
+        let staying: usize = self
+            .on_disk()
+            .iter()
+            .filter(|(other, bytes)| other != name && must_stay(other, bytes))
+            .map(|(_, bytes)| bytes.len())
+            .sum();
+        let wanted = version(name, model.catalog[name]).len();
+        (staying + wanted) as u64 + self.quarantined() + arriving > ROOM
+    }
+
+    /// What lies under final names.
+    pub(super) fn on_disk(&self) -> Vec<(String, Vec<u8>)> {
+        let mut found = Vec::new();
+        for area in ["mappings/hst", "references/hst"] {
+            for (name, at) in files_in(&self.world.on_disk(area)) {
+                // It may go at any moment.
+                if let Ok(bytes) = std::fs::read(at) {
+                    found.push((name, bytes));
+                }
+            }
+        }
+        found
+    }
+
+    pub(super) fn quarantine(&self) -> Vec<Vec<u8>> {
+        let kept = files_in(&self.world.on_disk(QUARANTINE));
+        kept.into_iter()
+            .filter_map(|(_, at)| std::fs::read(at).ok())
+            .collect()
+    }
+
+    /// The room that it takes.
+    pub(super) fn quarantined(&self) -> u64 {
+        files_in(&self.world.on_disk(QUARANTINE))
+            .iter()
+            .map(|(_, at)| std::fs::metadata(at).map_or(0, |found| found.blocks() * 512))
+            .sum()
+    }
+    pub(super) fn check(&self) {
+        let model = &self.model;
+        for (name, bytes) in self.on_disk() {
+            let name = name.as_str();
+            let mine = model.user.get(name).into_iter().chain(model.displaced.get(name));
+            let all = model.versions.get(name).copied().unwrap_or_default();
+            let catalogued = (1..=all).map(|number| version(name, number));
+            assert!(
+                mine.cloned().chain(catalogued).any(|right| right == bytes),
+                "{name} in the store is: {}",
+                text(&bytes)
+            );
+        }
+        for (name, bytes) in &model.user {
+            let found = std::fs::read(self.world.on_disk(&path(name))).ok();
+            assert!(found.as_ref() == Some(bytes), "the user's {name} is lost");
+        }
+        for (name, bytes) in &model.displaced {
+            let found = std::fs::read(self.world.on_disk(&path(name))).ok();
+            let is_kept = found.as_ref() == Some(bytes) || self.quarantine().contains(bytes);
+            assert!(is_kept, "the user's {name}, whose name the catalog took, is lost");
+        }
+        self.check_usage();
+    }
+
+    /// Every byte is counted. What somebody removes in the background is on the disk for a moment longer.
+    fn check_usage(&self) {
+        let begun = Instant::now();
+        while let Err(difference) = self.compare_usage() {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{difference}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn compare_usage(&self) -> Result<(), String> {
+        let usage = self.world.store.usage().unwrap();
+        let on_disk = self.on_disk();
+        let copies = on_disk
+            .iter()
+            .filter(|(name, _)| !self.model.user.contains_key(name.as_str()));
+        let copies: usize = copies.map(|(_, bytes)| bytes.len()).sum();
+        let partial: u64 = files_in(&self.world.on_disk(".crds-fs/partial/hst"))
+            .into_iter()
+            .filter(|(name, _)| !name.contains('~'))
+            .map(|(_, at)| std::fs::metadata(at).map_or(0, |found| found.len()))
+            .sum();
+        let least = copies as u64 + self.quarantined() + partial;
+        // The user's own files are counted as the store saw them last.
+        let most = if self.model.written == 0 { least } else { u64::MAX };
+        if (least..=most).contains(&usage.used) || !self.world.fetcher.transfers().is_empty() {
+            return Ok(());
+        }
+        Err(format!("{least} bytes are there besides the user's: {usage:?}"))
+    }
+}
+
+pub(crate) fn files_in(directory: &Path) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+        .collect()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    format!(
+        "{} bytes, {}...",
+        bytes.len(),
+        String::from_utf8_lossy(&bytes[..bytes.len().min(40)])
+    )
+}
