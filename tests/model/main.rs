@@ -167,7 +167,7 @@ impl World {
 
     /// The attributes of what is at `path`, as the kernel would find it.
     async fn stat(&self, path: &str) -> Result<Attr, Error> {
-        let mut attr = self.tree.getattr(ROOT, None).wait().await?.0;
+        let mut attr = self.tree.getattr(CALLER, ROOT, None).wait().await?.0;
         for name in path.split('/') {
             let found = self.tree.lookup(CALLER, attr.ino, OsStr::new(name));
             attr = match found.wait().await? {
