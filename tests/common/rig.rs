@@ -130,8 +130,21 @@ impl Rig {
         fs::read_to_string(self.root.path().join("log")).unwrap_or_default()
     }
 
+    /// The environment no longer has a variable, from the next mount on.
+    pub fn unset(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     /// Mounts, in a process that this one can kill, and waits until the file system answers.
     pub fn mount(&mut self) {
+        if !self.try_mount() {
+            let status = self.daemon.take().and_then(|mut daemon| daemon.wait().ok());
+            panic!("the mount ended with {status:?}: {}", self.log());
+        }
+    }
+
+    /// As [`Rig::mount`]; false when the process ended before.
+    pub fn try_mount(&mut self) -> bool {
         assert!(self.daemon.is_none(), "mounted already");
         let log = fs::OpenOptions::new()
             .append(true)
@@ -152,8 +165,9 @@ impl Rig {
         let begun = Instant::now();
         // A dead mount may answer too, from the kernel's memory: only the new process knows its own number.
         while !self.is_served_by(daemon.id()) {
-            if let Some(status) = daemon.try_wait().unwrap() {
-                panic!("the mount ended with {status}: {}", self.log());
+            if daemon.try_wait().unwrap().is_some() {
+                self.daemon = Some(daemon);
+                return false;
             }
             if begun.elapsed() > PATIENCE {
                 let _ = daemon.kill();
@@ -162,6 +176,14 @@ impl Rig {
             std::thread::sleep(Duration::from_millis(2));
         }
         self.daemon = Some(daemon);
+        true
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+        state.is_empty() || state.starts_with(['Z', 'X'])
     }
 
     fn command(&self) -> Command {

@@ -1,14 +1,20 @@
 //! kill -9 at any moment of a storm of downloads: what is under its final name is right, and the rest goes on.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::origin::{Behaviour, Origin};
+use crate::origin::{Behaviour, Blob, Origin};
 use crate::rig::{PATIENCE, Rig};
 use crate::{content, server_flag};
 
-const ROUNDS: u64 = 50;
+const ROUNDS: u64 = 20;
+/// So many kills instead of thirty among overrides and evictions.
+const KILLS: &str = "CRDS_FS_TEST_KILLS";
 const FILES: usize = 60;
+/// Every fifth of them, so many in all, the user puts files over.
+const MINE: usize = 12;
 const LARGE: &str = "roman_wfi_large_0001.asdf";
 
 fn name(number: usize) -> String {
@@ -16,7 +22,7 @@ fn name(number: usize) -> String {
 }
 
 #[test]
-fn fifty_kills_leave_nothing_wrong() {
+fn kills_among_downloads_leave_nothing_wrong() {
     let content = (0..FILES).fold(content(), |content, number| {
         content.file(&name(number), 40_000 + 1_000 * number)
     });
@@ -73,35 +79,82 @@ fn fifty_kills_leave_nothing_wrong() {
     }
 }
 
-/// Kills in the middle of downloads, evictions and overrides: each of the user's files is what the user last put there, or
-/// put there before where the kill came in between, and stays local; all else is right.
+/// Kills in the middle of downloads, evictions, overrides and new catalogs: each of the user's files is what the user last
+/// put there, or put there before where the kill came in between, and stays local; all else is right.
 #[test]
 fn kills_among_overrides_and_evictions_lose_nothing() {
-    const MINE: usize = 12;
+    let kills = std::env::var(KILLS).map_or(30, |kills| kills.parse().unwrap());
     let content = (0..FILES).fold(content(), |content, number| content.file(&name(number), 50_000));
-    let origin = Origin::start(content);
+    let mut storm = Storm {
+        versions: content
+            .files
+            .iter()
+            .map(|(name, blob)| (name.clone(), vec![blob.clone()]))
+            .collect(),
+        origin: Origin::start(content),
+        mine: vec![(None, None); MINE],
+    };
     // Room for about half of them.
     let limit = (FILES / 2 * 50_000 + 400_000).to_string();
-    let mut rig = Rig::mounted(
-        &[&server_flag(&origin)],
-        &["--cache-size", &limit, "--keep-free", "0"],
-    );
+    let arguments = [
+        "--cache-size",
+        &limit,
+        "--keep-free",
+        "0",
+        "--catalog-ttl",
+        "200ms",
+    ];
+    let mut rig = Rig::mounted(&[&server_flag(&storm.origin)], &arguments);
     fs::read_dir(rig.path("references/roman")).unwrap().count();
     let mut moments = fastrand::Rng::with_seed(2);
-    // By file: what was put there last and what was being put there when the kill came.
-    let mut mine: Vec<(Option<String>, Option<String>)> = vec![(None, None); MINE];
-    for round in 0..30 {
-        let written = std::sync::Mutex::new(&mut mine);
+    for round in 0..kills {
+        storm.rage(&rig, round, Duration::from_millis(moments.u64(5..150)));
+        rig.reap();
+        storm.check_store(&rig, round);
+        rig.mount();
+        fs::read_dir(rig.path("references/roman")).unwrap().count();
+        storm.check_mine(&rig, round);
+    }
+    let overridden = storm.mine.iter().filter(|(last, _)| last.is_some()).count();
+    assert!(overridden > MINE / 2, "only {overridden} were ever put there");
+    println!("{kills} kills; {overridden} of {MINE} files overridden");
+    for number in (0..FILES).filter(|number| number % 5 != 0) {
+        let file = name(number);
+        let right = storm.origin.contents(&file);
+        let begun = Instant::now();
+        // The newest catalog may not have come yet.
+        while rig.read(format!("references/roman/{file}")).as_ref() != Ok(&right) {
+            assert!(begun.elapsed() < PATIENCE, "{file}: {}", rig.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// What goes on when a process is killed. Every fifth file may be the user's, and the one after it changes on the server.
+struct Storm {
+    origin: Origin,
+    /// Everything that the server ever had under a name.
+    versions: BTreeMap<String, Vec<Blob>>,
+    /// By file: what was put there last and what was being put there when the kill came.
+    mine: Vec<(Option<String>, Option<String>)>,
+}
+
+impl Storm {
+    fn rage(&mut self, rig: &Rig, round: usize, duration: Duration) {
+        let file = name(round % MINE * 5 + 1);
+        let newer = Blob::random(&format!("{file} {round}"), 40_000 + round);
+        self.versions.entry(file.clone()).or_default().push(newer.clone());
+        let written = Mutex::new(&mut self.mine);
+        let origin = &self.origin;
         std::thread::scope(|scope| {
             for reader in 0..3 {
-                let rig = &rig;
                 scope.spawn(move || {
                     for number in (0..FILES).map(|number| (number * 7 + reader * 19 + round) % FILES) {
                         let _ = rig.read(format!("references/roman/{}", name(number)));
                     }
                 });
             }
-            let (rig, written) = (&rig, &written);
+            let written = &written;
             scope.spawn(move || {
                 for turn in 0..200 {
                     let number = turn % MINE;
@@ -118,13 +171,36 @@ fn kills_among_overrides_and_evictions_lose_nothing() {
                     written.lock().unwrap()[number] = (Some(text), None);
                 }
             });
-            std::thread::sleep(Duration::from_millis(moments.u64(5..150)));
+            std::thread::sleep(duration / 2);
+            origin.change(|content| {
+                content.files.insert(file, newer);
+            });
+            std::thread::sleep(duration / 2);
             rig.kill_shared();
         });
-        rig.reap();
-        rig.mount();
-        fs::read_dir(rig.path("references/roman")).unwrap().count();
-        for (number, (last, under_way)) in mine.iter_mut().enumerate() {
+    }
+
+    /// Under final names is what the server had or what the user wrote, and nothing of the user's is in quarantine.
+    fn check_store(&self, rig: &Rig, round: usize) {
+        for at in rig.stored() {
+            let file = at.file_name().unwrap().to_str().unwrap();
+            let found = fs::read(&at).unwrap();
+            let known = self.versions.get(file).into_iter().flatten();
+            let is_right = found.starts_with(b"mine ")
+                || file.starts_with(".mine")
+                || known.into_iter().any(|version| **version == *found);
+            assert!(is_right, "{file} is wrong after round {round}");
+        }
+        let quarantine = fs::read_dir(rig.store().join(".crds-fs/quarantine"));
+        for kept in quarantine.into_iter().flatten().flatten() {
+            let found = fs::read(kept.path()).unwrap();
+            assert!(!found.starts_with(b"mine "), "round {round}: {}", rig.log());
+        }
+    }
+
+    /// The user's files are there, the last of them either as it was or as it was to be.
+    fn check_mine(&mut self, rig: &Rig, round: usize) {
+        for (number, (last, under_way)) in self.mine.iter_mut().enumerate() {
             let file = name(number * 5);
             let found = rig.read(format!("references/roman/{file}")).unwrap();
             if under_way.as_ref().is_some_and(|text| text.as_bytes() == found) {
@@ -132,7 +208,7 @@ fn kills_among_overrides_and_evictions_lose_nothing() {
             }
             let expected = match last {
                 Some(text) => text.clone().into_bytes(),
-                None => origin.contents(&file),
+                None => self.origin.contents(&file),
             };
             assert!(
                 found == expected,
@@ -142,11 +218,7 @@ fn kills_among_overrides_and_evictions_lose_nothing() {
             );
             *under_way = None;
         }
-        let quarantine = rig.store().join(".crds-fs/quarantine");
-        assert!(!quarantine.exists(), "round {round}: {}", rig.log());
     }
-    let overridden = mine.iter().filter(|(last, _)| last.is_some()).count();
-    assert!(overridden > MINE / 2, "only {overridden} were ever put there");
 }
 
 /// A transfer that died with its process goes on from where it was.

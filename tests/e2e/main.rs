@@ -21,6 +21,7 @@ mod bombs;
 mod calls;
 mod contents;
 mod contexts;
+mod crash_points;
 mod crashes;
 mod credentials;
 mod daemon;

@@ -1,0 +1,268 @@
+//! kill -9 at each named step of the store, one after the other: nothing under a final name is wrong, nothing of the user's is
+//! lost, and the next mount is well. That interrupted transfers go on is `crashes`' to test.
+
+use std::fs;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crds_fs::store::crash_points;
+
+use crate::origin::{Behaviour, Blob, Content, Origin};
+use crate::rig::{PATIENCE, Rig};
+use crate::{content, server_flag};
+
+/// Of the tests of one step, each of which is a mount of its own.
+const WORKERS: usize = 3;
+const LARGE: &str = "roman_wfi_large_0001.asdf";
+const FOUND: &str = "roman_wfi_found_0001.asdf";
+const DAMAGED: &str = "roman_wfi_found_0002.asdf";
+const OVERRIDDEN: &str = "roman_wfi_mask_0000.asdf";
+const TO_OVERRIDE: &str = "roman_wfi_mask_0001.asdf";
+const CHANGING: &str = "roman_wfi_changing_0001.asdf";
+const LARGE_SIZE: usize = 2_000_000;
+const MASKS: usize = 12;
+const SIZE: usize = 200_000;
+const MINE: &[u8] = b"mine from before";
+
+fn mask(number: usize) -> String {
+    format!("roman_wfi_mask_{number:04}.asdf")
+}
+
+fn path(name: &str) -> String {
+    format!("references/roman/{name}")
+}
+
+fn everything() -> Content {
+    let content = (0..MASKS).fold(content(), |content, number| content.file(&mask(number), SIZE));
+    content
+        .file(LARGE, LARGE_SIZE)
+        .file(FOUND, SIZE)
+        .file(DAMAGED, SIZE)
+        .file(CHANGING, 5_000)
+}
+
+/// The user's text that was put under a name last, and the one that was being put there.
+type Mine = Mutex<(Option<Vec<u8>>, Option<Vec<u8>>)>;
+
+struct Trial {
+    origin: Origin,
+    rig: Rig,
+    mine: Mine,
+    /// Every version of the file that changes.
+    versions: Mutex<Vec<Blob>>,
+}
+
+#[test]
+fn a_kill_at_each_step_costs_nothing_but_time() {
+    let trials: Vec<String> = crash_points()
+        .flat_map(|step| [format!("{step}:1"), format!("{step}:3")])
+        .collect();
+    assert!(!trials.is_empty(), "this build cannot be killed at named steps");
+    let left = Mutex::new(trials.iter());
+    let survived = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let next = left.lock().unwrap().next();
+                    let Some(step) = next else { return };
+                    if !Trial::new().run(step) {
+                        survived.lock().unwrap().push(step);
+                    }
+                }
+            });
+        }
+    });
+    let survived = survived.into_inner().unwrap();
+    println!(
+        "killed at {} of {} steps; not reached: {survived:?}",
+        trials.len() - survived.len(),
+        trials.len()
+    );
+    let unreached: Vec<_> = survived.iter().filter(|step| step.ends_with(":1")).collect();
+    assert!(unreached.is_empty(), "never reached: {unreached:?}");
+}
+
+impl Trial {
+    /// A store in which everything has happened before: an override, an interrupted transfer, files that somebody else has
+    /// put there, and copies that have to make room for others.
+    fn new() -> Self {
+        let origin = Origin::start(everything());
+        // Room for about half of the files.
+        let room = (LARGE_SIZE + 7 * SIZE).to_string();
+        let arguments = [
+            "--cache-size",
+            &room,
+            "--keep-free",
+            "0",
+            "--catalog-ttl",
+            "300ms",
+            "--stall-timeout",
+            "2s",
+            "--timeout",
+            "10s",
+        ];
+        let mut rig = Rig::mounted(&[&server_flag(&origin)], &arguments);
+        fs::write(rig.path(path(".mine")), MINE).unwrap();
+        fs::rename(rig.path(path(".mine")), rig.path(path(OVERRIDDEN))).unwrap();
+        for number in 2..6 {
+            rig.read(path(&mask(number))).unwrap();
+        }
+        origin.set(LARGE, Behaviour::StallAt(LARGE_SIZE / 2));
+        let at = rig.path(path(LARGE));
+        let opener = std::thread::spawn(move || fs::File::open(at).is_err());
+        let begun = Instant::now();
+        while rig.received(&path(LARGE)) < LARGE_SIZE as u64 / 2 {
+            assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        rig.terminate();
+        rig.reap();
+        assert!(opener.join().unwrap());
+        origin.mend();
+        fs::write(rig.store().join(path(FOUND)), origin.contents(FOUND)).unwrap();
+        fs::write(rig.store().join(path(DAMAGED)), vec![b'?'; SIZE]).unwrap();
+        Self {
+            versions: Mutex::new(vec![origin.blob(CHANGING)]),
+            origin,
+            rig,
+            mine: Mutex::default(),
+        }
+    }
+
+    /// Whether the process was killed at this step.
+    fn run(mut self, step: &str) -> bool {
+        self.rig.set("CRDS_FS_ABORT_AT", step);
+        let was_ready = self.rig.try_mount();
+        if was_ready {
+            self.work();
+        }
+        let killed = self.rig.has_ended();
+        if killed {
+            self.rig.reap();
+        } else {
+            self.rig.umount();
+        }
+        self.rig.unset("CRDS_FS_ABORT_AT");
+        self.check(step);
+        self.rig.mount();
+        self.check_mount(step);
+        self.rig.umount();
+        self.check(step);
+        killed
+    }
+
+    /// Does all that a store is for. The mount may die below it at any moment.
+    fn work(&self) {
+        let rig = &self.rig;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for name in [FOUND, DAMAGED, LARGE] {
+                    let _ = rig.read(path(name));
+                }
+            });
+            scope.spawn(|| {
+                for number in 6..MASKS {
+                    let _ = rig.read(path(&mask(number)));
+                }
+            });
+            scope.spawn(|| {
+                for turn in 0..4 {
+                    let text = format!("mine {turn}").into_bytes();
+                    let new = rig.path(path(&format!(".new{turn}")));
+                    if fs::write(&new, &text).is_err() {
+                        return;
+                    }
+                    self.mine.lock().unwrap().1 = Some(text.clone());
+                    if fs::rename(&new, rig.path(path(TO_OVERRIDE))).is_err() {
+                        return;
+                    }
+                    *self.mine.lock().unwrap() = (Some(text), None);
+                }
+            });
+        });
+        for turn in 0..3 {
+            let newer = Blob::random(&format!("{CHANGING} {turn}"), 5_000 + turn);
+            self.versions.lock().unwrap().push(newer.clone());
+            let told = self.origin.called("get_server_info").len();
+            self.origin.change(|content| {
+                content.files.insert(CHANGING.to_owned(), newer);
+            });
+            let begun = Instant::now();
+            // The second answer comes when the first has been kept.
+            while self.origin.called("get_server_info").len() < told + 2 {
+                if self.rig.has_ended() {
+                    return;
+                }
+                assert!(begun.elapsed() < PATIENCE, "{}", self.rig.log());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let _ = rig.read(path(CHANGING));
+        }
+    }
+}
+
+/// What must be so afterwards.
+impl Trial {
+    /// In the store.
+    fn check(&self, step: &str) {
+        for at in self.rig.stored() {
+            let name = at.file_name().unwrap().to_str().unwrap();
+            let found = fs::read(&at).unwrap();
+            match name {
+                OVERRIDDEN => assert!(found == MINE, "{step}: the user's {name} is lost"),
+                TO_OVERRIDE => assert!(self.is_mine_or(&found, TO_OVERRIDE), "{step}: {name} is wrong"),
+                CHANGING => {
+                    let versions = self.versions.lock().unwrap();
+                    assert!(
+                        versions.iter().any(|version| **version == *found),
+                        "{step}: {name} is wrong"
+                    );
+                }
+                // Nobody has looked at it yet.
+                DAMAGED if found == vec![b'?'; SIZE] => {}
+                // What the user was about to rename.
+                name if name.starts_with(".new") => {}
+                name => assert!(found == self.origin.contents(name), "{step}: {name} is wrong"),
+            }
+        }
+        let kept = fs::read(self.rig.store().join(path(OVERRIDDEN))).unwrap_or_default();
+        assert!(kept == MINE, "{step}: the user's file is gone");
+    }
+
+    /// Whether these are the bytes that a name may have that the user's file may have been put under.
+    fn is_mine_or(&self, found: &[u8], name: &str) -> bool {
+        let mine = self.mine.lock().unwrap();
+        let (last, under_way) = &*mine;
+        let catalogued = || self.origin.contents(name) == found;
+        under_way.as_deref() == Some(found) || last.as_ref().map_or_else(catalogued, |last| last == found)
+    }
+
+    /// In the next mount.
+    fn check_mount(&self, step: &str) {
+        let rig = &self.rig;
+        let read = |name: &str| {
+            rig.read(path(name))
+                .unwrap_or_else(|errno| panic!("{step}: {name}: errno {errno}: {}", rig.log()))
+        };
+        assert!(read(OVERRIDDEN) == MINE, "{step}: the user's file is lost");
+        assert!(
+            self.is_mine_or(&read(TO_OVERRIDE), TO_OVERRIDE),
+            "{step}: the user's newer file is lost: {}",
+            rig.log()
+        );
+        assert!(read(LARGE) == self.origin.contents(LARGE), "{step}: {LARGE}");
+        for name in [FOUND, DAMAGED]
+            .into_iter()
+            .map(str::to_owned)
+            .chain((2..MASKS).map(mask))
+        {
+            assert!(read(&name) == self.origin.contents(&name), "{step}: {name}");
+        }
+        let status = rig.json(".crds-fs/status.json");
+        assert!(status.is_some(), "{step}: the status does not answer");
+        let removing = rig.store().join(".crds-fs/removing/roman");
+        let left: Vec<_> = fs::read_dir(removing).into_iter().flatten().flatten().collect();
+        assert!(left.is_empty(), "{step}: {left:?}");
+    }
+}
