@@ -246,8 +246,8 @@ impl Resolver {
         self.shared.lock().memory.datasets(context)
     }
 
-    /// What the policy says about a file that an answer names, by the server's present list of bad files. Where rules are
-    /// on that list, those of the answer's instrument are looked at, and fetched for that if need be.
+    /// Decides by the policy about a file that an answer names, with the server's present list of bad files. Where rules
+    /// are     /// on that list, those of the answer's instrument are looked at, and fetched for that if need be.
     pub fn permit(&self, answer: &Answer, file: &FileName) -> Outcome<Permit, Infallible> {
         let shared = &self.shared;
         let (observatory, policy) = (answer.observatory, shared.options.bad_files);
@@ -284,7 +284,7 @@ impl Resolver {
         self.shared.note_failure(subject, error);
     }
 
-    /// How many answers are remembered.
+    /// The number of answers that are remembered.
     pub fn remembered_count(&self) -> usize {
         self.shared.lock().memory.len()
     }

@@ -45,23 +45,23 @@ pub use datasets::DatasetsError;
 use crate::crds::Observatory;
 use services::Services;
 
-/// How long connections may finish what they are sending when the server goes away.
+/// The time in which connections may finish what they are sending when the server goes away.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How a server is set up.
+/// Settings of a server.
 #[derive(Default)]
 pub struct Options {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: Listen,
     /// A JSON file of datasets: `{id: {"header": {...}, "bestrefs": {context: {reftype: value}}}}`.
     pub datasets: Option<PathBuf>,
-    /// Where directories for caches that cannot be written are made, to remember digests in.
+    /// The directory below which digests of caches that cannot be written are remembered.
     pub state: Option<PathBuf>,
     /// Told how far the catalog is, while the files are hashed.
     pub progress: Option<Box<dyn Fn(HashProgress) + Send + Sync>>,
 }
 
-/// Where a server listens.
+/// The address that a server listens on.
 #[derive(Debug, Default)]
 pub enum Listen {
     /// On a free port of the loopback address.
@@ -91,7 +91,7 @@ pub enum ServeError {
     Read {
         /// Which.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The address cannot be listened on.
@@ -99,7 +99,7 @@ pub enum ServeError {
     Listen {
         /// Which; `None` for a socket that was handed over.
         address: Option<SocketAddr>,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The datasets file is not usable.
@@ -146,7 +146,7 @@ impl Server {
             connections.clone(),
             stop.clone(),
         ));
-        // Whoever does not wait for the end of this ends what has begun.
+        // A caller that drops this future stops the server.
         let abandoned = stop.clone().drop_guard();
         let root = cache.to_owned();
         let services = tokio::task::spawn_blocking(move || {
@@ -192,7 +192,7 @@ impl Listen {
     }
 }
 
-/// Why an address cannot be listened on, and what to do.
+/// The message that an address cannot be listened on, why, and what to do.
 fn cannot_listen(address: Option<SocketAddr>, source: &io::Error) -> String {
     let Some(address) = address else {
         return "cannot listen on the socket that was handed over".to_owned();
@@ -219,7 +219,7 @@ fn cannot_listen(address: Option<SocketAddr>, source: &io::Error) -> String {
 }
 
 impl Handle {
-    /// Where the server listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -234,14 +234,14 @@ impl Handle {
         format!("http://{}/{observatory}", self.address)
     }
 
-    /// How many files of an observatory are in the catalog.
+    /// The number of files of an observatory in the catalog.
     pub fn files(&self, observatory: Observatory) -> usize {
         self.services
             .get(observatory)
             .map_or(0, |service| service.files.len())
     }
 
-    /// What was asked for so far.
+    /// The counts of requests so far.
     pub fn counters(&self) -> &Counters {
         &self.services.counters
     }

@@ -10,7 +10,7 @@ use super::name::{FileKind, FileName};
 
 mod wire;
 
-/// What the catalog says of one file.
+/// The catalog's entry of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatalogEntry {
     /// Length in bytes. `None` for a mapping that the server lists without metadata (spec/crds-service 9, trap 4).
@@ -31,7 +31,7 @@ pub struct CatalogItem<'a> {
 }
 
 impl CatalogItem<'_> {
-    /// What kind of file it is.
+    /// The kind of the file.
     pub fn kind(&self) -> FileKind {
         FileKind::of(self.name)
     }
@@ -40,7 +40,7 @@ impl CatalogItem<'_> {
 /// Names from a server that were left out, since they cannot be file names. The caller warns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// How many.
+    /// Their number.
     pub count: usize,
     /// Some of them, shortened.
     pub examples: Vec<String>,
@@ -68,7 +68,7 @@ impl Dropped {
 pub struct Catalog {
     /// All names, one after the other.
     text: Box<str>,
-    /// Where each name ends in `text`.
+    /// The end of each name in `text`.
     ends: Box<[u32]>,
     sizes: Box<[u64]>,
     digests: Box<[Option<Sha1Sum>]>,
@@ -79,7 +79,7 @@ pub struct Catalog {
 /// Stands for an unknown size; no file is that long.
 const NO_SIZE: u64 = u64::MAX;
 
-/// How two catalogs differ.
+/// The difference of two catalogs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Names only in the new one, sorted.
@@ -148,7 +148,7 @@ impl Catalog {
         found.into_values().collect()
     }
 
-    /// How many files there are.
+    /// The number of files.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -158,7 +158,7 @@ impl Catalog {
         self.ends.is_empty()
     }
 
-    /// What is known of the file `name`.
+    /// The entry of the file `name`.
     pub fn get(&self, name: &str) -> Option<CatalogEntry> {
         self.entry_at(self.index_of(name)?)
     }
@@ -262,7 +262,7 @@ impl Catalog {
             + size_of_val(&*self.capitals)
     }
 
-    /// What has changed from `old` to `new`.
+    /// The changes from `old` to `new`.
     pub fn difference(old: &Self, new: &Self) -> Difference {
         let mut difference = Difference::default();
         let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());

@@ -1,4 +1,4 @@
-//! What a context may be called, and which mapping it means, found without the network from what the server last said
+//! Names of contexts, and the mappings that they mean, found without the network from what the server last said
 //! of itself (spec/crds-service 5).
 
 use std::fmt;
@@ -51,20 +51,20 @@ pub enum ContextVersion {
     Versions,
     /// That of an installed calibration package: known to its process alone.
     Build,
-    /// What was the default at that time.
+    /// The default context at that time.
     Date(DateTime),
 }
 
-/// What a context means.
+/// The meaning of a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The mapping.
     pub mapping: FileName,
-    /// Where to descend from it; the mapping itself where `None`.
+    /// The part to descend to from it; the mapping itself where `None`.
     pub part: Option<ContextPart>,
 }
 
-/// Why a text is no context, or which mapping it means is not known.
+/// The reason for which a text is no context, or the mapping that it means is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContextError {
     /// The text has none of the forms.
@@ -76,17 +76,17 @@ pub enum ContextError {
     /// The server has not said.
     #[error("the {observatory} server names no context for '{spec}'")]
     NotSet {
-        /// What was asked for.
+        /// The context as it was asked for.
         spec: String,
-        /// Whose server.
+        /// The observatory of the server.
         observatory: Observatory,
     },
     /// The user wants another default context, which means nothing.
     #[error("'{spec}' means nothing here: {reason}")]
     NoDefault {
-        /// What was asked for.
+        /// The context as it was asked for.
         spec: String,
-        /// What is wrong with the default context that the user wants.
+        /// The mistake in the default context that the user wants.
         reason: String,
     },
     /// The history begins later, or is empty.
@@ -94,7 +94,7 @@ pub enum ContextError {
     BeforeHistory {
         /// The date that was asked for.
         date: DateTime,
-        /// Whose history.
+        /// The observatory of the history.
         observatory: Observatory,
     },
     /// A build context depends on a calibration package.
@@ -106,11 +106,11 @@ pub enum ContextError {
     /// A context of one observatory, and the description of another.
     #[error("'{spec}' is a context of {named}, not of {asked}")]
     OtherObservatory {
-        /// What was asked for.
+        /// The context as it was asked for.
         spec: String,
-        /// Whose context it is.
+        /// The observatory of the context.
         named: Observatory,
-        /// Whose description was at hand.
+        /// The observatory of the description that was at hand.
         asked: Observatory,
     },
 }

@@ -1,4 +1,4 @@
-//! What stands below `/bestrefs/<context>/`: the id of a dataset in the archive, or matching parameters themselves.
+//! Names below `/bestrefs/<context>/`: the id of a dataset in the archive, or matching parameters themselves.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ const MAX_LENGTH: usize = 4096;
 /// The longest key and value that servers accept, in characters (spec/crds-service 1.3 B).
 const MAX_PART: usize = 256;
 
-/// What is written with `%` in a path.
+/// The characters that are written with `%` in a path.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b',').add(b'=').add(b'/').add(b'%');
 
 impl DatasetId {

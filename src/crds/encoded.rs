@@ -15,7 +15,7 @@ use super::json;
 /// The most bytes that a payload may inflate to: more than ten times today's largest catalog.
 pub const MAX_DECODED: usize = 64 << 20;
 
-/// Why an encoded value cannot be read.
+/// The reason for which an encoded value cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodedError {
     /// The value says that it is encoded, but has no text in `crds_payload`.
@@ -75,7 +75,7 @@ pub fn open_payload(payload: &str, limit: usize) -> Result<impl Read, EncodedErr
     Ok(Limited { stream, left: limit })
 }
 
-/// What went wrong with a stream of [`open_payload`].
+/// The failure of a stream of [`open_payload`].
 fn broken(error: &std::io::Error, limit: usize) -> EncodedError {
     if error.kind() == ErrorKind::FileTooLarge {
         EncodedError::TooLarge(limit)

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 /// The most memory that a tree of values may take, in bytes: more than a hundred times what today's answers take.
 pub const MAX_TREE: usize = 96 << 20;
 
-/// What a value takes by itself, and what it takes more as the entry of an object.
+/// The memory of a value by itself, and the memory that it takes more as the entry of an object.
 const VALUE: usize = size_of::<Value>();
 const ENTRY: usize = VALUE + 64;
 

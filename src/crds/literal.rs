@@ -96,7 +96,7 @@ pub struct LiteralError {
     pub line: usize,
     /// Column of the trouble.
     pub column: usize,
-    /// What was expected or is not allowed.
+    /// The token that was expected or is not allowed.
     pub what: String,
 }
 
@@ -130,7 +130,7 @@ fn parse_value(text: &str) -> Result<Value, Problem> {
 
 struct Parser<'a> {
     lexer: Lexer<'a>,
-    /// How many values were met.
+    /// The number of values that were met.
     values: usize,
 }
 

@@ -76,7 +76,7 @@ impl FromStr for Observatory {
     }
 }
 
-/// What a file is, by its extension alone (spec/crds-service 3.1).
+/// The kind of a file, by its extension alone (spec/crds-service 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
     /// A pipeline context.
@@ -117,7 +117,7 @@ impl FileName {
         &self.0
     }
 
-    /// What kind of file has this name.
+    /// The kind of the file of this name.
     pub fn kind(&self) -> FileKind {
         FileKind::of(&self.0)
     }
@@ -179,10 +179,10 @@ impl Borrow<str> for FileName {
     }
 }
 
-/// What the cache is keyed by: names are unique within an observatory.
+/// The key of the cache: names are unique within an observatory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileKey {
-    /// Whose file it is.
+    /// The observatory of the file.
     pub observatory: Observatory,
     /// Its bare name.
     pub name: FileName,

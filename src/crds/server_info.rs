@@ -1,4 +1,4 @@
-//! What a server says of itself: contexts, catalog, bad files, download URLs (spec/crds-service 2).
+//! A server's description of itself: contexts, catalog, bad files, download URLs (spec/crds-service 2).
 //!
 //! The same object has two notations, JSON on the wire and a Python literal in `config/<obs>/server_config`. Both are
 //! read here; the literal is also written, with fields that are not understood kept as they came.
@@ -25,7 +25,7 @@ pub struct ServerInfo {
     observatory: Observatory,
     latest: Option<FileName>,
     operational: Option<FileName>,
-    /// Why there is no default context although the user wants one.
+    /// The reason for which there is no default context although the user wants one.
     no_default: Option<String>,
     edit: Option<FileName>,
     versions: Option<FileName>,
@@ -49,11 +49,11 @@ pub struct HistoryEntry {
     pub start: DateTime,
     /// The context.
     pub context: FileName,
-    /// Why it was delivered, in free text.
+    /// The reason of its delivery, in free text.
     pub description: String,
 }
 
-/// Where files are downloaded from: URLs to which names are appended. `None` where the server names none.
+/// The URLs that files are downloaded from: names are appended to them. `None` where the server names none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BaseUrls {
     /// Of mappings.
@@ -66,7 +66,7 @@ pub struct BaseUrls {
     pub pickles: Option<Url>,
 }
 
-/// How much may be asked for in one call.
+/// The limits of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Datasets in a call for best references.
@@ -76,7 +76,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// What the Python client assumes of a server that does not say.
+    /// The limits that the Python client assumes of a server that does not say.
     fn default() -> Self {
         Self {
             bestrefs_per_rpc: 500,
@@ -85,7 +85,7 @@ impl Default for Limits {
     }
 }
 
-/// Why a text is no description of a server.
+/// The reason for which a text is no description of a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ServerInfoError {
     /// Not JSON.
@@ -262,7 +262,7 @@ impl ServerInfo {
         names.join("\n")
     }
 
-    /// Whose server it is.
+    /// The observatory of the server.
     pub fn observatory(&self) -> Observatory {
         self.observatory
     }
@@ -272,7 +272,7 @@ impl ServerInfo {
         self.latest.as_ref().or(self.operational.as_ref())
     }
 
-    /// Why there is no default context although the user wants one.
+    /// The reason for which there is no default context although the user wants one.
     pub fn no_default_context(&self) -> Option<&str> {
         self.no_default.as_deref()
     }
@@ -311,12 +311,12 @@ impl ServerInfo {
         &self.bad_files
     }
 
-    /// Where files are downloaded from.
+    /// The URLs that files are downloaded from.
     pub fn urls(&self) -> &BaseUrls {
         &self.urls
     }
 
-    /// How much may be asked for in one call.
+    /// The limits of one call.
     pub fn limits(&self) -> Limits {
         self.limits
     }

@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use serde::{Serialize, Serializer};
 use url::Url as Parsed;
 
-/// What stands for a secret.
+/// The text in place of a secret.
 const HIDDEN: &str = "***";
 
 /// No more of a text that is no URL is shown, in characters.
@@ -20,7 +20,7 @@ const SHOWN: usize = 200;
 /// Shorter texts are too common to be taken out of messages.
 const TELLING: usize = 3;
 
-/// What is written with `%` in the path of a URL.
+/// The characters that are written with `%` in the path of a URL.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -211,7 +211,7 @@ fn hide_values(query: &str) -> String {
     parts.collect::<Vec<_>>().join("&")
 }
 
-/// What is no URL may still be meant as one, with a password in it.
+/// Strikes out secrets: a text that is no URL may still be meant as one, with a password in it.
 fn shown_anything(text: &str) -> String {
     let (text, query) = match text.find(['?', '#']) {
         Some(at) => (&text[..at], HIDDEN),

@@ -76,7 +76,7 @@ pub(super) fn read_tree<R: Read + Seek>(source: &mut Source<R>) -> Result<Vec<u8
     }
 }
 
-/// Where the tree ends: after its `...` line, or before the first block.
+/// The end of the tree: after its `...` line, or before the first block.
 fn tree_end(text: &[u8], from: usize) -> Option<usize> {
     let searched = &text[from..];
     let marker = memchr::memmem::find_iter(searched, b"\n...").find_map(|at| {

@@ -1,17 +1,17 @@
-//! Why a dataset file cannot be read or updated.
+//! The reason for which a dataset file cannot be read or updated.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::format::Format;
 
-/// Why a dataset file cannot be read or updated.
+/// The reason for which a dataset file cannot be read or updated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DatasetError {
     /// The operating system refused; `kind` is its reason for programs, `message` for people.
     #[error("cannot {action} dataset '{}': {message}", path.display())]
     Io {
-        /// What was tried: "open", "read", "write".
+        /// The operation: "open", "read", "write".
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -34,9 +34,9 @@ pub enum DatasetError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What it was read as.
+        /// The format that it was read as.
         format: Format,
-        /// What is wrong with it.
+        /// The mistake in it.
         reason: String,
     },
     /// The format, or this file of it, cannot be written.
@@ -44,7 +44,7 @@ pub enum DatasetError {
     NotUpdatable {
         /// The file.
         path: PathBuf,
-        /// Why not, and what to do instead.
+        /// The reason, and what to do instead.
         reason: String,
     },
 }
@@ -60,7 +60,7 @@ impl DatasetError {
     }
 }
 
-/// What went wrong inside one file, before its path is known.
+/// The failure inside one file, before its path is known.
 #[derive(Debug)]
 pub(super) enum Trouble {
     Io(io::Error),

@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 256;
 /// All names and texts of one tree together, where aliases repeat what the file says once.
 const MAX_TEXT: usize = 64 << 20;
 
-/// What a node of a tree amounts to.
+/// The value of a node of a tree.
 pub(super) enum Value<'a, Id> {
     /// A text, number or boolean, as Python's `str` of it.
     Text(Cow<'a, str>),
@@ -28,7 +28,7 @@ pub(super) trait Tree {
     /// Names a node.
     type Id: Copy;
 
-    /// What a node amounts to.
+    /// The value of a node.
     fn value(&self, id: Self::Id) -> Result<Value<'_, Self::Id>, Trouble>;
 }
 
@@ -135,7 +135,7 @@ fn deeper(depth: usize) -> Result<usize, Trouble> {
     Ok(depth + 1)
 }
 
-/// What stands for a value that is no text: [sic].
+/// The text in place of a value that is no text: [sic].
 fn suppressed(class: &str) -> String {
     format!("SUPRESSED_NONSTD_TYPE: {}", repr(class))
 }

@@ -8,7 +8,7 @@ use crate::crds::Observatory;
 /// The length of a line of a GEIS header, which is that of a FITS card plus its newline.
 const GEIS_LINE: usize = 81;
 
-/// How many bytes tell the format of a file.
+/// The number of bytes that tell the format of a file.
 pub(super) const START: usize = 2 * GEIS_LINE;
 
 /// The formats that datasets come in.

@@ -58,7 +58,7 @@ fn unquoted(value: &str) -> String {
 
 /// The width of a line without its end.
 const LINE: usize = 80;
-/// Where comments begin.
+/// The column at which comments begin.
 const COMMENT: usize = 31;
 
 /// The new header with the changes in it, or `None` if it already says all this.

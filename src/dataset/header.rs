@@ -8,7 +8,7 @@ use crate::rules::naming::INSTRUMENT_NAMES;
 
 use super::format::Format;
 
-/// What a header gives as the text of a FITS card without a value. The Python client's text differs from run to run, so
+/// The text of a FITS card without a value in a header. The Python client's text differs from run to run, so
 /// no rule can match it; neither can one match this.
 pub const UNDEFINED_CARD: &str = "<undefined card value>";
 
@@ -68,12 +68,12 @@ impl DatasetHeader {
         }
     }
 
-    /// What kind of file it was.
+    /// The format of the file.
     pub const fn format(&self) -> Format {
         self.format
     }
 
-    /// Whose file it is: as the caller said, else as guessed.
+    /// The observatory of the file: as the caller said, else as guessed.
     pub const fn observatory(&self) -> Observatory {
         self.observatory
     }
@@ -90,7 +90,7 @@ impl DatasetHeader {
             .map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
-    /// How many names there are.
+    /// The number of names.
     pub fn len(&self) -> usize {
         self.entries.len()
     }

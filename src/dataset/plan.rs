@@ -1,4 +1,4 @@
-//! What `bestrefs --update-bestrefs` writes into a dataset, given the answers (spec, section 22). Pure.
+//! The changes that `bestrefs --update-bestrefs` makes to a dataset, given the answers (spec, section 22). Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::rules::python::repr;
 use super::format::Format;
 use super::{DatasetHeader, cross_strap};
 
-/// What stands in `CRDS_VER` of the files that this program updates.
+/// The value of `CRDS_VER` in the files that this program updates.
 pub const VERSION_TEXT: &str = concat!("crds-fs ", env!("CARGO_PKG_VERSION"));
 
 /// One value to write: a FITS or GEIS keyword, or the dotted path of a key in an ASDF tree.
@@ -21,7 +21,7 @@ pub struct Change {
     pub value: String,
 }
 
-/// What the plan depends on besides the answers.
+/// The input of a plan besides the answers.
 #[derive(Debug, Clone)]
 pub struct Recipe<'a> {
     /// The dataset, as messages name it.
@@ -34,7 +34,7 @@ pub struct Recipe<'a> {
     pub undefined_differences_matter: bool,
 }
 
-/// What is to be written, and what could not be decided.
+/// The changes that are to be written, and what could not be decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// In the order of writing; empty if there is nothing to update.
@@ -46,7 +46,7 @@ pub struct Plan {
     pub errors: Vec<String>,
 }
 
-/// What one answer amounts to.
+/// The meaning of one answer for an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// A file, upper case.
@@ -171,7 +171,7 @@ pub fn verdict(answer: &str) -> Verdict {
     }
 }
 
-/// What precedes a file's name in a header.
+/// The prefix of a file's name in a header.
 fn prefix(observatory: Observatory, instrument: &str) -> &'static str {
     match (observatory, instrument.to_uppercase().as_str()) {
         (Observatory::Hst, "ACS") => "jref$",
@@ -185,7 +185,7 @@ fn prefix(observatory: Observatory, instrument: &str) -> &'static str {
     }
 }
 
-/// Where a file records its references.
+/// The places in which a file records its references.
 enum Place {
     /// FITS and GEIS keywords, the type itself.
     Keywords,

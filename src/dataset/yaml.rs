@@ -25,11 +25,11 @@ pub(super) struct Node {
     pub kind: Kind,
     /// The tag in full, such as `tag:stsci.edu:asdf/core/ndarray-1.1.0`; `!` for the one that only forbids guessing.
     pub tag: Option<String>,
-    /// Where the node stands, in characters. A block collection ends where what follows it begins.
+    /// The range of the node, in characters. A block collection ends where what follows it begins.
     pub span: Range<usize>,
 }
 
-/// What a node is.
+/// The content of a node.
 #[derive(Debug)]
 pub(super) enum Kind {
     Scalar { text: String, plain: bool },

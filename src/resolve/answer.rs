@@ -15,23 +15,23 @@ pub type Header = BTreeMap<String, String>;
 /// The best references of one dataset under one context.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// Whose rules and references.
+    /// The observatory of the rules and references.
     pub observatory: Observatory,
     /// The literal context.
     pub context: FileName,
     /// The dataset, as the caller names it (archive ids in upper case).
     pub dataset: DatasetName,
-    /// What was found for each reference type; a type without an entry is omitted by the rules.
+    /// The answer for each reference type; a type without an entry is omitted by the rules.
     pub types: BTreeMap<Reftype, TypeAnswer>,
     /// The matching parameters that were used, if they are known.
     pub header: Option<Arc<Header>>,
-    /// Who evaluated the rules.
+    /// The evaluator of the rules.
     pub computed_by: ComputedBy,
-    /// When that was.
+    /// The time of that.
     pub when: SystemTime,
 }
 
-/// Who evaluated the rules.
+/// The evaluator of the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ComputedBy {
     /// The CRDS server.
@@ -162,7 +162,7 @@ impl TypeAnswer {
             .chain(named.into_iter().flat_map(BTreeMap::values))
     }
 
-    /// Why there is no file, where there is none.
+    /// The reason for which there is no file, where there is none.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::NotApplicable(text) | Self::NotFound(text) => Some(text),

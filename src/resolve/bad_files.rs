@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::options::{BadFilePolicy, Permit};
 use crate::crds::{FileKind, FileName, ServerInfo};
 
-/// Where the name of an instrument may stand in a header.
+/// The parameters that may name the instrument in a header.
 const INSTRUMENT: [&str; 5] = [
     "INSTRUME",
     "META.INSTRUMENT.NAME",
@@ -35,7 +35,7 @@ pub(super) fn instrument(answer: &Answer, file: &FileName) -> Option<String> {
     INSTRUMENT.iter().find_map(said).or_else(by_name)
 }
 
-/// What the policy says about opening `file`, an answer that rests on `rules`.
+/// The decision of the policy about opening `file`, an answer that rests on `rules`.
 pub(super) fn permit(info: &ServerInfo, policy: BadFilePolicy, rules: &[String], file: &FileName) -> Permit {
     let bad = info.bad_files();
     let bad_rules: Vec<&str> = bad

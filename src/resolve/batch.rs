@@ -1,5 +1,5 @@
-//! Requests to one server, gathered: callers who ask within a short window share a request of many datasets, and a
-//! dataset that spoils a request is found and fails alone.
+//! Requests to one server, in batches: datasets that are asked for within a short window share a request, and a dataset
+//! for which the server refuses a whole request is found and fails alone.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::remote::{BestReferences, CrdsServer, RemoteError, RemoteErrorKind, Re
 /// Requests at a time to one server.
 const AT_ONCE: usize = 4;
 
-/// How often newcomers may start the wait anew.
+/// The number of waits for more datasets before a request is sent.
 const MAX_WAITS: usize = 10;
 
-/// Requests spent on finding the datasets that spoil one batch.
+/// Requests spent on finding the datasets for which the server refuses a batch.
 const SEARCH_BUDGET: usize = 64;
 
 /// Attempts of a request whose failure may pass.
@@ -59,7 +59,7 @@ pub(super) struct Batcher {
 #[derive(Default)]
 struct Gathering {
     asks: Asks,
-    /// Asks that have come in all, to see whether newcomers came.
+    /// Number of datasets that have been asked for, by which the gathering task sees whether more have come.
     arrivals: usize,
 }
 
@@ -75,7 +75,7 @@ impl Batcher {
         }
     }
 
-    /// Asks about a dataset, in company of up to `limit`. Leaving early does not stop the request.
+    /// Asks about a dataset, in one request with up to `limit` others. Dropping the future does not stop the request.
     pub(super) async fn ask(
         self: &Arc<Self>,
         context: &FileName,
@@ -111,7 +111,7 @@ impl Batcher {
         }
     }
 
-    /// Waits until nobody joins any more, then sends what is there.
+    /// Waits until no more datasets are asked for, then sends those that are gathered.
     async fn gather(self: Arc<Self>, context: FileName) {
         let mut seen = 0;
         for _ in 0..MAX_WAITS {
@@ -140,12 +140,12 @@ impl Batcher {
         let budget = AtomicUsize::new(SEARCH_BUDGET);
         let results = self.request(context, &datasets, &budget).await;
         for ((_, answer), result) in asks.into_iter().zip(results) {
-            // A caller who left does not want it.
+            // A caller that has dropped its future does not want it.
             let _ = answer.send(result);
         }
     }
 
-    /// A result for each dataset. A request that the server refuses is halved until the culprits stand alone.
+    /// A result for each dataset. A request that the server refuses is halved until the datasets that it refuses are alone.
     fn request<'a>(
         &'a self,
         context: &'a FileName,
@@ -216,7 +216,7 @@ impl Batcher {
                 Retry::After(pause) => pause,
                 Retry::No => return Err(error),
             };
-            // Who waits should hear at once that nobody is there, or that nobody answers.
+            // Callers hear at once that the server cannot be reached, or does not answer.
             let silent = matches!(
                 error.kind,
                 RemoteErrorKind::Unreachable | RemoteErrorKind::TimedOut
@@ -234,8 +234,8 @@ impl Batcher {
     }
 }
 
-/// Those who may ask together: servers take an id that they do not know for another one of the same request that
-/// contains it.
+/// Divides datasets into groups that may share a request: servers take an id that they do not know for another one of
+/// the same request that contains it.
 fn separate(asks: Asks) -> Vec<Asks> {
     let clash = |one: &DatasetId, other: &DatasetId| {
         let (one, other) = (one.as_str(), other.as_str());

@@ -38,7 +38,7 @@ pub(super) fn resolve(shared: &Arc<Shared>, spec: &ContextSpec) -> Outcome<FileN
     }))
 }
 
-/// Whose context it is: that which the text names, or the only one there is.
+/// The observatory of a context: that which the text names, or the only one there is.
 fn observatory(shared: &Shared, spec: &ContextSpec) -> Result<Observatory, ResolveError> {
     let served = shared.observatories();
     match (spec.observatory(), served) {
@@ -71,7 +71,7 @@ async fn find(
     Ok(mapping)
 }
 
-/// What a qualified context (`jwst-miri-dark-2016-01-01`) means: by the rules, else by the server.
+/// The mapping that a qualified context (`jwst-miri-dark-2016-01-01`) means: by the rules, else by the server.
 async fn descend(
     shared: &Shared,
     observatory: Observatory,

@@ -1,4 +1,4 @@
-//! Why a question about best references has no answer.
+//! Errors of questions about best references.
 
 use crate::crds::NameError;
 use crate::fetch::FetchError;
@@ -22,7 +22,7 @@ impl ResolveError {
     }
 }
 
-/// Why a question about best references has no answer. Clonable: many callers wait for one request.
+/// The reason for which a question about best references has no answer. Clonable: many callers wait for one request.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ResolveError {
     /// There is no such context.
@@ -30,7 +30,7 @@ pub enum ResolveError {
     UnknownContext {
         /// As it was asked for.
         context: String,
-        /// What was looked at.
+        /// The reason.
         reason: String,
     },
     /// The archive has no such dataset.
@@ -85,7 +85,7 @@ pub enum ResolveError {
     /// A mistake in this program: the work ended by a panic. The log has the details.
     #[error("{doing} failed by a panic, a bug in crds-fs (see the log)")]
     Panicked {
-        /// What was tried.
+        /// The attempt that ended.
         doing: String,
     },
     /// The program is ending.

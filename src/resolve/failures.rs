@@ -5,17 +5,17 @@ use std::time::SystemTime;
 
 use super::error::ResolveError;
 
-/// So many are shown.
+/// The number of failures that are shown.
 const LAST: usize = 20;
 
 /// A question that had no answer.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// What was asked for, as a path: `bestrefs/<context>` or `bestrefs/<context>/<dataset>`.
+    /// The subject of the question, as a path: `bestrefs/<context>` or `bestrefs/<context>/<dataset>`.
     pub subject: String,
-    /// Why it failed.
+    /// The error.
     pub error: ResolveError,
-    /// When that was.
+    /// The time of that.
     pub when: SystemTime,
 }
 

@@ -9,10 +9,10 @@ use crate::crds::FileName;
 /// Contexts under which a header is kept; the oldest goes first.
 const CONTEXTS: usize = 8;
 
-/// What a server notes in a header about the header itself.
+/// The entries of a header in which a server describes the header itself.
 const NOTES: &str = "PARAMS_";
 
-/// What was told under one context: as a rule, the parameters that its rules ask for.
+/// The parameters that were told under one context: as a rule, those that its rules ask for.
 #[derive(Debug, Clone)]
 pub(super) struct Told {
     /// The context; `None` in notes of earlier versions.
@@ -60,7 +60,7 @@ impl Headers {
         Some(united)
     }
 
-    /// What was told counts as old from now on.
+    /// Makes everything that was told count as old from now on.
     pub(super) fn outdate(&mut self) {
         for told in &mut self.0 {
             told.when = UNIX_EPOCH;

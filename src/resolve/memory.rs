@@ -1,4 +1,4 @@
-//! What was answered before: bounded, with an age, and kept over restarts as one JSON text. Pure: the caller brings
+//! The memory of earlier answers: bounded, with an age, and kept over restarts as one JSON text. Pure: the caller brings
 //! the time and the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,7 +18,7 @@ use crate::crds::{DatasetName, FileName, Observatory};
 /// The format of [`Memory::to_json`]; texts of another format are not read.
 const FORMAT: u32 = 1;
 
-/// What can be asked: a dataset under a literal context.
+/// A question: a dataset under a literal context.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     pub(super) observatory: Observatory,
@@ -26,7 +26,7 @@ pub(super) struct Question {
     pub(super) dataset: DatasetName,
 }
 
-/// How long things hold.
+/// The times for which things hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lifetimes {
     /// Answers and headers.
@@ -35,7 +35,7 @@ pub(super) struct Lifetimes {
     pub(super) failures: Duration,
 }
 
-/// What the memory says to a question.
+/// The memory's reply to a question.
 #[derive(Debug)]
 pub(super) enum Recall {
     /// An answer that still holds.
@@ -48,7 +48,7 @@ pub(super) enum Recall {
     Nothing,
 }
 
-/// What is known of a dataset's header.
+/// The known header of a dataset.
 #[derive(Debug, Clone)]
 pub(super) struct KnownHeader {
     pub(super) header: Arc<Header>,
@@ -60,9 +60,9 @@ pub(super) struct KnownHeader {
 /// The header of a dataset, by age.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownHeaders {
-    /// What still holds.
+    /// The header that still holds.
     pub(super) fresh: Option<KnownHeader>,
-    /// What was ever told.
+    /// The header of all that was ever told.
     pub(super) at_all: Option<KnownHeader>,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Memory {
     answers: LruCache<Question, Arc<Answer>>,
     failures: LruCache<Question, (ResolveError, SystemTime)>,
     headers: LruCache<(Observatory, DatasetName), Headers>,
-    /// Who was asked, by URL.
+    /// The server that was asked, by URL.
     servers: BTreeMap<Observatory, String>,
     changes: u64,
 }
@@ -90,7 +90,7 @@ impl Memory {
         }
     }
 
-    /// What is known about a question at `now`.
+    /// Recalls what is known about a question at `now`.
     pub(super) fn recall(&mut self, question: &Question, now: SystemTime) -> Recall {
         match self.answers.get(question) {
             Some(answer) if holds(answer.when, self.lifetimes.answers, now) => {
@@ -220,13 +220,13 @@ impl Memory {
         datasets
     }
 
-    /// How many answers are kept.
+    /// The number of answers that are kept.
     pub(super) fn len(&self) -> usize {
         self.answers.len()
     }
 
     /// Takes note of the servers in force, by URL. What another server told of an observatory counts as old: it is asked
-    /// for again, and used only where nobody can be asked.
+    /// for again, and used only where no server can be asked.
     pub(super) fn ask_from_now_on(&mut self, servers: BTreeMap<Observatory, String>) {
         for (observatory, url) in servers {
             let before = self.servers.insert(observatory, url.clone());

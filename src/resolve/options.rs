@@ -1,4 +1,4 @@
-//! How answers are made and what is refused: settings as data.
+//! Settings: how answers are made, and what is refused.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::prefetch::Prefetch;
 
-/// Who evaluates the rules (`CRDS_MODE`).
+/// The evaluator of the rules (`CRDS_MODE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// The server once per dataset, this program for every further context and whenever the server cannot be reached.
@@ -40,7 +40,7 @@ impl FromStr for Mode {
     }
 }
 
-/// What to do about files that the server lists as scientifically invalid (spec/crds-service 7).
+/// The policy on files that the server lists as scientifically invalid (spec/crds-service 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BadFilePolicy {
     /// `CRDS_ALLOW_BAD_REFERENCES`: serve bad references, with a warning.
@@ -49,7 +49,7 @@ pub struct BadFilePolicy {
     pub allow_rules: bool,
 }
 
-/// What the policy says about a file of an answer.
+/// The decision of the policy about a file of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Permit {
     /// Nothing is known against it.
@@ -60,7 +60,7 @@ pub enum Permit {
     Refuse(String),
 }
 
-/// Where the time comes from.
+/// The source of the time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
@@ -92,27 +92,27 @@ impl fmt::Debug for Clock {
 /// The settings of a [`Resolver`](super::Resolver).
 #[derive(Debug, Clone)]
 pub struct ResolveOptions {
-    /// Who evaluates the rules.
+    /// The evaluator of the rules.
     pub mode: Mode,
-    /// How long an answer of the server holds (`--bestrefs-ttl`).
+    /// The time for which an answer of the server holds (`--bestrefs-ttl`).
     pub ttl: Duration,
-    /// How long a failure holds.
+    /// The time for which a failure holds.
     pub failure_ttl: Duration,
-    /// What to do about bad files.
+    /// The policy on bad files.
     pub bad_files: BadFilePolicy,
     /// `CRDS_IGNORE_MAPPING_CHECKSUM`: use rules whose own checksum is wrong.
     pub ignore_mapping_checksum: bool,
     /// How long a server may take for one request (`--timeout`).
     pub timeout: Duration,
-    /// How many answers are remembered.
+    /// The number of answers that are remembered.
     pub capacity: NonZeroUsize,
-    /// How long a request waits for company; every newcomer starts the wait anew, at most ten times.
+    /// The time for which a request waits for more datasets; each that comes starts the wait anew, at most ten times.
     pub window: Duration,
     /// The most dataset ids in one request; the server's own limit holds too.
     pub batch: NonZeroUsize,
     /// What is fetched before anybody opens it.
     pub prefetch: Prefetch,
-    /// Where the time comes from.
+    /// The source of the time.
     pub clock: Clock,
 }
 

@@ -13,13 +13,13 @@ use crate::store::Store;
 /// The note's name in the store.
 const NOTE: &str = "bestrefs";
 
-/// How long changes are gathered before they are written. A crash loses no more than this.
+/// The time for which changes are gathered before they are written. A crash loses no more than this.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// A larger note was not written by this program.
 const MAX_BYTES: usize = 256 << 20;
 
-/// What is written, and whether a task is under way to write more.
+/// The state of writing: what is written, and whether a task is under way to write more.
 #[derive(Default)]
 pub(super) struct Persistence {
     scheduled: AtomicBool,

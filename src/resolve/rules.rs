@@ -26,7 +26,7 @@ use crate::rules::{
 /// Rounds of loading for one lookup: the context, an imap, its rmaps, and what has changed meanwhile.
 const MAX_ROUNDS: usize = 8;
 
-/// Why rules have no answer.
+/// The reason for which rules have no answer.
 #[derive(Debug, Clone)]
 pub(super) enum RulesError {
     /// A rule could not be had.
@@ -35,7 +35,7 @@ pub(super) enum RulesError {
     Text(String),
     /// The header lacks parameters that the rules ask for.
     Incomplete(Vec<String>),
-    /// A mistake of this program with this rule.
+    /// The task that read this rule panicked.
     Panicked(String),
 }
 
@@ -43,7 +43,7 @@ pub(super) enum RulesError {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Computed {
     pub(super) types: BTreeMap<Reftype, TypeAnswer>,
-    /// The user's own rules had a part in it: they may change at any time.
+    /// Whether the user's own rules had a part in it: those may change at any time.
     pub(super) volatile: bool,
 }
 
@@ -183,7 +183,7 @@ impl Rules {
         })
     }
 
-    /// The same, if all of it is in memory.
+    /// As [`Rules::names`], if all of these rules are compiled.
     pub(super) fn names_at_hand(&self, context: &FileName, instrument: Option<&str>) -> Option<Vec<String>> {
         let names = self.provider.mappings_of_instrument(context.as_str(), instrument);
         names.ok()
@@ -267,7 +267,7 @@ async fn read(provider: Arc<Provider<Versions>>, name: FileName) -> Result<Compi
         .unwrap_or_else(|_| Err(RulesError::Panicked(name.to_string())))
 }
 
-/// The answers of a context with all its rules at hand; nothing if some of them have gone meanwhile.
+/// The answers of a context whose rules are all compiled; nothing if some have been dropped or changed meanwhile.
 fn compute(
     context: &OpenContext<'_, Versions>,
     header: &crate::rules::Header,

@@ -1,4 +1,4 @@
-//! The way to one answer: which of server, rules and memory is asked, in which order.
+//! Answers one question: asks server, rules and memory, in the order that the mode sets.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ struct Resolved {
 impl Shared {
     /// Finds the answer, remembers it, and tells everybody who waits.
     pub(super) async fn work(self: Arc<Self>, question: Question, tell: watch::Sender<Option<Answered>>) {
-        // Whoever waits gets an answer also when this is a panic, and the next question is asked anew.
+        // Callers get an answer also when this panics, and the next question is asked anew.
         let found = AssertUnwindSafe(self.find(&question)).catch_unwind().await;
         let answered = match found.unwrap_or_else(|_| Err(question.panicked())) {
             // The old answer keeps its age: the next question tries again.
@@ -203,7 +203,7 @@ impl Shared {
         })
     }
 
-    /// Asks the server, in company.
+    /// Asks the server, in one request with others.
     async fn ask(
         &self,
         question: &Question,
@@ -281,7 +281,7 @@ impl ResolveError {
         }
     }
 
-    /// Whether it says nothing but that nobody could be asked: an old answer is better then.
+    /// Whether it only says that no server could be asked: an old answer is better then.
     pub(super) fn is_no_contact(&self) -> bool {
         match self {
             Self::Remote(error) => error.kind != RemoteErrorKind::Rpc,

@@ -29,7 +29,7 @@ pub(crate) use words::alternatives;
 use table::Distinct;
 use words::Words;
 
-/// What the selectors of one rmap share while they are compiled.
+/// The state that the selectors of one rmap share while they are compiled.
 pub(crate) struct Compiler<'c, 's> {
     tree: &'c mut Tree<'s>,
     slots: &'c mut Slots,
@@ -39,7 +39,7 @@ pub(crate) struct Compiler<'c, 's> {
     distinct: Distinct,
     /// The parameters of those levels of `parkey` that were met.
     levels: Vec<Option<Rc<Level>>>,
-    /// How many columns its Match selectors have so far.
+    /// The number of columns of its Match selectors so far.
     pub(crate) columns: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What a cache directory holds: its names, found on disk, with the size and SHA-1 of their bytes.
+//! The files of a cache directory: their names, found on disk, with the size and SHA-1 of their bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! What was asked of the server, so that tests and the demo can show what a client did not ask for.
+//! Counts of requests, so that tests and the demo can show what a client did not ask for.
 
 use std::collections::BTreeMap;
 

@@ -19,7 +19,7 @@ pub enum DatasetsError {
     Read {
         /// Which.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
     /// It is too large.
@@ -33,7 +33,7 @@ pub enum DatasetsError {
     Parse {
         /// Which.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: serde_json::Error,
     },
     /// An id does not follow the grammar of spec/crds-service 1.4.
@@ -46,7 +46,7 @@ pub enum DatasetsError {
     },
 }
 
-/// What the file says of one dataset.
+/// The entry of one dataset.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dataset {

@@ -1,4 +1,4 @@
-//! What the server says of itself: contexts, their history, bad files. Taken from the `server_config` that the cache
+//! The server's description of itself: contexts, their history, bad files. Taken from the `server_config` that the cache
 //! brings along, else made up from the names that are there.
 
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ use crate::crds::{FileKey, FileName, ServerInfo};
 /// Bytes read from disk at a time.
 const CHUNK: usize = 256 << 10;
 
-/// What is asked for.
+/// A request for a file.
 pub(super) struct Request<'a> {
     pub(super) service: &'a Service,
     /// The base URL as the client knows it.

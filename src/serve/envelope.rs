@@ -31,7 +31,7 @@ impl RpcError {
         }
     }
 
-    /// What went wrong, without the class.
+    /// The message, without the class.
     pub(super) fn message(&self) -> &str {
         &self.message
     }

@@ -87,7 +87,7 @@ impl MethodCall<'_> {
         self.service.files.get_key_value(name)
     }
 
-    /// What is known of a file, as texts.
+    /// The fields of a file, as texts.
     fn fields(&self, name: &FileName, file: &ServedFile) -> Map<String, Value> {
         let bad = self
             .service

@@ -9,7 +9,7 @@ pub(super) fn json(value: &Value) -> Response<Body> {
     respond(StatusCode::OK, "application/json-rpc", value.to_string().into())
 }
 
-/// Why nothing is here.
+/// A reply that nothing is here, and why.
 pub(super) fn not_found(why: &str) -> Response<Body> {
     text(StatusCode::NOT_FOUND, why)
 }

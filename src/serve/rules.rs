@@ -1,4 +1,4 @@
-//! The rules of the served cache: closures, parameters, best references.
+//! Closures, parameters and best references by the rules of the served cache.
 
 use std::io;
 use std::sync::Arc;

@@ -78,7 +78,7 @@ impl Files {
     }
 }
 
-/// What is said of one file; nothing where that is no object of fields. Only what is wanted is kept.
+/// The entry of one file; nothing where that is no object of fields. Only what is wanted is kept.
 struct Entry(Option<CatalogEntry>);
 
 impl<'de> Deserialize<'de> for Entry {

@@ -34,7 +34,7 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    /// How many brackets are open.
+    /// The number of open brackets.
     pub fn depth(&self) -> usize {
         self.depth
     }
@@ -69,7 +69,7 @@ impl<'a> Lexer<'a> {
         Ok(Token { at, kind })
     }
 
-    /// What the next token begins with; nothing at the end.
+    /// The first byte of the next token; nothing at the end.
     #[inline]
     fn peek(&mut self) -> Result<Option<u8>, Problem> {
         let next = self.byte(0);

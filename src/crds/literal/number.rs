@@ -75,7 +75,7 @@ fn decimal(rest: &str) -> Result<(TokenKind<'static>, usize), String> {
     Ok((TokenKind::Float(number), length))
 }
 
-/// How many bytes are digits, single underscores between them counted.
+/// The number of bytes that are digits, single underscores between them counted.
 fn digits(bytes: &[u8], radix: u32, underscore_first: bool) -> Result<usize, String> {
     let mut length = 0;
     let mut previous_is_digit = underscore_first;

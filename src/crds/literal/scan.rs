@@ -3,7 +3,7 @@
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// How many spaces the bytes begin with.
+/// The number of spaces that the bytes begin with.
 pub(super) fn spaces(bytes: &[u8]) -> usize {
     let (words, _) = bytes.as_chunks();
     let mut count = 0;

@@ -46,7 +46,7 @@ pub(super) fn read(rest: &str, at: usize) -> Result<(Cow<'_, str>, usize), Probl
     Ok((text, end + if triple { 3 } else { 1 }))
 }
 
-/// Where the text ends whose opening quote is before `rest`, if it is in one line and has no escapes.
+/// The end of the text whose opening quote is before `rest`, if it is in one line and has no escapes.
 pub(super) fn plain_length(rest: &[u8], quote: u8) -> Option<usize> {
     let length = text_end(rest, quote)?;
     // Two quotes may begin a text of many lines.
@@ -54,7 +54,7 @@ pub(super) fn plain_length(rest: &[u8], quote: u8) -> Option<usize> {
     (!empty && rest.get(length) == Some(&quote)).then_some(length)
 }
 
-/// Where the closing quote begins, and whether a backslash was met.
+/// The place of the closing quote, and whether a backslash was met.
 fn find_end(bytes: &[u8], start: usize, quote: u8, triple: bool) -> Option<(usize, bool)> {
     let mut escapes = false;
     let mut at = start;

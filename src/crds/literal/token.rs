@@ -12,11 +12,11 @@ use super::LiteralError;
 pub struct Token<'a> {
     /// Byte offset of the first byte.
     pub at: usize,
-    /// What it is.
+    /// Its kind.
     pub kind: TokenKind<'a>,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TokenKind<'a> {
     /// A text, adjacent ones already joined; borrowed from the source when nothing in it had to be decoded.
@@ -59,7 +59,7 @@ symbols! {
     Equal "==", NotEqual "!=", Less "<", LessEqual "<=", Greater ">", GreaterEqual ">=",
 }
 
-/// What is wrong and where, before the line is counted.
+/// A mistake and its place, before the line is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Byte offset.

@@ -61,7 +61,7 @@ pub(in crate::dataset) fn edit<R: Read + Seek>(
     Ok(Some(pieces))
 }
 
-/// Where the first block begins, after the tree and some padding.
+/// The start of the first block, after the tree and some padding.
 fn first_block<R: Read + Seek>(file: &mut R, from: u64) -> Result<Option<u64>, Trouble> {
     file.seek(SeekFrom::Start(from))?;
     let mut window = Vec::new();

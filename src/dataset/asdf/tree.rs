@@ -1,4 +1,4 @@
-//! What the nodes of an ASDF tree amount to, by their tags.
+//! The values of the nodes of an ASDF tree, by their tags.
 
 use std::borrow::Cow;
 

@@ -21,13 +21,13 @@ pub(in crate::dataset) struct Card {
     pub value: Value,
     /// Whether the card follows a known convention, so that its value may be replaced.
     pub valid: bool,
-    /// What follows the `/`, leading blanks and all trailing blanks removed.
+    /// The comment after the `/`, leading blanks and all trailing blanks removed.
     pub comment: String,
-    /// How many lines of the header it takes, more than one with `CONTINUE`.
+    /// The number of lines of the header that it takes, more than one with `CONTINUE`.
     pub lines: usize,
 }
 
-/// What a card says.
+/// The content of a card.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::dataset) enum Value {
     Logical(bool),
@@ -92,7 +92,7 @@ fn line(bytes: &[u8]) -> String {
     line
 }
 
-/// How a line begins.
+/// The beginning of a line.
 enum Head<'a> {
     /// Blank, `COMMENT`, `HISTORY`: the rest is text.
     Commentary(&'a str),
@@ -208,7 +208,7 @@ fn value_and_comment(field: &str) -> (Value, String) {
     })
 }
 
-/// What follows a value: nothing, or a comment.
+/// Reads what follows a value: nothing, or a comment.
 fn comment_of(after: &str) -> Option<&str> {
     let after = after.trim_start_matches(' ');
     match after.strip_prefix('/') {

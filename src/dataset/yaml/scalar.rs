@@ -1,4 +1,4 @@
-//! What plain scalars mean in YAML 1.1, by the patterns of Python's YAML library.
+//! The meaning of plain scalars in YAML 1.1, by the patterns of Python's YAML library.
 
 use std::sync::LazyLock;
 

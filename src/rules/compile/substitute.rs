@@ -74,7 +74,7 @@ fn hash_at(tree: &Tree<'_>, keys: &[Item], place: usize) -> u64 {
     keys.get(place).map_or(0, |&key| tree.key_hash(key))
 }
 
-/// What the table says an element of a key is to be replaced by.
+/// The replacement for an element of a key by the table.
 fn new_element(tree: &Tree<'_>, key: Item, index: usize, table: &[(Item, Item)]) -> Option<Item> {
     let element = match key {
         Item::Tuple(elements) => *tree.parts(elements).get(index)?,

@@ -88,12 +88,12 @@ impl<'s> Words<'s> {
         }
     }
 
-    /// Where a word is.
+    /// The place of a word.
     pub(super) fn span(&self, word: u32) -> Option<Span> {
         self.spans.get(word as usize).copied()
     }
 
-    /// How many words there are.
+    /// The number of words.
     pub(super) fn len(&self) -> usize {
         self.spans.len()
     }

@@ -222,7 +222,7 @@ enum Value<'e> {
     List(Vec<Value<'e>>),
     /// The keys only.
     Dict(Vec<Value<'e>>),
-    /// What Python itself defines: its name and the name of its type.
+    /// A name that Python itself defines, and the name of its type.
     Builtin(&'e str, &'static str),
 }
 

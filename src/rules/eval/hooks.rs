@@ -7,10 +7,10 @@ use crate::rules::values::condition::{NOT_APPLICABLE, UNDEFINED, condition};
 use crate::rules::values::date;
 use crate::rules::values::python::{float, repr, to_float};
 
-/// When the camera had been installed.
+/// The date by which the camera had been installed.
 const INSTALLED: u64 = date::pack(2002, [3, 30, 0, 0, 0]);
 
-/// When the fourth servicing mission had ended.
+/// The date by which the fourth servicing mission had ended.
 const REPAIRED: u64 = date::pack(2009, [5, 14, 0, 0, 0]);
 
 /// The parameters that make up the date where a transform looks at it.
@@ -27,7 +27,7 @@ pub(crate) fn era(moment: date::Moment) -> u32 {
 pub(crate) enum Hook {
     /// Before ACS bias files are looked up.
     AcsBias(AcsBias),
-    /// When that failed: the full frame.
+    /// The header after a failure of that: the full frame.
     AcsBiasFallback(AcsBias),
     Wfc3Bias,
     Wfpc2Flat,
@@ -107,7 +107,7 @@ impl Hook {
         }
     }
 
-    /// What it changes in a header, or the text of its failure.
+    /// Its changes of a header, or the text of its failure.
     pub(crate) fn apply(self, slots: &[Slot], cells: &[Cell<'_>]) -> Result<Changes, String> {
         let mut work = Work {
             slots,

@@ -29,7 +29,7 @@ pub struct Reference {
     pub(crate) slots: Box<[Slot]>,
     pub(crate) arena: Arena,
     pub(crate) selector: Selector,
-    /// How many columns its Match selectors have.
+    /// The number of columns of its Match selectors.
     pub(crate) columns: u32,
     pub(crate) relevance: Expression,
     pub(crate) omit: Option<Expression>,
@@ -204,7 +204,7 @@ impl Reference {
         })
     }
 
-    /// What a failure of the selectors means: step 5 of spec/crds-rules 14.
+    /// The consequence of a failure of the selectors: step 5 of spec/crds-rules 14.
     pub(crate) fn verdict(&self, prepared: Frame<'_, '_>) -> Verdict {
         if let Some((detector, gain)) = self.do_not_reprocess {
             let gain = prepared.get(gain).and_then(to_float);
@@ -285,7 +285,7 @@ impl Reference {
     }
 }
 
-/// What a failure of the selectors means.
+/// The consequence of a failure of the selectors.
 pub(crate) enum Verdict {
     FallBack(Hook),
     Fail,

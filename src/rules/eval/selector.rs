@@ -473,7 +473,7 @@ pub(crate) fn same_weight(one: &Ranked, other: &Ranked) -> bool {
     one.0 == other.0
 }
 
-/// What `UseAfter` selectors of plain names find together: the latest of their own answers, of equally late ones the
+/// The common result of `UseAfter` selectors of plain names: the latest of their own answers, of equally late ones the
 /// greatest name.
 pub(crate) fn latest<'c>(
     arena: &'c Arena,

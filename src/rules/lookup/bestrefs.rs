@@ -32,7 +32,8 @@ pub enum BestRef<'c> {
     NotFound(NotFound<'c>),
 }
 
-/// Why there is no best reference. `Display` gives the text that follows `NOT FOUND ` in the client's answers.
+/// The reason for which there is no best reference. `Display` gives the text that follows `NOT FOUND ` in the client's
+/// answers.
 #[derive(Debug, Clone)]
 pub struct NotFound<'c>(Why<'c>);
 
@@ -233,7 +234,7 @@ impl<'c> BestRefs<'c> {
         }
     }
 
-    /// How many types have an answer.
+    /// The number of types that have an answer.
     pub fn len(&self) -> usize {
         self.answers.len()
     }

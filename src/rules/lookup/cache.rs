@@ -1,4 +1,4 @@
-//! What lookups remember: for each rmap its plans, by the values of the parameters that decide; for each kind of header the
+//! The memory of lookups: for each rmap its plans, by the values of the parameters that decide; for each kind of header the
 //! plans of all types.
 
 use std::hash::{Hash as _, Hasher as _};
@@ -14,12 +14,12 @@ use crate::rules::model::failure::Undated;
 use crate::rules::model::frame::Reduced;
 use crate::rules::values::date::Moment;
 
-/// What plans for the types of an instrument go by.
+/// The parameters by which the plans for the types of an instrument are found.
 #[derive(Debug)]
 pub(crate) struct Deciding {
     /// Distinguishes the instrument's rules from all others, also from those that are gone.
     pub(crate) id: u64,
-    /// How many types there are.
+    /// The number of types.
     pub(crate) types: usize,
     /// Slots of all parameters.
     pub(crate) slots: Vec<u16>,
@@ -29,7 +29,7 @@ pub(crate) struct Deciding {
     pub(crate) era: Option<u16>,
 }
 
-/// What plans for an rmap go by, see [`crate::rules::lookup::dependencies::Dependencies`].
+/// The parameters by which the plans for an rmap are found, see [`crate::rules::lookup::dependencies::Dependencies`].
 #[derive(Debug)]
 pub(crate) struct LinkedDependencies {
     /// Places in [`Deciding::slots`].
@@ -40,7 +40,7 @@ pub(crate) struct LinkedDependencies {
     pub(crate) era: bool,
 }
 
-/// What the lookups of one thread remember from header to header: headers of one kind, whatever their dates, are worked
+/// The memory of one thread's lookups from header to header: headers of one kind, whatever their dates, are worked
 /// out once. It serves any number of contexts, and begins anew when it is full, at some tens of megabytes. By default it is
 /// [`Memory::none`].
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ pub struct Memory {
     scratch: Scratch,
     /// By [`Deciding::id`].
     instruments: FxHashMap<u64, Instrument>,
-    /// Plans and strangers that are remembered.
+    /// Number of plans, and of unknown values, that are remembered.
     size: usize,
     /// Kinds of headers that are remembered.
     kinds: usize,

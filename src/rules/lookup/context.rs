@@ -56,7 +56,7 @@ impl LookupError {
     }
 }
 
-/// How lookups are made.
+/// Options of lookups.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LookupOptions {
     /// Whether wrong checksums of mappings are passed over (`CRDS_IGNORE_MAPPING_CHECKSUM`).
@@ -372,7 +372,7 @@ impl Context {
         }
     }
 
-    /// What a header says about its instrument.
+    /// The value by which a header names its instrument.
     fn instrument_name<'h>(&self, header: &'h Header, names: Names) -> Option<Cow<'h, str>> {
         let mut values = self
             .naming

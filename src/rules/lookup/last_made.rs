@@ -1,12 +1,12 @@
-//! What was made last of a mapping, to be shared while it is in use.
+//! A cell for the value that was last made of a mapping, to be shared while it is in use.
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// What was made last of a mapping, as long as it is used somewhere. Whoever makes it says of which type it is: the mapping
-/// need not know.
+/// The value that was last made of a mapping, as long as it is used somewhere. Its maker decides of which type it is:
+/// the mapping need not know.
 #[derive(Debug)]
 pub(crate) struct LastMade(Mutex<Weak<dyn Any + Send + Sync>>);
 
@@ -17,7 +17,7 @@ impl Default for LastMade {
 }
 
 impl LastMade {
-    /// What was made last if it `fits` to what it would be made `of`, else what is made now.
+    /// The value that was made last if it `fits` to what it would be made `of`, else one that is made now.
     pub(crate) fn get_or_make<T: Any + Send + Sync, O>(
         &self,
         of: O,

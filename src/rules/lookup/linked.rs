@@ -25,7 +25,7 @@ use crate::rules::values::header::{Header, HeaderValue};
 use crate::rules::values::naming::Naming;
 use crate::rules::values::python::{lower, upper};
 
-/// What an instrument has for a reference type.
+/// The rules of an instrument for a reference type.
 #[derive(Debug)]
 pub(crate) enum LinkedEntry {
     Rmap(Arc<Mapping>),
@@ -48,7 +48,7 @@ struct LinkedRmap {
     slots: Box<[u16]>,
     /// By column, then by number in the instrument's vocabulary of its parameter.
     translations: Box<[Box<[u32]>]>,
-    /// What plans for this rmap go by; nothing if each header must be evaluated.
+    /// The parameters by which plans for this rmap are found; nothing if each header must be evaluated.
     dependencies: Option<LinkedDependencies>,
 }
 
@@ -88,8 +88,8 @@ struct Known {
 }
 
 impl Linked {
-    /// What was made last if it is of the same rmaps, else what is put together now: contexts that have the same rmaps of
-    /// an imap share it. See [`Linked::new`].
+    /// Links the rmaps of an imap, unless those that were linked last are the same: contexts that have the same rmaps of an
+    /// imap share them. See [`Linked::new`].
     pub(crate) fn shared(
         last: &LastMade,
         naming: &Naming,

@@ -25,7 +25,7 @@ pub(crate) fn basename(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// What follows the last dot of a name: by it alone the level of a mapping is known.
+/// The part of a name after its last dot: by it alone the level of a mapping is known.
 fn extension(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or("")
 }

@@ -15,7 +15,7 @@ pub struct Mapping {
     checksum: Result<(), LoadError>,
 }
 
-/// What a mapping is.
+/// The content of a mapping, by its level.
 #[derive(Debug)]
 pub enum Target {
     /// A pipeline context (pmap).
@@ -26,7 +26,7 @@ pub enum Target {
     Reference(Box<Reference>),
 }
 
-/// Where a context gets its other mappings from.
+/// The source of a context's other mappings.
 pub trait Mappings {
     /// The mapping of that name, exactly as a pmap or imap names it. A mapping that is not there is
     /// [`LoadError::absent`].
@@ -61,7 +61,7 @@ impl Mapping {
         }
     }
 
-    /// What it is.
+    /// Its content.
     pub fn target(&self) -> &Target {
         &self.target
     }
@@ -116,7 +116,7 @@ impl Mapping {
     }
 }
 
-/// What a pmap or imap has for a key.
+/// The value of a key in a pmap or imap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
     File(String),
@@ -197,7 +197,7 @@ pub struct Instrument {
     /// `REFTYPE` and extra keys.
     pub(crate) keys: Vec<String>,
     pub(crate) entries: Entries,
-    /// What its rmaps were put together to.
+    /// Its rmaps, as they were last linked.
     pub(crate) linked: LastMade,
 }
 

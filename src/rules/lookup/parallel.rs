@@ -29,7 +29,7 @@ pub(crate) fn for_each_parallel<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) 
     });
 }
 
-/// How many threads can run at once. Finding out takes some time.
+/// The number of threads that can run at once. Finding out takes some time.
 fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| thread::available_parallelism().map_or(1, NonZeroUsize::get))

@@ -1,4 +1,4 @@
-//! What remains of an rmap's evaluation when all parameters but the date are known: worked out once for each
+//! Plans: what remains of an rmap's evaluation when all parameters but the date are known, worked out once for each
 //! combination of values, followed for every header that has it.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) enum Plan {
     /// Groups of `UseAfter` entries, the first that has an answer counting.
     Groups {
         groups: Box<[Box<[u32]>]>,
-        /// What to do if none has.
+        /// The end if none has.
         otherwise: Box<Plan>,
         undated: OnFailure,
     },
@@ -32,7 +32,7 @@ pub(crate) enum Plan {
     Unforeseen,
 }
 
-/// What a failure of the selectors leads to, for want of a date for example.
+/// The end after a failure of the selectors, for want of a date for example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum OnFailure {
     Fail,
@@ -207,7 +207,7 @@ impl Reference {
         on_failure.result(|| self.rules().undated(selector.kind, &selector.slots, why.clone()))
     }
 
-    /// What the `UseAfter` entries in these rows find together.
+    /// The result of the `UseAfter` entries in these rows together.
     fn latest_of(&self, rows: &[u32], moment: Moment) -> Option<&Choice> {
         let choices = rows.iter().filter_map(|&row| self.choice(row));
         match *rows {
@@ -245,7 +245,7 @@ impl Reference {
     }
 }
 
-/// How a Match ends where its dated entries have nothing.
+/// The end of a Match whose dated entries have nothing.
 enum Ending<'c> {
     Failure(Failure<'c>),
     Plan(Plan),

@@ -247,7 +247,7 @@ impl<T: Texts> Provider<T> {
     fn prepare(&self, names: &[&str]) {
         let is_new = |name: &&str| self.compiled(name).is_none();
         let new: Vec<&str> = names.iter().copied().filter(is_new).collect();
-        // What is wrong with one is told to whoever asks for it.
+        // An error comes back when the mapping is asked for.
         for_each_parallel(&new, |name| drop(self.load(name)));
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Column {
     indifferent: BitSet,
     /// Patterns whose verdict depends on the text of the value, with their rows.
     general: Vec<(Pattern, Vec<u32>)>,
-    /// What the value `N/A` does, if it is not simply ignored: accepted rows, matching rows.
+    /// The effect of the value `N/A`, if it is not simply ignored: accepted rows, matching rows.
     not_applicable: Option<(BitSet, BitSet)>,
     /// Whether the check of valid values admits anything.
     anything: bool,
@@ -41,7 +41,7 @@ pub(crate) struct Column {
     shown: OnceLock<Box<str>>,
 }
 
-/// What a column says about a value that it knows.
+/// The rows of a column for a value that it knows.
 #[derive(Debug, Clone)]
 struct Value {
     /// Whether it is in the list of valid values.

@@ -1,4 +1,4 @@
-//! Why a lookup finds nothing, in the client's words.
+//! Failures of lookups, in the client's words.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::rules::syntax::kind::Kind;
 use crate::rules::values::date;
 use crate::rules::values::python::{repr, repr_tuple};
 
-/// Why a selector found nothing.
+/// The reason for which a selector found nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure<'c> {
     /// Whether an enclosing selector goes on with its next candidate.
@@ -90,7 +90,7 @@ impl std::fmt::Display for Reason<'_> {
     }
 }
 
-/// Why a header has no date.
+/// The reason for which a header has no date.
 #[derive(Debug, Clone)]
 pub(crate) enum Undated {
     /// This part is `UNDEFINED`.

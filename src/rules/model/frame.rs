@@ -1,4 +1,4 @@
-//! What an evaluation works with: the values of an rmap's slots in a header, and what it needs of the rmap.
+//! The input of an evaluation: the values of an rmap's slots in a header, and what it needs of the rmap.
 
 use crate::rules::model::column::Column;
 use std::borrow::Cow;
@@ -90,7 +90,7 @@ impl<'h> Frame<'_, 'h> {
     }
 }
 
-/// What evaluation needs of an rmap.
+/// The parts of an rmap that evaluation needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules<'c> {
     pub(crate) arena: &'c Arena,

@@ -7,7 +7,7 @@ use crate::rules::syntax::arena::Span;
 use crate::rules::syntax::kind::Kind;
 use crate::rules::values::version::{Relation, Version};
 
-/// What a selector's entry holds.
+/// The value of a selector's entry.
 #[derive(Debug)]
 pub(crate) enum Choice {
     /// A file name or a special word.

@@ -97,7 +97,7 @@ impl<'s> ArenaBuilder<'s> {
         span(start, text.len())
     }
 
-    /// What was added.
+    /// The texts that were added.
     pub(crate) fn finish(self) -> String {
         self.added
     }

@@ -38,7 +38,7 @@ pub(crate) struct Parts {
     count: u32,
 }
 
-/// Where the parts and texts of items are.
+/// The parts and texts of items.
 #[derive(Debug)]
 pub(crate) struct Tree<'s> {
     items: Vec<Item>,
@@ -200,7 +200,7 @@ impl<'s> Tree<'s> {
         ))
     }
 
-    /// What Python's iteration gives, or the name of the type over which there is none.
+    /// The items of Python's iteration, or the name of the type over which there is none.
     pub(crate) fn iterated(&self, item: Item) -> Result<Vec<String>, &'static str> {
         let text = |&item: &Item| self.text(item).into_owned();
         match item {
@@ -250,7 +250,7 @@ impl<'s> Tree<'s> {
 }
 
 impl Parts {
-    /// Where they are.
+    /// Their range.
     pub(crate) fn places(self) -> Range<usize> {
         let first = self.first as usize;
         first..first + self.count as usize

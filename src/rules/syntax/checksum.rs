@@ -31,7 +31,7 @@ pub(crate) fn checksum(text: &str) -> String {
     text
 }
 
-/// Where `str.splitlines` ends a line.
+/// The characters at which `str.splitlines` ends a line.
 fn is_line_end(character: char) -> bool {
     matches!(
         character,

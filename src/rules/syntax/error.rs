@@ -1,6 +1,6 @@
-//! Why a mapping cannot be used.
+//! Errors of mappings that cannot be used.
 
-/// What kind of failure it is, by the name of the client's class.
+/// The kind of a failure, by the name of the client's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadErrorKind {
     /// The mapping is not there (yet): not a verdict on the mapping itself.
@@ -44,7 +44,7 @@ impl LoadError {
         )
     }
 
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> LoadErrorKind {
         self.kind
     }

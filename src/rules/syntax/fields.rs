@@ -51,7 +51,7 @@ impl Fields<'_, '_> {
         names.map_err(|kind| LoadError::new(LoadErrorKind::Mapping, not_iterable(kind)))
     }
 
-    /// What Python says of fields that selectors need and that are no lists or dicts.
+    /// Python's message for fields that selectors need and that are no lists or dicts.
     pub(crate) fn check_lists(&self) -> Result<(), String> {
         if let Some(item) = self.get("comment_parkeys") {
             self.tree.iterated(item).map_err(not_iterable)?;

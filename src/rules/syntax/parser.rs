@@ -16,7 +16,7 @@ pub(crate) struct Source<'a> {
     pub(crate) tree: Tree<'a>,
 }
 
-/// Why a text is no mapping.
+/// The reason for which a text is no mapping.
 #[derive(Debug)]
 pub(crate) enum SourceError {
     /// Not the grammar of mappings: our words, with the place.

@@ -245,7 +245,7 @@ impl Fields {
     }
 }
 
-/// What Python says of a number that does not fit an `int` of C. None is far below zero: a `-` is no sign in dates.
+/// Python's message for a number that does not fit an `int` of C. None is far below zero: a `-` is no sign in dates.
 fn beyond_c(number: i64) -> Option<&'static str> {
     // Longer numbers come here as the greatest of 64 bits.
     if number == i64::MAX {

@@ -117,7 +117,7 @@ impl Header {
         self.entries.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }

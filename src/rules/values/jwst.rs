@@ -1,4 +1,4 @@
-//! What is special about JWST: which of the two names of a parameter counts, and the types it computes by default
+//! The special rules of JWST: which of the two names of a parameter counts, and the types it computes by default
 //! (spec/crds-rules 17 and 19). The table is in `data/`.
 
 use std::borrow::Cow;
@@ -66,7 +66,7 @@ struct Table {
     exceptions: Vec<Exceptions>,
 }
 
-/// How one parameter changes pipelines.
+/// The change that one parameter makes to pipelines.
 #[derive(Debug)]
 struct Exceptions {
     /// In upper case.

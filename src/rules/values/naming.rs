@@ -1,8 +1,8 @@
-//! How headers name their parameters and their instrument (spec/crds-rules 17).
+//! Names of parameters and of the instrument in headers (spec/crds-rules 17).
 
 use crate::crds::Observatory;
 
-/// What a context says about names in headers.
+/// The rules of a context for names in headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Naming {
     pub(crate) observatory: Observatory,
@@ -11,12 +11,12 @@ pub(crate) struct Naming {
 }
 
 impl Naming {
-    /// Where instruments are named, the first one that has a value counting.
+    /// The parameters that name the instrument; the first one that has a value counts.
     pub(crate) fn instrument_names(&self) -> impl Iterator<Item = &str> {
         self.parkey.as_deref().into_iter().chain(INSTRUMENT_NAMES)
     }
 
-    /// What is put before names that begin with `META`.
+    /// The prefix of names that begin with `META`.
     pub(crate) fn prefix(&self) -> &'static str {
         match self.observatory {
             Observatory::Roman => "ROMAN.",
@@ -30,7 +30,7 @@ impl Naming {
     }
 }
 
-/// Where instruments are named besides the parameter that the pmap names, in the order of the search (spec/crds-rules 17
+/// The parameters that name the instrument besides the one of the pmap, in the order of the search (spec/crds-rules 17
 /// and 22).
 pub(crate) const INSTRUMENT_NAMES: [&str; 7] = [
     "INSTRUME",

@@ -5,7 +5,7 @@ use crate::rules::values::glob::Glob;
 use crate::rules::values::python::{float, to_float, upper, words};
 use crate::rules::values::regex::PythonRegex;
 
-/// What a pattern says about a value.
+/// The result of comparing a pattern with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It matches.
@@ -168,7 +168,7 @@ impl Pattern {
         }
     }
 
-    /// What the pattern says about a value.
+    /// Compares the pattern with a value.
     pub(crate) fn judge(&self, value: &str) -> Verdict {
         match self {
             Self::Literal(text) => basic(text, value).unwrap_or(Verdict::Mismatch),

@@ -37,14 +37,14 @@ impl PythonRegex {
 /// Deepest nesting of groups.
 const MAX_DEPTH: usize = 100;
 
-/// Why the translation ends early.
+/// The reason for which the translation ends early.
 enum Stop {
     Wrong(&'static str),
     /// A flag at the beginning says that blanks and comments are to be skipped.
     Verbose,
 }
 
-/// What a quantifier would repeat.
+/// The item that a quantifier would repeat.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     Nothing,
@@ -281,7 +281,7 @@ impl Translator {
         digits
     }
 
-    /// What follows an opening parenthesis.
+    /// Translates what follows an opening parenthesis.
     fn group(&mut self, before: Before) -> Step<Before> {
         let (multiline, verbose) = (self.multiline, self.verbose);
         if self.takes("?#") {
@@ -428,7 +428,7 @@ impl Translator {
         Ok(Before::Item)
     }
 
-    /// What follows a backslash, in or outside of a set.
+    /// Translates what follows a backslash, in or outside of a set.
     fn escaped(&mut self, in_set: bool) -> Step<Member> {
         let Some(character) = self.next() else {
             return wrong("a backslash ends the expression");
@@ -492,7 +492,7 @@ impl Translator {
         }
     }
 
-    /// What follows an opening bracket.
+    /// Translates what follows an opening bracket.
     fn set(&mut self) -> Step {
         self.out.push('[');
         if self.takes("^") {

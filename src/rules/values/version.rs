@@ -148,7 +148,7 @@ fn identify(value: &Value, identity: &mut String) {
     }
 }
 
-/// What Python says of a number that `float()` reads and that is not written as in programs.
+/// Python's message for a number that `float()` reads and that is not written as in programs.
 fn not_written(number: &str) -> Option<String> {
     if let Some(digit) = number
         .chars()

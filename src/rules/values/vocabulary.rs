@@ -11,7 +11,7 @@ use rustc_hash::FxHasher;
 pub(crate) struct Vocabulary {
     /// All of them, one behind the other.
     texts: String,
-    /// Where each one ends.
+    /// The end of each one.
     ends: Vec<u32>,
     numbers: HashTable<u32>,
 }

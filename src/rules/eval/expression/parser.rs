@@ -9,7 +9,7 @@ use crate::rules::model::slots::Slots;
 use crate::rules::syntax::kind::Kind;
 use crate::rules::syntax::parser::{is_section, line, no_section, no_selector};
 
-/// Why an expression cannot be used.
+/// The reason for which an expression cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ExpressionError {
     /// It is not Python.

@@ -223,7 +223,7 @@ pub(crate) fn required_keys(
     all.filter(|key| known.insert(*key)).cloned().collect()
 }
 
-/// What linking finds out about an rmap first.
+/// The facts about an rmap that linking finds out first.
 #[derive(Default)]
 struct Learned {
     /// For each slot of the rmap that of the instrument, or [`NO_SLOT`].

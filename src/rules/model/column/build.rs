@@ -96,11 +96,11 @@ fn always_indifferent(pattern: &Pattern) -> bool {
 }
 
 struct Builder {
-    /// How many rows there are.
+    /// The number of rows.
     size: usize,
     /// The rows of each element, one element behind the other, then other rows of known values.
     rows: Vec<u32>,
-    /// Where the rows of each element end.
+    /// The end of the rows of each element.
     ends: Vec<u32>,
     many: Vec<u64>,
     known: Vocabulary,
@@ -158,7 +158,7 @@ impl Builder {
         builder
     }
 
-    /// Where the rows of an element are.
+    /// The range of the rows of an element.
     fn places(&self, element: u32) -> Range<u32> {
         let element = element as usize;
         let start = element
@@ -283,7 +283,7 @@ impl Builder {
         }
     }
 
-    /// How many rows are kept one by one: as much memory as a set takes.
+    /// The number of rows that are kept one by one: as much memory as a set takes.
     fn few(&self) -> usize {
         self.size.div_ceil(64)
     }
