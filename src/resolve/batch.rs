@@ -2,6 +2,7 @@
 //! for which the server refuses a whole request is found and fails alone.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use futures_util::future::{BoxFuture, join, join_all};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer::{Header, TypeAnswer};
 use super::error::ResolveError;
@@ -54,6 +55,8 @@ pub(super) struct Batcher {
     timeout: Duration,
     gathering: Mutex<HashMap<FileName, Gathering>>,
     slots: Semaphore,
+    /// The time of the server's last reply.
+    replied: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -72,6 +75,7 @@ impl Batcher {
             timeout: options.timeout,
             gathering: Mutex::default(),
             slots: Semaphore::new(AT_ONCE),
+            replied: Mutex::default(),
         }
     }
 
@@ -87,7 +91,30 @@ impl Batcher {
             doing: format!("asking for '{}' under {context}", dataset.typed()),
         };
         self.join(context, dataset, answer, limit);
-        result.await.unwrap_or(Err(panicked))
+        match self.while_replying(result).await {
+            Ok(result) => result.unwrap_or(Err(panicked)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for a future as long as the server replies to anything: it fails when there has been no reply for the time
+    /// limit. A queue behind a server that is slow moves, one behind a server that has stalled does not.
+    async fn while_replying<T>(&self, future: impl Future<Output = T>) -> Result<T, RemoteError> {
+        let begun = Instant::now();
+        let limit = || (*self.replied.lock()).map_or(begun, |replied| replied.max(begun)) + self.timeout;
+        let mut future = pin!(future);
+        loop {
+            match timeout_at(limit(), &mut future).await {
+                Ok(output) => return Ok(output),
+                Err(_) if limit() > Instant::now() => {}
+                Err(_) => return Err(self.timed_out()),
+            }
+        }
+    }
+
+    fn timed_out(&self) -> RemoteError {
+        let message = format!("the server has not answered within {:?}", self.timeout);
+        RemoteError::new(RemoteErrorKind::TimedOut, self.server.url(), message).with_retry(Retry::No)
     }
 
     fn join(
@@ -187,26 +214,26 @@ impl Batcher {
         .boxed()
     }
 
-    /// The request, again where its failure may pass.
+    /// Makes a request, and again where its failure may pass, all within the time limit once it has a slot.
     async fn attempt(
         &self,
         context: &FileName,
         datasets: &[DatasetId],
     ) -> Result<BestReferences, RemoteError> {
-        let mut attempt = 1;
+        let (mut attempt, mut deadline) = (1, None);
         loop {
             let answer = {
                 // The semaphore is never closed; without a slot the request goes out all the same.
-                let _slot = self.slots.acquire().await.ok();
+                let _slot = self.while_replying(self.slots.acquire()).await?.ok();
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.timeout);
                 let request = self.server.best_references_by_ids(context, datasets, None, true);
-                timeout(self.timeout, request).await.unwrap_or_else(|_| {
-                    let message = format!("the server has not answered within {:?}", self.timeout);
-                    Err(
-                        RemoteError::new(RemoteErrorKind::TimedOut, self.server.url(), message)
-                            .with_retry(Retry::No),
-                    )
-                })
+                let answer = timeout_at(deadline, request).await;
+                answer.unwrap_or_else(|_| Err(self.timed_out()))
             };
+            let is_reply = |error: &RemoteError| error.kind == RemoteErrorKind::Rpc;
+            if answer.as_ref().map_or_else(is_reply, |_| true) {
+                *self.replied.lock() = Some(Instant::now());
+            }
             let error = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,

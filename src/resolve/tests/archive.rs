@@ -30,6 +30,8 @@ struct State {
     panics_next: bool,
     /// What fails from now on.
     down: Option<RemoteErrorKind>,
+    /// Each reply comes so late; never where that is nothing.
+    delay: Option<Duration>,
     /// The ids of each request for best references.
     requests: Vec<Vec<String>>,
     /// Under which context each was made.
@@ -47,6 +49,7 @@ impl Archive {
             failures: VecDeque::new(),
             panics_next: false,
             down: None,
+            delay: Some(Duration::ZERO),
             requests: Vec::new(),
             contexts: Vec::new(),
             contexts_by_date: BTreeMap::new(),
@@ -105,6 +108,11 @@ impl Archive {
 
     pub(in crate::resolve) fn go_down(&self, kind: RemoteErrorKind) {
         self.state().down = Some(kind);
+    }
+
+    /// Lets every reply come after `delay`, or never.
+    pub(in crate::resolve) fn delay(&self, delay: Option<Duration>) {
+        self.state().delay = delay;
     }
 
     pub(in crate::resolve) fn come_back(&self) {
@@ -191,6 +199,14 @@ impl CrdsServer for Archive {
                 )),
             }
         };
-        Box::pin(std::future::ready(answer))
+        let delay = state.delay;
+        Box::pin(async move {
+            match delay {
+                Some(Duration::ZERO) => {}
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => std::future::pending().await,
+            }
+            answer
+        })
     }
 }

@@ -141,6 +141,39 @@ async fn a_short_pause_is_kept_and_a_long_one_is_a_failure() {
     }
 }
 
+/// Twenty requests, four at a time: a server that says nothing keeps none of them waiting for the ones before.
+#[tokio::test(start_paused = true)]
+async fn a_queue_behind_a_server_that_has_stalled_ends_at_the_time_limit() {
+    let archive = archive_of(20);
+    archive.delay(None);
+    let limit = ResolveOptions::default().timeout;
+    let before = tokio::time::Instant::now();
+    let results = ask(&archive, (0..20).map(|number| format!("D{number}")), 1).await;
+    for result in results {
+        match result {
+            Err(ResolveError::Remote(error)) => assert_eq!(error.kind, RemoteErrorKind::TimedOut),
+            other => panic!("{other:?}"),
+        }
+    }
+    let took = before.elapsed();
+    assert!(took >= limit && took < limit * 2, "{took:?}");
+    // What waits is dropped, but for those that got the first four's slots at that moment.
+    tokio::time::sleep(limit * 10).await;
+    assert!(archive.requests().len() <= 8, "{}", archive.requests().len());
+}
+
+/// The same with a server that replies, late: the queue moves, however long it is.
+#[tokio::test(start_paused = true)]
+async fn a_queue_behind_a_slow_server_is_answered() {
+    let archive = archive_of(20);
+    let limit = ResolveOptions::default().timeout;
+    archive.delay(Some(limit * 2 / 3));
+    let results = ask(&archive, (0..20).map(|number| format!("D{number}")), 1).await;
+    for (number, result) in results.iter().enumerate() {
+        assert_eq!(file(result), format!("dark_{number}.asdf"));
+    }
+}
+
 #[tokio::test]
 async fn all_forms_of_keys_and_payloads() {
     let archive = Archive::new();
