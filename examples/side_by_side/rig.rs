@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
@@ -14,9 +13,6 @@ use crate::options::Options;
 use crate::rows::Group;
 use crate::service::Service;
 use crate::{Fallible, program};
-
-/// Set by SIGINT and SIGTERM, so that nothing is left behind.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 pub(crate) struct Rig {
     options: Options,
@@ -33,7 +29,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(options: Options) -> Fallible<Self> {
-        end_on_signals()?;
+        program::notice_signals()?;
         let mut builder = tempfile::Builder::new();
         builder.prefix("crds-fs-side-by-side-");
         let scratch = match &options.dir {
@@ -183,9 +179,7 @@ impl Rig {
 
     /// Writes out what others have left, so that what is measured next does not wait for it.
     pub(crate) fn settle(&self) -> Fallible<()> {
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            return Err("interrupted".into());
-        }
+        program::go_on()?;
         rustix::fs::syncfs(File::open(self.scratch.path())?)?;
         Ok(())
     }
@@ -230,25 +224,4 @@ fn python(asked: Option<&Path>) -> Option<PathBuf> {
             .status()
             .is_ok_and(|status| status.success())
     })
-}
-
-fn end_on_signals() -> Fallible<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (mut interrupt, mut terminate) = {
-        let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
-    };
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        });
-        INTERRUPTED.store(true, Ordering::Relaxed);
-    });
-    Ok(())
 }

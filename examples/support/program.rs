@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Fallible;
 
 const NAME: &str = "crds-fs";
+
+/// Set by SIGINT and SIGTERM, so that nothing is left behind.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Puts this program into a directory as `crds-fs`.
 pub(crate) fn install(directory: &Path) -> Fallible<PathBuf> {
@@ -30,4 +34,34 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
         }
     }
     command
+}
+
+/// An error once somebody wants this program to end.
+pub(crate) fn go_on() -> Fallible<()> {
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        return Err("interrupted".into());
+    }
+    Ok(())
+}
+
+/// Notices SIGINT and SIGTERM from now on, for [`go_on`].
+pub(crate) fn notice_signals() -> Fallible<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (mut interrupt, mut terminate) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    });
+    Ok(())
 }

@@ -13,7 +13,7 @@
 )]
 
 #[path = "origin/content.rs"]
-mod content;
+pub mod content;
 #[path = "origin/http.rs"]
 mod http;
 
