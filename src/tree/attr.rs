@@ -17,7 +17,6 @@ use super::handles::Content;
 use super::holders::has_open;
 use super::ino::{ConfigFile, Fixed, Number, catalogued};
 use super::inode::{LocalStat, change_open};
-use super::names::keep_of;
 use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, Caller, Handle, Ino, NodeKind, Outcome, SetAttr};
 use super::views::Catalogued;
@@ -202,7 +201,7 @@ impl Core {
                 None => ready(Err(Error::Stale)),
                 Some(Key::Local { .. }) => self.on_disk(move |core| {
                     let (path, stat) = core.stat_node(ino)?;
-                    let keep = path.map_or(CacheTtl::Never, |path| keep_of(&path));
+                    let keep = path.map_or(CacheTtl::Never, |path| core.keep_of(&path));
                     Ok((core.local_attr(ino, &stat), keep))
                 }),
                 Some(key) => self.bestref_attr(ino, key),

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::handles::{Listing, Node, OpenDirectory, Other};
 use super::ino::{Area, ConfigFile, ControlFile, Fixed, catalogued};
 use super::inode::LocalStat;
-use super::names::{Made, keep_of};
+use super::names::Made;
 use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, DirEntry, Handle, Ino, NodeKind, Outcome};
 use super::views::View;
@@ -430,7 +430,10 @@ impl Core {
             }
             next += 1;
             let (attr, keep) = match &made {
-                Some(made) => (self.local_attr(item.entry.ino, &made.stat), keep_of(&made.path)),
+                Some(made) => (
+                    self.local_attr(item.entry.ino, &made.stat),
+                    self.keep_of(&made.path),
+                ),
                 None => match self.item_attr(&ahead.listing, &item) {
                     Some(known) => known,
                     None => continue,

@@ -12,7 +12,7 @@ use super::core::{Core, ready};
 use super::directory::Directory;
 use super::error::Error;
 use super::find::FoundDir;
-use super::ino::{ConfigFile, Fixed, Number};
+use super::ino::{Area, ConfigFile, Fixed, Number};
 use super::inode::{Access, LocalStat};
 use super::local::Local;
 use super::lookup::is_plausible;
@@ -86,7 +86,19 @@ impl Core {
             renames: made.renames,
         };
         let ino = self.nodes.refer(Key::of(&made.stat), Some(found));
-        (self.local_attr(ino, &made.stat), keep_of(&made.path))
+        (self.local_attr(ino, &made.stat), self.keep_of(&made.path))
+    }
+
+    /// How long the kernel may keep the user's file at a path. Nobody else reaches a store that the mount covers; any other
+    /// may change behind its back. Files beside the config files are renamed over those, and then they are something else.
+    pub(super) fn keep_of(&self, path: &Path) -> CacheTtl {
+        if path.starts_with(Area::Config.as_str()) {
+            CacheTtl::Never
+        } else if self.options.mountpoint == self.options.store {
+            CacheTtl::Minute
+        } else {
+            CacheTtl::Briefly
+        }
     }
 
     pub(super) fn mknod(
@@ -399,15 +411,5 @@ impl Core {
         length
             .and_then(|length| text.get(..length))
             .is_some_and(|text| text.trim_ascii() == self.layout().as_str().as_bytes())
-    }
-}
-
-/// How long the kernel may keep the user's file at a path: it may change behind the back of the mount. Files beside the
-/// config files are renamed over those, and then they are something else.
-pub(super) fn keep_of(path: &Path) -> CacheTtl {
-    if path.starts_with(super::ino::Area::Config.as_str()) {
-        CacheTtl::Never
-    } else {
-        CacheTtl::Briefly
     }
 }

@@ -92,6 +92,8 @@ impl Attr {
 pub enum CacheTtl {
     /// For good: it changes only with an invalidation (see [`InvalidationSink`]).
     Forever,
+    /// For a minute: it changes through the mount alone, but for details that the store's file system settles later.
+    Minute,
     /// For a second: it may change with a new catalog, or in the store behind the back of the mount, of which the kernel
     /// is not told.
     Briefly,

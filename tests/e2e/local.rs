@@ -128,6 +128,49 @@ fn a_name_that_is_replaced_all_the_time_is_always_there() {
     );
 }
 
+/// Requests of the kernel for names and attributes so far.
+fn looks(rig: &Rig) -> u64 {
+    let metrics = String::from_utf8(rig.read(".crds-fs/metrics").unwrap()).unwrap();
+    let of = |op: &str| {
+        let sample = format!("crds_fs_fuse_operations_total{{op=\"{op}\"}} ");
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&sample));
+        count.unwrap().parse::<u64>().unwrap()
+    };
+    of("lookup") + of("getattr")
+}
+
+/// Nobody else reaches a store that the mount covers, so that the kernel need not ask again and again.
+#[test]
+fn files_in_a_store_that_the_mount_covers_are_not_asked_for_again() {
+    let origin = Origin::start(content());
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    let mountpoint = rig.mountpoint().canonicalize().unwrap();
+    rig.use_store(&mountpoint);
+    rig.mount();
+    let names: Vec<_> = (0..200)
+        .map(|number| rig.path(format!("pickles/roman/{number}")))
+        .collect();
+    for name in &names {
+        fs::write(name, "text").unwrap();
+        assert_eq!(fs::metadata(name).unwrap().len(), 4);
+    }
+    // Longer than what others may change is kept.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let before = looks(&rig);
+    for name in &names {
+        assert_eq!(fs::metadata(name).unwrap().len(), 4);
+    }
+    let asked = looks(&rig) - before;
+    assert!(asked < 50, "{asked} requests for {} files", names.len());
+    fs::write(&names[0], "longer").unwrap();
+    assert_eq!(fs::metadata(&names[0]).unwrap().len(), 6);
+    fs::remove_file(&names[1]).unwrap();
+    assert!(!names[1].exists());
+    fs::rename(&names[0], &names[2]).unwrap();
+    assert_eq!(fs::metadata(&names[2]).unwrap().len(), 6);
+    assert!(!names[0].exists());
+}
+
 /// Names are found in a directory while others rename the directory: what was found stays usable.
 #[test]
 fn what_is_found_in_a_directory_that_is_being_renamed_is_never_lost() {

@@ -12,6 +12,9 @@ const BLOCK: u64 = 4096;
 /// "For good": longer than any mount lives, and well within the kernel's arithmetic.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// How long what only the mount changes is remembered.
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// How long a name that a new catalog may bring is remembered as absent: long enough for a program that looks for it in
 /// several ways, short enough for a person who waits for it.
 const BRIEFLY: Duration = Duration::from_secs(1);
@@ -19,6 +22,7 @@ const BRIEFLY: Duration = Duration::from_secs(1);
 pub(super) fn lifetime(keep: CacheTtl) -> Duration {
     match keep {
         CacheTtl::Forever => FOREVER,
+        CacheTtl::Minute => MINUTE,
         CacheTtl::Briefly => BRIEFLY,
         CacheTtl::Never => Duration::ZERO,
     }
