@@ -15,7 +15,7 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
-use super::render::is_instrument;
+use super::subject::is_instrument;
 use crate::cache::Cache;
 use crate::cli::flags::MountFlags;
 use crate::cli::settings::{Environment, Settings};

@@ -3,53 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::backend::Backend;
 use super::lookup::{Counts, Lookup};
 use super::render::{self, warn};
-use super::subject::Subject;
+use super::subject::Item;
 use crate::cli::{Failure, output};
-use crate::crds::{DatasetName, NameError, Observatory};
+use crate::crds::DatasetName;
+use crate::rules::Memory;
 use crate::rules::python::repr;
-use crate::rules::{Header, HeaderValue, Memory};
-
-/// A dataset of the archive, or the parameters of one that no archive has.
-pub(super) enum Item {
-    Id(DatasetName),
-    Parameters(Subject<'static>),
-}
-
-impl Item {
-    /// Reads `KEY=VALUE,...`.
-    pub(super) fn parameters(text: &str) -> Result<Self, Failure> {
-        Ok(Self::Parameters(Subject::named(text, header(text)?)))
-    }
-
-    /// Reads an id or `KEY=VALUE,...`.
-    pub(super) fn read(text: &str) -> Result<Self, Failure> {
-        if text.contains('=') {
-            return Self::parameters(text);
-        }
-        text.parse().map(Self::Id).map_err(|error: NameError| {
-            let hint = if text.contains('/') {
-                "; dataset files are given with --files"
-            } else {
-                ""
-            };
-            Failure::usage(format!("{error}{hint}"))
-        })
-    }
-
-    fn observatory(&self) -> Option<Observatory> {
-        match self {
-            Self::Id(DatasetName::Id(id)) => id.observatory(),
-            Self::Id(DatasetName::Parameters(_)) => None,
-            Self::Parameters(subject) => subject.observatory(),
-        }
-    }
-}
 
 /// Looks up datasets and parameters, in order.
 pub(super) fn run(lookup: &Lookup<'_>, items: &[Item], backend: Option<&Backend>) -> Result<Counts, Failure> {
@@ -174,22 +137,4 @@ fn names(answer: &Value) -> Vec<&str> {
         Value::Object(items) => items.values().flat_map(names).collect(),
         _ => Vec::new(),
     }
-}
-
-/// Reads `KEY=VALUE,...`, in order; blanks around keys and values do not count.
-fn header(text: &str) -> Result<Header, Failure> {
-    let pair = |pair: &str| {
-        let (name, value) = pair.split_once('=')?;
-        let (name, value) = (name.trim(), value.trim());
-        let value = percent_decode_str(value).decode_utf8().ok()?;
-        (!name.is_empty()).then(|| (name.to_owned(), HeaderValue::Text(value.into_owned())))
-    };
-    text.split(',')
-        .map(pair)
-        .collect::<Option<Header>>()
-        .ok_or_else(|| {
-            Failure::usage(format!(
-                "'{text}' is not a list of parameters KEY=VALUE,KEY=VALUE... (write ',' as %2C)"
-            ))
-        })
 }

@@ -7,8 +7,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::cache_dirs::observatory_of;
-use super::subject::Subject;
-use crate::crds::Observatory;
 use crate::dataset::{Verdict, verdict};
 use crate::rules::annotate;
 use crate::rules::python::repr;
@@ -126,34 +124,6 @@ fn by_type(answers: &impl Serialize) -> Map<String, Value> {
 /// An answer as people read it.
 fn shown(answer: &Value) -> String {
     answer.as_str().map_or_else(|| answer.to_string(), str::to_owned)
-}
-
-/// Whether a parameter of this name tells the instrument.
-pub(super) fn is_instrument(name: &str) -> bool {
-    let names = [
-        "INSTRUME",
-        "META.INSTRUMENT.NAME",
-        "INSTRUMENT",
-        "ROMAN.META.INSTRUMENT.NAME",
-    ];
-    names.iter().any(|known| known.eq_ignore_ascii_case(name))
-}
-
-impl Subject<'_> {
-    /// The instrument, in upper case, for messages.
-    pub(super) fn instrument(&self) -> String {
-        let instrument = self.header.iter().find(|(name, _)| is_instrument(name));
-        instrument
-            .map(|(_, value)| value.text().trim().to_uppercase())
-            .unwrap_or_default()
-    }
-
-    /// The observatory that the instrument belongs to.
-    pub(super) fn observatory(&self) -> Option<Observatory> {
-        let instrument = self.instrument().to_lowercase();
-        let has = |observatory: &Observatory| observatory.instruments().contains(&instrument.as_str());
-        Observatory::ALL.into_iter().find(has)
-    }
 }
 
 fn begin(out: &mut Vec<u8>, id: &str) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Args;
 use super::backend::{BackendDir, is_mount};
 use super::cache_dirs::CacheDirs;
-use super::items::Item;
+use super::subject::Item;
 use crate::cli::Failure;
 use crate::cli::settings::{Environment, truth, variable};
 use crate::crds::Observatory;
