@@ -89,7 +89,7 @@ pub(super) fn detach(entry: &MountEntry, how: How) -> Result<(), Error> {
 }
 
 fn fusermount(path: &Path, how: How, entry: &MountEntry) -> Result<(), Error> {
-    let mut arguments = vec![OsStr::new("-u"), OsStr::new("-q")];
+    let mut arguments = vec![OsStr::new("-u")];
     if how == How::Lazy {
         arguments.push(OsStr::new("-z"));
     }
