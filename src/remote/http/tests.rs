@@ -8,10 +8,20 @@ use crate::remote::error::{Hint, Retry};
 use crate::remote::loopback::{Loopback, Reply, reply};
 
 fn origin() -> HttpOrigin {
-    HttpOrigin::new(HttpClient::new(HttpSettings {
+    HttpOrigin::new(HttpClient::new(HttpSettings::default()))
+}
+
+/// The timeout of a server that says nothing.
+async fn silence(answer: &'static [u8]) -> RemoteError {
+    let server = Loopback::start(move |_| Reply::Stall(answer.to_vec())).await;
+    let impatient = HttpOrigin::new(HttpClient::new(HttpSettings {
         stall_timeout: Duration::from_millis(300),
         ..HttpSettings::default()
-    }))
+    }));
+    match impatient.get(&Url::new(&server.url), None, None).await {
+        Ok(download) => download.body.try_collect::<Vec<Bytes>>().await.unwrap_err(),
+        Err(error) => error,
+    }
 }
 
 async fn read(url: &str, range: Option<ByteRange>) -> Result<(u64, Vec<u8>), RemoteError> {
@@ -236,13 +246,13 @@ async fn bodies_that_end_early_are_interrupted() {
 
 #[tokio::test]
 async fn silence_ends_in_a_timeout() {
-    let error = failure(|| Reply::Stall(Vec::new())).await;
+    let error = silence(b"").await;
     assert_eq!(
         (error.kind, error.retry),
         (RemoteErrorKind::TimedOut, Retry::Soon)
     );
     assert_eq!(error.message, "no reply for 300ms");
-    let error = failure(|| Reply::Stall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n012".to_vec())).await;
+    let error = silence(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n012").await;
     assert_eq!(error.message, "no more bytes for 300ms");
 }
 
