@@ -147,6 +147,14 @@ tests! {
         world.check_store();
     }
 
+    async fn the_end_of_the_time_allowed_hides_no_fault() {
+        let short = FetchSettings { timeout: Duration::from_secs(3), ..settings() };
+        let world = World::new(&[(FILE, &content(1000))], short);
+        world.place.then([Act::Fail(RemoteErrorKind::Interrupted), Act::Fail(RemoteErrorKind::Interrupted), Act::Stall(0)]);
+        assert_eq!(world.fails(FILE).await, FetchErrorKind::ServerTrouble);
+        assert_eq!(world.place.asked().len(), 3);
+    }
+
     async fn a_queue_behind_stalled_transfers_times_out_too() {
         let names: Vec<String> = (0..40).map(|number| format!("hst_acs_darkfile_{number:04}.fits")).collect();
         let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"data"[..])).collect();

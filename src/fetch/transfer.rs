@@ -18,6 +18,7 @@ use super::small::{self, Stored};
 use super::sources::Source;
 use super::state_machine::{Event, State, StateMachine, Step};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
+use crate::remote::RemoteErrorKind;
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
 
 /// After a publication, how long to wait for others before the directory is synced.
@@ -287,7 +288,7 @@ impl Transfer<'_> {
         machine: &mut StateMachine,
         reason: &mut FetchError,
     ) -> Result<Step, FetchError> {
-        let key = self.in_flight.key.clone();
+        let (key, timeout) = (self.in_flight.key.clone(), self.inner.settings.timeout);
         let receiver = self.receiver()?;
         let outcome = receiver.receive().await;
         let url = receiver.url().clone();
@@ -298,8 +299,13 @@ impl Transfer<'_> {
                 progress,
                 idle,
             }) => {
-                *reason = FetchError::remote(&key, &error);
-                log::debug!("{reason}");
+                let fault = FetchError::remote(&key, &error);
+                log::debug!("{fault}");
+                // Where the time allowed ends in the middle of a try, the fault is what the tries before have met.
+                let is_cut_short = error.kind == RemoteErrorKind::TimedOut && idle >= timeout;
+                if !is_cut_short || reason.kind == FetchErrorKind::ShuttingDown {
+                    *reason = fault;
+                }
                 let event = Event::Broke {
                     error: &error,
                     progress,
