@@ -112,6 +112,8 @@ const fn at(size: usize) -> usize {
 const NO_RANGES: &[(Shape, State, i32)] = &[
     (Shape::Small, State::Cold, WELL),
     (Shape::Many, State::Cold, WELL),
+    // So small they come whole, and nothing of them is left by a mount that ended.
+    (Shape::Many, State::Half, WELL),
 ];
 
 /// Nothing goes wrong: what the table's other rows are compared with.
