@@ -129,7 +129,7 @@ impl Cache {
     pub(crate) async fn note_order_of_use(&self) {
         let store: Arc<dyn Store> = Arc::clone(self.fetcher.store());
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close()).await {
-            log::warn!("the order of use is not written down: {error}");
+            log::warn!("the cache is not written in full: {error}");
         }
     }
 

@@ -6,7 +6,6 @@
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use tokio::runtime::Handle;
@@ -99,8 +98,6 @@ struct Inner {
     running: InFlightTable,
     metrics: Metrics,
     lanes: Lanes,
-    /// Whether names wait to be made durable.
-    unsynced: AtomicBool,
     end: CancellationToken,
     tasks: TaskTracker,
 }
@@ -137,7 +134,6 @@ impl Fetcher {
             metrics: Metrics::default(),
             lanes: Lanes::new(settings.jobs),
             settings,
-            unsynced: AtomicBool::new(false),
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };

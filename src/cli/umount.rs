@@ -1,9 +1,13 @@
 //! `crds-fs umount`: detaches a file system and leaves the ordinary cache behind.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Failure;
 use crate::mount::unmount;
+
+/// How long the disk may take to write what was fetched.
+const END_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Unmount a CRDS file system.
 ///
@@ -24,7 +28,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let entry = unmount::find(&args.mountpoint)?;
     let server = entry.server();
     unmount::unmount(&args.mountpoint, unmount::How::Plain)?;
-    // The cache is free for others, or for the next mount, when the process has let go of it.
-    entry.await_end(server);
-    Ok(())
+    // The cache is free for others, or for the next mount, when the process has let go of it; before that it makes durable
+    // what was fetched.
+    if entry.await_end(server, END_TIMEOUT) {
+        Ok(())
+    } else {
+        let mountpoint = args.mountpoint.display();
+        Err(Failure::new(format!(
+            "'{mountpoint}' is unmounted, but its process has not ended yet: the disk of the cache takes long to write"
+        )))
+    }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::remote::RemoteErrorKind;
-use crate::store::{DiskStore, MemoryStore, Part, Record};
+use crate::store::{MemoryStore, Part, Record};
 
 mod large;
 mod sources;
@@ -457,6 +457,7 @@ tests! {
         let bytes = content(1000);
         let world = World::with(&bytes);
         world.open(FILE).await.unwrap();
+        world.fetcher.store().close().unwrap();
         std::fs::remove_file(world.dir.as_ref().unwrap().path().join("references/hst").join(FILE)).unwrap();
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
         assert_eq!(world.place.asked().len(), 2);
@@ -507,23 +508,6 @@ tests! {
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
         assert_eq!(world.place.asked(), [(0, None, false)]);
         assert_eq!(world.fetcher.counters().mismatches, 0);
-    }
-
-    async fn names_are_made_durable_after_every_while() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = world::disk_store(&dir);
-        let names = ["hst_0001.pmap", "hst_0002.pmap", "hst_0003.pmap"];
-        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b"x"[..])).collect();
-        let world = World::on(Arc::<DiskStore>::clone(&store), &files, settings());
-        for (name, settled) in names.into_iter().zip(1..) {
-            world.open(name).await.unwrap();
-            let made = async {
-                while store.synced() < settled {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            tokio::time::timeout(Duration::from_secs(1000), made).await.expect("settled");
-        }
     }
 
     /// Somebody else took the room between the reservation and the first byte.

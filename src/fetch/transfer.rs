@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::task::JoinError;
@@ -20,9 +18,6 @@ use super::state_machine::{Event, State, StateMachine, Step};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::remote::RemoteErrorKind;
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
-
-/// After a publication, how long to wait for others before the directory is synced.
-const SYNC_DELAY: Duration = Duration::from_millis(100);
 
 /// The task of a transfer. It ends only with the file, a failure, or the end of the mount.
 pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: CatalogEntry) {
@@ -414,7 +409,6 @@ impl Transfer<'_> {
             self.in_flight.progress().0,
             self.in_flight.age()
         );
-        self.sync_dirs_soon();
         Ok(file)
     }
 
@@ -432,27 +426,6 @@ impl Transfer<'_> {
                 Err(FetchError::new(FetchErrorKind::Store, self.key(), message))
             }
         }
-    }
-
-    /// The directory is synced once for all publications of a short while: until then a power failure costs the name,
-    /// never the bytes behind it.
-    fn sync_dirs_soon(&self) {
-        if self.inner.unsynced.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let inner = Arc::clone(self.inner);
-        self.inner.runtime.spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(SYNC_DELAY) => {}
-                () = inner.end.cancelled() => {}
-            }
-            inner.unsynced.store(false, Ordering::Release);
-            let store = Arc::clone(&inner.store);
-            let synced = tokio::task::spawn_blocking(move || store.sync_dirs()).await;
-            if let Ok(Err(error)) = synced {
-                log::warn!("{error}");
-            }
-        });
     }
 
     /// After a failure: keeps what has arrived for the next attempt, if that can go on from it.

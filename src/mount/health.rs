@@ -32,7 +32,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a process may take to put transfers away and go. It needs no more than moments, unless the disk is very slow.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What is read of one file, at most.
 const MAX_FILE: usize = 64 << 20;
@@ -132,18 +132,20 @@ impl MountEntry {
     }
 
     /// Waits until the process that serves it has let go of everything, as long as that takes in good order: until its
-    /// last thread has gone, for its locks go with that.
-    pub fn await_end(&self, server: Server) {
+    /// last thread has gone, for its locks go with that. False if that takes longer than `timeout`.
+    pub fn await_end(&self, server: Server, timeout: Duration) -> bool {
         let (Server::Running(pid) | Server::Exiting(pid)) = server else {
-            return;
+            return true;
         };
-        let limit = Instant::now() + EXIT_TIMEOUT;
+        let limit = Instant::now() + timeout;
         // The number may serve another mount by then.
-        while matches!(self.server(), Server::Running(other) | Server::Exiting(other) if other == pid)
-            && Instant::now() < limit
-        {
+        while matches!(self.server(), Server::Running(other) | Server::Exiting(other) if other == pid) {
+            if Instant::now() >= limit {
+                return false;
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
+        true
     }
 }
 

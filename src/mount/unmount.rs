@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
-use super::health::Health;
+use super::health::{EXIT_TIMEOUT, Health};
 use super::mountinfo::{self, MountEntry};
 use super::{Error, users};
 
@@ -52,7 +52,7 @@ pub(super) fn take_away_dead(entry: &MountEntry, health: Health) -> Result<(), E
     if mountinfo::at(&entry.mountpoint)?.is_some_and(|there| there.minor == entry.minor) {
         detach(entry, How::Lazy)?;
     }
-    entry.await_end(server);
+    entry.await_end(server, EXIT_TIMEOUT);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The store in a directory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak, mpsc};
@@ -20,30 +20,38 @@ use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 mod changes;
 mod digests;
 mod durability;
+mod file_state;
 mod files;
-mod guards;
 mod index;
 mod moments;
 mod order;
 mod partial_gc;
 mod partials;
 mod possession;
+mod publisher;
 mod quarantine;
 mod state_dir;
 mod transfer;
+mod whole;
 
 pub use files::digest;
 pub use moments::crash_points;
+
+/// What the state of files is guarded with; a test of its interleavings has others.
+mod sync {
+    pub(super) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+}
 
 #[cfg(test)]
 mod tests;
 
 pub use digests::Digests;
 use durability::Durability;
-use guards::Guards;
+use file_state::{Event, Guards, Refused, State as FileState};
 use index::{Entry, ObservatoryIndex};
 use moments::Moments;
 use possession::Possession;
+use publisher::{Publisher, Queue};
 use quarantine::Quarantined;
 
 /// How a store is used.
@@ -74,8 +82,24 @@ impl Default for StoreOptions {
 }
 
 /// A CRDS cache in a directory, used through one handle on it. One process at a time.
+///
+/// What was published is durable under its name when [`State::close`](crate::store::State::close) returns, or when this is
+/// dropped.
 #[derive(Debug)]
 pub struct DiskStore {
+    disk: Arc<Disk>,
+    publisher: Publisher,
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        self.publisher.end(&self.disk);
+    }
+}
+
+/// What the store and its publisher share.
+#[derive(Debug)]
+struct Disk {
     root: Dir,
     /// `.crds-fs` in it; where it cannot be written a directory elsewhere.
     state_dir: Dir,
@@ -83,16 +107,17 @@ pub struct DiskStore {
     layout: ReferenceLayout,
     index: Mutex<Index>,
     /// Held before `index`, and over system calls.
-    guards: Guards,
+    guards: Guards<FileKey>,
     /// Held while an observatory's directories are read, so that they are read once.
     indexing: Mutex<()>,
+    queue: Queue,
     durability: Durability,
     moments: Moments,
     /// Held for its lock as long as the store is in use; none where the store cannot be written.
     owner: Option<File>,
     /// More of our own files, for reading only, in a store that cannot be written.
     theirs: Option<Dir>,
-    /// Whether anything can be entry in `state_dir`.
+    /// Whether anything can be kept in `state_dir`.
     remembers: bool,
 }
 
@@ -112,8 +137,6 @@ struct Index {
     quarantined: Quarantined,
     /// The order of use that is written down.
     saved_order: u64,
-    /// Directories with names that are not durable yet.
-    unsynced: BTreeSet<PathBuf>,
     /// Those who want to hear of every change.
     watchers: Vec<mpsc::Sender<FileKey>>,
 }
@@ -145,10 +168,9 @@ impl DiskStore {
             running: HashMap::new(),
             quarantined: Quarantined::default(),
             saved_order: 0,
-            unsynced: BTreeSet::new(),
             watchers: Vec::new(),
         };
-        Ok(Self {
+        let disk = Disk {
             root,
             state_dir,
             options,
@@ -157,13 +179,20 @@ impl DiskStore {
             guards: Guards::default(),
             indexing: Mutex::default(),
             moments: Moments::default(),
+            queue: Queue::default(),
             durability: Durability::default(),
             owner,
             theirs,
             remembers,
+        };
+        Ok(Self {
+            disk: Arc::new(disk),
+            publisher: Publisher::default(),
         })
     }
+}
 
+impl Disk {
     /// Whether files can be brought into it.
     fn can_write(&self) -> bool {
         self.owner.is_some()
@@ -172,41 +201,32 @@ impl DiskStore {
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock()
     }
-
-    /// How often names were made durable.
-    #[cfg(test)]
-    pub(crate) fn synced(&self) -> usize {
-        let done = self.durability.done();
-        done.iter()
-            .filter(|sync| **sync == durability::Sync::Names)
-            .count()
-    }
 }
 
 impl Files for DiskStore {
     fn layout(&self) -> ReferenceLayout {
-        self.layout
+        self.disk.layout
     }
 
     fn directory(&self) -> Option<&Dir> {
-        Some(&self.root)
+        Some(&self.disk.root)
     }
 
     fn is_writable(&self) -> bool {
-        self.can_write()
+        self.disk.can_write()
     }
 
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError> {
-        self.ensure_indexed(observatory)
+        self.disk.ensure_indexed(observatory)
     }
 
     fn holding(&self, key: &FileKey) -> Option<Holding> {
-        self.index().entry(key).map(Entry::holding)
+        self.disk.index().entry(key).map(Entry::holding)
     }
 
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
-        self.ensure_indexed(observatory)?;
-        let index = self.index();
+        self.disk.ensure_indexed(observatory)?;
+        let index = self.disk.index();
         let entry = index.observatories.get(&observatory);
         Ok(entry
             .into_iter()
@@ -219,87 +239,95 @@ impl Files for DiskStore {
     }
 
     fn watch(&self, changes: mpsc::Sender<FileKey>) {
-        self.index().watchers.push(changes);
+        self.disk.index().watchers.push(changes);
     }
 
     fn open(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
-        self.open_file(key, wanted)
+        self.disk.open_file(key, wanted)
     }
 
     fn verify(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
-        self.verify_file(key, wanted)
+        self.disk.verify_file(key, wanted)
     }
 
     fn set_local(&self, key: &FileKey) -> Result<(), StoreError> {
-        self.mark_local(key)
+        self.disk.mark_local(key)
     }
 
     fn move_in(&self, from: &Path, key: &FileKey) -> Result<(), StoreError> {
-        self.move_local(from, key)
+        self.disk.move_local(from, key)
     }
 
     fn moved_out(&self, key: &FileKey) -> Result<(), StoreError> {
-        self.forget_moved(key)
+        self.disk.forget_moved(key)
     }
 
     fn adopt(&self, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
-        self.adopt_file(key, wanted)
+        self.disk.adopt_file(key, wanted)
     }
 
     fn remove_copy(&self, key: &FileKey) -> Result<bool, StoreError> {
-        self.remove_copy_of(key)
+        self.disk.remove_copy_of(key)
     }
 
     fn remove(&self, key: &FileKey) -> Result<bool, StoreError> {
-        self.remove_file(key)
+        self.disk.remove_file(key)
     }
 }
 
 impl Transfers for DiskStore {
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
-        self.reserve_bytes(key, size)
+        self.disk.reserve_bytes(key, size)
     }
 
     fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
-        self.begin_transfer(key)
+        self.disk.begin_transfer(key)
     }
 
     fn claim(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError> {
-        self.claim_room(key, partial)
+        self.disk.claim_room(key, partial)
     }
 
     fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
-        self.evict_bytes(key, bytes)
+        self.disk.evict_bytes(key, bytes)
     }
 
     fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {
-        self.record_transfer(key, record)
+        self.disk.record_transfer(key, record)
     }
 
     fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
-        self.publish_transfer(key, partial, sha1)
+        let file = self.disk.publish_transfer(key, partial, sha1)?;
+        self.publisher.start(&self.disk)?;
+        Ok(file)
+    }
+
+    fn store_whole(&self, key: &FileKey, bytes: &[u8], sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
+        let file = self.disk.store_bytes(key, bytes, sha1)?;
+        self.publisher.start(&self.disk)?;
+        Ok(file)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.disk.queue.flush()
     }
 
     fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {
-        self.abandon_transfer(key, keep)
+        self.disk.abandon_transfer(key, keep)
     }
 
     fn sweep(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
-        self.sweep_partials(observatory, is_named);
-    }
-
-    fn sync_dirs(&self) -> Result<(), StoreError> {
-        self.sync_names()
+        self.disk.sweep_partials(observatory, is_named);
     }
 }
 
 impl State for DiskStore {
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
-        let there = state_dir::snapshot(&self.root, observatory)?;
-        if self.can_write() {
+        let there = state_dir::snapshot(&self.disk.root, observatory)?;
+        if self.disk.can_write() {
             return Ok(there);
         }
-        let here = state_dir::snapshot(&self.state_dir, observatory)?;
+        let here = state_dir::snapshot(&self.disk.state_dir, observatory)?;
         Ok(here.into_iter().chain(there).max_by_key(|one| one.written))
     }
 
@@ -309,50 +337,54 @@ impl State for DiskStore {
         literal: &str,
         bad_files: &str,
     ) -> Result<(), StoreError> {
-        if !self.remembers {
+        if !self.disk.remembers {
             return Ok(());
         }
-        let root = if self.can_write() {
-            &self.root
+        let root = if self.disk.can_write() {
+            &self.disk.root
         } else {
-            &self.state_dir
+            &self.disk.state_dir
         };
-        state_dir::save_snapshot(root, observatory, literal, bad_files, self.layout)
+        state_dir::save_snapshot(root, observatory, literal, bad_files, self.disk.layout)
     }
 
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
         let path = state_dir::config_path(observatory, "server_config");
-        if !self.can_write() {
+        if !self.disk.can_write() {
             // Whichever it was: without the one here the one there counts.
-            let _ = self.state_dir.remove_file(&path);
+            let _ = self.disk.state_dir.remove_file(&path);
             return Ok(());
         }
         let name = format!("{observatory}-server_config");
-        self.quarantine(&path, &name, "cannot be read", None).map(drop)
+        self.disk
+            .quarantine(&path, &name, "cannot be read", None)
+            .map(drop)
     }
 
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match (state_dir::note(&self.state_dir, name)?, &self.theirs) {
+        match (state_dir::note(&self.disk.state_dir, name)?, &self.disk.theirs) {
             (None, Some(theirs)) => state_dir::note(theirs, name),
             (note, _) => Ok(note),
         }
     }
 
     fn save_note(&self, name: &str, contents: &[u8]) -> Result<(), StoreError> {
-        if !self.remembers {
+        if !self.disk.remembers {
             return Ok(());
         }
-        state_dir::save_note(&self.state_dir, name, contents)
+        state_dir::save_note(&self.disk.state_dir, name, contents)
     }
 
     fn usage(&self) -> Result<Usage, StoreError> {
-        let disk = self.disk_space()?;
-        let quarantined = self.quarantined();
-        let mut index = self.index();
+        let disk = self.disk.disk_space()?;
+        let quarantined = self.disk.quarantined();
+        self.disk.measure_running();
+        let mut index = self.disk.index();
         index.ledger.set_aside(quarantined.bytes);
         let (used, files) = (index.ledger.used(), index.ledger.files());
-        let free = disk.free.saturating_sub(index.ledger.floor());
-        let free = if self.can_write() { free } else { 0 };
+        let taken = index.ledger.floor().saturating_add(index.ledger.untaken());
+        let free = disk.free.saturating_sub(taken);
+        let free = if self.disk.can_write() { free } else { 0 };
         let within = index.ledger.limit().map(|limit| limit.saturating_sub(used));
         Ok(Usage {
             total: index
@@ -372,8 +404,9 @@ impl State for DiskStore {
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        self.sync_names()?;
-        self.save_order()
+        let durable = self.flush();
+        self.disk.save_order()?;
+        durable
     }
 }
 
@@ -387,22 +420,72 @@ impl Index {
         transfer::is_open(&self.open, key)
     }
 
+    /// Whether the user's own file has the name.
+    fn is_local(&self, key: &FileKey) -> bool {
+        self.state(key) == FileState::Override
+    }
+
+    /// Whether this is what was published under the name last, and has not got it yet.
+    fn is_pending(&self, key: &FileKey, entry: &Entry) -> bool {
+        self.entry(key)
+            .is_some_and(|known| known.state == FileState::Verified && known.identity == entry.identity)
+    }
+
+    /// The state of a file.
+    fn state(&self, key: &FileKey) -> FileState {
+        match self.entry(key) {
+            Some(entry) => entry.state,
+            None if transfer::is_open(&self.running, key) => FileState::Arriving,
+            None => FileState::Absent,
+        }
+    }
+
+    /// Changes the state of a file; afterwards the index knows nothing that lies under its name, or knows of it what it did.
+    fn enter(&mut self, guard: &Guard<'_>, event: Event) -> Result<Option<Entry>, Refused> {
+        let key = guard.key();
+        let state = self.state(key).on(event)?;
+        if !matches!(state, FileState::Absent | FileState::Arriving) {
+            return Ok(None);
+        }
+        let gone = self.observatories.get_mut(&key.observatory);
+        let gone = gone.and_then(|files| files.take(&key.name));
+        if gone.is_some() {
+            self.tell(key);
+            self.ledger.remove(key);
+            self.open.remove(key);
+        }
+        Ok(gone)
+    }
+
+    /// Changes the state of a file to one in which the index says of it what `entry` says.
+    fn enter_with(&mut self, guard: &Guard<'_>, event: Event, entry: Entry) -> Result<Entry, Refused> {
+        let key = guard.key();
+        let state = self.state(key).on(event)?;
+        let entry = Entry { state, ..entry };
+        // A file that gets its name is what it was, unless it takes more of the disk now, and was used no later.
+        let blocks = self.entry(key).map(|known| known.blocks);
+        if event != Event::Name || blocks != Some(entry.blocks) {
+            self.tell(key);
+        }
+        if event != Event::Name {
+            self.count(key, &entry);
+        }
+        if state == FileState::Override {
+            self.open.remove(key);
+        }
+        if let Some(files) = self.observatories.get_mut(&key.observatory) {
+            files.put(key.name.clone(), entry);
+        }
+        Ok(entry)
+    }
+
     fn tell(&mut self, key: &FileKey) {
         self.watchers.retain(|watcher| watcher.send(key.clone()).is_ok());
     }
 
-    /// Takes a file into the index, or changes what it says of it.
-    fn put(&mut self, key: &FileKey, entry: Entry) {
-        self.tell(key);
-        self.count(key, &entry);
-        if let Some(files) = self.observatories.get_mut(&key.observatory) {
-            files.put(key.name.clone(), entry);
-        }
-    }
-
     /// Counts the bytes of a file.
     fn count(&mut self, key: &FileKey, entry: &Entry) {
-        match entry.kind {
+        match entry.kind() {
             HoldingKind::Catalogued => {
                 let evictable = self.any_copy || entry.origin == Origin::Fetched;
                 self.ledger.add_copy(key, entry.bytes(), evictable);
@@ -410,12 +493,21 @@ impl Index {
             HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, entry.bytes()),
         }
     }
+}
 
-    /// Removes a file from the index.
-    fn remove(&mut self, key: &FileKey) -> Option<Entry> {
-        self.tell(key);
-        self.ledger.remove(key);
-        self.open.remove(key);
-        self.observatories.get_mut(&key.observatory)?.take(&key.name)
+/// The guard of a file.
+type Guard<'a> = file_state::Guard<'a, FileKey>;
+
+impl Refused {
+    /// As an error of the store, about a file.
+    fn error(self, key: &FileKey) -> StoreError {
+        match self.state {
+            FileState::Override | FileState::Held | FileState::Unverified => {
+                StoreError::Overridden(key.to_string())
+            }
+            FileState::Absent | FileState::Arriving | FileState::Verified => {
+                StoreError::io("change", key.name.as_str(), std::io::Error::other(self))
+            }
+        }
     }
 }

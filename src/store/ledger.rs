@@ -107,6 +107,12 @@ impl Ledger {
         self.copied_bytes + self.kept_bytes + self.partial_bytes + self.aside_bytes
     }
 
+    /// Bytes that are set aside and that the disk has not given yet.
+    pub fn untaken(&self) -> u64 {
+        let untaken = self.reserved.values().map(|one| one.size - one.taken);
+        untaken.fold(0, u64::saturating_add)
+    }
+
     /// Bytes that interrupted transfers have left.
     pub fn partial_bytes(&self) -> u64 {
         self.partial_bytes

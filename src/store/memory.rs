@@ -326,10 +326,6 @@ impl Transfers for MemoryStore {
         }
         Ok(())
     }
-
-    fn sync_dirs(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
 }
 
 impl State for MemoryStore {

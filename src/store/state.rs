@@ -30,6 +30,7 @@ pub trait State: Send + Sync + 'static {
     /// Space used and left.
     fn usage(&self) -> Result<Usage, StoreError>;
 
-    /// Writes down what the next start wants to know (the order of last use). The store stays usable.
+    /// Returns when everything that was published is durable under its final name, and writes down what the next start wants
+    /// to know (the order of last use). Tells what could not be made durable. The store stays usable.
     fn close(&self) -> Result<(), StoreError>;
 }

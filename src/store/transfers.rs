@@ -28,15 +28,23 @@ pub trait Transfers: Send + Sync + 'static {
     /// Remembers how far a transfer came, so that it can go on after a restart.
     fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError>;
 
-    /// Gives the partial file, whose bytes hash to `sha1`, its final name: makes it durable, renames it, opens it.
-    /// Where a local file took the name meanwhile, that one stays.
+    /// Ends a transfer whose bytes have all come and hash to `sha1`: gives the handle for reading, which others who open the
+    /// file get as well, at once. Making it durable, and giving it its final name then, follows in the background; where much
+    /// of that waits, this waits first. Where a local file took the name meanwhile, that one stays.
     fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError>;
 
     /// Publishes a file that has arrived whole, whose bytes hash to `sha1`: a transfer in one call, for small files.
     fn store_whole(&self, key: &FileKey, bytes: &[u8], sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
         let stored = || {
-            self.reserve(key, u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
-            let partial = self.begin(key)?;
+            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            self.reserve(key, size)?;
+            let partial = match self.begin(key) {
+                Err(error) if error.is_no_space() => {
+                    self.make_room(key, size)?;
+                    self.begin(key)?
+                }
+                other => other?,
+            };
             self.claim(key, &partial)?;
             let failed = |error| StoreError::io("write", key.name.as_str(), error);
             partial.file.set_len(0).map_err(failed)?;
@@ -50,6 +58,12 @@ pub trait Transfers: Send + Sync + 'static {
         })
     }
 
+    /// Waits until everything that was published so far is durable under its final name, and tells what could not be made so
+    /// since this was asked last. A store without a disk has nothing to wait for.
+    fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Ends a transfer without publication. What has arrived stays for the next attempt if `keep` says so.
     fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError>;
 
@@ -59,7 +73,4 @@ pub trait Transfers: Send + Sync + 'static {
     fn sweep(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
         let _ = (observatory, is_named);
     }
-
-    /// Makes the names that were published since the last call durable. May take long.
-    fn sync_dirs(&self) -> Result<(), StoreError>;
 }

@@ -358,7 +358,7 @@ impl Core {
             .map_err(Error::local("read the link", Path::new("")))
     }
 
-    /// Makes the user's names in a directory durable.
+    /// Makes the names in a directory durable.
     pub(super) fn fsyncdir(self: &Arc<Self>, ino: Ino) -> Outcome<(), Error> {
         let directory = match self.directory(ino) {
             Ok(directory) if self.local.is_some() && directory.store_path().is_some() => directory,
@@ -366,10 +366,14 @@ impl Core {
             Ok(_) | Err(Error::NotFound) => return ready(Ok(())),
             Err(error) => return ready(Err(error)),
         };
-        self.on_pool(move |core| match core.find_dir(ino, &directory) {
-            Ok(found) => found.dir.sync().map_err(Error::local("sync", &found.path)),
-            Err(Error::NotFound) => Ok(()),
-            Err(error) => Err(error),
+        self.on_pool(move |core| {
+            // Also the names of copies, which follow behind those who opened them.
+            core.fetcher.store().flush()?;
+            match core.find_dir(ino, &directory) {
+                Ok(found) => found.dir.sync().map_err(Error::local("sync", &found.path)),
+                Err(Error::NotFound) => Ok(()),
+                Err(error) => Err(error),
+            }
         })
     }
 }

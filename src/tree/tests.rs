@@ -472,7 +472,9 @@ impl Fixture {
         self.origin.requests().len()
     }
 
+    /// A path in the store, after what was published has got its name there.
     fn on_disk(&self, path: &str) -> std::path::PathBuf {
+        self.store.close().unwrap();
         self.directory.path().join(path)
     }
 }

@@ -295,8 +295,17 @@ impl Rig {
         description.map_or(0, |told| told["progress"]["done"].as_u64().unwrap())
     }
 
+    /// Waits until what was read so far has its final name in the store.
+    pub fn settle(&self) {
+        if let Ok(directory) = fs::File::open(self.path("references")) {
+            // A mount that has died has nothing to wait for.
+            let _ = directory.sync_all();
+        }
+    }
+
     /// Every file of the store under its final name.
     pub fn stored(&self) -> Vec<PathBuf> {
+        self.settle();
         let mut found = Vec::new();
         for part in ["mappings", "references"] {
             collect(&self.store().join(part), &mut found);

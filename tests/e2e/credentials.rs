@@ -89,6 +89,7 @@ fn clean_everywhere(rig: &Rig) {
         clean("status", &status.stdout);
         clean("status", &status.stderr);
     }
+    rig.settle();
     clean_directory(&rig.store());
     clean("the log", rig.log().as_bytes());
 }
@@ -136,6 +137,7 @@ fn credentials_are_used_and_never_shown() {
 }
 
 fn clean_everywhere_stored(rig: &Rig) {
+    rig.settle();
     clean_directory(&rig.store());
     clean("the log", rig.log().as_bytes());
 }

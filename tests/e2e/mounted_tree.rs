@@ -83,6 +83,7 @@ fn a_rule_and_a_reference_are_read_through_the_mount() {
     assert_eq!(whole.downloads(), 2);
     assert!(fs::read(&path).unwrap() == reference());
     assert_eq!(whole.downloads(), 2);
+    whole.rig.settle();
     let kept = fs::read(whole.rig.store().join("references/hst").join(REFERENCE)).unwrap();
     assert!(kept == reference());
     let error = File::options().write(true).open(&path).unwrap_err();

@@ -138,6 +138,7 @@ fn who_removes_a_copy_and_looks_or_reads_has_it_fetched_again() {
     );
     assert!(fs::read(&target).unwrap() == bench.origin.contents(DARK));
     assert_eq!(bench.downloads(DARK), 2);
+    bench.rig.settle();
     fs::write(&stored, vec![0; 300_000]).unwrap();
     fs::remove_file(&target).unwrap();
     assert!(fs::read(&target).unwrap() == bench.origin.contents(DARK));

@@ -24,6 +24,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn is_stored(rig: &Rig, name: &str) -> bool {
+    rig.settle();
     rig.store().join(path(name)).exists()
 }
 
@@ -178,6 +179,7 @@ fn what_interrupted_transfers_leave_is_counted_and_goes_first() {
         rig.mount();
         fs::read_dir(rig.path("references/roman")).unwrap().count();
         rig.read(path(DARK)).unwrap();
+        rig.settle();
         let partial = on_disk(&rig.store().join(".crds-fs/partial"));
         assert!(
             partial + 300_000 <= SIZE,
@@ -201,6 +203,7 @@ fn what_interrupted_transfers_leave_is_counted_and_goes_first() {
     );
     for number in 0..2 {
         assert!(rig.read(path(&large(number))).unwrap() == origin.contents(&large(number)));
+        rig.settle();
         let used = on_disk(&rig.store().join("references")) + on_disk(&rig.store().join(".crds-fs/partial"));
         assert!(used <= SIZE + 100_000, "{used} bytes: {}", rig.log());
     }

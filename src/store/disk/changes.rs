@@ -12,15 +12,17 @@ use cap_std::fs::Dir;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use super::DiskStore;
+use super::file_state::{Event, State};
 use super::files::place;
 use super::index::Entry;
 use super::moments::Moment;
+use super::partials::partial_path;
 use super::state_dir::{self, Durable, is_absence};
+use super::{Disk, Guard};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::store::layout::directory_path;
 use crate::store::verified::{Identity, Mark};
-use crate::store::{HoldingKind, StoreError, file_path};
+use crate::store::{StoreError, file_path};
 
 /// Where files lie between losing their name and being removed, by observatory. What is found there after a crash gets its
 /// name back: it may be somebody's work.
@@ -28,15 +30,15 @@ const REMOVING: &str = "removing";
 /// Separates the parts of a name there; it is in no file name of CRDS.
 const SEPARATOR: char = '~';
 
-impl DiskStore {
+impl Disk {
     /// Removes a copy to make room, and gives the bytes that it took; `None` if it turns out to be anything else, or in
     /// use.
     pub(super) fn evict(&self, victim: &FileKey) -> Option<u64> {
-        let _guard = self.guards.of(victim);
+        let guard = self.guards.of(victim);
         let entry = {
             let index = self.index();
             let entry = *index.entry(victim)?;
-            if entry.kind != HoldingKind::Catalogued || index.is_open(victim) {
+            if entry.state != State::Held || index.is_open(victim) {
                 return None;
             }
             entry
@@ -44,11 +46,11 @@ impl DiskStore {
         match self.lies_there(&entry.path(victim)) {
             Ok(Some(identity)) if identity == entry.identity => {}
             Ok(None) => {
-                self.index().remove(victim);
+                self.forget(&guard);
                 return Some(0);
             }
             Ok(Some(_)) => {
-                self.doubt(victim, entry);
+                self.doubt(&guard, entry);
                 return None;
             }
             Err(error) => {
@@ -57,7 +59,12 @@ impl DiskStore {
             }
         }
         // Nobody shall be given what is about to go.
-        self.index().remove(victim);
+        {
+            let mut index = self.index();
+            if index.is_open(victim) || index.enter(&guard, Event::Evict).is_err() {
+                return None;
+            }
+        }
         match self.discard(victim, &entry) {
             Ok(true) => {
                 self.index().evicted.add(entry.bytes());
@@ -65,21 +72,52 @@ impl DiskStore {
                 Some(entry.bytes())
             }
             Ok(false) => {
-                self.doubt(victim, entry);
+                self.doubt(&guard, entry);
                 None
             }
             Err(error) => {
                 log::warn!("cannot evict {victim}: {error}");
-                self.index().put(victim, entry);
+                self.enter_with(&guard, Event::Accept, entry);
                 None
             }
         }
     }
 
     /// What lies there is no longer the copy that it was: it is looked at again before anything is done with it.
-    fn doubt(&self, key: &FileKey, entry: Entry) {
-        let kind = HoldingKind::Unverified;
-        self.index().put(key, Entry { kind, ..entry });
+    fn doubt(&self, guard: &Guard<'_>, entry: Entry) {
+        self.enter_with(guard, Event::Find, entry);
+    }
+
+    /// Changes the state of a file in a way that its state allows, as is known here.
+    pub(super) fn enter_with(&self, guard: &Guard<'_>, event: Event, entry: Entry) {
+        if let Err(refused) = self.index().enter_with(guard, event, entry) {
+            log::error!("{}: {refused}", guard.key());
+        }
+    }
+
+    /// What had the name has gone.
+    fn forget(&self, guard: &Guard<'_>) -> Option<Entry> {
+        let gone = self.index().enter(guard, Event::Drop);
+        gone.inspect_err(|refused| log::error!("{}: {refused}", guard.key()))
+            .ok()
+            .flatten()
+    }
+
+    /// Drops what is verified and has no name yet: its bytes go with the last who has them open.
+    pub(super) fn give_way(&self, guard: &Guard<'_>) {
+        self.forget(guard);
+        self.remove_published(guard.key());
+    }
+
+    /// Removes the partial file of what was published and shall not get its name.
+    fn remove_published(&self, key: &FileKey) {
+        self.forget_record(key);
+        let path = partial_path(key);
+        if let Err(error) = self.state_dir.remove_file(&path)
+            && !is_absence(&error)
+        {
+            log::warn!("cannot remove {}: {error}", path.display());
+        }
     }
 
     /// Removes a file by way of a private name; false, and it stays, if it is not the one that is meant.
@@ -170,31 +208,41 @@ impl DiskStore {
     /// Removes a copy, whoever has it open; what was put in its place meanwhile stays.
     pub(super) fn remove_copy_of(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.ensure_indexed(key.observatory)?;
-        let _guard = self.guards.of(key);
+        let guard = self.guards.of(key);
         let Some(entry) = self.index().entry(key).copied() else {
             return Ok(false);
         };
-        if entry.kind == HoldingKind::Local {
-            return Ok(false);
+        match entry.state {
+            State::Override => return Ok(false),
+            State::Verified => {
+                self.give_way(&guard);
+                return Ok(true);
+            }
+            State::Absent | State::Arriving | State::Unverified | State::Held => {}
         }
         let path = entry.path(key);
         if self
             .lies_there(&path)?
             .is_some_and(|identity| identity != entry.identity)
         {
-            self.doubt(key, entry);
+            self.doubt(&guard, entry);
             return Ok(false);
         }
         // Nobody shall be given what is about to go.
-        self.index().remove(key);
+        self.forget(&guard);
         match self.discard(key, &entry) {
             Ok(true) => self.remember(key, &Mark::Gone),
             Ok(false) => {
-                self.doubt(key, entry);
+                self.doubt(&guard, entry);
                 return Ok(false);
             }
             Err(error) => {
-                self.index().put(key, entry);
+                let event = if entry.state == State::Held {
+                    Event::Accept
+                } else {
+                    Event::Find
+                };
+                self.enter_with(&guard, event, entry);
                 return Err(StoreError::io("remove", &path, error));
             }
         }
@@ -203,87 +251,88 @@ impl DiskStore {
 
     pub(super) fn remove_file(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.ensure_indexed(key.observatory)?;
-        let _guard = self.guards.of(key);
+        let guard = self.guards.of(key);
+        if self.index().state(key) == State::Verified {
+            self.give_way(&guard);
+            return Ok(true);
+        }
         let path = self.known_place(key);
         let removed = match self.root.remove_file(&path) {
             Ok(()) => true,
             Err(error) if is_absence(&error) => false,
             Err(error) => return Err(StoreError::io("remove", &path, error)),
         };
-        self.index().remove(key);
+        self.forget(&guard);
         self.remember(key, &Mark::Gone);
         Ok(removed)
     }
 
     pub(super) fn forget_moved(&self, key: &FileKey) -> Result<(), StoreError> {
         self.ensure_indexed(key.observatory)?;
-        let _guard = self.guards.of(key);
-        if self.lies_there(&self.known_place(key))?.is_none() {
-            self.index().remove(key);
+        let guard = self.guards.of(key);
+        // What was published and has not got its name yet did not lie there.
+        if self.index().state(key) != State::Verified && self.lies_there(&self.known_place(key))?.is_none() {
+            self.forget(&guard);
             self.remember(key, &Mark::Gone);
         }
         Ok(())
     }
 
+    /// Removes the entry of a file that is no longer there.
+    pub(super) fn remove_vanished(&self, guard: &Guard<'_>) {
+        if self.forget(guard).is_some() {
+            self.remember(guard.key(), &Mark::Gone);
+        }
+    }
+
     pub(super) fn mark_local(&self, key: &FileKey) -> Result<(), StoreError> {
         self.ensure_indexed(key.observatory)?;
-        let _guard = self.guards.of(key);
-        self.take_as_local(key)?;
+        let guard = self.guards.of(key);
+        let known = self.index().entry(key).map(|entry| entry.instrument);
+        self.take_as_local(&guard, known.unwrap_or_else(|| self.home(key)))?;
         self.remember(key, &Mark::Local);
         Ok(())
     }
 
-    /// Enters what lies under the name as the user's own. Its guard is held.
-    fn take_as_local(&self, key: &FileKey) -> Result<(), StoreError> {
-        let path = self.known_place(key);
+    /// Enters what lies at the place of a file as the user's own.
+    fn take_as_local(&self, guard: &Guard<'_>, instrument: Option<&'static str>) -> Result<(), StoreError> {
+        let key = guard.key();
+        let path = place(key, instrument);
         let metadata = self
             .root
             .symlink_metadata(&path)
             .map_err(|error| StoreError::io("look at", &path, error))?;
-        let mut index = self.index();
-        let instrument = index
-            .entry(key)
-            .map_or_else(|| self.home(key), |entry| entry.instrument);
-        index.open.remove(key);
-        index.put(key, Entry::new(HoldingKind::Local, &metadata, instrument));
+        let (before, entered) = {
+            let mut index = self.index();
+            let before = index.state(key);
+            let entry = Entry::new(State::Override, &metadata, instrument);
+            (before, index.enter_with(guard, Event::Override, entry))
+        };
+        entered.map_err(|refused| refused.error(key))?;
+        if before == State::Verified {
+            self.remove_published(key);
+        }
         Ok(())
     }
 
     pub(super) fn move_local(&self, from: &Path, key: &FileKey) -> Result<(), StoreError> {
         self.ensure_indexed(key.observatory)?;
-        let metadata = self
-            .root
-            .symlink_metadata(from)
-            .map_err(|error| StoreError::io("look at", from, error))?;
         let path = file_path(self.layout, key);
         let directory = directory_path(self.layout, key);
         let failed = |error| StoreError::io("rename a file to", &path, error);
         self.root.create_dir_all(&directory).map_err(failed)?;
-        let _guard = self.guards.of(key);
+        let guard = self.guards.of(key);
         // Written down before the rename: after a crash in between, the file under the name is told from the copy that was
         // there before by that copy's identity.
         self.remember_local(key)?;
         self.moments.reach(Moment::OverrideRemembered);
-        let before = {
-            let mut index = self.index();
-            let before = index.entry(key).copied();
-            index.put(key, Entry::new(HoldingKind::Local, &metadata, self.home(key)));
-            before
-        };
         if let Err(error) = self.root.rename(from, &self.root, &path) {
-            let mark = {
-                let mut index = self.index();
-                match before {
-                    Some(entry) => index.put(key, entry),
-                    None => drop(index.remove(key)),
-                }
-                before.and_then(|entry| entry.mark()).unwrap_or(Mark::Gone)
-            };
-            self.remember(key, &mark);
+            let mark = self.index().entry(key).and_then(Entry::mark);
+            self.remember(key, &mark.unwrap_or(Mark::Gone));
             return Err(failed(error));
         }
         self.moments.reach(Moment::OverrideNamed);
-        self.take_as_local(key)
+        self.take_as_local(&guard, self.home(key))
     }
 
     /// Writes down that what lies under a name from now on is the user's. A power failure shall not forget it.

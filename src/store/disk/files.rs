@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_fs_ext::MetadataExt as _;
-use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::OFlags;
 use sha1::{Digest as _, Sha1};
 
+use super::file_state::{Event, State};
 use super::index::Entry;
 use super::moments::Moment;
 use super::state_dir::{self, Plain, is_absence};
-use super::{DiskStore, Index};
+use super::{Disk, Guard};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
 use crate::store::layout::directory_path;
 use crate::store::verified::{Identity, Mark};
@@ -40,7 +41,7 @@ struct OpenedEntry {
     link: bool,
 }
 
-impl DiskStore {
+impl Disk {
     pub(super) fn disk_space(&self) -> Result<DiskSpace, StoreError> {
         let disk = rustix::fs::fstatvfs(self.root.as_fd())
             .map_err(|error| StoreError::io("measure", ".", error.into()))?;
@@ -56,14 +57,17 @@ impl DiskStore {
         if let Some(file) = self.shared(key, wanted) {
             return Ok(Found::Catalogued(file));
         }
-        let _guard = self.guards.of(key);
+        let guard = self.guards.of(key);
+        if self.index().state(key) == State::Verified {
+            return Ok(self.open_verified(&guard, wanted));
+        }
         let Some(opened) = self.open_entry(key)? else {
-            self.remove_vanished(key);
+            self.remove_vanished(&guard);
             return Ok(Found::Absent);
         };
         let mut entry = self.classify(key, &opened);
-        if entry.kind == HoldingKind::Local {
-            return Ok(Found::Local(self.share(key, opened.file, entry)));
+        if entry.state == State::Override {
+            return Ok(Found::Local(self.share_local(&guard, opened.file, entry)));
         }
         if self.has_wrong_length(entry.identity.size, wanted) {
             let why = format!(
@@ -71,20 +75,31 @@ impl DiskStore {
                 entry.identity.size,
                 wanted.size.unwrap_or_default()
             );
-            return self.reject(key, &entry, &why);
+            return self.reject(&guard, &entry, &why);
         }
-        let verified = entry.kind == HoldingKind::Catalogued && self.is_digest(entry.sha1, wanted);
+        let verified = entry.state == State::Held && self.is_digest(entry.sha1, wanted);
         let accepted = !self.options.checksums || wanted.sha1.is_none();
         if !verified && accepted {
-            entry.kind = HoldingKind::Catalogued;
             entry.sha1 = None;
-            self.accept(key, &entry);
+            self.accept(&guard, entry)?;
         } else if !verified {
-            entry.kind = HoldingKind::Unverified;
-            self.index().put(key, entry);
+            self.enter_with(&guard, Event::Find, entry);
             return Ok(Found::Unverified);
         }
-        Ok(Found::Catalogued(self.share(key, opened.file, entry)))
+        Ok(Found::Catalogued(self.share(key, opened.file)))
+    }
+
+    /// Opens what was published and has not got its name yet. What is wanted may be something else meanwhile, by a new
+    /// catalog: then it does not get the name.
+    fn open_verified(&self, guard: &Guard<'_>, wanted: CatalogEntry) -> Found {
+        let shared = self.shared(guard.key(), wanted);
+        shared.map_or_else(
+            || {
+                self.give_way(guard);
+                Found::Absent
+            },
+            Found::Catalogued,
+        )
     }
 
     pub(super) fn verify_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
@@ -93,36 +108,38 @@ impl DiskStore {
             return self.open_file(key, wanted);
         };
         let (opened, mut entry) = {
-            let _guard = self.guards.of(key);
+            let guard = self.guards.of(key);
+            if self.index().state(key) == State::Verified {
+                return Ok(self.open_verified(&guard, wanted));
+            }
             let Some(opened) = self.open_entry(key)? else {
-                self.remove_vanished(key);
+                self.remove_vanished(&guard);
                 return Ok(Found::Absent);
             };
             let entry = self.classify(key, &opened);
-            if entry.kind == HoldingKind::Local {
-                return Ok(Found::Local(self.share(key, opened.file, entry)));
+            if entry.state == State::Override {
+                return Ok(Found::Local(self.share_local(&guard, opened.file, entry)));
             }
             (opened, entry)
         };
         let path = entry.path(key);
         let found = digest(&opened.file).map_err(|error| StoreError::io("read", &path, error))?;
         self.moments.reach(Moment::Hashed);
-        let _guard = self.guards.of(key);
+        let guard = self.guards.of(key);
         // What was hashed may not be what is there any more: somebody writes to it, or has put something else there.
         if self.lies_there(&path)? != Some(entry.identity) || self.index().is_local(key) {
             return Ok(Found::Unverified);
         }
         if self.has_wrong_length(entry.identity.size, wanted) || found != expected {
             return self.reject(
-                key,
+                &guard,
                 &entry,
                 &format!("its SHA-1 is {found} instead of {expected}"),
             );
         }
-        entry.kind = HoldingKind::Catalogued;
         entry.sha1 = Some(found);
-        self.accept(key, &entry);
-        Ok(Found::Catalogued(self.share(key, opened.file, entry)))
+        self.accept(&guard, entry)?;
+        Ok(Found::Catalogued(self.share(key, opened.file)))
     }
 
     pub(super) fn adopt_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
@@ -152,61 +169,62 @@ impl DiskStore {
         }
         self.durability.data(&opened.file).map_err(failed)?;
         self.moments.reach(Moment::Hashed);
-        let _guard = self.guards.of(key);
+        let guard = self.guards.of(key);
         if self.lies_there(&path)? != Some(entry.identity) || !self.index().is_local(key) {
             return Ok(false);
         }
-        entry.kind = HoldingKind::Catalogued;
         entry.sha1 = Some(expected);
-        self.accept(key, &entry);
-        if let Some(directory) = path.parent() {
-            self.index().unsynced.insert(directory.to_owned());
-        }
+        self.accept(&guard, entry)?;
+        drop(guard);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        self.root
+            .open_dir(directory)
+            .and_then(|dir| self.durability.names(&dir))
+            .map_err(|error| StoreError::io("write", directory, error))?;
         log::info!("{key} was put there and is what the catalog says: it is a copy from now on");
         Ok(true)
     }
 
-    /// Removes the entry of a file that is no longer there. Its guard is held.
-    fn remove_vanished(&self, key: &FileKey) {
-        let vanished = {
-            let mut index = self.index();
-            index.entry(key).is_some().then(|| index.remove(key)).flatten()
-        };
-        if vanished.is_some() {
-            self.remember(key, &Mark::Gone);
-        }
-    }
-
     /// The handle that others have open already, if it is still what is wanted.
     fn shared(&self, key: &FileKey, wanted: CatalogEntry) -> Option<Arc<File>> {
-        let mut index = self.index();
+        let index = self.index();
         let file = index.open.get(key)?.upgrade()?;
         let entry = index.entry(key)?;
-        let fits = entry.kind == HoldingKind::Catalogued
+        let fits = entry.kind() == HoldingKind::Catalogued
             && self.is_digest(entry.sha1, wanted)
             && !self.has_wrong_length(entry.identity.size, wanted);
-        let identity = entry.identity;
-        if fits && met_identity(&file, Path::new(key.name.as_str())).is_ok_and(|now| now == identity) {
-            index.ledger.touch(key);
+        let entry = *entry;
+        drop(index);
+        let is_same = |now: Identity| match entry.state {
+            // It may get its name at this moment, which changes its status; the publisher looks at the rest.
+            State::Verified => now.is_same_file(&entry.identity) && now.size == entry.identity.size,
+            _ => now == entry.identity,
+        };
+        if fits && opened_identity(&file, Path::new(key.name.as_str())).is_ok_and(is_same) {
+            self.index().ledger.touch(key);
             Some(file)
         } else {
             None
         }
     }
 
-    /// Hands a file out, to be shared with others who open it. Its guard is held.
-    pub(super) fn share(&self, key: &FileKey, file: File, entry: Entry) -> Arc<File> {
+    /// Hands a copy out, to be shared with others who open it. Its guard is held.
+    fn share(&self, key: &FileKey, file: File) -> Arc<File> {
         let file = Arc::new(file);
         let mut index = self.index();
-        if index
-            .entry(key)
-            .is_none_or(|known| known.kind != entry.kind || known.identity != entry.identity)
-        {
-            index.put(key, entry);
-        }
         index.ledger.touch(key);
         index.open.insert(key.clone(), Arc::downgrade(&file));
         file
+    }
+
+    /// Hands the user's own file out.
+    fn share_local(&self, guard: &Guard<'_>, file: File, entry: Entry) -> Arc<File> {
+        let key = guard.key();
+        let known = self.index().entry(key).copied();
+        if known.is_none_or(|known| known.state != entry.state || known.identity != entry.identity) {
+            self.enter_with(guard, Event::Override, entry);
+        }
+        Arc::new(file)
     }
 
     /// Opens whatever lies under the name. Its guard is held. What nobody can read (a pipe, a directory) goes to
@@ -271,11 +289,7 @@ impl DiskStore {
 
     /// The identity of what lies at a path, not following a link; `None` for nothing.
     pub(super) fn lies_there(&self, path: &Path) -> Result<Option<Identity>, StoreError> {
-        match self.root.symlink_metadata(path) {
-            Ok(metadata) => Ok(Some(Identity::of(&metadata))),
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => Err(StoreError::io("look at", path, error)),
-        }
+        identity_at(&self.root, path).map_err(|error| StoreError::io("look at", path, error))
     }
 
     /// Where a file may lie: where it belongs first, then wherever an older layout has put it.
@@ -303,18 +317,18 @@ impl DiskStore {
 
     /// The entry of a file that was opened, brought up to date.
     fn classify(&self, key: &FileKey, opened: &OpenedEntry) -> Entry {
-        let mut now = Entry::new(HoldingKind::Unverified, &opened.metadata, opened.instrument);
+        let mut now = Entry::new(State::Unverified, &opened.metadata, opened.instrument);
         if opened.link {
-            now.kind = HoldingKind::Local;
+            now.state = State::Override;
             return now;
         }
         if let Some(known) = self.index().entry(key) {
-            if known.kind == HoldingKind::Local {
-                now.kind = HoldingKind::Local;
+            if known.state == State::Override {
+                now.state = State::Override;
             } else if known.identity.has_same_contents(&now.identity) {
                 now.origin = known.origin;
-                if known.kind == HoldingKind::Catalogued && known.identity == now.identity {
-                    now.kind = HoldingKind::Catalogued;
+                if known.state == State::Held && known.identity == now.identity {
+                    now.state = State::Held;
                     now.sha1 = known.sha1;
                 }
             }
@@ -323,9 +337,12 @@ impl DiskStore {
     }
 
     /// A file was verified, or is taken as it is.
-    pub(super) fn accept(&self, key: &FileKey, entry: &Entry) {
-        self.index().put(key, *entry);
+    fn accept(&self, guard: &Guard<'_>, entry: Entry) -> Result<(), StoreError> {
+        let key = guard.key();
+        let entered = self.index().enter_with(guard, Event::Accept, entry);
+        entered.map_err(|refused| refused.error(key))?;
         self.remember(key, &Mark::Copy(entry.identity, entry.sha1, entry.origin));
+        Ok(())
     }
 
     fn has_wrong_length(&self, size: u64, wanted: CatalogEntry) -> bool {
@@ -337,22 +354,14 @@ impl DiskStore {
     }
 
     /// Moves a file that was opened, and is not what the catalog says, out of the way. Its guard is held.
-    fn reject(&self, key: &FileKey, entry: &Entry, why: &str) -> Result<Found, StoreError> {
+    fn reject(&self, guard: &Guard<'_>, entry: &Entry, why: &str) -> Result<Found, StoreError> {
+        let key = guard.key();
         let path = entry.path(key);
         if !self.quarantine(&path, &quarantine_name(key), why, Some(entry.identity))? {
             return Ok(Found::Unverified);
         }
-        self.index().remove(key);
-        self.remember(key, &Mark::Gone);
+        self.remove_vanished(guard);
         Ok(Found::Absent)
-    }
-}
-
-impl Index {
-    /// Whether the name belongs to the user's own file.
-    pub(super) fn is_local(&self, key: &FileKey) -> bool {
-        self.entry(key)
-            .is_some_and(|entry| entry.kind == HoldingKind::Local)
     }
 }
 
@@ -368,8 +377,17 @@ fn quarantine_name(key: &FileKey) -> String {
     format!("{}-{}", key.observatory, key.name)
 }
 
+/// The identity of what lies at a path below a directory, not following a link; `None` for nothing.
+pub(super) fn identity_at(dir: &Dir, path: &Path) -> io::Result<Option<Identity>> {
+    match dir.symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(Identity::of(&metadata))),
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The identity of an open file.
-pub(super) fn met_identity(file: &File, path: &Path) -> Result<Identity, StoreError> {
+pub(super) fn opened_identity(file: &File, path: &Path) -> Result<Identity, StoreError> {
     let metadata = Metadata::from_file(file).map_err(|error| StoreError::io("look at", path, error))?;
     Ok(Identity::of(&metadata))
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 
-use super::DiskStore;
+use super::Disk;
+use super::file_state::State;
 use super::order;
 use super::state_dir::{self, Durable};
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum, grammar};
@@ -19,7 +20,8 @@ use crate::store::{Holding, HoldingKind, ReferenceLayout, StoreError};
 /// One file of the store.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
-    pub(super) kind: HoldingKind,
+    /// One of those in which something has the name, or is about to get it.
+    pub(super) state: State,
     pub(super) identity: Identity,
     /// What it was compared with; `None` where there was nothing to compare with.
     pub(super) sha1: Option<Sha1Sum>,
@@ -31,9 +33,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(kind: HoldingKind, metadata: &Metadata, instrument: Option<&'static str>) -> Self {
+    pub(super) fn new(state: State, metadata: &Metadata, instrument: Option<&'static str>) -> Self {
         Self {
-            kind,
+            state,
             identity: Identity::of(metadata),
             sha1: None,
             origin: Origin::Found,
@@ -42,9 +44,18 @@ impl Entry {
         }
     }
 
+    /// What those above are told.
+    pub(super) const fn kind(&self) -> HoldingKind {
+        match self.state {
+            State::Verified | State::Held => HoldingKind::Catalogued,
+            State::Override => HoldingKind::Local,
+            State::Absent | State::Arriving | State::Unverified => HoldingKind::Unverified,
+        }
+    }
+
     pub(super) fn holding(&self) -> Holding {
         Holding {
-            kind: self.kind,
+            kind: self.kind(),
             size: self.identity.size,
             blocks: self.blocks,
             modified: self.identity.modified(),
@@ -66,7 +77,7 @@ impl Entry {
 
     /// What the memory is told of it.
     pub(super) fn mark(&self) -> Option<Mark> {
-        match self.kind {
+        match self.kind() {
             HoldingKind::Catalogued => Some(Mark::Copy(self.identity, self.sha1, self.origin)),
             HoldingKind::Local => Some(Mark::Local),
             HoldingKind::Unverified => None,
@@ -100,7 +111,7 @@ impl ObservatoryIndex {
     }
 }
 
-impl DiskStore {
+impl Disk {
     /// Writes down what becomes of a name. A failure costs no more than hashing the file again after a restart.
     pub(super) fn remember(&self, key: &FileKey, mark: &Mark) {
         if let Err(error) = self.remember_durably(key, mark, Durable::No) {
@@ -238,11 +249,11 @@ fn has_other_names(own: &Dir, path: &Path) -> bool {
 
 /// A file that is found in the store, in the light of what is remembered of its name; `None` for what is no file.
 fn as_known(metadata: &Metadata, instrument: Option<&'static str>, known: &Known) -> Option<Entry> {
-    let mut entry = Entry::new(HoldingKind::Unverified, metadata, instrument);
+    let mut entry = Entry::new(State::Unverified, metadata, instrument);
     if !metadata.is_file() {
         // Nobody but a user makes links.
         let local = known.local || metadata.is_symlink();
-        entry.kind = HoldingKind::Local;
+        entry.state = State::Override;
         return local.then_some(entry);
     }
     let copy = known
@@ -250,10 +261,10 @@ fn as_known(metadata: &Metadata, instrument: Option<&'static str>, known: &Known
         .filter(|(identity, ..)| identity.has_same_contents(&entry.identity));
     match copy {
         Some((identity, sha1, origin)) if identity == entry.identity => {
-            entry.kind = HoldingKind::Catalogued;
+            entry.state = State::Held;
             (entry.sha1, entry.origin) = (sha1, origin);
         }
-        _ if known.local => entry.kind = HoldingKind::Local,
+        _ if known.local => entry.state = State::Override,
         Some((_, _, origin)) => entry.origin = origin,
         None => {}
     }

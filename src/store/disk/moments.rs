@@ -104,7 +104,7 @@ type Action = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub(super) struct Moments {
     #[cfg(test)]
-    planned: parking_lot::Mutex<Vec<(Moment, Action)>>,
+    planned: parking_lot::Mutex<Vec<(Moment, usize, Action)>>,
 }
 
 impl std::fmt::Debug for Moments {
@@ -126,18 +126,30 @@ impl Moments {
     pub(super) fn reach(&self, moment: Moment) {
         let action = {
             let mut planned = self.planned.lock();
-            let at = planned.iter().position(|(when, _)| *when == moment);
-            at.map(|at| planned.remove(at).1)
+            let mut due = None;
+            for (at, (when, times, _)) in planned.iter_mut().enumerate() {
+                if *when == moment && due.is_none() {
+                    *times -= 1;
+                    due = Some(at).filter(|_| *times == 0);
+                }
+            }
+            due.map(|at| planned.remove(at).2)
         };
         if let Some(action) = action {
             action();
         }
     }
 
+    /// Plans what happens when a moment is reached for the n-th time.
+    #[cfg(test)]
+    pub(super) fn plan_nth(&self, moment: Moment, times: usize, action: impl FnOnce() + Send + 'static) {
+        self.planned.lock().push((moment, times, Box::new(action)));
+    }
+
     /// Plans what happens when a moment is reached next.
     #[cfg(test)]
     pub(super) fn plan(&self, moment: Moment, action: impl FnOnce() + Send + 'static) {
-        self.planned.lock().push((moment, Box::new(action)));
+        self.plan_nth(moment, 1, action);
     }
 }
 

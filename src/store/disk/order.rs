@@ -6,13 +6,13 @@ use std::path::Path;
 use cap_std::fs::{Dir, MetadataExt as _};
 
 use super::state_dir::{self, Durable};
-use super::{DiskStore, StoreError};
+use super::{Disk, StoreError};
 use crate::crds::{FileName, Observatory};
 
 /// The file that it is written to: a line for each file, least recently used first.
 const ORDER: &str = "order";
 
-impl DiskStore {
+impl Disk {
     /// Writes the order of last use down, if it has changed. Observatories that were not looked at keep what was written
     /// of them before.
     pub(super) fn save_order(&self) -> Result<(), StoreError> {

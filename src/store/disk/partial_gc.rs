@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use cap_std::fs::DirEntry;
 
-use super::DiskStore;
+use super::Disk;
+use super::file_state::State;
 use super::partials::{PARTIAL, RECORD};
 use crate::crds::{FileKey, Observatory};
 
 /// A transfer that nobody has gone on with for so long is not wanted any more.
 const WANTED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-impl DiskStore {
+impl Disk {
     /// Removes the partial files of an observatory that `is_named` does not know, or that have grown old.
     pub(super) fn sweep_partials(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
         if !self.can_write() {
@@ -27,14 +28,26 @@ impl DiskStore {
         };
         let (mut files, mut bytes) = (0_u64, 0);
         for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name
+                .to_str()
+                .map(|name| name.strip_suffix(RECORD).unwrap_or(name));
+            let key = name.and_then(|name| {
+                let name = name.parse().ok()?;
+                Some(FileKey { observatory, name })
+            });
+            let _guard = key.as_ref().map(|key| self.guards.of(key));
+            let in_use = |key| matches!(self.index().state(key), State::Arriving | State::Verified);
+            if key.as_ref().is_some_and(in_use) {
+                continue;
+            }
             match remove_unwanted(&entry, is_named) {
                 Ok(None) => {}
                 Ok(Some(length)) => {
                     files += 1;
                     bytes += length;
-                    if let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-                        let key = FileKey { observatory, name };
-                        self.index().ledger.remove_partial(&key);
+                    if let Some(key) = &key {
+                        self.index().ledger.remove_partial(key);
                     }
                 }
                 Err(error) => log::warn!(

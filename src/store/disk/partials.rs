@@ -13,9 +13,10 @@ use std::time::SystemTime;
 use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::DiskStore;
+use super::Disk;
+use super::file_state::Event;
 use super::moments::Moment;
-use super::state_dir::{self, Durable, Plain, is_absence};
+use super::state_dir::{self, Durable, is_absence};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::store::{Part, Partial, Record, StoreError};
 
@@ -26,7 +27,7 @@ pub(super) const PARTIAL: &str = "partial";
 /// What is known of a partial file lies beside it; `~` is in no file name of CRDS.
 pub(super) const RECORD: &str = "~record";
 
-impl DiskStore {
+impl Disk {
     pub(super) fn begin_transfer(&self, key: &FileKey) -> Result<Partial, StoreError> {
         if !self.can_write() {
             return Err(StoreError::ReadOnly);
@@ -34,7 +35,9 @@ impl DiskStore {
         self.ensure_indexed(key.observatory)?;
         let path = partial_path(key);
         let failed = |error| StoreError::io("write", &path, error);
-        let _guard = self.guards.of(key);
+        let guard = self.guards.of(key);
+        let entered = self.index().enter(&guard, Event::Begin);
+        entered.map_err(|refused| refused.error(key))?;
         let file = self.open_partial(&path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let record = self.earlier_record(key, length);
@@ -53,12 +56,17 @@ impl DiskStore {
 
     /// Opens a partial file, empty if nothing is there. What is not ours alone is not written to: it loses this name.
     fn open_partial(&self, path: &Path) -> io::Result<File> {
-        if let Some(parent) = path.parent() {
-            self.state_dir.create_dir_all(parent)?;
-        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
         for _ in 0..2 {
-            let file =
-                state_dir::open_writable(&self.state_dir, path, OpenOptions::new().read(true).write(true))?;
+            let file = match state_dir::open_writable(&self.state_dir, path, &options) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.state_dir
+                        .create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+                    state_dir::open_writable(&self.state_dir, path, &options)?
+                }
+                other => other?,
+            };
             let metadata = Metadata::from_file(&file)?;
             let owner = rustix::process::geteuid().as_raw();
             if metadata.nlink() == 1 && metadata.uid() == owner {
@@ -106,10 +114,14 @@ impl DiskStore {
         if !self.can_write() {
             return Ok(());
         }
-        let _guard = self.guards.of(key);
+        let guard = self.guards.of(key);
         {
             let mut index = self.index();
             index.ledger.release(key);
+            if index.enter(&guard, Event::Abandon).is_err() {
+                // The partial file is what was published.
+                return Ok(());
+            }
             index.running.remove(key);
         }
         if keep {
@@ -197,14 +209,6 @@ impl DiskStore {
             && !is_absence(&error)
         {
             log::debug!("cannot remove {}: {error}", path.display());
-        }
-    }
-
-    /// Whether a partial file lies at its path as it was opened.
-    pub(super) fn is_partial(&self, path: &Path, partial: &Partial) -> io::Result<bool> {
-        match state_dir::open_plain(&self.state_dir, path)? {
-            Plain::File(_, metadata) => state_dir::is_file_of(&partial.file, &metadata),
-            Plain::Link | Plain::Other | Plain::Absent => Ok(false),
         }
     }
 }

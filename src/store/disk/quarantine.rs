@@ -7,7 +7,7 @@ use cap_std::fs::{Dir, MetadataExt as _};
 
 use super::moments::Moment;
 use super::state_dir;
-use super::{DiskStore, StoreError};
+use super::{Disk, StoreError};
 use crate::store::verified::Identity;
 
 const QUARANTINE: &str = "quarantine";
@@ -23,7 +23,7 @@ pub(super) struct Quarantined {
     changed: Option<(i64, i64)>,
 }
 
-impl DiskStore {
+impl Disk {
     /// Moves something that should not be where it is out of the way; false when by now something else than `expected`
     /// lies there, which then stays.
     pub(super) fn quarantine(

@@ -10,7 +10,9 @@ use crate::store::{Part, file_path};
 
 mod full;
 mod interleavings;
+mod power_loss;
 mod promises;
+mod publication;
 #[path = "../../../tests/common/small_disk.rs"]
 mod small_disk;
 
@@ -50,8 +52,15 @@ fn bytes_of(file: &File) -> Vec<u8> {
     bytes
 }
 
-/// What a transfer does, in short.
+/// What a transfer does, in short, and what follows until the file is durable under its name.
 fn put(store: &DiskStore, key: &FileKey, bytes: &[u8]) -> Result<Arc<File>, StoreError> {
+    let published = publish(store, key, bytes);
+    store.disk.queue.flush()?;
+    published
+}
+
+/// What a transfer does, in short.
+fn publish(store: &DiskStore, key: &FileKey, bytes: &[u8]) -> Result<Arc<File>, StoreError> {
     store.reserve(key, bytes.len() as u64)?;
     let partial = store.begin(key)?;
     store.claim(key, &partial)?;
@@ -64,6 +73,17 @@ fn catalogued(found: &Found) -> &Arc<File> {
         Found::Catalogued(file) => file,
         other => panic!("{other:?}"),
     }
+}
+
+fn path(dir: &TempDir, key: &FileKey) -> PathBuf {
+    dir.path().join(file_path(ReferenceLayout::Flat, key))
+}
+
+/// The partial files of HST and what is known of them.
+fn partials(dir: &TempDir) -> Vec<std::ffi::OsString> {
+    let names = fs::read_dir(dir.path().join(".crds-fs/partial/hst"));
+    let names = names.into_iter().flatten();
+    names.map(|entry| entry.unwrap().file_name()).collect()
 }
 
 fn quarantined(dir: &TempDir) -> Vec<Vec<u8>> {
@@ -302,10 +322,8 @@ fn publication_replaces_nothing() {
     store.load_index(Observatory::Hst).unwrap();
     fs::create_dir_all(dir.path().join("mappings/hst")).unwrap();
     fs::write(dir.path().join("mappings/hst/hst_0001.pmap"), b"unasked").unwrap();
-    assert!(matches!(
-        put(&store, &rule, b"good"),
-        Err(StoreError::Overridden(_))
-    ));
+    let file = put(&store, &rule, b"good").unwrap();
+    assert_eq!(bytes_of(&file), b"good", "who waited for it has it");
     assert_eq!(
         fs::read(dir.path().join("mappings/hst/hst_0001.pmap")).unwrap(),
         b"unasked"

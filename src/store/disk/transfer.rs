@@ -3,28 +3,27 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::changes::rename_new;
-use super::files::place;
+use super::file_state::{Event, State};
 use super::index::Entry;
 use super::moments::Moment;
 use super::partials::{on_disk, partial_path};
+use super::publisher::{Admission, Pending};
 use super::state_dir::{self, Plain};
-use super::{DiskStore, Index};
+use super::{Disk, Guard, Index};
 use crate::crds::{FileKey, Observatory, Sha1Sum};
 use crate::store::ledger::{Full, Victims};
 use crate::store::verified::Origin;
-use crate::store::{HoldingKind, Partial, StoreError};
+use crate::store::{Partial, StoreError};
 
 /// From this size on, in bytes, the disk is asked for all of a file's blocks beforehand.
 const ALLOCATED: u64 = 1 << 20;
 
-impl DiskStore {
+impl Disk {
     pub(super) fn reserve_bytes(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
         if !self.can_write() {
             return Err(StoreError::ReadOnly);
@@ -32,36 +31,33 @@ impl DiskStore {
         for observatory in Observatory::ALL {
             self.ensure_indexed(observatory)?;
         }
-        let disk = self.disk_space()?;
-        let aside = self.quarantined().bytes;
-        let mut index = self.index();
-        index.ledger.set_aside(aside);
-        index.measure_running();
-        let Index { ledger, open, .. } = &mut *index;
-        ledger.reserve(key, size, disk.free, |other| is_open(open, other))?;
-        drop(index);
+        self.or_when_durable(|| {
+            let disk = self.disk_space()?;
+            let aside = self.quarantined().bytes;
+            self.measure_running();
+            let mut index = self.index();
+            index.ledger.set_aside(aside);
+            let Index { ledger, open, .. } = &mut *index;
+            Ok(ledger.reserve(key, size, disk.free, |other| is_open(open, other))?)
+        })?;
         self.moments.reach(Moment::Reserved);
         Ok(())
     }
 
+    /// What is not durable yet cannot be evicted: where that leaves no room, waits until it is, and tries again.
+    fn or_when_durable<T>(&self, attempt: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match attempt() {
+            Err(StoreError::NoSpace(_)) if !self.queue.is_empty() => {
+                self.queue.wait();
+                attempt()
+            }
+            other => other,
+        }
+    }
+
     /// Makes the room that was reserved, now that bytes come, and takes it.
     pub(super) fn claim_room(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError> {
-        let mut refused = HashSet::new();
-        loop {
-            let disk = self.disk_space()?;
-            let victims = {
-                let mut index = self.index();
-                index.measure_running();
-                let Index { ledger, open, .. } = &mut *index;
-                ledger.claim(key, disk.free, |other| {
-                    refused.contains(other) || is_open(open, other)
-                })?
-            };
-            if victims.is_empty() {
-                break;
-            }
-            self.clear(&victims, &mut refused);
-        }
+        self.clear_room(key)?;
         let failed = |error| StoreError::io("write", partial_path(key), error);
         let Some(size) = self.index().ledger.reservation(key) else {
             return Ok(());
@@ -75,6 +71,26 @@ impl DiskStore {
         }
     }
 
+    /// Removes those who have to make room for a file whose bytes come.
+    pub(super) fn clear_room(&self, key: &FileKey) -> Result<(), StoreError> {
+        let mut refused = HashSet::new();
+        loop {
+            let victims = self.or_when_durable(|| {
+                let disk = self.disk_space()?;
+                self.measure_running();
+                let mut index = self.index();
+                let Index { ledger, open, .. } = &mut *index;
+                Ok(ledger.claim(key, disk.free, |other| {
+                    refused.contains(other) || is_open(open, other)
+                })?)
+            })?;
+            if victims.is_empty() {
+                return Ok(());
+            }
+            self.clear(&victims, &mut refused);
+        }
+    }
+
     pub(super) fn evict_bytes(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError> {
         let (mut refused, mut freed) = (HashSet::new(), 0);
         while freed < bytes {
@@ -84,6 +100,10 @@ impl DiskStore {
                     other == key || refused.contains(other) || index.is_open(other)
                 })
             };
+            if victims.is_empty() && !self.queue.is_empty() {
+                self.queue.wait();
+                continue;
+            }
             if victims.is_empty() {
                 break;
             }
@@ -123,93 +143,77 @@ impl DiskStore {
         sha1: Sha1Sum,
     ) -> Result<Arc<File>, StoreError> {
         self.ensure_indexed(key.observatory)?;
+        let failed = |error| StoreError::io("publish", partial_path(key), error);
+        let size = partial.file.metadata().map_err(failed)?.len();
+        let admission = self.queue.admit(size);
         self.moments.reach(Moment::Verified);
+        self.publish_partial(&self.guards.of(key), admission, &partial.file, sha1)
+    }
+
+    /// Gives out what has arrived, and hands it over to the publisher.
+    pub(super) fn publish_partial(
+        &self,
+        guard: &Guard<'_>,
+        admission: Admission<'_>,
+        partial: &Arc<File>,
+        sha1: Sha1Sum,
+    ) -> Result<Arc<File>, StoreError> {
+        let key = guard.key();
         let from = partial_path(key);
-        self.durability
-            .data(&partial.file)
-            .map_err(|error| StoreError::io("write", &from, error))?;
-        self.moments.reach(Moment::DataSynced);
-        let _guard = self.guards.of(key);
-        if self.index().is_local(key) {
-            return Err(StoreError::Overridden(key.to_string()));
-        }
-        let instrument = self.home(key);
-        let path = place(key, instrument);
-        self.give_name(key, partial, &from, &path)?;
-        self.moments.reach(Moment::Named);
-        let failed = |error| StoreError::io("open", &path, error);
+        let failed = |error| StoreError::io("publish", &from, error);
+        self.index()
+            .state(key)
+            .on(Event::Publish)
+            .map_err(|refused| refused.error(key))?;
         // The handle that is given out is for reading only. What it leads to is what was verified, or nothing is given.
-        let (file, metadata) = match state_dir::open_plain(&self.root, &path).map_err(failed)? {
-            Plain::File(file, metadata)
-                if state_dir::is_file_of(&partial.file, &metadata).map_err(failed)? =>
-            {
-                (file, metadata)
+        let (file, metadata) = match state_dir::open_plain(&self.state_dir, &from).map_err(failed)? {
+            Plain::File(file, metadata) if state_dir::is_file_of(partial, &metadata).map_err(failed)? => {
+                (Arc::new(file), metadata)
             }
-            _ => return Err(StoreError::Overridden(key.to_string())),
+            _ => {
+                let message = "its partial file was replaced by something else";
+                return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
+            }
         };
-        let mut entry = Entry::new(HoldingKind::Catalogued, &metadata, instrument);
+        let mut entry = Entry::new(State::Verified, &metadata, self.home(key));
         (entry.sha1, entry.origin) = (Some(sha1), Origin::Fetched);
         {
             let mut index = self.index();
+            let entered = index.enter_with(guard, Event::Publish, entry);
+            entry = entered.map_err(|refused| refused.error(key))?;
             index.ledger.release(key);
             index.running.remove(key);
-            let directory = path.parent().unwrap_or(Path::new(""));
-            index.unsynced.insert(directory.to_owned());
+            index.open.insert(key.clone(), Arc::downgrade(&file));
         }
-        self.accept(key, &entry);
-        self.moments.reach(Moment::Remembered);
-        self.forget_record(key);
-        Ok(self.share(key, file, entry))
-    }
-
-    /// Renames a partial file to its final name, never over something that is there: that may be somebody's work.
-    fn give_name(&self, key: &FileKey, partial: &Partial, from: &Path, to: &Path) -> Result<(), StoreError> {
-        let failed = |error| StoreError::io("publish", to, error);
-        if !self.is_partial(from, partial).map_err(failed)? {
-            let message = "its partial file was replaced by something else";
-            return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
-        }
-        let renamed = match rename_new(&self.state_dir, from, &self.root, to) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let directory = to.parent().unwrap_or(Path::new(""));
-                self.root.create_dir_all(directory).map_err(failed)?;
-                rename_new(&self.state_dir, from, &self.root, to)
-            }
-            other => other,
-        };
-        match renamed {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Err(StoreError::Overridden(key.to_string()))
-            }
-            other => other.map_err(failed),
-        }
-    }
-
-    pub(super) fn sync_names(&self) -> Result<(), StoreError> {
-        let directories = std::mem::take(&mut self.index().unsynced);
-        for directory in directories {
-            let synced = self
-                .root
-                .open_dir(&directory)
-                .and_then(|dir| self.durability.names(&dir));
-            synced.map_err(|error| StoreError::io("write", &directory, error))?;
-            self.moments.reach(Moment::NamesSynced);
-        }
-        Ok(())
+        admission.push(Pending {
+            key: key.clone(),
+            partial: Arc::clone(partial),
+            file: Arc::clone(&file),
+            entry,
+        });
+        Ok(file)
     }
 }
 
-impl Index {
+impl Disk {
     /// Tells the ledger what the disk has given to transfers so far.
-    fn measure_running(&mut self) {
-        let Self { running, ledger, .. } = self;
-        running.retain(|key, file| {
-            let taken = file.upgrade().map(|file| on_disk(&file));
-            if let Some(Ok(taken)) = taken {
-                ledger.took(key, taken);
-            }
-            taken.is_some()
-        });
+    pub(super) fn measure_running(&self) {
+        let running: Vec<(FileKey, Arc<File>)> = {
+            let mut index = self.index();
+            index.running.retain(|_, file| file.strong_count() > 0);
+            let running = index.running.iter();
+            running
+                .filter_map(|(key, file)| Some((key.clone(), file.upgrade()?)))
+                .collect()
+        };
+        let taken: Vec<_> = running
+            .into_iter()
+            .filter_map(|(key, file)| Some((key, on_disk(&file).ok()?)))
+            .collect();
+        let mut index = self.index();
+        for (key, bytes) in taken {
+            index.ledger.took(&key, bytes);
+        }
     }
 }
 

@@ -1,0 +1,326 @@
+//! Publication behind the openers: what was verified is made durable, in groups, and gets its final name.
+//!
+//! A thread of its own does it, begun with the first file. What is verified and not yet durable is bounded: beyond that
+//! publication waits. Files come to one batch within [`GATHER`], so that a journal is committed once for many of them.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Disk;
+use super::changes::rename_new;
+use super::file_state::{Event, State};
+use super::files::{digest, identity_at, opened_identity, place};
+use super::index::Entry;
+use super::moments::Moment;
+use super::partials::partial_path;
+use crate::crds::FileKey;
+use crate::store::StoreError;
+use crate::store::verified::{Identity, Mark};
+
+/// So long the first file of a batch waits for others.
+const GATHER: Duration = Duration::from_millis(50);
+/// A batch of so many files, or bytes, does not wait for more.
+const BATCH_FILES: usize = 64;
+const BATCH_BYTES: u64 = 32 << 20;
+/// What may be verified and not yet durable; one file is always admitted.
+const PENDING_FILES: usize = 1_000;
+const PENDING_BYTES: u64 = 512 << 20;
+
+/// A file that is verified and not yet durable.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) key: FileKey,
+    /// The partial file, open for writing.
+    pub(super) partial: Arc<File>,
+    /// What openers have.
+    #[expect(dead_code, reason = "held, so that who comes next gets it as well")]
+    pub(super) file: Arc<File>,
+    pub(super) entry: Entry,
+}
+
+/// What waits for the publisher.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    waiting: Vec<Pending>,
+    /// When the first of them came.
+    since: Option<Instant>,
+    /// Admitted and not yet durable.
+    files: usize,
+    bytes: u64,
+    /// How many were handed over, and how many of them have left, since the beginning.
+    pushed: u64,
+    left: u64,
+    /// How many wait for an empty queue, or for a place in it.
+    urgent: usize,
+    /// No more batches after the last one.
+    ending: bool,
+    /// What went wrong since the last flush.
+    failure: Option<StoreError>,
+}
+
+/// A place in the queue; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Admission<'a> {
+    queue: &'a Queue,
+    bytes: u64,
+}
+
+impl Queue {
+    /// Waits until there is room for a file of so many bytes.
+    pub(super) fn admit(&self, bytes: u64) -> Admission<'_> {
+        let mut state = self.state.lock();
+        let fits = |state: &QueueState| {
+            state.files == 0
+                || (state.files < PENDING_FILES && state.bytes.saturating_add(bytes) <= PENDING_BYTES)
+        };
+        if !fits(&state) {
+            state.urgent += 1;
+            self.changed.notify_all();
+            self.changed.wait_while(&mut state, |state| !fits(state));
+            state.urgent -= 1;
+        }
+        state.files += 1;
+        state.bytes = state.bytes.saturating_add(bytes);
+        Admission { queue: self, bytes }
+    }
+
+    /// Whether nothing waits to be made durable.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().files == 0
+    }
+
+    /// Waits until everything that was published so far is durable under its name, or has been given up.
+    pub(super) fn wait(&self) {
+        let mut state = self.state.lock();
+        state.urgent += 1;
+        self.changed.notify_all();
+        let before = state.pushed;
+        self.changed.wait_while(&mut state, |state| state.left < before);
+        state.urgent -= 1;
+    }
+
+    /// Waits as [`Queue::wait`] does; tells what could not be made durable since this was asked last.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        self.wait();
+        self.state.lock().failure.take().map_or(Ok(()), Err)
+    }
+
+    /// The next batch; `None` at the end.
+    fn next_batch(&self) -> Option<Vec<Pending>> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(since) = state.since {
+                let bytes: u64 = state.waiting.iter().map(|one| one.entry.bytes()).sum();
+                let full = state.waiting.len() >= BATCH_FILES || bytes >= BATCH_BYTES;
+                if full || state.urgent > 0 || state.ending || since.elapsed() >= GATHER {
+                    state.since = None;
+                    return Some(std::mem::take(&mut state.waiting));
+                }
+                self.changed.wait_until(&mut state, since + GATHER);
+            } else if state.ending {
+                return None;
+            } else {
+                self.changed.wait(&mut state);
+            }
+        }
+    }
+
+    fn leave(&self, files: usize, bytes: u64) {
+        let mut state = self.state.lock();
+        state.files -= files;
+        state.bytes = state.bytes.saturating_sub(bytes);
+        self.changed.notify_all();
+    }
+
+    fn failed(&self, error: StoreError) {
+        log::error!("what was fetched is not kept: {error}");
+        self.state.lock().failure.get_or_insert(error);
+    }
+
+    fn end(&self) {
+        self.state.lock().ending = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Admission<'_> {
+    /// Hands the file over to the publisher.
+    pub(super) fn push(self, pending: Pending) {
+        let mut state = self.queue.state.lock();
+        state.since.get_or_insert_with(Instant::now);
+        state.waiting.push(pending);
+        state.pushed += 1;
+        self.queue.changed.notify_all();
+        drop(state);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        self.queue.leave(1, self.bytes);
+    }
+}
+
+/// The thread that publishes.
+#[derive(Debug, Default)]
+pub(super) struct Publisher(Mutex<Option<JoinHandle<()>>>);
+
+impl Publisher {
+    /// Begins the thread, if it does not run yet.
+    pub(super) fn start(&self, disk: &Arc<Disk>) -> Result<(), StoreError> {
+        let mut thread = self.0.lock();
+        if thread.is_none() {
+            let disk = Arc::clone(disk);
+            let work = move || {
+                while let Some(batch) = disk.queue.next_batch() {
+                    disk.publish_batch(batch);
+                }
+            };
+            let begun = std::thread::Builder::new()
+                .name("crds-fs-publish".to_owned())
+                .spawn(work);
+            *thread = Some(begun.map_err(|error| StoreError::io("begin to publish", ".", error))?);
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of the thread, which first makes durable what waits.
+    pub(super) fn end(&self, disk: &Disk) {
+        disk.queue.end();
+        let thread = self.0.lock().take();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id())
+            && thread.join().is_err()
+        {
+            log::error!("the thread that publishes has panicked");
+        }
+    }
+}
+
+impl Disk {
+    /// Makes a batch durable and gives its files their names.
+    fn publish_batch(&self, batch: Vec<Pending>) {
+        let files = batch.len();
+        let bytes = batch.iter().map(|one| one.entry.bytes()).sum();
+        let done = catch_unwind(AssertUnwindSafe(|| self.name_batch(batch)));
+        if done.is_err() {
+            let error = io::Error::other("a mistake in crds-fs, see the log");
+            self.queue.failed(StoreError::io("publish", ".", error));
+        }
+        self.queue.state.lock().left += u64::try_from(files).unwrap_or_default();
+        self.queue.leave(files, bytes);
+    }
+
+    fn name_batch(&self, mut batch: Vec<Pending>) {
+        batch.retain(|one| self.index().is_pending(&one.key, &one.entry));
+        let files: Vec<&File> = batch.iter().map(|one| &*one.partial).collect();
+        let synced = self.durability.data_of(&files, self.owner.as_ref());
+        self.moments.reach(Moment::DataSynced);
+        let mut directories = BTreeSet::new();
+        for (one, synced) in batch.iter().zip(synced) {
+            let named = synced
+                .map_err(|error| StoreError::io("write", partial_path(&one.key), error))
+                .and_then(|()| checked(one))
+                .and_then(|now| self.give_name(one, now));
+            match named {
+                Ok(directory) => directories.extend(directory),
+                Err(error) => {
+                    self.drop_pending(one);
+                    self.queue.failed(error);
+                }
+            }
+        }
+        drop(batch);
+        for directory in directories {
+            let synced = self
+                .root
+                .open_dir(&directory)
+                .and_then(|dir| self.durability.names(&dir));
+            if let Err(error) = synced {
+                self.queue.failed(StoreError::io("write", &directory, error));
+            }
+        }
+        self.moments.reach(Moment::NamesSynced);
+    }
+
+    /// Renames a durable file to its final name, never over something that is there: that may be somebody's work. Gives
+    /// the directory, unless the file has been dropped or overridden meanwhile.
+    fn give_name(&self, one: &Pending, now: Identity) -> Result<Option<PathBuf>, StoreError> {
+        let guard = self.guards.of(&one.key);
+        if !self.index().is_pending(&one.key, &one.entry) {
+            return Ok(None);
+        }
+        let (from, to) = (partial_path(&one.key), place(&one.key, one.entry.instrument));
+        let failed = |error| StoreError::io("publish", &to, error);
+        let there = identity_at(&self.state_dir, &from).map_err(failed)?;
+        if there.is_none_or(|there| !there.is_same_file(&now)) {
+            let message = "its partial file was replaced by somebody";
+            return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
+        }
+        let directory = to.parent().unwrap_or(Path::new(""));
+        let renamed = match rename_new(&self.state_dir, &from, &self.root, &to) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.root.create_dir_all(directory).map_err(failed)?;
+                rename_new(&self.state_dir, &from, &self.root, &to)
+            }
+            other => other,
+        };
+        match renamed {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                log::warn!("{} has come to its place by other means meanwhile", one.key);
+                self.give_way(&guard);
+                return Ok(None);
+            }
+            other => other.map_err(failed)?,
+        }
+        self.moments.reach(Moment::Named);
+        let metadata = self.root.symlink_metadata(&to).map_err(failed)?;
+        let mut entry = Entry::new(State::Held, &metadata, one.entry.instrument);
+        (entry.sha1, entry.origin) = (one.entry.sha1, one.entry.origin);
+        if !entry.identity.is_same_file(&now) || !entry.identity.has_same_contents(&now) {
+            let message = "something else has come to its place";
+            return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
+        }
+        let entered = self.index().enter_with(&guard, Event::Name, entry);
+        entered.map_err(|refused| refused.error(&one.key))?;
+        self.remember(&one.key, &Mark::Copy(entry.identity, entry.sha1, entry.origin));
+        self.moments.reach(Moment::Remembered);
+        self.forget_record(&one.key);
+        Ok(Some(directory.to_owned()))
+    }
+
+    /// A file that cannot be made durable, or cannot get its name, is no longer given to anybody.
+    fn drop_pending(&self, one: &Pending) {
+        let guard = self.guards.of(&one.key);
+        if self.index().is_pending(&one.key, &one.entry) {
+            self.give_way(&guard);
+        }
+    }
+}
+
+/// The identity of a durable file, which is that of what was verified. Where it has changed since, as on network file systems
+/// that tell times late, the bytes are hashed once more.
+fn checked(one: &Pending) -> Result<Identity, StoreError> {
+    let path = partial_path(&one.key);
+    let now = opened_identity(&one.partial, &path)?;
+    let failed = |error| StoreError::io("publish", &path, error);
+    if now != one.entry.identity && Some(digest(&one.partial).map_err(failed)?) != one.entry.sha1 {
+        let message = "its partial file was changed by somebody";
+        return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
+    }
+    Ok(now)
+}
