@@ -57,7 +57,7 @@ use std::time::Duration;
 
 pub use self::builder::Builder;
 pub use self::error::{Error, ErrorKind};
-pub use crate::resolve::{Answer, ComputedBy, Mode, Prefetch, TypeAnswer};
+pub use crate::resolve::{Answer, ComputedBy, Mode, Prefetch, TypeAnswer, UnknownMode, UnknownPrefetch};
 
 use crate::crds::{ContextSpec, DatasetName, FileKey, FileName, Observatory};
 use crate::fetch::Fetcher;
@@ -94,19 +94,20 @@ impl Cache {
             observatory,
             name: name.clone(),
         };
-        Ok(self.fetcher.open(&key).wait().await?)
+        self.fetcher.open(&key).wait().await.map_err(Error::fetch)
     }
 
     /// The literal name of a context, such as `jwst_1322.pmap` for `jwst-latest`; it exists.
     pub async fn context(&self, spec: &ContextSpec) -> Result<FileName, Error> {
-        Ok(self.resolver.context(spec).wait().await?)
+        self.resolver.context(spec).wait().await.map_err(Error::resolve)
     }
 
     /// The best references of a dataset under a context: asked of the server or computed here, as [`Mode`] says, and
     /// remembered in the directory.
     pub async fn bestrefs(&self, context: &ContextSpec, dataset: &DatasetName) -> Result<Arc<Answer>, Error> {
         let context = self.context(context).await?;
-        Ok(self.resolver.answer(&context, dataset).wait().await?)
+        let answer = self.resolver.answer(&context, dataset);
+        answer.wait().await.map_err(Error::resolve)
     }
 
     /// Ends transfers where they can go on another time, waits at most ten seconds until everything is on the disk, and

@@ -7,12 +7,12 @@ mod bestrefs;
 mod daemon_main;
 mod demo;
 mod directories;
-pub mod failure;
+pub(crate) mod failure;
 mod flags;
 mod logging;
 mod mount;
 mod mount_helper;
-pub mod output;
+pub(crate) mod output;
 mod ready_message;
 mod run;
 mod serve;
@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use failure::Failure;
+pub(crate) use failure::Failure;
 
 /// The CRDS cache as a file system: every rule and reference of HST, JWST and Roman, fetched when opened.
 #[derive(Debug, Parser)]

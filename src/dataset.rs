@@ -12,6 +12,33 @@
 //! | `source` | plain and gzip files as a forward reader that skips data without reading it |
 //!
 //! Only header bytes are read, and all of it is bounded: a dataset file is untrusted input.
+//!
+//! ```
+//! use crds_fs::crds::Observatory;
+//! use crds_fs::dataset::{self, Change};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("j8ba0hrpq_raw.fits");
+//! # let cards = ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0",
+//! #     "TELESCOP= 'HST     '", "INSTRUME= 'ACS     '", "CCDGAIN =                  2.0", "END"];
+//! # let header: String = cards.iter().map(|card| format!("{card:80}")).collect();
+//! # std::fs::write(&path, format!("{header:2880}"))?;
+//! let header = dataset::read(&path, None)?;
+//! assert_eq!(header.observatory(), Observatory::Hst);
+//! assert_eq!(header.instrument()?, "ACS");
+//! assert_eq!(header.get("CCDGAIN"), Some("2.0"));
+//!
+//! // As the rules want it.
+//! let parameters: crds_fs::rules::Header = header.iter().collect();
+//!
+//! // Into the file goes what was found, and nothing else of it changes.
+//! let change = Change { keyword: "DARKFILE".to_owned(), value: "jref$new_drk.fits".to_owned() };
+//! assert!(dataset::update(&path, &[change])?);
+//! assert_eq!(dataset::read(&path, None)?.get("DARKFILE"), Some("jref$new_drk.fits"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod asdf;
 mod cross_strap;
@@ -31,9 +58,10 @@ mod yaml;
 
 pub use error::DatasetError;
 pub use format::Format;
-pub use header::{DatasetHeader, NoInstrument, UNDEFINED_CARD};
+pub use header::{DatasetHeader, NoInstrument};
+pub use plan::{Change, Plan, Recipe, VERSION_TEXT, plan};
 
-pub use plan::{Change, Plan, Recipe, VERSION_TEXT, Verdict, plan, verdict};
+pub(crate) use plan::{Verdict, verdict};
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -136,7 +164,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 /// Reads a text of at most `limit` bytes from the start of a file, by position: others may use the same handle.
-pub fn read_text(file: &File, limit: u64) -> io::Result<String> {
+pub(crate) fn read_text(file: &File, limit: u64) -> io::Result<String> {
     let expected = file.metadata()?.len().min(limit);
     // Room for one byte more, so that the end is seen without growing.
     let mut text = String::with_capacity(usize::try_from(expected).unwrap_or(0) + 1);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::runtime::Handle;
+#[cfg(test)]
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,15 +37,16 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
-pub use catalogs::{CatalogChange, CatalogSource, Catalogs};
-pub use counters::Counters;
-pub use error::{FetchError, FetchErrorKind};
-pub use in_flight::TransferStatus;
-pub use outcome::Outcome;
-pub use own_rules::{OwnVersion, own_path, own_version};
-pub use settings::{CatalogSettings, FetchSettings};
-pub use sources::{Mirror, Served, Source};
-pub use state_machine::State as TransferState;
+pub(crate) use catalogs::{CatalogSource, Catalogs};
+pub(crate) use counters::Counters;
+pub(crate) use error::{FetchError, FetchErrorKind};
+pub(crate) use in_flight::TransferStatus;
+pub(crate) use outcome::Outcome;
+pub(crate) use own_rules::{OwnVersion, own_path, own_version};
+pub(crate) use settings::{CatalogSettings, FetchSettings};
+#[cfg(test)]
+pub(crate) use sources::Served;
+pub(crate) use sources::{Mirror, Source};
 
 use counters::Metrics;
 use in_flight::{InFlightTable, Joined};
@@ -52,7 +54,7 @@ use lanes::Lanes;
 
 /// Where the bytes of a catalogued file are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileState {
+pub(crate) enum FileState {
     /// On the server only.
     Remote,
     /// On their way.
@@ -70,7 +72,7 @@ pub enum FileState {
 
 impl FileState {
     /// The state in a word, as in `user.crds.state`.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Remote => "remote",
             Self::Fetching { .. } => "fetching",
@@ -82,7 +84,7 @@ impl FileState {
 
 /// Provides files. Cheap to clone.
 #[derive(Clone)]
-pub struct Fetcher {
+pub(crate) struct Fetcher {
     inner: Arc<Inner>,
 }
 
@@ -104,7 +106,7 @@ struct Inner {
 
 impl Fetcher {
     /// A fetcher whose tasks run on `runtime`.
-    pub fn new(
+    pub(crate) fn new(
         runtime: Handle,
         origin: Arc<dyn Origin>,
         endpoints: Endpoints,
@@ -115,7 +117,7 @@ impl Fetcher {
     }
 
     /// A fetcher that asks these mirrors, in this order, before the place that the server of the observatory tells.
-    pub fn with_mirrors(
+    pub(crate) fn with_mirrors(
         runtime: Handle,
         mirrors: Vec<Arc<dyn Mirror>>,
         origin: Arc<dyn Origin>,
@@ -144,7 +146,7 @@ impl Fetcher {
 
     /// A verified open file. What the store has is answered with a few system calls; for everything else there is a
     /// future, which may be dropped at any time: the transfer goes on. The file is shared: read with positions only.
-    pub fn open(&self, key: &FileKey) -> Outcome<Arc<File>, FetchError> {
+    pub(crate) fn open(&self, key: &FileKey) -> Outcome<Arc<File>, FetchError> {
         let Some(info) = self.inner.catalogs.current(key.observatory) else {
             return self.open_after_catalog(key);
         };
@@ -202,7 +204,7 @@ impl Fetcher {
     }
 
     /// Where the bytes of a file are. From memory.
-    pub fn state(&self, key: &FileKey) -> FileState {
+    pub(crate) fn state(&self, key: &FileKey) -> FileState {
         if let Some(in_flight) = self.inner.running.get(key) {
             let (done, total) = in_flight.progress();
             return FileState::Fetching { done, total };
@@ -215,23 +217,18 @@ impl Fetcher {
     }
 
     /// The last failure to provide a file, until it succeeds.
-    pub fn last_error(&self, key: &FileKey) -> Option<FetchError> {
+    pub(crate) fn last_error(&self, key: &FileKey) -> Option<FetchError> {
         self.inner.running.last_failure(key)
     }
 
     /// The last failures of all, oldest first.
-    pub fn last_errors(&self) -> Vec<(SystemTime, FetchError)> {
+    pub(crate) fn last_errors(&self) -> Vec<(SystemTime, FetchError)> {
         self.inner.running.last_failures()
-    }
-
-    /// Forgets that a file could not be had, so that the next open asks again at once.
-    pub fn forget_error(&self, key: &FileKey) {
-        self.inner.running.forget_failure(key);
     }
 
     /// Where a file comes from: the source that is asked now, or has given most of it since the mount began, else the
     /// first one, if its catalog is loaded.
-    pub fn url(&self, key: &FileKey) -> Option<Url> {
+    pub(crate) fn url(&self, key: &FileKey) -> Option<Url> {
         if let Some(url) = self.inner.running.url(key) {
             return Some(url);
         }
@@ -243,66 +240,68 @@ impl Fetcher {
     }
 
     /// Who has given which part of a file that is on its way, or was fetched since the mount began; as far as is remembered.
-    pub fn served(&self, key: &FileKey) -> Vec<Served> {
+    #[cfg(test)]
+    pub(crate) fn served(&self, key: &FileKey) -> Vec<Served> {
         self.inner.running.served(key)
     }
 
     /// Up to where no byte of a file on its way is missing, from now on. It goes back where the transfer begins anew. The
     /// channel closes when the transfer ends.
-    pub fn frontier(&self, key: &FileKey) -> Option<watch::Receiver<u64>> {
+    #[cfg(test)]
+    pub(crate) fn frontier(&self, key: &FileKey) -> Option<watch::Receiver<u64>> {
         Some(self.inner.running.get(key)?.frontier())
     }
 
     /// The transfers that run, oldest first.
-    pub fn transfers(&self) -> Vec<TransferStatus> {
+    pub(crate) fn transfers(&self) -> Vec<TransferStatus> {
         self.inner.running.statuses()
     }
 
     /// What has happened so far.
-    pub fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         self.inner.metrics.counters()
     }
 
     /// Transfers that failed in the end, for every kind of failure.
-    pub fn failures_by_kind(&self) -> [(FetchErrorKind, u64); FetchErrorKind::ALL.len()] {
+    pub(crate) fn failures_by_kind(&self) -> [(FetchErrorKind, u64); FetchErrorKind::ALL.len()] {
         self.inner.metrics.failures()
     }
 
     /// The catalogs.
-    pub fn catalogs(&self) -> &Catalogs {
+    pub(crate) fn catalogs(&self) -> &Catalogs {
         &self.inner.catalogs
     }
 
     /// Whether nothing can be fetched of an observatory, on purpose.
-    pub fn is_offline(&self, observatory: Observatory) -> bool {
+    pub(crate) fn is_offline(&self, observatory: Observatory) -> bool {
         self.inner.is_offline(observatory)
     }
 
     /// How many small files may be asked for at a time in the background, so that there are slots left for who waits.
-    pub fn background_slots(&self) -> usize {
+    pub(crate) fn background_slots(&self) -> usize {
         lanes::small_slots(self.inner.settings.jobs) * 3 / 4
     }
 
     /// Where its tasks run.
-    pub fn runtime(&self) -> &Handle {
+    pub(crate) fn runtime(&self) -> &Handle {
         &self.inner.runtime
     }
 
     /// The store.
-    pub fn store(&self) -> &Arc<dyn Store> {
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
     }
 
     /// The mount is going away: whoever waits gets [`FetchErrorKind::ShuttingDown`], and transfers stop where they can go
     /// on later.
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         self.inner.end.cancel();
         self.inner.tasks.close();
         self.inner.catalogs.shutdown();
     }
 
     /// Waits, after [`Fetcher::shutdown`], until the last transfer has put away what it had.
-    pub async fn finished(&self) {
+    pub(crate) async fn finished(&self) {
         self.inner.tasks.wait().await;
     }
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    crds_fs::cli::main()
+    crds_fs::main()
 }

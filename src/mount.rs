@@ -4,29 +4,28 @@
 //! [`FileSystem`](crate::tree::ops::FileSystem), so that its tests mount file systems of their own.
 
 mod adapter;
-pub mod daemon;
+pub(crate) mod daemon;
 mod device;
 mod error;
-pub mod health;
+pub(crate) mod health;
 mod interrupt;
-pub mod limits;
-pub mod mountinfo;
+pub(crate) mod limits;
+pub(crate) mod mountinfo;
 mod mountpoint;
-pub mod namespace;
+pub(crate) mod namespace;
 mod notify;
 mod open_mode;
 mod owner;
 mod passthrough;
-pub mod remount;
+pub(crate) mod remount;
 mod session;
-pub mod unmount;
+pub(crate) mod unmount;
 mod users;
 
 #[cfg(test)]
 mod tests;
 
-pub use adapter::{Op, OpCounters};
-pub use error::Error;
-pub use mountpoint::{Appearance, Mountpoint};
-pub use owner::Owner;
-pub use session::Mounted;
+pub(crate) use error::Error;
+pub(crate) use mountpoint::{Appearance, Mountpoint};
+pub(crate) use owner::Owner;
+pub(crate) use session::Mounted;

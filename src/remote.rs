@@ -4,24 +4,24 @@
 //! above decides.
 
 mod config;
-pub mod endpoints;
+pub(crate) mod endpoints;
 mod error;
 mod file;
 mod http;
 #[cfg(test)]
 pub(crate) mod loopback;
-pub mod memory;
+#[cfg(test)]
+pub(crate) mod memory;
 mod origin;
 mod rpc;
-pub mod service;
+pub(crate) mod service;
 mod url;
 
-pub use config::ConfigUriServer;
-pub use endpoints::{EndpointError, Endpoints, NoUrl, ServerSetting, Settings};
-pub use error::{Hint, RemoteError, RemoteErrorKind, Retry};
-pub use file::FileOrigin;
-pub use http::{HttpClient, HttpOrigin, HttpSettings};
-pub use origin::{ByteRange, Download, Origin};
-pub use rpc::JsonRpcServer;
-pub use service::{BestReferences, ByDataset, CrdsServer, Header, TypeValues};
-pub use url::UrlOrigin;
+pub(crate) use endpoints::{EndpointError, Endpoints, ServerSetting, Settings};
+pub(crate) use error::{Hint, RemoteError, RemoteErrorKind, Retry};
+pub(crate) use http::{HttpClient, HttpOrigin, HttpSettings};
+pub(crate) use origin::{ByteRange, Download, Origin};
+#[cfg(test)]
+pub(crate) use rpc::JsonRpcServer;
+pub(crate) use service::{BestReferences, CrdsServer};
+pub(crate) use url::UrlOrigin;

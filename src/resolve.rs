@@ -33,10 +33,15 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, ComputedBy, Header, TypeAnswer};
-pub use error::ResolveError;
-pub use failures::Failure;
-pub use options::{BadFilePolicy, Clock, Mode, Permit, ResolveOptions, UnknownMode};
+#[cfg(test)]
+pub(crate) use answer::Header;
+pub use answer::{Answer, ComputedBy, TypeAnswer};
+pub(crate) use error::ResolveError;
+pub(crate) use failures::Failure;
+#[cfg(test)]
+pub(crate) use options::Clock;
+pub(crate) use options::{BadFilePolicy, Permit, ResolveOptions};
+pub use options::{Mode, UnknownMode};
 pub use prefetch::{Prefetch, UnknownPrefetch};
 
 use batch::Batcher;
@@ -48,7 +53,7 @@ use rules::Rules;
 
 /// Answers questions for best references. Clones share everything.
 #[derive(Clone)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     shared: Arc<Shared>,
 }
 
@@ -79,7 +84,7 @@ struct State {
 impl Resolver {
     /// A resolver that asks the servers of the fetcher's catalogs, with what an earlier run remembered. Reads one note
     /// from the store. Tasks run on `runtime`.
-    pub fn new(fetcher: Fetcher, options: ResolveOptions, runtime: Handle) -> Self {
+    pub(crate) fn new(fetcher: Fetcher, options: ResolveOptions, runtime: Handle) -> Self {
         let catalogs = fetcher.catalogs();
         let batcher = |observatory: &Observatory| {
             let server = catalogs.server(*observatory)?;
@@ -122,13 +127,8 @@ impl Resolver {
         }
     }
 
-    /// The settings.
-    pub fn options(&self) -> &ResolveOptions {
-        &self.shared.options
-    }
-
     /// The literal context that `spec` means; it exists.
-    pub fn context(&self, spec: &ContextSpec) -> Outcome<FileName, ResolveError> {
+    pub(crate) fn context(&self, spec: &ContextSpec) -> Outcome<FileName, ResolveError> {
         let (shared, subject) = (Arc::clone(&self.shared), format!("bestrefs/{spec}"));
         context::resolve(&self.shared, spec).map(move |found| {
             match &found {
@@ -143,13 +143,13 @@ impl Resolver {
 
     /// A catalogued file is opened: the rules below it, if it is a pmap, are fetched in the background, as
     /// [`ResolveOptions::prefetch`] says. Does not wait.
-    pub fn note_opened(&self, key: &FileKey) {
+    pub(crate) fn note_opened(&self, key: &FileKey) {
         self.shared.prefetch(key);
     }
 
     /// The answer, if it is known and still holds, or holds for want of a better one because no server can be asked.
     /// From memory only.
-    pub fn remembered(&self, context: &FileName, dataset: &DatasetName) -> Option<Arc<Answer>> {
+    pub(crate) fn remembered(&self, context: &FileName, dataset: &DatasetName) -> Option<Arc<Answer>> {
         let shared = &self.shared;
         let question = Question::new(context, dataset)?;
         shared.notice_catalog(question.observatory);
@@ -161,7 +161,11 @@ impl Resolver {
     }
 
     /// The best references of a dataset under a literal context. Dropping the future abandons the wait, not the work.
-    pub fn answer(&self, context: &FileName, dataset: &DatasetName) -> Outcome<Arc<Answer>, ResolveError> {
+    pub(crate) fn answer(
+        &self,
+        context: &FileName,
+        dataset: &DatasetName,
+    ) -> Outcome<Arc<Answer>, ResolveError> {
         let shared = &self.shared;
         let Some(question) = Question::new(context, dataset) else {
             return Outcome::Ready(Err(context::unknown(
@@ -203,7 +207,7 @@ impl Resolver {
 
     /// The literal contexts that are known, sorted: the pipeline contexts of the catalogs in memory, and everything that
     /// was asked for.
-    pub fn contexts(&self) -> Vec<FileName> {
+    pub(crate) fn contexts(&self) -> Vec<FileName> {
         let mut contexts = {
             let state = self.shared.lock();
             let mut contexts = state.memory.contexts();
@@ -222,7 +226,7 @@ impl Resolver {
 
     /// The symbolic contexts of the catalogs in memory (`jwst-latest`; `latest` where one observatory is served), with
     /// what they mean today.
-    pub fn symbolic_contexts(&self) -> Vec<(String, FileName)> {
+    pub(crate) fn symbolic_contexts(&self) -> Vec<(String, FileName)> {
         let mut forms: Vec<_> = self
             .shared
             .catalogs_in_memory()
@@ -242,13 +246,13 @@ impl Resolver {
     }
 
     /// The datasets that have an answer under a context, sorted.
-    pub fn datasets(&self, context: &FileName) -> Vec<DatasetName> {
+    pub(crate) fn datasets(&self, context: &FileName) -> Vec<DatasetName> {
         self.shared.lock().memory.datasets(context)
     }
 
     /// Decides by the policy about a file that an answer names, with the server's present list of bad files. Where rules
     /// are     /// on that list, those of the answer's instrument are looked at, and fetched for that if need be.
-    pub fn permit(&self, answer: &Answer, file: &FileName) -> Outcome<Permit, Infallible> {
+    pub(crate) fn permit(&self, answer: &Answer, file: &FileName) -> Outcome<Permit, Infallible> {
         let shared = &self.shared;
         let (observatory, policy) = (answer.observatory, shared.options.bad_files);
         let Some(info) = shared.fetcher.catalogs().current(observatory) else {
@@ -275,22 +279,23 @@ impl Resolver {
     }
 
     /// The questions that failed last, oldest first.
-    pub fn last_failures(&self) -> Vec<Failure> {
+    pub(crate) fn last_failures(&self) -> Vec<Failure> {
         self.shared.lock().failures.all()
     }
 
     /// Notes, for the status and the log, that a name below `/bestrefs` means nothing.
-    pub fn note_failure(&self, subject: &str, error: &ResolveError) {
+    pub(crate) fn note_failure(&self, subject: &str, error: &ResolveError) {
         self.shared.note_failure(subject, error);
     }
 
     /// The number of answers that are remembered.
-    pub fn remembered_count(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn remembered_count(&self) -> usize {
         self.shared.lock().memory.len()
     }
 
     /// Writes down what is remembered, if something changed since that was last done. For the end of a mount.
-    pub async fn save(&self) {
+    pub(crate) async fn save(&self) {
         Arc::clone(&self.shared).save().await;
     }
 }

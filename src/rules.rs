@@ -6,6 +6,60 @@
 //! [`Context::best_references`] gives a [`BestRef`] for each reference type. A [`Provider`] compiles [`Texts`] and keeps
 //! the mappings and contexts of many lookups.
 //!
+//! ```
+//! use std::collections::HashMap;
+//!
+//! use crds_fs::crds::Observatory;
+//! use crds_fs::rules::{Header, LoadError, LookupOptions, Memory, Provider, Texts};
+//!
+//! /// Mappings in memory; those of a cache are files below `mappings/<observatory>`.
+//! struct InMemory(HashMap<&'static str, &'static str>);
+//!
+//! impl Texts for InMemory {
+//!     /// Texts never change.
+//!     type Version = ();
+//!
+//!     fn text(&self, name: &str) -> Result<String, LoadError> {
+//!         let text = self.0.get(name).ok_or_else(|| LoadError::absent(name))?;
+//!         Ok((*text).to_owned())
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let texts = InMemory(HashMap::from([(
+//!     "hst_acs_darkfile_0001.rmap",
+//!     "header = {
+//!         'mapping': 'REFERENCE', 'observatory': 'HST', 'instrument': 'ACS', 'filekind': 'DARKFILE',
+//!         'name': 'hst_acs_darkfile_0001.rmap', 'derived_from': 'nothing',
+//!         'parkey': (('DETECTOR', 'CCDGAIN'), ('DATE-OBS', 'TIME-OBS')),
+//!     }
+//!     selector = Match({
+//!         ('WFC', '1.0|2.0'): UseAfter({
+//!             '2000-01-01 00:00:00': 'old_drk.fits',
+//!             '2010-01-01 00:00:00': 'new_drk.fits',
+//!         }),
+//!         ('HRC', '*'): 'N/A',
+//!     })",
+//! )]));
+//! // Rules that were edited by hand have no right checksum.
+//! let options = LookupOptions { ignore_checksum: true };
+//! let provider = Provider::new(texts, options);
+//! // Any mapping is a context: a pmap for all instruments, an rmap for one type.
+//! let context = provider.context(Observatory::Hst, "hst_acs_darkfile_0001.rmap")?;
+//!
+//! let header: Header = [("DETECTOR", "WFC"), ("CCDGAIN", "2"), ("DATE-OBS", "2005-06-07"), ("TIME-OBS", "12:00:00")]
+//!     .into_iter()
+//!     .collect();
+//! // A memory makes further headers of the same kind fast.
+//! let mut memory = Memory::new();
+//! let all_types = None::<&[&str]>;
+//! let answers = context.best_references(&mut memory, &header, all_types)?;
+//! let told: Vec<_> = answers.iter().map(|(reftype, answer)| format!("{reftype}: {answer}")).collect();
+//! assert_eq!(told, ["darkfile: old_drk.fits"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | its job |
 //! | --- | --- |
 //! | `values` | header values, dates, versions, patterns, regular expressions; Python's ways with texts and numbers |
@@ -24,15 +78,18 @@ mod model;
 mod syntax;
 mod values;
 
-pub use eval::rmap::Reference;
 pub use lookup::bestrefs::{BestRef, BestRefs, NotFound};
 pub use lookup::cache::Memory;
 pub use lookup::context::{Context, LookupError, LookupOptions};
-pub use lookup::mapping::{Instrument, Mapping, Mappings, Pipeline, Target};
-pub use lookup::provider::{Closure, Compiled, MAX_TEXT_BYTES, OpenContext, Pinned, Provider, Texts};
+pub use lookup::mapping::{Mapping, Mappings};
+pub use lookup::provider::{Closure, MAX_TEXT_BYTES, OpenContext, Provider, Texts};
 pub use syntax::error::{LoadError, LoadErrorKind};
 pub use values::header::{Header, HeaderValue};
-pub use values::jwst::{annotate, default_reftypes};
+pub use values::jwst::default_reftypes;
+
+pub(crate) use lookup::mapping::Target;
+pub(crate) use lookup::provider::{Compiled, Pinned};
+pub(crate) use values::jwst::annotate;
 pub(crate) use values::{jwst, naming, python};
 
 #[cfg(test)]

@@ -10,6 +10,24 @@
 //! | `/<obs>/json/...` | JSON-RPC (spec/crds-service 1) |
 //! | `/<obs>/unchecked_get/{mappings,references,config}/<obs>/<name>` | files: GET, HEAD, ranges, validators |
 //! | `/.counters` | what was asked for so far, as JSON |
+//!
+//! ```
+//! use crds_fs::crds::Observatory;
+//! use crds_fs::serve::{Options, Server};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let cache = tempfile::tempdir()?;
+//! # std::fs::create_dir_all(cache.path().join("mappings/roman"))?;
+//! # std::fs::write(cache.path().join("mappings/roman/roman_0001.pmap"), "header = {}\nselector = {}\n")?;
+//! let server = Server::bind(cache.path(), Options::default()).await?;
+//! // For the environment of a client: CRDS_SERVER_URL.
+//! assert!(server.url(Observatory::Roman).starts_with("http://127.0.0.1:"));
+//! assert_eq!(server.files(Observatory::Roman), 1);
+//! server.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod archive;
 mod counters;

@@ -15,28 +15,29 @@ mod error;
 mod files;
 mod layout;
 mod ledger;
+#[cfg(test)]
 mod memory;
 mod partial;
 mod state;
 mod transfers;
 mod verified;
 
-pub use disk::{Digests, DiskStore, StoreOptions, crash_points, digest};
-pub use error::{StoreError, is_disk_full};
-pub use files::Files;
-pub use layout::{ReferenceLayout, file_path};
-pub use ledger::{Full, Ledger, Victims};
-pub use memory::MemoryStore;
-pub use partial::{Part, Partial, Record};
-pub use state::State;
-pub use transfers::Transfers;
+pub(crate) use disk::{Digests, DiskStore, StoreOptions, digest};
+pub(crate) use error::{StoreError, is_disk_full};
+pub(crate) use files::Files;
+pub(crate) use layout::{ReferenceLayout, file_path};
+#[cfg(test)]
+pub(crate) use memory::MemoryStore;
+pub(crate) use partial::{Part, Partial, Record};
+pub(crate) use state::State;
+pub(crate) use transfers::Transfers;
 
 #[cfg(test)]
 mod conformance;
 
 /// How a file in the store came to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HoldingKind {
+pub(crate) enum HoldingKind {
     /// A copy whose digest was compared with the catalog's.
     Catalogued,
     /// Found there and not yet hashed.
@@ -47,7 +48,7 @@ pub enum HoldingKind {
 
 /// What the store knows of a file that it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holding {
+pub(crate) struct Holding {
     /// How it came there.
     pub kind: HoldingKind,
     /// Its length in bytes.
@@ -60,7 +61,7 @@ pub struct Holding {
 
 /// What [`Files::open`] found.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub(crate) enum Found {
     /// Nothing of that name, or something that did not match and is now in quarantine.
     Absent,
     /// A verified copy. The handle is shared: read with positions only.
@@ -73,7 +74,7 @@ pub enum Found {
 
 /// A server description kept in the store.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The Python literal.
     pub text: String,
     /// When it was written.
@@ -82,7 +83,7 @@ pub struct Snapshot {
 
 /// Space, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// What the store may hold: the cache size, else the size of its file system.
     pub total: u64,
     /// What can still be stored without evicting anything.
@@ -107,7 +108,7 @@ pub struct Usage {
 
 /// Copies that had to make room for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Evicted {
+pub(crate) struct Evicted {
     /// How many.
     pub files: u64,
     /// Bytes in them.
@@ -122,6 +123,6 @@ impl Evicted {
 }
 
 /// The cache, as the layers above see it: what has [`Files`], [`Transfers`] and [`State`] is a store.
-pub trait Store: Files + Transfers + State {}
+pub(crate) trait Store: Files + Transfers + State {}
 
 impl<T: Files + Transfers + State> Store for T {}

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 mod descriptors;
-pub mod errno;
-pub mod ops;
+pub(crate) mod errno;
+pub(crate) mod ops;
 
 mod adoption;
 mod attr;
@@ -35,10 +35,10 @@ mod names;
 mod nodes;
 mod open;
 mod options;
-pub mod panics;
+pub(crate) mod panics;
 mod refused_moves;
 mod removals;
-pub mod report;
+pub(crate) mod report;
 mod scan;
 mod serials;
 mod status;
@@ -50,8 +50,8 @@ mod xattr;
 #[cfg(test)]
 mod tests;
 
-pub use error::Error;
-pub use options::{BestrefsAs, TreeOptions};
+pub(crate) use error::Error;
+pub(crate) use options::{BestrefsAs, TreeOptions};
 
 use crate::fetch::Fetcher;
 use crate::resolve::Resolver;
@@ -64,20 +64,24 @@ use ops::{
 };
 
 /// A CRDS cache as a file system.
-pub struct CrdsTree {
+pub(crate) struct CrdsTree {
     core: Arc<Core>,
 }
 
 impl CrdsTree {
     /// The tree over a store, its transfers and the memory of best references.
-    pub fn new(fetcher: Fetcher, resolver: Resolver, options: TreeOptions) -> Result<Self, StoreError> {
+    pub(crate) fn new(
+        fetcher: Fetcher,
+        resolver: Resolver,
+        options: TreeOptions,
+    ) -> Result<Self, StoreError> {
         let core = Arc::new(Core::new(fetcher, resolver, options)?);
         Ok(Self { core })
     }
 
     /// Counts what the store holds, in the background. To be called on the runtime. Without it the first look at the
     /// status does so.
-    pub fn count_store(&self) {
+    pub(crate) fn count_store(&self) {
         self.core.scan.start(self.core.fetcher.store());
     }
 }

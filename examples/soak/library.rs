@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use crds_fs::crds::Sha1Sum;
 use sha1::{Digest as _, Sha1};
 
 use crate::Fallible;
@@ -85,7 +84,12 @@ fn rule(header: &str, selector: &str) -> String {
     let before =
         format!("header = {{\n    {header}, 'name': 'x', 'derived_from': 'y', 'observatory': 'JWST',\n");
     let behind = format!("}}\nselector = {selector}\n");
-    let sum = Sha1Sum::from_bytes(Sha1::digest(before.clone() + &behind).into());
+    let digest = Sha1::digest(before.clone() + &behind);
+    let sum = digest
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .concat();
     format!("{before}    'sha1sum': '{sum}',\n{behind}")
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn install(directory: &Path) -> Fallible<PathBuf> {
 /// What `crds-fs` ends with, where this process was started under that name.
 pub(crate) fn as_crds_fs() -> Option<ExitCode> {
     let path = PathBuf::from(std::env::args_os().next()?);
-    (path.file_name()? == NAME).then(crds_fs::cli::main)
+    (path.file_name()? == NAME).then(crds_fs::main)
 }
 
 /// A command that knows nothing of this process's CRDS settings or proxies.

@@ -195,7 +195,8 @@ impl Builder {
     /// As [`Builder::open`], with tasks on `runtime`.
     pub(crate) fn open_on(self, runtime: &Handle) -> Result<Cache, Error> {
         let endpoints = Endpoints::new(&self.remote, &self.observatories).map_err(Error::settings)?;
-        let store: Arc<dyn Store> = Arc::new(DiskStore::open(&self.directory, self.store)?);
+        let store = DiskStore::open(&self.directory, self.store).map_err(Error::store)?;
+        let store: Arc<dyn Store> = Arc::new(store);
         let http = HttpClient::new(self.http);
         let origin: Arc<dyn Origin> = Arc::new(UrlOrigin::new(HttpOrigin::new(http.clone())));
         let source = |&observatory| CatalogSource {

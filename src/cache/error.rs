@@ -63,34 +63,26 @@ impl Error {
         self.kind
     }
 
+    fn new(kind: ErrorKind, error: impl error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            source: Box::new(error),
+            kind,
+        }
+    }
+
     pub(super) fn settings(error: impl error::Error + Send + Sync + 'static) -> Self {
-        Self {
-            source: Box::new(error),
-            kind: ErrorKind::Settings,
-        }
+        Self::new(ErrorKind::Settings, error)
     }
-}
 
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        Self {
-            source: Box::new(error),
-            kind: ErrorKind::Store,
-        }
+    pub(super) fn store(error: StoreError) -> Self {
+        Self::new(ErrorKind::Store, error)
     }
-}
 
-impl From<FetchError> for Error {
-    fn from(error: FetchError) -> Self {
-        Self {
-            kind: kind_of(error.kind),
-            source: Box::new(error),
-        }
+    pub(super) fn fetch(error: FetchError) -> Self {
+        Self::new(kind_of(error.kind), error)
     }
-}
 
-impl From<ResolveError> for Error {
-    fn from(error: ResolveError) -> Self {
+    pub(super) fn resolve(error: ResolveError) -> Self {
         let kind = match &error {
             ResolveError::UnknownContext { .. }
             | ResolveError::UnknownDataset { .. }
@@ -107,10 +99,7 @@ impl From<ResolveError> for Error {
             ResolveError::Panicked { .. } => ErrorKind::Bug,
             ResolveError::ShuttingDown => ErrorKind::Closed,
         };
-        Self {
-            source: Box::new(error),
-            kind,
-        }
+        Self::new(kind, error)
     }
 }
 

@@ -4,23 +4,23 @@ use std::error::Error;
 use std::fmt;
 
 /// Exit status of a command that failed.
-pub const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 
 /// Exit status of wrong usage.
-pub const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 /// A command's failure. Any error becomes one with `?`; it is printed as a chain, outermost first.
 ///
 /// It is no [`Error`] itself: it is the end of every chain.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     status: u8,
     error: Box<dyn Error + Send + Sync>,
 }
 
 impl Failure {
     /// A failure whose text stands alone.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {
             status: FAILED,
             error: text.into().into(),
@@ -28,7 +28,7 @@ impl Failure {
     }
 
     /// The command line or the environment asks for something that makes no sense.
-    pub fn usage(text: impl Into<String>) -> Self {
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self {
             status: USAGE,
             error: text.into().into(),
@@ -37,12 +37,12 @@ impl Failure {
 
     /// The same with another exit status.
     #[must_use]
-    pub fn with_status(self, status: u8) -> Self {
+    pub(crate) fn with_status(self, status: u8) -> Self {
         Self { status, ..self }
     }
 
     /// A failure while doing something, and its cause.
-    pub fn because(doing: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn because(doing: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
         Self {
             status: FAILED,
             error: Box::new(While {
@@ -53,12 +53,12 @@ impl Failure {
     }
 
     /// The outermost error.
-    pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+    pub(crate) fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.error
     }
 
     /// The exit status it leads to.
-    pub fn status(&self) -> u8 {
+    pub(crate) fn status(&self) -> u8 {
         self.status
     }
 }

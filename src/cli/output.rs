@@ -7,22 +7,22 @@ use super::Failure;
 /// A write to standard output failed.
 #[derive(Debug, thiserror::Error)]
 #[error("writing to standard output")]
-pub struct OutputError(#[from] io::Error);
+pub(crate) struct OutputError(#[from] io::Error);
 
 impl OutputError {
     /// Whether its reader has seen enough, as `head` has: nothing to complain about.
-    pub fn reader_is_gone(&self) -> bool {
+    pub(crate) fn reader_is_gone(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }
 }
 
 /// Writes one line to standard output.
-pub fn line(text: impl AsRef<str>) -> Result<(), OutputError> {
+pub(crate) fn line(text: impl AsRef<str>) -> Result<(), OutputError> {
     Ok(writeln!(io::stdout().lock(), "{}", text.as_ref())?)
 }
 
 /// Writes to standard output.
-pub fn write(bytes: &[u8]) -> Result<(), OutputError> {
+pub(crate) fn write(bytes: &[u8]) -> Result<(), OutputError> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     Ok(out.flush()?)
@@ -45,7 +45,7 @@ pub(super) fn failure(failure: &Failure) {
 }
 
 /// A size as people write it, in powers of 1024: `17 B`, `1.5 KiB`, `3.0 GiB`.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -12,7 +12,7 @@ mod wire;
 
 /// The catalog's entry of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CatalogEntry {
+pub(crate) struct CatalogEntry {
     /// Length in bytes. `None` for a mapping that the server lists without metadata (spec/crds-service 9, trap 4).
     pub size: Option<u64>,
     /// SHA-1 of the whole file. `None` means that there is nothing to check against (trap 1).
@@ -21,7 +21,7 @@ pub struct CatalogEntry {
 
 /// One file of a catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CatalogItem<'a> {
+pub(crate) struct CatalogItem<'a> {
     /// Its place in the sorted order of names, from 0.
     pub index: usize,
     /// Its name, valid as a [`FileName`].
@@ -32,14 +32,14 @@ pub struct CatalogItem<'a> {
 
 impl CatalogItem<'_> {
     /// The kind of the file.
-    pub fn kind(&self) -> FileKind {
+    pub(crate) fn kind(&self) -> FileKind {
         FileKind::of(self.name)
     }
 }
 
 /// Names from a server that were left out, since they cannot be file names. The caller warns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Dropped {
+pub(crate) struct Dropped {
     /// Their number.
     pub count: usize,
     /// Some of them, shortened.
@@ -48,7 +48,7 @@ pub struct Dropped {
 
 impl Dropped {
     /// Notes one more.
-    pub fn note(&mut self, name: &str) {
+    pub(crate) fn note(&mut self, name: &str) {
         self.count += 1;
         if self.examples.len() < 5 {
             self.examples.push(name.chars().take(100).collect());
@@ -56,7 +56,7 @@ impl Dropped {
     }
 
     /// Adds those of `other`.
-    pub fn absorb(&mut self, other: Self) {
+    pub(crate) fn absorb(&mut self, other: Self) {
         self.count += other.count;
         let room = 5_usize.saturating_sub(self.examples.len());
         self.examples.extend(other.examples.into_iter().take(room));
@@ -65,7 +65,7 @@ impl Dropped {
 
 /// Every file of an observatory, sorted by name.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     /// All names, one after the other.
     text: Box<str>,
     /// The end of each name in `text`.
@@ -81,7 +81,7 @@ const NO_SIZE: u64 = u64::MAX;
 
 /// The difference of two catalogs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// Names only in the new one, sorted.
     pub added: Vec<FileName>,
     /// Names only in the old one, sorted.
@@ -92,7 +92,8 @@ pub struct Difference {
 
 impl Difference {
     /// Whether the two are equal.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 }
@@ -100,7 +101,7 @@ impl Difference {
 impl Catalog {
     /// A catalog of these files. Of a name given twice the last entry counts, except that an entry with a size is not
     /// replaced by one without.
-    pub fn new(files: impl IntoIterator<Item = (FileName, CatalogEntry)>) -> Self {
+    pub(crate) fn new(files: impl IntoIterator<Item = (FileName, CatalogEntry)>) -> Self {
         let mut sorted: Vec<(FileName, CatalogEntry)> = files.into_iter().collect();
         sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
         sorted.dedup_by(|(name, later), (kept, entry)| {
@@ -149,33 +150,28 @@ impl Catalog {
     }
 
     /// The number of files.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     /// The entry of the file `name`.
-    pub fn get(&self, name: &str) -> Option<CatalogEntry> {
+    pub(crate) fn get(&self, name: &str) -> Option<CatalogEntry> {
         self.entry_at(self.index_of(name)?)
     }
 
     /// Whether there is a file `name`.
-    pub fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.index_of(name).is_some()
     }
 
     /// The place of `name` in the sorted order.
-    pub fn index_of(&self, name: &str) -> Option<usize> {
+    pub(crate) fn index_of(&self, name: &str) -> Option<usize> {
         let place = self.lower_bound(name);
         (self.name_at(place)? == name).then_some(place)
     }
 
     /// The place of the first name that is not less than `name`.
-    pub fn lower_bound(&self, name: &str) -> usize {
+    pub(crate) fn lower_bound(&self, name: &str) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -189,7 +185,7 @@ impl Catalog {
     }
 
     /// The file whose name is `name` but for capitals, for tools that lower-case names (trap 3); an exact match first.
-    pub fn find_ignoring_case(&self, name: &str) -> Option<CatalogItem<'_>> {
+    pub(crate) fn find_ignoring_case(&self, name: &str) -> Option<CatalogItem<'_>> {
         let lower = name.to_ascii_lowercase();
         let index = self
             .index_of(name)
@@ -205,7 +201,7 @@ impl Catalog {
     }
 
     /// The file at this place of the sorted order.
-    pub fn at(&self, index: usize) -> Option<CatalogItem<'_>> {
+    pub(crate) fn at(&self, index: usize) -> Option<CatalogItem<'_>> {
         Some(CatalogItem {
             index,
             name: self.name_at(index)?,
@@ -231,7 +227,9 @@ impl Catalog {
     }
 
     /// All files, sorted by name.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = CatalogItem<'_>> + DoubleEndedIterator + Clone {
+    pub(crate) fn iter(
+        &self,
+    ) -> impl ExactSizeIterator<Item = CatalogItem<'_>> + DoubleEndedIterator + Clone {
         const NOTHING: CatalogItem<'static> = CatalogItem {
             index: 0,
             name: "",
@@ -244,17 +242,19 @@ impl Catalog {
     }
 
     /// The mappings, sorted by name.
-    pub fn mappings(&self) -> impl Iterator<Item = CatalogItem<'_>> {
+    pub(crate) fn mappings(&self) -> impl Iterator<Item = CatalogItem<'_>> {
         self.iter().filter(|item| item.kind().is_mapping())
     }
 
     /// The references, sorted by name.
-    pub fn references(&self) -> impl Iterator<Item = CatalogItem<'_>> {
+    #[cfg(test)]
+    pub(crate) fn references(&self) -> impl Iterator<Item = CatalogItem<'_>> {
         self.iter().filter(|item| !item.kind().is_mapping())
     }
 
     /// The memory that this catalog occupies, in bytes.
-    pub fn heap_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.text.len()
             + size_of_val(&*self.ends)
             + size_of_val(&*self.sizes)
@@ -263,7 +263,7 @@ impl Catalog {
     }
 
     /// The changes from `old` to `new`.
-    pub fn difference(old: &Self, new: &Self) -> Difference {
+    pub(crate) fn difference(old: &Self, new: &Self) -> Difference {
         let mut difference = Difference::default();
         let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());
         let note = |list: &mut Vec<FileName>, name: &str| list.extend(name.parse::<FileName>().ok());

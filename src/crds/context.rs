@@ -57,7 +57,7 @@ pub enum ContextVersion {
 
 /// The meaning of a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The mapping.
     pub mapping: FileName,
     /// The part to descend to from it; the mapping itself where `None`.
@@ -133,7 +133,7 @@ impl ContextSpec {
     }
 
     /// The mapping that is meant, and where to descend from it. Whether a literal name exists is not asked.
-    pub fn resolve(&self, info: &ServerInfo) -> Result<Resolved, ContextError> {
+    pub(crate) fn resolve(&self, info: &ServerInfo) -> Result<Resolved, ContextError> {
         let asked = info.observatory();
         if let Some(named) = self.observatory()
             && named != asked
@@ -183,7 +183,7 @@ impl SymbolicContext {
 }
 
 /// The symbolic forms that mean something today, with what they mean: what `ls bestrefs` shows.
-pub fn symbolic_forms(info: &ServerInfo) -> Vec<(String, FileName)> {
+pub(crate) fn symbolic_forms(info: &ServerInfo) -> Vec<(String, FileName)> {
     let symbolic = |version| SymbolicContext {
         observatory: Some(info.observatory()),
         part: None,

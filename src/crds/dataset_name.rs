@@ -50,7 +50,7 @@ impl DatasetId {
     }
 
     /// The id as it was typed.
-    pub fn typed(&self) -> &str {
+    pub(crate) fn typed(&self) -> &str {
         &self.typed
     }
 
@@ -182,7 +182,7 @@ impl fmt::Display for Parameters {
 
 impl DatasetName {
     /// The name as it was typed (an id) or in its sorted form (parameters): what a listing shows.
-    pub fn display(&self) -> String {
+    pub(crate) fn display(&self) -> String {
         match self {
             Self::Id(id) => id.typed().to_owned(),
             Self::Parameters(parameters) => parameters.to_string(),

@@ -5,22 +5,17 @@ use std::str::FromStr;
 
 /// A SHA-1 digest of a whole file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sha1Sum([u8; 20]);
+pub(crate) struct Sha1Sum([u8; 20]);
 
 /// The text is not forty hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a SHA-1 sum (forty hexadecimal digits)")]
-pub struct DigestError(String);
+pub(crate) struct DigestError(String);
 
 impl Sha1Sum {
     /// The digest made of these bytes.
-    pub const fn from_bytes(bytes: [u8; 20]) -> Self {
+    pub(crate) const fn from_bytes(bytes: [u8; 20]) -> Self {
         Self(bytes)
-    }
-
-    /// The twenty bytes of the digest.
-    pub const fn as_bytes(&self) -> &[u8; 20] {
-        &self.0
     }
 }
 

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use super::json;
 
 /// The most bytes that a payload may inflate to: more than ten times today's largest catalog.
-pub const MAX_DECODED: usize = 64 << 20;
+pub(crate) const MAX_DECODED: usize = 64 << 20;
 
 /// The reason for which an encoded value cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EncodedError {
+pub(crate) enum EncodedError {
     /// The value says that it is encoded, but has no text in `crds_payload`.
     #[error("an encoded value without a payload")]
     NoPayload,
@@ -36,7 +36,7 @@ pub enum EncodedError {
 }
 
 /// The payload of `value`, if `value` is an encoded one.
-pub fn payload(value: &Value) -> Option<Result<&str, EncodedError>> {
+pub(crate) fn payload(value: &Value) -> Option<Result<&str, EncodedError>> {
     let fields = value.as_object()?;
     fields.get("crds_encoded")?;
     Some(
@@ -48,7 +48,7 @@ pub fn payload(value: &Value) -> Option<Result<&str, EncodedError>> {
 }
 
 /// The bytes in a payload, at most `limit` of them.
-pub fn decode_payload(payload: &str, limit: usize) -> Result<Vec<u8>, EncodedError> {
+pub(crate) fn decode_payload(payload: &str, limit: usize) -> Result<Vec<u8>, EncodedError> {
     let mut bytes = Vec::new();
     let read = open_payload(payload, limit)?.read_to_end(&mut bytes);
     read.map_err(|error| broken(&error, limit))?;
@@ -56,7 +56,7 @@ pub fn decode_payload(payload: &str, limit: usize) -> Result<Vec<u8>, EncodedErr
 }
 
 /// The bytes in a payload as a stream, which fails behind `limit` of them: gzip or, from old servers, a bare zlib stream.
-pub fn open_payload(payload: &str, limit: usize) -> Result<impl Read, EncodedError> {
+pub(crate) fn open_payload(payload: &str, limit: usize) -> Result<impl Read, EncodedError> {
     let compressed = if payload.bytes().any(|byte| byte.is_ascii_whitespace()) {
         let joined: Vec<u8> = payload
             .bytes()
@@ -101,7 +101,7 @@ impl<R: Read> Read for Limited<R> {
 }
 
 /// The value itself, decoded if it is encoded.
-pub fn decode(value: Value) -> Result<Value, EncodedError> {
+pub(crate) fn decode(value: Value) -> Result<Value, EncodedError> {
     let Some(payload) = payload(&value) else {
         return Ok(value);
     };
@@ -110,7 +110,7 @@ pub fn decode(value: Value) -> Result<Value, EncodedError> {
 }
 
 /// A JSON text in the encoded form of modern servers: gzip, base64 on one line.
-pub fn encode(json_text: &[u8]) -> Result<Value, EncodedError> {
+pub(crate) fn encode(json_text: &[u8]) -> Result<Value, EncodedError> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let compressed = encoder
         .write_all(json_text)

@@ -5,7 +5,7 @@ use super::name::{FileKind, Observatory};
 
 /// Whether the observatory could have a file of this name, so that asking its server for a newer catalog is sensible.
 /// Lock files, temporary files and UUIDs are not plausible (spec/crds-service 9, trap 6).
-pub fn plausible(observatory: Observatory, name: &str) -> bool {
+pub(crate) fn plausible(observatory: Observatory, name: &str) -> bool {
     let named = Observatory::of_name(name);
     if named.is_some_and(|named| named != observatory) {
         return false;
@@ -19,7 +19,7 @@ pub fn plausible(observatory: Observatory, name: &str) -> bool {
 }
 
 /// `obs(_instr(_kind)?)?(_dddd)?.ext` in lower case.
-pub fn is_crds(name: &str) -> bool {
+pub(crate) fn is_crds(name: &str) -> bool {
     let Some((stem, extension)) = name.rsplit_once('.') else {
         return false;
     };
@@ -41,12 +41,12 @@ pub fn is_crds(name: &str) -> bool {
 }
 
 /// A rule: a CRDS name that ends in `pmap`, `imap` or `rmap`.
-pub fn is_mapping(name: &str) -> bool {
+pub(crate) fn is_mapping(name: &str) -> bool {
     FileKind::of(name).is_mapping() && is_crds(name)
 }
 
 /// `[a-z0-9_]{1,52}\.(fits|r\dh|r\dd)`: Hubble's older names.
-pub fn is_cdbs(name: &str) -> bool {
+pub(crate) fn is_cdbs(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(stem, extension)| {
         (1..=52).contains(&stem.len())
             && stem
@@ -57,7 +57,7 @@ pub fn is_cdbs(name: &str) -> bool {
 }
 
 /// Names of Roman's Science Support Center.
-pub fn is_ssc(name: &str) -> bool {
+pub(crate) fn is_ssc(name: &str) -> bool {
     let Some((stem, "asdf" | "yaml" | "fits")) = name.rsplit_once('.') else {
         return false;
     };

@@ -5,7 +5,7 @@ use super::name::Observatory;
 
 impl Observatory {
     /// Its instruments, as directories are named.
-    pub const fn instruments(self) -> &'static [&'static str] {
+    pub(crate) const fn instruments(self) -> &'static [&'static str] {
         match self {
             Self::Hst => &["acs", "cos", "nicmos", "stis", "synphot", "wfc3", "wfpc2"],
             Self::Jwst => &["fgs", "miri", "nircam", "niriss", "nirspec", "system"],
@@ -15,7 +15,7 @@ impl Observatory {
     }
 
     /// The directories that must exist in instrument mode, sorted: the client fails where it cannot make them.
-    pub const fn instrument_directories(self) -> &'static [&'static str] {
+    pub(crate) const fn instrument_directories(self) -> &'static [&'static str] {
         match self {
             Self::Hst => self.instruments(),
             Self::Jwst => &["all", "fgs", "miri", "nircam", "niriss", "nirspec", "system"],
@@ -25,7 +25,7 @@ impl Observatory {
     }
 
     /// The links beside the instrument directories and what they lead to: `jref` is `acs`. Only Hubble has them.
-    pub const fn legacy_links(self) -> &'static [(&'static str, &'static str)] {
+    pub(crate) const fn legacy_links(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Hst => &[
                 ("iref", "wfc3"),
@@ -40,7 +40,7 @@ impl Observatory {
     }
 
     /// The instrument of the reference `name`. `None` where only the server knows (43 Hubble files in 2019).
-    pub fn instrument_of(self, name: &str) -> Option<&'static str> {
+    pub(crate) fn instrument_of(self, name: &str) -> Option<&'static str> {
         match self {
             Self::Hst => hubble(name),
             Self::Jwst | Self::Roman | Self::Tobs => self.second_field(name).or(match self.instruments() {

@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 /// The most memory that a tree of values may take, in bytes: more than a hundred times what today's answers take.
-pub const MAX_TREE: usize = 96 << 20;
+pub(crate) const MAX_TREE: usize = 96 << 20;
 
 /// The memory of a value by itself, and the memory that it takes more as the entry of an object.
 const VALUE: usize = size_of::<Value>();
@@ -39,7 +39,7 @@ impl Budget {
 }
 
 /// Reads a JSON text into a tree that takes no more than `limit` bytes.
-pub fn parse(text: &[u8], limit: usize) -> Result<Value, serde_json::Error> {
+pub(crate) fn parse(text: &[u8], limit: usize) -> Result<Value, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Tree(&mut Budget::new(limit)).deserialize(&mut reader)?;
     reader.end()?;

@@ -1,18 +1,31 @@
 //! Python literals: the notation of `server_config` files and of mappings (spec/crds-service 2.2, spec/crds-rules 3).
 //!
 //! [`parse`] reads one literal, [`write`] writes one that Python's `ast.literal_eval` reads back as the same value.
-//! The [`lexer`] also serves the readers of mappings and of header expressions: there is no other one.
+//! The `lexer` also serves the readers of mappings and of header expressions: there is no other one.
+//!
+//! ```
+//! use crds_fs::crds::literal::{Value, parse, write};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = parse("{'observatory': 'roman', 'effective_mode': None, 'versions': (1, 2.5)}  # as Python writes it")?;
+//! let Value::Dict(pairs) = &config else { return Err("no dict".into()) };
+//! assert_eq!(pairs[0], (Value::Str("observatory".into()), Value::Str("roman".into())));
+//! assert_eq!(parse(&write(&config))?, config);
+//! assert!(parse("__import__('os')").is_err());
+//! # Ok(())
+//! # }
+//! ```
 
 mod character_names;
-pub mod lexer;
+pub(crate) mod lexer;
 mod number;
 mod scan;
 mod string;
-pub mod token;
+pub(crate) mod token;
 mod writer;
 
 pub(crate) use character_names::named_character;
-pub use number::float_text;
+pub(crate) use number::float_text;
 pub use writer::write;
 
 use lexer::Lexer;
@@ -107,8 +120,8 @@ pub const MAX_VALUES: usize = 1_000_000;
 ///
 /// Accepted are dicts, lists, tuples, texts in every notation but bytes and f-strings (adjacent ones are joined),
 /// numbers with signs, `True`, `False`, `None`, and parentheses. A pair of surrogate escapes is read as the character
-/// it stands for; a lone surrogate is refused. Limits: [`lexer::MAX_TEXT`] bytes, [`lexer::MAX_DEPTH`] brackets deep,
-/// [`MAX_VALUES`] values.
+/// it stands for; a lone surrogate is refused. Length, depth of brackets and number of values
+/// ([`MAX_VALUES`]) are limited.
 pub fn parse(text: &str) -> Result<Value, LiteralError> {
     parse_value(text).map_err(|problem| problem.locate(text))
 }

@@ -128,7 +128,7 @@ impl FileName {
     }
 
     /// For a GEIS header (`name.rNh`) the name of its pixel data (`name.rNd`); spec/crds-service 1.5.
-    pub fn geis_data_half(&self) -> Option<Self> {
+    pub(crate) fn geis_data_half(&self) -> Option<Self> {
         let (stem, extension) = self.0.rsplit_once('.')?;
         match extension.as_bytes() {
             [b'r', digit @ b'0'..=b'9', b'h'] => {

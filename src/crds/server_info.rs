@@ -10,6 +10,7 @@ use jiff::civil::DateTime;
 
 use super::catalog::{Catalog, CatalogEntry, Dropped};
 use super::encoded::{self, EncodedError};
+#[cfg(test)]
 use super::json;
 use super::literal::{self, Value};
 use super::name::{FileName, Observatory};
@@ -21,7 +22,7 @@ use fields::Fields;
 
 /// A server's description of itself.
 #[derive(Debug, Clone)]
-pub struct ServerInfo {
+pub(crate) struct ServerInfo {
     observatory: Observatory,
     latest: Option<FileName>,
     operational: Option<FileName>,
@@ -29,7 +30,6 @@ pub struct ServerInfo {
     no_default: Option<String>,
     edit: Option<FileName>,
     versions: Option<FileName>,
-    build: Option<FileName>,
     history: Vec<HistoryEntry>,
     bad_files: BTreeSet<FileName>,
     urls: BaseUrls,
@@ -44,7 +44,7 @@ pub struct ServerInfo {
 
 /// One line of the history of default contexts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HistoryEntry {
+pub(crate) struct HistoryEntry {
     /// Since when the context was the default: UTC where the server gives an offset, else the server's local time.
     pub start: DateTime,
     /// The context.
@@ -55,7 +55,7 @@ pub struct HistoryEntry {
 
 /// The URLs that files are downloaded from: names are appended to them. `None` where the server names none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BaseUrls {
+pub(crate) struct BaseUrls {
     /// Of mappings.
     pub mappings: Option<Url>,
     /// Of references.
@@ -68,7 +68,7 @@ pub struct BaseUrls {
 
 /// The limits of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Datasets in a call for best references.
     pub bestrefs_per_rpc: usize,
     /// Datasets in a call for headers.
@@ -87,9 +87,10 @@ impl Default for Limits {
 
 /// The reason for which a text is no description of a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ServerInfoError {
+pub(crate) enum ServerInfoError {
     /// Not JSON.
     #[error("the server's description is not JSON: {0}")]
+    #[cfg(test)]
     Json(String),
     /// Not a Python literal.
     #[error("server_config is not a Python literal: {0}")]
@@ -110,24 +111,25 @@ pub enum ServerInfoError {
 
 impl ServerInfo {
     /// Reads the result of `get_server_info`, as JSON text.
-    pub fn from_json(text: &str) -> Result<Self, ServerInfoError> {
+    #[cfg(test)]
+    pub(crate) fn from_json(text: &str) -> Result<Self, ServerInfoError> {
         let value = json::parse(text.as_bytes(), json::MAX_TREE)
             .map_err(|error| ServerInfoError::Json(error.to_string()))?;
         Self::from_json_value(value)
     }
 
     /// The same as [`ServerInfo::from_json`], of a value already parsed.
-    pub fn from_json_value(value: serde_json::Value) -> Result<Self, ServerInfoError> {
+    pub(crate) fn from_json_value(value: serde_json::Value) -> Result<Self, ServerInfoError> {
         Self::from_value(fields::from_json(value))
     }
 
     /// Reads the content of a `server_config` file.
-    pub fn from_literal(text: &str) -> Result<Self, ServerInfoError> {
+    pub(crate) fn from_literal(text: &str) -> Result<Self, ServerInfoError> {
         Self::from_value(literal::parse(text)?)
     }
 
     /// The description of a server that was never reached: valid for every reader, and without a single file.
-    pub fn empty(observatory: Observatory) -> Self {
+    pub(crate) fn empty(observatory: Observatory) -> Self {
         Self {
             observatory,
             latest: None,
@@ -135,7 +137,6 @@ impl ServerInfo {
             no_default: None,
             edit: None,
             versions: None,
-            build: None,
             history: Vec::new(),
             bad_files: BTreeSet::new(),
             urls: BaseUrls::default(),
@@ -175,7 +176,6 @@ impl ServerInfo {
             no_default: None,
             edit: fields.context("edit_context"),
             versions: fields.context("versions_context"),
-            build: fields.context("build_context"),
             history: fields.history(),
             bad_files: fields.names("bad_files_list", &mut dropped).into_iter().collect(),
             urls,
@@ -197,7 +197,7 @@ impl ServerInfo {
 
     /// The same description, with the metadata of files that an old server gives only on request
     /// (`get_file_info_map`, spec/crds-service 2.1), as JSON text.
-    pub fn with_metadata(mut self, json_text: &[u8]) -> Result<Self, ServerInfoError> {
+    pub(crate) fn with_metadata(mut self, json_text: &[u8]) -> Result<Self, ServerInfoError> {
         let (catalog, mut dropped) =
             Catalog::from_json(json_text).map_err(|error| ServerInfoError::Catalog(error.to_string()))?;
         let encoded = fields::from_json(encoded::encode(json_text)?);
@@ -210,7 +210,7 @@ impl ServerInfo {
 
     /// The same description as the client would note it after a call to the server at `url`.
     #[must_use]
-    pub fn received_from(mut self, url: impl Into<Url>) -> Self {
+    pub(crate) fn received_from(mut self, url: impl Into<Url>) -> Self {
         self.fields.set("server", Value::from(url.into().as_str()));
         self.fields.set("status", Value::from("server"));
         self.fields.set("connected", Value::Bool(true));
@@ -219,7 +219,7 @@ impl ServerInfo {
 
     /// The same description, which does not say where files are downloaded from.
     #[must_use]
-    pub fn without_urls(self) -> Self {
+    pub(crate) fn without_urls(self) -> Self {
         Self {
             urls: BaseUrls::default(),
             ..self
@@ -228,7 +228,7 @@ impl ServerInfo {
 
     /// The same description with another default context (spec/crds-service 9, trap 13).
     #[must_use]
-    pub fn with_default_context(mut self, context: &FileName) -> Self {
+    pub(crate) fn with_default_context(mut self, context: &FileName) -> Self {
         for key in ["latest_context", "operational_context"] {
             self.fields.set(key, Value::from(context.as_str()));
         }
@@ -240,7 +240,7 @@ impl ServerInfo {
     /// The same description where the default context that the user wants means nothing. Clients find what was wanted in
     /// place of a name, and fail on that.
     #[must_use]
-    pub fn without_default_context(mut self, wanted: &str, reason: &str) -> Self {
+    pub(crate) fn without_default_context(mut self, wanted: &str, reason: &str) -> Self {
         for key in ["latest_context", "operational_context"] {
             self.fields.set(key, Value::from(wanted));
         }
@@ -252,53 +252,49 @@ impl ServerInfo {
 
     /// The content of a `server_config` file: a Python literal in ASCII with every field that clients need
     /// (spec/crds-service 2.2), one field on a line.
-    pub fn to_literal(&self) -> String {
+    pub(crate) fn to_literal(&self) -> String {
         self.fields.to_literal(self.observatory)
     }
 
     /// The content of `bad_files.txt`.
-    pub fn bad_files_text(&self) -> String {
+    pub(crate) fn bad_files_text(&self) -> String {
         let names: Vec<&str> = self.bad_files.iter().map(FileName::as_str).collect();
         names.join("\n")
     }
 
     /// The observatory of the server.
-    pub fn observatory(&self) -> Observatory {
+    pub(crate) fn observatory(&self) -> Observatory {
         self.observatory
     }
 
     /// The default context: `latest_context`, else `operational_context`.
-    pub fn default_context(&self) -> Option<&FileName> {
+    pub(crate) fn default_context(&self) -> Option<&FileName> {
         self.latest.as_ref().or(self.operational.as_ref())
     }
 
     /// The reason for which there is no default context although the user wants one.
-    pub fn no_default_context(&self) -> Option<&str> {
+    pub(crate) fn no_default_context(&self) -> Option<&str> {
         self.no_default.as_deref()
     }
 
     /// The newest context that is being edited.
-    pub fn edit_context(&self) -> Option<&FileName> {
+    pub(crate) fn edit_context(&self) -> Option<&FileName> {
         self.edit.as_ref()
     }
 
     /// The context for lookups of calibration software versions.
-    pub fn versions_context(&self) -> Option<&FileName> {
+    pub(crate) fn versions_context(&self) -> Option<&FileName> {
         self.versions.as_ref()
     }
 
-    /// The headline build context, which the newest servers tell.
-    pub fn build_context(&self) -> Option<&FileName> {
-        self.build.as_ref()
-    }
-
     /// The default contexts of the past, in the server's order (newest first).
-    pub fn history(&self) -> &[HistoryEntry] {
+    #[cfg(test)]
+    pub(crate) fn history(&self) -> &[HistoryEntry] {
         &self.history
     }
 
     /// The context that was the default at `date`.
-    pub fn context_at(&self, date: DateTime) -> Option<&FileName> {
+    pub(crate) fn context_at(&self, date: DateTime) -> Option<&FileName> {
         self.history
             .iter()
             .filter(|entry| entry.start <= date)
@@ -307,52 +303,47 @@ impl ServerInfo {
     }
 
     /// The files that were judged invalid.
-    pub fn bad_files(&self) -> &BTreeSet<FileName> {
+    pub(crate) fn bad_files(&self) -> &BTreeSet<FileName> {
         &self.bad_files
     }
 
     /// The URLs that files are downloaded from.
-    pub fn urls(&self) -> &BaseUrls {
+    pub(crate) fn urls(&self) -> &BaseUrls {
         &self.urls
     }
 
     /// The limits of one call.
-    pub fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
     /// Whether clients in mode `auto` must let the server compute best references.
-    pub fn force_remote_mode(&self) -> bool {
+    pub(crate) fn force_remote_mode(&self) -> bool {
         self.force_remote_mode
     }
 
     /// Every file: those with metadata, and the listed mappings without (spec/crds-service 9, trap 4).
-    pub fn catalog(&self) -> &Arc<Catalog> {
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
 
     /// Whether the catalog came along. If not, `get_file_info_map` has it: see [`ServerInfo::with_metadata`].
-    pub fn has_metadata(&self) -> bool {
+    pub(crate) fn has_metadata(&self) -> bool {
         self.has_metadata
     }
 
     /// The names that had to be left out, for a warning.
-    pub fn dropped(&self) -> &Dropped {
+    pub(crate) fn dropped(&self) -> &Dropped {
         &self.dropped
     }
 
-    /// The server's own time of this description, as it wrote it.
-    pub fn last_synced(&self) -> Option<&str> {
-        self.fields.text("last_synced")
-    }
-
     /// The URL of the server that gave this description, where it was noted.
-    pub fn server(&self) -> Option<&str> {
+    pub(crate) fn server(&self) -> Option<&str> {
         self.fields.text("server").filter(|url| !url.is_empty())
     }
 
     /// Whether both say the same, but for the time when they said it (spec/crds-service 9, trap 12).
-    pub fn says_the_same(&self, other: &Self) -> bool {
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.observatory == other.observatory
             && self.catalog == other.catalog
             && self.has_metadata == other.has_metadata

@@ -37,7 +37,7 @@ const ESCAPED: &AsciiSet = &CONTROLS
 /// who makes the request asks for them ([`Url::with_credentials`]). Any text may be one: whether it leads anywhere turns
 /// out where it is used. Clones are cheap.
 #[derive(Clone)]
-pub struct Url(Arc<Parts>);
+pub(crate) struct Url(Arc<Parts>);
 
 struct Parts {
     shown: String,
@@ -48,7 +48,7 @@ struct Parts {
 
 /// The server that told a URL, and so decides where that may lead.
 #[derive(Clone)]
-pub struct Teller {
+pub(crate) struct Teller {
     /// The server.
     pub server: Url,
     /// Whether the URL may only lead to the server's own host: nobody could tell what another one gives.
@@ -57,7 +57,7 @@ pub struct Teller {
 
 impl Url {
     /// The URL with this text.
-    pub fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let text = text.trim();
         let shown = shown(text);
         let secret = (shown != text).then(|| text.to_owned());
@@ -70,7 +70,7 @@ impl Url {
 
     /// The same URL, as one that a server told.
     #[must_use]
-    pub fn told_by(&self, teller: Teller) -> Self {
+    pub(crate) fn told_by(&self, teller: Teller) -> Self {
         Self(Arc::new(Parts {
             shown: self.0.shown.clone(),
             secret: self.0.secret.clone(),
@@ -79,12 +79,12 @@ impl Url {
     }
 
     /// The server that told it; none if it is the user's own.
-    pub fn teller(&self) -> Option<&Teller> {
+    pub(crate) fn teller(&self) -> Option<&Teller> {
         self.0.teller.as_ref()
     }
 
     /// The text without credentials.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0.shown
     }
 
@@ -94,17 +94,17 @@ impl Url {
     }
 
     /// Whether this is a shown text that was read again: its credentials are not known any more.
-    pub fn has_lost_credentials(&self) -> bool {
+    pub(crate) fn has_lost_credentials(&self) -> bool {
         self.0.secret.is_none() && self.0.shown.contains(HIDDEN)
     }
 
     /// The scheme in lower case, if there is one.
-    pub fn scheme(&self) -> Option<String> {
+    pub(crate) fn scheme(&self) -> Option<String> {
         Some(self.parsed()?.scheme().to_owned())
     }
 
     /// The host in lower case, if there is one.
-    pub fn host(&self) -> Option<String> {
+    pub(crate) fn host(&self) -> Option<String> {
         self.parsed()?.host_str().map(str::to_owned)
     }
 
@@ -114,7 +114,7 @@ impl Url {
 
     /// The URL of the file `name` in this directory.
     #[must_use]
-    pub fn below(&self, name: &str) -> Self {
+    pub(crate) fn below(&self, name: &str) -> Self {
         let text = self.with_credentials();
         let (path, rest) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -123,7 +123,7 @@ impl Url {
 
     /// The same URL without a slash at its end.
     #[must_use]
-    pub fn without_slash(&self) -> Self {
+    pub(crate) fn without_slash(&self) -> Self {
         match self.with_credentials().strip_suffix('/') {
             Some(text) => Self::new(text),
             None => self.clone(),
@@ -133,7 +133,7 @@ impl Url {
     /// The same URL; with user name and password of `other`, if both lead to the same port of the same host and it has
     /// none of its own.
     #[must_use]
-    pub fn credited_by(&self, other: &Self) -> Self {
+    pub(crate) fn credited_by(&self, other: &Self) -> Self {
         let (Some(mut own), Some(theirs)) = (self.parsed(), other.parsed()) else {
             return self.clone();
         };
@@ -151,7 +151,7 @@ impl Url {
     }
 
     /// `text`, in which somebody may have repeated the credentials of this URL, without them.
-    pub fn censor(&self, text: String) -> String {
+    pub(crate) fn censor(&self, text: String) -> String {
         let Some(parsed) = self.0.secret.as_ref().and_then(|_| self.parsed()) else {
             return text;
         };

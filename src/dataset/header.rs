@@ -10,7 +10,7 @@ use super::format::Format;
 
 /// The text of a FITS card without a value in a header. The Python client's text differs from run to run, so
 /// no rule can match it; neither can one match this.
-pub const UNDEFINED_CARD: &str = "<undefined card value>";
+pub(crate) const UNDEFINED_CARD: &str = "<undefined card value>";
 
 /// Keywords whose further values are collected instead of dropped.
 const COLLECTED: [&str; 2] = ["COMMENT", "HISTORY"];

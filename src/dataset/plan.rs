@@ -48,7 +48,7 @@ pub struct Plan {
 
 /// The meaning of one answer for an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// A file, upper case.
     File(String),
     /// There is none, and none is needed.
@@ -152,7 +152,7 @@ fn about_type(recipe: &Recipe<'_>, observatory: Observatory, reftype: &str, text
 }
 
 /// Reads one answer (spec, section 22, step 4).
-pub fn verdict(answer: &str) -> Verdict {
+pub(crate) fn verdict(answer: &str) -> Verdict {
     let text = if answer.contains("ref$") {
         answer.rsplit('$').next().unwrap_or(answer)
     } else {

@@ -27,7 +27,7 @@ mod default_context;
 mod tests;
 
 /// What is known of a server, and where more is asked for.
-pub struct CatalogSource {
+pub(crate) struct CatalogSource {
     /// Whose catalog.
     pub observatory: Observatory,
     /// Its server; `None` when there is none to ask.
@@ -36,18 +36,14 @@ pub struct CatalogSource {
 
 /// A catalog was loaded, or replaced by another one.
 #[derive(Debug, Clone)]
-pub struct CatalogChange {
+pub(crate) struct CatalogChange {
     /// Whose.
     pub observatory: Observatory,
-    /// What was there before.
-    pub old: Option<Arc<ServerInfo>>,
-    /// What is there now.
-    pub new: Arc<ServerInfo>,
 }
 
 /// The catalogs of all observatories. Cheap to clone.
 #[derive(Clone)]
-pub struct Catalogs {
+pub(crate) struct Catalogs {
     inner: Arc<Inner>,
 }
 
@@ -87,7 +83,7 @@ struct SlotState {
 
 impl Catalogs {
     /// Catalogs of these observatories. Nothing is read or asked for yet.
-    pub fn new(
+    pub(crate) fn new(
         runtime: Handle,
         store: Arc<dyn Store>,
         sources: Vec<CatalogSource>,
@@ -116,27 +112,27 @@ impl Catalogs {
     }
 
     /// The observatories that are shown.
-    pub fn observatories(&self) -> &[Observatory] {
+    pub(crate) fn observatories(&self) -> &[Observatory] {
         &self.inner.observatories
     }
 
     /// The store in which the last catalogs are kept.
-    pub fn store(&self) -> &Arc<dyn Store> {
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
     }
 
     /// The server of an observatory, if one may be asked.
-    pub fn server(&self, observatory: Observatory) -> Option<&Arc<dyn CrdsServer>> {
+    pub(crate) fn server(&self, observatory: Observatory) -> Option<&Arc<dyn CrdsServer>> {
         self.inner.slot(observatory)?.server.as_ref()
     }
 
     /// The current catalog, if it is loaded. From memory.
-    pub fn current(&self, observatory: Observatory) -> Option<Arc<ServerInfo>> {
+    pub(crate) fn current(&self, observatory: Observatory) -> Option<Arc<ServerInfo>> {
         self.inner.slot(observatory)?.state().info.clone()
     }
 
     /// The catalog: what is loaded, else what the store has kept, else what the server says.
-    pub fn load(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
+    pub(crate) fn load(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
         let Some(slot) = self.inner.slot(observatory) else {
             let message = "this observatory is not mounted (--observatory)";
             return Outcome::Ready(Err(FetchError::new(
@@ -165,7 +161,11 @@ impl Catalogs {
     /// A plausible name is missing: asks the server for a new catalog, unless it was asked a short while ago. The future
     /// tells whether the name is there now, and `None` when that is not known: who looks for a name does not wait for a
     /// server that says nothing. No future: the name is not there, and there is no use in asking.
-    pub fn missing(&self, observatory: Observatory, name: &str) -> Option<BoxFuture<'static, Option<bool>>> {
+    pub(crate) fn missing(
+        &self,
+        observatory: Observatory,
+        name: &str,
+    ) -> Option<BoxFuture<'static, Option<bool>>> {
         let slot = self.inner.slot(observatory)?;
         slot.server.as_ref()?;
         if !plausible(observatory, name) {
@@ -188,7 +188,7 @@ impl Catalogs {
 
     /// What the store has kept of the server in force, and how old it is. Reads the disk; for what can be said before
     /// anything is loaded.
-    pub fn kept(&self, observatory: Observatory) -> Option<(ServerInfo, Duration)> {
+    pub(crate) fn kept(&self, observatory: Observatory) -> Option<(ServerInfo, Duration)> {
         let snapshot = self.inner.store.snapshot(observatory).ok()??;
         let info = ServerInfo::from_literal(&snapshot.text).ok()?;
         let usable = info.observatory() == observatory && !self.inner.is_foreign(&info);
@@ -196,7 +196,8 @@ impl Catalogs {
     }
 
     /// Asks the server for a new catalog now.
-    pub fn refresh(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
+    #[cfg(test)]
+    pub(crate) fn refresh(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
         match self.inner.slot(observatory) {
             Some(slot) if slot.server.is_some() => {
                 let (_, receiver) = self.inner.refresh(&mut slot.state(), observatory);
@@ -231,42 +232,42 @@ impl Catalogs {
     }
 
     /// Every catalog that is loaded or replaced from now on.
-    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<CatalogChange> {
+    pub(crate) fn subscribe(&self) -> mpsc::UnboundedReceiver<CatalogChange> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.inner.listeners().push(sender);
         receiver
     }
 
     /// Since when the server has not been reached; `None` while it answers or was never asked.
-    pub fn offline_since(&self, observatory: Observatory) -> Option<SystemTime> {
+    pub(crate) fn offline_since(&self, observatory: Observatory) -> Option<SystemTime> {
         self.inner.slot(observatory)?.state().offline_since
     }
 
     /// Why the catalog could not be had when it was last tried, and when that was; `None` once it was had.
-    pub fn failure(&self, observatory: Observatory) -> Option<(SystemTime, FetchError)> {
+    pub(crate) fn failure(&self, observatory: Observatory) -> Option<(SystemTime, FetchError)> {
         let (when, error) = self.inner.slot(observatory)?.state().failure.clone()?;
         let when = SystemTime::now().checked_sub(when.elapsed())?;
         Some((when, error))
     }
 
     /// What is wrong with the default context that the user wants, by the current catalog. From memory.
-    pub fn context_problem(&self, observatory: Observatory) -> Option<String> {
+    pub(crate) fn context_problem(&self, observatory: Observatory) -> Option<String> {
         self.inner.context_problem(&*self.current(observatory)?)
     }
 
     /// How long ago the server said what is current; also over restarts.
-    pub fn age(&self, observatory: Observatory) -> Option<Duration> {
+    pub(crate) fn age(&self, observatory: Observatory) -> Option<Duration> {
         let confirmed = self.inner.slot(observatory)?.state().confirmed?;
         Some(confirmed.elapsed().unwrap_or_default())
     }
 
     /// Whether no server may be asked for this observatory.
-    pub fn is_offline(&self, observatory: Observatory) -> bool {
+    pub(crate) fn is_offline(&self, observatory: Observatory) -> bool {
         self.server(observatory).is_none()
     }
 
     /// Stops what goes on in the background.
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         self.inner.end.cancel();
     }
 }
@@ -506,7 +507,7 @@ impl Inner {
             return Arc::clone(info);
         };
         let info = &self.with_context(info);
-        let old = {
+        {
             let mut state = slot.state();
             state.failure = None;
             state.foreign = foreign;
@@ -515,15 +516,11 @@ impl Inner {
             }
             match &state.info {
                 Some(old) if old.says_the_same(info) => return Arc::clone(old),
-                _ => state.info.replace(Arc::clone(info)),
+                _ => state.info = Some(Arc::clone(info)),
             }
-        };
+        }
         log::info!("catalog of {observatory}: {} files", info.catalog().len());
-        let change = CatalogChange {
-            observatory,
-            old,
-            new: Arc::clone(info),
-        };
+        let change = CatalogChange { observatory };
         if let Some(problem) = self.context_problem(info) {
             log::warn!("{problem}: 'latest' means nothing until that changes");
         }

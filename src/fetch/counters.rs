@@ -9,7 +9,7 @@ use super::error::FetchErrorKind;
 
 /// Counters as they are at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Opens that were answered by the store.
     pub hits: u64,
     /// Opens that had to wait for a transfer or a verification.

@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 /// The kinds of failure; each is an errno of its own further up (design, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FetchErrorKind {
+pub(crate) enum FetchErrorKind {
     /// The catalog has no such name.
     NotInCatalog,
     /// The server cannot be reached.
@@ -35,7 +35,7 @@ pub enum FetchErrorKind {
 
 impl FetchErrorKind {
     /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::NotInCatalog,
         Self::Unreachable,
         Self::TimedOut,
@@ -50,7 +50,7 @@ impl FetchErrorKind {
     ];
 
     /// The kind in a word, for status and metrics.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NotInCatalog => "not-in-catalog",
             Self::Unreachable => "unreachable",
@@ -74,7 +74,7 @@ impl FetchErrorKind {
     .url.as_ref().map(|url| format!(" ({url})")).unwrap_or_default(),
     .remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default()
 )]
-pub struct FetchError {
+pub(crate) struct FetchError {
     /// What sort of failure.
     pub kind: FetchErrorKind,
     /// What could not be had: `jwst/name`, or the catalog of an observatory.

@@ -29,7 +29,7 @@ pub(super) type Answer = Result<Arc<File>, FetchError>;
 
 /// A transfer as others see it.
 #[derive(Debug, Clone)]
-pub struct TransferStatus {
+pub(crate) struct TransferStatus {
     /// Which file.
     pub key: FileKey,
     /// The source that is asked.
@@ -95,6 +95,7 @@ impl InFlight {
     }
 
     /// Up to where no byte is missing, from now on. It goes back where a transfer begins anew; the channel closes at the end.
+    #[cfg(test)]
     pub(super) fn frontier(&self) -> watch::Receiver<u64> {
         self.frontier.subscribe()
     }
@@ -248,6 +249,7 @@ impl InFlightTable {
     }
 
     /// Who gave what of such a file.
+    #[cfg(test)]
     pub(super) fn served(&self, key: &FileKey) -> Vec<Served> {
         match self.get(key) {
             Some(in_flight) => in_flight.served(),
@@ -300,10 +302,6 @@ impl InFlightTable {
     /// The last failures of all, oldest first.
     pub(super) fn last_failures(&self) -> Vec<(SystemTime, FetchError)> {
         self.failed().last.iter().cloned().collect()
-    }
-
-    pub(super) fn forget_failure(&self, key: &FileKey) {
-        self.failed().by_file.pop(key);
     }
 
     pub(super) fn statuses(&self) -> Vec<TransferStatus> {

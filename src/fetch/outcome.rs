@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 
 /// The answer of an operation: now, or when a future is done.
-pub enum Outcome<T, E> {
+pub(crate) enum Outcome<T, E> {
     /// Answered on the spot, from memory or by a system call that cannot wait for the network.
     Ready(Result<T, E>),
     /// Answered when the future is. Dropping it abandons the wait, never the work that others wait for.
@@ -16,7 +16,7 @@ where
     E: Send + 'static,
 {
     /// The answer in another shape.
-    pub fn map<U, F>(
+    pub(crate) fn map<U, F>(
         self,
         change: impl FnOnce(Result<T, E>) -> Result<U, F> + Send + 'static,
     ) -> Outcome<U, F>
@@ -31,7 +31,7 @@ where
     }
 
     /// Goes on with the answer, which may need waiting again.
-    pub fn then<U, F>(
+    pub(crate) fn then<U, F>(
         self,
         next: impl FnOnce(Result<T, E>) -> Outcome<U, F> + Send + 'static,
     ) -> Outcome<U, F>
@@ -46,7 +46,7 @@ where
     }
 
     /// Waits for the answer.
-    pub async fn wait(self) -> Result<T, E> {
+    pub(crate) async fn wait(self) -> Result<T, E> {
         match self {
             Self::Ready(answer) => answer,
             Self::Later(answer) => answer.await,

@@ -7,11 +7,11 @@ use crate::crds::{Catalog, FileKey};
 use crate::store::{HoldingKind, Store};
 
 /// A version of a rule of the user's: when it was changed, and its size.
-pub type OwnVersion = (SystemTime, u64);
+pub(crate) type OwnVersion = (SystemTime, u64);
 
 /// The version of a rule, if it is the user's own: by one look at the store, as the user may write to it at any time. Other
 /// catalogued names are answered from memory.
-pub fn own_version(store: &dyn Store, catalog: Option<&Catalog>, key: &FileKey) -> Option<OwnVersion> {
+pub(crate) fn own_version(store: &dyn Store, catalog: Option<&Catalog>, key: &FileKey) -> Option<OwnVersion> {
     let holding = store.holding(key);
     let noted = match holding {
         Some(holding) if holding.kind == HoldingKind::Catalogued => return None,
@@ -30,7 +30,7 @@ fn on_disk(store: &dyn Store, key: &FileKey) -> Option<OwnVersion> {
 }
 
 /// Where a rule of the user's own lies in the store.
-pub fn own_path(key: &FileKey) -> PathBuf {
+pub(crate) fn own_path(key: &FileKey) -> PathBuf {
     ["mappings", key.observatory.as_str(), key.name.as_str()]
         .iter()
         .collect()

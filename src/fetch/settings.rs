@@ -6,7 +6,7 @@ use crate::crds::ContextSpec;
 
 /// Settings of transfers.
 #[derive(Debug, Clone)]
-pub struct FetchSettings {
+pub(crate) struct FetchSettings {
     /// Files received at a time from each observatory (small ones have four times as many slots of their own). One that
     /// stands still does not count.
     pub jobs: usize,
@@ -73,7 +73,7 @@ impl Default for FetchSettings {
 
 /// Settings of catalogs.
 #[derive(Debug, Clone)]
-pub struct CatalogSettings {
+pub(crate) struct CatalogSettings {
     /// A catalog older than this is asked for again, in the background.
     pub ttl: Duration,
     /// At most so often is it asked for again because a plausible name is missing from it.

@@ -8,7 +8,7 @@ use crate::remote::Origin;
 
 /// A file at a place that may have it.
 #[derive(Clone)]
-pub struct Source {
+pub(crate) struct Source {
     /// What reads it.
     pub origin: Arc<dyn Origin>,
     /// Where it is.
@@ -24,14 +24,14 @@ impl fmt::Debug for Source {
 }
 
 /// A place that has the same files as the CRDS server.
-pub trait Mirror: Send + Sync {
+pub(crate) trait Mirror: Send + Sync {
     /// The file there; `None` where it is known not to have such files.
     fn source(&self, key: &FileKey) -> Option<Source>;
 }
 
 /// What one source has given of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Served {
+pub(crate) struct Served {
     /// Where it was read.
     pub url: Url,
     /// How many bytes of the file are from there.

@@ -12,7 +12,7 @@ mod tests;
 
 /// Where a transfer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// Waits for a slot of its lane.
     Queued,
     /// Bytes arrive.
@@ -31,7 +31,7 @@ pub enum State {
 
 impl State {
     /// The state in a word.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Receiving => "receiving",

@@ -21,13 +21,13 @@ use fuser::{
 
 use crate::tree::ops::{Caller, FileSystem, NodeKind, Outcome, SetAttr};
 use dispatch::Reply;
+use op_counters::Op;
 use reply::{
     rewound, send_attr, send_attribute, send_created, send_data, send_done, send_entries, send_entry,
     send_listing, send_names, send_opened, send_target, send_written, time,
 };
 
 pub(super) use dispatch::Core;
-pub use op_counters::{Op, OpCounters};
 
 /// Background requests (readahead) that the kernel may have under way.
 const MAX_BACKGROUND: u16 = 64;

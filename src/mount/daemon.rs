@@ -35,7 +35,7 @@ const THREAD_END: Duration = Duration::from_millis(500);
 
 /// How the new process relates to its parent.
 #[derive(Debug)]
-pub enum DaemonMode {
+pub(crate) enum DaemonMode {
     /// It outlives its parent, in a session of its own; what it prints goes here.
     Detached(File),
     /// It is told to stop when its parent dies, and prints where its parent does.
@@ -44,36 +44,31 @@ pub enum DaemonMode {
 
 /// The new process's line to the parent who waits for it.
 #[derive(Debug)]
-pub struct Ready(Option<File>);
+pub(crate) struct Ready(Option<File>);
 
 /// A process made by [`launch`].
 #[derive(Debug)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     pid: Pid,
     message: String,
 }
 
 impl Ready {
     /// For a process that nobody waits for.
-    pub fn nobody() -> Self {
+    pub(crate) fn nobody() -> Self {
         Self(None)
     }
 
     /// The file system answers; with what is to be said about it. Fails when the parent has died meanwhile.
-    pub fn ready(self, message: &str) -> io::Result<()> {
+    pub(crate) fn ready(self, message: &str) -> io::Result<()> {
         let text = [&[READY], message.as_bytes()].concat();
         self.tell(text.get(..MAX_MESSAGE).unwrap_or(&text))
     }
 
     /// It does not, for this reason.
-    pub fn failed(self, reason: &str) {
+    pub(crate) fn failed(self, reason: &str) {
         // Without a parent nobody wants to know.
         let _ = self.tell(reason.as_bytes().get(..MAX_MESSAGE).unwrap_or(reason.as_bytes()));
-    }
-
-    /// Whether somebody waits, who will also tell the user what went wrong.
-    pub fn is_awaited(&self) -> bool {
-        self.0.is_some()
     }
 
     fn tell(self, message: &[u8]) -> io::Result<()> {
@@ -90,7 +85,7 @@ const MAX_MESSAGE: usize = 4096;
 /// Forks. The new process does `work`, whose result is its exit status; this one returns when the other is ready.
 ///
 /// There must be no other thread in this process.
-pub fn launch(mode: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result<Daemon, Error> {
+pub(crate) fn launch(mode: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result<Daemon, Error> {
     if !is_single_threaded() {
         return Err(Error::Threads);
     }
@@ -159,18 +154,13 @@ fn enter(mode: DaemonMode) -> nix::Result<()> {
 }
 
 impl Daemon {
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.pid.as_raw().unsigned_abs()
-    }
-
     /// What it said when it was ready.
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
     /// Tells it to stop, and waits until it has.
-    pub fn stop(&self) -> Result<ExitStatus, Error> {
+    pub(crate) fn stop(&self) -> Result<ExitStatus, Error> {
         match kill(self.pid, Signal::SIGTERM) {
             Ok(()) | Err(Errno::ESRCH) => self.wait(),
             Err(errno) => Err(Error::fork(errno)),
@@ -178,7 +168,7 @@ impl Daemon {
     }
 
     /// Waits for its end.
-    pub fn wait(&self) -> Result<ExitStatus, Error> {
+    pub(crate) fn wait(&self) -> Result<ExitStatus, Error> {
         loop {
             match waitpid(self.pid, None) {
                 Ok(nix::sys::wait::WaitStatus::Exited(_, status)) => {
@@ -231,7 +221,7 @@ impl Daemon {
     unsafe_code,
     reason = "changing what a signal does is unsafe where a handler is set"
 )]
-pub fn leave_terminal_signals_to_others() {
+pub(crate) fn leave_terminal_signals_to_others() {
     for signal in [Signal::SIGINT, Signal::SIGQUIT] {
         // SAFETY: ignoring a signal runs no code.
         let ignored = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
@@ -242,7 +232,7 @@ pub fn leave_terminal_signals_to_others() {
 }
 
 /// Asks a file system that was mounted by another process for its root and its size: it is ready when it answers.
-pub fn answers(mountpoint: &Path) -> Result<(), Error> {
+pub(crate) fn answers(mountpoint: &Path) -> Result<(), Error> {
     if device::is_handed_over(mountpoint) {
         // Mounted by somebody else, who knows where.
         return Ok(());
@@ -252,7 +242,7 @@ pub fn answers(mountpoint: &Path) -> Result<(), Error> {
 
 /// The signals that tell a file system to go.
 #[derive(Debug)]
-pub struct StopSignals {
+pub(crate) struct StopSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     /// The end of the terminal, for who has nothing to reopen.
@@ -265,7 +255,7 @@ impl StopSignals {
     /// Receives SIGTERM and SIGINT from now on. SIGHUP calls `reopen`, as logs are put aside, or, where there is none, is
     /// the end like the others; SIGUSR1 and SIGUSR2 do nothing. To be called within the runtime, and before mounting, so
     /// that no moment is left in which a signal would end the process with the mount in place.
-    pub fn listen(reopen: Option<Box<dyn Fn() + Send + Sync>>) -> io::Result<Self> {
+    pub(crate) fn listen(reopen: Option<Box<dyn Fn() + Send + Sync>>) -> io::Result<Self> {
         let mut hangups = signal(SignalKind::hangup())?;
         let hangup = match reopen {
             None => Some(hangups),
@@ -312,7 +302,7 @@ impl StopSignals {
 
 /// Serves until the file system is unmounted, by whomever. The first signal unmounts it as soon as its users have left,
 /// the second one at once.
-pub async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> Result<(), Error> {
+pub(crate) async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> Result<(), Error> {
     tokio::select! {
         end = mounted.ended() => {
             mounted.stop_waiting();

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 /// Why a file system could not be mounted, unmounted or served, with the remedy where there is one.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A system call on a path failed.
     #[error("{doing} '{path}'")]
     Io {

@@ -39,7 +39,7 @@ const MAX_FILE: usize = 64 << 20;
 
 /// How a mount is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
+pub(crate) enum Health {
     /// It answers.
     Answers,
     /// Its process has ended, and the kernel has cut the connection: every call fails at once.
@@ -56,7 +56,7 @@ pub enum Health {
 
 /// The process that serves a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Server {
+pub(crate) enum Server {
     /// It runs.
     Running(u32),
     /// It has ended, but threads of it are still in the kernel.
@@ -69,7 +69,7 @@ pub enum Server {
 
 impl MountEntry {
     /// How it is. Takes seconds when it is not well, and never hangs.
-    pub fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         let mut early = Vec::new();
         let question = |_: &OwnedFd| {
             nix::sys::stat::stat(&self.mountpoint)?;
@@ -89,7 +89,7 @@ impl MountEntry {
     }
 
     /// An error that says what is the matter, unless it answers.
-    pub fn must_answer(&self) -> Result<(), Error> {
+    pub(crate) fn must_answer(&self) -> Result<(), Error> {
         match self.health() {
             Health::Answers => Ok(()),
             Health::Dead | Health::Hanging => Err(Error::Dead(self.mountpoint.clone())),
@@ -98,7 +98,7 @@ impl MountEntry {
     }
 
     /// The contents of a file in it, by its path below the mount point.
-    pub fn read(&self, file: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) fn read(&self, file: &str) -> Result<Vec<u8>, Error> {
         let path = self.mountpoint.join(file);
         let mut contents = Vec::new();
         let answer = in_child(&mut contents, self, |out| copy(&path, out));
@@ -116,7 +116,7 @@ impl MountEntry {
     }
 
     /// The process that serves it, found without touching it.
-    pub fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> Server {
         let connected = address(self.minor).and_then(|address| UnixStream::connect_addr(&address));
         let pid = match connected {
             Ok(socket) => getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.pid()),
@@ -133,7 +133,7 @@ impl MountEntry {
 
     /// Waits until the process that serves it has let go of everything, as long as that takes in good order: until its
     /// last thread has gone, for its locks go with that. False if that takes longer than `timeout`.
-    pub fn await_end(&self, server: Server, timeout: Duration) -> bool {
+    pub(crate) fn await_end(&self, server: Server, timeout: Duration) -> bool {
         let (Server::Running(pid) | Server::Exiting(pid)) = server else {
             return true;
         };

@@ -9,7 +9,7 @@ const UNLIMITED: u64 = 1 << 30;
 ///
 /// Every file that is open in the mount is open here as well. Programs that are started from here have the higher limit,
 /// too, so a process that starts the user's programs must not call this.
-pub fn raise_descriptors() -> usize {
+pub(crate) fn raise_descriptors() -> usize {
     let found = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: found.maximum,

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use super::Error;
 
 /// The type under which the kernel lists our mounts.
-pub const FSTYPE: &str = "fuse.crds-fs";
+pub(crate) const FSTYPE: &str = "fuse.crds-fs";
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountEntry {
+pub(crate) struct MountEntry {
     /// The device number's minor part: the number of the FUSE connection below `/sys/fs/fuse/connections`.
     pub minor: u32,
     /// Where it is mounted.
@@ -27,31 +27,31 @@ pub struct MountEntry {
 
 impl MountEntry {
     /// Whether it is one of ours.
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.fstype == FSTYPE
     }
 }
 
 /// All mounts of this process's namespace, later ones (which lie on top) last.
-pub fn read() -> Result<Vec<MountEntry>, Error> {
+pub(crate) fn read() -> Result<Vec<MountEntry>, Error> {
     let table = Path::new("/proc/self/mountinfo");
     let text = std::fs::read(table).map_err(|source| Error::io("reading", table, source))?;
     Ok(parse(&text))
 }
 
 /// The mount on top at exactly `path`, if there is one. `path` must be absolute and free of links.
-pub fn at(path: &Path) -> Result<Option<MountEntry>, Error> {
+pub(crate) fn at(path: &Path) -> Result<Option<MountEntry>, Error> {
     Ok(read()?.into_iter().rev().find(|entry| entry.mountpoint == path))
 }
 
 /// The mount that an absolute path free of links is in.
-pub fn covering<'a>(table: &'a [MountEntry], path: &Path) -> Option<&'a MountEntry> {
+pub(crate) fn covering<'a>(table: &'a [MountEntry], path: &Path) -> Option<&'a MountEntry> {
     let over = table.iter().filter(|entry| path.starts_with(&entry.mountpoint));
     over.max_by_key(|entry| entry.mountpoint.components().count())
 }
 
 /// An error that says what is the matter with the mount of ours that `path` is spelt to be in, unless it answers.
-pub fn must_answer(path: &Path) -> Result<(), Error> {
+pub(crate) fn must_answer(path: &Path) -> Result<(), Error> {
     let spelt = std::path::absolute(path).map_err(|source| Error::io("resolving", path, source))?;
     match covering(&read()?, &spelt) {
         Some(entry) if entry.is_ours() => entry.must_answer(),
@@ -60,7 +60,7 @@ pub fn must_answer(path: &Path) -> Result<(), Error> {
 }
 
 /// The mount point that `path` means: absolute, with links resolved, without touching the mount itself, which may be dead.
-pub fn locate(path: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn locate(path: &Path) -> Result<PathBuf, Error> {
     let failed = |source: io::Error| Error::io("resolving", path, source);
     let spelt = std::path::absolute(path).map_err(failed)?;
     if at(&spelt)?.is_some_and(|entry| entry.is_ours()) {

@@ -21,7 +21,7 @@ use super::{Error, device, mountinfo};
 
 /// What a mount looks like from outside.
 #[derive(Debug, Clone)]
-pub struct Appearance {
+pub(crate) struct Appearance {
     /// What `findmnt` shows as the source.
     pub source: String,
     /// What the kernel itself refuses.
@@ -32,7 +32,7 @@ pub struct Appearance {
 
 /// Where to mount.
 #[derive(Debug)]
-pub enum Mountpoint {
+pub(crate) enum Mountpoint {
     /// On this directory: absolute, without links, and with no mount of ours on it.
     Directory(PathBuf),
     /// The connection exists and is mounted by somebody else, who hands over its device as `/dev/fd/N`.
@@ -42,7 +42,7 @@ pub enum Mountpoint {
 impl Mountpoint {
     /// Looks at the place and mends it: a mount of ours whose process died is taken away. To be called before the store is
     /// opened, which may lie below.
-    pub fn prepare(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn prepare(path: &Path) -> Result<Self, Error> {
         if let Some(device) = device::handed_over(path) {
             return device.map(Self::Device);
         }
@@ -87,7 +87,7 @@ impl Mountpoint {
     }
 
     /// The directory, unless somebody else mounts.
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Directory(place) => Some(place),
             Self::Device(_) => None,

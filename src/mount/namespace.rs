@@ -12,7 +12,7 @@ use super::Error;
 /// goes away with the last of them. User and group stay what they are.
 ///
 /// There must be no other thread in this process.
-pub fn enter() -> Result<(), Error> {
+pub(crate) fn enter() -> Result<(), Error> {
     // Root keeps its privileges by not changing the user namespace.
     match unshare(CloneFlags::CLONE_NEWNS) {
         Ok(()) => {}

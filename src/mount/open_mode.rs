@@ -78,8 +78,8 @@ impl<B> OpenModes<B> {
                     Backing::Stored(file) if opened.size >= PASSTHROUGH_FROM => {
                         register(file).map_or(Mode::Cached, |id| Mode::Passthrough(Arc::new(id)))
                     }
-                    Backing::Generated(_) if !opened.keep_cache => Mode::Direct,
-                    Backing::Stored(_) | Backing::Local(_) | Backing::Generated(_) => Mode::Cached,
+                    Backing::Generated if !opened.keep_cache => Mode::Direct,
+                    Backing::Stored(_) | Backing::Local | Backing::Generated => Mode::Cached,
                 };
                 closed.insert(OpenInode { mode, handles: 1 }).mode.clone()
             }
@@ -100,7 +100,6 @@ impl<B> OpenModes<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     fn stored(size: u64) -> Opened {
@@ -117,7 +116,7 @@ mod tests {
         Opened {
             handle: 1,
             size: 5,
-            backing: Backing::Generated(Bytes::from_static(b"hello")),
+            backing: Backing::Generated,
             keep_cache,
         }
     }
@@ -141,9 +140,8 @@ mod tests {
             opens.open(5, &generated(false), |_| Some(())),
             Mode::Direct
         ));
-        let file = std::fs::File::open("/dev/null").unwrap();
         let local = Opened {
-            backing: Backing::Local(Arc::new(file)),
+            backing: Backing::Local,
             ..stored(1 << 30)
         };
         assert!(matches!(opens.open(6, &local, |_| Some(())), Mode::Cached));

@@ -4,7 +4,7 @@ use nix::unistd::{getgid, getuid};
 
 /// User, group and file mode mask of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// User id.
     pub uid: u32,
     /// Group id.
@@ -15,7 +15,7 @@ pub struct Owner {
 
 impl Owner {
     /// This process.
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         // umask(2) can only be read by changing it; proc(5) tells it as well.
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));

@@ -7,7 +7,7 @@ use super::mountinfo::MountEntry;
 
 /// What can be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// Every write is EROFS.
     pub read_only: bool,
     /// No program in it can be run.
@@ -25,7 +25,7 @@ impl Flags {
 }
 
 /// Sets the flags of a mount. Only root may.
-pub fn remount(entry: &MountEntry, flags: Flags) -> Result<(), Error> {
+pub(crate) fn remount(entry: &MountEntry, flags: Flags) -> Result<(), Error> {
     nix::mount::mount(
         None::<&str>,
         &entry.mountpoint,

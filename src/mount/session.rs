@@ -9,7 +9,7 @@ use fuser::{Config, Session, SessionACL};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::adapter::{Adapter, Core, OpCounters};
+use super::adapter::{Adapter, Core};
 use super::mountpoint::{self, Appearance, Mountpoint};
 use super::notify::Invalidator;
 use super::unmount::{self, How};
@@ -27,11 +27,10 @@ const _: () = assert!(
 const READ_AHEAD_KIB: u32 = 1024;
 
 /// A file system that is mounted and served by threads of this process. Dropping it detaches it.
-pub struct Mounted {
+pub(crate) struct Mounted {
     place: Option<Place>,
     stop: Box<dyn Fn() + Send + Sync>,
     invalidator: Invalidator,
-    op_counters: Arc<OpCounters>,
     passthrough: bool,
     ended: watch::Receiver<Option<End>>,
 }
@@ -47,7 +46,7 @@ struct Place {
 
 impl Mounted {
     /// Mounts `tree` and serves it. Answers that come later are made by tasks on `runtime`.
-    pub fn start<F: FileSystem>(
+    pub(crate) fn start<F: FileSystem>(
         tree: Arc<F>,
         mountpoint: Mountpoint,
         appearance: &Appearance,
@@ -77,7 +76,6 @@ impl Mounted {
         if let Some(place) = &place {
             place.raise_readahead();
         }
-        let op_counters = core.op_counters();
         let stop = Box::new(move || {
             core.end();
             tree.shutdown();
@@ -86,7 +84,6 @@ impl Mounted {
             place,
             stop,
             invalidator,
-            op_counters,
             passthrough,
             ended,
         })
@@ -126,18 +123,13 @@ impl Mounted {
         Ok((invalidator, ended, passthrough))
     }
 
-    /// Counts of what the kernel asked for.
-    pub fn op_counters(&self) -> &Arc<OpCounters> {
-        &self.op_counters
-    }
-
     /// Whether the kernel reads complete files itself.
-    pub fn passes_through(&self) -> bool {
+    pub(crate) fn passes_through(&self) -> bool {
         self.passthrough
     }
 
     /// Waits until the file system is unmounted, by whomever, and the last request is answered.
-    pub async fn ended(&self) -> Result<(), Error> {
+    pub(crate) async fn ended(&self) -> Result<(), Error> {
         let mut ended = self.ended.clone();
         let end = ended.wait_for(Option::is_some).await;
         match end.as_deref() {
@@ -148,18 +140,18 @@ impl Mounted {
     }
 
     /// Answers all who wait with ESHUTDOWN, stops transfers where they can be resumed, and keeps quiet to the kernel.
-    pub fn stop_waiting(&self) {
+    pub(crate) fn stop_waiting(&self) {
         self.invalidator.disarm();
         (self.stop)();
     }
 
     /// Takes the mount away, unless it is gone already.
-    pub fn unmount(&self, how: How) -> Result<(), Error> {
+    pub(crate) fn unmount(&self, how: How) -> Result<(), Error> {
         self.place.as_ref().map_or(Ok(()), |place| place.unmount(how))
     }
 
     /// Where it is mounted, unless somebody else mounted it.
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         self.place.as_ref().map(|place| place.path.as_path())
     }
 }

@@ -13,7 +13,7 @@ use super::{Error, users};
 
 /// How insistent to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub(crate) enum How {
     /// Only when nobody uses it.
     Plain,
     /// Detach the name at once; the file system lives on for those who still use it.
@@ -21,7 +21,7 @@ pub enum How {
 }
 
 /// Unmounts the file system of ours that is mounted at `path`, alive, dead or hanging.
-pub fn unmount(path: &Path, how: How) -> Result<(), Error> {
+pub(crate) fn unmount(path: &Path, how: How) -> Result<(), Error> {
     let entry = find(path)?;
     match entry.health() {
         health @ (Health::Dead | Health::Hanging) => take_away_dead(&entry, health),
@@ -30,7 +30,7 @@ pub fn unmount(path: &Path, how: How) -> Result<(), Error> {
 }
 
 /// The file system of ours that is mounted at `path`.
-pub fn find(path: &Path) -> Result<MountEntry, Error> {
+pub(crate) fn find(path: &Path) -> Result<MountEntry, Error> {
     let place = mountinfo::locate(path)?;
     match mountinfo::at(&place)? {
         None => Err(Error::NotMounted(place)),

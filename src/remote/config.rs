@@ -15,7 +15,7 @@ use crate::crds::{Observatory, ServerInfo, Url};
 const MAX_CONFIG: usize = 64 << 20;
 
 /// A server; but its description is the `server_config` at a URL.
-pub struct ConfigUriServer {
+pub(crate) struct ConfigUriServer {
     server: Arc<dyn CrdsServer>,
     origin: Arc<dyn Origin>,
     config_url: Url,
@@ -23,7 +23,7 @@ pub struct ConfigUriServer {
 
 impl ConfigUriServer {
     /// `server`, described by the file at `config_url` of `origin`.
-    pub fn new(server: Arc<dyn CrdsServer>, origin: Arc<dyn Origin>, config_url: Url) -> Self {
+    pub(crate) fn new(server: Arc<dyn CrdsServer>, origin: Arc<dyn Origin>, config_url: Url) -> Self {
         Self {
             server,
             origin,

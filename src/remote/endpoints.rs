@@ -15,7 +15,7 @@ use crate::crds::{FileKey, FileName, Observatory, ServerInfo, Teller, Url};
 /// The user's settings for servers and places, as plain text. `None`, `none`, `NONE` and the empty text count as not
 /// said (spec/crds-service 8.2).
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// `--server`, any number of times.
     pub servers: Vec<ServerSetting>,
     /// `CRDS_SERVER_URL`.
@@ -30,7 +30,7 @@ pub struct Settings {
 
 /// The value of `--server`: `URL` or `OBS=URL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerSetting {
+pub(crate) struct ServerSetting {
     /// The observatory of the server, if it is named.
     pub observatory: Option<Observatory>,
     /// Its URL.
@@ -58,7 +58,7 @@ impl FromStr for ServerSetting {
 
 /// An error in the settings of servers and places.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EndpointError {
+pub(crate) enum EndpointError {
     /// Not an http(s) URL.
     #[error("'{0}' is not the URL of a server: it must begin with https:// or http://")]
     Server(Url),
@@ -93,14 +93,14 @@ pub enum EndpointError {
 /// The reason why a file has no URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {observatory} server does not say where its {what} are downloaded from")]
-pub struct NoUrl {
+pub(crate) struct NoUrl {
     observatory: Observatory,
     what: &'static str,
 }
 
 /// The endpoints of all requests.
 #[derive(Debug, Clone)]
-pub struct Endpoints {
+pub(crate) struct Endpoints {
     servers: BTreeMap<Observatory, Url>,
     mapping_uri: Option<Url>,
     reference_uri: Option<Url>,
@@ -109,7 +109,7 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Reads the settings, for these observatories.
-    pub fn new(settings: &Settings, observatories: &[Observatory]) -> Result<Self, EndpointError> {
+    pub(crate) fn new(settings: &Settings, observatories: &[Observatory]) -> Result<Self, EndpointError> {
         let mut servers: BTreeMap<Observatory, Url> = observatories
             .iter()
             .map(|&observatory| (observatory, default_server(observatory)))
@@ -138,7 +138,7 @@ impl Endpoints {
     }
 
     /// The URL of the observatory's server.
-    pub fn server_url(&self, observatory: Observatory) -> Url {
+    pub(crate) fn server_url(&self, observatory: Observatory) -> Url {
         self.servers
             .get(&observatory)
             .cloned()
@@ -146,12 +146,12 @@ impl Endpoints {
     }
 
     /// Whether the settings name a serverless URL, which is never asked.
-    pub fn is_offline(&self, observatory: Observatory) -> bool {
+    pub(crate) fn is_offline(&self, observatory: Observatory) -> bool {
         is_serverless(self.server_url(observatory).as_str())
     }
 
     /// The server of the observatory. With `CRDS_CONFIG_URI` its description of itself comes from there.
-    pub fn server(
+    pub(crate) fn server(
         &self,
         observatory: Observatory,
         client: &HttpClient,
@@ -169,7 +169,7 @@ impl Endpoints {
     }
 
     /// The URL of a file: below the override if one was given, else where the server says (spec/crds-service 3.1).
-    pub fn file_url(&self, info: &ServerInfo, name: &FileName) -> Result<Url, NoUrl> {
+    pub(crate) fn file_url(&self, info: &ServerInfo, name: &FileName) -> Result<Url, NoUrl> {
         let observatory = info.observatory();
         let key = FileKey {
             observatory,
@@ -200,7 +200,7 @@ impl Endpoints {
     }
 
     /// The URL of a file below the override, if one was given: whatever the server says.
-    pub fn own_url(&self, key: &FileKey) -> Option<Url> {
+    pub(crate) fn own_url(&self, key: &FileKey) -> Option<Url> {
         let uri = if key.name.kind().is_mapping() {
             &self.mapping_uri
         } else {

@@ -7,7 +7,7 @@ use crate::crds::{Observatory, Url};
 /// A failed request. Cheap enough to clone for every waiter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({url})")]
-pub struct RemoteError {
+pub(crate) struct RemoteError {
     /// The kind of failure.
     pub kind: RemoteErrorKind,
     /// The URL that was asked for.
@@ -22,7 +22,7 @@ pub struct RemoteError {
 
 /// Causes about which the user can do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hint {
+pub(crate) enum Hint {
     /// The name has no address.
     UnknownHost,
     /// The connection is refused.
@@ -43,7 +43,7 @@ pub enum Hint {
 
 /// Whether the same request may succeed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
+pub(crate) enum Retry {
     /// It will fail again.
     No,
     /// After a short pause.
@@ -54,7 +54,7 @@ pub enum Retry {
 
 /// The kinds of failure that are worth telling apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RemoteErrorKind {
+pub(crate) enum RemoteErrorKind {
     /// No connection: the name is not resolved, nobody listens, no route, TLS fails.
     Unreachable,
     /// No connection or no byte within the time allowed.
@@ -81,7 +81,7 @@ pub enum RemoteErrorKind {
 
 impl RemoteErrorKind {
     /// Whether trying again soon is sensible for failures of this kind.
-    pub const fn retry(self) -> Retry {
+    pub(crate) const fn retry(self) -> Retry {
         match self {
             Self::Unreachable | Self::TimedOut | Self::Interrupted | Self::Busy | Self::Server => Retry::Soon,
             Self::Denied
@@ -96,7 +96,7 @@ impl RemoteErrorKind {
 
 impl RemoteError {
     /// A failure of this kind; whether it may be retried follows from the kind.
-    pub fn new(kind: RemoteErrorKind, url: impl Into<Url>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: RemoteErrorKind, url: impl Into<Url>, message: impl Into<String>) -> Self {
         let url = url.into();
         Self {
             kind,
@@ -109,13 +109,13 @@ impl RemoteError {
 
     /// The same failure with another advice.
     #[must_use]
-    pub fn with_retry(self, retry: Retry) -> Self {
+    pub(crate) fn with_retry(self, retry: Retry) -> Self {
         Self { retry, ..self }
     }
 
     /// The same failure with what is known of its cause.
     #[must_use]
-    pub fn with_hint(self, hint: Hint) -> Self {
+    pub(crate) fn with_hint(self, hint: Hint) -> Self {
         Self {
             hint: Some(hint),
             ..self
@@ -123,7 +123,7 @@ impl RemoteError {
     }
 
     /// A failure without a server to ask.
-    pub fn offline(url: impl Into<Url>) -> Self {
+    pub(crate) fn offline(url: impl Into<Url>) -> Self {
         Self::new(
             RemoteErrorKind::Offline,
             url,

@@ -17,11 +17,11 @@ const BUFFER: usize = 256 * 1024;
 
 /// Files by `file` URL.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct FileOrigin;
+pub(crate) struct FileOrigin;
 
 impl FileOrigin {
     /// Files of this machine.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self
     }
 }

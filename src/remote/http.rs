@@ -29,7 +29,8 @@ use route::Route;
 
 /// Time limits of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HttpSettings {
+#[expect(clippy::struct_field_names, reason = "a timeout is what each of them is")]
+pub(crate) struct HttpSettings {
     /// For a connection.
     pub connect_timeout: Duration,
     /// For the head of a file's reply, and for the next bytes of any body.
@@ -51,7 +52,7 @@ impl Default for HttpSettings {
 /// An HTTP client. Clones share its connections. It is built at its first use, since reading the machine's
 /// certificates takes longer than mounting.
 #[derive(Clone)]
-pub struct HttpClient {
+pub(crate) struct HttpClient {
     shared: Arc<Shared>,
 }
 
@@ -63,7 +64,7 @@ struct Shared {
 
 impl HttpClient {
     /// A client with these settings. Proxies are taken from the environment (`https_proxy`, `no_proxy`, ...).
-    pub fn new(settings: HttpSettings) -> Self {
+    pub(crate) fn new(settings: HttpSettings) -> Self {
         Self {
             shared: Arc::new(Shared {
                 settings,
@@ -73,7 +74,7 @@ impl HttpClient {
     }
 
     /// The time limits of this client.
-    pub fn settings(&self) -> &HttpSettings {
+    pub(crate) fn settings(&self) -> &HttpSettings {
         &self.shared.settings
     }
 
@@ -161,13 +162,13 @@ impl HttpClient {
 
 /// Files over HTTP(S).
 #[derive(Clone)]
-pub struct HttpOrigin {
+pub(crate) struct HttpOrigin {
     client: HttpClient,
 }
 
 impl HttpOrigin {
     /// Files over this client.
-    pub fn new(client: HttpClient) -> Self {
+    pub(crate) fn new(client: HttpClient) -> Self {
         Self { client }
     }
 

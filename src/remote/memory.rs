@@ -18,7 +18,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// Files in memory, by URL. Clones share them.
 #[derive(Clone)]
-pub struct MemoryOrigin {
+pub(crate) struct MemoryOrigin {
     state: Arc<Mutex<State>>,
     gate: Arc<watch::Sender<bool>>,
 }
@@ -33,7 +33,7 @@ struct State {
 
 /// A fault of one request.
 #[derive(Debug, Clone)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The request fails.
     Refuse(RemoteError),
     /// The connection breaks after so many bytes of the body.
@@ -44,7 +44,7 @@ pub enum Failure {
 
 /// A request that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// The URL asked for.
     pub url: String,
     /// The part of it that was asked for.
@@ -64,7 +64,7 @@ impl Default for MemoryOrigin {
 
 impl MemoryOrigin {
     /// An origin without files.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -73,17 +73,17 @@ impl MemoryOrigin {
     }
 
     /// Puts a file there, or another content into it (its validator changes).
-    pub fn put(&self, url: &str, content: impl Into<Bytes>) {
+    pub(crate) fn put(&self, url: &str, content: impl Into<Bytes>) {
         self.state().files.insert(url.to_owned(), content.into());
     }
 
     /// Takes a file away.
-    pub fn remove(&self, url: &str) {
+    pub(crate) fn remove(&self, url: &str) {
         self.state().files.remove(url);
     }
 
     /// Makes the next request for `url` go wrong; several are used one after the other.
-    pub fn fail(&self, url: &str, failure: Failure) {
+    pub(crate) fn fail(&self, url: &str, failure: Failure) {
         self.state()
             .failures
             .entry(url.to_owned())
@@ -92,22 +92,22 @@ impl MemoryOrigin {
     }
 
     /// Whether to answer every request with the whole file.
-    pub fn ignore_ranges(&self, ignore: bool) {
+    pub(crate) fn ignore_ranges(&self, ignore: bool) {
         self.state().ignores_ranges = ignore;
     }
 
     /// Lets every body stall before its next bytes, until [`MemoryOrigin::release`].
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.gate.send_replace(false);
     }
 
     /// Lets stalled bodies go on.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.gate.send_replace(true);
     }
 
     /// The requests so far.
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
     }
 

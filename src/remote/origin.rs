@@ -11,7 +11,7 @@ use crate::crds::Url;
 
 /// A part of a file: from `start` up to, but not including, `end`, or to the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ByteRange {
+pub(crate) struct ByteRange {
     /// The first byte, counted from 0.
     pub start: u64,
     /// The byte after the last one.
@@ -20,13 +20,13 @@ pub struct ByteRange {
 
 impl ByteRange {
     /// Everything from `start` on.
-    pub const fn from(start: u64) -> Self {
+    pub(crate) const fn from(start: u64) -> Self {
         Self { start, end: None }
     }
 }
 
 /// A reply with the bytes of a file.
-pub struct Download {
+pub(crate) struct Download {
     /// The URL that they come from in the end, redirects followed.
     pub url: Url,
     /// The place in the file of the first byte that `body` gives. 0 when the origin ignores ranges or the file has
@@ -55,7 +55,7 @@ impl fmt::Debug for Download {
 }
 
 /// A place that files come from. Dropping a [`Download`] ends it.
-pub trait Origin: Send + Sync {
+pub(crate) trait Origin: Send + Sync {
     /// Begins to read the file at `url`.
     ///
     /// With `range` only that part is asked for, and the whole file is what may come ([`Download::offset`]). With

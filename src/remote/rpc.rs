@@ -25,7 +25,7 @@ const MAX_REPLY: usize = 64 << 20;
 const FIRST_ROOM: u64 = 1 << 20;
 
 /// The server of one observatory, over HTTP(S).
-pub struct JsonRpcServer {
+pub(crate) struct JsonRpcServer {
     observatory: Observatory,
     url: Url,
     client: HttpClient,
@@ -66,7 +66,7 @@ pub(super) fn is_serverless(url: &str) -> bool {
 impl JsonRpcServer {
     /// The server at `url`, without `/json/`. A URL that says `serverless` fails every call with
     /// [`RemoteErrorKind::Offline`].
-    pub fn new(observatory: Observatory, url: &Url, client: HttpClient) -> Self {
+    pub(crate) fn new(observatory: Observatory, url: &Url, client: HttpClient) -> Self {
         Self {
             observatory,
             url: url.without_slash(),

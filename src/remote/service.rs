@@ -6,22 +6,24 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::error::{Hint, RemoteError, RemoteErrorKind};
-use crate::crds::{Catalog, DatasetId, FileName, Observatory, Reftype, ServerInfo};
+#[cfg(test)]
+use crate::crds::Catalog;
+use crate::crds::{DatasetId, FileName, Observatory, Reftype, ServerInfo};
 
 mod results;
 
 /// The values of reference types by their names; what the values mean is for the layer above (spec/crds-service 1.5).
-pub type TypeValues = BTreeMap<String, Value>;
+pub(crate) type TypeValues = BTreeMap<String, Value>;
 
 /// The matching parameters of a dataset.
-pub type Header = BTreeMap<String, String>;
+pub(crate) type Header = BTreeMap<String, String>;
 
 /// The answer for each dataset, or the reason why there is none, by the name that the server has for the dataset.
-pub type ByDataset<T> = BTreeMap<String, Result<T, String>>;
+pub(crate) type ByDataset<T> = BTreeMap<String, Result<T, String>>;
 
 /// A server's answer to a question for the best references of datasets.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct BestReferences {
+pub(crate) struct BestReferences {
     /// The values.
     pub answers: ByDataset<TypeValues>,
     /// The matching parameters that were used, by dataset, where they were asked for.
@@ -30,19 +32,19 @@ pub struct BestReferences {
 
 impl BestReferences {
     /// The answer for the dataset that was asked for as `id`.
-    pub fn answer(&self, id: &DatasetId) -> Option<&Result<TypeValues, String>> {
+    pub(crate) fn answer(&self, id: &DatasetId) -> Option<&Result<TypeValues, String>> {
         self.answers.get(find_id(&self.answers, id.as_str())?)
     }
 
     /// The matching parameters of the dataset that was asked for as `id`.
-    pub fn header(&self, id: &DatasetId) -> Option<&Header> {
+    pub(crate) fn header(&self, id: &DatasetId) -> Option<&Header> {
         self.headers.get(find_id(&self.headers, id.as_str())?)
     }
 }
 
 /// The key under which the result for the upper-case `id` stands: the id itself, `ID:ID`, else the first of those of
 /// which one half is the id, at last with its last `_` read as `.` (spec/crds-service 1.4).
-pub fn find_id<'a, V>(results: &'a BTreeMap<String, V>, id: &str) -> Option<&'a str> {
+pub(crate) fn find_id<'a, V>(results: &'a BTreeMap<String, V>, id: &str) -> Option<&'a str> {
     let key = |wanted: &str| results.get_key_value(wanted).map(|(key, _)| key.as_str());
     let with_half = |wanted: &str| {
         results.keys().map(String::as_str).find(|key| {
@@ -63,7 +65,7 @@ pub fn find_id<'a, V>(results: &'a BTreeMap<String, V>, id: &str) -> Option<&'a 
 /// A CRDS server. What is asked for is sent once; nothing is retried here.
 ///
 /// Only [`CrdsServer::call`] has to be written for another kind of server; the methods are made of it.
-pub trait CrdsServer: Send + Sync {
+pub(crate) trait CrdsServer: Send + Sync {
     /// The observatory of the server.
     fn observatory(&self) -> Observatory;
 
@@ -105,6 +107,7 @@ pub trait CrdsServer: Send + Sync {
     }
 
     /// Size and digest of these files, as a catalog; what is unknown is not in it.
+    #[cfg(test)]
     fn file_info_map<'a>(&'a self, files: &'a [FileName]) -> BoxFuture<'a, Result<Catalog, RemoteError>> {
         Box::pin(async move {
             let mut names: Vec<&str> = files.iter().map(FileName::as_str).collect();
@@ -119,6 +122,7 @@ pub trait CrdsServer: Send + Sync {
     }
 
     /// Everything that the server knows of one file.
+    #[cfg(test)]
     fn file_info<'a>(
         &'a self,
         file: &'a FileName,
@@ -131,16 +135,19 @@ pub trait CrdsServer: Send + Sync {
     }
 
     /// The mappings that a context is made of, itself included.
+    #[cfg(test)]
     fn mapping_names<'a>(&'a self, context: &'a str) -> BoxFuture<'a, Result<Vec<FileName>, RemoteError>> {
         self.names("get_mapping_names", context)
     }
 
     /// The references that a context names (data halves of GEIS files are not among them).
+    #[cfg(test)]
     fn reference_names<'a>(&'a self, context: &'a str) -> BoxFuture<'a, Result<Vec<FileName>, RemoteError>> {
         self.names("get_reference_names", context)
     }
 
     /// The result of a method that gives the names of files of a context; what cannot be a name is left out.
+    #[cfg(test)]
     fn names<'a>(
         &'a self,
         method: &'a str,
@@ -153,6 +160,7 @@ pub trait CrdsServer: Send + Sync {
     }
 
     /// The default context, or with `state` `"edit"` the one being edited. Servers before 13.0 know no `state`.
+    #[cfg(test)]
     fn default_context<'a>(&'a self, state: Option<&'a str>) -> BoxFuture<'a, Result<FileName, RemoteError>> {
         Box::pin(async move {
             let observatory = self.observatory().as_str();
@@ -214,6 +222,7 @@ pub trait CrdsServer: Send + Sync {
     }
 
     /// The best references of many headers, by names of the caller's choice.
+    #[cfg(test)]
     fn best_references_by_header_map<'a>(
         &'a self,
         context: &'a FileName,
@@ -228,6 +237,7 @@ pub trait CrdsServer: Send + Sync {
     }
 
     /// The matching parameters of datasets, by dataset as the server names it, or why there are none.
+    #[cfg(test)]
     fn dataset_headers_by_id<'a>(
         &'a self,
         context: &'a FileName,
@@ -241,6 +251,7 @@ pub trait CrdsServer: Send + Sync {
     }
 
     /// The matching parameters that each instrument needs.
+    #[cfg(test)]
     fn required_parkeys<'a>(
         &'a self,
         context: &'a FileName,

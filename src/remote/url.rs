@@ -10,14 +10,14 @@ use crate::crds::Url;
 
 /// Files by URL: `https`, `http` and `file`.
 #[derive(Clone)]
-pub struct UrlOrigin {
+pub(crate) struct UrlOrigin {
     http: HttpOrigin,
     file: FileOrigin,
 }
 
 impl UrlOrigin {
     /// Files over this client, and from disk.
-    pub fn new(http: HttpOrigin) -> Self {
+    pub(crate) fn new(http: HttpOrigin) -> Self {
         Self {
             http,
             file: FileOrigin::new(),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::crds::{DatasetName, FileName, Observatory, Reftype, times};
 
 /// The matching parameters of a dataset: values by name, as texts.
-pub type Header = BTreeMap<String, String>;
+pub(crate) type Header = BTreeMap<String, String>;
 
 /// The best references of one dataset under one context.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +78,7 @@ pub enum TypeAnswer {
 impl TypeAnswer {
     /// Reads a server's value. Whatever is neither a file name nor one of the known texts becomes
     /// [`TypeAnswer::NotFound`] with a text that says so: a server's words never become paths.
-    pub fn from_json(value: &Value) -> Self {
+    pub(crate) fn from_json(value: &Value) -> Self {
         let unusable = || {
             Self::NotFound(format!(
                 "NOT FOUND the answer {} is not a file name",
@@ -105,7 +105,7 @@ impl TypeAnswer {
 
     /// Reads a text: a file name, `NOT FOUND ...`, or a left-over of an earlier assignment (`N/A`, `UNDEFINED`, `NONE`,
     /// `*`, nothing).
-    pub fn from_text(text: &str) -> Self {
+    pub(crate) fn from_text(text: &str) -> Self {
         let lower = text.trim().to_ascii_lowercase();
         if lower.starts_with("not found") {
             if lower.contains("n/a") {

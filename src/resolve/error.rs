@@ -6,7 +6,7 @@ use crate::remote::RemoteError;
 
 impl ResolveError {
     /// The kind in a word, for status and metrics.
-    pub const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::UnknownContext { .. } => "unknown-context",
             Self::UnknownDataset { .. } => "unknown-dataset",
@@ -24,7 +24,7 @@ impl ResolveError {
 
 /// The reason for which a question about best references has no answer. Clonable: many callers wait for one request.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum ResolveError {
+pub(crate) enum ResolveError {
     /// There is no such context.
     #[error("there is no context '{context}': {reason}")]
     UnknownContext {

@@ -10,7 +10,7 @@ const LAST: usize = 20;
 
 /// A question that had no answer.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The subject of the question, as a path: `bestrefs/<context>` or `bestrefs/<context>/<dataset>`.
     pub subject: String,
     /// The error.

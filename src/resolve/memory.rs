@@ -221,6 +221,7 @@ impl Memory {
     }
 
     /// The number of answers that are kept.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.answers.len()
     }

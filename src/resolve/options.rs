@@ -42,7 +42,7 @@ impl FromStr for Mode {
 
 /// The policy on files that the server lists as scientifically invalid (spec/crds-service 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BadFilePolicy {
+pub(crate) struct BadFilePolicy {
     /// `CRDS_ALLOW_BAD_REFERENCES`: serve bad references, with a warning.
     pub allow_references: bool,
     /// `CRDS_ALLOW_BAD_RULES`: use bad rules, with a warning.
@@ -51,7 +51,7 @@ pub struct BadFilePolicy {
 
 /// The decision of the policy about a file of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Permit {
+pub(crate) enum Permit {
     /// Nothing is known against it.
     Fine,
     /// It is on the list of bad files and allowed all the same: the text says so.
@@ -62,16 +62,16 @@ pub enum Permit {
 
 /// The source of the time.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+pub(crate) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 impl Clock {
     /// A clock that tells what `now` says.
-    pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
     /// The time.
-    pub fn now(&self) -> SystemTime {
+    pub(crate) fn now(&self) -> SystemTime {
         (self.0)()
     }
 }
@@ -91,7 +91,7 @@ impl fmt::Debug for Clock {
 
 /// The settings of a [`Resolver`](super::Resolver).
 #[derive(Debug, Clone)]
-pub struct ResolveOptions {
+pub(crate) struct ResolveOptions {
     /// The evaluator of the rules.
     pub mode: Mode,
     /// The time for which an answer of the server holds (`--bestrefs-ttl`).

@@ -32,10 +32,10 @@ mod publisher;
 mod quarantine;
 mod state_dir;
 mod transfer;
+#[cfg(test)]
 mod whole;
 
-pub use files::digest;
-pub use moments::crash_points;
+pub(crate) use files::digest;
 
 /// What the state of files is guarded with; a test of its interleavings has others.
 mod sync {
@@ -45,7 +45,7 @@ mod sync {
 #[cfg(test)]
 mod tests;
 
-pub use digests::Digests;
+pub(crate) use digests::Digests;
 use durability::Durability;
 use file_state::{Event, Guards, Refused, State as FileState};
 use index::{Entry, ObservatoryIndex};
@@ -56,7 +56,7 @@ use quarantine::Quarantined;
 
 /// How a store is used.
 #[derive(Debug, Clone)]
-pub struct StoreOptions {
+pub(crate) struct StoreOptions {
     /// How many bytes it may hold; `None` is as many as the disk gives.
     pub cache_size: Option<u64>,
     /// How many bytes of its disk stay free.
@@ -86,7 +86,7 @@ impl Default for StoreOptions {
 /// What was published is durable under its name when [`State::close`](crate::store::State::close) returns, or when this is
 /// dropped.
 #[derive(Debug)]
-pub struct DiskStore {
+pub(crate) struct DiskStore {
     disk: Arc<Disk>,
     publisher: Publisher,
 }
@@ -143,7 +143,7 @@ struct Index {
 
 impl DiskStore {
     /// Opens a directory, making it when it is missing, and takes possession of it.
-    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let failed = |source| StoreError::io("open", path, source);
         std::fs::create_dir_all(path).map_err(failed)?;
         let root = Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)?;
@@ -151,7 +151,7 @@ impl DiskStore {
     }
 
     /// Takes possession of an open directory. What may be mounted over it later does not matter.
-    pub fn from_dir(root: Dir, options: StoreOptions) -> Result<Self, StoreError> {
+    pub(crate) fn from_dir(root: Dir, options: StoreOptions) -> Result<Self, StoreError> {
         let Possession {
             state_dir,
             theirs,
@@ -302,6 +302,7 @@ impl Transfers for DiskStore {
         Ok(file)
     }
 
+    #[cfg(test)]
     fn store_whole(&self, key: &FileKey, bytes: &[u8], sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
         let file = self.disk.store_bytes(key, bytes, sha1)?;
         self.publisher.start(&self.disk)?;

@@ -7,7 +7,7 @@ use super::ledger::Full;
 
 /// A failure of the store.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The operating system refused.
     #[error("cannot {doing} {path} in the store")]
     Io {
@@ -64,7 +64,7 @@ impl StoreError {
     }
 
     /// Whether more room would have helped.
-    pub fn is_no_space(&self) -> bool {
+    pub(crate) fn is_no_space(&self) -> bool {
         match self {
             Self::NoSpace(_) => true,
             Self::Io { source, .. } => is_disk_full(source),
@@ -74,7 +74,7 @@ impl StoreError {
 }
 
 /// Whether the system says that disk or quota are full.
-pub fn is_disk_full(error: &io::Error) -> bool {
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded

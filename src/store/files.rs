@@ -11,7 +11,7 @@ use crate::crds::{CatalogEntry, FileKey, Observatory};
 /// Files under their final names: looking, opening, verifying, removing, and the user's own in their place.
 ///
 /// Methods answer from memory or with a few system calls unless they say that they may take long.
-pub trait Files: Send + Sync + 'static {
+pub(crate) trait Files: Send + Sync + 'static {
     /// How references are laid out.
     fn layout(&self) -> ReferenceLayout;
 

@@ -6,7 +6,7 @@ use crate::crds::FileKey;
 
 /// How references are laid out, for every observatory alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReferenceLayout {
+pub(crate) enum ReferenceLayout {
     /// `references/<obs>/<name>`.
     Flat,
     /// `references/<obs>/<instrument>/<name>`.
@@ -15,7 +15,7 @@ pub enum ReferenceLayout {
 
 impl ReferenceLayout {
     /// The word in `ref_cache_subdir_mode`.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Flat => "flat",
             Self::Instrument => "instrument",
@@ -24,7 +24,7 @@ impl ReferenceLayout {
 
     /// The instrument directory that a file belongs to; `None` when it lies directly below its observatory, as mappings do
     /// and references whose names do not tell.
-    pub fn instrument(self, key: &FileKey) -> Option<&'static str> {
+    pub(crate) fn instrument(self, key: &FileKey) -> Option<&'static str> {
         let by_instrument = self == Self::Instrument && !key.name.kind().is_mapping();
         by_instrument
             .then(|| key.observatory.instrument_of(key.name.as_str()))
@@ -33,7 +33,7 @@ impl ReferenceLayout {
 }
 
 /// The path of a file below the root of a cache.
-pub fn file_path(layout: ReferenceLayout, key: &FileKey) -> PathBuf {
+pub(crate) fn file_path(layout: ReferenceLayout, key: &FileKey) -> PathBuf {
     directory_path(layout, key).join(key.name.as_str())
 }
 

@@ -18,7 +18,7 @@ mod tests;
 /// There is no room, and evicting does not make any.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no room for {needed} bytes: {why}")]
-pub struct Full {
+pub(crate) struct Full {
     /// How many bytes were asked for.
     pub needed: u64,
     /// What is in the way, and what to do about it.
@@ -44,7 +44,7 @@ struct Copy {
 
 /// What has to go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Victims {
+pub(crate) struct Victims {
     /// What interrupted transfers have left; these go first.
     pub partials: Vec<FileKey>,
     /// Copies, least recently used first.
@@ -53,14 +53,14 @@ pub struct Victims {
 
 impl Victims {
     /// Whether nothing has to go.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.partials.is_empty() && self.copies.is_empty()
     }
 }
 
 /// Who takes how many bytes, and in which order they were last used.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     limit: Option<u64>,
     floor: u64,
     copies: LruCache<FileKey, Copy>,
@@ -80,7 +80,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// An empty ledger for a store of at most `limit` bytes that leaves `floor` bytes of its disk free.
-    pub fn new(limit: Option<u64>, floor: u64) -> Self {
+    pub(crate) fn new(limit: Option<u64>, floor: u64) -> Self {
         Self {
             limit,
             floor,
@@ -98,7 +98,7 @@ impl Ledger {
     }
 
     /// Bytes in files and reservations.
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.files_bytes() + self.reserved_bytes
     }
 
@@ -108,34 +108,34 @@ impl Ledger {
     }
 
     /// Bytes that are set aside and that the disk has not given yet.
-    pub fn untaken(&self) -> u64 {
+    pub(super) fn untaken(&self) -> u64 {
         let untaken = self.reserved.values().map(|one| one.size - one.taken);
         untaken.fold(0, u64::saturating_add)
     }
 
     /// Bytes that interrupted transfers have left.
-    pub fn partial_bytes(&self) -> u64 {
+    pub(crate) fn partial_bytes(&self) -> u64 {
         self.partial_bytes
     }
 
     /// Number of files.
-    pub fn files(&self) -> usize {
+    pub(crate) fn files(&self) -> usize {
         self.copies.len() + self.kept.len()
     }
 
     /// The size limit in bytes, if there is one.
-    pub fn limit(&self) -> Option<u64> {
+    pub(crate) fn limit(&self) -> Option<u64> {
         self.limit
     }
 
     /// Bytes of the disk to leave free.
-    pub fn floor(&self) -> u64 {
+    pub(crate) fn floor(&self) -> u64 {
         self.floor
     }
 
     /// Sets `size` bytes aside for `key`; what an interrupted transfer has left of it becomes part of them. `free` is what
     /// the disk has left, `busy` says who must not go. On failure nothing changes.
-    pub fn reserve(
+    pub(crate) fn reserve(
         &mut self,
         key: &FileKey,
         size: u64,
@@ -166,7 +166,7 @@ impl Ledger {
 
     /// Bytes of `key` arrive: names those that have to go for it now. To be called again when they are gone, until there
     /// are none.
-    pub fn claim(
+    pub(crate) fn claim(
         &mut self,
         key: &FileKey,
         free: u64,
@@ -186,29 +186,29 @@ impl Ledger {
     }
 
     /// Names who has to go so that at least `bytes` become free. Fewer when there are not so many.
-    pub fn oldest(&self, bytes: u64, busy: impl Fn(&FileKey) -> bool) -> Victims {
+    pub(crate) fn oldest(&self, bytes: u64, busy: impl Fn(&FileKey) -> bool) -> Victims {
         self.choose(bytes, busy).0
     }
 
     /// The disk has given `taken` bytes to the transfer of `key`.
-    pub fn took(&mut self, key: &FileKey, taken: u64) {
+    pub(crate) fn took(&mut self, key: &FileKey, taken: u64) {
         if let Some(reservation) = self.reserved.get_mut(key) {
             reservation.taken = taken.min(reservation.size);
         }
     }
 
     /// How many bytes are set aside for `key`.
-    pub fn reservation(&self, key: &FileKey) -> Option<u64> {
+    pub(crate) fn reservation(&self, key: &FileKey) -> Option<u64> {
         self.reserved.get(key).map(|reservation| reservation.size)
     }
 
     /// The transfer has ended.
-    pub fn release(&mut self, key: &FileKey) {
+    pub(crate) fn release(&mut self, key: &FileKey) {
         self.take_reservation(key);
     }
 
     /// Counts a copy, as the most recently used.
-    pub fn add_copy(&mut self, key: &FileKey, size: u64, evictable: bool) {
+    pub(crate) fn add_copy(&mut self, key: &FileKey, size: u64, evictable: bool) {
         self.remove(key);
         self.copies.put(key.clone(), Copy { size, evictable });
         self.order_version += 1;
@@ -216,38 +216,38 @@ impl Ledger {
     }
 
     /// Counts what an interrupted transfer has left, as the most recent.
-    pub fn add_partial(&mut self, key: &FileKey, size: u64) {
+    pub(crate) fn add_partial(&mut self, key: &FileKey, size: u64) {
         self.remove_partial(key);
         self.partials.put(key.clone(), size);
         self.partial_bytes += size;
     }
 
     /// What an interrupted transfer had left is gone, or a transfer goes on with it; gives its bytes.
-    pub fn remove_partial(&mut self, key: &FileKey) -> u64 {
+    pub(crate) fn remove_partial(&mut self, key: &FileKey) -> u64 {
         let size = self.partials.pop(key).unwrap_or_default();
         self.partial_bytes -= size;
         size
     }
 
     /// Whether an interrupted transfer has left anything of this file.
-    pub fn has_partial(&self, key: &FileKey) -> bool {
+    pub(crate) fn has_partial(&self, key: &FileKey) -> bool {
         self.partials.contains(key)
     }
 
     /// So many bytes lie in quarantine.
-    pub fn set_aside(&mut self, bytes: u64) {
+    pub(crate) fn set_aside(&mut self, bytes: u64) {
         self.aside_bytes = bytes;
     }
 
     /// Counts a file that must not be evicted.
-    pub fn add_kept(&mut self, key: &FileKey, size: u64) {
+    pub(crate) fn add_kept(&mut self, key: &FileKey, size: u64) {
         self.remove(key);
         self.kept.insert(key.clone(), size);
         self.kept_bytes += size;
     }
 
     /// A file is gone.
-    pub fn remove(&mut self, key: &FileKey) {
+    pub(crate) fn remove(&mut self, key: &FileKey) {
         if let Some(copy) = self.copies.pop(key) {
             self.copied_bytes -= copy.size;
         }
@@ -257,18 +257,18 @@ impl Ledger {
     }
 
     /// A copy was used.
-    pub fn touch(&mut self, key: &FileKey) {
+    pub(crate) fn touch(&mut self, key: &FileKey) {
         self.copies.promote(key);
         self.order_version += 1;
     }
 
     /// A number that changes with the order of use.
-    pub fn order_version(&self) -> u64 {
+    pub(crate) fn order_version(&self) -> u64 {
         self.order_version
     }
 
     /// The copies, least recently used first.
-    pub fn order(&self) -> impl Iterator<Item = &FileKey> {
+    pub(crate) fn order(&self) -> impl Iterator<Item = &FileKey> {
         self.copies.iter().rev().map(|(key, _)| key)
     }
 

@@ -21,7 +21,7 @@ use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 
 /// A store in memory.
 #[derive(Debug)]
-pub struct MemoryStore {
+pub(crate) struct MemoryStore {
     contents: Mutex<Contents>,
 }
 
@@ -54,7 +54,7 @@ impl Default for MemoryStore {
 
 impl MemoryStore {
     /// An empty store of at most so many bytes.
-    pub fn with_size(cache_size: Option<u64>) -> Self {
+    pub(crate) fn with_size(cache_size: Option<u64>) -> Self {
         Self {
             contents: Mutex::new(Contents {
                 files: HashMap::new(),
@@ -69,7 +69,7 @@ impl MemoryStore {
     }
 
     /// Puts a file into the store, as the user's own.
-    pub fn put_local(&self, key: &FileKey, contents: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put_local(&self, key: &FileKey, contents: &[u8]) -> Result<(), StoreError> {
         let bytes = Arc::new(memory_file(key)?);
         let failed = |error| StoreError::io("write", key.name.as_str(), error);
         bytes.write_all_at(contents, 0).map_err(failed)?;
@@ -87,7 +87,7 @@ impl MemoryStore {
     }
 
     /// The next so many transfers find the disk full when they begin, whatever was reserved.
-    pub fn run_full(&self, times: usize) {
+    pub(crate) fn run_full(&self, times: usize) {
         self.contents().full = times;
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The partial file of a transfer.
 #[derive(Debug, Clone)]
-pub struct Partial {
+pub(crate) struct Partial {
     /// Its bytes; readable and writable, written and read with positions only.
     pub file: Arc<File>,
     /// How far an earlier attempt came; `None` when there is nothing to go on from (the file is then empty).
@@ -18,7 +18,7 @@ pub struct Partial {
 ///
 /// It says what has arrived, not that it is right: the whole file is hashed before it is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// Where the bytes come from.
     pub url: String,
     /// The validator (strong `ETag` or `Last-Modified`) of the version they belong to.
@@ -31,7 +31,7 @@ pub struct Record {
 
 /// A range of a file and how much of it has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub(crate) struct Part {
     /// Its first byte.
     pub start: u64,
     /// One past its last byte.
@@ -42,7 +42,7 @@ pub struct Part {
 
 impl Record {
     /// Whether the numbers agree with each other; a record comes from a disk and may say anything.
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         let mut at = 0;
         for part in &self.parts {
             if part.start != at || part.end < part.start || !(part.start..=part.end).contains(&part.done) {
@@ -54,7 +54,7 @@ impl Record {
     }
 
     /// How many bytes have arrived.
-    pub fn arrived(&self) -> u64 {
+    pub(crate) fn arrived(&self) -> u64 {
         self.parts.iter().map(|part| part.done - part.start).sum()
     }
 }

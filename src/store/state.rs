@@ -6,7 +6,7 @@ use crate::crds::Observatory;
 /// What is remembered for the next start, and what the store takes.
 ///
 /// Methods may wait for the disk.
-pub trait State: Send + Sync + 'static {
+pub(crate) trait State: Send + Sync + 'static {
     /// The last server description of an observatory.
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError>;
 

@@ -1,6 +1,7 @@
 //! Files on their way into a store.
 
 use std::fs::File;
+#[cfg(test)]
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::crds::{FileKey, Observatory, Sha1Sum};
 /// Files on their way: room, partial files, publication.
 ///
 /// Methods may wait for the disk.
-pub trait Transfers: Send + Sync + 'static {
+pub(crate) trait Transfers: Send + Sync + 'static {
     /// Sets bytes aside for a file before the first one is asked for. Nothing is evicted yet, but it is certain that what
     /// would have to go can. Called again for the same file it changes the amount.
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError>;
@@ -34,6 +35,7 @@ pub trait Transfers: Send + Sync + 'static {
     fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError>;
 
     /// Publishes a file that has arrived whole, whose bytes hash to `sha1`: a transfer in one call, for small files.
+    #[cfg(test)]
     fn store_whole(&self, key: &FileKey, bytes: &[u8], sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
         let stored = || {
             let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);

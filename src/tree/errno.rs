@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use super::error::Error;
 
 /// The errno that tells a caller about an error.
-pub fn errno(error: &Error) -> i32 {
+pub(crate) fn errno(error: &Error) -> i32 {
     number(error).raw_os_error()
 }
 

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 
 /// Why an operation on the tree failed. [`super::errno`] has the number for each.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// There is no such name.
     #[error("no such file or directory")]
     NotFound,

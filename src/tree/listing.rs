@@ -34,7 +34,7 @@ struct Item<'a> {
 
 /// The user's files among some entries of a listing, as they were when they were looked at.
 #[derive(Debug)]
-pub struct Ahead {
+pub(crate) struct Ahead {
     listing: Arc<Listing>,
     /// The place of the first one among the names that are not catalogued.
     first: usize,

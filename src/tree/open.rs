@@ -177,8 +177,8 @@ impl Core {
     ) -> Opened {
         let backing = match &content {
             Content::Stored(file) => Backing::Stored(Arc::clone(file)),
-            Content::Local { file, .. } => Backing::Local(Arc::clone(file)),
-            Content::Generated(bytes) => Backing::Generated(bytes.clone()),
+            Content::Local { .. } => Backing::Local,
+            Content::Generated(_) => Backing::Generated,
         };
         let handle = self.files.insert(OpenFile {
             ino,

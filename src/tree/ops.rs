@@ -11,23 +11,23 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-pub use crate::fetch::Outcome;
+pub(crate) use crate::fetch::Outcome;
 
 /// An inode number; [`ROOT`] is the root directory.
-pub type Ino = u64;
+pub(crate) type Ino = u64;
 
 /// The root directory's inode number.
-pub const ROOT: Ino = 1;
+pub(crate) const ROOT: Ino = 1;
 
 /// So many of the threads that call a file system may wait for its disk at a time. Whoever serves requests has more.
-pub const MAY_WAIT: usize = 3;
+pub(crate) const MAY_WAIT: usize = 3;
 
 /// A number that stands for an open file or directory until it is released.
-pub type Handle = u64;
+pub(crate) type Handle = u64;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The *thread* id in the daemon's pid namespace; 0 when the caller is outside of it.
     pub tid: u32,
     /// Effective user id.
@@ -38,7 +38,7 @@ pub struct Caller {
 
 /// What sort of thing an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodeKind {
+pub(crate) enum NodeKind {
     /// A directory.
     Directory,
     /// A regular file.
@@ -53,7 +53,7 @@ pub enum NodeKind {
 
 /// The attributes of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attr {
+pub(crate) struct Attr {
     /// Its number.
     pub ino: Ino,
     /// Its sort.
@@ -81,7 +81,7 @@ pub struct Attr {
 impl Attr {
     /// With all its times at `time`, as is right where the differences mean nothing.
     #[must_use]
-    pub fn dated(mut self, time: SystemTime) -> Self {
+    pub(crate) fn dated(mut self, time: SystemTime) -> Self {
         (self.atime, self.mtime, self.ctime) = (time, time, time);
         self
     }
@@ -89,7 +89,7 @@ impl Attr {
 
 /// How long the kernel may remember an answer without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheTtl {
+pub(crate) enum CacheTtl {
     /// For good: it changes only with an invalidation (see [`InvalidationSink`]).
     Forever,
     /// For a minute: it changes through the mount alone, but for details that the store's file system settles later.
@@ -103,7 +103,7 @@ pub enum CacheTtl {
 
 /// The answer to a lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lookup {
+pub(crate) enum Lookup {
     /// The name is there; the kernel now holds one reference to the inode, given back by [`FileSystem::forget`].
     Found {
         /// Its attributes.
@@ -120,18 +120,18 @@ pub enum Lookup {
 
 /// Where the bytes of an open file come from.
 #[derive(Debug, Clone)]
-pub enum Backing {
+pub(crate) enum Backing {
     /// A complete, verified catalogued file: its bytes never change while the inode lives. Passthrough is allowed.
     Stored(Arc<File>),
     /// A local file that may be written; read and written through the page cache.
-    Local(Arc<File>),
+    Local,
     /// Bytes made at open that do not change while open (`bestrefs.json`, `status.json`).
-    Generated(Bytes),
+    Generated,
 }
 
 /// An open file.
 #[derive(Debug, Clone)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// Its handle.
     pub handle: Handle,
     /// Its size in bytes at open.
@@ -144,7 +144,7 @@ pub struct Opened {
 
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirEntry {
+pub(crate) struct DirEntry {
     /// The name.
     pub name: OsString,
     /// Its inode number.
@@ -157,7 +157,7 @@ pub struct DirEntry {
 
 /// What a time is set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewTime {
+pub(crate) enum NewTime {
     /// The store's own clock at that moment, by which it also dates what it changes itself.
     Now,
     /// A given time.
@@ -166,7 +166,7 @@ pub enum NewTime {
 
 /// Which attributes to change; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SetAttr {
+pub(crate) struct SetAttr {
     /// Permission bits.
     pub mode: Option<u32>,
     /// Owner.
@@ -185,7 +185,7 @@ pub struct SetAttr {
 
 /// The size of the file system, in bytes and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatFs {
+pub(crate) struct StatFs {
     /// Bytes in all.
     pub total: u64,
     /// Bytes free for the owner of the store.
@@ -204,7 +204,7 @@ pub struct StatFs {
 /// an answer of ours. A name that came was absent only [briefly](CacheTtl::Briefly); of one that went the attributes are
 /// forgotten, so that the tree is asked, and says that it is stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Invalidation {
+pub(crate) enum Invalidation {
     /// Attributes changed (blocks after a download or an eviction, the time of a directory), or the name has gone:
     /// forget them, keep cached pages. An inode that the kernel does not know is no error.
     Attributes {
@@ -214,11 +214,11 @@ pub enum Invalidation {
 }
 
 /// Receives [`Invalidation`]s; must not block and must not call back into the tree.
-pub type InvalidationSink = Box<dyn Fn(Invalidation) + Send + Sync>;
+pub(crate) type InvalidationSink = Box<dyn Fn(Invalidation) + Send + Sync>;
 
 /// How often the kernel asked for one kind of operation since the mount was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpCount {
+pub(crate) struct OpCount {
     /// The kind, in lower case as fuse(4) names it without `FUSE_`.
     pub op: &'static str,
     /// The number of requests.
@@ -228,12 +228,12 @@ pub struct OpCount {
 }
 
 /// Reads the counts of all operations at the moment of the call.
-pub type OpCounts = Box<dyn Fn() -> Vec<OpCount> + Send + Sync>;
+pub(crate) type OpCounts = Box<dyn Fn() -> Vec<OpCount> + Send + Sync>;
 
 /// A file system. Names are as the kernel gives them and may be anything.
 ///
 /// `Self::Error` is turned into a number by [`FileSystem::errno`], and nowhere else.
-pub trait FileSystem: Send + Sync + 'static {
+pub(crate) trait FileSystem: Send + Sync + 'static {
     /// The error of its operations.
     type Error: std::error::Error + Send + Sync + 'static;
     /// What is looked up for some entries of an open directory before they are read with attributes.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// How `/bestrefs` shows a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BestrefsAs {
+pub(crate) enum BestrefsAs {
     /// A relative symbolic link to the file under `references/`.
     #[default]
     Link,
@@ -14,7 +14,7 @@ pub enum BestrefsAs {
 
 /// What the mount's flags mean for the tree.
 #[derive(Debug, Clone)]
-pub struct TreeOptions {
+pub(crate) struct TreeOptions {
     /// Where it is mounted, for `status.json`.
     pub mountpoint: PathBuf,
     /// Where the store is, for `status.json` and `user.crds.store`.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 /// The last panic, and how many there were.
 #[derive(Debug, Clone)]
-pub struct Panics {
+pub(crate) struct Panics {
     /// How many there were.
     pub count: u64,
     /// When the last one was.
@@ -21,13 +21,13 @@ pub struct Panics {
 static PANICS: Mutex<Option<Panics>> = Mutex::new(None);
 
 /// Counts and logs every panic from now on, in place of printing it. A second call has no effect.
-pub fn watch() {
+pub(crate) fn watch() {
     static WATCHED: Once = Once::new();
     WATCHED.call_once(|| panic::set_hook(Box::new(note)));
 }
 
 /// The panics since [`watch`]; nothing when there were none.
-pub fn seen() -> Option<Panics> {
+pub(crate) fn seen() -> Option<Panics> {
     PANICS.lock().clone()
 }
 

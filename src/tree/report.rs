@@ -13,7 +13,7 @@ use crate::crds::times;
 /// `.crds-fs/status.json`: the state of one mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct StatusReport {
+pub(crate) struct StatusReport {
     /// The version of crds-fs that serves the mount.
     pub version: String,
     /// The process that serves it.
@@ -61,7 +61,7 @@ pub struct StatusReport {
 /// One observatory of a mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ObservatoryReport {
+pub(crate) struct ObservatoryReport {
     /// `hst`, `jwst`, `roman` or `tobs`.
     pub name: String,
     /// What is known of its catalog.
@@ -87,7 +87,7 @@ pub struct ObservatoryReport {
 /// What is known of an observatory's catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum CatalogState {
+pub(crate) enum CatalogState {
     /// Nobody has looked below the observatory's directories yet.
     #[default]
     Unused,
@@ -105,7 +105,7 @@ pub enum CatalogState {
 /// Why there is no catalog, or no newer one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct CatalogFailure {
+pub(crate) struct CatalogFailure {
     /// The kind of failure, a key of [`StatusReport::failures_by_kind`].
     pub kind: String,
     /// What was asked, without credentials.
@@ -121,7 +121,7 @@ pub struct CatalogFailure {
 /// A transfer that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct TransferReport {
+pub(crate) struct TransferReport {
     /// `OBSERVATORY/NAME`.
     pub file: String,
     /// Where it comes from, without credentials.
@@ -138,12 +138,24 @@ pub struct TransferReport {
     pub waiters: usize,
     /// Seconds since it began.
     pub age_seconds: u64,
+    /// How many of the bytes that are here came from which source.
+    pub sources: Vec<SourceReport>,
+}
+
+/// What one source has given of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SourceReport {
+    /// Where it was read, without credentials.
+    pub url: String,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// What was counted since a file system was mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct CounterReport {
+pub(crate) struct CounterReport {
     /// Opens answered by the store.
     pub hits: u64,
     /// Opens that waited for a transfer or a verification.
@@ -167,7 +179,7 @@ pub struct CounterReport {
 /// A failure of a file or of a question for best references.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct FailureReport {
+pub(crate) struct FailureReport {
     /// `OBSERVATORY/NAME`, or the dataset and context asked for.
     pub file: String,
     /// The kind of failure.
@@ -183,7 +195,7 @@ pub struct FailureReport {
 /// A panic of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct PanicReport {
+pub(crate) struct PanicReport {
     /// When it was.
     pub when: String,
     /// What it said, and where.
@@ -193,7 +205,7 @@ pub struct PanicReport {
 /// What a store holds and has room for, in bytes and files.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SpaceReport {
+pub(crate) struct SpaceReport {
     /// Bytes of the file system, or of `--cache-size`.
     pub total: u64,
     /// Bytes that files in the store take.
@@ -221,7 +233,7 @@ pub struct SpaceReport {
 /// File descriptors of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct DescriptorReport {
+pub(crate) struct DescriptorReport {
     /// Those that are open, where the kernel tells.
     pub open: Option<usize>,
     /// Those that can be open.
@@ -233,7 +245,7 @@ pub struct DescriptorReport {
 /// `.crds-fs/files/{mappings,references}/OBSERVATORY/NAME`: what is known of one catalogued file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct FileReport {
+pub(crate) struct FileReport {
     /// The observatory.
     pub observatory: String,
     /// The bare name.
@@ -259,7 +271,7 @@ pub struct FileReport {
 /// How much of a file is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct FileProgress {
+pub(crate) struct FileProgress {
     /// Bytes that are here.
     pub done: u64,
     /// Bytes in all; 0 while that is not known.
@@ -269,7 +281,7 @@ pub struct FileProgress {
 /// Why a file could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct FileFailure {
+pub(crate) struct FileFailure {
     /// The kind of failure.
     pub kind: String,
     /// The reason, with its causes.
@@ -301,7 +313,10 @@ mod tests {
                 error: Some(CatalogFailure::default()),
                 ..ObservatoryReport::default()
             }],
-            transfers: vec![TransferReport::default()],
+            transfers: vec![TransferReport {
+                sources: vec![SourceReport::default()],
+                ..TransferReport::default()
+            }],
             failures: vec![FailureReport::default()],
             last_panic: Some(PanicReport::default()),
             ..StatusReport::default()
@@ -318,7 +333,7 @@ mod tests {
                 }],
                 "transfers": [{
                     "file": "", "url": null, "state": "", "done": 0, "total": 0, "bytes_per_second": 0, "waiters": 0,
-                    "age_seconds": 0,
+                    "age_seconds": 0, "sources": [{"url": "", "bytes": 0}],
                 }],
                 "counters": {
                     "hits": 0, "misses": 0, "downloads": 0, "bytes": 0, "retries": 0, "failures": 0, "mismatches": 0,

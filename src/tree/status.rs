@@ -17,7 +17,7 @@ use super::ops::{Opened, Outcome, StatFs};
 use super::panics;
 use super::report::{
     self, CatalogFailure, CatalogState, CounterReport, DescriptorReport, FailureReport, ObservatoryReport,
-    PanicReport, SpaceReport, StatusReport, TransferReport, timestamp,
+    PanicReport, SourceReport, SpaceReport, StatusReport, TransferReport, timestamp,
 };
 
 impl Core {
@@ -222,6 +222,14 @@ fn transfer_status(transfer: &TransferStatus) -> TransferReport {
         bytes_per_second: rate(transfer.done, transfer.age.as_secs_f64().max(0.001)),
         waiters: transfer.waiters,
         age_seconds: transfer.age.as_secs(),
+        sources: transfer
+            .served
+            .iter()
+            .map(|served| SourceReport {
+                url: served.url.to_string(),
+                bytes: served.bytes,
+            })
+            .collect(),
     }
 }
 

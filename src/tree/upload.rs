@@ -6,8 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-
 use super::core::{Core, ready};
 use super::error::Error;
 use super::handles::{Content, OpenFile};
@@ -57,7 +55,7 @@ impl Core {
                 handle,
                 size: 0,
                 // Not through the pages that the kernel keeps of the catalogued file.
-                backing: Backing::Generated(Bytes::new()),
+                backing: Backing::Generated,
                 keep_cache: false,
             })
         })

@@ -7,6 +7,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     missing_docs,
     clippy::unwrap_used,
     reason = "shared by several test binaries, each of which uses a part"
@@ -29,7 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use content::{Blob, Content};
+pub use content::{Blob, Content, encoded};
 
 /// The way requests for one file, or JSON-RPC calls, are answered.
 #[derive(Debug, Clone, Copy, PartialEq)]

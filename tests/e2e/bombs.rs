@@ -1,15 +1,9 @@
 //! Replies that are small to send and large to read: an errno, soon, and no more memory than a good catalog takes.
 
 use std::fs;
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
-use crate::origin::Origin;
+use crate::origin::{Origin, encoded};
 use crate::rig::{PATIENCE, Rig, within};
 use crate::{FLAT, PMAP, content, server_flag};
 
@@ -23,10 +17,7 @@ fn lists(bytes: usize) -> String {
 
 /// A description whose catalog is this JSON text, compressed.
 fn description(catalog: &str) -> String {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(catalog.as_bytes()).unwrap();
-    let payload = STANDARD.encode(gzip.finish().unwrap());
-    let encoded = format!(r#"{{"crds_encoded": "1.0", "crds_payload": "{payload}"}}"#);
+    let encoded = encoded(catalog.as_bytes());
     format!(r#"{{"observatory": "roman", "latest_context": "{PMAP}", "download_metadata": {encoded}}}"#)
 }
 

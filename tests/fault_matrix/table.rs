@@ -2,10 +2,9 @@
 
 use std::sync::LazyLock;
 
-use crds_fs::crds::encoded;
 use libc::{EACCES, EBADMSG, EHOSTUNREACH, ENODATA, ENOENT, EREMOTEIO, ETIMEDOUT};
 
-use crate::origin::{Behaviour, Content};
+use crate::origin::{Behaviour, Content, encoded};
 
 /// What is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -303,6 +302,6 @@ pub(crate) static SERVICE: LazyLock<Vec<Fault>> = LazyLock::new(|| {
 
 /// A description of blanks, more than any may have, in few bytes.
 static BLANKS: LazyLock<String> = LazyLock::new(|| {
-    let encoded = encoded::encode(&vec![b' '; 70_000_000]).unwrap();
+    let encoded = encoded(&vec![b' '; 70_000_000]);
     format!(r#"{{"observatory": "roman", "download_metadata": {encoded}}}"#)
 });

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::Read;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+#[cfg(test)]
 use serde_json::{Map, Value, json};
 
 use super::{Catalog, CatalogEntry, Dropped};
@@ -17,12 +18,12 @@ const MAX_FILES: usize = 1_000_000;
 impl Catalog {
     /// Reads the metadata of files as JSON text: what `download_metadata` holds, or `get_file_info_map` returns. Names
     /// that cannot be file names are left out and told; unknown files (`"NOT FOUND"`) are left out.
-    pub fn from_json(json_text: &[u8]) -> Result<(Self, Dropped), serde_json::Error> {
+    pub(crate) fn from_json(json_text: &[u8]) -> Result<(Self, Dropped), serde_json::Error> {
         Self::read(serde_json::Deserializer::from_slice(json_text))
     }
 
     /// The same as [`Catalog::from_json`], from a stream: the text is never in memory as a whole.
-    pub fn from_json_stream(json_text: impl Read) -> Result<(Self, Dropped), serde_json::Error> {
+    pub(crate) fn from_json_stream(json_text: impl Read) -> Result<(Self, Dropped), serde_json::Error> {
         let buffered = std::io::BufReader::with_capacity(64 << 10, json_text);
         Self::read(serde_json::Deserializer::from_reader(buffered))
     }
@@ -36,7 +37,8 @@ impl Catalog {
     }
 
     /// The same as [`Catalog::from_json`], from a value already parsed.
-    pub fn from_map(files: &Map<String, Value>) -> (Self, Dropped) {
+    #[cfg(test)]
+    pub(crate) fn from_map(files: &Map<String, Value>) -> (Self, Dropped) {
         let mut found = Files::default();
         for (name, fields) in files {
             let entry = Entry::deserialize(fields).ok();
@@ -46,7 +48,8 @@ impl Catalog {
     }
 
     /// The metadata as JSON text, as servers write it. A file without a size is left out.
-    pub fn to_json(&self) -> String {
+    #[cfg(test)]
+    pub(crate) fn to_json(&self) -> String {
         let files: Map<String, Value> = self
             .iter()
             .filter_map(|item| {

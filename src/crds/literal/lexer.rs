@@ -7,14 +7,14 @@ use super::token::{Problem, Symbol, Token, TokenKind};
 use super::{number, scan, string};
 
 /// Longest text that is read, in bytes.
-pub const MAX_TEXT: usize = 256 << 20;
+pub(crate) const MAX_TEXT: usize = 256 << 20;
 
 /// Deepest nesting of brackets; Python's own parser has the same limit.
-pub const MAX_DEPTH: usize = 200;
+pub(crate) const MAX_DEPTH: usize = 200;
 
 /// Cuts a text into tokens.
 #[derive(Debug, Clone)]
-pub struct Lexer<'a> {
+pub(crate) struct Lexer<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
@@ -22,7 +22,7 @@ pub struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     /// A lexer at the beginning of the text; refuses texts longer than [`MAX_TEXT`].
-    pub fn new(text: &'a str) -> Result<Self, Problem> {
+    pub(crate) fn new(text: &'a str) -> Result<Self, Problem> {
         if text.len() > MAX_TEXT {
             let what = format!("the text has {} bytes, more than {MAX_TEXT}", text.len());
             return Err(Problem::new(0, what));
@@ -34,13 +34,8 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    /// The number of open brackets.
-    pub fn depth(&self) -> usize {
-        self.depth
-    }
-
     /// The next token; at the end [`TokenKind::End`] again and again.
-    pub fn token(&mut self) -> Result<Token<'a>, Problem> {
+    pub(crate) fn token(&mut self) -> Result<Token<'a>, Problem> {
         self.skip_blanks()?;
         let at = self.at;
         let Some(byte) = self.byte(0) else {
@@ -82,7 +77,7 @@ impl<'a> Lexer<'a> {
 
     /// Takes a bracket or separator if it comes next.
     #[inline]
-    pub fn takes(&mut self, symbol: Symbol) -> Result<bool, Problem> {
+    pub(crate) fn takes(&mut self, symbol: Symbol) -> Result<bool, Problem> {
         match self.peek()? {
             Some(byte) if symbol.to_byte() == Some(byte) => match symbol {
                 Symbol::Comma | Symbol::Colon => self.at += 1,
@@ -97,7 +92,7 @@ impl<'a> Lexer<'a> {
 
     /// Takes a bracket or separator, which must come next.
     #[inline]
-    pub fn expect(&mut self, symbol: Symbol) -> Result<(), Problem> {
+    pub(crate) fn expect(&mut self, symbol: Symbol) -> Result<(), Problem> {
         if self.takes(symbol)? {
             return Ok(());
         }
@@ -106,7 +101,7 @@ impl<'a> Lexer<'a> {
 
     /// Behind an item: whether the bracket closes here. Else a comma comes next, and is taken.
     #[inline]
-    pub fn closes(&mut self, bracket: Symbol) -> Result<bool, Problem> {
+    pub(crate) fn closes(&mut self, bracket: Symbol) -> Result<bool, Problem> {
         if self.takes(Symbol::Comma)? {
             return Ok(false);
         }
@@ -118,7 +113,7 @@ impl<'a> Lexer<'a> {
 
     /// Takes a text that is written in one piece and without escapes, if that is what comes next. Its place in the
     /// source.
-    pub fn plain_text(&mut self) -> Result<Option<Range<usize>>, Problem> {
+    pub(crate) fn plain_text(&mut self) -> Result<Option<Range<usize>>, Problem> {
         let Some(quote @ (b'\'' | b'"')) = self.peek()? else {
             return Ok(None);
         };
@@ -141,7 +136,7 @@ impl<'a> Lexer<'a> {
     /// Takes a text as [`Lexer::plain_text`] does together with the separator or bracket behind it, which is one of two
     /// and in the same line; which one.
     #[inline]
-    pub fn plain_text_and(&mut self, [usual, last]: [Symbol; 2]) -> Option<(Range<usize>, Symbol)> {
+    pub(crate) fn plain_text_and(&mut self, [usual, last]: [Symbol; 2]) -> Option<(Range<usize>, Symbol)> {
         let bytes = self.text.as_bytes();
         let blanks = |from: usize| scan::spaces(bytes.get(from..).unwrap_or(&[]));
         let mut at = self.at;

@@ -157,7 +157,7 @@ pub(super) fn negated(digits: &str) -> Value {
 
 /// A floating point number as Python prints it: the shortest text that reads back as the same number, in positional
 /// notation from 1e-4 up to 1e16 (spec/crds-rules 8).
-pub fn float_text(number: f64) -> String {
+pub(crate) fn float_text(number: f64) -> String {
     if !number.is_finite() {
         let text = if number.is_nan() {
             "nan"

@@ -9,7 +9,7 @@ use super::LiteralError;
 
 /// A piece of source and the byte offset at which it begins.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Token<'a> {
+pub(crate) struct Token<'a> {
     /// Byte offset of the first byte.
     pub at: usize,
     /// Its kind.
@@ -18,7 +18,7 @@ pub struct Token<'a> {
 
 /// The kind of a token.
 #[derive(Debug, Clone, PartialEq)]
-pub enum TokenKind<'a> {
+pub(crate) enum TokenKind<'a> {
     /// A text, adjacent ones already joined; borrowed from the source when nothing in it had to be decoded.
     Str(Cow<'a, str>),
     /// An integer that fits 64 bits (never negative: the sign is a token of its own).
@@ -41,7 +41,7 @@ macro_rules! symbols {
     ($($name:ident $text:literal),* $(,)?) => {
         /// Brackets, separators and operators.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Symbol {
+        pub(crate) enum Symbol {
             $(#[doc = concat!("`", $text, "`")] $name,)*
         }
 
@@ -61,7 +61,7 @@ symbols! {
 
 /// A mistake and its place, before the line is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Byte offset.
     pub at: usize,
     /// In words.
@@ -70,7 +70,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem at a byte offset.
-    pub fn new(at: usize, what: impl Into<String>) -> Self {
+    pub(crate) fn new(at: usize, what: impl Into<String>) -> Self {
         Self {
             at,
             what: what.into(),
@@ -78,7 +78,7 @@ impl Problem {
     }
 
     /// The same with its line and column in `text`.
-    pub fn locate(self, text: &str) -> LiteralError {
+    pub(crate) fn locate(self, text: &str) -> LiteralError {
         let before = text.get(..self.at).unwrap_or(text);
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
         LiteralError {
@@ -109,12 +109,12 @@ impl Symbol {
 
 impl Token<'_> {
     /// Whether this is the symbol.
-    pub fn is(&self, symbol: Symbol) -> bool {
+    pub(crate) fn is(&self, symbol: Symbol) -> bool {
         self.kind == TokenKind::Symbol(symbol)
     }
 
     /// The problem that something else was expected here.
-    pub fn unexpected(&self, expected: &str) -> Problem {
+    pub(crate) fn unexpected(&self, expected: &str) -> Problem {
         Problem::new(self.at, format!("expected {expected}, found {self}"))
     }
 }

@@ -41,7 +41,6 @@ fn reads_what_a_server_sends() {
     assert_eq!(info.observatory(), Observatory::Roman);
     assert_eq!(info.default_context(), Some(&name("roman_0055.pmap")));
     assert_eq!(info.edit_context(), Some(&name("roman_0056.pmap")));
-    assert_eq!(info.build_context(), Some(&name("roman_0041.pmap")));
     assert_eq!(info.versions_context(), None);
     assert!(info.force_remote_mode() && info.has_metadata());
     assert_eq!(

@@ -8,8 +8,7 @@ macro_rules! ops {
     ($($op:ident => $name:literal),* $(,)?) => {
         /// A kind of request.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "they are named as the requests of fuse(4) are")]
-        pub enum Op {
+        pub(crate) enum Op {
             $($op),*
         }
 
@@ -63,17 +62,12 @@ const KINDS: usize = Op::ALL.len();
 
 /// Counts of the requests of one mount.
 #[derive(Debug, Default)]
-pub struct OpCounters {
+pub(crate) struct OpCounters {
     requests: [AtomicU64; KINDS],
     errors: [AtomicU64; KINDS],
 }
 
 impl OpCounters {
-    /// The number of requests of this kind.
-    pub fn of(&self, op: Op) -> u64 {
-        read(&self.requests, op)
-    }
-
     /// All counts at this moment.
     pub(in crate::mount) fn counts(&self) -> Vec<OpCount> {
         Op::ALL

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::test_tree::{Content, TestMount, TestTree, eventually};
-use crate::mount::{Op, mountinfo, unmount};
+use crate::mount::{mountinfo, unmount};
 use crate::tree::ops::{CacheTtl, Invalidation};
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -60,7 +60,7 @@ fn large_files_are_read_by_the_kernel_itself() {
     assert_eq!(piece, bytes[2_000_001..2_001_001]);
     // Elsewhere the bytes are the same, and come through us.
     assert_eq!(mount.mounted.passes_through(), passthrough_is_possible());
-    assert_eq!(mount.op_counters(Op::Read) == 0, passthrough_is_possible());
+    assert_eq!(mount.requests("read") == 0, passthrough_is_possible());
 }
 
 #[test]
@@ -68,14 +68,14 @@ fn small_files_stay_in_the_page_cache() {
     let bytes = pattern(60 * 1024);
     let mount = TestMount::new(TestTree::new(vec![("small", Content::Stored(bytes.clone()))]));
     assert_eq!(fs::read(mount.file("small")).unwrap(), bytes);
-    let first = mount.op_counters(Op::Read);
+    let first = mount.requests("read");
     assert!(first > 0);
     for _ in 0..3 {
         assert_eq!(fs::read(mount.file("small")).unwrap(), bytes);
     }
-    assert_eq!(mount.op_counters(Op::Read), first, "a second read asks nobody");
+    assert_eq!(mount.requests("read"), first, "a second read asks nobody");
     assert_eq!(
-        mount.op_counters(Op::Flush),
+        mount.requests("flush"),
         0,
         "closing what was only read asks nobody"
     );
@@ -172,14 +172,14 @@ fn names_attributes_and_absence_are_remembered_by_the_kernel() {
         assert_eq!(fs::metadata(mount.file("text")).unwrap().len(), 5);
         assert!(fs::metadata(mount.file("absent")).is_err());
     }
-    assert_eq!(mount.op_counters(Op::Lookup), 2);
+    assert_eq!(mount.requests("lookup"), 2);
 
-    let asked = mount.op_counters(Op::Getattr);
+    let asked = mount.requests("getattr");
     let ino = fs::metadata(mount.file("text")).unwrap().ino();
     mount.tree.report(Invalidation::Attributes { ino });
     eventually("the kernel asks for attributes again", || {
         fs::metadata(mount.file("text")).unwrap();
-        mount.op_counters(Op::Getattr) > asked
+        mount.requests("getattr") > asked
     });
 }
 
@@ -191,7 +191,7 @@ fn what_may_come_is_remembered_as_absent_for_a_moment_only() {
     let mount = TestMount::new(tree);
     eventually("the kernel asks again", || {
         assert!(fs::metadata(mount.file("absent")).is_err());
-        mount.op_counters(Op::Lookup) > 1
+        mount.requests("lookup") > 1
     });
 }
 
@@ -225,7 +225,7 @@ fn stalled_opens_delay_nobody_and_can_be_interrupted() {
     ]);
     let mount = TestMount::new(tree);
     let children: Vec<Child> = (0..200).map(|_| cat(&mount, "stalled")).collect();
-    eventually("all are waiting", || mount.op_counters(Op::Open) >= 200);
+    eventually("all are waiting", || mount.requests("open") >= 200);
 
     // Were a thread of the adapter blocked, these would never return.
     assert_eq!(fs::read_to_string(mount.file("text")).unwrap(), "hello");
@@ -248,7 +248,7 @@ fn stalled_opens_delay_nobody_and_can_be_interrupted() {
 
     // Those who were not told anything get their file.
     let mut patient = cat(&mount, "stalled");
-    eventually("it waits", || mount.op_counters(Op::Open) >= 202);
+    eventually("it waits", || mount.requests("open") >= 202);
     mount.tree.gate.cancel();
     assert!(patient.wait().unwrap().success());
 }
@@ -264,13 +264,13 @@ fn other_signals_are_none_of_our_business() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    eventually("it waits", || mount.op_counters(Op::Open) >= 1);
+    eventually("it waits", || mount.requests("open") >= 1);
     for which in [Signal::SIGINT, Signal::SIGURG, Signal::SIGALRM, Signal::SIGCHLD] {
         signal(&child, which);
     }
     // Another caller who is told to stop shows that the watcher has looked since.
     let mut other = cat(&mount, "stalled");
-    eventually("the other waits", || mount.op_counters(Op::Open) >= 2);
+    eventually("the other waits", || mount.requests("open") >= 2);
     signal(&other, Signal::SIGTERM);
     assert_eq!(other.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
 
@@ -313,20 +313,20 @@ fn a_directory_of_100_000_names() {
     assert_eq!(list().count() as u64, NAMES);
     let sizes: u64 = list().map(|entry| entry.metadata().unwrap().len()).sum();
     assert_eq!(sizes, NAMES * 1234);
-    let looked_up = mount.op_counters(Op::Lookup);
-    let requests = mount.op_counters(Op::Readdir) + mount.op_counters(Op::Readdirplus);
+    let looked_up = mount.requests("lookup");
+    let requests = mount.requests("readdir") + mount.requests("readdirplus");
     println!(
         "lookups {looked_up}, getattr {}, listing requests {requests}",
-        mount.op_counters(Op::Getattr)
+        mount.requests("getattr")
     );
     assert!(looked_up < 2000, "{looked_up} lookups");
     // Once more: now everything is known.
-    let before = mount.op_counters(Op::Lookup) + mount.op_counters(Op::Getattr);
+    let before = mount.requests("lookup") + mount.requests("getattr");
     assert_eq!(
         list().map(|entry| entry.metadata().unwrap().len()).sum::<u64>(),
         sizes
     );
-    assert!(mount.op_counters(Op::Lookup) + mount.op_counters(Op::Getattr) - before < 2000);
+    assert!(mount.requests("lookup") + mount.requests("getattr") - before < 2000);
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn ending_answers_all_who_wait() {
     let mount = TestMount::new(TestTree::new(vec![("stalled", Content::Stalled)]));
     let stalled = mount.file("stalled");
     let waiting = std::thread::spawn(move || fs::read(stalled).unwrap_err().raw_os_error());
-    eventually("it waits", || mount.op_counters(Op::Open) >= 1);
+    eventually("it waits", || mount.requests("open") >= 1);
     mount.mounted.stop_waiting();
     assert_eq!(waiting.join().unwrap(), Some(libc::ESHUTDOWN));
     assert!(mount.tree.shut_down.load(Ordering::SeqCst));

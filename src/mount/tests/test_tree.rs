@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,10 +12,10 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::mount::{Appearance, Mounted, Mountpoint, Op, remount};
+use crate::mount::{Appearance, Mounted, Mountpoint, remount};
 use crate::tree::ops::{
     Attr, Backing, CacheTtl, Caller, DirEntry, FileSystem, Handle, Ino, Invalidation, InvalidationSink,
-    Lookup, NodeKind, Opened, Outcome, ROOT, SetAttr, StatFs,
+    Lookup, NodeKind, OpCounts, Opened, Outcome, ROOT, SetAttr, StatFs,
 };
 
 /// The directory with many names.
@@ -58,11 +57,12 @@ type Answer<T> = Outcome<T, Refused>;
 pub(super) struct TestTree {
     files: Vec<Node>,
     many: u64,
-    handles: Arc<Mutex<HashMap<Handle, Backing>>>,
+    handles: Arc<Mutex<HashMap<Handle, Bytes>>>,
     next: Arc<AtomicU64>,
     /// Lets stalled files go on.
     pub(super) gate: CancellationToken,
     changes: OnceLock<InvalidationSink>,
+    counts: OnceLock<OpCounts>,
     /// Whether the tree was told that the mount goes away.
     pub(super) shut_down: AtomicBool,
     /// Whether an unknown name may be remembered.
@@ -104,6 +104,7 @@ impl TestTree {
             next: Arc::new(AtomicU64::new(1)),
             gate: CancellationToken::new(),
             changes: OnceLock::new(),
+            counts: OnceLock::new(),
             shut_down: AtomicBool::new(false),
             absent: CacheTtl::Forever,
         }
@@ -207,13 +208,14 @@ impl TestTree {
 }
 
 fn opened(
-    handles: &Mutex<HashMap<Handle, Backing>>,
+    handles: &Mutex<HashMap<Handle, Bytes>>,
     next: &AtomicU64,
     backing: Backing,
-    size: u64,
+    bytes: Bytes,
 ) -> Opened {
     let handle = next.fetch_add(1, Ordering::Relaxed);
-    handles.lock().unwrap().insert(handle, backing.clone());
+    let size = bytes.len() as u64;
+    handles.lock().unwrap().insert(handle, bytes);
     Opened {
         handle,
         size,
@@ -232,6 +234,10 @@ impl FileSystem for TestTree {
 
     fn listen(&self, changes: InvalidationSink) {
         assert!(self.changes.set(changes).is_ok(), "called once");
+    }
+
+    fn count_operations(&self, counts: OpCounts) {
+        assert!(self.counts.set(counts).is_ok(), "called once");
     }
 
     fn lookup(&self, _: Caller, parent: Ino, name: &OsStr) -> Answer<Lookup> {
@@ -264,25 +270,21 @@ impl FileSystem for TestTree {
         let Some(node) = self.node(ino) else {
             return refuse(libc::ENOENT);
         };
-        let open = |backing, size| opened(&self.handles, &self.next, backing, size);
+        let open = |backing, bytes| opened(&self.handles, &self.next, backing, bytes);
         match &node.content {
             Content::Stored(bytes) => {
                 let file = node.stored.clone().unwrap();
-                ready(open(Backing::Stored(file), bytes.len() as u64))
+                ready(open(Backing::Stored(file), bytes.clone().into()))
             }
-            Content::Text(text) => ready(open(
-                Backing::Generated(Bytes::from_static(text.as_bytes())),
-                text.len() as u64,
-            )),
+            Content::Text(text) => ready(open(Backing::Generated, Bytes::from_static(text.as_bytes()))),
             Content::Turning if self.next.load(Ordering::Relaxed) == 1 => {
-                ready(open(Backing::Generated(Bytes::new()), 0))
+                ready(open(Backing::Generated, Bytes::new()))
             }
             Content::Live | Content::Turning => {
                 let text = format!("opened {} times\n", self.next.load(Ordering::Relaxed));
-                let size = text.len() as u64;
                 ready(Opened {
                     keep_cache: false,
-                    ..open(Backing::Generated(text.into()), size)
+                    ..open(Backing::Generated, text.into())
                 })
             }
             Content::Stalled => {
@@ -293,7 +295,7 @@ impl FileSystem for TestTree {
                 );
                 Outcome::Later(Box::pin(async move {
                     gate.cancelled().await;
-                    Ok(opened(&handles, &next, Backing::Generated(Bytes::new()), 0))
+                    Ok(opened(&handles, &next, Backing::Generated, Bytes::new()))
                 }))
             }
             Content::Panics => panic!("on purpose"),
@@ -308,16 +310,10 @@ impl FileSystem for TestTree {
     fn read(&self, handle: Handle, offset: u64, size: u32) -> Answer<Bytes> {
         let handles = self.handles.lock().unwrap();
         match handles.get(&handle) {
-            Some(Backing::Generated(bytes)) => {
+            Some(bytes) => {
                 let from = usize::try_from(offset).unwrap().min(bytes.len());
                 let to = (from + size as usize).min(bytes.len());
                 ready(bytes.slice(from..to))
-            }
-            Some(Backing::Stored(file) | Backing::Local(file)) => {
-                let mut buffer = vec![0; size as usize];
-                let length = file.read_at(&mut buffer, offset).unwrap();
-                buffer.truncate(length);
-                ready(buffer.into())
             }
             None => refuse(libc::EBADF),
         }
@@ -498,8 +494,10 @@ impl TestMount {
         self.path().join(name)
     }
 
-    pub(super) fn op_counters(&self, op: Op) -> u64 {
-        self.mounted.op_counters().of(op)
+    /// How often the kernel has asked for an operation, by its name in metrics.
+    pub(super) fn requests(&self, op: &str) -> u64 {
+        let counts = (self.tree.counts.get().unwrap())();
+        counts.iter().find(|count| count.op == op).unwrap().requests
     }
 }
 

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{BestReferences, ByDataset, Header, TypeValues};
+#[cfg(test)]
+use super::ByDataset;
+use super::{BestReferences, Header, TypeValues};
 use crate::crds::{FileName, Reftype};
 use crate::remote::error::printable;
 
@@ -52,6 +54,7 @@ pub(super) fn name(value: &Value) -> Result<FileName, Wrong> {
 }
 
 /// A list of file names, without those that cannot be any.
+#[cfg(test)]
 pub(super) fn names(value: &Value) -> Result<Vec<FileName>, Wrong> {
     let items = value
         .as_array()
@@ -113,6 +116,7 @@ fn answer(payload: Value) -> Result<Result<TypeValues, String>, Wrong> {
 }
 
 /// `{id: header}` or `{id: "NOT FOUND ..."}`.
+#[cfg(test)]
 pub(super) fn headers_or_texts(value: Value) -> Result<ByDataset<Header>, Wrong> {
     object(value, "the set of headers")?
         .into_iter()

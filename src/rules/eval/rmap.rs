@@ -20,7 +20,7 @@ pub(crate) struct Condition {
 
 /// The rules of one reference type.
 #[derive(Debug)]
-pub struct Reference {
+pub(crate) struct Reference {
     pub(crate) instrument: String,
     pub(crate) filekind: String,
     /// The parameters that it asks for, as written.
@@ -54,13 +54,8 @@ pub(crate) enum RmapResult<'c> {
 
 impl Reference {
     /// The reference type, in lower case.
-    pub fn filekind(&self) -> &str {
+    pub(crate) fn filekind(&self) -> &str {
         &self.filekind
-    }
-
-    /// The instrument, in lower case.
-    pub fn instrument(&self) -> &str {
-        &self.instrument
     }
 
     /// The references that it names, sorted, each once.
@@ -92,11 +87,6 @@ impl Reference {
                 Choice::Other(_) => {}
             }
         }
-    }
-
-    /// The parameters that it asks for.
-    pub fn required_parkeys(&self) -> &[String] {
-        &self.keys
     }
 
     pub(crate) fn rules(&self) -> Rules<'_> {

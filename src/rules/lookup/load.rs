@@ -119,18 +119,13 @@ fn plain(
         fields.require(&["observatory"])?;
         let parkey = fields.iterated("parkey")?;
         let parkey = parkey.into_iter().next().unwrap_or_default();
-        let pipeline = Pipeline::new(fields.text("observatory"), &parkey, entries);
+        let pipeline = Pipeline::new(&parkey, entries);
         return Ok(Mapping::new(name, Target::Pipeline(pipeline), checksum));
     }
     fields.require(&["observatory", "instrument"])?;
     let mut keys = fields.iterated("parkey")?;
     keys.extend(fields.iterated("extra_keys")?);
-    let instrument = Instrument::new(
-        fields.text("observatory"),
-        fields.text("instrument"),
-        keys,
-        entries,
-    );
+    let instrument = Instrument::new(fields.text("instrument"), keys, entries);
     Ok(Mapping::new(name, Target::Instrument(instrument), checksum))
 }
 

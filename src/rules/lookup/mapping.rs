@@ -17,7 +17,7 @@ pub struct Mapping {
 
 /// The content of a mapping, by its level.
 #[derive(Debug)]
-pub enum Target {
+pub(crate) enum Target {
     /// A pipeline context (pmap).
     Pipeline(Pipeline),
     /// An instrument's rules (imap).
@@ -62,7 +62,7 @@ impl Mapping {
     }
 
     /// Its content.
-    pub fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
@@ -162,37 +162,24 @@ fn entries(pairs: Vec<(String, String)>) -> Entries {
 
 /// A pipeline context: instruments and their imaps.
 #[derive(Debug)]
-pub struct Pipeline {
-    pub(crate) observatory: String,
+pub(crate) struct Pipeline {
     /// The parameter that names the instrument, in upper case.
     pub(crate) parkey: String,
     pub(crate) entries: Entries,
 }
 
 impl Pipeline {
-    pub(crate) fn new(observatory: String, parkey: &str, pairs: Vec<(String, String)>) -> Self {
+    pub(crate) fn new(parkey: &str, pairs: Vec<(String, String)>) -> Self {
         Self {
-            observatory,
             parkey: parkey.to_uppercase(),
             entries: entries(pairs),
         }
-    }
-
-    /// The observatory, in lower case.
-    pub fn observatory(&self) -> &str {
-        &self.observatory
-    }
-
-    /// The instruments, in lower case, in the order of the file.
-    pub fn instruments(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(instrument, _)| instrument.as_str())
     }
 }
 
 /// An instrument's rules: reference types and their rmaps.
 #[derive(Debug)]
-pub struct Instrument {
-    pub(crate) observatory: String,
+pub(crate) struct Instrument {
     pub(crate) name: String,
     /// `REFTYPE` and extra keys.
     pub(crate) keys: Vec<String>,
@@ -202,14 +189,8 @@ pub struct Instrument {
 }
 
 impl Instrument {
-    pub(crate) fn new(
-        observatory: String,
-        instrument: String,
-        keys: Vec<String>,
-        pairs: Vec<(String, String)>,
-    ) -> Self {
+    pub(crate) fn new(instrument: String, keys: Vec<String>, pairs: Vec<(String, String)>) -> Self {
         Self {
-            observatory,
             name: instrument,
             keys,
             entries: entries(pairs),
@@ -217,18 +198,8 @@ impl Instrument {
         }
     }
 
-    /// The observatory, in lower case.
-    pub fn observatory(&self) -> &str {
-        &self.observatory
-    }
-
-    /// The instrument, in lower case.
-    pub fn instrument(&self) -> &str {
-        &self.name
-    }
-
     /// The reference types, in lower case, in the order of the file.
-    pub fn filekinds(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn filekinds(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(filekind, _)| filekind.as_str())
     }
 }

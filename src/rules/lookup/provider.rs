@@ -45,14 +45,14 @@ pub trait Texts: Sync {
 
 /// A compiled mapping with the version of its text.
 #[derive(Debug, Clone)]
-pub struct Compiled<V> {
+pub(crate) struct Compiled<V> {
     /// The mapping.
     pub mapping: Arc<Mapping>,
     version: Option<V>,
 }
 
 /// Mappings that a lookup holds on to, whatever the provider forgets meanwhile.
-pub type Pinned<V> = HashMap<String, Compiled<V>>;
+pub(crate) type Pinned<V> = HashMap<String, Compiled<V>>;
 
 /// Mappings and contexts, compiled from texts when they are first asked for. The least recently used go first.
 pub struct Provider<T: Texts> {
@@ -95,7 +95,7 @@ impl<T: Texts> Provider<T> {
     }
 
     /// A mapping that is compiled already, in the present version of its text.
-    pub fn compiled(&self, name: &str) -> Option<Compiled<T::Version>> {
+    pub(crate) fn compiled(&self, name: &str) -> Option<Compiled<T::Version>> {
         self.compiled_of(name, self.texts.version(name).as_ref())
     }
 
@@ -106,7 +106,7 @@ impl<T: Texts> Provider<T> {
     }
 
     /// Compiles the text of a mapping, and keeps it. `version` was asked for before the text was read.
-    pub fn compile(
+    pub(crate) fn compile(
         &self,
         name: &str,
         text: String,
@@ -137,7 +137,7 @@ impl<T: Texts> Provider<T> {
     }
 
     /// As [`Provider::context`], with mappings that are here even if the provider has forgotten them.
-    pub fn context_with<'p>(
+    pub(crate) fn context_with<'p>(
         &'p self,
         observatory: Observatory,
         name: &str,
@@ -304,7 +304,7 @@ impl<T: Texts> OpenContext<'_, T> {
     }
 
     /// Whether any mapping that lookups have used here was of such a version.
-    pub fn has_used(&self, is_such: impl Fn(&T::Version) -> bool) -> bool {
+    pub(crate) fn has_used(&self, is_such: impl Fn(&T::Version) -> bool) -> bool {
         let versions = self.kept.versions.lock();
         versions.values().flatten().any(is_such)
     }

@@ -13,7 +13,7 @@ use crate::rules::values::python::is_upper;
 
 mod keywords;
 
-pub use keywords::annotate;
+pub(crate) use keywords::annotate;
 pub(crate) use keywords::{SYNONYMS, by_path, keywords};
 
 /// Calibration versions with their tables, and the tables: `table`, `section`, `key`, `type`, `values` (a list joined

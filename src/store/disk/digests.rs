@@ -20,7 +20,7 @@ const DIRECTORY: &str = "digests";
 
 /// Remembered digests of the files of a cache.
 #[derive(Debug)]
-pub struct Digests {
+pub(crate) struct Digests {
     observatories: BTreeMap<Observatory, Remembered>,
 }
 
@@ -35,7 +35,7 @@ struct Remembered {
 impl Digests {
     /// Reads what is remembered of a cache. More is written down in the cache, or where that cannot be written in a
     /// directory for it below `state`, or not at all.
-    pub fn open(cache: &Path, state: Option<&Path>, observatories: &[Observatory]) -> Self {
+    pub(crate) fn open(cache: &Path, state: Option<&Path>, observatories: &[Observatory]) -> Self {
         let (owns, writable) = match Dir::open_ambient_dir(cache, ambient_authority()) {
             Ok(root) => places(&root, state),
             Err(error) => {
@@ -63,7 +63,7 @@ impl Digests {
     }
 
     /// The digest of the file with this metadata, if it is known.
-    pub fn of(&self, key: &FileKey, metadata: &Metadata) -> Option<Sha1Sum> {
+    pub(crate) fn of(&self, key: &FileKey, metadata: &Metadata) -> Option<Sha1Sum> {
         let identity = Identity::of(metadata);
         let known = self.observatories.get(&key.observatory)?.known.get(&key.name)?;
         known
@@ -73,7 +73,7 @@ impl Digests {
 
     /// Remembers the digest of a file whose metadata was the same before its bytes were read and after. A failure costs
     /// no more than hashing it again.
-    pub fn remember(&self, key: &FileKey, metadata: &Metadata, sha1: Sha1Sum) {
+    pub(crate) fn remember(&self, key: &FileKey, metadata: &Metadata, sha1: Sha1Sum) {
         let log = self
             .observatories
             .get(&key.observatory)
@@ -86,7 +86,7 @@ impl Digests {
     }
 
     /// Whether two looks at an open file found the same.
-    pub fn is_same(before: &Metadata, after: &Metadata) -> bool {
+    pub(crate) fn is_same(before: &Metadata, after: &Metadata) -> bool {
         Identity::of(before) == Identity::of(after)
     }
 }

@@ -393,7 +393,7 @@ pub(super) fn opened_identity(file: &File, path: &Path) -> Result<Identity, Stor
 }
 
 /// The digest of a whole file.
-pub fn digest(file: &File) -> io::Result<Sha1Sum> {
+pub(crate) fn digest(file: &File) -> io::Result<Sha1Sum> {
     let mut hasher = Sha1::new();
     let mut buffer = vec![0; BUFFER];
     let mut at = 0;

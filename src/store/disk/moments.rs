@@ -65,13 +65,6 @@ moments! {
     /// The contents of a file of our own are written beside the one that they replace.
     ReplacementWritten = "replacement-written",
 }
-
-/// The names of all moments at which the process can be killed: none in builds that cannot.
-pub fn crash_points() -> impl Iterator<Item = &'static str> {
-    let all = if cfg!(debug_assertions) { Moment::ALL } else { &[] };
-    all.iter().map(|moment| moment.as_str())
-}
-
 /// Kills the process if this is the moment for it.
 pub(super) fn crash(moment: Moment) {
     static PLAN: OnceLock<Option<(Moment, u64)>> = OnceLock::new();
@@ -167,6 +160,12 @@ mod tests {
         }
         assert_eq!(parse("nowhere"), None);
         assert_eq!(parse("named:often"), None);
-        assert_eq!(crash_points().collect::<BTreeSet<_>>().len(), Moment::ALL.len());
+        let names: BTreeSet<_> = Moment::ALL.iter().map(|moment| moment.as_str()).collect();
+        assert_eq!(names.len(), Moment::ALL.len());
+        // The test of the program kills it at each of them.
+        let test = include_str!("../../../tests/e2e/crash_points.rs");
+        for name in names {
+            assert!(test.contains(&format!("    \"{name}\",\n")), "{name}");
+        }
     }
 }

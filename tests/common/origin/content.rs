@@ -1,9 +1,14 @@
 //! The files of the origin, and its answers to calls.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
@@ -194,4 +199,12 @@ impl Content {
             _ => header.clone(),
         }
     }
+}
+
+/// A JSON text in the encoded form of modern servers (spec/crds-service 1.2): gzip, base64 on one line.
+pub fn encoded(json: &[u8]) -> Value {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(json).unwrap();
+    let payload = STANDARD.encode(gzip.finish().unwrap());
+    json!({"crds_encoded": "1.0", "crds_payload": payload})
 }

@@ -49,7 +49,7 @@ pub(crate) fn by_path() -> &'static FxHashMap<&'static str, &'static str> {
 }
 
 /// A message with each JWST data-model name followed by its FITS keyword in brackets, as the client's messages have it.
-pub fn annotate(message: &str) -> String {
+pub(crate) fn annotate(message: &str) -> String {
     static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"META(\.[A-Z][A-Z0-9_]*)+").ok());
     let mut annotated = message.to_owned();
     for found in NAME.iter().flat_map(|name| name.find_iter(message)) {

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crds_fs::crds::Observatory;
-use crds_fs::remote::memory::Failure;
-use crds_fs::remote::{RemoteError, RemoteErrorKind};
-use crds_fs::store::HoldingKind;
-use crds_fs::tree::Error;
-use crds_fs::tree::ops::{FileSystem, Opened};
 use futures_util::FutureExt as _;
 use libc::{EEXIST, ENOENT, EPERM};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::steps::{CATALOGUED, FIRST, Fault, OWN, ROOM, Step, Steps, name, path, step, version};
-use crate::{BASE, Server, World};
+use super::steps::{CATALOGUED, FIRST, Fault, OWN, ROOM, Step, Steps, name, path, step, version};
+use super::{BASE, Server, World};
+use crate::crds::Observatory;
+use crate::remote::memory::Failure;
+use crate::remote::{RemoteError, RemoteErrorKind};
+use crate::store::HoldingKind;
+use crate::tree::Error;
+use crate::tree::ops::{FileSystem, Opened};
 
 mod checks;
 

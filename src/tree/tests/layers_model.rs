@@ -3,8 +3,6 @@
 //!
 //! `PROPTEST_CASES` sets how many rows of steps are tried. Here are the layers; `layers.rs` compares them with the model.
 
-#![allow(clippy::unwrap_used, reason = "a step that cannot go on fails its test")]
-
 mod layers;
 mod steps;
 
@@ -14,18 +12,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crds_fs::crds::{FileKey, FileKind, Observatory, Sha1Sum};
-use crds_fs::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
-use crds_fs::remote::memory::MemoryOrigin;
-use crds_fs::remote::{CrdsServer, Endpoints, RemoteError, RemoteErrorKind, Settings};
-use crds_fs::resolve::{ResolveOptions, Resolver};
-use crds_fs::store::{DiskStore, Store, StoreOptions};
-use crds_fs::tree::ops::{Attr, Caller, FileSystem, Lookup, Opened, ROOT};
-use crds_fs::tree::{CrdsTree, Error, TreeOptions};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
+
+use crate::crds::{FileKey, FileKind, Observatory, Sha1Sum};
+use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
+use crate::remote::memory::MemoryOrigin;
+use crate::remote::{CrdsServer, Endpoints, RemoteError, RemoteErrorKind, Settings};
+use crate::resolve::{ResolveOptions, Resolver};
+use crate::store::{DiskStore, Store, StoreOptions};
+use crate::tree::ops::{Attr, Caller, FileSystem, Lookup, Opened, ROOT};
+use crate::tree::{CrdsTree, Error, TreeOptions};
 
 const CALLER: Caller = Caller {
     tid: 0,
@@ -192,7 +191,7 @@ impl World {
         let ino = self.stat(path).await.unwrap().ino;
         let (handle, _) = self.tree.opendir(CALLER, ino).wait().await.unwrap();
         let mut names = Vec::new();
-        let mut take = |entry: crds_fs::tree::ops::DirEntry| {
+        let mut take = |entry: crate::tree::ops::DirEntry| {
             names.push(entry.name.to_str().unwrap().to_owned());
             true
         };

@@ -4,11 +4,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crds_fs::tree::Error;
 use libc::{EBADMSG, EHOSTUNREACH, ENETDOWN, ENOENT, ENOSPC, EREMOTEIO};
 
+use super::super::steps::{QUARANTINE, ROOM, path, version};
 use super::Bench;
-use crate::steps::{QUARANTINE, ROOM, path, version};
+use crate::tree::Error;
 
 impl Bench {
     /// What may be read of a name that the catalog does not have and the user has not written: what is left of it.

@@ -1,7 +1,8 @@
 //! The steps that are tried, and what they are about.
 
-use crds_fs::crds::FileKind;
 use proptest::prelude::*;
+
+use crate::crds::FileKind;
 
 /// Names that the catalog may have, some of them at first, and names that it never has.
 pub(crate) const CATALOGUED: [&str; 7] = [
