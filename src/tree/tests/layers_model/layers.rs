@@ -121,12 +121,6 @@ impl Bench {
 
     /// Opens a file, and lets come what stands still.
     async fn open(&mut self, name: &'static str) -> Result<Opened, Error> {
-        // What arrives now may be there, or gone, by the time of the answer.
-        let arriving = self.world.fetcher.transfers().into_iter();
-        let arriving = arriving
-            .filter(|transfer| transfer.key.name.as_str() != name)
-            .map(|transfer| transfer.total)
-            .sum();
         let opened = {
             let path = path(name);
             let mut opening = Box::pin(self.world.open(&path, libc::O_RDONLY));
@@ -142,7 +136,7 @@ impl Bench {
                 let bytes = self.world.read(opened).await;
                 self.expect_bytes(name, &bytes);
             }
-            Err(error) => self.expect_error(name, error, arriving),
+            Err(error) => self.expect_error(name, error),
         }
         opened
     }
