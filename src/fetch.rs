@@ -187,12 +187,15 @@ impl Fetcher {
             if inner.is_offline(key.observatory) {
                 return Outcome::Ready(Err(FetchError::offline(key)));
             }
-            if let Some(error) = inner.running.recent_failure(key, inner.settings.failure_memory) {
+            if let Some(error) = inner
+                .running
+                .recent_failure(key, entry, inner.settings.failure_memory)
+            {
                 return Outcome::Ready(Err(error));
             }
         }
         inner.metrics.misses.add(1);
-        let in_flight = match inner.running.join(key, self.url(key), entry.size.unwrap_or(0)) {
+        let in_flight = match inner.running.join(key, self.url(key), entry) {
             Joined::Running(in_flight) => in_flight,
             Joined::New(in_flight) => {
                 let task = transfer::run(Arc::clone(inner), Arc::clone(&in_flight), entry);
@@ -200,7 +203,16 @@ impl Fetcher {
                 in_flight
             }
         };
-        Outcome::Later(in_flight.wait())
+        let (fetcher, key, arrival) = (self.clone(), key.clone(), in_flight.wait());
+        Outcome::Later(Box::pin(async move {
+            let answer = arrival.await;
+            if in_flight.entry() == entry {
+                return answer;
+            }
+            // The transfer has gone by another catalog, which gives the name other contents. It has left the table: each
+            // further turn takes a further catalog.
+            fetcher.open(&key).wait().await
+        }))
     }
 
     /// Where the bytes of a file are. From memory.
@@ -216,9 +228,11 @@ impl Fetcher {
         }
     }
 
-    /// The last failure to provide a file, until it succeeds.
+    /// The last failure to provide a file, until it succeeds or a catalog gives the name other contents.
     pub(crate) fn last_error(&self, key: &FileKey) -> Option<FetchError> {
-        self.inner.running.last_failure(key)
+        let info = self.inner.catalogs.current(key.observatory);
+        let entry = info.and_then(|info| info.catalog().get(key.name.as_str()));
+        self.inner.running.last_failure(key, entry)
     }
 
     /// The last failures of all, oldest first.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::error::FetchError;
 use super::sources::{Served, add_served};
 use super::state_machine::State;
-use crate::crds::{FileKey, Url};
+use crate::crds::{CatalogEntry, FileKey, Url};
 
 /// Failures of so many files are remembered, for `user.crds.error`.
 const FAILURES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
@@ -52,6 +52,8 @@ pub(crate) struct TransferStatus {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) key: FileKey,
+    /// What the catalog that the transfer goes by says of the file.
+    entry: Mutex<CatalogEntry>,
     url: Mutex<Option<Url>>,
     served: Mutex<Vec<Served>>,
     started: Instant,
@@ -65,19 +67,30 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    fn new(key: FileKey, url: Option<Url>, total: u64) -> Self {
+    fn new(key: FileKey, url: Option<Url>, entry: CatalogEntry) -> Self {
         Self {
             key,
+            entry: Mutex::new(entry),
             url: Mutex::new(url),
             served: Mutex::default(),
             started: Instant::now(),
             state: Mutex::new(State::Queued),
             done: AtomicU64::new(0),
             frontier: watch::Sender::new(0),
-            total: AtomicU64::new(total),
+            total: AtomicU64::new(entry.size.unwrap_or(0)),
             waiters: AtomicUsize::new(0),
             result: watch::Sender::new(None),
         }
+    }
+
+    /// The transfer goes by a catalog that says this of the file.
+    pub(super) fn set_entry(&self, entry: CatalogEntry) {
+        *self.entry.lock() = entry;
+    }
+
+    /// What the catalog that the transfer goes by says of the file. A later catalog may give the name other contents.
+    pub(super) fn entry(&self) -> CatalogEntry {
+        *self.entry.lock()
     }
 
     pub(super) fn enter(&self, state: State) {
@@ -190,8 +203,17 @@ pub(super) struct InFlightTable {
 
 #[derive(Debug)]
 struct Failed {
-    by_file: LruCache<FileKey, (Instant, FetchError)>,
+    by_file: LruCache<FileKey, Failure>,
     last: VecDeque<(SystemTime, FetchError)>,
+}
+
+/// The last failure to provide a file.
+#[derive(Debug)]
+struct Failure {
+    when: Instant,
+    /// What the catalog said of the file: a failure is not one of the contents that a later catalog gives to the name.
+    entry: CatalogEntry,
+    error: FetchError,
 }
 
 /// A transfer that is in flight, and whether it has to be started.
@@ -224,12 +246,13 @@ impl InFlightTable {
         self.failed.lock()
     }
 
-    pub(super) fn join(&self, key: &FileKey, url: Option<Url>, total: u64) -> Joined {
+    /// The transfer of a name, which may be one of other contents than `entry` tells: see [`InFlight::entry`] at its end.
+    pub(super) fn join(&self, key: &FileKey, url: Option<Url>, entry: CatalogEntry) -> Joined {
         let mut running = self.running();
         if let Some(in_flight) = running.get(key) {
             return Joined::Running(Arc::clone(in_flight));
         }
-        let in_flight = Arc::new(InFlight::new(key.clone(), url, total));
+        let in_flight = Arc::new(InFlight::new(key.clone(), url, entry));
         running.insert(key.clone(), Arc::clone(&in_flight));
         Joined::New(in_flight)
     }
@@ -265,9 +288,12 @@ impl InFlightTable {
             match &answer {
                 Ok(_) => drop(failed.by_file.pop(&in_flight.key)),
                 Err(error) => {
-                    failed
-                        .by_file
-                        .put(in_flight.key.clone(), (Instant::now(), error.clone()));
+                    let failure = Failure {
+                        when: Instant::now(),
+                        entry: in_flight.entry(),
+                        error: error.clone(),
+                    };
+                    failed.by_file.put(in_flight.key.clone(), failure);
                     failed.last.push_back((SystemTime::now(), error.clone()));
                     if failed.last.len() > LAST {
                         failed.last.pop_front();
@@ -287,16 +313,25 @@ impl InFlightTable {
         in_flight.result.send_replace(Some(answer));
     }
 
-    /// The failure of this file, if it is younger than `memory`.
-    pub(super) fn recent_failure(&self, key: &FileKey, memory: Duration) -> Option<FetchError> {
+    /// The failure of the file that the catalog says this of, if it is younger than `memory`.
+    pub(super) fn recent_failure(
+        &self,
+        key: &FileKey,
+        entry: CatalogEntry,
+        memory: Duration,
+    ) -> Option<FetchError> {
         let failed = self.failed();
-        let (when, error) = failed.by_file.peek(key)?;
-        (when.elapsed() < memory).then(|| error.clone())
+        let failure = failed.by_file.peek(key)?;
+        (failure.entry == entry && failure.when.elapsed() < memory).then(|| failure.error.clone())
     }
 
-    /// The last failure of this file, however old, unless it was fetched since.
-    pub(super) fn last_failure(&self, key: &FileKey) -> Option<FetchError> {
-        self.failed().by_file.peek(key).map(|(_, error)| error.clone())
+    /// The last failure of the file that the catalog says this of, however old, unless it was fetched since. Without a
+    /// catalog that names it: of any file of this name.
+    pub(super) fn last_failure(&self, key: &FileKey, entry: Option<CatalogEntry>) -> Option<FetchError> {
+        let failed = self.failed();
+        let failure = failed.by_file.peek(key)?;
+        let is_of_it = entry.is_none_or(|entry| failure.entry == entry);
+        is_of_it.then(|| failure.error.clone())
     }
 
     /// The last failures of all, oldest first.

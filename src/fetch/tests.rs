@@ -5,6 +5,7 @@ use super::*;
 use crate::remote::RemoteErrorKind;
 use crate::store::{MemoryStore, Part, Record};
 
+mod catalog_changes;
 mod large;
 mod sources;
 pub(super) mod world;

@@ -238,6 +238,7 @@ impl Transfer<'_> {
             Err(FetchError::new(FetchErrorKind::TimedOut, self.key(), message))
         })?;
         (self.entry, self.sources) = (entry, sources);
+        self.in_flight.set_entry(entry);
         let url = self.sources.first().map(|source| source.url.clone());
         if let Some(url) = &url {
             self.in_flight.set_url(url);
