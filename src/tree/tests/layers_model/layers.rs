@@ -207,7 +207,7 @@ impl Bench {
         let found = self.world.stat(&path(name)).await;
         match (found, self.size(name)) {
             (Ok(attr), Some(size)) => assert_eq!(attr.size, size as u64, "{name}"),
-            (Ok(_), None) => assert!(self.left(name).is_some(), "{name} is nowhere, and there"),
+            (Ok(_), None) => assert!(self.is_left(name), "{name} is nowhere, and there"),
             (Err(error), None) if self.world.errno(&error) == ENOENT => {}
             (Err(error), _) => panic!("{name}: {error}"),
         }
@@ -221,7 +221,7 @@ impl Bench {
                 let is_listed = listed.iter().any(|listed| listed == name);
                 match self.size(name) {
                     Some(_) => assert!(is_listed, "{name} is not listed"),
-                    None => assert!(!is_listed || self.left(name).is_some(), "{name} is listed"),
+                    None => assert!(!is_listed || self.is_left(name), "{name} is listed"),
                 }
             }
         }

@@ -16,6 +16,18 @@ impl Bench {
         std::fs::read(self.world.on_disk(&path(name))).ok()
     }
 
+    /// Whether anything is left of such a name, which is shown. What has just come gets its name in the background.
+    pub(super) fn is_left(&self, name: &str) -> bool {
+        let begun = Instant::now();
+        while self.left(name).is_none() {
+            if begun.elapsed() > Duration::from_secs(5) {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        true
+    }
+
     pub(super) fn expect_bytes(&mut self, name: &'static str, bytes: &[u8]) {
         let model = &self.model;
         if let Some(mine) = model.user.get(name) {
