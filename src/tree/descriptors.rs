@@ -11,7 +11,8 @@ use super::error::Error;
 /// Where the descriptors of this process are listed.
 const LISTED: &str = "/proc/self/fd";
 
-/// Enough for transfers, their connections, and looking; of a small limit half.
+/// Enough for transfers, their connections, files that are not yet durable, and looking: at least so many, a quarter of a
+/// large limit, half of a small one.
 const RESERVE: usize = 256;
 
 /// The descriptors of this process.
@@ -31,7 +32,7 @@ pub(super) struct Slot {
 impl Descriptors {
     /// With at most so many in this process.
     pub(super) fn new(limit: usize) -> Self {
-        let files = limit - RESERVE.min(limit / 2);
+        let files = limit - RESERVE.max(limit / 4).min(limit / 2);
         let files = files.min(Semaphore::MAX_PERMITS);
         Self {
             limit,

@@ -8,11 +8,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use rustix::process::{Resource, getrlimit};
 
 use super::Disk;
 use super::changes::rename_new;
@@ -32,6 +33,8 @@ const BATCH_FILES: usize = 64;
 const BATCH_BYTES: u64 = 32 << 20;
 /// What may be verified and not yet durable; one file is always admitted.
 const PENDING_FILES: usize = 1_000;
+/// Each such file has two descriptors: all of them together have an eighth of what this process may have.
+const DESCRIPTORS_FOR_ONE: u64 = 16;
 const PENDING_BYTES: u64 = 512 << 20;
 
 /// A file that is verified and not yet durable.
@@ -51,6 +54,8 @@ pub(super) struct Pending {
 pub(super) struct Queue {
     state: Mutex<QueueState>,
     changed: Condvar,
+    /// How many files may be verified and not yet durable, known from the first one on.
+    most: OnceLock<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -79,13 +84,20 @@ pub(super) struct Admission<'a> {
     bytes: u64,
 }
 
+/// How many files this process can afford to hold open until they are durable.
+fn pending_files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = usize::try_from(limit / DESCRIPTORS_FOR_ONE).unwrap_or(usize::MAX);
+    files.clamp(1, PENDING_FILES)
+}
+
 impl Queue {
     /// Waits until there is room for a file of so many bytes.
     pub(super) fn admit(&self, bytes: u64) -> Admission<'_> {
+        let most = *self.most.get_or_init(pending_files);
         let mut state = self.state.lock();
         let fits = |state: &QueueState| {
-            state.files == 0
-                || (state.files < PENDING_FILES && state.bytes.saturating_add(bytes) <= PENDING_BYTES)
+            state.files == 0 || (state.files < most && state.bytes.saturating_add(bytes) <= PENDING_BYTES)
         };
         if !fits(&state) {
             state.urgent += 1;
