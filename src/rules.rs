@@ -32,7 +32,7 @@
 //!         'mapping': 'REFERENCE', 'observatory': 'HST', 'instrument': 'ACS', 'filekind': 'DARKFILE',
 //!         'name': 'hst_acs_darkfile_0001.rmap', 'derived_from': 'nothing',
 //!         'parkey': (('DETECTOR', 'CCDGAIN'), ('DATE-OBS', 'TIME-OBS')),
-//!     }
+//!     }\n\
 //!     selector = Match({
 //!         ('WFC', '1.0|2.0'): UseAfter({
 //!             '2000-01-01 00:00:00': 'old_drk.fits',
@@ -44,7 +44,7 @@
 //! // Rules that were edited by hand have no right checksum.
 //! let options = LookupOptions { ignore_checksum: true };
 //! let provider = Provider::new(texts, options);
-//! // Any mapping is a context: a pmap for all instruments, an rmap for one type.
+//! // Any mapping is a context: a pmap for all instruments, an imap for one, an rmap for the one type that it names.
 //! let context = provider.context(Observatory::Hst, "hst_acs_darkfile_0001.rmap")?;
 //!
 //! let header: Header = [("DETECTOR", "WFC"), ("CCDGAIN", "2"), ("DATE-OBS", "2005-06-07"), ("TIME-OBS", "12:00:00")]
@@ -52,8 +52,7 @@
 //!     .collect();
 //! // A memory makes further headers of the same kind fast.
 //! let mut memory = Memory::new();
-//! let all_types = None::<&[&str]>;
-//! let answers = context.best_references(&mut memory, &header, all_types)?;
+//! let answers = context.best_references(&mut memory, &header, Some(&["darkfile"]))?;
 //! let told: Vec<_> = answers.iter().map(|(reftype, answer)| format!("{reftype}: {answer}")).collect();
 //! assert_eq!(told, ["darkfile: old_drk.fits"]);
 //! # Ok(())

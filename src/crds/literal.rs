@@ -1,6 +1,6 @@
 //! Python literals: the notation of `server_config` files and of mappings (spec/crds-service 2.2, spec/crds-rules 3).
 //!
-//! [`parse`] reads one literal, [`write`] writes one that Python's `ast.literal_eval` reads back as the same value.
+//! [`parse`] reads one literal, [`write()`] writes one that Python's `ast.literal_eval` reads back as the same value.
 //! The `lexer` also serves the readers of mappings and of header expressions: there is no other one.
 //!
 //! ```

@@ -118,7 +118,7 @@ impl ServerInfo {
         Self::from_json_value(value)
     }
 
-    /// The same as [`ServerInfo::from_json`], of a value already parsed.
+    /// Reads the result of `get_server_info`, a value already parsed.
     pub(crate) fn from_json_value(value: serde_json::Value) -> Result<Self, ServerInfoError> {
         Self::from_value(fields::from_json(value))
     }

@@ -135,7 +135,7 @@ fn deeper(depth: usize) -> Result<usize, Trouble> {
     Ok(depth + 1)
 }
 
-/// The text in place of a value that is no text: [sic].
+/// The text in place of a value that is no text: `[sic]`.
 fn suppressed(class: &str) -> String {
     format!("SUPRESSED_NONSTD_TYPE: {}", repr(class))
 }

@@ -206,7 +206,7 @@ pub(crate) trait CrdsServer: Send + Sync {
     }
 
     /// The best references of datasets of the archive, with `headers` also their matching parameters. At most
-    /// [`crate::crds::Limits::bestrefs_per_rpc`] at once; 10 to 50 are sensible.
+    /// as many at once as the server says (`bestrefs_per_rpc`); 10 to 50 are sensible.
     fn best_references_by_ids<'a>(
         &'a self,
         context: &'a FileName,

@@ -128,7 +128,7 @@ impl TypeAnswer {
         }
     }
 
-    /// The answer as JSON: a text, an array, or an object; [`TypeAnswer::from_json`] reads it back.
+    /// The answer as JSON: a text, an array, or an object; `TypeAnswer::from_json` reads it back.
     pub fn to_json(&self) -> Value {
         match self {
             Self::File(name) => name.as_str().into(),

@@ -15,7 +15,7 @@ use super::error::ResolveError;
 use super::headers::{Headers, Told};
 use crate::crds::{DatasetName, FileName, Observatory};
 
-/// The format of [`Memory::to_json`]; texts of another format are not read.
+/// The format of the note in the store; notes of another format are not read.
 const FORMAT: u32 = 1;
 
 /// A question: a dataset under a literal context.

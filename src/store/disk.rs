@@ -83,7 +83,7 @@ impl Default for StoreOptions {
 
 /// A CRDS cache in a directory, used through one handle on it. One process at a time.
 ///
-/// What was published is durable under its name when [`State::close`](crate::store::State::close) returns, or when this is
+/// What was published is durable under its name when [`State::close`] returns, or when this is
 /// dropped.
 #[derive(Debug)]
 pub(crate) struct DiskStore {

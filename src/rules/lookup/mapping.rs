@@ -32,7 +32,7 @@ pub trait Mappings {
     /// [`LoadError::absent`].
     fn get(&self, name: &str) -> Result<Arc<Mapping>, LoadError>;
 
-    /// All these will be asked for next: they may be loaded at once ([`crate::rules::lookup::parallel`]).
+    /// All these will be asked for next: they may be loaded at once.
     fn prepare(&self, names: &[&str]) {
         let _ = names;
     }
