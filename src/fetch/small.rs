@@ -1,13 +1,12 @@
 //! Small files: received whole into memory, then hashed and stored in one go.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use sha1::{Digest as _, Sha1};
 
 use crate::crds::{FileKey, Sha1Sum};
-use crate::store::{Store, StoreError, is_disk_full};
+use crate::store::{Store, StoreError};
 
 /// What became of the bytes of a small file.
 pub(super) enum Stored {
@@ -31,42 +30,9 @@ pub(super) fn store(
     if expected.is_some_and(|expected| expected != found) {
         return Ok(Stored::Mismatch(found));
     }
-    match publish(store, key, bytes, found) {
+    match store.store_whole(key, bytes, found) {
         Ok(file) => Ok(Stored::File(file)),
-        Err(error) => {
-            if let Err(error) = store.abandon(key, false) {
-                log::debug!("{error}");
-            }
-            match error {
-                StoreError::Overridden(_) => Ok(Stored::Overridden),
-                error => Err(error),
-            }
-        }
+        Err(StoreError::Overridden(_)) => Ok(Stored::Overridden),
+        Err(error) => Err(error),
     }
-}
-
-fn publish(store: &dyn Store, key: &FileKey, bytes: &[u8], sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
-    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let failed = |error| StoreError::io("write", key.name.as_str(), error);
-    store.reserve(key, size)?;
-    let partial = match store.begin(key) {
-        Err(error) if error.is_no_space() => {
-            store.make_room(key, size)?;
-            store.begin(key)?
-        }
-        other => other?,
-    };
-    if partial.record.is_some() {
-        // What an earlier transfer left is not gone on with: all bytes are here.
-        partial.file.set_len(0).map_err(failed)?;
-    }
-    store.claim(key, &partial)?;
-    match partial.file.write_all_at(bytes, 0) {
-        Err(error) if is_disk_full(&error) => {
-            store.make_room(key, size).map_err(|_| failed(error))?;
-            partial.file.write_all_at(bytes, 0).map_err(failed)?;
-        }
-        other => other.map_err(failed)?,
-    }
-    store.publish(key, &partial, sha1)
 }

@@ -32,7 +32,6 @@ mod publisher;
 mod quarantine;
 mod state_dir;
 mod transfer;
-#[cfg(test)]
 mod whole;
 
 pub(crate) use files::digest;
@@ -302,7 +301,6 @@ impl Transfers for DiskStore {
         Ok(file)
     }
 
-    #[cfg(test)]
     fn store_whole(&self, key: &FileKey, bytes: &[u8], sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
         let file = self.disk.store_bytes(key, bytes, sha1)?;
         self.publisher.start(&self.disk)?;

@@ -1,7 +1,6 @@
 //! Files on their way into a store.
 
 use std::fs::File;
-#[cfg(test)]
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
@@ -35,7 +34,6 @@ pub(crate) trait Transfers: Send + Sync + 'static {
     fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError>;
 
     /// Publishes a file that has arrived whole, whose bytes hash to `sha1`: a transfer in one call, for small files.
-    #[cfg(test)]
     fn store_whole(&self, key: &FileKey, bytes: &[u8], sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
         let stored = || {
             let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
