@@ -261,7 +261,12 @@ impl Making {
             ..ResolveOptions::default()
         };
         let resolver = Resolver::new(fetcher.clone(), resolve, runtime);
-        let tree = CrdsTree::new(fetcher, resolver, self.options).unwrap();
+        let options = TreeOptions {
+            // Not under the mount.
+            store: directory.path().to_owned(),
+            ..self.options
+        };
+        let tree = CrdsTree::new(fetcher, resolver, options).unwrap();
         let changes: Arc<Mutex<Vec<Invalidation>>> = Arc::default();
         let heard = Arc::clone(&changes);
         tree.listen(Box::new(move |change| heard.lock().push(change)));
