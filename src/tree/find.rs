@@ -21,6 +21,14 @@ pub(super) struct FoundDir {
     pub(super) path: PathBuf,
 }
 
+/// One of the user's files, directories or links that was made or found in the store.
+pub(super) struct Made {
+    pub(super) path: PathBuf,
+    pub(super) stat: LocalStat,
+    /// How many renames had been done before its directory was looked for.
+    pub(super) renames: u64,
+}
+
 impl Core {
     /// Looks under the names of a local node until what is there is the node. `None` when it has no name any more.
     fn look_for<T>(

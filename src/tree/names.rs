@@ -11,7 +11,7 @@ use crate::crds::{FileKey, FileName, grammar};
 use super::core::{Core, ready};
 use super::directory::Directory;
 use super::error::Error;
-use super::find::FoundDir;
+use super::find::{FoundDir, Made};
 use super::ino::{Area, ConfigFile, Fixed, Number};
 use super::inode::{Access, LocalStat};
 use super::local::Local;
@@ -20,14 +20,6 @@ use super::nodes::{FoundAt, Key};
 use super::open::is_cache_directory;
 use super::ops::{Attr, CacheTtl, Caller, Ino, Lookup, NodeKind, Outcome};
 use super::views::Catalogued;
-
-/// One of the user's files, directories or links that was made or found in the store.
-pub(super) struct Made {
-    pub(super) path: PathBuf,
-    pub(super) stat: LocalStat,
-    /// How many renames had been done before its directory was looked for.
-    pub(super) renames: u64,
-}
 
 impl Core {
     /// Does a change of names on the disk once the catalogs that have a say in it are there. Where one cannot be had,
