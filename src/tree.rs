@@ -16,6 +16,7 @@ pub(crate) mod ops;
 mod adoption;
 mod attr;
 mod bestrefs;
+mod copies;
 mod core;
 mod described;
 mod directory;

@@ -1,6 +1,7 @@
 //! How each inode is open: the kernel wants all handles of an inode served the same way, and answers EIO to a mixture.
 //!
-//! The mode is chosen when the first handle opens and kept until the last one is released:
+//! The mode is chosen when the first handle opens and kept until the last one is released; the tree sees to it that all
+//! handles in between come with the same file (see [`Backing::Stored`]):
 //!
 //! ```text
 //!            open: chosen from the backing            open / release

@@ -15,6 +15,7 @@ use crate::fetch::Fetcher;
 use crate::resolve::Resolver;
 use crate::store::{ReferenceLayout, StoreError, file_path};
 
+use super::copies::Copies;
 use super::descriptors::Descriptors;
 use super::directory::Subset;
 use super::disk_calls::{DiskCalls, Permission};
@@ -47,6 +48,7 @@ pub(super) struct Core {
     pub(super) files: Handles<OpenFile>,
     pub(super) listings: Handles<OpenDirectory>,
     pub(super) descriptors: Descriptors,
+    pub(super) copies: Copies,
     pub(super) views: Views,
     pub(super) removals: Removals,
     pub(super) refused_moves: RefusedMoves,
@@ -161,6 +163,7 @@ impl Core {
             files: Handles::default(),
             listings: Handles::default(),
             descriptors,
+            copies: Copies::default(),
             views: Views::default(),
             removals: Removals::default(),
             refused_moves: RefusedMoves::default(),

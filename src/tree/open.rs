@@ -14,6 +14,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::crds::Observatory;
 
+use super::copies::Identity;
 use super::core::{Core, ready};
 use super::descriptors::Slot;
 use super::directory::Directory;
@@ -24,7 +25,7 @@ use super::ino::{Area, ConfigFile, Fixed, Number, catalogued};
 use super::inode::{Access, LocalStat};
 use super::local::Local;
 use super::nodes::Key;
-use super::ops::{Backing, Caller, Handle, Ino, Lookup, Opened, Outcome};
+use super::ops::{Backing, Caller, Handle, Ino, Invalidation, Lookup, Opened, Outcome};
 use super::views::Catalogued;
 
 /// A file of the user's that was created, or found, and is open.
@@ -86,20 +87,36 @@ impl Core {
             Ok(slot) => slot,
             Err(error) => return ready(Err(error)),
         };
-        let (core, key, wanted) = (Arc::clone(self), file.key.clone(), file.entry.size);
+        let key = file.key.clone();
         let opened = self.on_disk_then(move |core| {
             let opened = core.fetcher.open(&key);
             core.resolver.note_opened(&key);
             opened.map(|opened| Ok(opened?))
         });
-        let path = self.path_of(&file.key);
-        opened.map(move |opened| {
-            let file = opened?;
-            let size = match wanted {
-                Some(size) => size,
-                None => file.metadata().map_err(Error::local("stat", &path))?.len(),
-            };
-            Ok(core.opened_file(ino, size, Content::Stored(file), true, Some(slot)))
+        let (core, file) = (Arc::clone(self), file.clone());
+        opened.then(move |opened| match opened {
+            Ok(copy) => core.on_disk(move |core| core.opened_copy(ino, &file, copy, slot)),
+            Err(error) => ready(Err(error)),
+        })
+    }
+
+    /// An open file of the copy in the store. When there is another one than that which is open under this number (the copy
+    /// was damaged, or went, and came anew), the name gets another number, for which the kernel looks on hearing that this
+    /// one is stale.
+    fn opened_copy(&self, ino: Ino, file: &Catalogued, copy: Arc<File>, slot: Slot) -> Result<Opened, Error> {
+        let stat = LocalStat::of_file(&copy).map_err(Error::local("stat", &self.path_of(&file.key)))?;
+        let size = file.entry.size.unwrap_or(stat.size);
+        let is_open = || {
+            let handle = |open: &OpenFile| open.ino == ino && matches!(open.content, Content::Stored(_));
+            self.files.find(handle).is_some()
+        };
+        let opened = self.copies.open(ino, Identity::of(&stat), is_open, |keep_cache| {
+            self.opened_file(ino, size, Content::Stored(copy), keep_cache, Some(slot))
+        });
+        opened.ok_or_else(|| {
+            self.views.renumber(file);
+            self.tell(Invalidation::Attributes { ino });
+            Error::Stale
         })
     }
 

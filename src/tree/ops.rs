@@ -121,7 +121,8 @@ pub(crate) enum Lookup {
 /// Where the bytes of an open file come from.
 #[derive(Debug, Clone)]
 pub(crate) enum Backing {
-    /// A complete, verified catalogued file: its bytes never change while the inode lives. Passthrough is allowed.
+    /// A complete, verified catalogued file; all handles of an inode that are open together are of the same one.
+    /// Passthrough is allowed.
     Stored(Arc<File>),
     /// A local file that may be written; read and written through the page cache.
     Local,
@@ -138,7 +139,8 @@ pub(crate) struct Opened {
     pub size: u64,
     /// Its bytes.
     pub backing: Backing,
-    /// Whether pages the kernel kept from an earlier open still hold; false for live generated text.
+    /// Whether pages the kernel kept from an earlier open still hold; false for live generated text, and for another copy
+    /// than that of the last open.
     pub keep_cache: bool,
 }
 

@@ -1,13 +1,14 @@
 //! Serials: the part of a catalogued file's inode number that stays the same when a new catalog moves its name to
 //! another place. Other contents are another file with another number, so that what is open of the old one, and pages that
-//! the kernel keeps of it, go on for those who have it.
+//! the kernel keeps of it, go on for those who have it; so is another copy in the store while one is open (see
+//! [`super::copies`]).
 
 use std::collections::HashMap;
 
 /// What takes a name's place in a table when there is none.
 const NONE: u32 = u32::MAX;
 
-/// Serials of the names of one observatory's catalog, two small integers per name, none before a second catalog comes.
+/// Serials of the names of one observatory's catalog, two small integers per name, none before one differs from its place.
 #[derive(Debug, Default)]
 pub(super) struct Serials {
     /// `None`: serials are places in the catalog.
@@ -72,6 +73,23 @@ impl Serials {
                 }
             })
             .collect();
+        Self::of_places(serial_of_place, given)
+    }
+
+    /// Serials for the same catalog, in which the name that had this one has a fresh one. `None` when no name has it, or
+    /// there are no more.
+    pub(super) fn renumbered(&self, serial: u32) -> Option<Self> {
+        let place = self.place(serial)?;
+        let given = self.given.checked_add(1).filter(|given| *given < NONE)?;
+        let mut serial_of_place = match &self.tables {
+            None => (0..self.given).collect(),
+            Some(tables) => tables.serial_of_place.clone(),
+        };
+        *serial_of_place.get_mut(place)? = self.given;
+        Some(Self::of_places(serial_of_place, given))
+    }
+
+    fn of_places(serial_of_place: Vec<u32>, given: u32) -> Self {
         let mut place_of_serial = vec![NONE; usize::try_from(given).unwrap_or_default()];
         for (serial, place) in serial_of_place.iter().zip(0..) {
             if let Some(slot) = usize::try_from(*serial)
@@ -124,6 +142,20 @@ mod tests {
         let second = first.next([("a", 1), ("b", 1)].into_iter(), [("a", 1), ("b", 2)].into_iter());
         assert_eq!((second.serial(0), second.serial(1)), (Some(0), Some(2)));
         assert_eq!(second.place(1), None, "what b was is gone");
+    }
+
+    #[test]
+    fn a_renumbered_name_has_a_fresh_serial_and_keeps_it() {
+        let first = Serials::first(3);
+        let second = first.renumbered(1).unwrap();
+        let serials = |serials: &Serials| [0, 1, 2].map(|place| serials.serial(place).unwrap());
+        assert_eq!(serials(&second), [0, 3, 2]);
+        assert_eq!((second.place(1), second.place(3)), (None, Some(1)));
+        assert!(second.renumbered(1).is_none(), "it has another one already");
+        let third = second.renumbered(3).unwrap();
+        assert_eq!(serials(&third), [0, 4, 2]);
+        let names = || ["a", "b", "c"].into_iter().map(|name| (name, ()));
+        assert_eq!(serials(&third.next(names(), names())), [0, 4, 2]);
     }
 
     proptest! {

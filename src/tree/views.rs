@@ -12,7 +12,7 @@ use crate::crds::{Catalog, CatalogEntry, FileKey, Observatory, ServerInfo};
 use super::serials::Serials;
 
 /// One observatory's files at one time. Whoever holds it sees them unchanged.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct View {
     pub(super) observatory: Observatory,
     pub(super) info: Arc<ServerInfo>,
@@ -108,5 +108,18 @@ impl Views {
         let view = Arc::new(View::new(info, serials));
         current.insert(view.observatory, Arc::clone(&view));
         (view, old)
+    }
+
+    /// Gives the name of a file another serial, unless it has one already.
+    pub(super) fn renumber(&self, file: &Catalogued) {
+        let mut current = self.current.lock();
+        if let Some(view) = current.get_mut(&file.key.observatory)
+            && let Some(serials) = view.serials.renumbered(file.serial)
+        {
+            *view = Arc::new(View {
+                serials: Arc::new(serials),
+                ..View::clone(view)
+            });
+        }
     }
 }

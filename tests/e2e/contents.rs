@@ -85,3 +85,47 @@ fn a_look_tells_the_new_size_while_somebody_else_has_the_old_file_open() {
     let size = holder.wait_with_output().unwrap().stdout;
     assert_eq!(String::from_utf8_lossy(&size).trim(), old.to_string());
 }
+
+/// Somebody writes into the copy in the store, and puts its time back, while others have the file open: who has it open sees
+/// it, who opens it now, or once the others have closed it, gets what the catalog says.
+#[test]
+fn a_file_damaged_while_it_is_open_is_not_given_to_who_opens_it_next() {
+    for (name, is_closed_first) in NAMES.into_iter().flat_map(|name| [(name, false), (name, true)]) {
+        let origin = Origin::start(content());
+        let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+        let path = format!("references/roman/{name}");
+        let right = origin.contents(name);
+        let held = File::open(rig.path(&path)).unwrap();
+        let stored = rig.store().join(&path);
+        let begun = Instant::now();
+        // A copy has its name a moment after it is opened.
+        while !stored.exists() {
+            assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let before = fs::metadata(&stored).unwrap().modified().unwrap();
+        let copy = File::options().write(true).open(&stored).unwrap();
+        copy.write_all_at(b"damaged", (right.len() / 2) as u64).unwrap();
+        copy.set_modified(before).unwrap();
+        drop(copy);
+        // Below 64 KiB the kernel keeps these pages.
+        let mut seen = vec![0; right.len()];
+        held.read_exact_at(&mut seen, 0).unwrap();
+        assert!(
+            seen[right.len() / 2..].starts_with(b"damaged"),
+            "{name}: {}",
+            rig.log()
+        );
+        if is_closed_first {
+            drop(held);
+            assert!(rig.read(&path).unwrap() == right, "{name}, closed: {}", rig.log());
+            continue;
+        }
+        assert!(rig.read(&path).unwrap() == right, "{name}: {}", rig.log());
+        held.read_exact_at(&mut seen, 0).unwrap();
+        assert_eq!(held.metadata().unwrap().len(), right.len() as u64);
+        assert!(rig.read(&path).unwrap() == right, "{name}, again: {}", rig.log());
+        drop(held);
+        assert!(rig.read(&path).unwrap() == right, "{name}, later: {}", rig.log());
+    }
+}

@@ -179,7 +179,14 @@ impl World {
 
     async fn open(&self, path: &str, flags: i32) -> Result<Opened, Error> {
         let ino = self.stat(path).await?.ino;
-        self.tree.open(CALLER, ino, flags).wait().await
+        match self.tree.open(CALLER, ino, flags).wait().await {
+            // As the kernel does.
+            Err(Error::Stale) => {
+                let ino = self.stat(path).await?.ino;
+                self.tree.open(CALLER, ino, flags).wait().await
+            }
+            opened => opened,
+        }
     }
 
     async fn read(&self, opened: &Opened) -> Vec<u8> {

@@ -85,6 +85,14 @@ async fn a_copy_is_dropped_and_the_file_stays() {
     fixture.unlink(path).await.unwrap();
     assert_eq!(fixture.read(path).await.unwrap(), contents("v8q14451j_idc.fits"));
     assert_eq!(fixture.downloads(), 2);
+    assert_ne!(fixture.ino(path).await, ino, "the copy before is still open");
+    fixture.tree.release(open.handle);
+    let ino = fixture.ino(path).await;
+    fixture.unlink(path).await.unwrap();
+    fixture.tree.getattr(CALLER, ino, None).wait().await.unwrap();
+    let again = fixture.open(path, O_RDONLY).await.unwrap();
+    assert_eq!(fixture.ino(path).await, ino);
+    assert!(!again.keep_cache, "pages of another copy");
 }
 
 #[tokio::test]
