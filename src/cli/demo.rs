@@ -116,6 +116,8 @@ impl Scene {
         let flags = MountFlags {
             server: vec![server],
             observatory: Some(Observatory::Roman.to_string()),
+            // Downloads are counted for each command: none may come behind it.
+            prefetch: Some("none".to_owned()),
             log_file: Some(directory.path().join("log").display().to_string()),
             ..MountFlags::default()
         };
