@@ -27,7 +27,8 @@ const BEHAVIOURS: [Behaviour; 22] = [
         retry_after: None,
     },
     Behaviour::StallBeforeHead,
-    Behaviour::StallAfter(1000),
+    // At a byte of the file: what comes again and again from where it broke off is progress, for as long as it takes.
+    Behaviour::StallAt(1000),
     Behaviour::ResetAt(1500),
     Behaviour::DropAfter(1700),
     Behaviour::DropTimes {

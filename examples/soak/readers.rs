@@ -191,6 +191,7 @@ pub(crate) fn read(words: &[String]) -> Fallible<()> {
         files,
         number: seed * 1000 + number,
         random: fastrand::Rng::with_seed(seed * 1000 + number),
+        removed: None,
     };
     std::thread::scope(|scope| {
         for number in 0..threads {
@@ -213,6 +214,8 @@ struct Reader {
     files: u32,
     number: u64,
     random: fastrand::Rng,
+    /// What this reader has removed last.
+    removed: Option<u32>,
 }
 
 impl Reader {
@@ -222,7 +225,7 @@ impl Reader {
         let (what, outcome) = match self.random.u32(..100) {
             0..=1 => ("a file of the user's own", self.own_file()),
             2..=3 => ("an absent name", self.absent()),
-            4..=6 => ("removing", fs::remove_file(self.reference(number)).map(|()| None)),
+            4..=6 => ("removing", self.remove(number)),
             7..=9 => ("a best reference", self.best_reference()),
             10 => ("listing", self.list()),
             11 => ("the status", self.status()),
@@ -241,6 +244,15 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Removes a copy, but not the same one twice: that is what a program does that wants to replace the file, and is refused.
+    fn remove(&mut self, number: u32) -> io::Result<Option<String>> {
+        if self.removed == Some(number) {
+            return Ok(None);
+        }
+        self.removed = Some(number);
+        fs::remove_file(self.reference(number)).map(|()| None)
     }
 
     fn list(&self) -> io::Result<Option<String>> {
