@@ -6,8 +6,6 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::error::{Hint, RemoteError, RemoteErrorKind};
-#[cfg(test)]
-use crate::crds::Catalog;
 use crate::crds::{DatasetId, FileName, Observatory, Reftype, ServerInfo};
 
 mod results;
@@ -106,77 +104,6 @@ pub(crate) trait CrdsServer: Send + Sync {
         })
     }
 
-    /// Size and digest of these files, as a catalog; what is unknown is not in it.
-    #[cfg(test)]
-    fn file_info_map<'a>(&'a self, files: &'a [FileName]) -> BoxFuture<'a, Result<Catalog, RemoteError>> {
-        Box::pin(async move {
-            let mut names: Vec<&str> = files.iter().map(FileName::as_str).collect();
-            names.sort_unstable();
-            let params = json!([self.observatory().as_str(), names, ["sha1sum", "size"]]);
-            let result = self.call("get_file_info_map", params).await?;
-            let found = result
-                .as_object()
-                .ok_or_else(|| self.nonsense(&"the information on files is not an object"))?;
-            Ok(Catalog::from_map(found).0)
-        })
-    }
-
-    /// Everything that the server knows of one file.
-    #[cfg(test)]
-    fn file_info<'a>(
-        &'a self,
-        file: &'a FileName,
-    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, RemoteError>> {
-        Box::pin(async move {
-            let params = json!([self.observatory().as_str(), file.as_str()]);
-            let result = self.call("get_file_info", params).await?;
-            results::texts(result).map_err(|what| self.nonsense(&what))
-        })
-    }
-
-    /// The mappings that a context is made of, itself included.
-    #[cfg(test)]
-    fn mapping_names<'a>(&'a self, context: &'a str) -> BoxFuture<'a, Result<Vec<FileName>, RemoteError>> {
-        self.names("get_mapping_names", context)
-    }
-
-    /// The references that a context names (data halves of GEIS files are not among them).
-    #[cfg(test)]
-    fn reference_names<'a>(&'a self, context: &'a str) -> BoxFuture<'a, Result<Vec<FileName>, RemoteError>> {
-        self.names("get_reference_names", context)
-    }
-
-    /// The result of a method that gives the names of files of a context; what cannot be a name is left out.
-    #[cfg(test)]
-    fn names<'a>(
-        &'a self,
-        method: &'a str,
-        context: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<FileName>, RemoteError>> {
-        Box::pin(async move {
-            let result = self.call(method, json!([context])).await?;
-            results::names(&result).map_err(|what| self.nonsense(&what))
-        })
-    }
-
-    /// The default context, or with `state` `"edit"` the one being edited. Servers before 13.0 know no `state`.
-    #[cfg(test)]
-    fn default_context<'a>(&'a self, state: Option<&'a str>) -> BoxFuture<'a, Result<FileName, RemoteError>> {
-        Box::pin(async move {
-            let observatory = self.observatory().as_str();
-            let result = match self
-                .call("get_default_context", json!([observatory, state]))
-                .await
-            {
-                Err(error) if error.kind == RemoteErrorKind::Rpc && state != Some("edit") => {
-                    self.call("get_default_context", json!([observatory])).await
-                }
-                other => other,
-            }?;
-            results::name(&result).map_err(|what| self.nonsense(&what))
-        })
-    }
-
     /// The mapping that a date or symbolic context means. `None` if it means a type that does not apply.
     fn context_by_date<'a>(&'a self, spec: &'a str) -> BoxFuture<'a, Result<Option<FileName>, RemoteError>> {
         Box::pin(async move {
@@ -218,49 +145,6 @@ pub(crate) trait CrdsServer: Send + Sync {
             let params = json!([context.as_str(), id_texts(ids), type_names(types), headers]);
             let result = self.call("get_best_references_by_ids", params).await?;
             results::best_references(result, str::to_ascii_uppercase).map_err(|what| self.nonsense(&what))
-        })
-    }
-
-    /// The best references of many headers, by names of the caller's choice.
-    #[cfg(test)]
-    fn best_references_by_header_map<'a>(
-        &'a self,
-        context: &'a FileName,
-        headers: &'a BTreeMap<String, Header>,
-        types: Option<&'a [Reftype]>,
-    ) -> BoxFuture<'a, Result<BestReferences, RemoteError>> {
-        Box::pin(async move {
-            let params = json!([context.as_str(), headers, type_names(types)]);
-            let result = self.call("get_best_references_by_header_map", params).await?;
-            results::best_references(result, str::to_owned).map_err(|what| self.nonsense(&what))
-        })
-    }
-
-    /// The matching parameters of datasets, by dataset as the server names it, or why there are none.
-    #[cfg(test)]
-    fn dataset_headers_by_id<'a>(
-        &'a self,
-        context: &'a FileName,
-        ids: &'a [DatasetId],
-    ) -> BoxFuture<'a, Result<ByDataset<Header>, RemoteError>> {
-        Box::pin(async move {
-            let params = json!([context.as_str(), id_texts(ids), null]);
-            let result = self.call("get_dataset_headers_by_id", params).await?;
-            results::headers_or_texts(result).map_err(|what| self.nonsense(&what))
-        })
-    }
-
-    /// The matching parameters that each instrument needs.
-    #[cfg(test)]
-    fn required_parkeys<'a>(
-        &'a self,
-        context: &'a FileName,
-    ) -> BoxFuture<'a, Result<BTreeMap<String, Vec<String>>, RemoteError>> {
-        Box::pin(async move {
-            let result = self
-                .call("get_required_parkeys", json!([context.as_str()]))
-                .await?;
-            serde_json::from_value(result).map_err(|error| self.nonsense(&error))
         })
     }
 

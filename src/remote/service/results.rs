@@ -2,8 +2,6 @@
 
 use serde_json::{Map, Value};
 
-#[cfg(test)]
-use super::ByDataset;
 use super::{BestReferences, Header, TypeValues};
 use crate::crds::{FileName, Reftype};
 use crate::remote::error::printable;
@@ -53,19 +51,6 @@ pub(super) fn name(value: &Value) -> Result<FileName, Wrong> {
         .ok_or_else(|| format!("not a file name: {}", glimpse(value)))
 }
 
-/// A list of file names, without those that cannot be any.
-#[cfg(test)]
-pub(super) fn names(value: &Value) -> Result<Vec<FileName>, Wrong> {
-    let items = value
-        .as_array()
-        .ok_or_else(|| format!("not a list of names: {}", glimpse(value)))?;
-    Ok(items
-        .iter()
-        .filter_map(Value::as_str)
-        .filter_map(|text| text.parse().ok())
-        .collect())
-}
-
 /// The values of reference types. Keys are lower case; what cannot be a type's name is left out.
 pub(super) fn type_values(value: Value) -> Result<TypeValues, Wrong> {
     let fields = object(value, "a set of best references")?;
@@ -113,19 +98,4 @@ fn answer(payload: Value) -> Result<Result<TypeValues, String>, Wrong> {
         Value::String(why) => Ok(Err(printable(&why))),
         values => type_values(values).map(Ok),
     }
-}
-
-/// `{id: header}` or `{id: "NOT FOUND ..."}`.
-#[cfg(test)]
-pub(super) fn headers_or_texts(value: Value) -> Result<ByDataset<Header>, Wrong> {
-    object(value, "the set of headers")?
-        .into_iter()
-        .map(|(id, header)| {
-            let header = match header {
-                Value::String(why) => Err(printable(&why)),
-                other => Ok(texts(other)?),
-            };
-            Ok((id.to_ascii_uppercase(), header))
-        })
-        .collect()
 }

@@ -54,10 +54,6 @@ fn id(text: &str) -> DatasetId {
     text.parse().unwrap()
 }
 
-fn refusal() -> RemoteError {
-    RemoteError::new(RemoteErrorKind::Rpc, "http://table/", "OtherError: no")
-}
-
 #[tokio::test]
 async fn old_servers_are_asked_for_their_catalog() {
     let described = json!({"observatory": "roman", "mappings": ["roman_0001.pmap"]});
@@ -94,20 +90,6 @@ async fn the_server_of_another_observatory_is_refused() {
 }
 
 #[tokio::test]
-async fn both_generations_know_the_default_context() {
-    let table = Table::new([Err(refusal()), Ok(json!("roman_0055.pmap"))]);
-    assert_eq!(table.default_context(None).await, Ok(name("roman_0055.pmap")));
-    let parameters: Vec<_> = table.calls().into_iter().map(|(_, params)| params).collect();
-    assert_eq!(parameters, [json!(["roman", null]), json!(["roman"])]);
-    // An old server cannot know the edit context: asking for the default instead would be a lie.
-    let table = Table::new([Err(refusal())]);
-    assert_eq!(table.default_context(Some("edit")).await, Err(refusal()));
-    let offline = RemoteError::offline("x");
-    let table = Table::new([Err(offline.clone())]);
-    assert_eq!(table.default_context(None).await, Err(offline));
-}
-
-#[tokio::test]
 async fn contexts_by_date() {
     let ask = async |reply| Table::one(reply).context_by_date("roman-2026-01-01").await;
     assert_eq!(
@@ -117,33 +99,6 @@ async fn contexts_by_date() {
     assert_eq!(ask(json!("N/A")).await, Ok(None));
     assert!(ask(json!("../x")).await.is_err());
     assert!(ask(json!(null)).await.is_err());
-}
-
-#[tokio::test]
-async fn lists_of_names_are_validated() {
-    let table = Table::one(json!(["roman_0001.pmap", "../evil", 5]));
-    assert_eq!(
-        table.mapping_names("roman-latest").await,
-        Ok(vec![name("roman_0001.pmap")])
-    );
-    assert!(Table::one(json!({})).reference_names("x").await.is_err());
-}
-
-#[tokio::test]
-async fn information_on_files() {
-    let table = Table::one(json!({"b.asdf": "NOT FOUND", "a.asdf": {"size": "5", "sha1sum": "none"}}));
-    let catalog = table
-        .file_info_map(&[name("b.asdf"), name("a.asdf")])
-        .await
-        .unwrap();
-    assert_eq!((catalog.len(), catalog.get("a.asdf").unwrap().size), (1, Some(5)));
-    assert_eq!(
-        table.calls()[0].1,
-        json!(["roman", ["a.asdf", "b.asdf"], ["sha1sum", "size"]])
-    );
-    let table = Table::one(json!({"name": "a.asdf", "size": 5, "comment": null}));
-    let info = table.file_info(&name("a.asdf")).await.unwrap();
-    assert_eq!((info["size"].as_str(), info["comment"].as_str()), ("5", "none"));
 }
 
 #[tokio::test]
@@ -203,40 +158,6 @@ async fn answers_that_make_no_sense_are_errors() {
             .await;
         assert_eq!(result.unwrap_err().kind, RemoteErrorKind::Protocol, "{reply}");
     }
-}
-
-#[tokio::test]
-async fn headers_and_header_maps() {
-    let context = name("roman_0042.pmap");
-    let table = Table::one(json!({"r1": {"A": "b"}, "R2": "NOT FOUND x"}));
-    let headers = table
-        .dataset_headers_by_id(&context, &[id("R1"), id("R2")])
-        .await
-        .unwrap();
-    assert_eq!(headers["R1"].as_ref().unwrap()["A"], "b");
-    assert_eq!(headers["R2"].as_ref().unwrap_err(), "NOT FOUND x");
-
-    let table = Table::one(json!({"mine": [true, {"dark": "d.asdf"}], "Yours": [false, "FAILED: x"]}));
-    let mine = BTreeMap::from([("mine".to_owned(), BTreeMap::new())]);
-    let types: Vec<Reftype> = vec!["dark".parse().unwrap()];
-    let found = table
-        .best_references_by_header_map(&context, &mine, Some(&types))
-        .await
-        .unwrap();
-    assert!(found.answers["mine"].is_ok() && found.answers["Yours"].is_err());
-    assert_eq!(
-        table.calls()[0].1,
-        json!(["roman_0042.pmap", {"mine": {}}, ["dark"]])
-    );
-
-    let table = Table::one(json!({"wfi": ["META.A", "META.B"]}));
-    assert_eq!(table.required_parkeys(&context).await.unwrap()["wfi"].len(), 2);
-    let table = Table::one(json!({"dark": "d.asdf"}));
-    let header = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
-    assert_eq!(
-        table.best_references(&context, &header, None).await.unwrap()["dark"],
-        "d.asdf"
-    );
 }
 
 #[test]
