@@ -41,27 +41,31 @@ impl Core {
         let counters = self.counters();
         // Failures are told by their kinds, whose sum they are.
         for (name, count, help) in [
-            ("hits", counters.hits, "Opens answered by the store."),
+            ("hits", counters.transfers.hits, "Opens answered by the store."),
             (
                 "misses",
-                counters.misses,
+                counters.transfers.misses,
                 "Opens that waited for a transfer or a verification.",
             ),
-            ("downloads", counters.downloads, "Files downloaded and published."),
-            ("bytes", counters.bytes, "Bytes of file data received."),
+            (
+                "downloads",
+                counters.transfers.downloads,
+                "Files downloaded and published.",
+            ),
+            ("bytes", counters.transfers.bytes, "Bytes of file data received."),
             (
                 "retries",
-                counters.retries,
+                counters.transfers.retries,
                 "Requests made again after a failure.",
             ),
             (
                 "mismatches",
-                counters.mismatches,
+                counters.transfers.mismatches,
                 "Downloads thrown away for a wrong length or digest.",
             ),
             (
                 "adopted",
-                counters.adopted,
+                counters.transfers.adopted,
                 "Files found in the store and verified.",
             ),
             (

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::crds::times;
+use crate::fetch::Counters;
 
 /// `.crds-fs/status.json`: the state of one mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -156,22 +157,9 @@ pub(crate) struct SourceReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct CounterReport {
-    /// Opens answered by the store.
-    pub hits: u64,
-    /// Opens that waited for a transfer or a verification.
-    pub misses: u64,
-    /// Files downloaded and published.
-    pub downloads: u64,
-    /// Bytes of file data received.
-    pub bytes: u64,
-    /// Requests made again after a failure.
-    pub retries: u64,
-    /// Transfers that failed in the end.
-    pub failures: u64,
-    /// Downloads thrown away for a wrong length or digest.
-    pub mismatches: u64,
-    /// Files found in the store and verified.
-    pub adopted: u64,
+    /// Transfers, and opens that needed none.
+    #[serde(flatten)]
+    pub transfers: Counters,
     /// Panics: mistakes in crds-fs, which the log describes.
     pub panics: u64,
 }

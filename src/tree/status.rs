@@ -185,16 +185,8 @@ impl Core {
 
     /// What was counted.
     pub(super) fn counters(&self) -> CounterReport {
-        let counters = self.fetcher.counters();
         CounterReport {
-            hits: counters.hits,
-            misses: counters.misses,
-            downloads: counters.downloads,
-            bytes: counters.bytes,
-            retries: counters.retries,
-            failures: counters.failures,
-            mismatches: counters.mismatches,
-            adopted: counters.adopted,
+            transfers: self.fetcher.counters(),
             panics: panics::seen().map_or(0, |panics| panics.count),
         }
     }

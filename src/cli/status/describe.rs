@@ -71,12 +71,12 @@ fn write_counters(out: &mut String, counters: &CounterReport) -> std::fmt::Resul
     writeln!(
         out,
         "opens: {} from the cache, {} that waited; {} downloads with {}, {} retries, {} failures",
-        counters.hits,
-        counters.misses,
-        counters.downloads,
-        output::size(counters.bytes),
-        counters.retries,
-        counters.failures
+        counters.transfers.hits,
+        counters.transfers.misses,
+        counters.transfers.downloads,
+        output::size(counters.transfers.bytes),
+        counters.transfers.retries,
+        counters.transfers.failures
     )
 }
 

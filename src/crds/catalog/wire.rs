@@ -36,17 +36,6 @@ impl Catalog {
         Ok((Self::new(files.known), files.dropped))
     }
 
-    /// The same as [`Catalog::from_json`], from a value already parsed.
-    #[cfg(test)]
-    pub(crate) fn from_map(files: &Map<String, Value>) -> (Self, Dropped) {
-        let mut found = Files::default();
-        for (name, fields) in files {
-            let entry = Entry::deserialize(fields).ok();
-            found.add(name, entry.and_then(|entry| entry.0));
-        }
-        (Self::new(found.known), found.dropped)
-    }
-
     /// The metadata as JSON text, as servers write it. A file without a size is left out.
     #[cfg(test)]
     pub(crate) fn to_json(&self) -> String {
