@@ -423,6 +423,20 @@ fn damaged() -> impl Strategy<Value = (usize, Vec<u8>)> {
     )
 }
 
+/// A tag that looks like a key: found by the property below.
+#[test]
+fn a_tree_whose_meta_is_a_tag_is_edited_right_or_not_at_all() {
+    let tree = "roman:\n !meta:\n    ref_file:\n      dark: N/A  # now\n      flat:\n    flow: {a: [1, 2], b: &x {c: d}, e: *x}\n    \
+                when: !time/time-1.1.0 {value: '2020-01-02T03:04:05', scale: tt}\n";
+    let head = "#ASDF 1.0.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n";
+    let file = format!("{head}{tree}...\n").into_bytes();
+    let edited = asdf::edit::edit(&mut Source::new(Cursor::new(&file)).unwrap(), &tree_changes());
+    if let Ok(Some(pieces)) = edited {
+        let new = read_bytes(&assemble(&file, &pieces), "x.asdf").unwrap();
+        assert_eq!(new.get("ROMAN.META.REF_FILE.FLAT"), Some("N/A"));
+    }
+}
+
 /// The same damage at every run; with `PROPTEST_CASES`, other damage.
 fn config() -> ProptestConfig {
     let config = ProptestConfig::default();

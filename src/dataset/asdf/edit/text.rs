@@ -84,25 +84,39 @@ fn verify(old: Document, new: &str, changes: &[Change]) -> Result<(), Trouble> {
             )));
         }
     }
-    let others = |document: Document| -> Result<Vec<(String, String)>, Trouble> {
-        let tree = AsdfTree::new(document);
-        let mut pairs = match tree.root() {
-            Some(root) => flatten::flatten(&tree, root)?,
-            None => Vec::new(),
-        };
-        pairs.retain(|(name, _)| {
-            !changes
-                .iter()
-                .any(|change| change.keyword.to_uppercase() == *name)
-        });
-        Ok(pairs)
+    let (old, new) = (header_of(old)?, header_of(new)?);
+    for change in changes {
+        let name = change.keyword.to_uppercase();
+        // Told as it would be read: what a tag or a second key of that name hides is not there.
+        if !new
+            .iter()
+            .any(|(found, value)| *found == name && *value == change.value)
+        {
+            return Err(Trouble::refused(format!(
+                "its notation does not let us set {}",
+                change.keyword
+            )));
+        }
+    }
+    let others = |pairs: Vec<(String, String)>| -> Vec<(String, String)> {
+        let changed = |name: &str| changes.iter().any(|change| change.keyword.to_uppercase() == name);
+        pairs.into_iter().filter(|(name, _)| !changed(name)).collect()
     };
-    if others(old)? == others(new)? {
+    if others(old) == others(new) {
         return Ok(());
     }
     Err(Trouble::refused(
         "its notation (aliases, perhaps) does not let us change one value alone",
     ))
+}
+
+/// The names and texts of a tree, as its header is read.
+fn header_of(document: Document) -> Result<Vec<(String, String)>, Trouble> {
+    let tree = AsdfTree::new(document);
+    match tree.root() {
+        Some(root) => flatten::flatten(&tree, root),
+        None => Ok(Vec::new()),
+    }
 }
 
 struct Editor<'a> {
