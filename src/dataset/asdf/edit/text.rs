@@ -99,8 +99,8 @@ fn verify(old: Document, new: &str, changes: &[Change]) -> Result<(), Trouble> {
         }
     }
     let others = |pairs: Vec<(String, String)>| -> Vec<(String, String)> {
-        let changed = |name: &str| changes.iter().any(|change| change.keyword.to_uppercase() == name);
-        pairs.into_iter().filter(|(name, _)| !changed(name)).collect()
+        let is_set = |name: &str| changes.iter().any(|change| change.keyword.to_uppercase() == name);
+        pairs.into_iter().filter(|(name, _)| !is_set(name)).collect()
     };
     if others(old) == others(new) {
         return Ok(());
