@@ -300,8 +300,8 @@ impl StopSignals {
     }
 }
 
-/// Serves until the file system is unmounted, by whomever. The first signal unmounts it as soon as its users have left,
-/// the second one at once.
+/// Serves until the file system is unmounted, by whomever. The first signal unmounts it as soon as its users have left;
+/// the second one detaches it at once and serves those who have it open until they leave; the third one ends that too.
 pub(crate) async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> Result<(), Error> {
     tokio::select! {
         end = mounted.ended() => {
@@ -315,8 +315,15 @@ pub(crate) async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> 
     tokio::select! {
         end = unmount_when_free(mounted) => end,
         () = signals.next() => {
-            log::warn!("told to stop again: not waiting for those who still use the file system");
-            take_away(mounted, How::Lazy).await
+            log::warn!("told to stop again: detaching the file system, it ends with the last who has something of it open");
+            take_away(mounted, How::Lazy).await?;
+            tokio::select! {
+                end = mounted.ended() => end,
+                () = signals.next() => {
+                    log::warn!("told to stop a third time: not waiting for anybody");
+                    Ok(())
+                }
+            }
         }
     }
 }

@@ -113,7 +113,7 @@ struct Disk {
     durability: Durability,
     moments: Moments,
     /// Held for its lock as long as the store is in use; none where the store cannot be written.
-    owner: Option<File>,
+    owner: Option<state_dir::Lock>,
     /// More of our own files, for reading only, in a store that cannot be written.
     theirs: Option<Dir>,
     /// Whether anything can be kept in `state_dir`.

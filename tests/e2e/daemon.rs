@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use crate::mounts;
 use crate::rig::{PATIENCE, Rig, fuse, program};
 
@@ -86,18 +84,35 @@ fn its_users_are_waited_for_after_a_signal() {
 fn a_second_signal_detaches_it_at_once() {
     let mut rig = mounted(&[]);
     let mut held = File::open(rig.path(MINE)).unwrap();
-    rig.terminate();
-    assert!(is_mounted(&rig));
-    // Two signals that meet count as one, so it is sent until it is heard.
-    eventually("it is detached", || {
-        rig.signal(Signal::TERM);
-        !is_mounted(&rig)
-    });
+    detach(&mut rig);
     let mut text = String::new();
     held.read_to_string(&mut text).unwrap();
     assert_eq!(text, "mine", "served to its last user");
     drop(held);
     rig.ended();
+}
+
+#[test]
+fn a_third_signal_ends_it_whoever_uses_it() {
+    let mut rig = mounted(&[]);
+    let mut held = File::open(rig.path(MINE)).unwrap();
+    detach(&mut rig);
+    rig.terminate();
+    rig.ended();
+    let gone = held.read_to_string(&mut String::new()).unwrap_err();
+    assert!(
+        matches!(gone.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED)),
+        "{gone}"
+    );
+}
+
+/// Sends two signals, the second when the first was heard, since two that meet count as one.
+fn detach(rig: &mut Rig) {
+    rig.terminate();
+    eventually("the first signal is heard", || rig.log().contains("told to stop"));
+    assert!(is_mounted(rig));
+    rig.terminate();
+    eventually("it is detached", || !is_mounted(rig));
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! What must be remembered of a store that cannot be written (which of its files were verified, catalogs, answers) is kept in
 //! a directory of the user's, and for as long as the process lives where there is none either.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -20,7 +19,7 @@ pub(super) struct Possession {
     /// Where there are more of them, for reading: those that the owner of a store that cannot be written has left there.
     pub(super) theirs: Option<Dir>,
     /// Held for its lock as long as the store is in use; none where it cannot be written.
-    pub(super) owner: Option<File>,
+    pub(super) owner: Option<state_dir::Lock>,
     /// Whether anything can be kept in `state_dir`.
     pub(super) remembers: bool,
 }
@@ -75,7 +74,7 @@ pub(super) fn take(root: &Dir, state: Option<&Path>) -> Result<Possession, Store
     })
 }
 
-fn take_alone(root: &Dir) -> Result<(Dir, File), StoreError> {
+fn take_alone(root: &Dir) -> Result<(Dir, state_dir::Lock), StoreError> {
     if is_protected(root) {
         let protected = ErrorKind::ReadOnlyFilesystem.into();
         return Err(StoreError::io("write to", ".", protected));

@@ -22,6 +22,7 @@ use super::files::{digest, identity_at, opened_identity, place};
 use super::index::Entry;
 use super::moments::Moment;
 use super::partials::partial_path;
+use super::state_dir::Lock;
 use crate::crds::FileKey;
 use crate::store::StoreError;
 use crate::store::verified::{Identity, Mark};
@@ -240,7 +241,9 @@ impl Disk {
     fn name_batch(&self, mut batch: Vec<Pending>) {
         batch.retain(|one| self.index().is_pending(&one.key, &one.entry));
         let files: Vec<&File> = batch.iter().map(|one| &*one.partial).collect();
-        let synced = self.durability.data_of(&files, self.owner.as_ref());
+        let synced = self
+            .durability
+            .data_of(&files, self.owner.as_ref().map(Lock::file));
         self.moments.reach(Moment::DataSynced);
         let mut directories = BTreeSet::new();
         for (one, synced) in batch.iter().zip(synced) {

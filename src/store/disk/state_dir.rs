@@ -121,8 +121,29 @@ pub(super) fn turn() -> u64 {
     TURN.fetch_add(1, Ordering::Relaxed)
 }
 
+/// The lock of a store, held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// A file on the store's file system.
+    pub(super) fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Lock {
+    /// Gives the lock back by name, not by closing the file alone: a process that was forked meanwhile and has not yet
+    /// called exec holds the same open file, and with it the lock.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            log::debug!("the lock of the store is not given back: {error}");
+        }
+    }
+}
+
 /// Takes the lock of the store; who holds it is written in the file.
-pub(super) fn lock(own: &Dir) -> Result<File, StoreError> {
+pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
     let path = Path::new("lock");
     let failed = |error| StoreError::io("lock", Path::new(OWN).join(path), error);
     let mut file = loop {
@@ -151,7 +172,7 @@ pub(super) fn lock(own: &Dir) -> Result<File, StoreError> {
     let program = program.as_deref().and_then(Path::file_name).unwrap_or_default();
     file.set_len(0).map_err(failed)?;
     writeln!(file, "process {} ({})", std::process::id(), program.display()).map_err(failed)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// What to do about a store without a format.
