@@ -3,8 +3,8 @@
 //! Everything goes through one directory handle, so no name, link or `..` leads out of the store. What crds-fs needs for
 //! itself lives under `.crds-fs/`; the rest is an ordinary CRDS cache that other clients can use.
 //!
-//! A file under its final name is complete and verified: [`Transfers::publish`] makes the bytes durable before it gives them
-//! their name, and a file that somebody else put there is hashed before its first use.
+//! A file under its final name is complete and verified: the bytes of a published file are durable before it gets its
+//! name, and a file that another program or a user has put there is hashed before its first use.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -35,31 +35,31 @@ pub(crate) use transfers::Transfers;
 #[cfg(test)]
 mod conformance;
 
-/// How a file in the store came to be there.
+/// The kind of a file in the store: a verified copy, an unverified file, or the user's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HoldingKind {
     /// A copy whose digest was compared with the catalog's.
     Catalogued,
-    /// Found there and not yet hashed.
+    /// A file that was found in the store and is not yet hashed.
     Unverified,
     /// The user's own file, which stands in for the catalogued one.
     Local,
 }
 
-/// What the store knows of a file that it holds.
+/// The kind, size and time of a file that the store holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Holding {
-    /// How it came there.
+    /// Its kind.
     pub kind: HoldingKind,
     /// Its length in bytes.
     pub size: u64,
     /// Blocks of 512 bytes that it takes on the disk.
     pub blocks: u64,
-    /// When its contents changed last.
+    /// The time of its last modification (mtime).
     pub modified: SystemTime,
 }
 
-/// What [`Files::open`] found.
+/// The result of [`Files::open`] and [`Files::verify`].
 #[derive(Debug, Clone)]
 pub(crate) enum Found {
     /// Nothing of that name, or something that did not match and is now in quarantine.
@@ -77,41 +77,41 @@ pub(crate) enum Found {
 pub(crate) struct Snapshot {
     /// The Python literal.
     pub text: String,
-    /// When it was written.
+    /// The time of the last modification of its file.
     pub written: SystemTime,
 }
 
-/// Space, in bytes.
+/// The space that a store uses and has left; sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Usage {
-    /// What the store may hold: the cache size, else the size of its file system.
+    /// The most that the store may hold: the size of its file system, or the cache size if that is smaller.
     pub total: u64,
-    /// What can still be stored without evicting anything.
+    /// The space for further files without evicting anything; 0 in a store that cannot be written.
     pub available: u64,
-    /// What files in the store take.
+    /// The size of all files, partial ones and quarantine included, and of what is reserved for transfers.
     pub used: u64,
-    /// How many files are in the store.
+    /// The number of files under their final names.
     pub files: u64,
     /// Inodes that its file system can still make.
     pub files_free: u64,
-    /// How many bytes the store may hold, where that is limited (`--cache-size`).
+    /// The cache size (`--cache-size`), if there is one.
     pub limit: Option<u64>,
-    /// What was evicted since the store was opened.
+    /// The copies evicted since the store was opened.
     pub evicted: Evicted,
-    /// What interrupted transfers have left, to go on with; part of `used`.
+    /// The size of the partial files of interrupted transfers; part of `used`.
     pub partial: u64,
-    /// What lies in quarantine, until somebody looks through it; part of `used`.
+    /// The size of the files in quarantine, which only the user removes; part of `used`.
     pub quarantined: u64,
-    /// How many files are there.
+    /// The number of files in quarantine.
     pub quarantined_files: u64,
 }
 
-/// Copies that had to make room for others.
+/// Copies that were removed to make room for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Evicted {
-    /// How many.
+    /// The number of copies.
     pub files: u64,
-    /// Bytes in them.
+    /// Their size in bytes.
     pub bytes: u64,
 }
 
@@ -122,7 +122,7 @@ impl Evicted {
     }
 }
 
-/// The cache, as the layers above see it: what has [`Files`], [`Transfers`] and [`State`] is a store.
+/// The cache as the layers above see it: every type with [`Files`], [`Transfers`] and [`State`] is a store.
 pub(crate) trait Store: Files + Transfers + State {}
 
 impl<T: Files + Transfers + State> Store for T {}

@@ -1,4 +1,4 @@
-//! What every store does, checked for each implementation: in memory, on a disk flat, on a disk by instrument.
+//! The tests that every implementation of a store must pass: in memory, on a disk flat, on a disk by instrument.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -142,7 +142,7 @@ fn bytes_of(file: &File) -> Vec<u8> {
     bytes
 }
 
-/// What a transfer does, in short.
+/// Stores a file in the steps of a transfer.
 fn put(store: &dyn Store, key: &FileKey, bytes: &[u8]) -> Result<Arc<File>, StoreError> {
     store.reserve(key, bytes.len() as u64)?;
     let partial = store.begin(key)?;
@@ -218,7 +218,7 @@ fn what_is_stored_whole_is_there(subject: &impl Subject) {
         bytes_of(own(&store.open(&mine, wanted(b"rules")).unwrap())),
         b"mine"
     );
-    // What an earlier attempt left is not in the way.
+    // The remains of an earlier attempt are not in the way.
     let third = key("hst_0003.pmap");
     let partial = store.begin(&third).unwrap();
     partial.file.write_all_at(b"something longer", 0).unwrap();

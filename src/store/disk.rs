@@ -36,7 +36,8 @@ mod whole;
 
 pub(crate) use files::digest;
 
-/// What the state of files is guarded with; a test of its interleavings has others.
+/// The locks behind the guards of files; `tests/file_state.rs`, which runs their interleavings, puts its own in their
+/// place.
 mod sync {
     pub(super) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 }
@@ -53,18 +54,18 @@ use possession::Possession;
 use publisher::{Publisher, Queue};
 use quarantine::Quarantined;
 
-/// How a store is used.
+/// The options of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct StoreOptions {
-    /// How many bytes it may hold; `None` is as many as the disk gives.
+    /// The most bytes that it may hold; `None` for as many as the disk gives.
     pub cache_size: Option<u64>,
-    /// How many bytes of its disk stay free.
+    /// The bytes of its disk that stay free.
     pub keep_free: u64,
     /// Whether digests are compared (`CRDS_DOWNLOAD_CHECKSUMS`).
     pub checksums: bool,
     /// Whether lengths are compared (`CRDS_DOWNLOAD_LENGTHS`).
     pub lengths: bool,
-    /// Where to remember what must be remembered of stores that cannot be written: each gets a directory below this one.
+    /// The directory for the state of stores that cannot be written, in which each gets one of its own.
     pub state: Option<PathBuf>,
 }
 
@@ -82,7 +83,7 @@ impl Default for StoreOptions {
 
 /// A CRDS cache in a directory, used through one handle on it. One process at a time.
 ///
-/// What was published is durable under its name when [`State::close`] returns, or when this is
+/// A published file is durable under its name when [`State::close`] returns without an error, or after this was
 /// dropped.
 #[derive(Debug)]
 pub(crate) struct DiskStore {
@@ -96,7 +97,7 @@ impl Drop for DiskStore {
     }
 }
 
-/// What the store and its publisher share.
+/// The part of the store that its publisher shares.
 #[derive(Debug)]
 struct Disk {
     root: Dir,
@@ -128,15 +129,15 @@ struct Index {
     evicted: Evicted,
     /// Whether copies may be evicted that crds-fs did not fetch itself.
     any_copy: bool,
-    /// Open files, shared by all who open them.
+    /// Open files, whose handles later openers share.
     open: HashMap<FileKey, Weak<File>>,
     /// The partial files of transfers that run.
     running: HashMap<FileKey, Weak<File>>,
-    /// What lay in quarantine when it was looked at last.
+    /// The contents of quarantine when they were counted last.
     quarantined: Quarantined,
-    /// The order of use that is written down.
+    /// The version of the order of use that was saved last.
     saved_order: u64,
-    /// Those who want to hear of every change.
+    /// The senders to which every change goes.
     watchers: Vec<mpsc::Sender<FileKey>>,
 }
 
@@ -149,7 +150,7 @@ impl DiskStore {
         Self::from_dir(root, options)
     }
 
-    /// Takes possession of an open directory. What may be mounted over it later does not matter.
+    /// Takes possession of an open directory, which stays in use even if something is mounted over it later.
     pub(crate) fn from_dir(root: Dir, options: StoreOptions) -> Result<Self, StoreError> {
         let Possession {
             state_dir,
@@ -414,7 +415,7 @@ impl Index {
         self.observatories.get(&key.observatory)?.get(&key.name)
     }
 
-    /// Whether somebody has the file open.
+    /// Whether the file is open.
     fn is_open(&self, key: &FileKey) -> bool {
         transfer::is_open(&self.open, key)
     }
@@ -424,7 +425,7 @@ impl Index {
         self.state(key) == FileState::Override
     }
 
-    /// Whether this is what was published under the name last, and has not got it yet.
+    /// Whether `entry` is the last publication of this file and has not got its final name yet.
     fn is_pending(&self, key: &FileKey, entry: &Entry) -> bool {
         self.entry(key)
             .is_some_and(|known| known.state == FileState::Verified && known.identity == entry.identity)
@@ -439,7 +440,8 @@ impl Index {
         }
     }
 
-    /// Changes the state of a file; afterwards the index knows nothing that lies under its name, or knows of it what it did.
+    /// Changes the state of a file. Its entry stays, unless nothing has the name afterwards: then it is removed and
+    /// returned.
     fn enter(&mut self, guard: &Guard<'_>, event: Event) -> Result<Option<Entry>, Refused> {
         let key = guard.key();
         let state = self.state(key).on(event)?;
@@ -456,7 +458,7 @@ impl Index {
         Ok(gone)
     }
 
-    /// Changes the state of a file to one in which the index says of it what `entry` says.
+    /// Changes the state of a file and replaces its entry; returns the entry in its new state.
     fn enter_with(&mut self, guard: &Guard<'_>, event: Event, entry: Entry) -> Result<Entry, Refused> {
         let key = guard.key();
         let state = self.state(key).on(event)?;
@@ -494,7 +496,7 @@ impl Index {
     }
 }
 
-/// The guard of a file.
+/// The guard of a file of the store.
 type Guard<'a> = file_state::Guard<'a, FileKey>;
 
 impl Refused {

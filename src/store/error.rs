@@ -1,4 +1,4 @@
-//! What can go wrong in the store.
+//! Errors of the store.
 
 use std::io;
 use std::sync::Arc;
@@ -8,24 +8,24 @@ use super::ledger::Full;
 /// A failure of the store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// The operating system refused.
+    /// A system call failed.
     #[error("cannot {doing} {path} in the store")]
     Io {
-        /// What was tried.
+        /// The action that failed, as a verb ("open").
         doing: &'static str,
-        /// On what, relative to the store.
+        /// The path; that of a file of the store is relative to the store or to its `.crds-fs`.
         path: String,
-        /// Why not.
+        /// The error of the system call.
         #[source]
         source: Arc<io::Error>,
     },
-    /// There is no room for a file.
+    /// There is no room for a file, and evicting does not make any.
     #[error(transparent)]
     NoSpace(#[from] Full),
     /// Another process uses the store.
     #[error("the store is in use by {holder}; unmount that first, or choose another with --cache")]
     InUse {
-        /// Who.
+        /// The holder of the lock as the lock file names it ("process 12 (crds-fs)"), or "another process".
         holder: String,
     },
     /// The store was made by a newer crds-fs.
@@ -33,23 +33,23 @@ pub(crate) enum StoreError {
         "the store has format '{found}', this crds-fs knows '{known}': use a newer crds-fs or another --cache"
     )]
     Format {
-        /// What it says.
+        /// The format that the store names, cut to 40 characters.
         found: String,
-        /// What is understood.
+        /// The format that this version knows.
         known: &'static str,
     },
-    /// Something is not in a store that nothing can be brought into.
+    /// A file is not in the store, and cannot be brought into it because the store cannot be written.
     #[error("it is not in the cache, which cannot be written: choose one of your own with --cache")]
     ReadOnly,
     /// A file in a store that cannot be written is not what it should be, and stays where it is.
     #[error("{path} in the cache is not used: {why}; the cache cannot be written, so that it stays there")]
     Wrong {
-        /// Where it is.
+        /// Its path, relative to the store.
         path: String,
-        /// What is wrong.
+        /// The difference from what it should be ("it has 3 bytes instead of 4").
         why: String,
     },
-    /// A local file has taken the name while the catalogued one was on its way.
+    /// A local file took the name while the catalogued one was being transferred.
     #[error("a local file has taken the name {0} meanwhile")]
     Overridden(String),
 }

@@ -8,11 +8,11 @@ use cap_std::fs::Dir;
 use super::{Found, Holding, ReferenceLayout, StoreError};
 use crate::crds::{CatalogEntry, FileKey, Observatory};
 
-/// Files under their final names: looking, opening, verifying, removing, and the user's own in their place.
+/// Files under their final names: look-up, opening, verification, removal, and the user's own files in their place.
 ///
 /// Methods answer from memory or with a few system calls unless they say that they may take long.
 pub(crate) trait Files: Send + Sync + 'static {
-    /// How references are laid out.
+    /// The layout of references.
     fn layout(&self) -> ReferenceLayout;
 
     /// The directory of the store, for the files that users write; `None` when there is none on a disk.
@@ -23,17 +23,18 @@ pub(crate) trait Files: Send + Sync + 'static {
         true
     }
 
-    /// Learns what the store holds of an observatory. Takes long the first time (one scan), then nothing.
+    /// Indexes the files of an observatory. The first call scans its directories, which may take long; later ones
+    /// return at once.
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError>;
 
-    /// What the store holds under this name, from memory once the observatory is indexed.
+    /// The file that the store holds under this name, from memory; `None` as long as the observatory is not indexed.
     fn holding(&self, key: &FileKey) -> Option<Holding>;
 
     /// Everything the store holds of an observatory. May take long, see [`Files::load_index`].
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError>;
 
-    /// Sends the name of every file that comes, goes or changes from now on. Also while locks are held: the receiver
-    /// belongs into a thread of its own. A store that no kernel looks at may stay silent.
+    /// Sends the key of every file that comes, goes or changes from now on, also while locks of the store are held: the
+    /// receiver belongs into a thread of its own. The default sends nothing.
     fn watch(&self, changes: mpsc::Sender<FileKey>) {
         drop(changes);
     }
@@ -45,18 +46,19 @@ pub(crate) trait Files: Send + Sync + 'static {
     /// Takes as long as reading the file.
     fn verify(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError>;
 
-    /// From now on what lies under this name is the user's own file.
+    /// Marks the file under this name as the user's own. Fails if there is none.
     fn set_local(&self, key: &FileKey) -> Result<(), StoreError>;
 
     /// Renames the user's file at `from` (a path below the root of the store) to this name, replacing a copy that is
     /// there; from now on it is a local file. A transfer that ends at the same moment does not touch it.
     fn move_in(&self, from: &Path, key: &FileKey) -> Result<(), StoreError>;
 
-    /// The user's file under this name was renamed to somewhere else. What has taken the name meanwhile stays.
+    /// Forgets the user's file under this name, after it was renamed away. A file that has taken the name meanwhile
+    /// stays.
     fn moved_out(&self, key: &FileKey) -> Result<(), StoreError>;
 
-    /// The user's file under this name becomes a copy like any other, if it is the catalogued one: false if it is not, or
-    /// not as far as can be told. Takes as long as reading the file.
+    /// Makes the user's file under this name a copy like any other, if its length and digest are those of the catalog;
+    /// false if they are not, or the catalog lacks one of them. Takes as long as reading the file.
     fn adopt(&self, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
         let _ = (key, wanted);
         Ok(false)

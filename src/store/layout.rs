@@ -1,10 +1,10 @@
-//! Where a file lies in a CRDS cache (spec/crds-service 4).
+//! The paths of files in a CRDS cache (spec/crds-service 4).
 
 use std::path::PathBuf;
 
 use crate::crds::FileKey;
 
-/// How references are laid out, for every observatory alike.
+/// The layout of references, the same for every observatory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReferenceLayout {
     /// `references/<obs>/<name>`.

@@ -1,10 +1,12 @@
-//! The ledger of bytes: what files take, what is set aside for transfers, and who has to go when there is no room.
+//! The ledger of bytes: the sizes of files, the reservations of transfers, and the choice of what is removed to make
+//! room.
 //!
-//! Pure: it decides, the store does. Told apart are *copies* of catalogued files, of which those that may be evicted can be
-//! fetched again; *kept* files (local, or not yet verified); *partial* files of interrupted transfers; *reservations* for
-//! files that are on their way; and what lies *aside* (quarantine).
+//! Pure: it decides, the store removes. It counts *copies* of catalogued files, some of which may be evicted; *kept*
+//! files (local, or not yet verified); *partial* files of interrupted transfers; *reservations* for files that are
+//! being transferred; and files set *aside* (quarantine).
 //!
-//! A reservation says that there will be room. Nothing goes for it before it is *claimed*, when the first byte has come.
+//! A reservation says that there will be room. Nothing is removed for it before it is *claimed*, when the first byte
+//! has come.
 
 use std::collections::HashMap;
 
@@ -19,9 +21,9 @@ mod tests;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no room for {needed} bytes: {why}")]
 pub(crate) struct Full {
-    /// How many bytes were asked for.
+    /// The bytes that were to be stored.
     pub needed: u64,
-    /// What is in the way, and what to do about it.
+    /// The obstacle and, where there is one, the remedy.
     pub why: String,
 }
 
@@ -29,9 +31,9 @@ pub(crate) struct Full {
 #[derive(Debug, Clone, Copy)]
 struct Reservation {
     size: u64,
-    /// How many of them the disk has already given, so that they are not in its free space any more.
+    /// The bytes of it that the disk has already allocated, so that they are not in its free space any more.
     taken: u64,
-    /// Whether bytes arrive, so that others have to make room now.
+    /// Whether its bytes arrive, so that other files have to make room now.
     claimed: bool,
 }
 
@@ -42,10 +44,10 @@ struct Copy {
     evictable: bool,
 }
 
-/// What has to go.
+/// The files to remove so that a reservation fits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Victims {
-    /// What interrupted transfers have left; these go first.
+    /// Partial files of interrupted transfers, oldest first; these go before copies.
     pub partials: Vec<FileKey>,
     /// Copies, least recently used first.
     pub copies: Vec<FileKey>,
@@ -58,7 +60,7 @@ impl Victims {
     }
 }
 
-/// Who takes how many bytes, and in which order they were last used.
+/// The sizes in bytes of files and reservations, and the order in which copies and partial files were last used.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     limit: Option<u64>,
@@ -107,7 +109,7 @@ impl Ledger {
         self.copied_bytes + self.kept_bytes + self.partial_bytes + self.aside_bytes
     }
 
-    /// Bytes that are set aside and that the disk has not given yet.
+    /// Bytes that are reserved and that the disk has not allocated yet.
     pub(super) fn untaken(&self) -> u64 {
         let untaken = self.reserved.values().map(|one| one.size - one.taken);
         untaken.fold(0, u64::saturating_add)
@@ -133,8 +135,8 @@ impl Ledger {
         self.floor
     }
 
-    /// Sets `size` bytes aside for `key`; what an interrupted transfer has left of it becomes part of them. `free` is what
-    /// the disk has left, `busy` says who must not go. On failure nothing changes.
+    /// Reserves `size` bytes for `key`; the partial file of an interrupted transfer of it becomes part of them. `free`
+    /// is the free space of the disk in bytes, `busy` tells which files must stay. On failure nothing changes.
     pub(crate) fn reserve(
         &mut self,
         key: &FileKey,
@@ -164,8 +166,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Bytes of `key` arrive: names those that have to go for it now. To be called again when they are gone, until there
-    /// are none.
+    /// Claims the reservation of `key`, whose bytes arrive, and returns the files to remove for it now. To be called
+    /// again after they were removed, until there are none.
     pub(crate) fn claim(
         &mut self,
         key: &FileKey,
@@ -185,24 +187,25 @@ impl Ledger {
         )
     }
 
-    /// Names who has to go so that at least `bytes` become free. Fewer when there are not so many.
+    /// The files to remove so that at least `bytes` become free, least recently used first; all that may go when those
+    /// are fewer.
     pub(crate) fn oldest(&self, bytes: u64, busy: impl Fn(&FileKey) -> bool) -> Victims {
         self.choose(bytes, busy).0
     }
 
-    /// The disk has given `taken` bytes to the transfer of `key`.
+    /// Notes that the disk has allocated `taken` bytes to the transfer of `key`.
     pub(crate) fn took(&mut self, key: &FileKey, taken: u64) {
         if let Some(reservation) = self.reserved.get_mut(key) {
             reservation.taken = taken.min(reservation.size);
         }
     }
 
-    /// How many bytes are set aside for `key`.
+    /// The bytes reserved for `key`; `None` without a reservation.
     pub(crate) fn reservation(&self, key: &FileKey) -> Option<u64> {
         self.reserved.get(key).map(|reservation| reservation.size)
     }
 
-    /// The transfer has ended.
+    /// Ends the reservation of `key`.
     pub(crate) fn release(&mut self, key: &FileKey) {
         self.take_reservation(key);
     }
@@ -215,26 +218,26 @@ impl Ledger {
         self.copied_bytes += size;
     }
 
-    /// Counts what an interrupted transfer has left, as the most recent.
+    /// Counts the partial file of an interrupted transfer, as the most recent.
     pub(crate) fn add_partial(&mut self, key: &FileKey, size: u64) {
         self.remove_partial(key);
         self.partials.put(key.clone(), size);
         self.partial_bytes += size;
     }
 
-    /// What an interrupted transfer had left is gone, or a transfer goes on with it; gives its bytes.
+    /// Stops counting a partial file, which was removed or is resumed; returns its bytes, 0 if there was none.
     pub(crate) fn remove_partial(&mut self, key: &FileKey) -> u64 {
         let size = self.partials.pop(key).unwrap_or_default();
         self.partial_bytes -= size;
         size
     }
 
-    /// Whether an interrupted transfer has left anything of this file.
+    /// Whether an interrupted transfer has left a partial file of `key`.
     pub(crate) fn has_partial(&self, key: &FileKey) -> bool {
         self.partials.contains(key)
     }
 
-    /// So many bytes lie in quarantine.
+    /// Sets the size of quarantine.
     pub(crate) fn set_aside(&mut self, bytes: u64) {
         self.aside_bytes = bytes;
     }
@@ -246,7 +249,7 @@ impl Ledger {
         self.kept_bytes += size;
     }
 
-    /// A file is gone.
+    /// Stops counting a copy or a kept file.
     pub(crate) fn remove(&mut self, key: &FileKey) {
         if let Some(copy) = self.copies.pop(key) {
             self.copied_bytes -= copy.size;
@@ -256,7 +259,7 @@ impl Ledger {
         }
     }
 
-    /// A copy was used.
+    /// Makes a copy the most recently used.
     pub(crate) fn touch(&mut self, key: &FileKey) {
         self.copies.promote(key);
         self.order_version += 1;
@@ -283,7 +286,8 @@ impl Ledger {
         Some(reservation)
     }
 
-    /// Who must go so that the reservations that `counted` names fit, of which one of `size` bytes is looked at.
+    /// The files to remove so that all reservations that `counted` selects fit. `size` is that of the reservation in
+    /// question, for the error.
     fn victims(
         &self,
         size: u64,

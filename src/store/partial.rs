@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Partial {
     /// Its bytes; readable and writable, written and read with positions only.
     pub file: Arc<File>,
-    /// How far an earlier attempt came; `None` when there is nothing to go on from (the file is then empty).
+    /// The progress of an earlier attempt; `None` when there is nothing to resume (the file is then empty).
     pub record: Option<Record>,
 }
 
-/// How far a transfer came.
+/// The progress of a transfer.
 ///
 /// It says what has arrived, not that it is right: the whole file is hashed before it is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// Where the bytes come from.
+    /// The URL of the source that the bytes come from.
     pub url: String,
     /// The validator (strong `ETag` or `Last-Modified`) of the version they belong to.
     pub validator: Option<String>,
@@ -41,7 +41,7 @@ pub(crate) struct Part {
 }
 
 impl Record {
-    /// Whether the numbers agree with each other; a record comes from a disk and may say anything.
+    /// Whether the numbers agree with each other. A record is read from a disk and may contain anything.
     pub(crate) fn is_sound(&self) -> bool {
         let mut at = 0;
         for part in &self.parts {
@@ -53,7 +53,7 @@ impl Record {
         at == self.size && !self.parts.is_empty()
     }
 
-    /// How many bytes have arrived.
+    /// The number of bytes that have arrived.
     pub(crate) fn arrived(&self) -> u64 {
         self.parts.iter().map(|part| part.done - part.start).sum()
     }

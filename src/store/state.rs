@@ -1,9 +1,9 @@
-//! What a store keeps beside files.
+//! The state of a store beside its files.
 
 use super::{Snapshot, StoreError, Usage};
 use crate::crds::Observatory;
 
-/// What is remembered for the next start, and what the store takes.
+/// Server descriptions and notes that are kept for the next start, and the usage of the store.
 ///
 /// Methods may wait for the disk.
 pub(crate) trait State: Send + Sync + 'static {
@@ -21,7 +21,7 @@ pub(crate) trait State: Send + Sync + 'static {
     /// Moves a server description that cannot be read out of the way.
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError>;
 
-    /// A note kept for a higher layer, as it was saved; `name` is `[a-z0-9_-]+`.
+    /// A note kept for a higher layer, as it was saved; `name` is `[a-z0-9_-]{1,64}`.
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Keeps a note, replacing an older one atomically.
@@ -30,7 +30,7 @@ pub(crate) trait State: Send + Sync + 'static {
     /// Space used and left.
     fn usage(&self) -> Result<Usage, StoreError>;
 
-    /// Returns when everything that was published is durable under its final name, and writes down what the next start wants
-    /// to know (the order of last use). Tells what could not be made durable. The store stays usable.
+    /// Waits until every published file is durable under its final name or was given up, without a limit of time, and
+    /// saves the order of last use. Fails with the first error since the last flush. The store stays usable.
     fn close(&self) -> Result<(), StoreError>;
 }

@@ -11,29 +11,30 @@ use crate::crds::{FileKey, Observatory, Sha1Sum};
 ///
 /// Methods may wait for the disk.
 pub(crate) trait Transfers: Send + Sync + 'static {
-    /// Sets bytes aside for a file before the first one is asked for. Nothing is evicted yet, but it is certain that what
-    /// would have to go can. Called again for the same file it changes the amount.
+    /// Reserves room for a file before its first byte is asked for. Nothing is evicted yet, but enough could be. Called
+    /// again for the same file it changes the amount. Fails with [`StoreError::NoSpace`].
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError>;
 
-    /// Opens the partial file of a transfer, with what is known of an earlier attempt at it.
+    /// Opens the partial file of a transfer, with the progress of an earlier attempt at it.
     fn begin(&self, key: &FileKey) -> Result<Partial, StoreError>;
 
-    /// The first bytes of a file have come, or the first since its partial file was emptied: evicts others where its
-    /// reservation needs that, and takes the room. May take long.
+    /// Evicts others where the reservation of a file needs that, and allocates its blocks. To be called when its first
+    /// bytes have come, and again when the first have come after its partial file was emptied. May take long.
     fn claim(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError>;
 
-    /// The disk turned out to be full all the same: evicts at least `bytes`, if there is anything to evict.
+    /// Evicts files of at least `bytes` in all, or as many as there are, after the disk turned out to be full all the
+    /// same. Fails with [`StoreError::NoSpace`] if there is nothing to evict.
     fn make_room(&self, key: &FileKey, bytes: u64) -> Result<(), StoreError>;
 
-    /// Remembers how far a transfer came, so that it can go on after a restart.
+    /// Saves the progress of a transfer, so that it can go on after a restart.
     fn record(&self, key: &FileKey, record: &Record) -> Result<(), StoreError>;
 
-    /// Ends a transfer whose bytes have all come and hash to `sha1`: gives the handle for reading, which others who open the
-    /// file get as well, at once. Making it durable, and giving it its final name then, follows in the background; where much
-    /// of that waits, this waits first. Where a local file took the name meanwhile, that one stays.
+    /// Ends a transfer whose bytes have all come and hash to `sha1`, and returns a handle for reading at once, which
+    /// later openers share. In the background the file is made durable and then gets its final name; where too many
+    /// files wait for that, this waits first. A local file that took the name meanwhile stays.
     fn publish(&self, key: &FileKey, partial: &Partial, sha1: Sha1Sum) -> Result<Arc<File>, StoreError>;
 
-    /// Publishes a file that has arrived whole, whose bytes hash to `sha1`: a transfer in one call, for small files.
+    /// Publishes `bytes`, which hash to `sha1`, as a whole file: a transfer in one call, for small files.
     fn store_whole(&self, key: &FileKey, bytes: &[u8], sha1: Sha1Sum) -> Result<Arc<File>, StoreError> {
         let stored = || {
             let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -58,18 +59,17 @@ pub(crate) trait Transfers: Send + Sync + 'static {
         })
     }
 
-    /// Waits until everything that was published so far is durable under its final name, and tells what could not be made so
-    /// since this was asked last. A store without a disk has nothing to wait for.
+    /// Waits until every file published so far is durable under its final name or was given up. Fails with the first
+    /// error since the last flush. The default, for a store without a disk, returns at once.
     fn flush(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Ends a transfer without publication. What has arrived stays for the next attempt if `keep` says so.
+    /// Ends a transfer without publication. With `keep` the bytes that have arrived stay for the next attempt.
     fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError>;
 
-    /// Removes what interrupted transfers have left of files that `is_named` does not know, or that nobody has gone on with
-    /// for thirty days. To be called before the first transfer of the observatory; may take long. Nothing is lost by it
-    /// that cannot be fetched again.
+    /// Removes the partial files of interrupted transfers whose names `is_named` does not know, or that were not
+    /// written to for thirty days. To be called before the first transfer of the observatory; may take long.
     fn sweep(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
         let _ = (observatory, is_named);
     }

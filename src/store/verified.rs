@@ -11,7 +11,8 @@ use cap_std::fs::{Metadata, MetadataExt};
 
 use crate::crds::{FileName, Sha1Sum};
 
-/// What tells one state of one file from every other.
+/// The identity of a file in one state: device, inode, length, time of modification and time of the last change of
+/// status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) device: u64,
@@ -19,7 +20,8 @@ pub(super) struct Identity {
     pub(super) size: u64,
     pub(super) seconds: i64,
     pub(super) nanoseconds: i64,
-    /// When contents or attributes changed last, in seconds and nanoseconds: unlike the time before, nobody can set it.
+    /// The time of the last change of status (ctime), in seconds and nanoseconds; unlike the time of modification it
+    /// cannot be set.
     pub(super) changed: (i64, i64),
 }
 
@@ -60,16 +62,16 @@ impl Identity {
     }
 }
 
-/// Who put a copy into the store.
+/// The origin of a copy in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// crds-fs: it can be fetched again.
+    /// It was fetched by crds-fs, and can be fetched again.
     Fetched,
-    /// Somebody else: it was found there.
+    /// It was found there.
     Found,
 }
 
-/// What happened to a name.
+/// An event of a name, kept as one line of the memory file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
     /// This file was verified; without a digest it was accepted because there was nothing to compare with.
@@ -80,13 +82,13 @@ pub(super) enum Mark {
     Gone,
 }
 
-/// What the memory says of a name.
+/// The remembered state of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Known {
     /// The copy that was there last.
     pub(super) copy: Option<(Identity, Option<Sha1Sum>, Origin)>,
-    /// Whether what is there now is the user's own, unless it still is that copy: this is written down before the user's
-    /// file takes the name.
+    /// Whether the name is the user's, unless that copy is still there: this is written down before the user's file
+    /// takes the name.
     pub(super) local: bool,
 }
 
@@ -117,7 +119,8 @@ pub(super) fn line(name: &FileName, mark: &Mark) -> String {
     }
 }
 
-/// What a memory file says of each name, and whether it is worth writing it anew (torn, or mostly outdated).
+/// Parses a memory file: the state of each name, and whether the file should be rewritten (its last line is torn, or
+/// most lines are outdated).
 pub(super) fn read(text: &str) -> (HashMap<FileName, Known>, bool) {
     let mut names: HashMap<FileName, Known> = HashMap::new();
     let mut lines = 0_usize;

@@ -1,7 +1,8 @@
-//! What changes under the final names: the user's own files come and go, copies are removed and evicted.
+//! Changes under the final names: the user's own files come and go, copies are removed and evicted.
 //!
-//! Whoever may write to the store's directory may put something else under a name at any moment. So nothing is removed by
-//! its name alone: it is renamed to a private place first, looked at there, and put back if it is not what was meant.
+//! Other processes may put something else under a name at any moment. So nothing is removed by its name alone: it is
+//! renamed to a private name first, its inode is compared there, and it is renamed back if it is not the one that was
+//! meant.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -24,15 +25,15 @@ use crate::store::layout::directory_path;
 use crate::store::verified::{Identity, Mark};
 use crate::store::{StoreError, file_path};
 
-/// Where files lie between losing their name and being removed, by observatory. What is found there after a crash gets its
-/// name back: it may be somebody's work.
+/// The directory of files that have lost their name and are not removed yet, by observatory. What is found there after
+/// a crash gets its name back: it may be somebody's work.
 const REMOVING: &str = "removing";
 /// Separates the parts of a name there; it is in no file name of CRDS.
 const SEPARATOR: char = '~';
 
 impl Disk {
-    /// Removes a copy to make room, and gives the bytes that it took; `None` if it turns out to be anything else, or in
-    /// use.
+    /// Removes a copy to make room and returns its bytes, 0 if it was gone already; `None` if it is open, is no longer
+    /// that copy, or cannot be removed.
     pub(super) fn evict(&self, victim: &FileKey) -> Option<u64> {
         let guard = self.guards.of(victim);
         let entry = {
@@ -58,7 +59,7 @@ impl Disk {
                 return None;
             }
         }
-        // Nobody shall be given what is about to go.
+        // From here on no opener gets it.
         {
             let mut index = self.index();
             if index.is_open(victim) || index.enter(&guard, Event::Evict).is_err() {
@@ -83,19 +84,19 @@ impl Disk {
         }
     }
 
-    /// What lies there is no longer the copy that it was: it is looked at again before anything is done with it.
+    /// Marks a copy as unverified, because the file under its name is not the one that was verified, or has changed.
     fn doubt(&self, guard: &Guard<'_>, entry: Entry) {
         self.enter_with(guard, Event::Find, entry);
     }
 
-    /// Changes the state of a file in a way that its state allows, as is known here.
+    /// Changes the state of a file where the caller knows that its state allows it; a refusal is logged.
     pub(super) fn enter_with(&self, guard: &Guard<'_>, event: Event, entry: Entry) {
         if let Err(refused) = self.index().enter_with(guard, event, entry) {
             log::error!("{}: {refused}", guard.key());
         }
     }
 
-    /// What had the name has gone.
+    /// Removes the entry of a file that is gone, and returns it.
     fn forget(&self, guard: &Guard<'_>) -> Option<Entry> {
         let gone = self.index().enter(guard, Event::Drop);
         gone.inspect_err(|refused| log::error!("{}: {refused}", guard.key()))
@@ -103,13 +104,13 @@ impl Disk {
             .flatten()
     }
 
-    /// Drops what is verified and has no name yet: its bytes go with the last who has them open.
+    /// Drops a verified file that has no name yet. Its bytes stay readable through open handles.
     pub(super) fn give_way(&self, guard: &Guard<'_>) {
         self.forget(guard);
         self.remove_published(guard.key());
     }
 
-    /// Removes the partial file of what was published and shall not get its name.
+    /// Removes the partial file of a published file that shall not get its name.
     fn remove_published(&self, key: &FileKey) {
         self.forget_record(key);
         let path = partial_path(key);
@@ -136,8 +137,8 @@ impl Disk {
         Ok(true)
     }
 
-    /// Renames what lies at a path to `target` in the store's own directory, if it is `expected`; else it is, or gets, its
-    /// name back. False also if nothing lies there.
+    /// Renames the file at a path to `target` in the store's own directory. If it is not `expected` it gets its name
+    /// back. False then, and if nothing lies there.
     pub(super) fn take_aside(
         &self,
         path: &Path,
@@ -161,7 +162,7 @@ impl Disk {
         Ok(false)
     }
 
-    /// Gives a file its name back, unless that is taken by now; then it stays, in quarantine.
+    /// Gives a file its name back; if that is taken by now, it goes to quarantine.
     fn put_back(&self, from: &Path, path: &Path) -> io::Result<()> {
         let back = rename_new(&self.state_dir, from, &self.root, path);
         if let Err(error) = &back
@@ -182,7 +183,7 @@ impl Disk {
         back
     }
 
-    /// Gives those their names back that lost them in a crash.
+    /// Gives files their names back that a crash has left in [`REMOVING`].
     pub(super) fn restore_discarded(&self, observatory: Observatory) {
         if !self.can_write() {
             return;
@@ -205,7 +206,7 @@ impl Disk {
         }
     }
 
-    /// Removes a copy, whoever has it open; what was put in its place meanwhile stays.
+    /// Removes a copy, also while it is open; a file that was put in its place meanwhile stays.
     pub(super) fn remove_copy_of(&self, key: &FileKey) -> Result<bool, StoreError> {
         self.ensure_indexed(key.observatory)?;
         let guard = self.guards.of(key);
@@ -228,7 +229,7 @@ impl Disk {
             self.doubt(&guard, entry);
             return Ok(false);
         }
-        // Nobody shall be given what is about to go.
+        // From here on no opener gets it.
         self.forget(&guard);
         match self.discard(key, &entry) {
             Ok(true) => self.remember(key, &Mark::Gone),
@@ -270,7 +271,7 @@ impl Disk {
     pub(super) fn forget_moved(&self, key: &FileKey) -> Result<(), StoreError> {
         self.ensure_indexed(key.observatory)?;
         let guard = self.guards.of(key);
-        // What was published and has not got its name yet did not lie there.
+        // A published file without its final name did not lie there.
         if self.index().state(key) != State::Verified && self.lies_there(&self.known_place(key))?.is_none() {
             self.forget(&guard);
             self.remember(key, &Mark::Gone);
@@ -294,7 +295,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Enters what lies at the place of a file as the user's own.
+    /// Enters the file under the name into the index as the user's own.
     fn take_as_local(&self, guard: &Guard<'_>, instrument: Option<&'static str>) -> Result<(), StoreError> {
         let key = guard.key();
         let path = place(key, instrument);
@@ -335,19 +336,19 @@ impl Disk {
         self.take_as_local(&guard, self.home(key))
     }
 
-    /// Writes down that what lies under a name from now on is the user's. A power failure shall not forget it.
+    /// Writes down durably that the file under a name is the user's from now on.
     fn remember_local(&self, key: &FileKey) -> Result<(), StoreError> {
         self.remember_durably(key, &Mark::Local, Durable::Yes)
     }
 
-    /// Where a file lies, or would.
+    /// The path of a file: where the index has it, else where it belongs.
     fn known_place(&self, key: &FileKey) -> PathBuf {
         let known = self.index().entry(key).map(|entry| entry.instrument);
         place(key, known.unwrap_or_else(|| self.home(key)))
     }
 }
 
-/// The place in the store of what lies in the private directory under this name.
+/// The final path of a file in [`REMOVING`], from its name there.
 fn discarded(observatory: Observatory, text: &str) -> Option<PathBuf> {
     let mut parts = text.splitn(3, SEPARATOR);
     let (_, instrument, name) = (parts.next()?, parts.next()?, parts.next()?);

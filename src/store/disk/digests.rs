@@ -1,5 +1,5 @@
-//! The digests of a cache's files, remembered by who only reads them: for each file, known by its identity, the SHA-1 of
-//! its bytes. In the format of [`verified`], beside what a mount has verified, which counts too.
+//! Remembered digests of a cache's files, for users that do not take possession of it: the SHA-1 of each file, by its
+//! identity. They have the format of [`verified`]; files that a mount has verified are known as well.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::crds::{FileKey, FileName, Observatory, Sha1Sum};
 use crate::store::StoreError;
 use crate::store::verified::{self, Identity, Mark, Origin};
 
-/// Where they lie in the directory of our own.
+/// The directory of these files in the directory of our own.
 const DIRECTORY: &str = "digests";
 
 /// Remembered digests of the files of a cache.
@@ -24,16 +24,16 @@ pub(crate) struct Digests {
     observatories: BTreeMap<Observatory, Remembered>,
 }
 
-/// What is remembered of one observatory's files.
+/// The remembered digests of one observatory's files.
 #[derive(Debug, Default)]
 struct Remembered {
     known: HashMap<FileName, Vec<(Identity, Sha1Sum)>>,
-    /// Where more is written down, if anywhere.
+    /// The file that new digests are appended to; `None` where they are not remembered.
     log: Option<File>,
 }
 
 impl Digests {
-    /// Reads what is remembered of a cache. More is written down in the cache, or where that cannot be written in a
+    /// Reads the remembered digests of a cache. New ones are kept in the cache, or where that cannot be written in a
     /// directory for it below `state`, or not at all.
     pub(crate) fn open(cache: &Path, state: Option<&Path>, observatories: &[Observatory]) -> Self {
         let (owns, writable) = match Dir::open_ambient_dir(cache, ambient_authority()) {
@@ -92,7 +92,8 @@ impl Digests {
 }
 
 impl Remembered {
-    /// Adds what a file says; whether that file is worth writing anew. One that cannot be read says nothing.
+    /// Adds the digests in a file; returns whether that should be rewritten. A file that cannot be read counts as
+    /// empty.
     fn read(&mut self, directory: &Dir, path: &Path) -> bool {
         let text = state_dir::read_text(directory, path, state_dir::MEMORY_LIMIT);
         let (digests, untidy) = parse(&text.ok().flatten().unwrap_or_default());
@@ -103,7 +104,7 @@ impl Remembered {
     }
 }
 
-/// The digests that a file tells of, and whether it is worth writing anew.
+/// The digests in a file, and whether it should be rewritten.
 fn parse(
     text: &str,
 ) -> (
@@ -123,7 +124,7 @@ fn line(name: &FileName, identity: Identity, sha1: Sha1Sum) -> String {
     verified::line(name, &Mark::Copy(identity, Some(sha1), Origin::Found))
 }
 
-/// The directories of our own with something of a cache, and whether digests can be written to the last of them.
+/// The directories of our own for a cache, and whether digests can be written to the last of them.
 fn places(root: &Dir, state: Option<&Path>) -> (Vec<Dir>, bool) {
     match here(root) {
         Ok(own) => return (vec![own], true),

@@ -1,5 +1,5 @@
-//! What makes bytes and names survive a power failure, in one place: on a machine that runs nobody can tell whether it was
-//! done, so tests look here.
+//! The system calls that make bytes and names survive a power failure, in one place: on a running machine their effect
+//! cannot be seen, so that tests look at the calls.
 
 #[cfg(test)]
 use std::collections::BTreeMap;
@@ -17,25 +17,26 @@ use cap_std::fs::Dir;
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
-/// From so many files on the whole file system is synced at once, which costs one commit of its journal: measured with
-/// 2,000 files of 16 KiB in batches of 100, a third of the time that fdatasync by 16 threads takes.
+/// The number of files from which the whole file system is synced at once, which costs one commit of its journal:
+/// measured with 2,000 files of 16 KiB in batches of 100, a third of the time that fdatasync by 16 threads takes.
 const MANY: usize = 16;
-/// So many files are synced at the same time else.
+/// The number of files that are synced at the same time else.
 const THREADS: usize = 8;
-/// A file system that took longer has more to write than our files: for so many batches it is not synced as a whole again.
+/// A file system whose sync takes longer than `LONG` has more to write than our files: for the next `PATIENCE` batches
+/// files are synced one by one.
 const LONG: Duration = Duration::from_secs(1);
 const PATIENCE: usize = 100;
 
-/// Waits for the disk.
+/// Makes bytes and names durable.
 #[derive(Debug, Default)]
 pub(super) struct Durability {
-    /// For so many batches files are synced one by one.
+    /// The number of batches for which files are still synced one by one.
     one_by_one: AtomicUsize,
     #[cfg(test)]
     done: Mutex<Vec<Sync>>,
 }
 
-/// What is durable from now on.
+/// Bytes or names that were made durable.
 #[cfg(test)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) enum Sync {
@@ -72,8 +73,8 @@ impl Durability {
         Ok(())
     }
 
-    /// Makes the bytes of many files durable; tells of each whether they are. `file_system` is a file of the same file
-    /// system that was opened before these were written.
+    /// Makes the bytes of many files durable, with a result for each. `file_system` is a file of the same file system
+    /// that was opened before these were written.
     pub(super) fn data_of(&self, files: &[&File], file_system: Option<&File>) -> Vec<io::Result<()>> {
         if let Some(file_system) = file_system
             && files.len() >= MANY
@@ -87,7 +88,7 @@ impl Durability {
         self.sync_each(files)
     }
 
-    /// Syncs a whole file system; false if that cannot be done, or is not worth while.
+    /// Syncs a whole file system; false if that failed, cannot report errors, or is slower for now.
     fn sync_all(&self, file_system: &File) -> bool {
         let lower = |left: usize| left.checked_sub(1);
         let skipped = self
@@ -97,7 +98,7 @@ impl Durability {
             return false;
         }
         let begun = Instant::now();
-        // It tells of an error anywhere since the last call. Whose it was, syncing each file tells.
+        // It reports an error of any file since the last call; syncing each file then shows of which.
         let synced = rustix::fs::syncfs(file_system);
         if begun.elapsed() > LONG {
             self.one_by_one.store(PATIENCE, Ordering::Relaxed);
@@ -151,14 +152,14 @@ impl Durability {
         self.done.lock().push(Sync::data(file));
     }
 
-    /// What was done so far, in order.
+    /// The syncs so far, in order.
     #[cfg(test)]
     pub(super) fn done(&self) -> Vec<Sync> {
         self.done.lock().clone()
     }
 }
 
-/// Whether syncing a file system tells of bytes that could not be written: from Linux 5.8 on.
+/// Whether `syncfs` reports bytes that could not be written: from Linux 5.8 on.
 fn tells_errors() -> bool {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();

@@ -6,7 +6,7 @@
 //!    Absent, Arriving, Held ─ Find ─▶ Unverified ─ Accept ─▶ Held
 //! ```
 //!
-//! Every change is an [`Event`]; what the state that a file is in does not allow is [`Refused`].
+//! Every change is an [`Event`]; one that the state of the file does not allow is [`Refused`].
 //!
 //! A guard is held over the system calls of one change (rename, unlink, open), never while bytes are read or made durable.
 //! Nobody holds two.
@@ -36,21 +36,21 @@ pub(super) enum State {
 /// A change of the state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Event {
-    /// A transfer opens its partial file. Beside something that has the name it comes for nothing, unless that goes.
+    /// A transfer opens its partial file. Where something has the name it can only be published if that goes meanwhile.
     Begin,
     /// A transfer ends without publication.
     Abandon,
     /// All bytes of a transfer have come and are right.
     Publish,
-    /// What was published is durable and has the final name.
+    /// A published file is durable and has its final name.
     Name,
     /// Something lies under the name, and it is not known to be right.
     Find,
-    /// What lies under the name is right.
+    /// The file under the name is right.
     Accept,
     /// A copy makes room for others.
     Evict,
-    /// What had the name goes, or has gone.
+    /// The file under the name is removed, or was found to be gone.
     Drop,
     /// The user's file takes the name.
     Override,
@@ -62,7 +62,7 @@ pub(super) enum Event {
 pub(super) struct Refused {
     /// The state that the file is in, and stays in.
     pub(super) state: State,
-    /// What was to happen.
+    /// The event that was refused.
     pub(super) event: Event,
 }
 

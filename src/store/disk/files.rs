@@ -89,8 +89,8 @@ impl Disk {
         Ok(Found::Catalogued(self.share(key, opened.file)))
     }
 
-    /// Opens what was published and has not got its name yet. What is wanted may be something else meanwhile, by a new
-    /// catalog: then it does not get the name.
+    /// Opens a published file that has not got its name yet. If a new catalog wants other contents meanwhile, it is
+    /// dropped.
     fn open_verified(&self, guard: &Guard<'_>, wanted: CatalogEntry) -> Found {
         let shared = self.shared(guard.key(), wanted);
         shared.map_or_else(
@@ -126,7 +126,7 @@ impl Disk {
         let found = digest(&opened.file).map_err(|error| StoreError::io("read", &path, error))?;
         self.moments.reach(Moment::Hashed);
         let guard = self.guards.of(key);
-        // What was hashed may not be what is there any more: somebody writes to it, or has put something else there.
+        // The file may have been written to or replaced while it was hashed.
         if self.lies_there(&path)? != Some(entry.identity) || self.index().is_local(key) {
             return Ok(Found::Unverified);
         }
@@ -158,7 +158,7 @@ impl Disk {
             let entry = self.classify(key, &opened);
             (opened, entry)
         };
-        // What has other names may be changed under those.
+        // A file with further hard links may be changed through those.
         if entry.identity.size != size || opened.metadata.nlink() != 1 {
             return Ok(false);
         }
@@ -185,7 +185,7 @@ impl Disk {
         Ok(true)
     }
 
-    /// The handle that others have open already, if it is still what is wanted.
+    /// The handle that other openers share already, if the file is still the wanted one.
     fn shared(&self, key: &FileKey, wanted: CatalogEntry) -> Option<Arc<File>> {
         let index = self.index();
         let file = index.open.get(key)?.upgrade()?;
@@ -208,7 +208,7 @@ impl Disk {
         }
     }
 
-    /// Hands a copy out, to be shared with others who open it. Its guard is held.
+    /// A handle of a copy that later openers share. Its guard is held.
     fn share(&self, key: &FileKey, file: File) -> Arc<File> {
         let file = Arc::new(file);
         let mut index = self.index();
@@ -217,7 +217,7 @@ impl Disk {
         file
     }
 
-    /// Hands the user's own file out.
+    /// A handle of the user's own file, which is entered into the index if it is new or changed there.
     fn share_local(&self, guard: &Guard<'_>, file: File, entry: Entry) -> Arc<File> {
         let key = guard.key();
         let known = self.index().entry(key).copied();
@@ -227,8 +227,8 @@ impl Disk {
         Arc::new(file)
     }
 
-    /// Opens whatever lies under the name. Its guard is held. What nobody can read (a pipe, a directory) goes to
-    /// quarantine, unless the user has put it there.
+    /// Opens the file under the name. Its guard is held. Anything but a file or a link goes to quarantine, unless the
+    /// user has put it there.
     fn open_entry(&self, key: &FileKey) -> Result<Option<OpenedEntry>, StoreError> {
         let (known, local) = {
             let index = self.index();
@@ -267,7 +267,7 @@ impl Disk {
         Ok(None)
     }
 
-    /// Opens what a link of the user's leads to, if that is in the store as well.
+    /// Opens the regular file that a link of the user's leads to, if that is in the store as well.
     fn follow(&self, path: &Path, instrument: Option<&'static str>) -> Result<OpenedEntry, StoreError> {
         let failed = |error| StoreError::io("follow the link", path, error);
         let metadata = self.root.symlink_metadata(path).map_err(failed)?;
@@ -292,7 +292,8 @@ impl Disk {
         identity_at(&self.root, path).map_err(|error| StoreError::io("look at", path, error))
     }
 
-    /// Where a file may lie: where it belongs first, then wherever an older layout has put it.
+    /// The instrument directories in which a file may lie (`None` for none): its own first, then, where references are
+    /// laid out by instrument, all others.
     fn places(&self, key: &FileKey) -> Vec<Option<&'static str>> {
         if key.name.kind().is_mapping() {
             return vec![None];
@@ -336,7 +337,7 @@ impl Disk {
         now
     }
 
-    /// A file was verified, or is taken as it is.
+    /// Enters a file into the index as verified, or as accepted without a digest, and writes that down.
     fn accept(&self, guard: &Guard<'_>, entry: Entry) -> Result<(), StoreError> {
         let key = guard.key();
         let entered = self.index().enter_with(guard, Event::Accept, entry);
@@ -353,7 +354,7 @@ impl Disk {
         !self.options.checksums || wanted.sha1.is_none() || wanted.sha1 == found
     }
 
-    /// Moves a file that was opened, and is not what the catalog says, out of the way. Its guard is held.
+    /// Moves an open file that is not what the catalog says to quarantine. Its guard is held.
     fn reject(&self, guard: &Guard<'_>, entry: &Entry, why: &str) -> Result<Found, StoreError> {
         let key = guard.key();
         let path = entry.path(key);

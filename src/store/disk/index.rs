@@ -1,4 +1,4 @@
-//! What the store holds of one observatory, in memory.
+//! The index of one observatory's files, in memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -23,9 +23,10 @@ pub(super) struct Entry {
     /// One of those in which something has the name, or is about to get it.
     pub(super) state: State,
     pub(super) identity: Identity,
-    /// What it was compared with; `None` where there was nothing to compare with.
+    /// The digest that it was verified with last; `None` if it was not verified, or accepted without one to compare
+    /// with.
     pub(super) sha1: Option<Sha1Sum>,
-    /// Who put it there, if it is a copy.
+    /// Its origin, if it is a copy.
     pub(super) origin: Origin,
     pub(super) blocks: u64,
     /// The instrument directory that it lies in.
@@ -44,7 +45,7 @@ impl Entry {
         }
     }
 
-    /// What those above are told.
+    /// The kind that the layers above see.
     pub(super) const fn kind(&self) -> HoldingKind {
         match self.state {
             State::Verified | State::Held => HoldingKind::Catalogued,
@@ -67,7 +68,7 @@ impl Entry {
         self.identity.size
     }
 
-    /// Where it lies below the root.
+    /// Its path below the root of the store.
     pub(super) fn path(&self, key: &FileKey) -> PathBuf {
         let mut path = directory_path(ReferenceLayout::Flat, key);
         path.extend(self.instrument);
@@ -75,7 +76,7 @@ impl Entry {
         path
     }
 
-    /// What the memory is told of it.
+    /// The mark to write down for it; `None` as long as it is unverified.
     pub(super) fn mark(&self) -> Option<Mark> {
         match self.kind() {
             HoldingKind::Catalogued => Some(Mark::Copy(self.identity, self.sha1, self.origin)),
@@ -89,7 +90,7 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct ObservatoryIndex {
     files: HashMap<FileName, Entry>,
-    /// None where nothing can be remembered.
+    /// The memory file, open for appending; `None` where nothing can be remembered.
     log: Option<Arc<std::fs::File>>,
 }
 
@@ -112,14 +113,14 @@ impl ObservatoryIndex {
 }
 
 impl Disk {
-    /// Writes down what becomes of a name. A failure costs no more than hashing the file again after a restart.
+    /// Writes down an event of a name. A failure costs no more than hashing the file again after a restart.
     pub(super) fn remember(&self, key: &FileKey, mark: &Mark) {
         if let Err(error) = self.remember_durably(key, mark, Durable::No) {
             log::debug!("{error}");
         }
     }
 
-    /// Writes down what becomes of a name, where that must not be forgotten.
+    /// Writes down an event of a name, durably if `durable` says so, and fails if it cannot.
     pub(super) fn remember_durably(
         &self,
         key: &FileKey,
@@ -169,7 +170,8 @@ impl Disk {
     ) -> Result<(ObservatoryIndex, Vec<(FileName, i128)>), StoreError> {
         self.restore_discarded(observatory);
         let path = memory_path(observatory);
-        // What the owner of a store that cannot be written has verified comes first: what was learnt here counts more.
+        // The memory of the store's owner comes first: of two lines on a name the later one counts, and that is our
+        // own.
         let mut text = match &self.theirs {
             Some(theirs) => state_dir::read_text(theirs, &path, state_dir::MEMORY_LIMIT)?.unwrap_or_default(),
             None => String::new(),
@@ -217,7 +219,7 @@ impl Disk {
         Ok((ObservatoryIndex { files, log }, ranked))
     }
 
-    /// Opens a memory for what becomes of names, after writing it anew if it is not tidy: then it says of `files` what is so.
+    /// Opens a memory file for appending, after rewriting it from `files` where they are given.
     fn open_memory(
         &self,
         path: &Path,
@@ -236,22 +238,23 @@ impl Disk {
     }
 }
 
-/// The memory of an observatory's files.
+/// The path of the memory file of an observatory.
 fn memory_path(observatory: Observatory) -> PathBuf {
     Path::new("verified").join(observatory.as_str())
 }
 
-/// Whether a file has names elsewhere, through which what is written to it would be seen.
+/// Whether a file has further hard links, through which writes to it would be seen.
 fn has_other_names(own: &Dir, path: &Path) -> bool {
     own.symlink_metadata(path)
         .is_ok_and(|metadata| metadata.is_file() && metadata.nlink() > 1)
 }
 
-/// A file that is found in the store, in the light of what is remembered of its name; `None` for what is no file.
+/// The entry of a file that was found in the store, by what is remembered of its name; `None` for anything but a file
+/// or the user's own.
 fn as_known(metadata: &Metadata, instrument: Option<&'static str>, known: &Known) -> Option<Entry> {
     let mut entry = Entry::new(State::Unverified, metadata, instrument);
     if !metadata.is_file() {
-        // Nobody but a user makes links.
+        // Only users make links.
         let local = known.local || metadata.is_symlink();
         entry.state = State::Override;
         return local.then_some(entry);
@@ -275,8 +278,8 @@ fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
 }
 
-/// Calls `each` for what has a usable name in a directory, if that is there. A directory that cannot be read
-/// (a link that leads out of the store, for one) holds nothing that could be used.
+/// Calls `each` for every entry of a directory whose name is a file name. A directory that is not there or cannot be
+/// read (such as a link that leads out of the store) counts as empty.
 fn scan(root: &Dir, directory: &Path, mut each: impl FnMut(FileName, &Metadata)) {
     let entries = match root.read_dir(directory) {
         Ok(entries) => entries,

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The variable that says when to die.
+/// The environment variable with the moment at which the process is killed.
 const ABORT_AT: &str = "CRDS_FS_ABORT_AT";
 
 macro_rules! moments {
@@ -36,17 +36,17 @@ moments! {
     Reserved = "reserved",
     /// A partial file is open, and empty or cut to what is known of it.
     Begun = "begun",
-    /// It is known which copies must go; none has gone yet. Nobody holds a lock.
+    /// The copies to evict are chosen; none is removed yet. Nobody holds a lock.
     VictimsChosen = "victims-chosen",
-    /// A copy that is to go has lost its name, and is not removed yet.
+    /// A copy that is to be evicted has lost its name, and is not removed yet.
     VictimAside = "victim-aside",
-    /// A copy has gone.
+    /// A copy has been removed.
     VictimRemoved = "victim-removed",
-    /// How far a transfer came is written down.
+    /// The progress of a transfer is written down.
     Recorded = "recorded",
     /// A file that was found has been hashed; nothing follows from it yet. Nobody holds a lock.
     Hashed = "hashed",
-    /// What was wrong lies in quarantine.
+    /// A file that was wrong has been moved to quarantine.
     Quarantined = "quarantined",
     /// The bytes of a file are right; nothing is durable yet. Nobody holds a lock.
     Verified = "verified",
@@ -93,7 +93,7 @@ fn parse(text: &str) -> Option<(Moment, u64)> {
 #[cfg(test)]
 type Action = Box<dyn FnOnce() + Send>;
 
-/// What is to happen at which moment: nothing, except in tests.
+/// The actions planned for moments; there are none except in tests.
 #[derive(Default)]
 pub(super) struct Moments {
     #[cfg(test)]

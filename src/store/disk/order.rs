@@ -49,15 +49,15 @@ impl Disk {
 /// The order of last use, as the last run wrote it down.
 #[derive(Debug, Default)]
 pub(super) struct LastUse {
-    /// When it was written, in nanoseconds on the scale of file times.
+    /// The time when it was written, in nanoseconds since 1970 (mtime of the file).
     written: i128,
-    /// How many files were used after each.
+    /// The number of files, of all observatories, that were used after each.
     later: HashMap<FileName, i128>,
 }
 
 impl LastUse {
-    /// When a file was used last: as it was written down, unless its own times (`seen`) are of a later run. The number is
-    /// in the right order rather than exact.
+    /// The time of a file's last use: by the written order, unless its own times (`seen`) are later than that. Only the
+    /// order of these numbers has a meaning.
     pub(super) fn of(&self, name: &FileName, seen: i128) -> i128 {
         match self.later.get(name) {
             Some(later) if seen <= self.written => self.written - later,

@@ -1,4 +1,4 @@
-//! Takes away partial files that nobody will go on with.
+//! Removal of partial files that no transfer will resume.
 
 use std::io;
 use std::path::Path;
@@ -11,11 +11,12 @@ use super::file_state::State;
 use super::partials::{PARTIAL, RECORD};
 use crate::crds::{FileKey, Observatory};
 
-/// A transfer that nobody has gone on with for so long is not wanted any more.
+/// The age from which a partial file is removed, by its time of modification.
 const WANTED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 impl Disk {
-    /// Removes the partial files of an observatory that `is_named` does not know, or that have grown old.
+    /// Removes the partial files of an observatory whose names `is_named` does not know, or that are older than
+    /// [`WANTED`].
     pub(super) fn sweep_partials(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
         if !self.can_write() {
             return;
@@ -62,7 +63,7 @@ impl Disk {
     }
 }
 
-/// The length of the file that was removed, if it was unwanted.
+/// Removes a partial file or record if it is unwanted; returns its length then.
 fn remove_unwanted(entry: &DirEntry, is_named: &dyn Fn(&str) -> bool) -> io::Result<Option<u64>> {
     let metadata = entry.metadata()?;
     if !metadata.is_file() {

@@ -1,6 +1,7 @@
-//! Partial files: how far a transfer came, and what an interrupted one leaves.
+//! Partial files: the progress of transfers, and what interrupted ones leave.
 //!
-//! What is left is cut to what has arrived, counted, and removed before any copy is evicted.
+//! The partial file of an interrupted transfer is cut to the bytes that have arrived, counted, and removed before any
+//! copy is evicted.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,11 +21,11 @@ use super::state_dir::{self, Durable, is_absence};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::store::{Part, Partial, Record, StoreError};
 
-/// A record of a transfer is never larger than this.
+/// The largest record of a transfer, in bytes.
 const RECORD_LIMIT: u64 = 64 << 10;
-/// Where partial files lie, by observatory.
+/// The directory of partial files, by observatory.
 pub(super) const PARTIAL: &str = "partial";
-/// What is known of a partial file lies beside it; `~` is in no file name of CRDS.
+/// The suffix of the record of a transfer, beside its partial file; `~` is in no file name of CRDS.
 pub(super) const RECORD: &str = "~record";
 
 impl Disk {
@@ -54,7 +55,8 @@ impl Disk {
         Ok(Partial { file, record })
     }
 
-    /// Opens a partial file, empty if nothing is there. What is not ours alone is not written to: it loses this name.
+    /// Opens a partial file, making it when it is missing. One with further hard links or another owner is not written
+    /// to: it loses this name.
     fn open_partial(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
@@ -90,7 +92,8 @@ impl Disk {
         Ok(())
     }
 
-    /// What is known of an earlier attempt, corrected by what is really there.
+    /// The record of an earlier attempt, limited to the `length` in bytes of the partial file; `None` if there is none
+    /// that can be used.
     fn earlier_record(&self, key: &FileKey, length: u64) -> Option<Record> {
         if length == 0 {
             return None;
@@ -131,7 +134,7 @@ impl Disk {
         }
     }
 
-    /// Cuts a partial file to what has arrived and counts that; removes it if nobody could go on from it.
+    /// Cuts a partial file to the bytes that have arrived and counts it; removes it if it cannot be resumed.
     fn keep_partial(&self, key: &FileKey) -> Result<(), StoreError> {
         let path = partial_path(key);
         let failed = |error| StoreError::io("cut", &path, error);
@@ -151,7 +154,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Removes a partial file and what is known of it.
+    /// Removes a partial file and its record.
     fn remove_partial(&self, key: &FileKey) -> Result<(), StoreError> {
         self.index().ledger.remove_partial(key);
         self.forget_record(key);
@@ -162,7 +165,7 @@ impl Disk {
         }
     }
 
-    /// Removes what an interrupted transfer has left, unless another one goes on with it; gives the bytes that it had.
+    /// Removes the partial file of an interrupted transfer, unless another one resumes it; returns its bytes.
     pub(super) fn reclaim_partial(&self, key: &FileKey) -> u64 {
         let _guard = self.guards.of(key);
         if !self.index().ledger.has_partial(key) {
@@ -176,7 +179,7 @@ impl Disk {
         bytes
     }
 
-    /// Cuts and counts what an earlier process has left of an observatory's transfers.
+    /// Cuts and counts the partial files of an observatory that an earlier process has left.
     pub(super) fn find_partials(&self, observatory: Observatory) {
         if !self.can_write() {
             return;
@@ -213,7 +216,7 @@ impl Disk {
     }
 }
 
-/// Gives the disk back what it gave for bytes that have not come. Its own times stay: they tell when bytes came last.
+/// Frees the blocks of bytes that have not arrived. The time of modification stays: it is that of the last bytes.
 fn cut(file: &File, record: &Record) -> io::Result<()> {
     let before = file.metadata()?;
     let end = record

@@ -1,7 +1,7 @@
-//! Taking possession of a store: alone where it can be written, else by as many as want to read it.
+//! Taking possession of a store: by one process where it can be written, else by any number that read it.
 //!
-//! What must be remembered of a store that cannot be written (which of its files were verified, catalogs, answers) is kept in
-//! a directory of the user's, and for as long as the process lives where there is none either.
+//! The state of a store that cannot be written (identities of verified files, catalogs, answers) is kept in a directory
+//! of the user's, or only as long as the process lives where that cannot be written either.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -14,9 +14,9 @@ use super::state_dir::{self, Durable};
 
 /// A store that was taken possession of.
 pub(super) struct Possession {
-    /// Where our own files are.
+    /// The directory of our own files. Where they can be kept nowhere it is the root, to which nothing is written.
     pub(super) state_dir: Dir,
-    /// Where there are more of them, for reading: those that the owner of a store that cannot be written has left there.
+    /// The `.crds-fs` of a store that cannot be written, for reading.
     pub(super) theirs: Option<Dir>,
     /// Held for its lock as long as the store is in use; none where it cannot be written.
     pub(super) owner: Option<state_dir::Lock>,
@@ -24,7 +24,8 @@ pub(super) struct Possession {
     pub(super) remembers: bool,
 }
 
-/// Takes possession of an open directory. `state` is where directories for stores that cannot be written are made.
+/// Takes possession of an open directory. `state` is the directory in which those for stores that cannot be written are
+/// made.
 pub(super) fn take(root: &Dir, state: Option<&Path>) -> Result<Possession, StoreError> {
     let why = match take_alone(root) {
         Err(StoreError::Io { source, .. }) if is_refusal(source.kind()) => source,
@@ -85,7 +86,7 @@ fn take_alone(root: &Dir) -> Result<(Dir, state_dir::Lock), StoreError> {
     Ok((state_dir, owner))
 }
 
-/// Whether it is a cache whose directory nobody may write to: what is meant for all holds for root as well.
+/// Whether it is a cache whose directory has no write permission for anybody, which is respected for root as well.
 pub(super) fn is_protected(root: &Dir) -> bool {
     let mode = root.dir_metadata().map_or(0o200, |metadata| metadata.mode());
     mode & 0o222 == 0

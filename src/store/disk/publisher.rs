@@ -1,7 +1,9 @@
-//! Publication behind the openers: what was verified is made durable, in groups, and gets its final name.
+//! Publication in the background: verified files, which can be opened already, are made durable in batches and get
+//! their final names.
 //!
-//! A thread of its own does it, begun with the first file. What is verified and not yet durable is bounded: beyond that
-//! publication waits. Files come to one batch within [`GATHER`], so that a journal is committed once for many of them.
+//! It runs on a thread of its own, begun with the first file. The number and size of files that are not yet durable are
+//! bounded: beyond that publication waits. Files that come within [`GATHER`] are one batch, so that the file system's
+//! journal is committed once for many of them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -27,12 +29,12 @@ use crate::crds::FileKey;
 use crate::store::StoreError;
 use crate::store::verified::{Identity, Mark};
 
-/// So long the first file of a batch waits for others.
+/// The time that the first file of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(50);
-/// A batch of so many files, or bytes, does not wait for more.
+/// The number of files, or bytes, from which a batch does not wait for more.
 const BATCH_FILES: usize = 64;
 const BATCH_BYTES: u64 = 32 << 20;
-/// What may be verified and not yet durable; one file is always admitted.
+/// The most files, and bytes, that may be verified and not yet durable; one file is always admitted.
 const PENDING_FILES: usize = 1_000;
 /// Each such file has two descriptors: all of them together have an eighth of what this process may have.
 const DESCRIPTORS_FOR_ONE: u64 = 16;
@@ -44,37 +46,37 @@ pub(super) struct Pending {
     pub(super) key: FileKey,
     /// The partial file, open for writing.
     pub(super) partial: Arc<File>,
-    /// What openers have.
+    /// The handle for reading that openers share.
     #[expect(dead_code, reason = "held, so that who comes next gets it as well")]
     pub(super) file: Arc<File>,
     pub(super) entry: Entry,
 }
 
-/// What waits for the publisher.
+/// The files that wait for the publisher.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<QueueState>,
     changed: Condvar,
-    /// How many files may be verified and not yet durable, known from the first one on.
+    /// The most files that may be verified and not yet durable, found out with the first one.
     most: OnceLock<usize>,
 }
 
 #[derive(Debug, Default)]
 struct QueueState {
     waiting: Vec<Pending>,
-    /// When the first of them came.
+    /// The time when the first of them came.
     since: Option<Instant>,
-    /// Admitted and not yet durable.
+    /// The number and bytes of files that are admitted and not yet durable or given up.
     files: usize,
     bytes: u64,
-    /// How many were handed over, and how many of them have left, since the beginning.
+    /// The numbers of files that were handed over, and that have left, since the beginning.
     pushed: u64,
     left: u64,
-    /// How many wait for an empty queue, or for a place in it.
+    /// The number of threads that wait for an empty queue, or for a place in it.
     urgent: usize,
     /// No more batches after the last one.
     ending: bool,
-    /// What went wrong since the last flush.
+    /// The first failure since the last flush.
     failure: Option<StoreError>,
 }
 
@@ -85,7 +87,7 @@ pub(super) struct Admission<'a> {
     bytes: u64,
 }
 
-/// How many files this process can afford to hold open until they are durable.
+/// The number of files that this process can hold open until they are durable, from its limit of descriptors.
 fn pending_files() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let files = usize::try_from(limit / DESCRIPTORS_FOR_ONE).unwrap_or(usize::MAX);
@@ -116,7 +118,7 @@ impl Queue {
         self.state.lock().files == 0
     }
 
-    /// Waits until everything that was published so far is durable under its name, or has been given up.
+    /// Waits, without a limit of time, until every file published so far is durable under its name or was given up.
     pub(super) fn wait(&self) {
         let mut state = self.state.lock();
         state.urgent += 1;
@@ -126,7 +128,7 @@ impl Queue {
         state.urgent -= 1;
     }
 
-    /// Waits as [`Queue::wait`] does; tells what could not be made durable since this was asked last.
+    /// Waits as [`Queue::wait`] does; fails with the first failure since the last flush.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         self.wait();
         self.state.lock().failure.take().map_or(Ok(()), Err)
@@ -212,7 +214,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits for the end of the thread, which first makes durable what waits.
+    /// Ends the thread, after it has published the files that wait.
     pub(super) fn end(&self, disk: &Disk) {
         disk.queue.end();
         let thread = self.0.lock().take();
@@ -318,7 +320,7 @@ impl Disk {
         Ok(Some(directory.to_owned()))
     }
 
-    /// A file that cannot be made durable, or cannot get its name, is no longer given to anybody.
+    /// Drops a file that cannot be made durable, or cannot get its name: nobody gets it any more.
     fn drop_pending(&self, one: &Pending) {
         let guard = self.guards.of(&one.key);
         if self.index().is_pending(&one.key, &one.entry) {
@@ -327,8 +329,8 @@ impl Disk {
     }
 }
 
-/// The identity of a durable file, which is that of what was verified. Where it has changed since, as on network file systems
-/// that tell times late, the bytes are hashed once more.
+/// The identity of a durable partial file. If it has changed since the file was verified, as on network file systems
+/// that report times late, the bytes are hashed once more; fails if they are others.
 fn checked(one: &Pending) -> Result<Identity, StoreError> {
     let path = partial_path(&one.key);
     let now = opened_identity(&one.partial, &path)?;

@@ -1,4 +1,4 @@
-//! What should not be where it was found: out of the way, kept, and counted.
+//! Quarantine: files that should not be where they were found, moved out of the way, kept and counted.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,12 +14,12 @@ const QUARANTINE: &str = "quarantine";
 /// Directories within directories are counted to this depth.
 const DEPTH: usize = 8;
 
-/// What lies in quarantine.
+/// The number of files in quarantine and their size in bytes on the disk.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Quarantined {
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// When the names in it changed last, in seconds and nanoseconds.
+    /// The time of modification of the directory when it was counted, in seconds and nanoseconds.
     changed: Option<(i64, i64)>,
 }
 
@@ -55,7 +55,7 @@ impl Disk {
         Ok(expected.is_none())
     }
 
-    /// What lies in quarantine. Its users may take things out at any time; it is counted anew when they have.
+    /// The contents of quarantine, counted anew when its directory has changed: users may take files out at any time.
     pub(super) fn quarantined(&self) -> Quarantined {
         let Ok(metadata) = self.state_dir.symlink_metadata(QUARANTINE) else {
             return Quarantined::default();

@@ -1,4 +1,4 @@
-//! What the store keeps for itself under `.crds-fs/`, and the configuration files that clients read.
+//! The store's own files under `.crds-fs/`, and the configuration files that clients read.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -39,7 +39,7 @@ pub(super) fn open(root: &Dir) -> Result<Dir, StoreError> {
     root.open_dir(OWN).map_err(failed)
 }
 
-/// What lies at a path.
+/// The kind of thing at a path.
 pub(super) enum Plain {
     /// A regular file, open for reading.
     File(File, Metadata),
@@ -89,8 +89,8 @@ pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Opens a file of our own for writing, making it when it is missing. What lies there and is no regular file is not ours,
-/// and is moved to quarantine.
+/// Opens a file of our own for writing, making it when it is missing. Anything there that is not a regular file is
+/// moved to quarantine.
 pub(super) fn open_writable(own: &Dir, path: &Path, options: &OpenOptions) -> io::Result<File> {
     let mut options = options.clone();
     careful(options.create(true));
@@ -142,7 +142,7 @@ impl Drop for Lock {
     }
 }
 
-/// Takes the lock of the store; who holds it is written in the file.
+/// Takes the lock of the store and writes this process into its file. Fails with [`StoreError::InUse`].
 pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
     let path = Path::new("lock");
     let failed = |error| StoreError::io("lock", Path::new(OWN).join(path), error);
@@ -175,14 +175,14 @@ pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
     Ok(Lock(file))
 }
 
-/// What to do about a store without a format.
+/// The way to treat a store without a format: make it, or leave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
     Make,
     Leave,
 }
 
-/// Refuses a store of another format; marks a new one.
+/// Fails if the store has another format; writes the format into a new store if `missing` says so.
 pub(super) fn check_format(own: &Dir, missing: Missing) -> Result<(), StoreError> {
     match read_text(own, Path::new("format"), SMALL_LIMIT)? {
         Some(text) if text.trim() == FORMAT => Ok(()),
@@ -203,7 +203,8 @@ pub(super) fn check_format(own: &Dir, missing: Missing) -> Result<(), StoreError
     }
 }
 
-/// How the store lays out references: as its tag says, else as it looks, else flat.
+/// The layout of references: that of the tag `ref_cache_subdir_mode`, else by instrument if an instrument directory has
+/// entries, else flat.
 pub(super) fn find_layout(root: &Dir) -> ReferenceLayout {
     for observatory in Observatory::ALL {
         let path = config_path(observatory, "ref_cache_subdir_mode");
@@ -336,7 +337,7 @@ pub(super) fn replace(dir: &Dir, path: &Path, contents: &[u8], durable: Durable)
     })
 }
 
-/// The contents of a file of at most `limit` bytes, if it is there. What is not a regular file is not there.
+/// The contents of a regular file of at most `limit` bytes; `None` if there is none. Fails for a larger one.
 pub(super) fn read(dir: &Dir, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let failed = |error| StoreError::io("read", path, error);
     let file = match open_plain(dir, path).map_err(failed)? {

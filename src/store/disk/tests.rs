@@ -52,14 +52,14 @@ fn bytes_of(file: &File) -> Vec<u8> {
     bytes
 }
 
-/// What a transfer does, in short, and what follows until the file is durable under its name.
+/// Stores a file in the steps of a transfer, and waits until it is durable under its name.
 fn put(store: &DiskStore, key: &FileKey, bytes: &[u8]) -> Result<Arc<File>, StoreError> {
     let published = publish(store, key, bytes);
     store.disk.queue.flush()?;
     published
 }
 
-/// What a transfer does, in short.
+/// Stores a file in the steps of a transfer.
 fn publish(store: &DiskStore, key: &FileKey, bytes: &[u8]) -> Result<Arc<File>, StoreError> {
     store.reserve(key, bytes.len() as u64)?;
     let partial = store.begin(key)?;

@@ -1,4 +1,4 @@
-//! Files on their way: reservation, room, publication.
+//! Transfers: reservation, room, publication.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,7 +20,7 @@ use crate::store::ledger::{Full, Victims};
 use crate::store::verified::Origin;
 use crate::store::{Partial, StoreError};
 
-/// From this size on, in bytes, the disk is asked for all of a file's blocks beforehand.
+/// The size in bytes from which all blocks of a file are allocated beforehand.
 const ALLOCATED: u64 = 1 << 20;
 
 impl Disk {
@@ -44,7 +44,8 @@ impl Disk {
         Ok(())
     }
 
-    /// What is not durable yet cannot be evicted: where that leaves no room, waits until it is, and tries again.
+    /// Runs `attempt`. If it finds no room while published files are not durable yet, which cannot be evicted, waits
+    /// until they are and runs it once more.
     fn or_when_durable<T>(&self, attempt: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         match attempt() {
             Err(StoreError::NoSpace(_)) if !self.queue.is_empty() => {
@@ -55,7 +56,7 @@ impl Disk {
         }
     }
 
-    /// Makes the room that was reserved, now that bytes come, and takes it.
+    /// Makes the room that was reserved, and allocates the blocks.
     pub(super) fn claim_room(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError> {
         self.clear_room(key)?;
         let failed = |error| StoreError::io("write", partial_path(key), error);
@@ -71,7 +72,7 @@ impl Disk {
         }
     }
 
-    /// Removes those who have to make room for a file whose bytes come.
+    /// Evicts other files until a reservation fits.
     pub(super) fn clear_room(&self, key: &FileKey) -> Result<(), StoreError> {
         let mut refused = HashSet::new();
         loop {
@@ -118,7 +119,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Removes those that have to go; gives the bytes that are free now. Who did not go is `refused` from now on.
+    /// Removes files to make room and returns the bytes that became free. Copies that could not be removed are added to
+    /// `refused`.
     fn clear(&self, victims: &Victims, refused: &mut HashSet<FileKey>) -> u64 {
         self.moments.reach(Moment::VictimsChosen);
         let mut freed = 0;
@@ -150,7 +152,7 @@ impl Disk {
         self.publish_partial(&self.guards.of(key), admission, &partial.file, sha1)
     }
 
-    /// Gives out what has arrived, and hands it over to the publisher.
+    /// Returns a handle of a verified partial file, and hands the file over to the publisher.
     pub(super) fn publish_partial(
         &self,
         guard: &Guard<'_>,
@@ -165,7 +167,7 @@ impl Disk {
             .state(key)
             .on(Event::Publish)
             .map_err(|refused| refused.error(key))?;
-        // The handle that is given out is for reading only. What it leads to is what was verified, or nothing is given.
+        // The handle for openers is for reading only. It must lead to the inode that was verified.
         let (file, metadata) = match state_dir::open_plain(&self.state_dir, &from).map_err(failed)? {
             Plain::File(file, metadata) if state_dir::is_file_of(partial, &metadata).map_err(failed)? => {
                 (Arc::new(file), metadata)
@@ -196,7 +198,7 @@ impl Disk {
 }
 
 impl Disk {
-    /// Tells the ledger what the disk has given to transfers so far.
+    /// Updates the ledger with the bytes that the disk has allocated to running transfers.
     pub(super) fn measure_running(&self) {
         let running: Vec<(FileKey, Arc<File>)> = {
             let mut index = self.index();
@@ -217,12 +219,12 @@ impl Disk {
     }
 }
 
-/// Whether somebody has the file open.
+/// Whether the file is open.
 pub(super) fn is_open(open: &std::collections::HashMap<FileKey, Weak<File>>, key: &FileKey) -> bool {
     open.get(key).is_some_and(|file| file.strong_count() > 0)
 }
 
-/// Asks the disk for all blocks of a reserved file, so that it is full now or not at all. The length stays.
+/// Allocates all blocks of a reserved file, so that a full disk shows now or not at all. The length stays.
 fn allocate(key: &FileKey, file: &File, size: u64) -> io::Result<()> {
     if size < ALLOCATED {
         return Ok(());

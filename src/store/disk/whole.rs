@@ -1,4 +1,4 @@
-//! Small files: their bytes are all here, and are stored with few system calls.
+//! Small files, which are stored whole, with few system calls.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -16,7 +16,8 @@ use crate::crds::{FileKey, Sha1Sum};
 use crate::store::StoreError;
 
 impl Disk {
-    /// Stores and publishes bytes that hash to `sha1`. Where the disk turns out to be full others make room, once.
+    /// Stores and publishes bytes that hash to `sha1`. If the disk turns out to be full, evicts others and tries once
+    /// more.
     pub(super) fn store_bytes(
         &self,
         key: &FileKey,
@@ -54,14 +55,14 @@ impl Disk {
         self.publish_partial(&guard, admission, &file, sha1)
     }
 
-    /// Makes an empty partial file. One that an earlier transfer has left goes: its bytes are here again.
+    /// Makes an empty partial file, replacing one that an earlier transfer has left.
     fn create_partial(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
         for _ in 0..3 {
             match self.state_dir.open_with(path, &options) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    // What is no file is moved aside, as everywhere.
+                    // Anything but a file is moved to quarantine.
                     state_dir::open_writable(
                         &self.state_dir,
                         path,

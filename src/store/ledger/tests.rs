@@ -120,7 +120,7 @@ fn partial_files_count_and_go_first() {
             .is_err()
     );
     assert_eq!((ledger.used(), ledger.partial_bytes()), (120, 30));
-    // What it has need not come from the disk again.
+    // The bytes that it has need no new space on the disk.
     let mut ledger = Ledger::new(None, 0);
     ledger.add_partial(&key(2), 30);
     ledger.reserve(&key(2), 50, 20, nobody).unwrap();

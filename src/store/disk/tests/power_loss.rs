@@ -19,7 +19,7 @@ enum Names {
     Synced,
 }
 
-/// What is durable.
+/// The bytes and names that have been made durable.
 #[derive(Default)]
 struct Durable {
     data: HashMap<u64, Vec<u8>>,
@@ -38,7 +38,7 @@ impl Durable {
         durable
     }
 
-    /// What is left of a directory.
+    /// Copies to `to` what a power failure leaves of the directory `from`.
     fn left(&self, from: &Path, to: &Path, names: Names) -> io::Result<()> {
         let inode = fs::metadata(from)?.ino();
         let synced = self.names.get(&inode).filter(|_| names == Names::Synced);
@@ -60,7 +60,7 @@ impl Durable {
     }
 }
 
-/// What a power failure at this moment leaves. While another thread syncs there is no such moment: then once more.
+/// A copy of the store as a power failure at this moment leaves it, taken again if another thread has synced meanwhile.
 fn image(disk: &Disk, dir: &TempDir, names: Names) -> TempDir {
     loop {
         let before = disk.durability.done().len();
@@ -92,7 +92,7 @@ fn live(store: &DiskStore, dir: &TempDir) {
     }
     store.remove_copy(&name(3)).unwrap();
     store.close().unwrap();
-    // What comes back is the catalogued file.
+    // The same bytes come back: the catalogued file.
     let theirs = File::create(dir.path().join("theirs")).unwrap();
     theirs.write_all_at(&contents(4), 0).unwrap();
     store.move_in(Path::new("theirs"), &name(4)).unwrap();
@@ -109,7 +109,7 @@ fn check(left: &TempDir, moment: &str) -> usize {
         let Ok(bytes) = fs::read(path(left, &name(number))) else {
             continue;
         };
-        // What the user has put there and has not synced is his own matter until it is adopted.
+        // A file that the user has put there need not be durable until it is adopted.
         if number == 4 && bytes.iter().all(|byte| *byte == 0) {
             continue;
         }

@@ -1,4 +1,5 @@
-//! What a store promises beyond giving back what was put in: durability, atomicity, room, and word of every change.
+//! Promises of a store beyond returning the bytes that were put in: durability, atomicity, room, and a message of every
+//! change.
 
 use std::collections::BTreeSet;
 
@@ -95,7 +96,7 @@ fn every_change_is_told() {
     assert_eq!(told(), [second].into(), "it went");
 }
 
-/// Who reads the description while it is replaced has all of the old one.
+/// A reader who has the description open while it is replaced reads all of the old one.
 #[test]
 fn a_snapshot_is_replaced_whole() {
     let dir = TempDir::new().unwrap();

@@ -151,7 +151,7 @@ fn what_was_changed_before_it_is_durable_gets_no_name() {
     store.close().unwrap();
 }
 
-/// What is not durable cannot be evicted, and is waited for before anything is refused.
+/// A file that is not durable cannot be evicted, and is waited for before anything is refused.
 #[test]
 fn room_that_durability_would_give_is_waited_for() {
     let small = StoreOptions {
