@@ -1,4 +1,5 @@
-//! What the user puts in the place of a catalogued file, and is that very file: a copy like any other.
+//! Adoption: a file with which the user replaces a catalogued one, and that has the same contents, becomes a copy like
+//! any other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::nodes::Key;
 use super::ops::{Ino, NodeKind};
 use super::views::Catalogued;
 
-/// How long the end of an open for writing is waited for.
+/// The waits, one after the other, for a file that is open for writing to be closed; about 13 seconds in all.
 const CLOSING: [Duration; 5] = [
     Duration::from_millis(20),
     Duration::from_millis(100),
@@ -21,8 +22,9 @@ const CLOSING: [Duration; 5] = [
 ];
 
 impl Core {
-    /// The user's file was renamed over a catalogued one. Whether it is that one takes as long to tell as reading it, and
-    /// the rename holds its directory: so it is told afterwards, and only of files of the right size.
+    /// Finds out whether a user's file that was renamed over a catalogued one has the contents of that one, and adopts
+    /// it then. The file has to be read for it, and the rename holds its directory: so this is done afterwards, in a
+    /// task, and only for files of the right size.
     pub(super) fn adopt_later(self: &Arc<Self>, file: Catalogued, stat: &LocalStat) {
         if stat.kind != NodeKind::File || file.entry.size != Some(stat.size) || file.entry.sha1.is_none() {
             return;
@@ -36,8 +38,8 @@ impl Core {
     }
 
     async fn adopt(self: &Arc<Self>, file: &Catalogued, node: Ino) -> Result<(), Error> {
-        // Who has it open for writing may go on, and then it is not the catalogued file. The kernel tells of the end of an
-        // open later than of the rename that follows it.
+        // While the file is open for writing, its contents may still change. The kernel tells of a close later than of the
+        // rename that follows it.
         for delay in CLOSING {
             if !self.is_being_written(node) {
                 break;
@@ -65,7 +67,8 @@ impl Core {
             .is_some()
     }
 
-    /// Refuses to change a file that has just been found to be the catalogued one, under the number that it had before.
+    /// Refuses to change a file that was adopted a moment ago, under the inode number that it had before.
+    /// [`Error::Immutable`].
     pub(super) fn refuse_adopted(&self, node: Ino) -> Result<(), Error> {
         let paths = self.nodes.names(node).map(|names| names.paths);
         for path in paths.into_iter().flatten() {

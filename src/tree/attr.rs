@@ -53,7 +53,7 @@ impl Core {
         }
     }
 
-    /// The attributes of a fixed place, and how long they hold.
+    /// The attributes of a fixed entry, and the time for which they hold.
     pub(super) fn fixed_attr(self: &Arc<Self>, fixed: Fixed) -> Outcome<(Attr, CacheTtl), Error> {
         let (attr, keep) = self.known_attr(fixed);
         let Fixed::ControlFile(file) = fixed else {
@@ -139,7 +139,7 @@ impl Core {
         })
     }
 
-    /// Whether the user's own file has taken the place of a catalogued one.
+    /// Whether the user's own file replaces a catalogued one.
     pub(super) fn is_overridden(&self, file: &Catalogued) -> bool {
         let holding = self.fetcher.store().holding(&file.key);
         holding.is_some_and(|holding| holding.kind == HoldingKind::Local)
@@ -166,7 +166,7 @@ impl Core {
         }
     }
 
-    /// Attributes, and how long they hold.
+    /// The attributes of an inode, and the time for which they hold.
     pub(super) fn getattr(
         self: &Arc<Self>,
         caller: Caller,
@@ -209,8 +209,8 @@ impl Core {
         }
     }
 
-    /// The attributes of a file that the catalog has no more, or with other contents, for those who have it open. For
-    /// everybody else it is stale, so that the kernel looks the name up anew.
+    /// The attributes of a file that the catalog no longer has, or has with other contents, for processes that have it
+    /// open. For all others it is stale, so that the kernel looks the name up again.
     fn gone_attr(
         self: &Arc<Self>,
         caller: Caller,
@@ -263,8 +263,8 @@ impl Core {
         })
     }
 
-    /// The directories of a cache belong to the mount. Clients change their modes after making them, and are told that
-    /// all is well (spec/crds-service 6.4).
+    /// Answers a change of a fixed entry's attributes, which do not change: the directories of a cache belong to the
+    /// mount. Clients change their modes after making them, and are told of success (spec/crds-service 6.4).
     fn change_fixed(&self, fixed: Fixed, change: &SetAttr) -> Result<(), Error> {
         match fixed {
             Fixed::Bestrefs

@@ -30,7 +30,8 @@ enum Entry {
     Text(Bytes),
 }
 
-/// Whether the error says that what was asked for does not exist, as opposed to not being known for some trouble.
+/// Whether the error says that the context or the best references do not exist, rather than that they could not be
+/// found out.
 fn says_absent(error: &ResolveError) -> bool {
     matches!(
         error,
@@ -42,7 +43,7 @@ fn says_absent(error: &ResolveError) -> bool {
     )
 }
 
-/// What a name in a dataset's directory stands for. Listed are the types, `bestrefs.json`, `header.json` and the data
+/// The entry of a dataset's directory with this name. Listed are the types, `bestrefs.json`, `header.json` and the data
 /// halves of GEIS references; a type with its file's extension is found too.
 fn entry(answer: &Answer, name: &str) -> Option<Entry> {
     match name {
@@ -148,7 +149,7 @@ impl Core {
         };
         let (core, context) = (Arc::clone(self), context.clone());
         self.answer(&context, &dataset).map(move |answer| match answer {
-            // Hidden names are looked for by programs that mean nothing by them.
+            // Programs look for hidden names out of habit: those are no failures.
             Err(error @ ResolveError::BadDatasetName(_)) if !dataset.starts_with('.') => {
                 core.resolver
                     .note_failure(&format!("bestrefs/{context}/{dataset}"), &error);
@@ -304,7 +305,8 @@ impl Core {
         }
     }
 
-    /// Where a link of `/bestrefs` leads.
+    /// The target of a link of `/bestrefs`. [`Error::Invalid`] when it is no link, [`Error::BadFile`] when the policy
+    /// on bad files refuses the reference.
     pub(super) fn bestref_link(self: &Arc<Self>, key: Key) -> Outcome<OsString, Error> {
         let core = Arc::clone(self);
         match key {
@@ -349,7 +351,7 @@ impl Core {
         }
     }
 
-    /// The symbolic forms that mean something today, and the contexts that are known. An observatory that cannot be
+    /// The symbolic contexts that can be resolved today, and the contexts that are known. An observatory that cannot be
     /// reached shows none.
     pub(super) fn list_contexts(self: &Arc<Self>) -> Outcome<Vec<Other>, Error> {
         let observatories = self.fetcher.catalogs().observatories();

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::inode::LocalStat;
 use super::ops::Ino;
 
-/// A file of the store, while somebody has it open.
+/// The identity of a copy in the store, which stays the same as long as it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     dev: u64,

@@ -1,4 +1,4 @@
-//! What the operations of the tree share.
+//! The state that all operations of the tree share, and the ways to wait for a catalog or for the disk.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -31,13 +31,13 @@ use super::removals::Removals;
 use super::scan::Scan;
 use super::views::{View, Views};
 
-/// How long who looks for a name waits for a catalog that is being loaded.
+/// The longest time that a lookup waits for a catalog, from the beginning of the catalog's load on.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// So many files are read at a time to see whether they are the catalogued ones.
+/// The number of files that are read at the same time to find out whether they are the catalogued ones.
 const ADOPTING: usize = 2;
 
-/// What the operations of the tree share.
+/// The state that all operations of the tree share.
 pub(super) struct Core {
     pub(super) options: TreeOptions,
     pub(super) fetcher: Fetcher,
@@ -53,32 +53,33 @@ pub(super) struct Core {
     pub(super) removals: Removals,
     pub(super) refused_moves: RefusedMoves,
     disk_calls: DiskCalls,
-    /// A turn for each file that is read to see whether it is the catalogued one.
+    /// Permits for reading a file to find out whether it is the catalogued one, [`ADOPTING`] in all.
     pub(super) adopting: Semaphore,
     pub(super) changes: OnceLock<InvalidationSink>,
     /// The counts of operations; none where the tree is not mounted.
     pub(super) operations: OnceLock<OpCounts>,
     pub(super) started: SystemTime,
     pub(super) scan: Scan,
-    /// When the loads of catalogs began for which somebody who looks for a name waits.
+    /// The beginning of each load of a catalog that a lookup waits for.
     loads: Mutex<HashMap<Observatory, Instant>>,
-    /// When the names in a directory changed during this mount.
+    /// The last change of the names in a directory during this mount, by the directory's inode number.
     directory_times: Mutex<HashMap<Ino, SystemTime>>,
 }
 
-/// An answer on the spot.
+/// An answer that is known already.
 pub(super) fn ready<T>(answer: Result<T, Error>) -> Outcome<T, Error> {
     Outcome::Ready(answer)
 }
 
-/// Does what may wait for the disk on a thread where that disturbs nobody.
+/// Runs work that may wait for the disk on one of the runtime's threads for blocking work. A panic of the work goes on
+/// in the caller; [`Error::ShuttingDown`] when the runtime ends before the work began.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
-            // The adapter deals with those.
+            // The adapter answers the request and goes on.
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(Error::ShuttingDown),
         },
@@ -86,7 +87,8 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 impl Core {
-    /// Makes calls on the store's disk that take microseconds where the disk is well.
+    /// Makes calls on the store's disk that take microseconds on a healthy disk: on the calling thread if [`DiskCalls`]
+    /// permits it, else on a thread for blocking work.
     pub(super) fn on_disk<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
@@ -94,7 +96,7 @@ impl Core {
         self.on_disk_then(move |core| ready(work(core)))
     }
 
-    /// As [`Self::on_disk`], where the work may go on without the disk.
+    /// As [`Self::on_disk`], for work that may have to wait for something else than the disk after its disk calls.
     pub(super) fn on_disk_then<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Arc<Self>) -> Outcome<T, Error> + Send + 'static,
@@ -109,7 +111,7 @@ impl Core {
         }))
     }
 
-    /// Makes calls on the store's disk that take long also where the disk is well.
+    /// Makes calls on the store's disk that take long even on a healthy disk: always on a thread for blocking work.
     pub(super) fn on_pool<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
@@ -118,12 +120,12 @@ impl Core {
         Outcome::Later(Box::pin(blocking(move || work(&core))))
     }
 
-    /// Permission to make calls on the store's disk here and now.
+    /// Permission to make calls on the store's disk on the calling thread.
     pub(super) fn disk_permission(&self) -> Option<Permission<'_>> {
         self.disk_calls.permission()
     }
 
-    /// How references are laid out.
+    /// The layout of the references: flat, or by instrument.
     pub(super) fn layout(&self) -> ReferenceLayout {
         self.fetcher.store().layout()
     }
@@ -178,12 +180,12 @@ impl Core {
         })
     }
 
-    /// The user's files, for looking.
+    /// The user's files, for reading. [`Error::NotFound`] when the store is not on a disk.
     pub(super) fn local(&self) -> Result<&Local, Error> {
         self.local.as_ref().ok_or(Error::NotFound)
     }
 
-    /// The user's files, for changing.
+    /// The user's files, for changing. [`Error::ReadOnly`] on a read-only mount, and when the store is not on a disk.
     pub(super) fn writable(&self) -> Result<&Local, Error> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
@@ -201,7 +203,7 @@ impl Core {
         Some(view)
     }
 
-    /// The view of an observatory that is about to be used: the first touch loads its catalog.
+    /// The view of an observatory, whose catalog is loaded first if there is none yet.
     pub(super) fn ensure(self: &Arc<Self>, observatory: Observatory) -> Outcome<Arc<View>, Error> {
         if let Some(view) = self.view(observatory) {
             return ready(Ok(view));
@@ -213,7 +215,8 @@ impl Core {
         })
     }
 
-    /// As [`Self::ensure`], for who looks for a name: waits for no more than [`LOOK`] from the beginning of the load on.
+    /// As [`Self::ensure`], for lookups: waits for no more than [`LOOK`] from the beginning of the load on, and fails
+    /// then with the last failure to load the catalog, or with [`Error::CatalogLoading`] when none is known.
     pub(super) fn ensure_soon(self: &Arc<Self>, observatory: Observatory) -> Outcome<Arc<View>, Error> {
         let loading = match self.ensure(observatory) {
             Outcome::Later(loading) => loading,
@@ -229,7 +232,7 @@ impl Core {
         }))
     }
 
-    /// When the load of a catalog that is under way began, as far as lookups have seen.
+    /// The time at which a lookup first saw the load of a catalog that is under way.
     fn load_begun(self: &Arc<Self>, observatory: Observatory) -> Instant {
         let now = Instant::now();
         let mut loads = self.loads.lock();
@@ -240,14 +243,14 @@ impl Core {
         drop(loads);
         let (core, load) = (Arc::clone(self), self.ensure(observatory));
         self.fetcher.runtime().spawn(async move {
-            // Whoever waits for it hears how it ended.
+            // The lookups that wait for the load get its result themselves.
             let _ = load.wait().await;
             core.loads.lock().remove(&observatory);
         });
         now
     }
 
-    /// What the load of a catalog suffers from, as far as is known.
+    /// The last failure to load a catalog, or [`Error::CatalogLoading`] when none is known.
     fn load_trouble(&self, observatory: Observatory) -> Error {
         let failure = self.fetcher.catalogs().failure(observatory);
         failure.map_or(Error::CatalogLoading(observatory), |(_, error)| {
@@ -274,7 +277,7 @@ impl Core {
         for name in difference.added.iter().chain(&difference.removed) {
             directories.insert(self.directory_of(observatory, name));
         }
-        // What changed has a new number; under the old one it is gone, too.
+        // A file with other contents has a new inode number; under the old one it is gone, too.
         for name in difference.removed.iter().chain(&difference.changed) {
             if let Some(file) = old.named(name.as_str()) {
                 let ino = catalogued(observatory, file.serial);
@@ -293,20 +296,21 @@ impl Core {
         Subset::of(self.layout(), &key).ino(observatory)
     }
 
-    /// The names in a directory changed now. Those of the user's own directories the store dates itself.
+    /// Records that the names in a directory changed now. The times of the user's own directories are kept by the
+    /// store's file system.
     pub(super) fn touch_directory(&self, ino: Ino) {
         if !matches!(Number::of(ino), Some(Number::Noded(_))) {
             self.directory_times.lock().insert(ino, SystemTime::now());
         }
     }
 
-    /// When the names in a directory changed during this mount.
+    /// The last change of the names in a directory during this mount; `None` when there was none.
     pub(super) fn directory_time(&self, ino: Ino) -> Option<SystemTime> {
         self.directory_times.lock().get(&ino).copied()
     }
 
-    /// The observatory whose catalog rules over this path of the store, with the part of the path below it, if the path
-    /// is below `mappings/` or `references/`.
+    /// The observatory that a path of the store belongs to, and the last name of the path. `None` unless the path is
+    /// `mappings/OBSERVATORY` or `references/OBSERVATORY`, or lies below one of them.
     pub(super) fn catalogue_of(path: &Path) -> Option<(Observatory, &OsStr)> {
         let mut parts = path.iter();
         let area = parts.next()?;

@@ -1,5 +1,5 @@
-//! What is known of one catalogued file, as JSON in a file below `.crds-fs/files`. Made when it is looked at, from memory;
-//! the file itself is never fetched for it.
+//! The description of one catalogued file, as JSON in a file below `.crds-fs/files`. It is made from memory when it is
+//! looked at or opened; the catalogued file is never fetched for it.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Core {
         (holding.kind == HoldingKind::Local).then_some(holding.size)
     }
 
-    /// How many bytes of a file are here, and how many it has.
+    /// The number of bytes of a file that are here, and the number that it has.
     pub(super) fn progress(&self, file: &Catalogued) -> (u64, u64) {
         let size = file.entry.size.unwrap_or_default();
         match self.fetcher.state(&file.key) {

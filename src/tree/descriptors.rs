@@ -1,4 +1,5 @@
-//! How many files may be open through the mount: each is a descriptor of this process, which needs some for itself.
+//! The limit on files that are open through the mount: each is a descriptor of this process, which needs some for
+//! itself.
 
 use std::fs;
 use std::sync::Arc;
@@ -8,11 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Error;
 
-/// Where the descriptors of this process are listed.
+/// The directory that lists the descriptors of this process.
 const LISTED: &str = "/proc/self/fd";
 
-/// Enough for transfers, their connections, files that are not yet durable, and looking: at least so many, a quarter of a
-/// large limit, half of a small one.
+/// The least number of descriptors kept for transfers, their connections, files that are not yet durable, and lookups.
+/// A quarter of a large limit is kept, and half of a small one.
 const RESERVE: usize = 256;
 
 /// The descriptors of this process.
@@ -23,14 +24,14 @@ pub(super) struct Descriptors {
     told: AtomicBool,
 }
 
-/// The place of one open file, given back when it is dropped.
+/// A permit for one open file, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Descriptors {
-    /// With at most so many in this process.
+    /// For a process that may have `limit` descriptors.
     pub(super) fn new(limit: usize) -> Self {
         let files = limit - RESERVE.max(limit / 4).min(limit / 2);
         let files = files.min(Semaphore::MAX_PERMITS);
@@ -42,7 +43,7 @@ impl Descriptors {
         }
     }
 
-    /// A place for a file that is to be opened.
+    /// A permit for a file that is to be opened. [`Error::TooManyOpen`] when there is none left, which is logged once.
     pub(super) fn slot(&self) -> Result<Slot, Error> {
         let permit = Arc::clone(&self.free).try_acquire_owned();
         permit.map(|permit| Slot { _permit: permit }).map_err(|_| {
@@ -57,17 +58,17 @@ impl Descriptors {
         })
     }
 
-    /// How many files may be open through the mount.
+    /// The most files that may be open through the mount.
     pub(super) fn files(&self) -> usize {
         self.files
     }
 
-    /// How many descriptors this process may have.
+    /// The most descriptors that this process may have.
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// How many it has.
+    /// The number of descriptors that this process has; `None` when that cannot be read.
     pub(super) fn open() -> Option<usize> {
         // One of them is that of the listing itself.
         Some(fs::read_dir(LISTED).ok()?.count().saturating_sub(1))

@@ -1,4 +1,4 @@
-//! Directories: what they are, where their names lie in the store, and which catalogued files they show.
+//! Directories: their kinds, their paths in the store, and the catalogued files that they show.
 
 use std::path::PathBuf;
 
@@ -27,18 +27,18 @@ pub(super) enum Directory {
     FilesObservatory(Area, Observatory),
 }
 
-/// Which of an observatory's catalogued files a directory shows.
+/// The part of an observatory's catalogued files that a directory shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subset {
     Mappings,
     /// All references in flat layout, else those whose instrument cannot be told from their names.
     References,
-    /// Those of an instrument, by its place in [`Observatory::instrument_directories`].
+    /// Those of an instrument, by its index in [`Observatory::instrument_directories`].
     Instrument(u8),
 }
 
 impl Subset {
-    /// Where a file is shown.
+    /// The part that a file belongs to in a layout.
     pub(super) fn of(layout: ReferenceLayout, key: &FileKey) -> Self {
         if key.name.kind().is_mapping() {
             return Self::Mappings;
@@ -59,7 +59,7 @@ impl Subset {
     }
 }
 
-/// The place of an instrument directory in [`Observatory::instrument_directories`].
+/// The index of an instrument directory in [`Observatory::instrument_directories`].
 pub(super) fn instrument_index(observatory: Observatory, name: &str) -> Option<u8> {
     let index = observatory
         .instrument_directories()
@@ -77,7 +77,7 @@ pub(super) fn instrument_name(observatory: Observatory, index: u8) -> Option<&'s
 }
 
 impl Directory {
-    /// Where the user's files in this directory lie in the store; none where nobody can put any.
+    /// The path in the store of the user's files in this directory; `None` where there cannot be any.
     pub(super) fn store_path(&self) -> Option<PathBuf> {
         let below =
             |area: Area, observatory: &Observatory| PathBuf::from(area.as_str()).join(observatory.as_str());
@@ -103,7 +103,7 @@ impl Directory {
     }
 }
 
-/// The directory that always exists under this name, if it is one.
+/// The directory that is this fixed entry, if it is one.
 pub(super) fn fixed_directory(fixed: Fixed) -> Option<Directory> {
     Some(match fixed {
         Fixed::Root => Directory::Root,

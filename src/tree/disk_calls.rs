@@ -12,14 +12,14 @@ use tokio::runtime::Handle;
 
 use super::ops::MAY_WAIT;
 
-/// A call that takes longer shows that the disk is not well.
+/// A call that takes longer than this shows that the disk is slow.
 const SLOW: Duration = Duration::from_millis(10);
 
-/// The disk calls that are made on the threads that asked for them.
+/// The disk calls that run on the threads that asked for them.
 #[derive(Debug)]
 pub(super) struct DiskCalls {
     started: Instant,
-    /// When each of them began, in microseconds since `started` and at least 1; 0 where there is none.
+    /// The beginning of each of them, in microseconds since `started` and at least 1; 0 for a free slot.
     begun: [AtomicU64; MAY_WAIT],
 }
 
@@ -43,8 +43,8 @@ impl Default for DiskCalls {
 }
 
 impl DiskCalls {
-    /// Whether the thread that asks may make disk calls itself. None where it would be one too many, and on the threads of
-    /// the runtime.
+    /// Permission for the calling thread to make disk calls itself. `None` while [`MAY_WAIT`] threads have one, while
+    /// one of those has had it for longer than [`SLOW`], and on the threads of the runtime.
     pub(super) fn permission(&self) -> Option<Permission<'_>> {
         if Handle::try_current().is_ok() {
             return None;

@@ -1,4 +1,4 @@
-//! Why an operation on the tree failed.
+//! The error of an operation on the tree.
 
 use std::io;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use crate::fetch::FetchError;
 use crate::resolve::ResolveError;
 use crate::store::StoreError;
 
-/// Why an operation on the tree failed. [`super::errno`] has the number for each.
+/// The error of an operation on the tree. [`super::errno`] maps it to an errno.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Error {
     /// There is no such name.
     #[error("no such file or directory")]
     NotFound,
-    /// A file could not be had.
+    /// A file or a catalog could not be fetched or opened.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A catalog is still being loaded.
     #[error("the catalog of {0} has not come yet")]
     CatalogLoading(Observatory),
-    /// Best references could not be had.
+    /// Best references could not be found.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// The store failed.
@@ -32,7 +32,7 @@ pub(crate) enum Error {
     /// A catalogued file cannot be changed.
     #[error("{0} is in the catalog and cannot be changed; replace it by a rename to override it")]
     Immutable(FileKey),
-    /// Not allowed here, whoever asks.
+    /// Something that is not allowed here to any caller; the text says why.
     #[error("{0}")]
     NotPermitted(&'static str),
     /// A file that was judged invalid; the text says how to use it all the same.
@@ -50,10 +50,10 @@ pub(crate) enum Error {
     /// A directory where a file is wanted.
     #[error("is a directory")]
     IsDirectory,
-    /// Arguments that make no sense, or names that cannot be.
+    /// An invalid argument, or a name that no file can have.
     #[error("invalid argument: {0}")]
     Invalid(&'static str),
-    /// What the number stood for is gone.
+    /// The inode number stands for nothing, or no longer for the file that it stood for.
     #[error("the file is gone")]
     Stale,
     /// Something that this file system does not have.
@@ -71,11 +71,11 @@ pub(crate) enum Error {
     /// The operating system refused something in the store's directory.
     #[error("cannot {doing} '{path}' in the store: {source}")]
     Local {
-        /// What was tried.
+        /// The operation, a verb for the message, such as `open`.
         doing: &'static str,
         /// The file, relative to the store.
         path: String,
-        /// Why not.
+        /// The error of the system call.
         source: Arc<io::Error>,
     },
     /// As many files are open as this process can have.
@@ -84,9 +84,9 @@ pub(crate) enum Error {
          some, or mount with a higher limit ('ulimit -n', or LimitNOFILE= of a systemd unit)"
     )]
     TooManyOpen {
-        /// How many files may be open.
+        /// The most files that may be open through the mount.
         files: usize,
-        /// How many descriptors the process may have.
+        /// The most descriptors that the process may have.
         limit: usize,
     },
     /// The mount is going away.
@@ -95,7 +95,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// For `map_err` on what was tried with a file in the store's directory.
+    /// A function for `map_err` that makes [`Self::Local`] of an I/O error. `path` is relative to the store.
     pub(super) fn local(doing: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Local {
             doing,

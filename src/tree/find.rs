@@ -15,7 +15,7 @@ use super::local::{Local, LocalDir, is_absence};
 use super::nodes::Key;
 use super::ops::Ino;
 
-/// A directory of the store, and where it is.
+/// A directory of the store, and its path.
 pub(super) struct FoundDir {
     pub(super) dir: LocalDir,
     pub(super) path: PathBuf,
@@ -25,12 +25,12 @@ pub(super) struct FoundDir {
 pub(super) struct Made {
     pub(super) path: PathBuf,
     pub(super) stat: LocalStat,
-    /// How many renames had been done before its directory was looked for.
+    /// The number of renames that had been done before its directory was looked for.
     pub(super) renames: u64,
 }
 
 impl Core {
-    /// Looks under the names of a local node until what is there is the node. `None` when it has no name any more.
+    /// Looks under the names of a local node until the file there is the node's. `None` when it has no name any more.
     fn look_for<T>(
         &self,
         ino: Ino,
@@ -93,8 +93,8 @@ impl Core {
         }
     }
 
-    /// The directory of the store that shows as `directory`, whose number is `ino`. Not found where the store does not
-    /// have it.
+    /// The directory of the store that shows as `directory`, whose inode number is `ino`. [`Error::NotFound`] where the
+    /// store does not have it.
     pub(super) fn find_dir(&self, ino: Ino, directory: &Directory) -> Result<FoundDir, Error> {
         self.dir_of(ino, directory, Local::directory)
     }
@@ -127,7 +127,7 @@ impl Core {
         }
     }
 
-    /// Keeps a way to what has a name in a directory of the store, and is about to lose it, if the kernel knows it.
+    /// Holds the inode that is about to lose a name in a directory of the store, if the kernel knows it.
     pub(super) fn hold(&self, found: &FoundDir, name: &OsStr) {
         if !self.nodes.is_known(&found.path.join(name)) {
             return;

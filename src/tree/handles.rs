@@ -23,13 +23,13 @@ pub(super) struct OpenFile {
     pub(super) content: Content,
     /// Whether something was written since the last close of a descriptor.
     pub(super) written: AtomicBool,
-    /// The catalogued file that is written to by the client itself.
+    /// The catalogued file whose contents the client writes itself.
     pub(super) upload: Option<Catalogued>,
-    /// The place of its descriptor, if it has one.
+    /// The permit for its descriptor, if it has one.
     pub(super) _slot: Option<Slot>,
 }
 
-/// Where an open file's bytes are.
+/// The source of an open file's bytes.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Stored(Arc<File>),
@@ -42,7 +42,7 @@ pub(super) enum Content {
 pub(super) struct OpenDirectory {
     pub(super) ino: Ino,
     pub(super) listing: Mutex<Arc<Listing>>,
-    /// Whether its listing was read: who reads it from the start again wants a new one.
+    /// Whether its listing was read; then reading from the start takes a new one.
     pub(super) was_read: AtomicBool,
 }
 
@@ -60,7 +60,7 @@ impl OpenDirectory {
     }
 }
 
-/// The names of a directory. Catalogued names are places in a view, four bytes each.
+/// The names of a directory. Catalogued names are indexes in the catalog of a view, four bytes each.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) ino: Ino,
@@ -76,7 +76,7 @@ pub(super) struct Other {
     pub(super) node: Node,
 }
 
-/// What a name stands for.
+/// The inode that a name stands for.
 #[derive(Debug)]
 pub(super) enum Node {
     Fixed(Fixed),
@@ -101,7 +101,8 @@ impl Other {
     }
 }
 
-/// A table of open things. Handles are never given out twice, so that a late request cannot hit another's file.
+/// A table of open files or directories. Handles are never given out twice, so that a late request cannot hit another's
+/// file.
 #[derive(Debug)]
 pub(super) struct Handles<T> {
     state: Mutex<State<T>>,

@@ -1,5 +1,5 @@
-//! Inode numbers. Places that always exist and catalogued files have numbers that follow from what they are, so that a
-//! directory of 100,000 names costs no node; everything else has a number made from its key (see [`super::nodes`]).
+//! Inode numbers. Fixed entries and catalogued files have numbers that follow from what they are, so that a directory
+//! of 100,000 names costs no node; everything else has a number made from its key (see [`super::nodes`]).
 
 use crate::crds::name::Observatory;
 
@@ -67,7 +67,7 @@ impl ControlFile {
     }
 }
 
-/// A place that exists as long as the mount does.
+/// A directory, file or link that exists as long as the mount does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Fixed {
     Root,
@@ -75,7 +75,7 @@ pub(super) enum Fixed {
     Bestrefs,
     Control,
     ControlFile(ControlFile),
-    /// The directory `files` of `.crds-fs`, which tells what is known of each catalogued file.
+    /// The directory `files` of `.crds-fs`, with a description of each catalogued file.
     Files,
     /// Its part for mappings or references.
     FilesArea(Area),
@@ -83,19 +83,20 @@ pub(super) enum Fixed {
     FilesObservatory(Area, Observatory),
     Observatory(Area, Observatory),
     ConfigFile(Observatory, ConfigFile),
-    /// A reference directory of an instrument, by its place in the layout's table; instrument mode only.
+    /// A reference directory of an instrument, by its index in [`Observatory::instrument_directories`]; instrument
+    /// layout only.
     Instrument(Observatory, u8),
-    /// A link such as `jref` beside an instrument directory, by its place in the layout's table.
+    /// A link such as `jref` beside an instrument directory, by its index in [`Observatory::legacy_links`].
     InstrumentLink(Observatory, u8),
 }
 
-/// What a number says by itself.
+/// The meaning of an inode number, as far as the number itself tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Number {
     Fixed(Fixed),
     /// A catalogued file, by its serial (see [`super::serials`]).
     Catalogued(Observatory, u32),
-    /// What is known of the catalogued file with this serial, as a file below `.crds-fs/files`.
+    /// The description, below `.crds-fs/files`, of the catalogued file with this serial.
     Described(Observatory, u32),
     /// A number of the node table.
     Noded(Ino),
@@ -217,18 +218,18 @@ impl Fixed {
     }
 }
 
-/// The number of a catalogued file.
+/// The inode number of a catalogued file.
 pub(super) fn catalogued(observatory: Observatory, serial: u32) -> Ino {
     CATALOGUED | observatory_index(observatory) << 32 | Ino::from(serial)
 }
 
-/// The number of what is known of a catalogued file.
+/// The inode number of the description of a catalogued file.
 pub(super) fn described(observatory: Observatory, serial: u32) -> Ino {
     DESCRIBED | observatory_index(observatory) << 32 | Ino::from(serial)
 }
 
 impl Number {
-    /// What `ino` stands for; none for a number that was never given out.
+    /// The meaning of `ino`; `None` for a number that is never given out.
     pub(super) fn of(ino: Ino) -> Option<Self> {
         if ino >= NODED {
             return Some(Self::Noded(ino));

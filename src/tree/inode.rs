@@ -1,5 +1,5 @@
-//! Inodes of the user's files. What is done to a file that exists is done through a descriptor of its inode, so that
-//! whoever replaces its name meanwhile changes nothing.
+//! Inodes of the user's files. Operations on an existing file go through a descriptor of its inode, so that replacing
+//! its name meanwhile changes nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::ops::{Caller, NewTime, NodeKind, SetAttr};
 
-/// What the store's file system says of one of the user's files.
+/// The attributes of one of the user's files, as the store's file system has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LocalStat {
     pub(super) dev: u64,
@@ -36,7 +36,7 @@ pub(super) struct LocalStat {
 }
 
 impl LocalStat {
-    /// `None` for what crds-fs does not show: devices.
+    /// The attributes in a `stat` structure; `None` for a device, which crds-fs does not show.
     pub(super) fn of(stat: &Stat) -> Option<Self> {
         let kind = kind_of(FileType::from_raw_mode(stat.st_mode))?;
         Some(Self {
@@ -65,13 +65,13 @@ impl LocalStat {
         self.is_of(caller) && u32::from(self.perm) == mode & 0o7777
     }
 
-    /// Of an open file.
+    /// The attributes of an open file.
     pub(super) fn of_file(file: &File) -> io::Result<Self> {
         Self::of(&fstat(file)?).ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 }
 
-/// `None` for what crds-fs does not show: devices.
+/// The kind of an inode; `None` for a device, which crds-fs does not show.
 fn kind_of(file_type: FileType) -> Option<NodeKind> {
     match file_type {
         FileType::Directory => Some(NodeKind::Directory),
@@ -125,7 +125,7 @@ impl Access {
         self.write || self.truncate
     }
 
-    /// Those for opening what is there.
+    /// The open(2) flags for an existing file.
     pub(super) fn flags(self) -> OFlags {
         let mut flags = OFlags::CLOEXEC;
         flags |= match (self.read, self.write || self.truncate) {
@@ -148,7 +148,8 @@ pub(super) struct LocalEntry {
     pub(super) kind: NodeKind,
 }
 
-/// One of the user's files, directories or links, held without opening it: its names may go and come, it stays the same.
+/// One of the user's files, directories or links, held without opening it: it stays the same whatever becomes of its
+/// names.
 #[derive(Debug)]
 pub(super) struct LocalInode {
     descriptor: OwnedFd,
@@ -163,7 +164,7 @@ impl LocalInode {
         Ok(LocalStat::of(&fstat(&self.descriptor)?))
     }
 
-    /// The kernel's own name of what is held. It leads to that and nowhere else, whatever it is.
+    /// The link below `/proc/self/fd` that leads to the held inode, whatever its kind, and to nothing else.
     fn magic_link(&self) -> PathBuf {
         Path::new("/proc/self/fd").join(self.descriptor.as_raw_fd().to_string())
     }
@@ -258,7 +259,7 @@ pub(super) fn list(descriptor: &OwnedFd) -> io::Result<Vec<LocalEntry>> {
             continue;
         }
         let kind = match entry.file_type() {
-            // Some file systems do not tell it with the name.
+            // Some file systems do not give the kind with the name.
             FileType::Unknown => statat(descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
                 .ok()
                 .and_then(|stat| Some(LocalStat::of(&stat)?.kind)),
@@ -270,7 +271,8 @@ pub(super) fn list(descriptor: &OwnedFd) -> io::Result<Vec<LocalEntry>> {
     Ok(entries)
 }
 
-/// The most that Linux takes for the value of an extended attribute, or for all names of a file.
+/// The longest value of an extended attribute, and the longest list of a file's attribute names, that Linux takes, in
+/// bytes.
 const MOST_OF_ATTRIBUTES: usize = 64 * 1024;
 
 fn filled(fill: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>) -> io::Result<Vec<u8>> {

@@ -40,7 +40,7 @@ impl Core {
         watching.map(drop)
     }
 
-    /// The blocks of a file, which the kernel remembers, are those that are on the disk.
+    /// Starts the thread that tells the kernel when the blocks of a file on the disk have changed.
     fn watch_store(self: &Arc<Self>) -> io::Result<()> {
         let (sender, files) = mpsc::channel::<FileKey>();
         let core = Arc::downgrade(self);

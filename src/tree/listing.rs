@@ -19,44 +19,44 @@ use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, DirEntry, Handle, Ino, NodeKind, Outcome};
 use super::views::View;
 
-/// So many entries are looked at before they are read with attributes: more than the kernel's buffers hold.
+/// The number of entries that are looked at before they are read with attributes: more than the kernel's buffers hold.
 const AHEAD: usize = 256;
 
-/// The entries before those that are not catalogued: `.` and `..`.
+/// The number of entries before those that are not catalogued: `.` and `..`.
 const BEFORE_OTHERS: u64 = 2;
 
 /// An entry on its way to the kernel.
 struct Item<'a> {
     entry: DirEntry,
     other: Option<&'a Node>,
-    place: Option<usize>,
+    catalog_index: Option<usize>,
 }
 
-/// The user's files among some entries of a listing, as they were when they were looked at.
+/// The attributes of the user's files among some entries of a listing.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     listing: Arc<Listing>,
-    /// The place of the first one among the names that are not catalogued.
+    /// The index of the first entry among those that are not catalogued.
     first: usize,
-    /// Where they are in the store.
+    /// The path of the directory in the store.
     directory: PathBuf,
-    /// How many renames had been done before.
+    /// The number of renames that had been done before.
     renames: u64,
-    /// `None` for what is gone, or is not the user's.
+    /// The attributes of each entry; `None` for a file that is gone, and for an entry that is not the user's.
     stats: Vec<Option<LocalStat>>,
 }
 
 impl Ahead {
-    /// The place of an entry among those that were looked at, if it was.
-    fn place(&self, offset: u64) -> Option<usize> {
+    /// The index of an entry among those that were looked at, if it was.
+    fn index(&self, offset: u64) -> Option<usize> {
         let other = usize::try_from(offset.checked_sub(BEFORE_OTHERS)?).ok()?;
-        let place = other.checked_sub(self.first)?;
-        (place < self.stats.len()).then_some(place)
+        let index = other.checked_sub(self.first)?;
+        (index < self.stats.len()).then_some(index)
     }
 
-    /// The file at a place; `None` where it is gone.
-    fn file(&self, place: usize, name: &OsStr) -> Option<Made> {
-        let stat = (*self.stats.get(place)?)?;
+    /// The file at an index; `None` where it is gone.
+    fn file(&self, index: usize, name: &OsStr) -> Option<Made> {
+        let stat = (*self.stats.get(index)?)?;
         Some(Made {
             path: self.directory.join(name),
             stat,
@@ -66,7 +66,7 @@ impl Ahead {
 }
 
 impl Core {
-    /// Opens a directory. A caller who has left opens nothing.
+    /// Opens a directory. Nothing is left open for a caller that gives up while it waits.
     pub(super) fn opendir(self: &Arc<Self>, ino: Ino) -> Outcome<(Handle, CacheTtl), Error> {
         let core = Arc::clone(self);
         self.list(ino).map(move |listed| {
@@ -75,7 +75,8 @@ impl Core {
         })
     }
 
-    /// An open directory is read from its start: what was read before is forgotten, and its names are those of now.
+    /// Takes a new snapshot of an open directory that is read from its start again. One that was not read yet keeps its
+    /// snapshot.
     pub(super) fn rewind(self: &Arc<Self>, handle: Handle) -> Outcome<(), Error> {
         let Some(directory) = self.listings.get(handle) else {
             return ready(Err(Error::BadHandle));
@@ -91,14 +92,14 @@ impl Core {
 
     /// Takes the snapshot of a directory.
     fn list(self: &Arc<Self>, ino: Ino) -> Outcome<(Listing, CacheTtl), Error> {
-        let place = match self.directory(ino) {
-            Ok(place) => place,
-            // A directory that was removed is empty for who still has it.
+        let directory = match self.directory(ino) {
+            Ok(directory) => directory,
+            // A directory that was removed is empty for those that still have it open.
             Err(Error::NotFound) => return ready(Ok(self.made_list(ino, Vec::new()))),
             Err(error) => return ready(Err(error)),
         };
         let core = Arc::clone(self);
-        match place {
+        match directory {
             Directory::Catalogue(observatory, subset) => {
                 self.ensure(observatory).then(move |view| match view {
                     Ok(view) => core.read_list(CacheTtl::Forever, move |core| {
@@ -120,7 +121,7 @@ impl Core {
             Directory::Dataset(context, dataset) => self
                 .list_answers(&context, &dataset)
                 .map(move |others| Ok(core.made_list(ino, others?))),
-            place @ (Directory::Root
+            directory @ (Directory::Root
             | Directory::Area(_)
             | Directory::Pickles(_)
             | Directory::Local(_)
@@ -128,17 +129,17 @@ impl Core {
             | Directory::Files
             | Directory::FilesArea(_)
             | Directory::FilesObservatory(..)) => {
-                let keep = if matches!(place, Directory::Local(_)) {
+                let keep = if matches!(directory, Directory::Local(_)) {
                     CacheTtl::Never
                 } else {
                     CacheTtl::Forever
                 };
-                self.read_list(keep, move |core| core.list_names(ino, &place))
+                self.read_list(keep, move |core| core.list_names(ino, &directory))
             }
         }
     }
 
-    /// Lists what is in the store, whose disk may take its time.
+    /// Lists a directory that is in the store, whose disk may be slow.
     fn read_list(
         self: &Arc<Self>,
         keep: CacheTtl,
@@ -157,10 +158,10 @@ impl Core {
         (listing, CacheTtl::Never)
     }
 
-    /// A directory of fixed places and the user's files.
-    fn list_names(&self, ino: Ino, place: &Directory) -> Result<Listing, Error> {
-        let mut others = self.fixed_names(place);
-        self.add_local(ino, place, &mut others, |_| false)?;
+    /// Lists a directory of fixed entries and the user's files.
+    fn list_names(&self, ino: Ino, directory: &Directory) -> Result<Listing, Error> {
+        let mut others = self.fixed_names(directory);
+        self.add_local(ino, directory, &mut others, |_| false)?;
         Ok(Listing {
             ino,
             parent: self.parent_of(ino),
@@ -169,12 +170,12 @@ impl Core {
         })
     }
 
-    /// A directory of catalogued files, and the user's own between them.
+    /// Lists a directory of catalogued files, and the user's own among them.
     fn list_catalogue(&self, ino: Ino, view: Arc<View>, subset: Subset) -> Result<Listing, Error> {
-        let place = Directory::Catalogue(view.observatory, subset);
-        let mut others = self.fixed_names(&place);
+        let directory = Directory::Catalogue(view.observatory, subset);
+        let mut others = self.fixed_names(&directory);
         let own = others.len();
-        self.add_local(ino, &place, &mut others, |name| {
+        self.add_local(ino, &directory, &mut others, |name| {
             // Copies of catalogued files are shown by their catalog entries.
             let file = name.to_str().and_then(|text| view.named(text));
             file.is_some_and(|file| {
@@ -194,7 +195,7 @@ impl Core {
                 .at(index)
                 .is_some_and(|file| Subset::of(ReferenceLayout::Instrument, &file.key) == subset),
         };
-        let places = view
+        let indexes = view
             .catalog()
             .iter()
             .filter(|item| item.kind().is_mapping() == (subset == Subset::Mappings))
@@ -206,12 +207,12 @@ impl Core {
             ino,
             parent: self.parent_of(ino),
             others,
-            catalogued: Some((view, places)),
+            catalogued: Some((view, indexes)),
         })
     }
 
-    fn fixed_names(&self, place: &Directory) -> Vec<Other> {
-        match place {
+    fn fixed_names(&self, directory: &Directory) -> Vec<Other> {
+        match directory {
             Directory::Root => Area::ALL
                 .into_iter()
                 .map(|area| Other::fixed(area.as_str(), Fixed::Area(area)))
@@ -245,25 +246,25 @@ impl Core {
                 let links = one.legacy_links().iter().map(|(link, _)| *link);
                 let names = one.instrument_directories().iter().copied().chain(links);
                 names
-                    .filter_map(|name| Some(Other::fixed(name, self.fixed_in(place, OsStr::new(name))?)))
+                    .filter_map(|name| Some(Other::fixed(name, self.fixed_in(directory, OsStr::new(name))?)))
                     .collect()
             }
             _ => Vec::new(),
         }
     }
 
-    /// Adds the user's files, but for the names that are shown already.
+    /// Adds the user's files, except for names that are listed already.
     fn add_local(
         &self,
         ino: Ino,
-        place: &Directory,
+        directory: &Directory,
         others: &mut Vec<Other>,
         shown: impl Fn(&OsStr) -> bool,
     ) -> Result<(), Error> {
-        if self.local.is_none() || place.store_path().is_none() {
+        if self.local.is_none() || directory.store_path().is_none() {
             return Ok(());
         }
-        let found = match self.find_dir(ino, place) {
+        let found = match self.find_dir(ino, directory) {
             Ok(found) => found,
             Err(Error::NotFound) => return Ok(()),
             Err(error) => return Err(error),
@@ -271,7 +272,7 @@ impl Core {
         let entries = found.dir.list().map_err(Error::local("list", &found.path))?;
         for entry in entries {
             let name = entry.name;
-            if self.fixed_in(place, &name).is_some() || self.is_hidden(place, &name) || shown(&name) {
+            if self.fixed_in(directory, &name).is_some() || self.is_hidden(directory, &name) || shown(&name) {
                 continue;
             }
             let key = Key::Local {
@@ -312,15 +313,15 @@ impl Core {
         parent.ino()
     }
 
-    /// The number of the place that always exists at a path of the store.
+    /// The inode number of the fixed entry at a path of the store.
     fn fixed_at(&self, path: &Path) -> Option<Ino> {
         path.iter().try_fold(Fixed::Root.ino(), |ino, name| {
-            let place = self.directory(ino).ok()?;
-            Some(self.fixed_in(&place, name)?.ino())
+            let directory = self.directory(ino).ok()?;
+            Some(self.fixed_in(&directory, name)?.ino())
         })
     }
 
-    /// The number of the user's file or directory at a path of the store.
+    /// The inode number of the user's file or directory at a path of the store.
     fn local_number(&self, path: &Path) -> Option<Ino> {
         let stat = self.local.as_ref()?.stat(path).ok()??;
         Some(self.nodes.number(&Key::of(&stat)))
@@ -351,7 +352,8 @@ impl Core {
         Ok(())
     }
 
-    /// Looks at the user's files among the next entries of an open directory, at one or more of them that are still there.
+    /// Looks up the attributes of the user's files among the next entries of an open directory, until at least one of
+    /// them is still there.
     pub(super) fn look_ahead(self: &Arc<Self>, handle: Handle, offset: u64) -> Outcome<Ahead, Error> {
         let rewound = if offset == 0 {
             self.rewind(handle)
@@ -414,7 +416,8 @@ impl Core {
         })
     }
 
-    /// As [`Core::readdir`], with attributes, as far as was looked ahead; what `each` accepts counts as looked up.
+    /// As [`Core::readdir`], with attributes, as far as was looked ahead; an entry that `each` accepts counts as looked
+    /// up.
     pub(super) fn readdirplus(
         &self,
         ahead: &Ahead,
@@ -425,8 +428,8 @@ impl Core {
         while let Some(item) = self.item(&ahead.listing, next) {
             let mut made = None;
             if let Some(Node::Local { .. }) = item.other {
-                let Some(place) = ahead.place(next) else { break };
-                made = ahead.file(place, &item.entry.name);
+                let Some(index) = ahead.index(next) else { break };
+                made = ahead.file(index, &item.entry.name);
             }
             next += 1;
             let (attr, keep) = match &made {
@@ -466,7 +469,7 @@ impl Core {
                 next,
             },
             other: None,
-            place: None,
+            catalog_index: None,
         };
         match index {
             0 => return Some(directory(".", listing.ino)),
@@ -488,12 +491,12 @@ impl Core {
                     next,
                 },
                 other: Some(&other.node),
-                place: None,
+                catalog_index: None,
             });
         }
-        let (view, places) = listing.catalogued.as_ref()?;
-        let place = usize::try_from(*places.get(index - 2 - listing.others.len())?).ok()?;
-        let file = view.at(place)?;
+        let (view, indexes) = listing.catalogued.as_ref()?;
+        let catalog_index = usize::try_from(*indexes.get(index - 2 - listing.others.len())?).ok()?;
+        let file = view.at(catalog_index)?;
         Some(Item {
             entry: DirEntry {
                 name: file.key.name.as_str().into(),
@@ -502,26 +505,26 @@ impl Core {
                 next,
             },
             other: None,
-            place: Some(place),
+            catalog_index: Some(catalog_index),
         })
     }
 
     fn item_attr(&self, listing: &Listing, item: &Item<'_>) -> Option<(Attr, CacheTtl)> {
         let ino = item.entry.ino;
-        match (item.other, item.place) {
+        match (item.other, item.catalog_index) {
             (Some(Node::Fixed(fixed)), _) => Some(self.known_attr(*fixed)),
             (Some(Node::Made { attr, .. }), _) => Some((*attr, CacheTtl::Never)),
             (Some(Node::Local { .. }), _) => None,
-            (None, Some(place)) => {
+            (None, Some(index)) => {
                 let (view, _) = listing.catalogued.as_ref()?;
-                let file = view.at(place)?;
+                let file = view.at(index)?;
                 Some(match self.catalogued_attr(&file) {
                     Some(attr) => (attr, CacheTtl::Forever),
-                    // Of unknown size: the kernel asks for it when somebody wants to know.
+                    // Of unknown size: the kernel asks for the attributes when they are needed.
                     None => (self.own(ino, NodeKind::File, 0o444, 0), CacheTtl::Never),
                 })
             }
-            // `.` and `..`: nobody looks at more than their numbers.
+            // Of `.` and `..` only the numbers are used.
             (None, None) => Some((self.own(ino, NodeKind::Directory, 0o755, 0), CacheTtl::Never)),
         }
     }

@@ -1,5 +1,5 @@
-//! The user's own files: what lies in the store's directory under `config`, `mappings`, `references` and `pickles` and is
-//! no copy of a catalogued file. Every access starts at the store's directory handle and follows no link.
+//! The user's own files: everything in the store's directory under `config`, `mappings`, `references` and `pickles`
+//! that is no copy of a catalogued file. Every access starts at the store's directory handle and follows no link.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,12 +20,12 @@ use rustix::io::Errno;
 use super::inode::{Access, LocalEntry, LocalInode, LocalStat};
 use super::ops::{Caller, NodeKind};
 
-// The numbers by which statfs(2) tells file systems that may lie on others.
+// The types in statfs(2) of file systems that may lie on others.
 const OVERLAY: u64 = 0x794c_7630;
 const FUSE: u64 = 0x6573_5546;
 const ECRYPTFS: u64 = 0xf15f;
 
-/// How a directory is held for what is done to names in it.
+/// The open(2) flags for holding a directory for operations on its names.
 const HELD: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
@@ -37,7 +37,7 @@ pub(super) struct Local {
     root: Arc<Dir>,
 }
 
-/// A directory of the store, held for what is done to names in it.
+/// A directory of the store, held for operations on its names.
 #[derive(Debug)]
 pub(super) struct LocalDir {
     descriptor: OwnedFd,
@@ -48,7 +48,8 @@ impl Local {
         Self { root }
     }
 
-    /// Whether it lies on a file system that itself lies on another one. What cannot be told is taken for one that does not.
+    /// Whether the store lies on a file system that itself lies on another one (overlayfs, FUSE or eCryptfs). False
+    /// where that cannot be told.
     pub(super) fn is_stacked(&self) -> bool {
         const STACKED: [u64; 3] = [OVERLAY, FUSE, ECRYPTFS];
         fstatfs(&*self.root)
@@ -57,7 +58,7 @@ impl Local {
             .is_some_and(|magic| STACKED.contains(&magic))
     }
 
-    /// The directory at `path`. Its parts are directories, not links: whoever replaces one leads nowhere.
+    /// The directory at `path`. No part of the path may be a link, so that replacing one by a link leads nowhere else.
     pub(super) fn directory(&self, path: &Path) -> io::Result<LocalDir> {
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
@@ -112,7 +113,7 @@ impl Local {
         Ok((self.made_directory(parent)?, name))
     }
 
-    /// What is at `path`, to be held; `None` for nothing.
+    /// The inode at `path`, held by a descriptor; `None` for nothing.
     pub(super) fn inode(&self, path: &Path) -> io::Result<Option<LocalInode>> {
         match self.parent(path) {
             Ok((dir, name)) => dir.inode(name),
@@ -120,7 +121,7 @@ impl Local {
         }
     }
 
-    /// What is at `path`; `None` for nothing, or for something that is not shown.
+    /// The attributes of the file at `path`; `None` for nothing, or for a device, which is not shown.
     pub(super) fn stat(&self, path: &Path) -> io::Result<Option<LocalStat>> {
         match self.parent(path) {
             Ok((dir, name)) => dir.stat(name),
@@ -154,7 +155,7 @@ impl LocalDir {
         Ok(LocalStat::of(&fstat(&self.descriptor)?))
     }
 
-    /// What has this name, to be held; `None` for nothing.
+    /// The inode with this name, held by a descriptor; `None` for nothing.
     pub(super) fn inode(&self, name: &OsStr) -> io::Result<Option<LocalInode>> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(&self.descriptor, name, flags, Mode::empty()) {
@@ -163,7 +164,7 @@ impl LocalDir {
         }
     }
 
-    /// What has this name; `None` for nothing, or for something that is not shown.
+    /// The attributes of the file with this name; `None` for nothing, or for a device, which is not shown.
     pub(super) fn stat(&self, name: &OsStr) -> io::Result<Option<LocalStat>> {
         match statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(LocalStat::of(&stat)),
@@ -216,7 +217,7 @@ impl LocalDir {
         }
         let owner = self.owner_of_new(caller)?;
         owner.take(&inode);
-        // A directory hands on the group that it was given.
+        // A directory that inherited its group passes it on.
         let bit = if owner.gid.is_none() {
             Mode::SGID
         } else {
@@ -276,7 +277,8 @@ impl LocalDir {
         inode.stat()
     }
 
-    /// What was just made under a name; `None` when something else has replaced it already.
+    /// The inode that was just made under a name, and its attributes; `None` when something of another kind, or
+    /// nothing, is there by now.
     fn made(&self, name: &OsStr, kind: NodeKind) -> io::Result<Option<(LocalInode, LocalStat)>> {
         let Some(inode) = self.inode(name)? else {
             return Ok(None);
@@ -328,29 +330,28 @@ fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
     Ok((path.parent().unwrap_or(Path::new("")), name))
 }
 
-/// Whose a new file is.
+/// The owner of a new file.
 #[derive(Debug, Clone, Copy)]
 struct Owner {
     uid: Uid,
-    /// None where the directory gave it its own group already, as set-group-id directories do.
+    /// `None` where the directory gave it its own group already, as set-group-id directories do.
     gid: Option<Gid>,
 }
 
 impl Owner {
-    /// Takes what was made for it, and says whether that was allowed: only root may give files away, anyone else serves
-    /// only themselves.
+    /// Makes this the owner of a new file. False where that is not allowed: only root may give files away.
     fn take(self, made: &LocalInode) -> bool {
         made.chown(Some(self.uid), self.gid).is_ok()
     }
 }
 
-/// The mode of a new file; to be set after the owner, because chown(2) takes the set-user-id bit away. Who could not be
-/// made the owner does not get programs that run as somebody else.
+/// The mode of a new file; to be set after the owner, because chown(2) clears the set-user-id bit. Without the set-id
+/// bits when the owner could not be changed (`given` is false), so that no program runs as the mount's user instead.
 fn mode_of_new(mode: u32, given: bool) -> Mode {
     Mode::from_raw_mode(mode & if given { 0o7777 } else { 0o1777 })
 }
 
-/// Nothing, where the error says that there is nothing; else the error.
+/// `None` where the error says that there is nothing; else the error.
 fn none_if_absent<T>(error: io::Error) -> io::Result<Option<T>> {
     if is_absence(&error) { Ok(None) } else { Err(error) }
 }

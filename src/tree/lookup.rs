@@ -17,7 +17,7 @@ use super::nodes::Key;
 use super::ops::{CacheTtl, Ino, Lookup, Outcome};
 use super::views::{Catalogued, View};
 
-/// Never there.
+/// Never there, so that the kernel may remember it for good.
 pub(super) const ABSENT: Lookup = Lookup::Absent {
     keep: CacheTtl::Forever,
 };
@@ -25,7 +25,7 @@ pub(super) const ABSENT: Lookup = Lookup::Absent {
 const NOT_IN_CATALOG: Lookup = Lookup::Absent {
     keep: CacheTtl::Briefly,
 };
-/// Not in the store, unless somebody puts it there behind the back of the mount.
+/// Not in the store, where it may appear behind the back of the mount.
 const NOT_IN_STORE: Lookup = Lookup::Absent {
     keep: CacheTtl::Briefly,
 };
@@ -41,7 +41,7 @@ impl Core {
             Number::Fixed(fixed) => fixed_directory(fixed).ok_or(Error::NotDirectory),
             Number::Catalogued(..) | Number::Described(..) => Err(Error::NotDirectory),
             Number::Noded(_) => match self.nodes.key(ino).ok_or(Error::Stale)? {
-                // The kernel was told that it is a directory. Where it lies is made sure of when it is used.
+                // The kernel was told that it is a directory. Its path is verified when it is used.
                 Key::Local { .. } => self.nodes.path(ino).map(Directory::Local).ok_or(Error::NotFound),
                 Key::Context(context) => Ok(Directory::Context(context)),
                 Key::Dataset { context, dataset } => Ok(Directory::Dataset(context, dataset)),
@@ -52,11 +52,11 @@ impl Core {
 
     /// Finds a name, and counts the kernel's reference to what it finds.
     pub(super) fn lookup(self: &Arc<Self>, parent: Ino, name: &OsStr) -> Outcome<Lookup, Error> {
-        let place = match self.directory(parent) {
-            Ok(place) => place,
+        let directory = match self.directory(parent) {
+            Ok(directory) => directory,
             Err(error) => return ready(Err(error)),
         };
-        match &place {
+        match &directory {
             Directory::Catalogue(observatory, subset) => self.lookup_catalogue(*observatory, *subset, name),
             Directory::Config(observatory) => self.lookup_config(*observatory, parent, name),
             Directory::Bestrefs => self.lookup_context(name),
@@ -71,18 +71,18 @@ impl Core {
             | Directory::FilesArea(_)
             | Directory::Area(_)
             | Directory::Pickles(_)
-            | Directory::Local(_) => match self.fixed_in(&place, name) {
+            | Directory::Local(_) => match self.fixed_in(&directory, name) {
                 Some(fixed) => self.found_fixed(fixed),
-                None if self.is_hidden(&place, name) => ready(Ok(ABSENT)),
-                None => self.lookup_local(parent, place, name),
+                None if self.is_hidden(&directory, name) => ready(Ok(ABSENT)),
+                None => self.lookup_local(parent, directory, name),
             },
         }
     }
 
-    /// The place that always exists under this name.
-    pub(super) fn fixed_in(&self, place: &Directory, name: &OsStr) -> Option<Fixed> {
+    /// The fixed entry with this name, if it is one.
+    pub(super) fn fixed_in(&self, directory: &Directory, name: &OsStr) -> Option<Fixed> {
         let name = name.to_str()?;
-        match place {
+        match directory {
             Directory::Root if name == "bestrefs" => Some(Fixed::Bestrefs),
             Directory::Root if name == ".crds-fs" => Some(Fixed::Control),
             Directory::Root => Area::ALL
@@ -132,8 +132,8 @@ impl Core {
     }
 
     /// Whether the store may have this name although the mount does not show it: other observatories' directories.
-    pub(super) fn is_hidden(&self, place: &Directory, name: &OsStr) -> bool {
-        matches!(place, Directory::Area(_))
+    pub(super) fn is_hidden(&self, directory: &Directory, name: &OsStr) -> bool {
+        matches!(directory, Directory::Area(_))
             && name
                 .to_str()
                 .and_then(observatory_called)
@@ -159,7 +159,7 @@ impl Core {
             .map(move |found| Ok(core.found_local(found?)))
     }
 
-    /// What the store has under a name in a directory.
+    /// The file that the store has under a name in a directory; `None` for nothing.
     fn find_local(&self, parent: Ino, directory: &Directory, name: &OsStr) -> Result<Option<Made>, Error> {
         if self.local.is_none() || directory.store_path().is_none() {
             return Ok(None);
@@ -181,7 +181,7 @@ impl Core {
         found.map_or(NOT_IN_STORE, |found| self.refer_local(&found))
     }
 
-    /// Finds the user's file in the place of a catalogued one.
+    /// Finds the user's file that replaces a catalogued one.
     fn lookup_override(self: &Arc<Self>, file: &Catalogued) -> Outcome<Lookup, Error> {
         let (core, path) = (Arc::clone(self), self.path_of(&file.key));
         let stat = self.on_disk(move |core| {
@@ -192,8 +192,8 @@ impl Core {
         stat.map(move |found| Ok(core.found_local(found?)))
     }
 
-    /// The config files are there whatever the server says, and even when it cannot be reached. Whoever opens one waits for
-    /// the catalog, which begins to load now.
+    /// Finds a name in `config/OBSERVATORY`. The config files exist even when the server cannot be reached. Opening one
+    /// waits for the catalog, whose load begins here.
     fn lookup_config(
         self: &Arc<Self>,
         observatory: Observatory,
@@ -227,7 +227,8 @@ impl Core {
         })
     }
 
-    /// The user's files are there without a catalog too; what could be in the catalog is not declared absent.
+    /// Finds one of the user's files while there is no catalog. A name that the catalog could have is not declared
+    /// absent: it fails with `error`.
     fn lookup_without_catalog(
         self: &Arc<Self>,
         observatory: Observatory,
@@ -243,8 +244,8 @@ impl Core {
             })
     }
 
-    /// Finds a name among the catalogued and the user's own. One that could be newer than the catalog is asked for, if
-    /// `may_ask`.
+    /// Finds a name among the catalogued files and the user's own. If `may_ask`, the server is asked for a name that
+    /// could be newer than the catalog.
     fn lookup_in(
         self: &Arc<Self>,
         view: &Arc<View>,
@@ -311,7 +312,7 @@ impl Core {
         }))
     }
 
-    /// A catalogued file, or what the user has put in its place.
+    /// A catalogued file, or the user's file that replaces it.
     pub(super) fn found_catalogued(self: &Arc<Self>, file: Catalogued) -> Outcome<Lookup, Error> {
         if !self.is_overridden(&file) {
             return self.found_copy(file);
@@ -334,7 +335,7 @@ impl Core {
 }
 
 impl Core {
-    /// Where a symbolic link leads.
+    /// The target of a symbolic link. [`Error::Invalid`] when it is no link.
     pub(super) fn readlink(self: &Arc<Self>, ino: Ino) -> Outcome<OsString, Error> {
         let no_link = Err(Error::Invalid("not a symbolic link"));
         match Number::of(ino) {
@@ -367,7 +368,7 @@ impl Core {
             Err(error) => return ready(Err(error)),
         };
         self.on_pool(move |core| {
-            // Also the names of copies, which follow behind those who opened them.
+            // Also the names of copies, which are made durable after the opens that fetched them.
             core.fetcher.store().flush()?;
             match core.find_dir(ino, &directory) {
                 Ok(found) => found.dir.sync().map_err(Error::local("sync", &found.path)),

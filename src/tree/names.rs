@@ -22,8 +22,8 @@ use super::ops::{Attr, CacheTtl, Caller, Ino, Lookup, NodeKind, Outcome};
 use super::views::Catalogued;
 
 impl Core {
-    /// Does a change of names on the disk once the catalogs that have a say in it are there. Where one cannot be had,
-    /// names that could be in it are not touched.
+    /// Makes a change of names on the disk, after loading the catalogs that could have one of `names`. Fails, and
+    /// changes nothing, when such a catalog cannot be loaded.
     pub(super) fn prepared<T: Send + 'static>(
         self: &Arc<Self>,
         names: &[(Ino, &OsStr)],
@@ -54,7 +54,7 @@ impl Core {
         })
     }
 
-    /// As [`Self::prepared`], for what makes something, to which the kernel refers then.
+    /// As [`Self::prepared`], for a change that makes an entry, to which the kernel then has a reference.
     pub(super) fn prepared_entry(
         self: &Arc<Self>,
         (parent, name): (Ino, &OsStr),
@@ -65,7 +65,7 @@ impl Core {
             .map(move |made| Ok(core.refer_local(&made?)))
     }
 
-    /// The kernel is told of one of the user's files.
+    /// The answer to a lookup of one of the user's files, with the kernel's reference counted.
     pub(super) fn refer_local(&self, made: &Made) -> Lookup {
         let (attr, keep) = self.referred(made);
         Lookup::Found { attr, keep }
@@ -81,8 +81,9 @@ impl Core {
         (self.local_attr(ino, &made.stat), self.keep_of(&made.path))
     }
 
-    /// How long the kernel may keep the user's file at a path. Nobody else reaches a store that the mount covers; any other
-    /// may change behind its back. Files beside the config files are renamed over those, and then they are something else.
+    /// The time for which the kernel may keep the user's file at a path. A store that the mount covers changes through
+    /// the mount alone; any other may change behind its back. A file beside the config files may be renamed over one of
+    /// those, and is gone then.
     pub(super) fn keep_of(&self, path: &Path) -> CacheTtl {
         if path.starts_with(Area::Config.as_str()) {
             CacheTtl::Never
@@ -122,7 +123,7 @@ impl Core {
         match Number::of(ino).ok_or(Error::Stale)? {
             Number::Noded(_) if matches!(self.nodes.key(ino), Some(Key::Local { .. })) => {}
             Number::Fixed(_) | Number::Catalogued(..) | Number::Described(..) | Number::Noded(_) => {
-                // What is refused for its name is told so.
+                // An error of the name comes first.
                 self.free_path(parent, name)?;
                 return Err(Error::NotPermitted(
                     "only files of your own can have more than one name",
@@ -136,7 +137,7 @@ impl Core {
         })
     }
 
-    /// Makes something new under a name, and takes it for the user's.
+    /// Makes something new under a name, and records it as the user's.
     fn make(
         &self,
         parent: Ino,
@@ -152,7 +153,7 @@ impl Core {
         Ok(Made { path, stat, renames })
     }
 
-    /// What lies at a path is the user's, also when a later catalog has its name.
+    /// Records that the file at a path is the user's, also when a later catalog has its name. A failure is only logged.
     pub(super) fn keep_own(&self, path: &Path) {
         if let Some(key) = self.key_at(path)
             && let Err(error) = self.fetcher.store().set_local(&key)
@@ -161,7 +162,7 @@ impl Core {
         }
     }
 
-    /// The user's file is no longer at a path.
+    /// Records that the user's file is no longer at a path.
     fn forget_own(&self, path: &Path) -> Result<(), Error> {
         match self.key_at(path) {
             Some(key) => Ok(self.fetcher.store().moved_out(&key)?),
@@ -169,7 +170,7 @@ impl Core {
         }
     }
 
-    /// The file of CRDS that would lie at a path, if there is one some day.
+    /// The catalogued file that would lie at a path if a catalog had it; `None` when none can lie there.
     fn key_at(&self, path: &Path) -> Option<FileKey> {
         let (observatory, name) = Self::catalogue_of(path)?;
         let name: FileName = name.to_str()?.parse().ok()?;
@@ -178,8 +179,7 @@ impl Core {
         (plausible && self.path_of(&key) == path).then_some(key)
     }
 
-    /// The directory of the user's file under a name that is to be taken away, and the file's path in the store. From
-    /// memory.
+    /// The directory of a user's file that is to lose its name, and the file's path in the store. From memory.
     fn own_path(&self, parent: Ino, name: &OsStr) -> Result<(Directory, PathBuf), Error> {
         let directory = self.directory(parent)?;
         let path = match (directory.store_path(), &directory) {
@@ -313,14 +313,14 @@ impl Core {
                 renaming.done();
             }
         }
-        // The store shall not go on taking the name for the user's.
+        // The store must not keep the old name recorded as the user's.
         self.forget_own(&from)?;
         self.touch_directory(parent);
         self.touch_directory(new_parent);
         Ok(())
     }
 
-    /// Two of the user's own names change places, neither of which a catalogue has.
+    /// Exchanges two of the user's own names, neither of which a catalog has.
     fn exchange(&self, one: (Ino, &OsStr), other: (Ino, &OsStr)) -> Result<(), Error> {
         let own = |(parent, name): (Ino, &OsStr)| {
             let (directory, path) = self.own_path(parent, name)?;
@@ -346,8 +346,8 @@ impl Core {
         Ok(())
     }
 
-    /// The user's file takes the place of a catalogued one. The store does it, so that a transfer that ends at the same
-    /// moment does not replace the file.
+    /// Replaces a catalogued file by the user's file at `found` and `name`. The store does it, so that a transfer that
+    /// ends at the same moment does not replace the file.
     fn override_catalogued(
         &self,
         found: &FoundDir,
@@ -373,10 +373,10 @@ impl Core {
         Ok(stat)
     }
 
-    /// A connected client renames its own copy of the server's description over `server_config` (and the like), once per
-    /// process. What the mount shows there is at least as new, and what the store keeps is what the next offline start
-    /// relies on: so the client's copy is thrown away, and the client is told that all is well. Its next look at the
-    /// name finds the mount's file. The tag is another matter: references lie as it says, so no other one is taken.
+    /// Removes a file that a client renames over a config file, and reports success. A connected client renames its own
+    /// copy of the server's description over `server_config` (and the like), once per process. The mount's file is at
+    /// least as new, and the next offline start relies on the one in the store. The client's next lookup of the name
+    /// finds the mount's file. Only the tag of the layout has to be the mount's own: references lie as it says.
     fn give_up(&self, parent: Ino, found: &FoundDir, name: &OsStr, file: ConfigFile) -> Result<(), Error> {
         let from = found.path.join(name);
         if file == ConfigFile::SubdirMode && !self.is_tag(found, name) {
@@ -394,7 +394,7 @@ impl Core {
         Ok(())
     }
 
-    /// Whether the file says what the mount's own tag says.
+    /// Whether the file has the contents of the mount's own tag.
     fn is_tag(&self, found: &FoundDir, name: &OsStr) -> bool {
         let mut text = [0; 64];
         let read = |file: std::fs::File| std::os::unix::fs::FileExt::read_at(&file, &mut text, 0);

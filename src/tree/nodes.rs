@@ -1,5 +1,5 @@
-//! Nodes of what is neither a fixed place nor a catalogued file: local files and the entries of `/bestrefs`. A node is
-//! made when the kernel looks it up and goes when the kernel forgets it.
+//! Nodes of everything that is neither a fixed entry nor a catalogued file: local files, and the entries of
+//! `/bestrefs`. A node is made when the kernel looks it up, and goes when the kernel forgets it.
 //!
 //! Numbers are hashes of keys, so that a name keeps its number over forgetting and remounting; in the (never yet seen)
 //! case of two keys with one hash the second gets the next number that is free.
@@ -18,7 +18,7 @@ use super::ino::NODED;
 use super::inode::{LocalInode, LocalStat};
 use super::ops::Ino;
 
-/// What a node stands for.
+/// The key of a node: the identity of the thing that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     /// A file, directory or link of the user's in the store, by its identity there.
@@ -51,11 +51,11 @@ impl Key {
 struct Node {
     key: Key,
     lookups: u64,
-    /// Where a local node is in the store, as far as known; empty once it is unlinked.
+    /// The paths of a local node in the store, as far as known; none once it is unlinked.
     paths: Vec<Arc<Path>>,
-    /// How often it was renamed.
+    /// The number of times that it was renamed.
     moves: u64,
-    /// Kept from when one of its names was taken away: the way to it when that was the last one.
+    /// A descriptor of its inode, kept since one of its names was removed: the only way to it after the last one.
     held: Option<Arc<LocalInode>>,
 }
 
@@ -75,9 +75,9 @@ struct State {
     /// The changes of names that are under way: the name that goes, and where it goes to.
     changing: BTreeMap<u64, (PathBuf, Option<PathBuf>)>,
     next_change: u64,
-    /// How many renames have been done.
+    /// The number of renames that have been done.
     renames: u64,
-    /// The last of them.
+    /// The last of them, at most [`REMEMBERED`].
     renamed: VecDeque<Renamed>,
 }
 
@@ -86,22 +86,23 @@ struct State {
 struct Renamed {
     from: PathBuf,
     to: PathBuf,
-    /// Whether what was there came back the other way.
+    /// Whether the two paths were exchanged.
     is_exchange: bool,
 }
 
-/// So many renames are remembered, for names that were found before and are referred to after them.
+/// The number of renames that are remembered, to follow names that were found before them and are referred to after
+/// them.
 const REMEMBERED: usize = 1024;
 
 /// A path of the store at which something was found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FoundAt<'a> {
     pub(super) path: &'a Path,
-    /// What [`Nodes::renames`] said before it was looked for.
+    /// The value of [`Nodes::renames`] before it was looked for.
     pub(super) renames: u64,
 }
 
-/// Where a local node may be: its names, and where renames under way take them.
+/// The paths at which a local node may be: its names, and the paths that renames under way give it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Names {
     /// In the order to look in: a name before what it is renamed to.
@@ -109,14 +110,14 @@ pub(super) struct Names {
     moves: u64,
 }
 
-/// A change of names that is under way. Dropped, it did not happen.
+/// A change of names that is under way. Dropping it says that the change did not happen.
 pub(super) struct Changing<'a> {
     nodes: &'a Nodes,
     number: u64,
 }
 
 impl Changing<'_> {
-    /// The names in the store have changed.
+    /// Ends the change: the names in the store have changed.
     pub(super) fn done(self) {
         let mut state = self.nodes.state();
         // Its paths may have changed since it began, with a directory above them.
@@ -160,8 +161,8 @@ impl State {
         self.by_path.entry(path).or_default().push(ino);
     }
 
-    /// A local node lost a name. Without any its key is free, because the store's file system may give the identity to
-    /// another file, unless the file is held; the node stays for those who have it open.
+    /// Takes a name from a local node. After the last one its key is free, because the store's file system may give the
+    /// identity to another file, unless the inode is held; the node stays until the kernel forgets it.
     fn drop_path(&mut self, ino: Ino, path: &Path) {
         self.unindex(ino, path);
         let Some(node) = self.by_ino.get_mut(&ino) else {
@@ -221,7 +222,7 @@ impl State {
         });
     }
 
-    /// Where something is now that was found at a path.
+    /// The present path of something that was found at a path, after the renames that were done meanwhile.
     fn now_at(&self, found: FoundAt<'_>) -> PathBuf {
         let since = usize::try_from(self.renames - found.renames.min(self.renames)).unwrap_or(usize::MAX);
         let first = self.renamed.len().saturating_sub(since);
@@ -249,7 +250,7 @@ impl State {
         self.remember(one, other, true);
     }
 
-    /// What is at these paths, all of them at or below `from`, is at or below `to`.
+    /// Moves the nodes at these paths, all of them at or below `from`, to the same paths at or below `to`.
     fn relocate(&mut self, paths: Vec<(Arc<Path>, Vec<Ino>)>, from: &Path, to: &Path) {
         for (path, inos) in paths {
             let Some(new) = moved(&path, from, to) else {
@@ -266,7 +267,7 @@ impl State {
         }
     }
 
-    /// The paths of the changes under way are now what `moved` says.
+    /// Replaces the paths of the changes under way by those that `moved` gives for them.
     fn follow(&mut self, moved: impl Fn(&Path) -> Option<PathBuf>) {
         for (gone, target) in self.changing.values_mut() {
             for path in std::iter::once(gone).chain(target) {
@@ -293,7 +294,8 @@ impl State {
     }
 }
 
-/// What `path` is called once `from`, which may be a directory above it, is called `to`.
+/// The new path of `path` after `from`, which may be a directory above it, was renamed to `to`. `None` when `path` is
+/// neither `from` nor below it.
 fn moved(path: &Path, from: &Path, to: &Path) -> Option<PathBuf> {
     let below = path.strip_prefix(from).ok()?;
     Some(if below == Path::new("") {
@@ -320,7 +322,7 @@ impl Nodes {
         self.state().number(key)
     }
 
-    /// How many renames have been done; to be asked before something is looked for that may be referred to.
+    /// The number of renames that have been done. To be read before the search for something that may be referred to.
     pub(super) fn renames(&self) -> u64 {
         self.state().renames
     }
@@ -346,7 +348,7 @@ impl Nodes {
         ino
     }
 
-    /// The kernel gives back `count` references.
+    /// Takes back `count` of the kernel's references to a node, which goes with the last one.
     pub(super) fn forget(&self, ino: Ino, count: u64) {
         let mut state = self.state();
         let Some(node) = state.by_ino.get_mut(&ino) else {
@@ -366,17 +368,18 @@ impl Nodes {
         }
     }
 
-    /// What the number stands for.
+    /// The key of a node; `None` when there is no node of this number.
     pub(super) fn key(&self, ino: Ino) -> Option<Key> {
         Some(self.state().by_ino.get(&ino)?.key.clone())
     }
 
-    /// Where a local node may be.
+    /// The paths at which a local node may be; `None` when there is no node of this number.
     pub(super) fn names(&self, ino: Ino) -> Option<Names> {
         self.state().names(ino)
     }
 
-    /// The node is under none of the names that were tried. False when it got others meanwhile: then they are to be tried.
+    /// Takes all names from a node that was found under none of the names `tried`. False, and nothing is changed, when
+    /// it has got other names meanwhile: then those are to be tried.
     pub(super) fn lost(&self, ino: Ino, tried: &Names) -> bool {
         let mut state = self.state();
         match state.names(ino) {
@@ -396,7 +399,7 @@ impl Nodes {
         self.state().by_path.contains_key(path)
     }
 
-    /// Keeps a way to what is about to lose a name, if the kernel refers to it.
+    /// Keeps a descriptor of an inode that is about to lose a name, if the kernel refers to it.
     pub(super) fn hold(&self, key: &Key, inode: LocalInode) {
         let mut state = self.state();
         if let Some(ino) = state.by_key.get(key).copied()
@@ -406,22 +409,23 @@ impl Nodes {
         }
     }
 
-    /// The way to a local node that has lost its names.
+    /// The descriptor that [`Self::hold`] kept of a node's inode.
     pub(super) fn held(&self, ino: Ino) -> Option<Arc<LocalInode>> {
         self.state().by_ino.get(&ino)?.held.clone()
     }
 
-    /// The name `path` is about to go.
+    /// Begins the removal of the name `path`.
     pub(super) fn removing(&self, path: &Path) -> Changing<'_> {
         self.changing(path.to_owned(), None)
     }
 
-    /// `from`, and all that is below it, is about to be called `to`. Until it is done, it may be under either name.
+    /// Begins the rename of `from`, and of all that is below it, to `to`. Until it is done, a node may be under either
+    /// name.
     pub(super) fn renaming(&self, from: &Path, to: &Path) -> Changing<'_> {
         self.changing(from.to_owned(), Some(to.to_owned()))
     }
 
-    /// Two renames that go both ways have happened at once.
+    /// Ends two renames, `there` and `back`, that were done at once by exchanging the names.
     pub(super) fn exchanged(&self, there: &Changing<'_>, back: &Changing<'_>) {
         let mut state = self.state();
         let (there, back) = (there.number, back.number);
@@ -440,7 +444,7 @@ impl Nodes {
         Changing { nodes: self, number }
     }
 
-    /// How many nodes there are.
+    /// The number of nodes.
     pub(super) fn len(&self) -> usize {
         self.state().by_ino.len()
     }

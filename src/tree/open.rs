@@ -28,7 +28,7 @@ use super::nodes::Key;
 use super::ops::{Backing, Caller, Handle, Ino, Invalidation, Lookup, Opened, Outcome};
 use super::views::Catalogued;
 
-/// A file of the user's that was created, or found, and is open.
+/// One of the user's files that was created, or found, and is open.
 pub(super) struct Created {
     made: Made,
     file: File,
@@ -81,7 +81,7 @@ impl Core {
         }
     }
 
-    /// Opening a catalogued file that is not in the store is its download.
+    /// Opens a catalogued file. One that is not in the store is downloaded.
     fn open_catalogued(self: &Arc<Self>, ino: Ino, file: &Catalogued) -> Outcome<Opened, Error> {
         let slot = match self.descriptors.slot() {
             Ok(slot) => slot,
@@ -100,9 +100,9 @@ impl Core {
         })
     }
 
-    /// An open file of the copy in the store. When there is another one than that which is open under this number (the copy
-    /// was damaged, or went, and came anew), the name gets another number, for which the kernel looks on hearing that this
-    /// one is stale.
+    /// Opens a copy of the store. When it is another one than the copy that is open under this number (that was
+    /// damaged, or removed, and fetched anew), the name gets another number, for which the kernel looks after hearing
+    /// that this one is stale.
     fn opened_copy(&self, ino: Ino, file: &Catalogued, copy: Arc<File>, slot: Slot) -> Result<Opened, Error> {
         let stat = LocalStat::of_file(&copy).map_err(Error::local("stat", &self.path_of(&file.key)))?;
         let size = file.entry.size.unwrap_or(stat.size);
@@ -211,11 +211,12 @@ impl Core {
         }
     }
 
-    /// Where a new name may be made: the path in the store, unless the name is taken by something that is not the user's.
+    /// The path in the store under which a new name may be made. An error where there cannot be new names, and where
+    /// something that is not the user's has the name.
     pub(super) fn free_path(&self, parent: Ino, name: &OsStr) -> Result<PathBuf, Error> {
-        let place = self.directory(parent)?;
-        let directory = match (place.store_path(), &place) {
-            (Some(directory), _) => directory,
+        let directory = self.directory(parent)?;
+        let parent_path = match (directory.store_path(), &directory) {
+            (Some(path), _) => path,
             (None, Directory::Root) => {
                 return Err(Error::NotPermitted(
                     "the names in the root are fixed; use one of its directories",
@@ -224,17 +225,17 @@ impl Core {
             (None, _) => return Err(Error::ReadOnly),
         };
         self.writable()?;
-        let path = Local::join(&directory, name).ok_or(Error::Invalid("not a file name"))?;
-        if self.fixed_in(&place, name).is_some() {
+        let path = Local::join(&parent_path, name).ok_or(Error::Invalid("not a file name"))?;
+        if self.fixed_in(&directory, name).is_some() {
             return Err(Error::Exists);
         }
-        if self.is_hidden(&place, name) {
+        if self.is_hidden(&directory, name) {
             return Err(Error::NotPermitted("this observatory is not part of the mount"));
         }
         Ok(path)
     }
 
-    /// As [`Self::free_path`], refusing what a catalogue has, and with the directory of the store, made if need be.
+    /// As [`Self::free_path`], with the directory in the store, made if need be. Refuses names that a catalog has.
     pub(super) fn new_name(&self, parent: Ino, name: &OsStr) -> Result<(FoundDir, PathBuf), Error> {
         self.refuse_catalogued(&self.free_path(parent, name)?)?;
         let found = self.make_dir(parent, &self.directory(parent)?)?;
@@ -242,7 +243,8 @@ impl Core {
         Ok((found, path))
     }
 
-    /// The catalogued file that is shown under a path of the store, or that would be if it lay elsewhere.
+    /// The catalogued file that has the last name of a path of the store, and whether that is the path at which it is
+    /// shown.
     pub(super) fn catalogued_at(&self, path: &Path) -> Option<(Catalogued, bool)> {
         let (observatory, name) = Self::catalogue_of(path)?;
         let file = self.view(observatory)?.named(name.to_str()?)?;
@@ -250,8 +252,8 @@ impl Core {
         Some((file, here))
     }
 
-    /// Refuses to make a file where a catalogued one is shown, and in the other layout's place of one: `crds sync
-    /// --organize` would copy (and so download) the whole archive there (spec/crds-service 6.4).
+    /// Refuses to make a file at the path of a catalogued one, and at the path that it has in the other layout: `crds
+    /// sync --organize` would copy (and so download) the whole archive there (spec/crds-service 6.4).
     pub(super) fn refuse_catalogued(&self, path: &Path) -> Result<(), Error> {
         match self.catalogued_at(path) {
             Some((file, true)) if !self.is_overridden(&file) => Err(Error::Exists),
@@ -284,7 +286,7 @@ impl Core {
         })
     }
 
-    /// The kernel is told of a file that was created, and that it is open.
+    /// The answer to a create: the file, with the kernel's reference counted, and its handle.
     pub(super) fn created(&self, created: Created) -> (Lookup, Opened) {
         let Created {
             made,
@@ -317,7 +319,7 @@ impl Core {
                 if let Some(bytes) = read_cached(file, offset, size) {
                     return ready(Ok(bytes));
                 }
-                // The disk may take its time, and the thread that asks serves others too.
+                // The disk may be slow, and the calling thread serves other requests too.
                 let file = Arc::clone(file);
                 self.on_pool(move |_| {
                     read_at(&file, offset, size).map_err(Error::local("read", Path::new("")))
@@ -343,8 +345,8 @@ impl Core {
         self.on_pool(move |_| write_at(&file, offset, &data))
     }
 
-    /// A descriptor is closed: what the store's file system has to say at the close of what was written (a quota or a disk
-    /// error that a network file system learns then) is said to who closes.
+    /// Answers the close of a descriptor. Reports errors that the store's file system finds only when written data is
+    /// closed (a quota or a disk error on a network file system), and ends an upload.
     pub(super) fn flush(self: &Arc<Self>, handle: Handle) -> Outcome<(), Error> {
         let open = match self.opened(handle) {
             Ok(open) => open,
@@ -411,7 +413,7 @@ impl Core {
         })
     }
 
-    /// The number of a catalogued file, for links that share it.
+    /// The inode number of a catalogued file.
     pub(super) fn number_of(file: &Catalogued) -> Ino {
         catalogued(file.key.observatory, file.serial)
     }
@@ -431,7 +433,7 @@ pub(super) fn is_cache_directory(path: &Path) -> bool {
     }
 }
 
-/// What [`read_at`] gives, if that is in memory.
+/// The bytes that [`read_at`] gives, if all of them are in memory.
 fn read_cached(file: &File, offset: u64, size: usize) -> Option<Bytes> {
     let mut buffer = BytesMut::zeroed(size);
     let mut filled = 0;

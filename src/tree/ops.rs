@@ -19,13 +19,14 @@ pub(crate) type Ino = u64;
 /// The root directory's inode number.
 pub(crate) const ROOT: Ino = 1;
 
-/// So many of the threads that call a file system may wait for its disk at a time. Whoever serves requests has more.
+/// The number of threads calling a file system that may wait for its disk at the same time. A server of requests must
+/// have more threads than that.
 pub(crate) const MAY_WAIT: usize = 3;
 
 /// A number that stands for an open file or directory until it is released.
 pub(crate) type Handle = u64;
 
-/// Who asks.
+/// The caller of an operation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caller {
     /// The *thread* id in the daemon's pid namespace; 0 when the caller is outside of it.
@@ -36,7 +37,7 @@ pub(crate) struct Caller {
     pub gid: u32,
 }
 
-/// What sort of thing an inode is.
+/// The kind of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NodeKind {
     /// A directory.
@@ -56,7 +57,7 @@ pub(crate) enum NodeKind {
 pub(crate) struct Attr {
     /// Its number.
     pub ino: Ino,
-    /// Its sort.
+    /// Its kind.
     pub kind: NodeKind,
     /// Size in bytes; for a catalogued file the catalog's.
     pub size: u64,
@@ -79,7 +80,7 @@ pub(crate) struct Attr {
 }
 
 impl Attr {
-    /// With all its times at `time`, as is right where the differences mean nothing.
+    /// The same attributes with all times set to `time`, where their differences mean nothing.
     #[must_use]
     pub(crate) fn dated(mut self, time: SystemTime) -> Self {
         (self.atime, self.mtime, self.ctime) = (time, time, time);
@@ -87,7 +88,7 @@ impl Attr {
     }
 }
 
-/// How long the kernel may remember an answer without asking again.
+/// The time for which the kernel may keep an answer without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CacheTtl {
     /// For good: it changes only with an invalidation (see [`InvalidationSink`]).
@@ -108,17 +109,17 @@ pub(crate) enum Lookup {
     Found {
         /// Its attributes.
         attr: Attr,
-        /// How long name and attributes hold.
+        /// The time for which the name and the attributes hold.
         keep: CacheTtl,
     },
     /// The name is not there, and the kernel may remember that.
     Absent {
-        /// How long it stays absent.
+        /// The time for which it stays absent.
         keep: CacheTtl,
     },
 }
 
-/// Where the bytes of an open file come from.
+/// The source of an open file's bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Backing {
     /// A complete, verified catalogued file; all handles of an inode that are open together are of the same one.
@@ -151,13 +152,13 @@ pub(crate) struct DirEntry {
     pub name: OsString,
     /// Its inode number.
     pub ino: Ino,
-    /// Its sort.
+    /// Its kind.
     pub kind: NodeKind,
     /// The offset from which reading goes on behind this entry.
     pub next: u64,
 }
 
-/// What a time is set to.
+/// A new value for a time of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NewTime {
     /// The store's own clock at that moment, by which it also dates what it changes itself.
@@ -166,7 +167,7 @@ pub(crate) enum NewTime {
     At(SystemTime),
 }
 
-/// Which attributes to change; `None` leaves one as it is.
+/// The attributes to change; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SetAttr {
     /// Permission bits.
@@ -181,7 +182,7 @@ pub(crate) struct SetAttr {
     pub atime: Option<NewTime>,
     /// Last change.
     pub mtime: Option<NewTime>,
-    /// The open file through which it is asked.
+    /// The open file through which the change was asked for.
     pub handle: Option<Handle>,
 }
 
@@ -200,11 +201,11 @@ pub(crate) struct StatFs {
     pub files_free: u64,
 }
 
-/// What the kernel has to be told when a new catalog came or the tree changed behind its back.
+/// A change that the kernel has to be told of: a new catalog came, or the tree changed behind its back.
 ///
-/// There is none for a name: the kernel would take the lock of its directory, which a caller may hold while it waits for
-/// an answer of ours. A name that came was absent only [briefly](CacheTtl::Briefly); of one that went the attributes are
-/// forgotten, so that the tree is asked, and says that it is stale.
+/// There is none for a name: the kernel would take the lock of its directory, which a caller may hold while it waits
+/// for an answer of the tree. A name that came was absent only [briefly](CacheTtl::Briefly). The attributes of one that
+/// went are forgotten, so that the tree is asked for them and answers that the inode is stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Invalidation {
     /// Attributes changed (blocks after a download or an eviction, the time of a directory), or the name has gone:
@@ -218,14 +219,14 @@ pub(crate) enum Invalidation {
 /// Receives [`Invalidation`]s; must not block and must not call back into the tree.
 pub(crate) type InvalidationSink = Box<dyn Fn(Invalidation) + Send + Sync>;
 
-/// How often the kernel asked for one kind of operation since the mount was made.
+/// The number of the kernel's requests for one kind of operation since the mount was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OpCount {
     /// The kind, in lower case as fuse(4) names it without `FUSE_`.
     pub op: &'static str,
     /// The number of requests.
     pub requests: u64,
-    /// How many of them were answered with an error. A lookup that finds nothing is none.
+    /// The number of requests that were answered with an error. A lookup that finds nothing is none.
     pub errors: u64,
 }
 
@@ -238,16 +239,16 @@ pub(crate) type OpCounts = Box<dyn Fn() -> Vec<OpCount> + Send + Sync>;
 pub(crate) trait FileSystem: Send + Sync + 'static {
     /// The error of its operations.
     type Error: std::error::Error + Send + Sync + 'static;
-    /// What is looked up for some entries of an open directory before they are read with attributes.
+    /// The attributes of some entries of an open directory, looked up before they are read.
     type Ahead: Send + 'static;
 
     /// The errno that tells the caller about this error.
     fn errno(&self, error: &Self::Error) -> i32;
 
-    /// Where to send changes that the kernel must hear of; called once, before the first request.
+    /// Sets the receiver of changes that the kernel has to be told of; called once, before the first request.
     fn listen(&self, changes: InvalidationSink);
 
-    /// Where the counts of operations can be read, for a file system that shows them; called once, as
+    /// Sets the source of the counts of operations, for a file system that shows them; called once, as
     /// [`FileSystem::listen`] is.
     fn count_operations(&self, counts: OpCounts) {
         drop(counts);
@@ -255,7 +256,7 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
 
     /// Finds `name` in `parent`.
     fn lookup(&self, caller: Caller, parent: Ino, name: &OsStr) -> Outcome<Lookup, Self::Error>;
-    /// The kernel gives back `count` references to `ino`.
+    /// Takes back `count` of the kernel's references to `ino`.
     fn forget(&self, ino: Ino, count: u64);
     /// Attributes, and how long they hold.
     fn getattr(
@@ -284,19 +285,19 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     fn read(&self, handle: Handle, offset: u64, size: u32) -> Outcome<Bytes, Self::Error>;
     /// Writes all of `data` at `offset` (at the end with `O_APPEND`), and says how much was written.
     fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Outcome<u32, Self::Error>;
-    /// A descriptor of an open file is closed: errors that must reach close(2).
+    /// Called at each close of a descriptor of an open file; reports the errors that must reach close(2).
     fn flush(&self, handle: Handle) -> Outcome<(), Self::Error>;
     /// Makes what was written durable.
     fn fsync(&self, handle: Handle, data_only: bool) -> Outcome<(), Self::Error>;
     /// Allocates or frees a part of an open file, with the modes of fallocate(2).
     fn fallocate(&self, handle: Handle, mode: i32, offset: u64, length: u64) -> Outcome<(), Self::Error>;
-    /// The last descriptor of an open file is gone.
+    /// Closes an open file, whose last descriptor is gone.
     fn release(&self, handle: Handle);
 
     /// Opens a directory for listing. The listing may be kept by the kernel as [`CacheTtl`] says.
     fn opendir(&self, caller: Caller, ino: Ino) -> Outcome<(Handle, CacheTtl), Self::Error>;
-    /// An open directory is about to be read from its start. What was read of it before is not to be shown again: its
-    /// names are those of now, as rewinddir(3) promises.
+    /// Prepares an open directory for being read from its start. Entries that were read before are not shown again: its
+    /// names are the present ones, as rewinddir(3) promises.
     fn rewind(&self, handle: Handle) -> Outcome<(), Self::Error>;
     /// Calls `each` for the entries from `offset` on until it returns false; `.` and `..` included. Always on the spot:
     /// [`FileSystem::opendir`] and [`FileSystem::rewind`] have done what may take time.
@@ -306,8 +307,8 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
         offset: u64,
         each: &mut dyn FnMut(DirEntry) -> bool,
     ) -> Result<(), Self::Error>;
-    /// An open directory is about to be read with attributes from `offset` on: does what may take time for it, at the
-    /// start also what [`FileSystem::rewind`] does.
+    /// Prepares an open directory for being read with attributes from `offset` on: does everything that may take time,
+    /// at the start also what [`FileSystem::rewind`] does.
     fn look_ahead(&self, handle: Handle, offset: u64) -> Outcome<Self::Ahead, Self::Error>;
     /// As [`FileSystem::readdir`], with attributes. Each entry that `each` accepts counts as one lookup, except `.` and
     /// `..`. It may end early, but not before the first entry.
@@ -370,6 +371,6 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     fn statfs(&self) -> Outcome<StatFs, Self::Error>;
     /// Whether the files of [`Backing::Stored`] lie on a file system that itself lies on another one, as an overlay does.
     fn store_is_stacked(&self) -> bool;
-    /// The mount is going away: waiters are answered, transfers stop where they can be resumed.
+    /// Ends the service: requests that wait are answered, and transfers stop where they can be resumed.
     fn shutdown(&self);
 }

@@ -1,8 +1,8 @@
-//! What the mount's flags mean for the tree.
+//! The options of the tree, which the mount's flags set.
 
 use std::path::PathBuf;
 
-/// How `/bestrefs` shows a reference.
+/// The form in which `/bestrefs` shows a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum BestrefsAs {
     /// A relative symbolic link to the file under `references/`.
@@ -12,18 +12,18 @@ pub(crate) enum BestrefsAs {
     File,
 }
 
-/// What the mount's flags mean for the tree.
+/// The options of the tree, which the mount's flags set.
 #[derive(Debug, Clone)]
 pub(crate) struct TreeOptions {
-    /// Where it is mounted, for `status.json`.
+    /// The mount point, for `status.json`, and to see whether it covers the store.
     pub mountpoint: PathBuf,
-    /// Where the store is, for `status.json` and `user.crds.store`.
+    /// The directory of the store, for `status.json`, `user.crds.store`, and the same.
     pub store: PathBuf,
     /// The owner of everything but the user's own files.
     pub uid: u32,
-    /// Its group.
+    /// The group of everything but the user's own files.
     pub gid: u32,
-    /// Permission bits that nothing but the user's own files has.
+    /// Permission bits that are cleared on everything but the user's own files.
     pub umask: u16,
     /// Refuse every change.
     pub read_only: bool,
@@ -31,9 +31,9 @@ pub(crate) struct TreeOptions {
     pub offline: bool,
     /// Extended attributes; else ENOSYS, after which the kernel no longer asks.
     pub xattrs: bool,
-    /// How `/bestrefs` shows a reference.
+    /// The form in which `/bestrefs` shows a reference.
     pub bestrefs_as: BestrefsAs,
-    /// How many descriptors this process may have.
+    /// The most descriptors that this process may have.
     pub descriptors: usize,
 }
 

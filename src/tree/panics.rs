@@ -7,14 +7,14 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-/// The last panic, and how many there were.
+/// The number of panics, and the last one.
 #[derive(Debug, Clone)]
 pub(crate) struct Panics {
-    /// How many there were.
+    /// The number of panics.
     pub count: u64,
-    /// When the last one was.
+    /// The time of the last one.
     pub when: SystemTime,
-    /// Its thread, its place in the source, and its message.
+    /// Its thread, its position in the source, and its message.
     pub text: String,
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn watch() {
     WATCHED.call_once(|| panic::set_hook(Box::new(note)));
 }
 
-/// The panics since [`watch`]; nothing when there were none.
+/// The panics since [`watch`]; `None` when there were none.
 pub(crate) fn seen() -> Option<Panics> {
     PANICS.lock().clone()
 }
@@ -34,14 +34,14 @@ pub(crate) fn seen() -> Option<Panics> {
 fn note(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("without a name");
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let payload = panic.payload();
     let message = payload
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    let text = format!("thread '{name}' panicked at {place}: {message}");
+    let text = format!("thread '{name}' panicked at {location}: {message}");
     // Taken only where RUST_BACKTRACE asks for it.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {

@@ -1,4 +1,4 @@
-//! Catalogued files that somebody has just tried in vain to move into the other layout.
+//! Catalogued files that a thread has just tried in vain to move into the other layout.
 //!
 //! Python's `shutil.move`, with which the client reorganizes a cache (spec/crds-service 6.4), falls back to copying where a
 //! rename is refused: it opens the file for reading, which would be its download, and only then finds that it may not write
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::ops::Ino;
 
-/// How long after a refused move an open is taken for the beginning of a copy.
+/// The time after a refused move during which an open counts as the beginning of a copy.
 const RECENT: Duration = Duration::from_secs(5);
 
 /// The last refused move of each thread.
@@ -21,7 +21,7 @@ pub(super) struct RefusedMoves {
 }
 
 impl RefusedMoves {
-    /// The thread was refused to move this file.
+    /// Records that a thread was refused to move a file.
     pub(super) fn note(&self, tid: u32, ino: Ino) {
         let now = Instant::now();
         let mut moves = self.by_thread.lock();
@@ -29,7 +29,8 @@ impl RefusedMoves {
         moves.insert(tid, (ino, now));
     }
 
-    /// Whether the thread has just been refused to move this file; asked about another file, it has gone on.
+    /// Whether the thread has just been refused to move this file. The refusal is forgotten: true is answered once, and
+    /// never after an open of another file.
     pub(super) fn begins_copy(&self, tid: u32, ino: Ino) -> bool {
         let mut moves = self.by_thread.lock();
         let Some((file, when)) = moves.remove(&tid) else {

@@ -1,10 +1,10 @@
-//! Catalogued files that somebody has just removed.
+//! Catalogued files that were just removed.
 //!
-//! The name stays whatever becomes of the copy. Who removes it to make a new file under the name (tar, `cp -f`, `install`,
-//! `mv`) must fail, and shall fail without costing the copy; who removes it to be rid of the copy, or to have it fetched
-//! again, shall be rid of it. Both begin alike, so that a copy goes only when it is clear what its remover does next: the
-//! kernel looks the name up for an exclusive create, is told that it is there, and nothing follows; whereas a `stat` is
-//! followed by a question for attributes, and so is an open.
+//! The name stays whatever becomes of the copy. A program that removes it to make a new file under the name (tar, `cp
+//! -f`, `install`, `mv`) must fail, and without costing the copy; one that removes it to be rid of the copy, or to have
+//! it fetched again, must succeed. Both begin alike, so that a copy goes only when the next step of its remover is
+//! clear: before an exclusive create the kernel looks the name up, is told that it is there, and nothing follows;
+//! whereas the lookup of a `stat` or of an open is followed by a request for attributes.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,13 +15,14 @@ use crate::crds::FileKey;
 
 use super::ops::Ino;
 
-/// How long a copy waits for what its remover does next.
+/// The time for which a copy stays after its removal while its remover does nothing more.
 pub(super) const DELAY: Duration = Duration::from_secs(1);
 
-/// How long the remover of a file may write it anew. Clients remove all that they are about to download first.
+/// The time for which the remover of a file may write it anew. Clients first remove all files that they are about to
+/// download.
 const ANEW: Duration = Duration::from_secs(3600);
 
-/// The removals of which it is not clear yet what they are for.
+/// The removals whose purpose is not clear yet.
 #[derive(Debug, Default)]
 pub(super) struct Removals {
     state: Mutex<State>,
@@ -30,9 +31,9 @@ pub(super) struct Removals {
 #[derive(Debug, Default)]
 struct State {
     pending: HashMap<Ino, Removal>,
-    /// Who may write a file anew, since when.
+    /// The thread that may write a file anew, and the time of its removal.
     removers: HashMap<Ino, (u32, Instant)>,
-    /// Whether a task waits for those that nothing follows.
+    /// Whether a task runs that ends the pending removals after [`DELAY`].
     is_watched: bool,
 }
 
@@ -45,22 +46,22 @@ struct Removal {
     then: Then,
 }
 
-/// What followed a removal.
+/// The step that followed a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Nothing,
     /// The same thread looked the name up, and nothing more.
     LookedUp,
-    /// Attributes were asked for: for a look, or for an open.
+    /// Attributes were asked for, by a `stat` or an open.
     Asked,
 }
 
-/// What a lookup of a name means for its removal.
+/// The meaning of a lookup for the removal of the name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Looked {
     /// Nothing was removed, or the copy stays.
     Nothing,
-    /// What follows will tell.
+    /// The next step of the remover decides.
     Open,
     /// The copy goes.
     Gone(FileKey),
@@ -71,8 +72,9 @@ impl Removals {
         self.state.lock()
     }
 
-    /// `by` removes a name: the copies that go now, and whether somebody has to wait for the others. None, and the copy
-    /// stays, when the same thread removed it before and has not looked at it since: it wants a place for a new file.
+    /// Begins a removal by the thread `by`. Gives the copies that go now, and whether a task has to be started that
+    /// ends the other removals. `None`, and the copy stays, when the same thread removed the file before and has not
+    /// asked for its attributes since: it wants to make a new file.
     pub(super) fn begin(
         &self,
         ino: Ino,
@@ -89,7 +91,7 @@ impl Removals {
             state.removers.remove(&ino);
             return None;
         }
-        // Who goes on to another name has done with the one before.
+        // A thread that goes on to another name is done with the one before.
         let mut gone: Vec<_> = state
             .pending
             .extract_if(|_, removal| removal.by == by)
@@ -129,7 +131,7 @@ impl Removals {
         }
     }
 
-    /// Attributes are asked for; whether the file was removed.
+    /// Records that attributes were asked for. Whether the file has a pending removal.
     pub(super) fn asked(&self, ino: Ino) -> bool {
         let mut state = self.state();
         let Some(removal) = state.pending.get_mut(&ino) else {
@@ -139,7 +141,7 @@ impl Removals {
         true
     }
 
-    /// Somebody reads the file: the copy that goes for that.
+    /// Ends the pending removal of a file that is about to be read, and gives the copy that goes.
     pub(super) fn used(&self, ino: Ino) -> Option<FileKey> {
         Some(self.state().pending.remove(&ino)?.key)
     }
@@ -153,12 +155,13 @@ impl Removals {
         Some(self.state().removers.get(&ino)?.0)
     }
 
-    /// The copy stays.
+    /// Cancels a pending removal: the copy stays.
     pub(super) fn cancel(&self, ino: Ino) {
         self.state().pending.remove(&ino);
     }
 
-    /// The copies of those that nothing followed until `now`; without it of all. None when nobody has to wait any more.
+    /// Ends the removals that began at least [`DELAY`] before `now`, without it all, and gives the copies that go.
+    /// `None` when no removal is pending any more.
     pub(super) fn expired(&self, now: Option<Instant>) -> Option<Vec<FileKey>> {
         let mut state = self.state();
         if let Some(now) = now {
@@ -182,7 +185,7 @@ impl Removals {
 }
 
 impl Removal {
-    /// The copy that goes, unless its remover wanted a place for a new file.
+    /// The copy that goes, unless its remover wants to make a new file under the name.
     fn unclaimed(self) -> Option<FileKey> {
         (self.then != Then::LookedUp).then_some(self.key)
     }

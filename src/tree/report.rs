@@ -19,11 +19,11 @@ pub(crate) struct StatusReport {
     pub version: String,
     /// The process that serves it.
     pub pid: u32,
-    /// Where it is mounted.
+    /// The mount point.
     pub mountpoint: String,
     /// The directory of the store.
     pub store: String,
-    /// When it was mounted.
+    /// The time of mounting.
     pub started: String,
     /// Seconds since then.
     pub uptime_seconds: u64,
@@ -39,7 +39,7 @@ pub(crate) struct StatusReport {
     pub observatories: Vec<ObservatoryReport>,
     /// The transfers that run, oldest first.
     pub transfers: Vec<TransferReport>,
-    /// What was counted since it was mounted.
+    /// The counts since it was mounted.
     pub counters: CounterReport,
     /// The last failures of files and of best references, oldest first.
     pub failures: Vec<FailureReport>,
@@ -47,7 +47,7 @@ pub(crate) struct StatusReport {
     pub last_panic: Option<PanicReport>,
     /// Catalogued names in whose place the user has put files, `OBSERVATORY/NAME`, sorted.
     pub local_overrides: Vec<String>,
-    /// What the store holds and has room for.
+    /// The use of the store's space.
     pub space: SpaceReport,
     /// Transfers that failed in the end, by the kind of failure; every kind has its number.
     pub failures_by_kind: BTreeMap<String, u64>,
@@ -65,31 +65,31 @@ pub(crate) struct StatusReport {
 pub(crate) struct ObservatoryReport {
     /// `hst`, `jwst`, `roman` or `tobs`.
     pub name: String,
-    /// What is known of its catalog.
+    /// The state of its catalog.
     pub state: CatalogState,
-    /// Why there is no catalog, or no newer one.
+    /// The reason why there is no catalog, or no newer one.
     pub error: Option<CatalogFailure>,
     /// Names in the catalog, if there is one.
     pub files: Option<usize>,
     /// The default context.
     pub context: Option<String>,
-    /// Why the context of the settings means nothing.
+    /// The reason why the default context of the settings cannot be used.
     pub context_error: Option<String>,
     /// The server that the catalog came from.
     pub server: Option<String>,
-    /// Seconds since the catalog was told.
+    /// Seconds since the server said that the catalog is current.
     pub catalog_age_seconds: Option<u64>,
     /// Whether its server is not asked.
     pub offline: bool,
-    /// Since when its server cannot be reached.
+    /// The time since which its server cannot be reached.
     pub offline_since: Option<String>,
 }
 
-/// What is known of an observatory's catalog.
+/// The state of an observatory's catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum CatalogState {
-    /// Nobody has looked below the observatory's directories yet.
+    /// There is none yet, and no try to get one has failed: it was not needed so far, or is being loaded.
     #[default]
     Unused,
     /// There is a catalog.
@@ -103,19 +103,19 @@ pub(crate) enum CatalogState {
     Unknown,
 }
 
-/// Why there is no catalog, or no newer one.
+/// The reason why there is no catalog, or no newer one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct CatalogFailure {
     /// The kind of failure, a key of [`StatusReport::failures_by_kind`].
     pub kind: String,
-    /// What was asked, without credentials.
+    /// The URL of the request, without credentials.
     pub url: Option<String>,
     /// The reason.
     pub message: String,
-    /// What can be done about it.
+    /// A remedy, if one is known.
     pub remedy: Option<String>,
-    /// When it failed.
+    /// The time of the failure.
     pub when: String,
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct CatalogFailure {
 pub(crate) struct TransferReport {
     /// `OBSERVATORY/NAME`.
     pub file: String,
-    /// Where it comes from, without credentials.
+    /// The URL that it comes from, without credentials.
     pub url: Option<String>,
     /// The state of the transfer, such as `queued` or `receiving`.
     pub state: String,
@@ -133,27 +133,27 @@ pub(crate) struct TransferReport {
     pub done: u64,
     /// Bytes in all; 0 while that is not known.
     pub total: u64,
-    /// The mean rate since the transfer began.
+    /// The mean rate since the transfer began, in bytes per second.
     pub bytes_per_second: u64,
     /// Opens that wait for it.
     pub waiters: usize,
     /// Seconds since it began.
     pub age_seconds: u64,
-    /// How many of the bytes that are here came from which source.
+    /// The bytes that are here, by the source that they came from.
     pub sources: Vec<SourceReport>,
 }
 
-/// What one source has given of a file.
+/// The bytes that one source has given of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct SourceReport {
-    /// Where it was read, without credentials.
+    /// The URL of the source, without credentials.
     pub url: String,
-    /// Bytes.
+    /// The number of bytes.
     pub bytes: u64,
 }
 
-/// What was counted since a file system was mounted.
+/// The counts since a file system was mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct CounterReport {
@@ -172,11 +172,11 @@ pub(crate) struct FailureReport {
     pub file: String,
     /// The kind of failure.
     pub kind: String,
-    /// What was asked, without credentials.
+    /// The URL of the request, without credentials.
     pub url: Option<String>,
     /// The reason.
     pub message: String,
-    /// When it failed.
+    /// The time of the failure.
     pub when: String,
 }
 
@@ -184,13 +184,13 @@ pub(crate) struct FailureReport {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct PanicReport {
-    /// When it was.
+    /// The time of the panic.
     pub when: String,
-    /// What it said, and where.
+    /// Its thread, its position in the source, and its message.
     pub message: String,
 }
 
-/// What a store holds and has room for, in bytes and files.
+/// The use of a store's space, in bytes and files.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct SpaceReport {
@@ -240,7 +240,7 @@ pub(crate) struct FileReport {
     pub name: String,
     /// The path below the mount point.
     pub path: String,
-    /// Where its bytes are: `remote`, `fetching`, `cached` or `local`, as in `user.crds.state`.
+    /// The state of its bytes: `remote`, `fetching`, `cached` or `local`, as in `user.crds.state`.
     pub state: String,
     /// Bytes, as the catalog has it.
     pub size: Option<u64>,
@@ -248,15 +248,15 @@ pub(crate) struct FileReport {
     pub local_size: Option<u64>,
     /// The digest in the catalog, 40 hexadecimal digits.
     pub sha1: Option<String>,
-    /// How much of it is here.
+    /// The part of it that is here.
     pub progress: FileProgress,
-    /// Where it comes from, without credentials.
+    /// The URL that it comes from, without credentials.
     pub source: Option<String>,
     /// The last failure to provide it, until it succeeds.
     pub error: Option<FileFailure>,
 }
 
-/// How much of a file is here.
+/// The part of a file that is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct FileProgress {
@@ -266,7 +266,7 @@ pub(crate) struct FileProgress {
     pub total: u64,
 }
 
-/// Why a file could not be had.
+/// The last failure to provide a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct FileFailure {

@@ -1,4 +1,4 @@
-//! The scan of the store: what it holds of every observatory, counted once and off the threads that must not wait.
+//! The scan of the store: counts the files of every observatory once, on a thread for blocking work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use crate::crds::Observatory;
 use crate::store::Store;
 
-/// Who asks how the mount is wants an answer, also while the disk is slow.
+/// The longest wait for the scan before the status is shown without it: it must be readable also while the disk is
+/// slow.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether the store's files are counted.
@@ -43,10 +44,10 @@ impl Scan {
         .clone()
     }
 
-    /// Waits for the scan, for a while.
+    /// Waits for the scan, for [`PATIENCE`] at most.
     pub(super) async fn run(&self, store: &Arc<dyn Store>) {
         let mut done = self.start(store);
-        // A scan that ends without a word (the mount is going away) has nothing to wait for either.
+        // A scan that is dropped (the mount is going away) ends the wait with an error, which does not matter.
         let _ = tokio::time::timeout(PATIENCE, done.wait_for(|done| *done)).await;
     }
 }

@@ -1,17 +1,18 @@
 //! Serials: the part of a catalogued file's inode number that stays the same when a new catalog moves its name to
-//! another place. Other contents are another file with another number, so that what is open of the old one, and pages that
-//! the kernel keeps of it, go on for those who have it; so is another copy in the store while one is open (see
+//! another index. A file with other contents gets another number, so that open files of the old contents, and pages
+//! that the kernel keeps of them, stay valid; so does another copy in the store while one is open (see
 //! [`super::copies`]).
 
 use std::collections::HashMap;
 
-/// What takes a name's place in a table when there is none.
+/// The entry of a serial whose name is not in the current catalog.
 const NONE: u32 = u32::MAX;
 
-/// Serials of the names of one observatory's catalog, two small integers per name, none before one differs from its place.
+/// The serials of the names of one observatory's catalog: two tables of `u32`, and none as long as every serial is the
+/// index of its name.
 #[derive(Debug, Default)]
 pub(super) struct Serials {
-    /// `None`: serials are places in the catalog.
+    /// `None` when every serial is the index of its name in the catalog.
     tables: Option<Tables>,
     /// The number of serials given out.
     given: u32,
@@ -19,8 +20,8 @@ pub(super) struct Serials {
 
 #[derive(Debug)]
 struct Tables {
-    serial_of_place: Vec<u32>,
-    place_of_serial: Vec<u32>,
+    serial_by_index: Vec<u32>,
+    index_by_serial: Vec<u32>,
 }
 
 impl Serials {
@@ -32,28 +33,28 @@ impl Serials {
         }
     }
 
-    /// The serial of the name at `place` in the current catalog.
-    pub(super) fn serial(&self, place: usize) -> Option<u32> {
+    /// The serial of the name at `index` in the current catalog.
+    pub(super) fn serial(&self, index: usize) -> Option<u32> {
         match &self.tables {
-            None => u32::try_from(place).ok().filter(|serial| *serial < self.given),
-            Some(tables) => tables.serial_of_place.get(place).copied(),
+            None => u32::try_from(index).ok().filter(|serial| *serial < self.given),
+            Some(tables) => tables.serial_by_index.get(index).copied(),
         }
     }
 
-    /// Where the name with this serial is in the current catalog; none when it is no longer there.
+    /// The index in the current catalog of the name with this serial; `None` when it is no longer there.
     pub(super) fn place(&self, serial: u32) -> Option<usize> {
-        let place = match &self.tables {
+        let index = match &self.tables {
             None => Some(serial).filter(|serial| *serial < self.given)?,
             Some(tables) => *tables
-                .place_of_serial
+                .index_by_serial
                 .get(usize::try_from(serial).ok()?)
-                .filter(|place| **place != NONE)?,
+                .filter(|index| **index != NONE)?,
         };
-        usize::try_from(place).ok()
+        usize::try_from(index).ok()
     }
 
-    /// Serials for a new catalog: names of the old one keep theirs where what they stand for is the same, all others get
-    /// fresh ones. Both lists in order.
+    /// The serials for a new catalog: a name of the old one keeps its serial if its content is the same, all others get
+    /// fresh ones. Both lists in the order of their catalog.
     pub(super) fn next<'a, C: PartialEq>(
         &self,
         old: impl Iterator<Item = (&'a str, C)>,
@@ -61,10 +62,10 @@ impl Serials {
     ) -> Self {
         let known: HashMap<&str, (C, u32)> = old
             .enumerate()
-            .filter_map(|(place, (name, content))| Some((name, (content, self.serial(place)?))))
+            .filter_map(|(index, (name, content))| Some((name, (content, self.serial(index)?))))
             .collect();
         let mut given = self.given;
-        let serial_of_place: Vec<u32> = new
+        let serial_by_index: Vec<u32> = new
             .map(|(name, content)| match known.get(name) {
                 Some((known, serial)) if *known == content => *serial,
                 _ => {
@@ -73,36 +74,36 @@ impl Serials {
                 }
             })
             .collect();
-        Self::of_places(serial_of_place, given)
+        Self::of_table(serial_by_index, given)
     }
 
-    /// Serials for the same catalog, in which the name that had this one has a fresh one. `None` when no name has it, or
+    /// The serials for the same catalog with a fresh one for the name that has `serial`. `None` when no name has it, or
     /// there are no more.
     pub(super) fn renumbered(&self, serial: u32) -> Option<Self> {
-        let place = self.place(serial)?;
+        let index = self.place(serial)?;
         let given = self.given.checked_add(1).filter(|given| *given < NONE)?;
-        let mut serial_of_place = match &self.tables {
+        let mut serial_by_index = match &self.tables {
             None => (0..self.given).collect(),
-            Some(tables) => tables.serial_of_place.clone(),
+            Some(tables) => tables.serial_by_index.clone(),
         };
-        *serial_of_place.get_mut(place)? = self.given;
-        Some(Self::of_places(serial_of_place, given))
+        *serial_by_index.get_mut(index)? = self.given;
+        Some(Self::of_table(serial_by_index, given))
     }
 
-    fn of_places(serial_of_place: Vec<u32>, given: u32) -> Self {
-        let mut place_of_serial = vec![NONE; usize::try_from(given).unwrap_or_default()];
-        for (serial, place) in serial_of_place.iter().zip(0..) {
+    fn of_table(serial_by_index: Vec<u32>, given: u32) -> Self {
+        let mut index_by_serial = vec![NONE; usize::try_from(given).unwrap_or_default()];
+        for (serial, index) in serial_by_index.iter().zip(0..) {
             if let Some(slot) = usize::try_from(*serial)
                 .ok()
-                .and_then(|serial| place_of_serial.get_mut(serial))
+                .and_then(|serial| index_by_serial.get_mut(serial))
             {
-                *slot = place;
+                *slot = index;
             }
         }
         Self {
             tables: Some(Tables {
-                serial_of_place,
-                place_of_serial,
+                serial_by_index,
+                index_by_serial,
             }),
             given,
         }

@@ -29,7 +29,7 @@ impl Core {
         }
     }
 
-    /// Opens a file in `.crds-fs` when the store's files are counted, or have been counted for long enough.
+    /// Opens a file in `.crds-fs`, after waiting for the scan of the store, but not for long.
     pub(super) fn open_control(self: &Arc<Self>, file: ControlFile) -> Outcome<Opened, Error> {
         let ino = Fixed::ControlFile(file).ino();
         if self.scan.is_done() {
@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    /// The catalogued names in whose place the user has put files.
+    /// The catalogued files that the user has replaced, as `OBSERVATORY/NAME`, sorted.
     fn local_overrides(&self) -> Vec<String> {
         let observatories = self.fetcher.catalogs().observatories().iter();
         let mut names: Vec<String> = observatories
@@ -183,7 +183,7 @@ impl Core {
         names
     }
 
-    /// What was counted.
+    /// The counts of transfers and of panics.
     pub(super) fn counters(&self) -> CounterReport {
         CounterReport {
             transfers: self.fetcher.counters(),

@@ -10,7 +10,8 @@ use super::removals::{DELAY, Looked};
 use crate::crds::FileKey;
 
 impl Core {
-    /// Somebody removes a catalogued file. The copy goes soon, or stays.
+    /// Begins the removal of a catalogued file, whose copy goes soon, or stays. [`Error::Immutable`] when the same
+    /// thread removes it again without having looked at it.
     pub(super) fn remove_copy(
         self: &Arc<Self>,
         ino: Ino,
@@ -42,7 +43,7 @@ impl Core {
         Ok(())
     }
 
-    /// Drops what is to go, at the end of the mount.
+    /// Removes the copies that are about to go, at the end of the mount.
     pub(super) fn end_removals(&self) {
         for key in self.removals.expired(None).into_iter().flatten() {
             self.drop_copy(&key);
@@ -68,7 +69,7 @@ impl Core {
         }
     }
 
-    /// A name was looked up: what the kernel is told when it was removed before.
+    /// The answer to a lookup, changed when the name was removed before.
     pub(super) fn after_lookup(self: &Arc<Self>, caller: Caller, found: Lookup) -> Outcome<Lookup, Error> {
         let Lookup::Found { mut attr, keep } = found else {
             return ready(Ok(found));
@@ -94,7 +95,8 @@ impl Core {
         }
     }
 
-    /// What attributes are told while a file is removed.
+    /// The attributes of an inode; without blocks while its copy is about to be removed, and writable as long as its
+    /// remover may write it anew.
     pub(super) fn after_getattr(
         self: &Arc<Self>,
         caller: Caller,
@@ -111,7 +113,7 @@ impl Core {
         }
     }
 
-    /// Does what reads a file, once its copy is gone that was removed before.
+    /// Runs `work`, which reads a file, after removing the copy that was about to go.
     pub(super) fn after_removal<T: Send + 'static>(
         self: &Arc<Self>,
         ino: Ino,
@@ -133,7 +135,7 @@ fn removed(attr: Attr) -> (Attr, CacheTtl) {
     writable(Attr { blocks: 0, ..attr })
 }
 
-/// The kernel shall let the remover of a file write it anew, and ask again.
+/// The attributes of a file that its remover may write anew. The kernel asks for them again.
 fn writable(attr: Attr) -> (Attr, CacheTtl) {
     let perm = attr.perm | 0o200;
     (Attr { perm, ..attr }, CacheTtl::Never)

@@ -1,5 +1,6 @@
-//! Catalogued files that a client writes itself: clients before 14 remove a file and write its contents under its own name.
-//! What they write goes to a file without a name, and becomes the copy at close if it is what the catalog says.
+//! Catalogued files that a client writes itself: clients before 14 remove a file and write its contents under its own
+//! name. The data goes to a file without a name, which becomes the copy at close if its contents are those of the
+//! catalog.
 
 use std::fs::File;
 use std::path::Path;
@@ -14,12 +15,12 @@ use super::ops::{Backing, Ino, Opened, Outcome, SetAttr};
 use super::views::Catalogued;
 use crate::store;
 
-/// Where a finished upload lies for the moment in which it gets its name.
+/// The directory of the store in which a finished upload lies until the store moves it in.
 const FINISHED: &str = ".crds-fs/uploads";
 
 impl Core {
-    /// Opens a file for what the remover of a catalogued one writes in its place. Nobody may have that open: the kernel
-    /// would show them these bytes.
+    /// Opens a file without a name for the data that the remover of a catalogued one writes. [`Error::Immutable`] while
+    /// the catalogued file is open: the kernel would show its readers this data.
     pub(super) fn open_upload(
         self: &Arc<Self>,
         ino: Ino,
@@ -80,7 +81,7 @@ impl Core {
         upload.set_len(size).map_err(Error::local("change", &path))
     }
 
-    /// Ends an upload.
+    /// Ends an upload: its file becomes the copy, or is refused with [`Error::Immutable`].
     pub(super) fn finish_upload(self: &Arc<Self>, upload: Arc<File>, file: Catalogued) -> Outcome<(), Error> {
         if self.local.is_none() {
             return ready(Err(Error::ReadOnly));

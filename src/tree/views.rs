@@ -11,12 +11,12 @@ use crate::crds::{Catalog, CatalogEntry, FileKey, Observatory, ServerInfo};
 
 use super::serials::Serials;
 
-/// One observatory's files at one time. Whoever holds it sees them unchanged.
+/// A snapshot of one observatory's files: it does not change.
 #[derive(Debug, Clone)]
 pub(super) struct View {
     pub(super) observatory: Observatory,
     pub(super) info: Arc<ServerInfo>,
-    /// When the tree began to show it.
+    /// The time at which the tree began to show it.
     pub(super) since: SystemTime,
     serials: Arc<Serials>,
     server_config: OnceLock<Bytes>,
@@ -52,15 +52,15 @@ impl View {
         self.at(self.catalog().index_of(name)?)
     }
 
-    /// The file at a place of the catalog's order.
-    pub(super) fn at(&self, place: usize) -> Option<Catalogued> {
-        let item = self.catalog().at(place)?;
+    /// The file at an index of the catalog.
+    pub(super) fn at(&self, index: usize) -> Option<Catalogued> {
+        let item = self.catalog().at(index)?;
         Some(Catalogued {
             key: FileKey {
                 observatory: self.observatory,
                 name: item.name.parse().ok()?,
             },
-            serial: self.serials.serial(place)?,
+            serial: self.serials.serial(index)?,
             entry: item.entry,
         })
     }

@@ -19,10 +19,10 @@ use super::nodes::Key;
 use super::ops::{Ino, Outcome};
 use super::views::Catalogued;
 
-/// What begins the names of the attributes that crds-fs answers itself.
+/// The prefix of the names of attributes that crds-fs answers itself.
 const OURS: &str = "user.crds.";
 
-/// The name of an attribute that crds-fs answers itself, without what all of them begin with.
+/// The name, without [`OURS`], of an attribute that crds-fs answers itself; `None` for any other.
 fn ours(name: &OsStr) -> Option<&str> {
     name.to_str()?.strip_prefix(OURS)
 }
@@ -157,7 +157,8 @@ impl Core {
         })
     }
 
-    /// What is known of an observatory, on its directories and its `server_config`.
+    /// The value of `user.crds.<name>` of an observatory's directories and its `server_config`: only `error`, the last
+    /// failure to load its catalog.
     fn observatory_attribute(&self, observatory: Observatory, name: &str) -> Option<Vec<u8>> {
         let (_, error) = self.fetcher.catalogs().failure(observatory)?;
         (name == "error").then(|| super::error::chain(&error).into())
