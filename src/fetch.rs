@@ -1,7 +1,8 @@
 //! Brings names into the store: catalogs, and one transfer per file.
 //!
-//! [`Catalogs`] holds the current catalog of each observatory. [`Fetcher::open`] gives a verified open file: on the spot
-//! when the store has it, else in a future. A transfer is a task of its own, which nobody who waits for it can end.
+//! [`Catalogs`] holds the current catalog of each observatory. [`Fetcher::open`] gives a verified open file: on the
+//! spot when the store has it, else in a future. A transfer is a task of its own, which goes on when such a future is
+//! dropped.
 
 use std::fmt;
 use std::fs::File;
@@ -52,12 +53,12 @@ use counters::Metrics;
 use in_flight::{InFlightTable, Joined};
 use lanes::Lanes;
 
-/// Where the bytes of a catalogued file are.
+/// The state of a catalogued file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileState {
     /// On the server only.
     Remote,
-    /// On their way.
+    /// A transfer of it runs.
     Fetching {
         /// Bytes that have arrived.
         done: u64,
@@ -91,7 +92,7 @@ pub(crate) struct Fetcher {
 struct Inner {
     runtime: Handle,
     store: Arc<dyn Store>,
-    /// Those that are asked before the place that the server tells, in this order.
+    /// The mirrors that are asked, in this order, before the URL that the server gives.
     mirrors: Vec<Arc<dyn Mirror>>,
     origin: Arc<dyn Origin>,
     endpoints: Endpoints,
@@ -116,7 +117,7 @@ impl Fetcher {
         Self::with_mirrors(runtime, Vec::new(), origin, endpoints, catalogs, settings)
     }
 
-    /// A fetcher that asks these mirrors, in this order, before the place that the server of the observatory tells.
+    /// A fetcher that asks these mirrors, in this order, before the URL that the server of the observatory gives.
     pub(crate) fn with_mirrors(
         runtime: Handle,
         mirrors: Vec<Arc<dyn Mirror>>,
@@ -209,13 +210,13 @@ impl Fetcher {
             if in_flight.entry() == entry {
                 return answer;
             }
-            // The transfer has gone by another catalog, which gives the name other contents. It has left the table: each
-            // further turn takes a further catalog.
+            // The transfer went by another catalog, which gives the name other contents, and has left the table: each
+            // further turn needs a further catalog.
             fetcher.open(&key).wait().await
         }))
     }
 
-    /// Where the bytes of a file are. From memory.
+    /// The state of a file, from memory.
     pub(crate) fn state(&self, key: &FileKey) -> FileState {
         if let Some(in_flight) = self.inner.running.get(key) {
             let (done, total) = in_flight.progress();
@@ -235,13 +236,13 @@ impl Fetcher {
         self.inner.running.last_failure(key, entry)
     }
 
-    /// The last failures of all, oldest first.
+    /// The last failures of all files, oldest first, with their times.
     pub(crate) fn last_errors(&self) -> Vec<(SystemTime, FetchError)> {
         self.inner.running.last_failures()
     }
 
-    /// Where a file comes from: the source that is asked now, or has given most of it since the mount began, else the
-    /// first one, if its catalog is loaded.
+    /// The URL of a file: that of the source that is asked now, or that gave most of it since the mount began, else
+    /// that of the first source; `None` if that is the server and its catalog is not loaded.
     pub(crate) fn url(&self, key: &FileKey) -> Option<Url> {
         if let Some(url) = self.inner.running.url(key) {
             return Some(url);
@@ -253,14 +254,15 @@ impl Fetcher {
         self.inner.endpoints.file_url(&info, &key.name).ok()
     }
 
-    /// Who has given which part of a file that is on its way, or was fetched since the mount began; as far as is remembered.
+    /// The bytes that each source gave of a file that is in flight, or was fetched since the mount began; as far as is
+    /// remembered.
     #[cfg(test)]
     pub(crate) fn served(&self, key: &FileKey) -> Vec<Served> {
         self.inner.running.served(key)
     }
 
-    /// Up to where no byte of a file on its way is missing, from now on. It goes back where the transfer begins anew. The
-    /// channel closes when the transfer ends.
+    /// Watches the frontier of a file in flight, in bytes from its start, below which none is missing. It goes back
+    /// when the transfer begins anew; the channel closes when it ends.
     #[cfg(test)]
     pub(crate) fn frontier(&self, key: &FileKey) -> Option<watch::Receiver<u64>> {
         Some(self.inner.running.get(key)?.frontier())
@@ -271,7 +273,7 @@ impl Fetcher {
         self.inner.running.statuses()
     }
 
-    /// What has happened so far.
+    /// The counters as they are now.
     pub(crate) fn counters(&self) -> Counters {
         self.inner.metrics.counters()
     }
@@ -291,12 +293,13 @@ impl Fetcher {
         self.inner.is_offline(observatory)
     }
 
-    /// How many small files may be asked for at a time in the background, so that there are slots left for who waits.
+    /// The number of small files to request at a time in the background, which leaves a quarter of the slots to files
+    /// that are waited for.
     pub(crate) fn background_slots(&self) -> usize {
         lanes::small_slots(self.inner.settings.jobs) * 3 / 4
     }
 
-    /// Where its tasks run.
+    /// The runtime of its tasks.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.inner.runtime
     }
@@ -306,15 +309,15 @@ impl Fetcher {
         &self.inner.store
     }
 
-    /// The mount is going away: whoever waits gets [`FetchErrorKind::ShuttingDown`], and transfers stop where they can go
-    /// on later.
+    /// Stops all transfers, which keep their bytes for a later resumption where they can; those who wait for them get
+    /// [`FetchErrorKind::ShuttingDown`]. To be called when the mount ends.
     pub(crate) fn shutdown(&self) {
         self.inner.end.cancel();
         self.inner.tasks.close();
         self.inner.catalogs.shutdown();
     }
 
-    /// Waits, after [`Fetcher::shutdown`], until the last transfer has put away what it had.
+    /// Waits, after [`Fetcher::shutdown`], until the last transfer has saved its bytes and ended.
     pub(crate) async fn finished(&self) {
         self.inner.tasks.wait().await;
     }
@@ -329,7 +332,8 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Inner {
-    /// What the server in force says of a file, and where it may be had, in order.
+    /// The catalog entry of a file, and its sources in order. Where the user has set its URL the current catalog will
+    /// do; else it must be one of the server in force.
     async fn locate(&self, key: &FileKey) -> Result<(CatalogEntry, Vec<Source>), FetchError> {
         let own = self.endpoints.own_url(key);
         let info = match self.catalogs.current(key.observatory) {

@@ -26,9 +26,9 @@ mod default_context;
 #[cfg(test)]
 mod tests;
 
-/// What is known of a server, and where more is asked for.
+/// An observatory, and the server that its catalog comes from.
 pub(crate) struct CatalogSource {
-    /// Whose catalog.
+    /// The observatory of the catalog.
     pub observatory: Observatory,
     /// Its server; `None` when there is none to ask.
     pub server: Option<Arc<dyn CrdsServer>>,
@@ -37,7 +37,7 @@ pub(crate) struct CatalogSource {
 /// A catalog was loaded, or replaced by another one.
 #[derive(Debug, Clone)]
 pub(crate) struct CatalogChange {
-    /// Whose.
+    /// Its observatory.
     pub observatory: Observatory,
 }
 
@@ -68,16 +68,16 @@ type Answer = Result<Arc<ServerInfo>, FetchError>;
 #[derive(Default)]
 struct SlotState {
     info: Option<Arc<ServerInfo>>,
-    /// When the server was asked last, successfully or not.
+    /// The time when the last request to the server ended, successfully or not.
     asked: Option<Instant>,
-    /// When the server said what is current.
+    /// The time of the server's last answer; after a restart that of the stored catalog.
     confirmed: Option<SystemTime>,
     failure: Option<(Instant, FetchError)>,
     offline_since: Option<SystemTime>,
     /// Whether `info` is of another server than the one in force: good for names, not for downloads.
     foreign: bool,
     loading: Option<watch::Receiver<Option<Answer>>>,
-    /// The question to the server that is under way, and since when it is.
+    /// The request to the server that is under way, and the time when it began.
     refreshing: Option<(Instant, watch::Receiver<Option<Answer>>)>,
 }
 
@@ -131,7 +131,7 @@ impl Catalogs {
         self.inner.slot(observatory)?.state().info.clone()
     }
 
-    /// The catalog: what is loaded, else what the store has kept, else what the server says.
+    /// The catalog: the one that is loaded, else the stored one, else the server's.
     pub(crate) fn load(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
         let Some(slot) = self.inner.slot(observatory) else {
             let message = "this observatory is not mounted (--observatory)";
@@ -158,9 +158,10 @@ impl Catalogs {
         Outcome::Later(wait_for(receiver.clone(), observatory))
     }
 
-    /// A plausible name is missing: asks the server for a new catalog, unless it was asked a short while ago. The future
-    /// tells whether the name is there now, and `None` when that is not known: who looks for a name does not wait for a
-    /// server that says nothing. No future: the name is not there, and there is no use in asking.
+    /// Asks the server for a new catalog because a plausible name is missing, unless it was asked within
+    /// `missing_interval`. The future gives whether the name is there now, or `None` when that is not known: the server
+    /// has failed, or has not answered within `look_timeout` after the request began. Without a future the name is not
+    /// there, and there is no use in asking.
     pub(crate) fn missing(
         &self,
         observatory: Observatory,
@@ -186,8 +187,8 @@ impl Catalogs {
         }))
     }
 
-    /// What the store has kept of the server in force, and how old it is. Reads the disk; for what can be said before
-    /// anything is loaded.
+    /// The stored catalog and its age, if it is one of the server in force. Reads the disk; for use before any catalog
+    /// is loaded.
     pub(crate) fn kept(&self, observatory: Observatory) -> Option<(ServerInfo, Duration)> {
         let snapshot = self.inner.store.snapshot(observatory).ok()??;
         let info = ServerInfo::from_literal(&snapshot.text).ok()?;
@@ -207,7 +208,7 @@ impl Catalogs {
         }
     }
 
-    /// The catalog by which files may be downloaded: one of the server in force. What the store has kept of another server
+    /// The catalog by which files may be downloaded: one of the server in force. A stored catalog of another server
     /// does not do, nor is any other server asked.
     pub(super) fn in_force(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
         let Some(slot) = self.inner.slot(observatory) else {
@@ -231,31 +232,32 @@ impl Catalogs {
         Outcome::Later(wait_for(receiver, observatory))
     }
 
-    /// Every catalog that is loaded or replaced from now on.
+    /// Receives a message for every catalog that is loaded or replaced from now on.
     pub(crate) fn subscribe(&self) -> mpsc::UnboundedReceiver<CatalogChange> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.inner.listeners().push(sender);
         receiver
     }
 
-    /// Since when the server has not been reached; `None` while it answers or was never asked.
+    /// The time since which the server has not been reached; `None` while it answers or was never asked.
     pub(crate) fn offline_since(&self, observatory: Observatory) -> Option<SystemTime> {
         self.inner.slot(observatory)?.state().offline_since
     }
 
-    /// Why the catalog could not be had when it was last tried, and when that was; `None` once it was had.
+    /// The last failure to get the catalog and its time; `None` if a catalog has been installed since.
     pub(crate) fn failure(&self, observatory: Observatory) -> Option<(SystemTime, FetchError)> {
         let (when, error) = self.inner.slot(observatory)?.state().failure.clone()?;
         let when = SystemTime::now().checked_sub(when.elapsed())?;
         Some((when, error))
     }
 
-    /// What is wrong with the default context that the user wants, by the current catalog. From memory.
+    /// The problem with the default context that the user wants, by the current catalog; `None` if there is none.
+    /// Answered from memory, but for one look at a rule that may be the user's own.
     pub(crate) fn context_problem(&self, observatory: Observatory) -> Option<String> {
         self.inner.context_problem(&*self.current(observatory)?)
     }
 
-    /// How long ago the server said what is current; also over restarts.
+    /// The time since the server's last answer, also over restarts.
     pub(crate) fn age(&self, observatory: Observatory) -> Option<Duration> {
         let confirmed = self.inner.slot(observatory)?.state().confirmed?;
         Some(confirmed.elapsed().unwrap_or_default())
@@ -266,7 +268,7 @@ impl Catalogs {
         self.server(observatory).is_none()
     }
 
-    /// Stops what goes on in the background.
+    /// Stops the requests in the background.
     pub(crate) fn shutdown(&self) {
         self.inner.end.cancel();
     }
@@ -329,7 +331,7 @@ impl Inner {
                 Err(_) => Duration::ZERO,
             };
             let loaded = answer.is_ok();
-            // Whoever waited may have left.
+            // Those who waited may have left.
             let _ = sender.send(Some(answer.map(|(info, _)| info)));
             if loaded && inner.slot(observatory).is_some_and(|slot| slot.server.is_some()) {
                 inner
@@ -351,7 +353,7 @@ impl Inner {
                 if let Some(slot) = self.slot(observatory) {
                     slot.state().confirmed = SystemTime::now().checked_sub(kept.age);
                 }
-                // Too old, however young: the server in force is asked at once.
+                // It counts as too old: the server in force is asked at once.
                 let age = if kept.foreign { Duration::MAX } else { kept.age };
                 return Ok((info, age));
             }
@@ -402,8 +404,8 @@ impl Inner {
         }
     }
 
-    /// Whether a stored description does not tell where files are downloaded from now: it is of another server than the
-    /// one in force, or its URLs had credentials, which are not stored.
+    /// Whether files cannot be downloaded by a stored description: it is of another server than the one in force, or
+    /// its URLs had credentials, which are not stored.
     fn is_foreign(&self, info: &ServerInfo) -> bool {
         let slot = self.slot(info.observatory());
         let Some(server) = slot.and_then(|slot| slot.server.as_ref()) else {
@@ -415,13 +417,14 @@ impl Inner {
             || urls.into_iter().flatten().any(Url::has_lost_credentials)
     }
 
-    /// Blocking: takes away what nobody will go on with. Before the first catalog is shown no transfer runs.
+    /// Blocking: removes partial files that no transfer will resume. No transfer runs before the first catalog is
+    /// shown.
     fn sweep(&self, info: &ServerInfo) {
         self.store
             .sweep(info.observatory(), &|name| info.catalog().contains(name));
     }
 
-    /// Joins the running question to the server, or asks; also says since when it runs.
+    /// Joins the running request to the server, or begins one; returns also the time when it began.
     fn refresh(
         self: &Arc<Self>,
         state: &mut SlotState,
@@ -445,7 +448,7 @@ impl Inner {
         running
     }
 
-    /// Asks the server, keeps and publishes what it says.
+    /// Asks the server for its catalog, stores it and makes it the current one.
     async fn ask(self: &Arc<Self>, observatory: Observatory) -> Answer {
         let slot = self.slot(observatory);
         let Some((slot, server)) = slot.and_then(|slot| Some((slot, slot.server.as_ref()?))) else {
@@ -547,7 +550,7 @@ impl Inner {
     }
 }
 
-/// Whoever waits hears of a mistake in this program, and the next load or refresh begins anew.
+/// The error of a load or refresh that has panicked; the next one begins anew.
 fn panicked(observatory: Observatory) -> FetchError {
     let message = "reading it failed by a panic, a bug in crds-fs (see the log)";
     FetchError::new(FetchErrorKind::Store, &subject(observatory), message)
@@ -557,7 +560,7 @@ fn subject(observatory: Observatory) -> String {
     FetchError::catalog_subject(observatory)
 }
 
-/// Asks for a new catalog whenever the current one has become too old, as long as anybody uses the catalogs.
+/// Asks for a new catalog whenever the current one has become too old, until the catalogs are shut down or dropped.
 async fn keep_fresh(inner: Weak<Inner>, observatory: Observatory, age: Duration) {
     let Some((ttl, retry, end)) = inner.upgrade().map(|inner| {
         (

@@ -1,4 +1,4 @@
-//! What has happened so far, in numbers.
+//! Counters of the fetcher.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,7 @@ pub(crate) struct Counters {
     pub adopted: u64,
 }
 
-/// Counters that everybody may raise.
+/// Counters that any thread may raise.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     pub(super) hits: Count,
@@ -43,7 +43,7 @@ pub(super) struct Metrics {
     pub(super) adopted: Count,
 }
 
-/// One of them.
+/// A counter.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 

@@ -1,4 +1,4 @@
-//! Hashing behind the bytes that arrive: the digest is nearly done when the last byte comes.
+//! Hashing while bytes arrive, so that the digest is nearly done when the last byte comes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,7 +20,7 @@ const BUFFER: u64 = 1 << 20;
 /// Bytes of a transfer that are kept in memory until they are hashed, at most.
 const KEPT: usize = 4 << 20;
 
-/// Follows the frontier of a file, below which no byte is missing, and hashes what lies behind it on a blocking thread.
+/// Follows the frontier of a file, below which no byte is missing, and hashes the bytes below it on a blocking thread.
 ///
 /// Bytes that arrive at the frontier are hashed as they come. Others, which came over other connections before their time,
 /// are read back from the page cache.
@@ -30,11 +30,12 @@ pub(super) struct Digester {
     stage: Stage,
 }
 
-/// What the thread that hashes is told.
+/// The input of the hashing thread, shared with it.
 #[derive(Default)]
 struct Shared {
     frontier: u64,
-    /// Bytes in memory that are to be hashed, by where they belong. All up to there are on the disk, or before them here.
+    /// Bytes in memory that are to be hashed, by their offset in the file. All bytes before them are on the disk or
+    /// here as well.
     kept: BTreeMap<u64, Vec<Bytes>>,
     kept_bytes: usize,
     /// One past the last of them.
@@ -53,7 +54,7 @@ struct Progress {
     buffer: Vec<u8>,
 }
 
-/// What is hashed next.
+/// The next bytes to hash.
 enum Next {
     Bytes(Vec<Bytes>),
     /// So many bytes of the file.
@@ -74,7 +75,8 @@ impl Digester {
         }
     }
 
-    /// These bytes have come for `from` and will be written there: they are hashed from memory, if it is their turn.
+    /// Offers bytes that have arrived and will be written at offset `from`; if it is their turn they are hashed from
+    /// memory.
     pub(super) fn offer(&mut self, from: u64, chunks: &[Bytes]) {
         {
             let mut shared = self.shared.lock();
@@ -90,7 +92,7 @@ impl Digester {
         self.start_if_idle();
     }
 
-    /// There are no gaps on the disk below `frontier` any more. Does not wait.
+    /// Raises the frontier, below which the file on the disk has no gaps. Does not wait.
     pub(super) fn advance(&mut self, frontier: u64) {
         {
             let mut shared = self.shared.lock();
@@ -143,7 +145,7 @@ impl Digester {
 }
 
 impl Shared {
-    /// Whether there is enough to hash for a trip to another thread.
+    /// Whether there is enough to hash to start a job on another thread.
     fn is_worth_it(&self, hashed: u64) -> bool {
         let in_memory = u64::try_from(self.kept_bytes).unwrap_or_default() >= BUFFER / 2
             && self
@@ -153,7 +155,7 @@ impl Shared {
         in_memory || self.frontier >= hashed + BUFFER
     }
 
-    /// What comes after the first `hashed` bytes.
+    /// The bytes to hash after the first `hashed` ones.
     fn next(&mut self, hashed: u64) -> Next {
         while let Some(first) = self.kept.first_entry() {
             let from = *first.key();

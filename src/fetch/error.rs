@@ -1,4 +1,4 @@
-//! Why a file cannot be had.
+//! Failures to provide files and catalogs.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub(crate) enum FetchErrorKind {
     NotInCatalog,
     /// The server cannot be reached.
     Unreachable,
-    /// No byte within the time allowed.
+    /// No progress within the time limit.
     TimedOut,
     /// There is no network on purpose, and the file is not in the store.
     Offline,
@@ -23,7 +23,8 @@ pub(crate) enum FetchErrorKind {
     Gone,
     /// The server fails, or makes no sense, after all retries.
     ServerTrouble,
-    /// What arrived is not what the catalog says, twice.
+    /// The bytes do not match the catalog, also when they are fetched once more; or a file in a store that cannot be
+    /// written is wrong.
     Corrupt,
     /// No room in the store.
     NoSpace,
@@ -67,7 +68,7 @@ impl FetchErrorKind {
     }
 }
 
-/// A failure to provide a file or a catalog, shared by everybody who waited for it.
+/// A failure to provide a file or a catalog, given to all who wait for it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "{subject}: {message}{}{}",
@@ -75,15 +76,15 @@ impl FetchErrorKind {
     .remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default()
 )]
 pub(crate) struct FetchError {
-    /// What sort of failure.
+    /// The kind of failure.
     pub kind: FetchErrorKind,
-    /// What could not be had: `jwst/name`, or the catalog of an observatory.
+    /// The thing that could not be had: `jwst/name`, or `catalog of jwst`.
     pub subject: String,
-    /// Where it was asked for.
+    /// The URL that it was requested from.
     pub url: Option<Url>,
-    /// Why, for a person.
+    /// The reason, for people.
     pub message: String,
-    /// What can be done about it.
+    /// The remedy, if one is known.
     pub remedy: Option<String>,
     /// The failure of the store below, if it was that.
     #[source]

@@ -1,4 +1,4 @@
-//! Which files are on their way, who waits for them, and what failed a moment ago.
+//! The transfers in flight, those who wait for them, and the last failures.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -18,11 +18,11 @@ use super::sources::{Served, add_served};
 use super::state_machine::State;
 use crate::crds::{CatalogEntry, FileKey, Url};
 
-/// Failures of so many files are remembered, for `user.crds.error`.
+/// The number of files whose last failure is remembered, for `user.crds.error`.
 const FAILURES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
-/// It is remembered of so many files who gave them.
+/// The number of fetched files whose sources are remembered.
 const SERVED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
-/// So many of the last failures are shown in the status.
+/// The number of last failures that the status shows.
 const LAST: usize = 20;
 
 pub(super) type Answer = Result<Arc<File>, FetchError>;
@@ -30,21 +30,21 @@ pub(super) type Answer = Result<Arc<File>, FetchError>;
 /// A transfer as others see it.
 #[derive(Debug, Clone)]
 pub(crate) struct TransferStatus {
-    /// Which file.
+    /// The file.
     pub key: FileKey,
     /// The source that is asked.
     pub url: Option<Url>,
-    /// Who has given what of the bytes that are here.
+    /// The bytes that each source has given.
     pub served: Vec<Served>,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
     /// Bytes that have arrived.
     pub done: u64,
     /// Bytes in all; 0 while that is not known.
     pub total: u64,
-    /// How many opens wait for it.
+    /// The number of opens that wait for it.
     pub waiters: usize,
-    /// Since when it has been running.
+    /// The time since it began.
     pub age: Duration,
 }
 
@@ -52,14 +52,14 @@ pub(crate) struct TransferStatus {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) key: FileKey,
-    /// What the catalog that the transfer goes by says of the file.
+    /// The catalog entry that the transfer goes by.
     entry: Mutex<CatalogEntry>,
     url: Mutex<Option<Url>>,
     served: Mutex<Vec<Served>>,
     started: Instant,
     state: Mutex<State>,
     done: AtomicU64,
-    /// Up to where no byte is missing.
+    /// The offset below which no byte is missing.
     frontier: watch::Sender<u64>,
     total: AtomicU64,
     waiters: AtomicUsize,
@@ -83,12 +83,12 @@ impl InFlight {
         }
     }
 
-    /// The transfer goes by a catalog that says this of the file.
+    /// Sets the catalog entry that the transfer goes by.
     pub(super) fn set_entry(&self, entry: CatalogEntry) {
         *self.entry.lock() = entry;
     }
 
-    /// What the catalog that the transfer goes by says of the file. A later catalog may give the name other contents.
+    /// The catalog entry that the transfer goes by. A later catalog may give the name other contents.
     pub(super) fn entry(&self) -> CatalogEntry {
         *self.entry.lock()
     }
@@ -97,7 +97,7 @@ impl InFlight {
         *self.state.lock() = state;
     }
 
-    /// So many bytes have arrived, and none is missing up to `frontier`.
+    /// Sets the number of bytes that have arrived, and the offset below which none is missing.
     pub(super) fn set_done(&self, done: u64, frontier: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.frontier.send_if_modified(|old| {
@@ -107,13 +107,14 @@ impl InFlight {
         });
     }
 
-    /// Up to where no byte is missing, from now on. It goes back where a transfer begins anew; the channel closes at the end.
+    /// Watches the offset below which no byte is missing. It goes back where a transfer begins anew; the channel closes
+    /// at the end.
     #[cfg(test)]
     pub(super) fn frontier(&self) -> watch::Receiver<u64> {
         self.frontier.subscribe()
     }
 
-    /// Another source is asked from now on.
+    /// Sets the source that is asked from now on.
     pub(super) fn set_url(&self, url: &Url) {
         *self.url.lock() = Some(url.clone());
     }
@@ -122,12 +123,12 @@ impl InFlight {
         self.url.lock().clone()
     }
 
-    /// Bytes of the file have come from `url`.
+    /// Counts bytes of the file that have come from `url`.
     pub(super) fn note_served(&self, url: &Url, bytes: u64) {
         add_served(&mut self.served.lock(), url, bytes);
     }
 
-    /// Nothing that has come is used.
+    /// Forgets the sources, because none of their bytes is used.
     pub(super) fn forget_served(&self) {
         self.served.lock().clear();
     }
@@ -165,7 +166,7 @@ impl InFlight {
         }
     }
 
-    /// Waits for the end. Dropping the future leaves the transfer alone.
+    /// Waits for the end of the transfer, which goes on if the future is dropped.
     pub(super) fn wait(self: &Arc<Self>) -> BoxFuture<'static, Answer> {
         let (in_flight, mut result) = (Arc::clone(self), self.result.subscribe());
         let waiter = Waiter::new(in_flight);
@@ -177,7 +178,7 @@ impl InFlight {
     }
 }
 
-/// Counts somebody who waits, until dropped.
+/// One who waits for a transfer, counted until it is dropped.
 struct Waiter(Arc<InFlight>);
 
 impl Waiter {
@@ -193,7 +194,7 @@ impl Drop for Waiter {
     }
 }
 
-/// All transfers that run, and the failures of the last while.
+/// All transfers that run, the last failures, and the sources of fetched files.
 #[derive(Debug)]
 pub(super) struct InFlightTable {
     running: Mutex<HashMap<FileKey, Arc<InFlight>>>,
@@ -211,7 +212,8 @@ struct Failed {
 #[derive(Debug)]
 struct Failure {
     when: Instant,
-    /// What the catalog said of the file: a failure is not one of the contents that a later catalog gives to the name.
+    /// The catalog entry of the file at that time: the failure does not hold for other contents that a later catalog
+    /// gives to the name.
     entry: CatalogEntry,
     error: FetchError,
 }
@@ -246,7 +248,8 @@ impl InFlightTable {
         self.failed.lock()
     }
 
-    /// The transfer of a name, which may be one of other contents than `entry` tells: see [`InFlight::entry`] at its end.
+    /// The running transfer of a name, or a new one. A running one may be of other contents than `entry`: see
+    /// [`InFlight::entry`] at its end.
     pub(super) fn join(&self, key: &FileKey, url: Option<Url>, entry: CatalogEntry) -> Joined {
         let mut running = self.running();
         if let Some(in_flight) = running.get(key) {
@@ -261,7 +264,7 @@ impl InFlightTable {
         self.running().get(key).cloned()
     }
 
-    /// Where a file comes from that is on its way or was fetched.
+    /// The URL that a file in flight is requested from, or that most of a fetched one came from.
     pub(super) fn url(&self, key: &FileKey) -> Option<Url> {
         if let Some(in_flight) = self.get(key) {
             return in_flight.url();
@@ -271,7 +274,7 @@ impl InFlightTable {
         Some(most.url.clone())
     }
 
-    /// Who gave what of such a file.
+    /// The bytes that each source gave of a file in flight or fetched.
     #[cfg(test)]
     pub(super) fn served(&self, key: &FileKey) -> Vec<Served> {
         match self.get(key) {
@@ -280,8 +283,8 @@ impl InFlightTable {
         }
     }
 
-    /// The end of a transfer: removes it from the table, remembers a failure, and tells those who wait. In this order, so that an
-    /// open that comes in between finds the file in the store or the failure in the memory.
+    /// Ends a transfer: remembers a failure, removes the transfer from the table, and tells those who wait. In this
+    /// order, so that an open that comes in between finds the file in the store or the failure in the memory.
     pub(super) fn complete(&self, in_flight: &Arc<InFlight>, answer: Answer) {
         {
             let mut failed = self.failed();
@@ -313,7 +316,7 @@ impl InFlightTable {
         in_flight.result.send_replace(Some(answer));
     }
 
-    /// The failure of the file that the catalog says this of, if it is younger than `memory`.
+    /// The last failure of the file with this catalog entry, if it is younger than `memory`.
     pub(super) fn recent_failure(
         &self,
         key: &FileKey,
@@ -325,8 +328,8 @@ impl InFlightTable {
         (failure.entry == entry && failure.when.elapsed() < memory).then(|| failure.error.clone())
     }
 
-    /// The last failure of the file that the catalog says this of, however old, unless it was fetched since. Without a
-    /// catalog that names it: of any file of this name.
+    /// The last failure of the file with this catalog entry, however old, unless it was fetched since; without an
+    /// entry, that of any contents of this name.
     pub(super) fn last_failure(&self, key: &FileKey, entry: Option<CatalogEntry>) -> Option<FetchError> {
         let failed = self.failed();
         let failure = failed.by_file.peek(key)?;
@@ -334,7 +337,7 @@ impl InFlightTable {
         is_of_it.then(|| failure.error.clone())
     }
 
-    /// The last failures of all, oldest first.
+    /// The last failures of all files, oldest first, with their times.
     pub(super) fn last_failures(&self) -> Vec<(SystemTime, FetchError)> {
         self.failed().last.iter().cloned().collect()
     }

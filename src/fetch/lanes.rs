@@ -1,4 +1,4 @@
-//! How many transfers go on at a time: slots, by observatory, for small files and for large ones.
+//! Limits on the transfers that run at a time: slots, by observatory, for small files and for large ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +10,15 @@ use tokio::time::Instant;
 
 use crate::crds::Observatory;
 
-/// At least so many transfers may stand aside, however few the slots are.
+/// The places for transfers that have given up their slot, in the lane of small files, and at least in that of large
+/// ones.
 const ASIDE: usize = 128;
 const LARGE_ASIDE: usize = 16;
 
-/// A transfer that stands still for so long leaves its slot to others.
+/// The time after which a transfer that stands still leaves its slot to others.
 pub(super) const PACE_TIME: Duration = Duration::from_millis(500);
 
-/// The lanes of all observatories: a server that stalls keeps nobody else's files back.
+/// The lanes of all observatories; a server that stalls does not keep the files of others back.
 #[derive(Debug)]
 pub(super) struct Lanes {
     all: Vec<(Observatory, Arc<Lane>, Arc<Lane>)>,
@@ -46,7 +47,7 @@ enum Held {
     Aside { _permit: OwnedSemaphorePermit },
 }
 
-/// Why there is no slot.
+/// The reason why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoSlot {
     /// For the whole time allowed nothing has moved in the lane.
@@ -84,13 +85,13 @@ impl Lanes {
     }
 }
 
-/// How many small files are received at a time.
+/// The number of small files that are received at a time.
 pub(super) fn small_slots(jobs: usize) -> usize {
     jobs.saturating_mul(4).max(4)
 }
 
 impl Lane {
-    /// Bytes have come, or a transfer has ended.
+    /// Notes that bytes have come, or a transfer has ended.
     pub(super) fn note_move(&self) {
         self.moved.fetch_add(1, Ordering::Relaxed);
     }
@@ -143,7 +144,7 @@ impl Slot {
         }
     }
 
-    /// Waits for something, and steps aside if that is not there at once.
+    /// Runs `work`, and gives up the slot if it takes longer than [`PACE_TIME`].
     pub(super) async fn lend_while<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         if let Ok(done) = tokio::time::timeout(PACE_TIME, &mut work).await {
@@ -153,7 +154,7 @@ impl Slot {
         work.await
     }
 
-    /// Takes a slot again, if it was left; how long that took.
+    /// Takes a slot again, if it was given up; returns the time that it waited.
     pub(super) async fn take_again(&self, timeout: Duration) -> Result<Duration, NoSlot> {
         if self.is_held() {
             return Ok(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! Which rules are the user's own: files under names that no catalog has, or in the place of catalogued ones.
+//! The user's own rules: files under names that no catalog has, or in the place of catalogued ones.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use crate::crds::{Catalog, FileKey};
 use crate::store::{HoldingKind, Store};
 
-/// A version of a rule of the user's: when it was changed, and its size.
+/// A version of a rule of the user's: its time of modification, and its size in bytes.
 pub(crate) type OwnVersion = (SystemTime, u64);
 
 /// The version of a rule, if it is the user's own: by one look at the store, as the user may write to it at any time. Other
@@ -29,7 +29,7 @@ fn on_disk(store: &dyn Store, key: &FileKey) -> Option<OwnVersion> {
     metadata.is_file().then_some((modified, metadata.len()))
 }
 
-/// Where a rule of the user's own lies in the store.
+/// The path of a rule of the user's own below the root of the store.
 pub(crate) fn own_path(key: &FileKey) -> PathBuf {
     ["mappings", key.observatory.as_str(), key.name.as_str()]
         .iter()

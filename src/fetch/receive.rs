@@ -17,7 +17,7 @@ use crate::crds::{Sha1Sum, Url};
 use crate::remote::{ByteRange, Download, RemoteError, RemoteErrorKind};
 use crate::store::{Partial, Record, StoreError};
 
-/// How far a transfer of several parts has come is written down this often, in bytes and time.
+/// The bytes, or the time, after which the progress of a transfer in several parts is written down again.
 const RECORDED: u64 = 16 << 20;
 const RECORD_TIME: Duration = Duration::from_secs(1);
 
@@ -32,18 +32,18 @@ mod writer;
 use part_map::{PartMap, Piece};
 use stream_count::StreamCount;
 
-/// Why a try ended before all bytes were there.
+/// The reason why a try ended before all bytes were there.
 #[derive(Debug)]
 pub(super) enum Break {
     /// The origin failed.
     Remote {
         error: RemoteError,
-        /// Whether any byte came that had never been there before.
+        /// Whether any byte came beyond the farthest so far.
         progress: bool,
-        /// For how long the transfer has stood still.
+        /// The time without progress.
         idle: Duration,
     },
-    /// The content is another one than at the beginning.
+    /// The content on the server has changed since the first byte.
     Changed,
     /// The origin's file has this length, which is not the catalog's.
     WrongLength(u64),
@@ -51,7 +51,7 @@ pub(super) enum Break {
     Store(StoreError),
 }
 
-/// Where the bytes of a file go.
+/// The destination of the bytes of a file.
 pub(super) enum Target {
     /// Into a partial file.
     Disk(Partial),
@@ -74,7 +74,7 @@ impl Target {
         }
     }
 
-    /// What hashes the bytes while they arrive; in memory they are hashed at the end.
+    /// A digester of the partial file; `None` in memory, where the bytes are hashed at the end.
     fn digester(&self) -> Option<Digester> {
         self.partial()
             .map(|partial| Digester::new(Arc::clone(&partial.file)))
@@ -90,18 +90,19 @@ pub(super) struct Receiver {
     /// Whether it goes on from bytes of an earlier run.
     resumed: bool,
     target: Target,
-    /// The length that the catalog promises, and that what comes is compared with.
+    /// The length in bytes that the catalog gives and the file must have; `None` if that is unknown or lengths are not
+    /// compared.
     expected: Option<u64>,
-    /// About how long a file is whose length is not compared, and how long at most.
+    /// The estimated length of a file whose length is not compared, and the most that it may have, in bytes.
     likely: u64,
     limit: u64,
     part_map: Mutex<PartMap>,
-    /// Whether room was made for what arrives.
+    /// Whether the store has made room for the bytes.
     claimed: AtomicBool,
     digest: Option<Sha1Sum>,
 }
 
-/// How a stream ended that was not broken.
+/// The end of a stream that was not broken.
 enum Ended {
     Done,
     /// Another stream has failed.
@@ -137,7 +138,7 @@ impl Receiver {
             resumed,
             target,
             expected,
-            // What has no known length is a mapping, and those are small; a wrong guess is found out while writing.
+            // Only mappings have no known length, and those are small; a wrong guess is found out while writing.
             likely: promised.unwrap_or(1 << 20),
             limit: promised.map_or(settings.unknown, |size| {
                 size.saturating_mul(2).max(settings.unknown)
@@ -163,7 +164,7 @@ impl Receiver {
         &self.source.url
     }
 
-    /// Asks another source from now on, for what is still missing.
+    /// Requests the missing bytes from another source from now on.
     pub(super) fn go_on_with(&mut self, source: &Source) {
         self.source = source.clone();
         self.part_map().stream_count = StreamCount::new(self.inner.settings.streams, Instant::now());
@@ -175,7 +176,7 @@ impl Receiver {
         self.resumed || self.in_flight.served().len() > 1
     }
 
-    /// Forgets what has arrived; from now on over one connection.
+    /// Forgets the bytes that have arrived, and receives the file over one connection from now on.
     pub(super) fn begin_anew(&mut self) -> Result<(), FetchError> {
         self.truncate()?;
         (self.digest, self.resumed) = (None, false);
@@ -183,7 +184,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// What has arrived is wrong: it does not count as progress either.
+    /// Takes back all progress, because the bytes that have arrived are wrong.
     pub(super) fn forget_progress(&self) {
         self.part_map().progress.forget(Instant::now());
     }
@@ -206,7 +207,7 @@ impl Receiver {
         }
     }
 
-    /// The bytes of a file that was received into memory. They are given away.
+    /// Takes the bytes of a file that was received into memory; `None` for one on the disk.
     pub(super) fn take_bytes(&self) -> Option<Vec<u8>> {
         match &self.target {
             Target::Disk(_) => None,
@@ -214,19 +215,19 @@ impl Receiver {
         }
     }
 
-    /// Whether anything of this transfer is on the disk.
+    /// Whether the bytes go to a partial file.
     pub(super) fn is_on_disk(&self) -> bool {
         self.target.partial().is_some()
     }
 
-    /// How far it came, if a later attempt could go on from there.
+    /// The progress, if a later attempt can resume from it.
     pub(super) fn record(&self) -> Option<Record> {
         self.target.partial()?;
         let part_map = self.part_map();
         part_map.record().filter(|record| record.arrived() > 0)
     }
 
-    /// Receives what is missing.
+    /// Receives the bytes that are missing.
     pub(super) async fn receive(&mut self) -> Result<(), Break> {
         let several = {
             let mut part_map = self.part_map();
@@ -259,7 +260,7 @@ impl Receiver {
         Ok(sum)
     }
 
-    /// What is to be published: file and digest.
+    /// The file to publish and its digest. Fails if it was not verified.
     pub(super) fn result(&self) -> Result<(Partial, Sha1Sum), FetchError> {
         let sum = self.digest.ok_or_else(|| self.not_verified())?;
         let partial = self.target.partial().ok_or_else(|| self.not_verified())?;
@@ -271,7 +272,7 @@ impl Receiver {
         FetchError::new(super::FetchErrorKind::Store, &self.in_flight.key, message)
     }
 
-    /// Tells how far it is, to who looks and to what hashes.
+    /// Passes the progress on to the status and to the digester.
     fn note_frontier(&self) {
         let (arrived, frontier) = self.part_map().look_around();
         self.in_flight.set_done(arrived, frontier);
@@ -321,7 +322,7 @@ impl Receiver {
         Ok(download)
     }
 
-    /// Whether it is known that this source has another version now.
+    /// Whether the source is known to give another version of the file now.
     fn is_other(&self, download: &Download) -> bool {
         self.part_map()
             .is_other(self.url(), download.validator.as_deref())
@@ -332,7 +333,7 @@ impl Receiver {
             .note_version(self.url(), download.validator.as_deref());
     }
 
-    /// Bytes of a piece are in the file up to `done`.
+    /// Notes that the bytes of a piece are written up to `done`, and saves the progress if that is due.
     async fn wrote(&self, piece: Piece, done: u64) -> Result<(), Break> {
         let due = {
             let mut part_map = self.part_map();
@@ -357,7 +358,7 @@ impl Receiver {
         let (store, key) = (Arc::clone(&self.inner.store), self.in_flight.key.clone());
         let saved = tokio::task::spawn_blocking(move || store.record(&key, &record)).await;
         if let Ok(Err(error)) = saved {
-            // It only means that a restart begins anew.
+            // The only consequence is that a restart begins anew.
             log::debug!("{error}");
         }
         Ok(())

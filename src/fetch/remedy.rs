@@ -1,9 +1,9 @@
-//! What to do about a catalog that cannot be had, in words.
+//! Advice on catalogs that cannot be had.
 
 use crate::crds::Observatory;
 use crate::remote::{Hint, RemoteError, RemoteErrorKind};
 
-/// What the user can do about the failure to get a catalog from the server at `url`.
+/// The advice on a failure to get a catalog from the server at `url`.
 pub(super) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -> String {
     let flag = |url: &str| format!("--server {observatory}={url}");
     let secure = url.strip_prefix("https://");
@@ -56,7 +56,7 @@ pub(super) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -
     }
 }
 
-/// What to do where no server may be asked and none was before.
+/// The advice where no server may be asked and no catalog is stored.
 pub(super) fn offline(observatory: Observatory) -> String {
     format!(
         "no catalog of {observatory} is in the cache yet: mount it once with the network, without --offline"

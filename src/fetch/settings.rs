@@ -1,4 +1,4 @@
-//! How to fetch.
+//! Settings of transfers and catalogs.
 
 use std::time::Duration;
 
@@ -22,11 +22,12 @@ pub(crate) struct FetchSettings {
     pub streams: usize,
     /// Bytes asked for at a time over each of them, at most.
     pub part: u64,
-    /// Two connections share what is left of a part only if each then brings at least so many bytes.
+    /// The least bytes that each of two connections must receive when they share the rest of a part.
     pub least: u64,
-    /// A transfer without a byte for so long is tried again.
+    /// The time without a byte after which a transfer is tried again.
     pub stall_timeout: Duration,
-    /// A transfer without progress for so long, over all tries, has failed: bytes beyond the farthest so far are progress.
+    /// The time without progress, over all tries, after which a transfer has failed; bytes beyond the farthest so far
+    /// are progress.
     pub timeout: Duration,
     /// Tries without progress that a failing server gets.
     pub tries: u32,
@@ -36,7 +37,7 @@ pub(crate) struct FetchSettings {
     pub pause: Duration,
     /// The longest pause that is not asked for by the server.
     pub longest_pause: Duration,
-    /// For how long a failure answers further opens.
+    /// The time for which a failure answers further opens.
     pub failure_memory: Duration,
     /// Whether digests are compared (`CRDS_DOWNLOAD_CHECKSUMS`).
     pub checksums: bool,
@@ -74,17 +75,17 @@ impl Default for FetchSettings {
 /// Settings of catalogs.
 #[derive(Debug, Clone)]
 pub(crate) struct CatalogSettings {
-    /// A catalog older than this is asked for again, in the background.
+    /// The age from which a catalog is asked for again, in the background.
     pub ttl: Duration,
-    /// At most so often is it asked for again because a plausible name is missing from it.
+    /// The shortest time between two requests for a new catalog because a plausible name is missing.
     pub missing_interval: Duration,
-    /// Who looks for a missing name waits for the server at most so long.
+    /// The longest time that a look-up of a missing name waits for the server, from the beginning of the request.
     pub look_timeout: Duration,
-    /// After a failure the next try in the background comes no sooner than this.
+    /// The time after a failure until the next try in the background.
     pub retry_interval: Duration,
-    /// A server that does not answer a request within this time is given up.
+    /// The longest time that a server may take to answer a request.
     pub timeout: Duration,
-    /// For how long a failure answers further requests.
+    /// The time for which a failure answers further requests.
     pub failure_memory: Duration,
     /// Whether no server may be asked.
     pub offline: bool,

@@ -8,7 +8,7 @@ use sha1::{Digest as _, Sha1};
 use crate::crds::{FileKey, Sha1Sum};
 use crate::store::{Store, StoreError};
 
-/// What became of the bytes of a small file.
+/// The result of storing a small file.
 pub(super) enum Stored {
     /// They are the file, which is in the store.
     File(Arc<File>),

@@ -1,4 +1,4 @@
-//! Where the bytes of a file may come from.
+//! The sources of files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::crds::{FileKey, Url};
 use crate::remote::Origin;
 
-/// A file at a place that may have it.
+/// A file at a URL that may have it.
 #[derive(Clone)]
 pub(crate) struct Source {
-    /// What reads it.
+    /// The origin that reads it.
     pub origin: Arc<dyn Origin>,
-    /// Where it is.
+    /// Its URL.
     pub url: Url,
 }
 
@@ -23,18 +23,18 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A place that has the same files as the CRDS server.
+/// An origin with the same files as the CRDS server.
 pub(crate) trait Mirror: Send + Sync {
     /// The file there; `None` where it is known not to have such files.
     fn source(&self, key: &FileKey) -> Option<Source>;
 }
 
-/// What one source has given of a file.
+/// The bytes of a file that came from one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Served {
-    /// Where it was read.
+    /// The URL of the source.
     pub url: Url,
-    /// How many bytes of the file are from there.
+    /// The number of bytes.
     pub bytes: u64,
 }
 

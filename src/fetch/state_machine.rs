@@ -1,4 +1,4 @@
-//! The state machine of a transfer: its states, and what follows from what happens. Pure; time and chance are given.
+//! The state machine of a transfer: its states, events and steps. Pure; times and random numbers are given.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::remote::{RemoteError, RemoteErrorKind, Retry};
 #[cfg(test)]
 mod tests;
 
-/// Where a transfer stands.
+/// The state of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// Waits for a slot of its lane.
@@ -25,7 +25,7 @@ pub(crate) enum State {
     Publishing,
     /// The file is in the store.
     Done,
-    /// There will be no file.
+    /// The transfer has failed.
     Failed,
 }
 
@@ -44,18 +44,18 @@ impl State {
     }
 }
 
-/// What happens to a transfer.
+/// An event of a transfer.
 #[derive(Debug)]
 pub(super) enum Event<'a> {
     /// A slot of its lane is free.
     Slot,
     /// A try ended early.
     Broke {
-        /// How.
+        /// The failure.
         error: &'a RemoteError,
         /// Whether it brought any bytes.
         progress: bool,
-        /// For how long no byte has come.
+        /// The time without progress.
         idle: Duration,
     },
     /// The content on the server is no longer the one that the first bytes are from.
@@ -66,51 +66,51 @@ pub(super) enum Event<'a> {
     Complete,
     /// The digest, and the length, are right.
     Match,
-    /// They are not.
+    /// The digest, or the length, is wrong.
     Mismatch {
-        /// Whether the bytes are from several sources, or from several runs.
+        /// Whether the bytes are from several sources, or from an earlier run.
         mixed: bool,
     },
     /// The store has the file.
     Published,
 }
 
-/// What to do next. Bytes are asked of the source that [`StateMachine::source`] tells.
+/// The next step of a transfer. Bytes are requested from the source [`StateMachine::source`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Ask for what is missing.
+    /// Request the bytes that are missing.
     Receive,
-    /// Forget what has arrived and ask for everything, over one connection.
+    /// Forget all bytes that have arrived and request the whole file, over one connection.
     ReceiveAnew,
     /// Pause.
     Pause(Duration),
-    /// Hash what is not hashed yet.
+    /// Hash the rest and compare.
     Verify,
     /// Publish.
     Publish,
-    /// It is over, and well.
+    /// End with the file.
     Finish,
-    /// It is over: report the error at hand.
+    /// End with the last error.
     GiveUp,
 }
 
-/// A transfer's state and its memory of what went wrong.
+/// The state of a transfer and the failures so far that decide about retries.
 ///
-/// It has sources in order. Each is tried by its own rules; when they say that it is over, the next one goes on from the
-/// bytes that are here. The last one's end is that of the transfer.
+/// A transfer has sources in order. Each has its own retries; when those are used up, the next source goes on from the
+/// bytes that have arrived. When those of the last one are used up the transfer fails.
 #[derive(Debug)]
 pub(super) struct StateMachine {
     state: State,
     sources: usize,
-    /// Which of them is tried.
+    /// The index of the source that is tried.
     source: usize,
-    /// Tries of it in a row that brought nothing.
+    /// The number of tries of it in a row that brought nothing new.
     fruitless: u32,
-    /// How often it has given a whole file that was wrong.
+    /// The number of whole files with wrong contents that it has given.
     mismatches: u32,
-    /// How often its content has changed.
+    /// The number of changes of its content.
     changes: u32,
-    /// How often bytes of several sources were wrong together.
+    /// The number of files of several sources, or runs, that were wrong.
     mixtures: usize,
     rules: Rules,
 }
@@ -127,7 +127,7 @@ struct Rules {
 
 const OVER: (State, Step) = (State::Failed, Step::GiveUp);
 
-/// How often the content may change under a transfer before that is called trouble.
+/// The most changes of a source's content during a transfer before the source is given up.
 const CHANGES: u32 = 3;
 
 impl StateMachine {
@@ -155,7 +155,7 @@ impl StateMachine {
         self.state
     }
 
-    /// The number of the source whose turn it is.
+    /// The index of the source whose turn it is.
     pub(super) fn source(&self) -> usize {
         self.source
     }
@@ -172,7 +172,7 @@ impl StateMachine {
         self.changes = 0;
     }
 
-    /// What follows from an event. One that cannot happen in this state ends the transfer.
+    /// The step that follows from an event. An event that cannot happen in this state ends the transfer.
     pub(super) fn on(&mut self, event: &Event<'_>, chance: &mut Rng) -> Step {
         let (state, step) = self.follow(event, chance);
         self.state = state;
@@ -201,8 +201,9 @@ impl StateMachine {
         }
     }
 
-    /// Of bytes from several sources nobody knows which are wrong: they all come once more, from one. A source that gives
-    /// a wrong file is left for the next one, and the last one has a second try.
+    /// Chooses the source after a mismatch. Of bytes from several sources it is not known which are wrong: the whole
+    /// file is requested once more, from one source. A source that gives a wrong file is left for the next one; the
+    /// last one has a second try.
     fn after_mismatch(&mut self, mixed: bool) -> (State, Step) {
         if mixed && self.mixtures < self.sources {
             self.mixtures += 1;
@@ -217,7 +218,7 @@ impl StateMachine {
         (State::Receiving, Step::ReceiveAnew)
     }
 
-    /// The content of a source is another one than before.
+    /// Begins anew because the content of the source has changed.
     fn after_change(&mut self) -> (State, Step) {
         self.changes += 1;
         if self.changes > CHANGES {
@@ -237,7 +238,7 @@ impl StateMachine {
         chance: &mut Rng,
     ) -> (State, Step) {
         if error.kind == RemoteErrorKind::NoSuchRange && self.changes < CHANGES {
-            // What was asked for lies beyond the end: the content is another one now.
+            // The requested range lies beyond the end: the content has changed.
             return self.after_change();
         }
         self.fruitless = if progress {
@@ -256,7 +257,7 @@ impl StateMachine {
         }
     }
 
-    /// How long to leave the source alone before the next try, if it gets one.
+    /// The pause before the next try of this source; `None` if it gets no other.
     fn pause_after(&self, error: &RemoteError, chance: &mut Rng) -> Option<Duration> {
         let tries = match error.kind {
             RemoteErrorKind::Unreachable => self.rules.tries_unreachable,

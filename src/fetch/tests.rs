@@ -305,7 +305,7 @@ tests! {
         let partial = world.dir.as_ref().unwrap().path().join(".crds-fs/partial/hst").join(FILE);
         let world = world.restart(settings()).await;
         open.await.unwrap().unwrap_err();
-        // What a power failure leaves: the length, and zeros instead of data.
+        // A power failure leaves the length, and zeros instead of data.
         std::fs::write(&partial, vec![0; 60_000]).unwrap();
         world.place.always(None);
         assert_eq!(world.open(FILE).await.unwrap(), bytes);

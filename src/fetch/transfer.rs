@@ -19,7 +19,7 @@ use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::remote::RemoteErrorKind;
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
 
-/// The task of a transfer. It ends only with the file, a failure, or the end of the mount.
+/// The task of a transfer. It ends with the file, with a failure, or at the end of the mount.
 pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: CatalogEntry) {
     let completion = Completion {
         inner: Arc::clone(&inner),
@@ -36,7 +36,7 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
     let answer = tokio::select! {
         biased;
         () = inner.end.cancelled() => Err(FetchError::shutting_down(&in_flight.key)),
-        // What a panic leaves is put away as after any failure: the room set aside for the file, above all.
+        // A panic is cleaned up like any failure: above all the reservation of the file is released.
         answer = AssertUnwindSafe(transfer.go()).catch_unwind() => {
             answer.unwrap_or_else(|_| Err(without_result(&in_flight.key)))
         }
@@ -57,7 +57,7 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
     completion.complete(answer);
 }
 
-/// Sees to it that every transfer ends for those who wait, also one that is dropped.
+/// Completes a transfer for those who wait, at the latest when it is dropped.
 struct Completion {
     inner: Arc<Inner>,
     in_flight: Option<Arc<InFlight>>,
@@ -89,7 +89,7 @@ struct Transfer<'a> {
     inner: &'a Arc<Inner>,
     in_flight: &'a Arc<InFlight>,
     entry: CatalogEntry,
-    /// Where the file may be had, in order.
+    /// The sources of the file, in order.
     sources: Vec<Source>,
     receiver: Option<Receiver>,
     /// A small file that is in the store already.
@@ -160,7 +160,7 @@ impl Transfer<'_> {
         step
     }
 
-    /// Asks the source whose turn it is from now on.
+    /// Changes the receiver over to the source whose turn it is, if it is another one.
     fn choose_source(&mut self, machine: &StateMachine, reason: &FetchError) -> Result<(), FetchError> {
         let can_verify = self.inner.settings.checksums && self.entry.sha1.is_some();
         let Some(source) = self.sources.get(machine.source()).cloned() else {
@@ -171,7 +171,7 @@ impl Transfer<'_> {
             log::warn!("{reason}; now from {}", source.url);
             receiver.go_on_with(&source);
             if !can_verify {
-                // Nobody would notice that the bytes do not belong together.
+                // It could not be noticed that the bytes do not belong together.
                 receiver.begin_anew()?;
             }
         }
@@ -185,7 +185,7 @@ impl Transfer<'_> {
             .ok_or_else(|| FetchError::new(FetchErrorKind::Store, key, "the transfer was not prepared"))
     }
 
-    /// A slot of the lane. While anything moves there the wait is nobody's fault; else it has its limit.
+    /// Waits for a slot of the file's lane. Fails with a timeout only if nothing moves in the lane for `--timeout`.
     async fn slot(&self) -> Result<Slot, FetchError> {
         let settings = &self.inner.settings;
         let small = self.entry.size.is_none_or(|size| size <= settings.small);
@@ -202,8 +202,8 @@ impl Transfer<'_> {
         })
     }
 
-    /// Hashes what the store has found under this name, if there is anything. A copy that is right already came with a
-    /// transfer that ended between the opener's look into the store and the beginning of this one.
+    /// Verifies the file that the store has found under this name, if there is one. A copy that is verified already
+    /// came with a transfer that ended between the opener's look into the store and the beginning of this one.
     async fn adopt(&self) -> Result<Option<Arc<File>>, FetchError> {
         let Some(holding) = self.inner.store.holding(self.key()) else {
             return Ok(None);
@@ -228,7 +228,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Asks where the file is and sees to where its bytes go. For a small file nothing is done to the store before all of
+    /// Locates the file and prepares the receiver of its bytes. For a small file the store is not touched before all of
     /// them are there.
     async fn prepare(&mut self, slot: &Arc<Slot>) -> Result<(), FetchError> {
         let locating = tokio::time::timeout(self.inner.settings.timeout, self.inner.locate(self.key()));
@@ -246,7 +246,7 @@ impl Transfer<'_> {
         let size = self.entry.size;
         let settings = &self.inner.settings;
         let is_small = |size: &u64| settings.lengths && *size <= settings.whole;
-        // Of a store that cannot be written the reservation says so, before anything is asked for.
+        // In a store that cannot be written the reservation fails, before any byte is requested.
         let small = size.filter(|size| is_small(size) && self.inner.store.is_writable());
         let target = if let Some(size) = small {
             Target::memory(size)
@@ -297,7 +297,7 @@ impl Transfer<'_> {
             }) => {
                 let fault = FetchError::remote(&key, &error);
                 log::debug!("{fault}");
-                // Where the time allowed ends in the middle of a try, the fault is what the tries before have met.
+                // If the time limit ends in the middle of a try, the failure of the try before is the reason.
                 let is_cut_short = error.kind == RemoteErrorKind::TimedOut && idle >= timeout;
                 if !is_cut_short || reason.kind == FetchErrorKind::ShuttingDown {
                     *reason = fault;
@@ -348,7 +348,7 @@ impl Transfer<'_> {
         Ok(self.mismatch(machine, reason, &what, &url, mixed))
     }
 
-    /// Stores the bytes of a small file if they are right; else gives the digest that they have.
+    /// Stores the bytes of a small file if they have the `expected` digest; else returns the digest that they have.
     async fn store_whole(
         &mut self,
         bytes: Vec<u8>,
@@ -429,7 +429,8 @@ impl Transfer<'_> {
         }
     }
 
-    /// After a failure: keeps what has arrived for the next attempt, if that can go on from it.
+    /// Cleans up after a failure: keeps the bytes that have arrived if the next attempt can resume from them, and
+    /// removes them otherwise.
     async fn put_away(&mut self, error: &FetchError) {
         let record = match (&self.receiver, error.kind) {
             (_, FetchErrorKind::Corrupt) | (None, _) => None,
@@ -452,7 +453,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Work on another thread that ended without a result: by a panic, or with the runtime.
+    /// The error of work on another thread that ended without a result: by a panic, or with the runtime.
     fn unfinished(&self, error: &JoinError) -> FetchError {
         if error.is_panic() {
             let message = "the store has panicked, which is a mistake in crds-fs: see the log";

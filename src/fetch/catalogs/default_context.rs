@@ -7,7 +7,7 @@ use crate::crds::{FileKey, ServerInfo};
 use crate::fetch::own_rules::own_version;
 
 impl Inner {
-    /// The description with the default context that the user wants. What is kept in the store stays the server's.
+    /// The description with the default context that the user wants. The one in the store stays the server's.
     pub(super) fn with_context(&self, info: &Arc<ServerInfo>) -> Arc<ServerInfo> {
         let observatory = info.observatory();
         let Some(spec) = &self.settings.context else {
@@ -32,7 +32,7 @@ impl Inner {
         })
     }
 
-    /// What is wrong with the default context that the user wants.
+    /// The problem with the default context that the user wants; `None` if there is none.
     pub(super) fn context_problem(&self, info: &ServerInfo) -> Option<String> {
         if let Some(reason) = info.no_default_context() {
             return Some(reason.to_owned());

@@ -236,7 +236,7 @@ async fn who_looks_for_a_missing_name_does_not_wait_for_a_silent_server() {
     let begun = Instant::now();
     assert_eq!(futures_util::future::join_all([ask(), ask()]).await, [None, None]);
     assert_eq!(begun.elapsed(), look);
-    // Who comes later does not begin to wait anew, and nobody asks a second time meanwhile.
+    // A later look-up does not begin to wait anew, and the server is not asked a second time meanwhile.
     assert_eq!(ask().await, None);
     assert_eq!(begun.elapsed(), look);
     tokio::time::sleep(Duration::from_secs(250)).await;
@@ -286,7 +286,7 @@ async fn a_default_context_that_means_nothing_is_not_the_servers() {
         let found = world.catalogs.context_problem(HST);
         assert_eq!(found.is_some(), problem.is_some(), "{context}: {found:?}");
         assert!(found.unwrap_or_default().contains(problem.unwrap_or_default()));
-        // What is kept stays the server's.
+        // The stored description stays the server's.
         let kept = world.store.snapshot(HST).unwrap().unwrap().text;
         assert!(kept.contains("'hst_0001.pmap'") && !kept.contains("hst_0009"));
         let wanted = if problem.is_some() {

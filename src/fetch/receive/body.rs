@@ -1,4 +1,4 @@
-//! What a stream brings, and how long that may take.
+//! The body of a response: copying it, and the time that it may take.
 
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use super::{Break, Ended, Receiver};
 use crate::fetch::lanes::PACE_TIME;
 use crate::remote::{Download, RemoteError, RemoteErrorKind};
 
-/// Bytes that have waited so long are written, few as they are.
+/// The longest time that bytes wait for others before they are written.
 const GATHER_TIME: Duration = Duration::from_millis(200);
-/// A transfer that brings less than so many bytes in [`PACE_TIME`] leaves its slot to others.
+/// The bytes in [`PACE_TIME`] below which a transfer leaves its slot to others.
 const PACE: u64 = 1 << 10;
 
 impl Receiver {
-    /// How long the next byte may take, after the last one came at `heard`.
+    /// The longest time to wait now for the next byte, after the last one came at `heard`. Fails when there is none
+    /// left.
     pub(super) fn patience(&self, heard: Instant) -> Result<Duration, Break> {
         let settings = &self.inner.settings;
         let now = Instant::now();
@@ -41,8 +42,8 @@ impl Receiver {
         Err(self.broken(RemoteError::new(RemoteErrorKind::TimedOut, self.url(), message)))
     }
 
-    /// Waits for what the server does next, at most for `longest`; `None` when it did nothing. A transfer that stands
-    /// still gives up its slot.
+    /// Waits for `next`, an event of the server, for `longest` at most; `None` when it did not come. A transfer that
+    /// stands still gives up its slot.
     pub(super) async fn hear<T>(&self, longest: Duration, next: impl Future<Output = T>) -> Option<T> {
         let mut next = std::pin::pin!(next);
         let deadline = Instant::now() + longest;
@@ -67,12 +68,12 @@ impl Receiver {
         }
     }
 
-    /// The transfer had to wait for so long, which is not the server's fault.
+    /// Leaves a wait for a slot out of the time without progress.
     pub(in crate::fetch) fn excuse(&self, waited: Duration) {
         self.part_map().progress.excuse(waited);
     }
 
-    /// Writes what a download brings for a piece. Whatever happens, no write is under way when this returns.
+    /// Writes the body of a download into a piece. No write is under way when this returns, with an error either.
     pub(super) async fn copy_body(
         &self,
         download: Download,
@@ -105,7 +106,7 @@ impl Receiver {
             if halt.is_cancelled() {
                 return Ok(Ended::Halted);
             }
-            // What is there already needs no timer.
+            // Bytes that are there already need no timer.
             let mut next = body.next().now_or_never();
             if next.is_none() {
                 let patience = self.patience(heard)?;
@@ -140,13 +141,14 @@ impl Receiver {
                 // Whether that was too long is seen before the next wait.
                 None => {}
             }
-            // Another stream may have taken over what comes last.
+            // Another stream may have taken over the end of the part.
             end = self.part_map().end_of(piece);
         }
         Ok(Ended::Done)
     }
 
-    /// Counts bytes that a stream has read from `read` on. Gives the end of its part.
+    /// Counts bytes that a stream has read from offset `read` on; returns the end of its part. Fails when the time
+    /// limit is over.
     fn note_bytes(&self, piece: Piece, read: u64, count: usize, now: Instant) -> Result<u64, Break> {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.inner.metrics.bytes.add(count);

@@ -1,4 +1,4 @@
-//! What the streams of a transfer share: which parts there are, who brings which, and how far each has come.
+//! The state that the streams of a transfer share: the parts of the file, the stream of each, and its progress.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use crate::fetch::lanes::PACE_TIME;
 use crate::fetch::settings::FetchSettings;
 use crate::store::{Part, Record};
 
-/// A file has at most so many parts to begin with, and so many when streams share what is left.
+/// The most parts of a file at the beginning, and after streams have split parts among them.
 const PARTS: u64 = 512;
 const PARTS_AT_MOST: usize = 640;
 
-/// What the streams of a transfer share.
+/// The parts of a file, and the state of its transfer.
 pub(super) struct PartMap {
-    /// The version of the file that the bytes belong to; those that other sources gave before are taken as they are.
+    /// The version of the file that the last source gives; bytes that other sources gave before are taken as they are.
     version: Option<Version>,
     pub(super) parts: Vec<Part>,
-    /// The parts that a stream brings, by their first byte.
+    /// The running streams, by the first byte of their part.
     streams: BTreeMap<u64, Stream>,
     pub(super) stream_count: StreamCount,
-    /// Hashes what is written to the disk.
+    /// The digester of the partial file.
     pub(super) digester: Option<Digester>,
     pub(super) progress: Progress,
     /// Bytes that have come in this try.
     pub(super) received: u64,
-    /// Since when bytes are counted to learn the pace, and how many came.
+    /// The beginning of the interval in which the pace is measured, and the bytes that have come in it.
     pace: (Instant, u64),
     pub(super) recorded: (Instant, u64),
 }
@@ -41,7 +41,7 @@ struct Version {
     validator: String,
 }
 
-/// A stream that brings a part.
+/// A stream that receives a part.
 struct Stream {
     /// One past the last byte that it has read.
     read: u64,
@@ -49,7 +49,7 @@ struct Stream {
     flows: bool,
 }
 
-/// A part of the file that a stream brings.
+/// A part of the file that a stream receives.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece {
     /// The first byte of the part, which is its name.
@@ -59,7 +59,7 @@ pub(super) struct Piece {
 }
 
 impl PartMap {
-    /// Goes on from what an earlier transfer has left, if there is anything.
+    /// The parts that an earlier transfer has left, or those of a file that begins.
     pub(super) fn new(
         earlier: Option<Record>,
         expected: Option<u64>,
@@ -90,18 +90,18 @@ impl PartMap {
         }
     }
 
-    /// Bytes that have arrived, wherever.
+    /// The number of bytes that have arrived in all parts.
     pub(super) fn arrived(&self) -> u64 {
         self.parts.iter().map(|part| part.done - part.start).sum()
     }
 
-    /// Up to where no byte is missing.
+    /// The offset below which no byte is missing.
     pub(super) fn frontier(&self) -> u64 {
         let gap = self.parts.iter().find(|part| part.done < part.end);
         gap.or(self.parts.last()).map_or(0, |part| part.done)
     }
 
-    /// Another try begins.
+    /// Begins another try.
     pub(super) fn begin_try(&mut self, now: Instant) {
         let arrived = self.arrived();
         self.progress.begin_try(arrived);
@@ -128,7 +128,7 @@ impl PartMap {
         (version.url == url.as_str()).then_some(version.validator.as_str())
     }
 
-    /// Whether what this source gives is known to be another version than what it gave before.
+    /// Whether this source is known to give another version than before.
     pub(super) fn is_other(&self, url: &Url, validator: Option<&str>) -> bool {
         match (self.validator(url), validator) {
             (Some(known), Some(found)) => known != found,
@@ -148,8 +148,8 @@ impl PartMap {
         }
     }
 
-    /// A part for one more stream: the first that nobody brings, else the second half of what another one still has to
-    /// bring, if each then has at least `least` bytes.
+    /// A part for one more stream: the first unfinished one without a stream, else the second half of the longest rest
+    /// of another stream, if each half has at least `least` bytes.
     pub(super) fn take_piece(&mut self, least: u64) -> Option<Piece> {
         let idle = |part: &&Part| part.done < part.end && !self.streams.contains_key(&part.start);
         let piece = match self.parts.iter().find(idle) {
@@ -194,12 +194,12 @@ impl PartMap {
         })
     }
 
-    /// A stream has ended, wherever it was.
+    /// Returns the part of a stream that has ended, finished or not.
     pub(super) fn put_back(&mut self, piece: Piece) {
         self.streams.remove(&piece.start);
     }
 
-    /// How many streams bring bytes.
+    /// The number of running streams that have received bytes.
     fn flowing(&self) -> usize {
         self.streams.values().filter(|stream| stream.flows).count()
     }
@@ -210,7 +210,7 @@ impl PartMap {
         self.stream_count.look(now, self.received, flowing);
     }
 
-    /// Where a part ends: one past its last byte, `u64::MAX` when nobody knows.
+    /// The end of a part, one past its last byte; `u64::MAX` in a file of unknown length.
     pub(super) fn end_of(&self, piece: Piece) -> u64 {
         self.part(piece).map_or(piece.from, |part| part.end)
     }
@@ -220,7 +220,8 @@ impl PartMap {
         index.ok().and_then(|index| self.parts.get(index))
     }
 
-    /// A stream has read `count` bytes from `read` on; those beyond the end of its part do not count. Gives that end.
+    /// Counts `count` bytes that a stream has read from offset `read` on, without those beyond the end of its part;
+    /// returns that end.
     pub(super) fn note_read(&mut self, piece: Piece, read: u64, count: u64, now: Instant) -> u64 {
         let end = self.end_of(piece);
         let count = count.min(end.saturating_sub(read));
@@ -233,7 +234,7 @@ impl PartMap {
         end
     }
 
-    /// Counts bytes for the pace: every [`PACE_TIME`] it tells how many came since the last time.
+    /// Counts bytes for the pace; returns the bytes of an interval when its [`PACE_TIME`] is over.
     pub(super) fn note_pace(&mut self, count: u64, now: Instant) -> Option<u64> {
         let (since, bytes) = self.pace;
         let bytes = bytes.saturating_add(count);
@@ -242,7 +243,7 @@ impl PartMap {
         due.then_some(bytes)
     }
 
-    /// Bytes of a part are where they belong, up to `done`. Gives how many of them are new.
+    /// Notes that the bytes of a part are written up to offset `done`; returns the number of new ones.
     pub(super) fn note_written(&mut self, piece: Piece, done: u64) -> u64 {
         let index = self.parts.binary_search_by_key(&piece.start, |part| part.start);
         let Some(part) = index.ok().and_then(|index| self.parts.get_mut(index)) else {
@@ -253,7 +254,7 @@ impl PartMap {
         part.done - before
     }
 
-    /// How many bytes have arrived, and the frontier, which is told to what hashes.
+    /// The number of bytes that have arrived, and the frontier, which is passed on to the digester.
     pub(super) fn look_around(&mut self) -> (u64, u64) {
         let frontier = self.frontier();
         if let Some(digester) = &mut self.digester {
@@ -262,7 +263,7 @@ impl PartMap {
         (self.arrived(), frontier)
     }
 
-    /// What a later transfer needs to go on, if it could.
+    /// The progress for a later transfer; `None` if it could not resume, for want of a validator or a length.
     pub(super) fn record(&self) -> Option<Record> {
         let version = self.version.as_ref()?;
         let size = self.parts.last()?.end;
@@ -275,7 +276,7 @@ impl PartMap {
     }
 }
 
-/// The parts of a file that nothing has come of yet.
+/// The parts of a file that begins.
 fn plan(expected: Option<u64>, settings: &FetchSettings) -> Vec<Part> {
     let size = expected.unwrap_or(u64::MAX);
     let whole = expected.is_none() || size < settings.large || settings.streams < 2;

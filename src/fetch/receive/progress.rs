@@ -1,13 +1,13 @@
-//! What counts as progress of a transfer: only bytes beyond the farthest one so far. Pure; the time is given.
+//! The progress of a transfer: only bytes beyond the farthest one so far count. Pure; the time is given.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A transfer slower than this over its whole time limit, in bytes a second, stands still.
+/// The rate, in bytes a second over the whole time limit, below which a transfer counts as standing still.
 const SLOWEST: f64 = 16.0;
 
-/// How far a transfer has come, over all its tries, and since when it has come no farther.
+/// The progress of a transfer over all its tries, and the time since the last.
 ///
 /// A server may send the same bytes again and again: it ignores ranges and breaks off, or has another validator each
 /// time. None of that moves the time limit. Nor does a byte now and then, which would keep an open waiting for days.
@@ -15,13 +15,13 @@ const SLOWEST: f64 = 16.0;
 pub(super) struct Progress {
     /// Bytes of the present content that have come.
     reached: u64,
-    /// The most that it ever were.
+    /// The most of them so far.
     farthest: u64,
-    /// What `farthest` was when the time limit was moved last.
+    /// The value of `farthest` when the time limit was moved last.
     mark: u64,
-    /// When that was.
+    /// The time of that, moved on by waits that are left out.
     since: Instant,
-    /// So many bytes beyond `mark` move the time limit.
+    /// The number of bytes beyond `mark` that move the time limit.
     step: u64,
     /// Whether `farthest` has grown in this try.
     advanced: bool,
@@ -49,23 +49,23 @@ impl Progress {
         }
     }
 
-    /// Another try begins, with so many bytes in the file.
+    /// Begins another try, with `reached` bytes in the file.
     pub(super) fn begin_try(&mut self, reached: u64) {
         self.reached = reached;
         self.advanced = false;
     }
 
-    /// Everything comes once more from the first byte on.
+    /// Begins the file anew, from its first byte.
     pub(super) fn begin_anew(&mut self) {
         self.reached = 0;
         if !self.begun {
-            // What an earlier run left is of no use: this one has not come anywhere yet.
+            // The bytes of an earlier run are of no use, and this one has none yet.
             self.farthest = 0;
             self.mark = 0;
         }
     }
 
-    /// What came was wrong as a whole: it was no progress towards the right file.
+    /// Takes back all progress, because the file was wrong as a whole.
     pub(super) fn forget(&mut self, now: Instant) {
         self.reached = 0;
         self.farthest = 0;
@@ -73,7 +73,7 @@ impl Progress {
         self.since = now;
     }
 
-    /// More bytes have come.
+    /// Counts bytes that have come.
     pub(super) fn note(&mut self, count: u64, now: Instant) {
         self.begun = true;
         self.reached = self.reached.saturating_add(count);
@@ -87,7 +87,7 @@ impl Progress {
         }
     }
 
-    /// The transfer had to wait for so long, which is not the server's fault.
+    /// Leaves a wait for a slot out of the time without progress.
     pub(super) fn excuse(&mut self, waited: Duration) {
         self.since += waited;
     }
@@ -97,12 +97,12 @@ impl Progress {
         self.advanced
     }
 
-    /// The most bytes that ever were there.
+    /// The most bytes that have been there.
     pub(super) fn farthest(&self) -> u64 {
         self.farthest
     }
 
-    /// For how long the transfer has stood still.
+    /// The time without progress.
     pub(super) fn idle(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }

@@ -11,7 +11,7 @@ use super::part_map::Piece;
 use super::{Break, Ended, Receiver};
 use crate::remote::{ByteRange, Download, RemoteErrorKind, Retry};
 
-/// How a stream ended, and the piece that it brought.
+/// The end of a stream, and the piece that it received.
 struct Over {
     piece: Piece,
     result: Result<Ended, Break>,
@@ -54,8 +54,9 @@ impl Receiver {
         self.run_streams(first, download).await
     }
 
-    /// Runs as many streams as are wanted, the first of which has begun. The failure of one halts the others, which put
-    /// away what they have; none is cut off in the middle of a write. Where the server only wants fewer, the others go on.
+    /// Runs as many streams as are wanted, the first of which has begun. The failure of one halts the others, which
+    /// write the bytes that they have; none is cut off in the middle of a write. Where the server only wants fewer, the
+    /// others go on.
     async fn run_streams(&self, first: Piece, download: Download) -> Result<(), Break> {
         let halt = CancellationToken::new();
         let mut result = Ok(());
@@ -90,7 +91,7 @@ impl Receiver {
         }
     }
 
-    /// A stream that brings one piece, from what has come of it already if it has begun.
+    /// A stream that receives one piece, from the download `begun` if there is one.
     async fn stream(&self, piece: Piece, begun: Option<Download>, halt: &CancellationToken) -> Over {
         let over = |result, answered| Over {
             piece,
@@ -128,7 +129,8 @@ impl Receiver {
     }
 }
 
-/// Whether the server wants fewer streams, and for how long: it is busy, or did not even answer one of several.
+/// The time for which the server wants fewer streams, as it is busy or did not answer one of several; `None` for any
+/// other end.
 fn refusal(over: &Over) -> Option<Duration> {
     let Err(Break::Remote { error, .. }) = &over.result else {
         return None;

@@ -1,4 +1,4 @@
-//! How many streams a large file gets. Pure; time and measurements are given.
+//! The number of streams for a large file. Pure; times and measurements are given.
 //!
 //! It begins with two and doubles as long as that makes the file come faster, measured over short times in which all
 //! streams bring bytes. Where it does not, it goes back, and tries again after a while that grows. A server that refuses a
@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// With so many it begins.
+/// The number of streams at the beginning.
 const FIRST: usize = 2;
-/// Over so long a time the throughput is measured.
+/// The time over which the throughput is measured.
 const WINDOW: Duration = Duration::from_millis(150);
-/// So long is waited until all streams bring bytes, before it is measured anyway.
+/// The longest wait until all streams bring bytes; then those that do are measured.
 const LATE: Duration = Duration::from_secs(2);
-/// Twice as many streams have to bring so much more, as a factor.
+/// The factor by which twice as many streams must be faster.
 const GAIN: f64 = 1.25;
-/// After so long it is tried again whether more help, at first and at most.
+/// The time after which more streams are tried again, at first and at most.
 const AGAIN: Duration = Duration::from_secs(4);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
-/// So long a server that has refused a stream is not asked for more.
+/// The least time for which a server that has refused a stream is not asked for more.
 const REFUSED: Duration = Duration::from_secs(10);
-/// While it is measured, it is looked at so often.
+/// The interval at which it is checked whether all streams bring bytes.
 const LOOK: Duration = Duration::from_millis(25);
 
 /// The number of streams of one transfer.
@@ -30,9 +30,9 @@ pub(super) struct StreamCount {
     most: usize,
     wanted: usize,
     phase: Phase,
-    /// How long it stays the next time that more streams are of no use.
+    /// The time to stay at a number the next time that more streams turn out to be of no use.
     again: Duration,
-    /// Until when there may be no more than so many.
+    /// The most streams after a refusal, and the time until which that holds.
     refused: Option<(usize, Instant)>,
 }
 
@@ -50,7 +50,7 @@ enum Phase {
     Settled { until: Instant },
 }
 
-/// So many streams brought so many bytes a second.
+/// The throughput of a number of streams, in bytes a second.
 #[derive(Debug, Clone, Copy)]
 struct Level {
     streams: usize,
@@ -73,12 +73,12 @@ impl StreamCount {
         }
     }
 
-    /// How many there are to be now.
+    /// The number of streams wanted now.
     pub(super) fn wanted(&self) -> usize {
         self.wanted
     }
 
-    /// When to call [`StreamCount::look`] next.
+    /// The time to call [`StreamCount::look`] next.
     pub(super) fn due(&self, now: Instant) -> Instant {
         match self.phase {
             Phase::Starting { .. } => now + LOOK,
@@ -87,7 +87,7 @@ impl StreamCount {
         }
     }
 
-    /// A new try begins: what was measured is past.
+    /// Forgets an unfinished measurement, because a new try begins.
     pub(super) fn restart(&mut self, now: Instant) {
         if let Phase::Starting { .. } | Phase::Measuring { .. } = self.phase {
             self.phase = Phase::Starting {
@@ -97,7 +97,8 @@ impl StreamCount {
         }
     }
 
-    /// So many bytes have come in all, and so many streams are bringing some.
+    /// Measures, given the bytes of all streams so far and the number of streams that bring some, and adjusts the
+    /// number wanted.
     pub(super) fn look(&mut self, now: Instant, bytes: u64, flowing: usize) {
         match self.phase {
             Phase::Starting { since, before } => {
@@ -165,7 +166,8 @@ impl StreamCount {
         }
     }
 
-    /// The server has refused a stream, and wants to be left alone for so long; `others` are going on.
+    /// Halves the number of streams after the server has refused one; it gets no more for `pause`, or longer. `others`
+    /// are going on.
     pub(super) fn refused(&mut self, now: Instant, pause: Duration, others: usize) {
         self.wanted = (self.wanted / 2).min(others).max(1);
         let until = now + pause.max(REFUSED);
@@ -207,7 +209,7 @@ mod tests {
         let begin = Instant::now();
         let mut count = StreamCount::new(most, begin);
         let (mut now, mut bytes, mut wanted) = (begin, 0.0, Vec::new());
-        // When each stream that runs brings its first byte.
+        // The time of the first byte of each running stream.
         let mut streams: Vec<Instant> = Vec::new();
         let mut due = count.due(now);
         while now < begin + time {

@@ -37,7 +37,7 @@ impl Receiver {
                 let message = format!("asked for byte {from}, got byte {}", download.offset);
                 return Err(self.protocol(message));
             }
-            // Ranges are ignored, or the content has changed: what comes is the whole file.
+            // Ranges are ignored, or the content has changed: the whole file comes.
             from = 0;
         } else if from > 0 && self.is_other(&download) {
             return Err(Break::Changed);
@@ -60,7 +60,7 @@ impl Receiver {
         self.close_whole()
     }
 
-    /// At the end of a file of unknown length, what has come is all.
+    /// Ends the file: one of unknown length has the bytes that have come; another one fails if it is too short.
     fn close_whole(&self) -> Result<(), Break> {
         let mut part_map = self.part_map();
         if let Some(part) = part_map.parts.first_mut() {

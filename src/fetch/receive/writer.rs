@@ -43,7 +43,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Whether bytes have come that are not known to be written.
+    /// Whether any byte that has come is not known to be written.
     pub(super) fn is_behind(&self) -> bool {
         !self.gathered.is_empty() || self.job.is_some()
     }
@@ -130,7 +130,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes everything that has come.
+    /// Writes all bytes that have come.
     pub(super) async fn catch_up(&mut self) -> Result<(), Break> {
         self.flush().await?;
         self.settle().await

@@ -87,7 +87,7 @@ fn a_mismatch_is_forgiven_once() {
     assert_eq!(machine.state(), State::Failed);
 }
 
-/// How many tries a server gets that fails in this way each time.
+/// The number of tries that a server gets which fails in this way each time.
 fn tries(kind: RemoteErrorKind) -> u32 {
     let mut machine = machine();
     let error = error(kind);
@@ -322,7 +322,7 @@ proptest! {
             steps += 1;
             prop_assert!(steps < 100_000, "it does not end");
             let kind = PASSING.get(number).copied().unwrap_or(RemoteErrorKind::NoSuchRange);
-            // What says nothing takes its time.
+            // A server that says nothing takes its time.
             let least = u64::from(kind == RemoteErrorKind::TimedOut);
             idle += Duration::from_secs(seconds.max(least));
             let mut error = error(kind);

@@ -108,7 +108,7 @@ tests! {
         let mut frontier = world.fetcher.frontier(&key(FILE)).unwrap();
         assert_eq!(*frontier.borrow(), 0);
         assert_eq!(*frontier.wait_for(|at| *at > 0).await.unwrap(), 30_000);
-        // What comes beyond the gap does not move it.
+        // Bytes beyond the gap do not move it.
         arrived(&world, 130_000).await;
         assert_eq!(*frontier.borrow_and_update(), 30_000);
         assert_eq!(*frontier.wait_for(|at| *at == 420_000).await.unwrap(), 420_000);

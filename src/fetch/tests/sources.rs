@@ -12,7 +12,7 @@ fn mirror(bytes: &[u8]) -> Arc<Place> {
     mirror
 }
 
-/// Who has given how much, by the last number of the address; 1 is the server.
+/// The bytes that each source has given, by the last number of its address; 1 is the server.
 fn served(world: &World) -> Vec<(char, u64)> {
     let served = world.fetcher.served(&key(FILE));
     let number = |url: &Url| url.host().and_then(|host| host.chars().last()).unwrap();

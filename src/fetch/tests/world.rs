@@ -17,7 +17,7 @@ use crate::crds::{ServerInfo, Sha1Sum};
 use crate::remote::{ByteRange, CrdsServer, Download, RemoteError, RemoteErrorKind, Retry, Settings};
 use crate::store::{DiskStore, MemoryStore, StoreOptions};
 
-/// How the origin treats one request.
+/// The way in which the origin treats one request.
 #[derive(Debug, Clone)]
 pub(in crate::fetch) enum Act {
     /// It fails at once.
@@ -133,7 +133,7 @@ impl Place {
         let mut data = bytes.slice(usize::try_from(start).unwrap()..usize::try_from(end).unwrap());
         let known = !matches!(act, Some(Act::End(_)));
         let mut last = None;
-        // What goes beyond the end comes together with what does not.
+        // Bytes beyond the end come together with those before it.
         let chunk = if matches!(act, Some(Act::Beyond(_))) {
             usize::MAX
         } else {
