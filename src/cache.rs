@@ -1,6 +1,6 @@
-//! A CRDS cache that fetches what is missing: [`Cache`] puts store, transfers and best references together.
+//! A CRDS cache that fetches missing files: [`Cache`] puts store, transfers and best references together.
 //!
-//! This is what a mount stands on, without the mount. A program that wants verified files or best references opens a
+//! It is everything behind a mount, without the mount. A program that wants verified files or best references opens a
 //! directory as a [`Cache`], on a tokio runtime:
 //!
 //! ```
@@ -64,13 +64,13 @@ use crate::fetch::Fetcher;
 use crate::resolve::Resolver;
 use crate::store::Store;
 
-/// So long transfers may take to put away what they have, and the disk to take it.
+/// The longest wait, when a cache is closed, for transfers to save their bytes and end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A directory in use as a CRDS cache: files are fetched when they are opened, and stay. Clones share everything.
 ///
-/// One process at a time may write to a directory; where it cannot be written, what is there can be opened. A clone that
-/// is left ends nothing: [`Cache::close`] does.
+/// One process at a time may write to a directory; one that cannot be written can be read by any number. Dropping a
+/// clone ends nothing: [`Cache::close`] does.
 #[derive(Clone)]
 pub struct Cache {
     fetcher: Fetcher,
@@ -78,7 +78,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The way to open `directory`, which must exist.
+    /// The settings to open `directory` with, which is made when it is missing.
     pub fn builder(directory: impl Into<std::path::PathBuf>) -> Builder {
         Builder::new(directory.into())
     }
@@ -110,8 +110,12 @@ impl Cache {
         answer.wait().await.map_err(Error::resolve)
     }
 
-    /// Ends transfers where they can go on another time, waits at most ten seconds until everything is on the disk, and
-    /// lets go of the directory when the last clone is dropped.
+    /// Ends transfers, which are resumed another time where they can be, and waits for that for ten seconds at most.
+    /// Then waits, without a limit of time, until every fetched file is durable under its final name, and saves the
+    /// answers and the order of last use. Failures are logged.
+    ///
+    /// Opens that wait for a transfer, or would need one, fail with [`ErrorKind::Closed`] from now on. The directory is
+    /// released when the last clone is dropped.
     pub async fn close(&self) {
         self.fetcher.shutdown();
         self.resolver.save().await;
@@ -121,12 +125,13 @@ impl Cache {
         {
             log::warn!("some transfers did not stop in time; they are resumed from what is on disk");
         }
-        // What came to an end meanwhile.
+        // Once more, for answers that have come meanwhile.
         self.resolver.save().await;
         self.note_order_of_use().await;
     }
 
-    /// Writes down the order of use, which decides what is evicted first. For now and then, since a process may be killed.
+    /// Waits until every fetched file is durable under its final name, and saves the order of last use, by which copies
+    /// are evicted. To be called at intervals as well, since a process may be killed.
     pub(crate) async fn note_order_of_use(&self) {
         let store: Arc<dyn Store> = Arc::clone(self.fetcher.store());
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close()).await {

@@ -15,7 +15,7 @@ use crate::remote::{
 use crate::resolve::{BadFilePolicy, Mode, Prefetch, ResolveOptions, Resolver};
 use crate::store::{DiskStore, Store, StoreOptions};
 
-/// How a directory is used as a cache; made by [`Cache::builder`].
+/// The settings of a cache; made by [`Cache::builder`].
 #[derive(Debug, Clone)]
 pub struct Builder {
     directory: PathBuf,
@@ -42,7 +42,7 @@ impl Builder {
         }
     }
 
-    /// Whose files and rules are there; without it those of HST, JWST and Roman. An observatory's catalog is asked for when
+    /// The observatories of the cache; without it HST, JWST and Roman. An observatory's catalog is loaded when
     /// something of it is first opened.
     #[must_use]
     pub fn observatories(mut self, observatories: impl IntoIterator<Item = Observatory>) -> Self {
@@ -60,7 +60,7 @@ impl Builder {
         self
     }
 
-    /// Whether nothing is asked of any server: what is in the directory can be opened.
+    /// Whether no server may be asked: only files in the directory can be opened.
     #[must_use]
     pub fn offline(mut self, offline: bool) -> Self {
         self.catalogs.offline = offline;
@@ -75,22 +75,22 @@ impl Builder {
         self
     }
 
-    /// Who evaluates the rules.
+    /// The evaluator of the rules; without it [`Mode::Auto`].
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.resolve.mode = mode;
         self
     }
 
-    /// How many bytes the directory may hold; what was used longest ago is evicted to make room. `None`, without it: as
-    /// many as the disk gives, and only what crds-fs has fetched itself is evicted.
+    /// The most bytes that the directory may hold; the least recently used copies are evicted to make room. `None`, or
+    /// without it: as many as the disk gives, and only copies that crds-fs has fetched itself are evicted.
     #[must_use]
     pub fn cache_size(mut self, bytes: Option<u64>) -> Self {
         self.store.cache_size = bytes;
         self
     }
 
-    /// How many bytes of the disk stay free; without it 1 GiB.
+    /// The bytes of the disk that stay free; without it 1 GiB.
     #[must_use]
     pub fn keep_free(mut self, bytes: u64) -> Self {
         self.store.keep_free = bytes;
@@ -111,15 +111,15 @@ impl Builder {
         self
     }
 
-    /// What is fetched before anybody opens it; without it nothing.
+    /// The files that are fetched before they are opened; without it none.
     #[must_use]
     pub fn prefetch(mut self, prefetch: Prefetch) -> Self {
         self.resolve.prefetch = prefetch;
         self
     }
 
-    /// An open fails when no byte has come for so long over all tries, and a call when its answer takes longer; without it
-    /// 5 minutes.
+    /// The time without progress, over all tries, after which an open fails, and the longest time for the answer to a
+    /// call; without it 5 minutes.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.http.call_timeout = timeout;
@@ -129,7 +129,7 @@ impl Builder {
         self
     }
 
-    /// A transfer without a byte for so long is tried again; without it 30 seconds.
+    /// The time without a byte after which a transfer is tried again; without it 30 seconds.
     #[must_use]
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.http.stall_timeout = timeout;
@@ -137,34 +137,35 @@ impl Builder {
         self
     }
 
-    /// A catalog older than this is asked for again, in the background; without it 10 minutes.
+    /// The age from which a catalog is asked for again, in the background; without it 10 minutes.
     #[must_use]
     pub fn catalog_ttl(mut self, age: Duration) -> Self {
         self.catalogs.ttl = age;
         self
     }
 
-    /// How long a server's answer on best references holds; without it 1 hour.
+    /// The time for which a server's answer on best references holds; without it 1 hour.
     #[must_use]
     pub fn bestrefs_ttl(mut self, age: Duration) -> Self {
         self.resolve.ttl = age;
         self
     }
 
-    /// Where directories for what is learnt of caches that cannot be written are made; without it nothing is remembered.
+    /// The directory for the state of caches that cannot be written, in which each gets one of its own; without it
+    /// nothing is remembered of them.
     #[must_use]
     pub fn state(mut self, directory: Option<PathBuf>) -> Self {
         self.store.state = directory;
         self
     }
 
-    /// Where everything is asked for, as the user has said it.
+    /// The servers and URLs, as the user has given them.
     pub(crate) fn remote(mut self, remote: remote::Settings) -> Self {
         self.remote = remote;
         self
     }
 
-    /// What is compared of downloads: lengths and digests.
+    /// Whether lengths and digests of files are compared with the catalog.
     pub(crate) fn checks(mut self, lengths: bool, checksums: bool) -> Self {
         self.store.lengths = lengths;
         self.fetch.lengths = lengths;
@@ -173,7 +174,7 @@ impl Builder {
         self
     }
 
-    /// What is done about files that the server lists as bad.
+    /// The policy on files that the server lists as bad.
     pub(crate) fn bad_files(mut self, policy: BadFilePolicy) -> Self {
         self.resolve.bad_files = policy;
         self
@@ -185,8 +186,8 @@ impl Builder {
         self
     }
 
-    /// Opens the directory, from now on used through its handle. Nothing is asked of the network. To be called on a tokio
-    /// runtime with time and I/O enabled, on which the tasks of the cache run.
+    /// Opens the directory, which is used through its handle from now on. Nothing is requested over the network. To be
+    /// called on a tokio runtime with time and I/O enabled, on which the tasks of the cache run.
     pub fn open(self) -> Result<Cache, Error> {
         let runtime = Handle::try_current().map_err(Error::settings)?;
         self.open_on(&runtime)

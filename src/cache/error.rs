@@ -1,4 +1,4 @@
-//! Why a cache has no answer.
+//! Errors of a cache.
 
 use std::error;
 use std::fmt;
@@ -8,15 +8,15 @@ use crate::remote::RemoteErrorKind;
 use crate::resolve::ResolveError;
 use crate::store::StoreError;
 
-/// Why a cache cannot be opened, or has no answer. The text is for people, and says what was asked and why it failed; URLs
-/// in it have no credentials.
+/// The reason why a cache cannot be opened, or has no answer. Its text is for people and names the thing and the
+/// reason; URLs in it have no credentials.
 #[derive(Debug)]
 pub struct Error {
     source: Box<dyn error::Error + Send + Sync>,
     kind: ErrorKind,
 }
 
-/// It speaks for the error of the layer below.
+/// The text of the error of the layer below.
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source.fmt(out)
@@ -58,7 +58,7 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
