@@ -294,14 +294,15 @@ impl Resolver {
         self.shared.lock().memory.len()
     }
 
-    /// Writes down what is remembered, if something changed since that was last done. For the end of a mount.
+    /// Saves the memory of answers, if it has changed since the last time. For the end of a mount.
     pub(crate) async fn save(&self) {
         Arc::clone(&self.shared).save().await;
     }
 }
 
 impl Shared {
-    /// With a new catalog forgets what it may make wrong: failures, and what rests on rules whose contents are others now.
+    /// Forgets what a new catalog may make wrong: failures, and answers that were computed with rules that have other
+    /// contents now.
     fn notice_catalog(&self, observatory: Observatory) {
         let Some(info) = self.fetcher.catalogs().current(observatory) else {
             return;

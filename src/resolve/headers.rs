@@ -26,7 +26,7 @@ pub(super) struct Told {
 pub(super) struct Headers(Vec<Told>);
 
 impl Headers {
-    /// Keeps what was told just now. What contradicts it is of another time, and forgotten.
+    /// Keeps a header that was told just now. Earlier ones that contradict it are forgotten: they are out of date.
     pub(super) fn keep(&mut self, told: Told) {
         self.0
             .retain(|old| old.context != told.context && agree(&old.header, &told.header));

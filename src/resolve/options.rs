@@ -1,4 +1,4 @@
-//! Settings: how answers are made, and what is refused.
+//! Settings of the resolver: the evaluator, the policy on bad files, times and limits.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -28,7 +28,7 @@ pub struct UnknownMode(String);
 impl FromStr for Mode {
     type Err = UnknownMode;
 
-    /// Case matters, as in the Python client. `s3` says where that client reads rules from; who evaluates them is as in
+    /// Case matters, as in the Python client. `s3` tells that client where to read rules; they are evaluated as with
     /// `auto`.
     fn from_str(text: &str) -> Result<Self, UnknownMode> {
         match text {
@@ -102,7 +102,7 @@ pub(crate) struct ResolveOptions {
     pub bad_files: BadFilePolicy,
     /// `CRDS_IGNORE_MAPPING_CHECKSUM`: use rules whose own checksum is wrong.
     pub ignore_mapping_checksum: bool,
-    /// How long a server may take for one request (`--timeout`).
+    /// The longest time that a server may take for one request (`--timeout`).
     pub timeout: Duration,
     /// The number of answers that are remembered.
     pub capacity: NonZeroUsize,
@@ -110,7 +110,7 @@ pub(crate) struct ResolveOptions {
     pub window: Duration,
     /// The most dataset ids in one request; the server's own limit holds too.
     pub batch: NonZeroUsize,
-    /// What is fetched before anybody opens it.
+    /// The files that are fetched before they are opened.
     pub prefetch: Prefetch,
     /// The source of the time.
     pub clock: Clock,

@@ -19,17 +19,18 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// A larger note was not written by this program.
 const MAX_BYTES: usize = 256 << 20;
 
-/// The state of writing: what is written, and whether a task is under way to write more.
+/// The state of saving: the version that is saved, and whether a task to save a later one is under way.
 #[derive(Default)]
 pub(super) struct Persistence {
     scheduled: AtomicBool,
-    /// [`Memory::changes`] of what is in the store.
+    /// [`Memory::changes`] of the version in the store.
     written: AtomicU64,
     /// Held while writing, so that an older state never replaces a newer one.
     writing: Mutex<()>,
 }
 
-/// Reads what an earlier run kept. What cannot be read is lost with a warning: it can all be asked for again.
+/// Restores the memory that an earlier run saved. One that cannot be read is dropped with a warning: all of it can be
+/// asked for again.
 pub(super) fn restore(memory: &mut Memory, store: &dyn Store) {
     let text = match store.note(NOTE) {
         Ok(Some(text)) if text.len() <= MAX_BYTES => text,
@@ -43,7 +44,7 @@ pub(super) fn restore(memory: &mut Memory, store: &dyn Store) {
 }
 
 impl Shared {
-    /// Sees to it that the memory is written soon.
+    /// Starts a task that saves the memory soon, unless there is one.
     pub(super) fn save_soon(self: &Arc<Self>) {
         if !self.persistence.scheduled.swap(true, Ordering::AcqRel) {
             let shared = Arc::clone(self);

@@ -19,14 +19,14 @@ use tokio::time::Instant;
 use super::Shared;
 use crate::crds::{FileKey, FileKind, FileName, Observatory};
 
-/// It is remembered of so many contexts that their rules are here.
+/// The number of contexts whose state is remembered.
 const CONTEXTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
-/// A context whose rules could not all be had is tried again after so long.
+/// The time after which a context is tried again whose rules could not all be had.
 const AGAIN: Duration = Duration::from_secs(60);
-/// No context has so many rules; what has more is a mistake.
+/// The most rules of a context that are fetched: none has so many.
 const RULES: usize = 10_000;
 
-/// What is fetched before anybody opens it (`--prefetch`).
+/// The files that are fetched before they are opened (`--prefetch`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Prefetch {
     /// Nothing.
@@ -53,10 +53,10 @@ impl FromStr for Prefetch {
     }
 }
 
-/// Which contexts were brought.
+/// The contexts whose rules were fetched, or are being fetched.
 pub(super) struct Prefetcher {
     contexts: Mutex<LruCache<FileName, Stage>>,
-    /// So many files of all contexts together are asked for at a time.
+    /// Slots for the files, of all contexts together, that are fetched at a time.
     slots: Semaphore,
 }
 
@@ -75,7 +75,7 @@ impl Prefetcher {
         }
     }
 
-    /// Whether a context's turn has come; from then on it is running.
+    /// Whether the rules of a context are to be fetched now; if so it counts as running.
     fn begin(&self, context: &FileName) -> bool {
         let mut contexts = self.contexts.lock();
         let is_due = match contexts.get(context) {
@@ -98,7 +98,7 @@ impl Prefetcher {
         self.contexts.lock().put(context, stage);
     }
 
-    /// Whether all rules of a context have come; `None` while that is not known.
+    /// Whether all rules of a context have been fetched; `None` while that is not known.
     #[cfg(test)]
     pub(super) fn is_here(&self, context: &FileName) -> Option<bool> {
         match self.contexts.lock().peek(context)? {
@@ -108,7 +108,7 @@ impl Prefetcher {
         }
     }
 
-    /// Forgets which contexts are here: some rules have other contents now.
+    /// Forgets which contexts have been fetched, because some rules have other contents now.
     pub(super) fn forget(&self) {
         let mut contexts = self.contexts.lock();
         let running: Vec<FileName> = contexts
@@ -123,7 +123,7 @@ impl Prefetcher {
     }
 }
 
-/// Marks a context that is not brought to its end, as by a panic, as failed.
+/// One fetch of a context's rules. When it is dropped before its end, as by a panic, the context counts as failed.
 struct Burst {
     shared: Arc<Shared>,
     key: FileKey,
@@ -137,8 +137,8 @@ impl Drop for Burst {
 }
 
 impl Shared {
-    /// A file is used: if it is a pmap, the rules below it are fetched in the background, unless they are here. Does not
-    /// wait, and nobody waits for it.
+    /// Fetches the rules below a file that is used, if it is a pmap and they were not fetched before, in the
+    /// background. Does not wait.
     pub(super) fn prefetch(self: &Arc<Self>, key: &FileKey) {
         if self.options.prefetch == Prefetch::Nothing
             || key.name.kind() != FileKind::Pmap
@@ -163,7 +163,7 @@ impl Shared {
         });
     }
 
-    /// Fetches the mappings below a context; how many came, and how many did not.
+    /// Fetches a context and the mappings below it; returns the numbers of those that came and that could not be had.
     async fn bring_rules(&self, context: &FileKey) -> (usize, usize) {
         let observatory = context.observatory;
         let mut waiting = VecDeque::from([context.name.clone()]);
@@ -185,8 +185,8 @@ impl Shared {
         }
     }
 
-    /// Fetches a mapping, unless it is here, and reads which others it names. `None` if it cannot be had or read: whoever
-    /// needs it is told why.
+    /// Fetches a mapping, unless the store has it, and returns the mappings that it names. `None` if it cannot be had
+    /// or read; the reason is reported when it is used.
     async fn bring(&self, observatory: Observatory, name: FileName) -> Option<Vec<FileName>> {
         let has_children = matches!(name.kind(), FileKind::Pmap | FileKind::Imap);
         let key = FileKey { observatory, name };

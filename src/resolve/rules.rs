@@ -97,7 +97,7 @@ type Loading = watch::Receiver<Option<Result<Compiled<Version>, RulesError>>>;
 pub(super) struct Rules {
     runtime: Handle,
     provider: Arc<Provider<Versions>>,
-    /// Rules on their way, each in a task of its own, so that many who need one compile it once.
+    /// The rules that are being fetched and compiled, each in a task of its own, so that each is compiled once.
     loading: Arc<Mutex<HashMap<FileName, Loading>>>,
 }
 
@@ -242,7 +242,7 @@ async fn read(provider: Arc<Provider<Versions>>, name: FileName) -> Result<Compi
         observatory: versions.observatory,
         name: name.clone(),
     };
-    // Before the file is opened: what is read is of this version or a later one.
+    // Before the file is opened: the text that is read is of this version or a later one.
     let version = versions.of(&name);
     let copy = match version {
         Version::Own(_) => None,

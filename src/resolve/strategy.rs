@@ -26,7 +26,7 @@ struct Resolved {
 }
 
 impl Shared {
-    /// Finds the answer, remembers it, and tells everybody who waits.
+    /// Finds the answer, remembers it, and sends it to all who wait for it.
     pub(super) async fn work(self: Arc<Self>, question: Question, tell: watch::Sender<Option<Answered>>) {
         // Callers get an answer also when this panics, and the next question is asked anew.
         let found = AssertUnwindSafe(self.find(&question)).catch_unwind().await;
@@ -136,7 +136,7 @@ impl Shared {
                 self.compute(question, &fresh.header, fresh.is_whole).await
             }
             Ok(found) => Ok(self.by_server(question, found)),
-            // What the server said of this very context, however long ago, goes before what is computed.
+            // The server's answer for this very context, however old, goes before a computed one.
             Err(error) if error.is_no_contact() && self.lock().memory.answer(question).is_none() => {
                 match known.at_all {
                     Some(old) => self

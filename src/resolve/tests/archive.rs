@@ -24,11 +24,11 @@ struct State {
     headers: BTreeMap<String, Value>,
     /// Ids whose presence spoils a whole request, with the message.
     poison: BTreeMap<String, String>,
-    /// What fails next, one request after the other.
+    /// The failures of the next requests, in order.
     failures: VecDeque<RemoteError>,
     /// The next request is answered by a panic.
     panics_next: bool,
-    /// What fails from now on.
+    /// The failure of every request from now on.
     down: Option<RemoteErrorKind>,
     /// Each reply comes so late; never where that is nothing.
     delay: Option<Duration>,

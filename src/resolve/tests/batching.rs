@@ -1,4 +1,4 @@
-//! How many requests, and who suffers when one fails.
+//! The number of requests, and the datasets that fail with one of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,7 +127,7 @@ async fn a_passing_trouble_is_tried_again() {
     assert_eq!(file(&results[0]), "dark_0.asdf");
 }
 
-/// Who waits for an answer is not kept waiting for as long as a busy server likes.
+/// An answer is not waited for as long as a busy server asks for.
 #[tokio::test(start_paused = true)]
 async fn a_short_pause_is_kept_and_a_long_one_is_a_failure() {
     for (pause, answered) in [(5, true), (3600, false)] {

@@ -1,4 +1,4 @@
-//! What is remembered, for how long, and what survives.
+//! The memory of answers: its contents, their age, and what survives a restart.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A panic is an error of those who wait for that work, and of nobody after them.
+//! A panic is an error for those who wait for that work, and for no later question.
 
 use futures_util::future::join_all;
 

@@ -1,4 +1,4 @@
-//! Rules that come before somebody opens them.
+//! Rules that are fetched before they are opened.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ async fn an_opened_context_brings_its_rules_once() {
     }
     assert!(ended(&resolver, "roman_0041.pmap").await);
     assert_eq!(world.origin.requests().len(), 4);
-    // The next run sees that all are there, and asks nobody.
+    // The next run sees that all are there, and requests nothing.
     let resolver = world.start();
     resolver.shared.fetcher.open(&key).wait().await.unwrap();
     resolver.note_opened(&key);
