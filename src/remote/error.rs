@@ -113,7 +113,7 @@ impl RemoteError {
         Self { retry, ..self }
     }
 
-    /// The same failure with what is known of its cause.
+    /// The same failure with a known cause.
     #[must_use]
     pub(crate) fn with_hint(self, hint: Hint) -> Self {
         Self {

@@ -238,7 +238,7 @@ struct Head {
 }
 
 impl Head {
-    /// Reads the head of a 200 or 206, the answer to a request for `range`. The error says what is wrong with it.
+    /// Reads the head of a 200 or 206, the answer to a request for `range`. The error names the fault.
     fn read(response: &Response, range: Option<ByteRange>) -> Result<Self, String> {
         let headers = response.headers();
         refuse_other_content(headers)?;

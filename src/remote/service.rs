@@ -60,7 +60,7 @@ pub(crate) fn find_id<'a, V>(results: &'a BTreeMap<String, V>, id: &str) -> Opti
         })
 }
 
-/// A CRDS server. What is asked for is sent once; nothing is retried here.
+/// A CRDS server. Each call is sent once; nothing is retried here.
 ///
 /// Only [`CrdsServer::call`] has to be written for another kind of server; the methods are made of it.
 pub(crate) trait CrdsServer: Send + Sync {

@@ -261,7 +261,7 @@ fn hash_all(
 
 /// Size, date and SHA-1 of one file, and whether an earlier start has remembered that.
 fn examine(candidate: &Candidate, digests: &Digests, buffer: &mut [u8]) -> io::Result<(ServedFile, bool)> {
-    // What has become a pipe meanwhile is not waited for.
+    // A file that has become a pipe meanwhile is not waited for.
     let mut file = open_regular(&candidate.path)?;
     let before = Metadata::from_file(&file)?;
     let served = |size, sha1| ServedFile {
@@ -276,14 +276,14 @@ fn examine(candidate: &Candidate, digests: &Digests, buffer: &mut [u8]) -> io::R
         return Ok((served(before.len(), sha1), true));
     }
     let (size, sha1) = hash(&mut file, buffer)?;
-    // What was written to meanwhile has another digest the next time.
+    // A file that was written to meanwhile has another digest the next time.
     if Digests::is_same(&before, &Metadata::from_file(&file)?) {
         digests.remember(&candidate.key, &before, sha1);
     }
     Ok((served(size, sha1), false))
 }
 
-/// Length and SHA-1 of what is left in a file.
+/// Length and SHA-1 of the rest of a file.
 fn hash(file: &mut File, buffer: &mut [u8]) -> io::Result<(u64, Sha1Sum)> {
     let mut hasher = Sha1::new();
     let mut size = 0;

@@ -29,7 +29,7 @@ pub(super) struct Description {
 }
 
 impl Description {
-    /// Reads `config/<obs>/server_config`; what it does not say follows from the files.
+    /// Reads `config/<obs>/server_config`; missing values follow from the files.
     pub(super) fn read(root: &Path, observatory: Observatory, files: &Files) -> Self {
         let path = root
             .join("config")

@@ -168,7 +168,7 @@ async fn send(
     response
 }
 
-/// The file at `start`, if it still is what was hashed.
+/// The file at `start`, if it has not changed since it was hashed.
 async fn open(file: &ServedFile, start: u64) -> Result<tokio::fs::File, String> {
     let told = |error: std::io::Error| error.to_string();
     let mut opened = tokio::fs::File::open(&file.path).await.map_err(told)?;

@@ -22,7 +22,7 @@ pub(super) struct Services {
     pub(super) counters: Counters,
 }
 
-/// The service of one observatory: its files and what is told of them.
+/// The service of one observatory: its files and their descriptions.
 pub(super) struct Service {
     pub(super) observatory: Observatory,
     pub(super) files: Arc<Files>,

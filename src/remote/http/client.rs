@@ -30,8 +30,8 @@ pub(super) fn machine_roots() -> RootCertStore {
     roots
 }
 
-/// Builds a client that trusts the servers vouched for by `roots`, and goes to no address that is nearer than allowed. It
-/// follows no redirects: where they may lead is for who asks.
+/// Builds a client that trusts the servers vouched for by `roots`, and goes to no address that is nearer than allowed.
+/// It follows no redirects: the caller decides where they may lead.
 pub(super) fn build(
     connect_timeout: Duration,
     roots: RootCertStore,

@@ -1,6 +1,6 @@
 //! Error messages come escaped for HTML.
 
-/// The text with its HTML entities replaced; what is no entity stays.
+/// The text with its HTML entities replaced; anything else stays.
 pub(super) fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! The methods that tell what is there, and what is known of datasets.
+//! The methods that describe the files and the datasets of the server.
 
 use super::super::description::MAX_PER_CALL;
 use super::*;

@@ -1,4 +1,4 @@
-//! Rules that are evaluated for whoever asks.
+//! Rules that the server evaluates for its clients.
 
 use super::*;
 
