@@ -1,4 +1,4 @@
-//! The way into the kernel: the FUSE adapter, sessions, passthrough, the daemon, and private namespaces.
+//! The connection to the kernel: the FUSE adapter, sessions, passthrough, the daemon, and private namespaces.
 //!
 //! This is the only module that knows fuser, libc and `unsafe`. It is generic over
 //! [`FileSystem`](crate::tree::ops::FileSystem), so that its tests mount file systems of their own.

@@ -21,19 +21,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::unmount::{self, How};
 use super::{Error, Mounted, device};
 
-/// Mounting needs no network; who is not ready by then never will be.
+/// The time in which a new process has to be ready, in milliseconds. Mounting needs no network: a process that takes
+/// longer never will be.
 const READY_WITHIN: u16 = 60_000;
 
-/// How often a busy file system is asked to go, after SIGTERM.
+/// The time between two attempts to unmount a busy file system after SIGTERM.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// So long its users get to leave; then it is detached, and ends with the last of them.
+/// The time that the users of the file system have to leave it; then it is detached, and ends with the last of them.
 const USERS_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A thread that was joined is listed for a moment longer.
+/// The time for which a thread that was joined may still be listed.
 const THREAD_END: Duration = Duration::from_millis(500);
 
-/// How the new process relates to its parent.
+/// The relation of the new process to its parent.
 #[derive(Debug)]
 pub(crate) enum DaemonMode {
     /// It outlives its parent, in a session of its own; what it prints goes here.
@@ -42,7 +43,7 @@ pub(crate) enum DaemonMode {
     Attached,
 }
 
-/// The new process's line to the parent who waits for it.
+/// The pipe from the new process to its parent, which waits for one message.
 #[derive(Debug)]
 pub(crate) struct Ready(Option<File>);
 
@@ -54,20 +55,21 @@ pub(crate) struct Daemon {
 }
 
 impl Ready {
-    /// For a process that nobody waits for.
+    /// For a process whose parent does not wait.
     pub(crate) fn nobody() -> Self {
         Self(None)
     }
 
-    /// The file system answers; with what is to be said about it. Fails when the parent has died meanwhile.
+    /// Tells the parent that the file system answers, with a message about it, which is cut at [`MAX_MESSAGE`] bytes.
+    /// Fails when the parent has died meanwhile.
     pub(crate) fn ready(self, message: &str) -> io::Result<()> {
         let text = [&[READY], message.as_bytes()].concat();
         self.tell(text.get(..MAX_MESSAGE).unwrap_or(&text))
     }
 
-    /// It does not, for this reason.
+    /// Tells the parent the reason why the file system could not be started.
     pub(crate) fn failed(self, reason: &str) {
-        // Without a parent nobody wants to know.
+        // A parent that has died needs no message.
         let _ = self.tell(reason.as_bytes().get(..MAX_MESSAGE).unwrap_or(reason.as_bytes()));
     }
 
@@ -79,7 +81,7 @@ impl Ready {
 /// The byte that says "ready"; no text of an error begins with it.
 const READY: u8 = 1;
 
-/// A pipe takes so much at once (pipe(7)), so that one write is one read.
+/// The longest message, in bytes. A pipe takes so much at once (pipe(7)), so that one write is one read.
 const MAX_MESSAGE: usize = 4096;
 
 /// Forks. The new process does `work`, whose result is its exit status; this one returns when the other is ready.
@@ -144,7 +146,7 @@ fn enter(mode: DaemonMode) -> nix::Result<()> {
             nix::unistd::dup2_stderr(&output)?;
         }
         DaemonMode::Attached => {
-            // What is typed at the terminal is not for it; it hears of the end from its parent.
+            // Signals of the terminal are not for it: its parent tells it to stop.
             nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
             nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
         }
@@ -154,7 +156,7 @@ fn enter(mode: DaemonMode) -> nix::Result<()> {
 }
 
 impl Daemon {
-    /// What it said when it was ready.
+    /// The message that it sent when it was ready.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -216,7 +218,7 @@ impl Daemon {
     }
 }
 
-/// From now on SIGINT and SIGQUIT do nothing to this process, which waits for another one that they are meant for.
+/// Ignores SIGINT and SIGQUIT from now on, in a process that waits for another one, which they are meant for.
 #[expect(
     unsafe_code,
     reason = "changing what a signal does is unsafe where a handler is set"
@@ -234,7 +236,7 @@ pub(crate) fn leave_terminal_signals_to_others() {
 /// Asks a file system that was mounted by another process for its root and its size: it is ready when it answers.
 pub(crate) fn answers(mountpoint: &Path) -> Result<(), Error> {
     if device::is_handed_over(mountpoint) {
-        // Mounted by somebody else, who knows where.
+        // Mounted by another process, at a path that is not known here.
         return Ok(());
     }
     unmount::find(mountpoint)?.must_answer()
@@ -245,16 +247,16 @@ pub(crate) fn answers(mountpoint: &Path) -> Result<(), Error> {
 pub(crate) struct StopSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
-    /// The end of the terminal, for who has nothing to reopen.
+    /// SIGHUP, when there is nothing to reopen on it.
     hangup: Option<tokio::signal::unix::Signal>,
-    /// Never waited for, but listened to, so that they do not end the process.
+    /// SIGUSR1 and SIGUSR2: received so that they do not end the process, and never waited for.
     _others: [tokio::signal::unix::Signal; 2],
 }
 
 impl StopSignals {
-    /// Receives SIGTERM and SIGINT from now on. SIGHUP calls `reopen`, as logs are put aside, or, where there is none, is
-    /// the end like the others; SIGUSR1 and SIGUSR2 do nothing. To be called within the runtime, and before mounting, so
-    /// that no moment is left in which a signal would end the process with the mount in place.
+    /// Receives SIGTERM and SIGINT from now on. SIGHUP calls `reopen`, for logs that were rotated; without `reopen` it
+    /// is a signal to stop like the others. SIGUSR1 and SIGUSR2 do nothing. To be called within the runtime, and before
+    /// mounting, so that at no moment a signal ends the process with the mount in place.
     pub(crate) fn listen(reopen: Option<Box<dyn Fn() + Send + Sync>>) -> io::Result<Self> {
         let mut hangups = signal(SignalKind::hangup())?;
         let hangup = match reopen {
@@ -300,8 +302,9 @@ impl StopSignals {
     }
 }
 
-/// Serves until the file system is unmounted, by whomever. The first signal unmounts it as soon as its users have left;
-/// the second one detaches it at once and serves those who have it open until they leave; the third one ends that too.
+/// Serves until the file system is unmounted, by any process. The first signal unmounts it as soon as its users have
+/// left; the second one detaches it at once and serves those that have it open until they leave; the third one ends
+/// that too.
 pub(crate) async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> Result<(), Error> {
     tokio::select! {
         end = mounted.ended() => {
@@ -328,10 +331,11 @@ pub(crate) async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> 
     }
 }
 
-/// Unmounts as soon as nobody uses it; after a while it is only detached, and served to its last user.
+/// Unmounts as soon as the file system is not in use. After [`USERS_TIMEOUT`] it is only detached, and served to its
+/// last user.
 async fn unmount_when_free(mounted: &Arc<Mounted>) -> Result<(), Error> {
     if mounted.path().is_none() {
-        // Somebody else mounted it, and takes it away when the device is closed.
+        // Another process mounted it, and unmounts it when the device is closed.
         return Ok(());
     }
     let mut told = false;
@@ -358,7 +362,7 @@ async fn unmount_when_free(mounted: &Arc<Mounted>) -> Result<(), Error> {
     mounted.ended().await
 }
 
-/// Unmounting may wait for requests that this process answers, so it is done on a thread that answers none.
+/// Unmounts on a thread that answers no requests, because the call may wait for requests that this process answers.
 async fn take_away(mounted: &Arc<Mounted>, how: How) -> Result<(), Error> {
     let mounted = Arc::clone(mounted);
     match tokio::task::spawn_blocking(move || mounted.unmount(how)).await {

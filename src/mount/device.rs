@@ -1,4 +1,4 @@
-//! The FUSE device, and what to do when it cannot be had.
+//! The FUSE device, and the remedy when it cannot be opened.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -41,7 +41,8 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// The descriptor behind a mount point of the form `/dev/fd/N`: a device that somebody else has mounted already.
+/// The descriptor behind a mount point of the form `/dev/fd/N`: a device that another process has mounted already.
+/// `None` for any other mount point.
 pub(super) fn handed_over(mountpoint: &Path) -> Option<Result<OwnedFd, Error>> {
     Some(adopt(number(mountpoint)?, mountpoint))
 }
@@ -61,7 +62,7 @@ fn adopt(number: RawFd, path: &Path) -> Result<OwnedFd, Error> {
     if !what.file_type().is_char_device() || number < 3 {
         return Err(Error::NotADevice(path.to_owned()));
     }
-    // SAFETY: the descriptor is open, as was just seen. Whoever started this process named it as the one to take over,
+    // SAFETY: the descriptor is open, as was just seen. The caller of this program named it as the one to take over,
     // and it is none of the standard streams, so nothing else here owns it.
     let device = unsafe { File::from_raw_fd(number) };
     Ok(device.into())

@@ -1,23 +1,23 @@
-//! The error of this room.
+//! The error of mounting, unmounting and serving a file system.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-/// Why a file system could not be mounted, unmounted or served, with the remedy where there is one.
+/// A failure to mount, unmount or serve a file system, with the remedy where there is one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// A system call on a path failed.
     #[error("{doing} '{path}'")]
     Io {
-        /// What was being done.
+        /// The operation, such as `reading`.
         doing: &'static str,
-        /// To what.
+        /// The path that it was done to.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// There is no file system of ours at this place.
+    /// No file system of ours is mounted at this path.
     #[error("no crds-fs file system is mounted at '{0}'")]
     NotMounted(PathBuf),
     /// Something else is mounted there.
@@ -33,10 +33,10 @@ pub(crate) enum Error {
     Busy {
         /// The mount point.
         path: PathBuf,
-        /// Who uses it, as ` by name (pid), ...`; empty when that cannot be seen.
+        /// Its users, as ` by name (pid), ...`; empty when none can be seen.
         users: String,
     },
-    /// The set-user-id helper failed; its own words.
+    /// The set-user-id helper failed; the text is its message.
     #[error("fusermount3 says: {0}")]
     Helper(String),
     /// There is no helper, and without it only root may mount.
@@ -47,9 +47,9 @@ pub(crate) enum Error {
     Device {
         /// The device.
         path: PathBuf,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
-        /// Why.
+        /// The error of open(2).
         source: io::Error,
     },
     /// The descriptor handed over is no FUSE device.
@@ -85,10 +85,10 @@ pub(crate) enum Error {
     Hanging {
         /// The mount point.
         path: PathBuf,
-        /// Why it cannot be ended.
+        /// The error of the attempt to end it.
         source: io::Error,
     },
-    /// Somebody else's dead mount is in the way.
+    /// A dead mount that is not ours is in the way.
     #[error("the {fstype} file system mounted at '{path}' is dead, or does not answer; unmount it first")]
     DeadForeign {
         /// The mount point.
@@ -102,28 +102,28 @@ pub(crate) enum Error {
     /// A fork was asked for in a process with several threads.
     #[error("cannot start a process for the file system: this one has several threads")]
     Threads,
-    /// The new process gave no sign in time.
+    /// The new process sent no message in time.
     #[error(
         "the file system is not ready after {seconds} s; something at the mount point or the cache does not answer"
     )]
     NotReady {
-        /// How long it was waited for.
+        /// The time that it was waited for.
         seconds: u16,
     },
-    /// The new process ended before it was ready, without a word.
+    /// The new process ended before it was ready, and sent no message.
     #[error("the process for the file system ended without a word ({0}); its log may tell more")]
     Died(ExitStatus),
-    /// The new process could not do it, in its own words.
+    /// The new process failed; the text is its message.
     #[error("{0}")]
     Told(String),
-    /// No private namespace is to be had.
+    /// The kernel refuses a private namespace.
     #[error(
         "this kernel does not let you have a namespace of your own: an administrator can allow it with \
          'sysctl -w user.max_user_namespaces=10000' (and kernel.unprivileged_userns_clone=1 on Debian, \
          kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu)"
     )]
     Namespace(#[source] io::Error),
-    /// The kernel and we did not come to terms.
+    /// The session with the kernel could not be started, or failed.
     #[error("cannot serve the file system")]
     Session(#[source] io::Error),
 }

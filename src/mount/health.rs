@@ -1,4 +1,4 @@
-//! How a mount is, asked in a way that cannot hang.
+//! The health of a mount, checked in a way that cannot hang.
 //!
 //! A mount whose process died with a thread stuck in the kernel, or was stopped, answers nothing, and a call that waits for
 //! it cannot always be interrupted. So the question is put by a process of its own, which is left alone when it takes too
@@ -25,19 +25,19 @@ use tokio::runtime::Handle;
 use super::Error;
 use super::mountinfo::MountEntry;
 
-/// A living file system answers in milliseconds, and on a very bad day in seconds.
+/// The longest wait for an answer. A living file system answers in milliseconds, on a very busy machine in seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// From then on a mount that is silent is suspected to have lost its process.
+/// The wait after which a silent mount is checked for a process that has ended.
 const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a process may take to put transfers away and go. It needs no more than moments, unless the disk is very slow.
+/// The time that a process may take to save its transfers and end. It needs moments, unless the disk is very slow.
 pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What is read of one file, at most.
+/// The size, in bytes, from which on a file is not read further.
 const MAX_FILE: usize = 64 << 20;
 
-/// How a mount is.
+/// The health of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Health {
     /// It answers.
@@ -68,7 +68,7 @@ pub(crate) enum Server {
 }
 
 impl MountEntry {
-    /// How it is. Takes seconds when it is not well, and never hangs.
+    /// The health of this mount. Takes up to [`ANSWER_TIMEOUT`] when it does not answer, and never hangs.
     pub(crate) fn health(&self) -> Health {
         let mut early = Vec::new();
         let question = |_: &OwnedFd| {
@@ -88,7 +88,7 @@ impl MountEntry {
         }
     }
 
-    /// An error that says what is the matter, unless it answers.
+    /// Fails with an error that says what is wrong, unless the mount answers.
     pub(crate) fn must_answer(&self) -> Result<(), Error> {
         match self.health() {
             Health::Answers => Ok(()),
@@ -131,8 +131,8 @@ impl MountEntry {
         }
     }
 
-    /// Waits until the process that serves it has let go of everything, as long as that takes in good order: until its
-    /// last thread has gone, for its locks go with that. False if that takes longer than `timeout`.
+    /// Waits until the last thread of the process that serves it has ended, and the process's locks with it. False if
+    /// that takes longer than `timeout`.
     pub(crate) fn await_end(&self, server: Server, timeout: Duration) -> bool {
         let (Server::Running(pid) | Server::Exiting(pid)) = server else {
             return true;
@@ -149,7 +149,7 @@ impl MountEntry {
     }
 }
 
-/// Whether a process runs; one that has ended and that nobody has asked about yet does not.
+/// Whether a process runs; a zombie does not.
 fn runs(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // Behind the name in parentheses, which may hold anything, comes the state (proc(5)).
@@ -170,7 +170,7 @@ pub(super) fn announce(minor: u32, runtime: &Handle) -> io::Result<()> {
     let _context = runtime.enter();
     let listener = tokio::net::UnixListener::from_std(listener)?;
     runtime.spawn(async move {
-        // Who connects wants to know who is here, which the kernel tells.
+        // A client only asks the kernel for the process id of this end.
         while let Ok(caller) = listener.accept().await {
             drop(caller);
         }
@@ -178,11 +178,11 @@ pub(super) fn announce(minor: u32, runtime: &Handle) -> io::Result<()> {
     Ok(())
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 enum Unanswered {
     /// It takes too long.
     TimedOut,
-    /// No process can be made to ask.
+    /// The process that asks could not be made.
     NotAsked,
 }
 
@@ -207,7 +207,7 @@ fn in_child(
             drop(sender);
             let answer = collect(receiver, written, child, entry);
             if answer.is_none() {
-                // It goes when what it waits for does; until then it is nobody's business.
+                // It ends when the system call that it hangs in ends; it is not waited for.
                 let _ = kill(child, Signal::SIGKILL);
                 let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
             }
@@ -216,7 +216,7 @@ fn in_child(
     }
 }
 
-/// Reads until the end, and waits for the exit status; nothing when that takes too long.
+/// Reads until the end, and waits for the exit status. `None` when that takes too long.
 fn collect(
     receiver: OwnedFd,
     written: &mut Vec<u8>,

@@ -1,9 +1,9 @@
-//! Callers who wait in a request and are told to stop.
+//! Callers that wait in a request and get a signal to stop.
 //!
-//! fuser does not pass `FUSE_INTERRUPT` on, and the kernel lets a caller whose request has been read wait without any way
-//! out until it is answered. So one thread looks at `/proc/<tid>/status` of those who have waited for a while: a caller
-//! that has a fatal signal pending, or a SIGINT, SIGTERM, SIGHUP or SIGQUIT that it neither blocks nor ignores, is
-//! answered EINTR. Other signals (timers, children, Go's SIGURG) are none of our business.
+//! fuser does not pass `FUSE_INTERRUPT` on, and the kernel lets a caller whose request has been read wait without any
+//! way out until it is answered. So one thread looks at `/proc/<tid>/status` of the callers that have waited for a
+//! while: a caller that has a fatal signal pending, or a SIGINT, SIGTERM, SIGHUP or SIGQUIT that it neither blocks nor
+//! ignores, is answered EINTR. Other signals (timers, children, Go's SIGURG) are left alone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-/// How often the waiting callers are looked at.
+/// The time between two rounds over the waiting callers.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// Who has waited less than this is not looked at.
+/// The time that a caller has to have waited before it is looked at.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// At most so long is spent on one round; with thousands of waiters the next round goes on where this one stopped.
+/// The longest time for one round; with thousands of waiting callers the next round goes on where this one stopped.
 const BUDGET: Duration = Duration::from_millis(10);
 
-/// A growing number for each waiter: the order in which they came.
+/// The number of a waiting caller, in the order in which they came.
 type Ticket = u64;
 
 struct Waiter {
@@ -45,7 +45,8 @@ struct Shared {
     changed: Condvar,
 }
 
-/// The one watcher of a mount. Its thread sleeps while nobody waits, and ends when the watcher is dropped.
+/// The watcher of a mount's waiting callers. Its thread sleeps while there are none, and ends when the watcher is
+/// dropped.
 pub(super) struct Watcher {
     shared: Arc<Shared>,
 }
@@ -63,11 +64,11 @@ impl Watcher {
 
     /// Watches the caller with this thread id from now until the result is dropped.
     pub(super) fn watch(&self, tid: u32) -> Interrupted {
-        // 0: a caller outside of our pid namespace, whom we cannot see.
+        // 0: a caller outside of our pid namespace, which cannot be seen.
         if tid == 0 {
             return Interrupted {
                 stopped: None,
-                place: None,
+                entry: None,
             };
         }
         let (stop, stopped) = oneshot::channel();
@@ -84,10 +85,10 @@ impl Watcher {
         );
         drop(waiters);
         self.shared.changed.notify_one();
-        let place = Some((Arc::clone(&self.shared), ticket));
+        let entry = Some((Arc::clone(&self.shared), ticket));
         Interrupted {
             stopped: Some(stopped),
-            place,
+            entry,
         }
     }
 }
@@ -105,10 +106,10 @@ impl Shared {
     }
 }
 
-/// One caller's place among the watched.
+/// The watch over one caller, which ends when it is dropped.
 pub(super) struct Interrupted {
     stopped: Option<oneshot::Receiver<()>>,
-    place: Option<(Arc<Shared>, Ticket)>,
+    entry: Option<(Arc<Shared>, Ticket)>,
 }
 
 impl Interrupted {
@@ -125,7 +126,7 @@ impl Interrupted {
 
 impl Drop for Interrupted {
     fn drop(&mut self) {
-        if let Some((shared, ticket)) = self.place.take() {
+        if let Some((shared, ticket)) = self.entry.take() {
             shared.lock().by_ticket.remove(&ticket);
         }
     }
@@ -146,8 +147,8 @@ fn watch(shared: &Shared) {
     }
 }
 
-/// Looks once at those who have waited long enough, from ticket `from` on and around, within the budget. Returns where
-/// the next round begins.
+/// Looks once at the callers that have waited for [`PATIENCE`], those from ticket `from` on first, within [`BUDGET`].
+/// Returns the ticket at which the next round begins.
 fn round(shared: &Shared, from: Ticket) -> Ticket {
     let began = Instant::now();
     let waited = |waiter: &Waiter| began.duration_since(waiter.since) >= PATIENCE;
@@ -166,7 +167,7 @@ fn round(shared: &Shared, from: Ticket) -> Ticket {
             return ticket;
         }
         if told_to_stop(tid) {
-            // The lock is not held over the read above; whoever left meanwhile is simply not there.
+            // The lock is not held over the read above: a caller that left meanwhile is not found.
             if let Some(waiter) = shared.lock().by_ticket.remove(&ticket) {
                 let _ = waiter.stop.send(());
             }

@@ -1,11 +1,11 @@
-//! How many descriptors this process may have.
+//! The limit on descriptors of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// More than any kernel gives.
 const UNLIMITED: u64 = 1 << 30;
 
-/// Raises the limit of open descriptors as far as this process may; says what it is then.
+/// Raises the limit of open descriptors as far as this process may, and returns it.
 ///
 /// Every file that is open in the mount is open here as well. Programs that are started from here have the higher limit,
 /// too, so a process that starts the user's programs must not call this.

@@ -1,4 +1,4 @@
-//! What is mounted where, as `/proc/self/mountinfo` tells it (proc(5)). Reading it never touches a mount, dead or alive.
+//! The table of mounts, as `/proc/self/mountinfo` gives it (proc(5)). Reading it never touches a mount, dead or alive.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,11 +15,11 @@ pub(crate) const FSTYPE: &str = "fuse.crds-fs";
 pub(crate) struct MountEntry {
     /// The device number's minor part: the number of the FUSE connection below `/sys/fs/fuse/connections`.
     pub minor: u32,
-    /// Where it is mounted.
+    /// The mount point.
     pub mountpoint: PathBuf,
     /// Its type, such as [`FSTYPE`].
     pub fstype: String,
-    /// What is mounted.
+    /// The source of the mount.
     pub source: OsString,
     /// The user who mounted it, where the file system says so (FUSE does).
     pub owner: Option<u32>,
@@ -44,13 +44,14 @@ pub(crate) fn at(path: &Path) -> Result<Option<MountEntry>, Error> {
     Ok(read()?.into_iter().rev().find(|entry| entry.mountpoint == path))
 }
 
-/// The mount that an absolute path free of links is in.
+/// The mount that an absolute path free of links lies in.
 pub(crate) fn covering<'a>(table: &'a [MountEntry], path: &Path) -> Option<&'a MountEntry> {
     let over = table.iter().filter(|entry| path.starts_with(&entry.mountpoint));
     over.max_by_key(|entry| entry.mountpoint.components().count())
 }
 
-/// An error that says what is the matter with the mount of ours that `path` is spelt to be in, unless it answers.
+/// Fails with an error that says what is wrong, if `path` lies in a mount of ours that does not answer. Links in `path`
+/// are not followed.
 pub(crate) fn must_answer(path: &Path) -> Result<(), Error> {
     let spelt = std::path::absolute(path).map_err(|source| Error::io("resolving", path, source))?;
     match covering(&read()?, &spelt) {
@@ -74,9 +75,9 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf, Error> {
         } else {
             parent
         };
-        let place = parent.canonicalize().map_err(failed)?.join(name);
-        if at(&place)?.is_some() {
-            return Ok(place);
+        let mountpoint = parent.canonicalize().map_err(failed)?.join(name);
+        if at(&mountpoint)?.is_some() {
+            return Ok(mountpoint);
         }
     }
     path.canonicalize().map_err(failed)

@@ -1,5 +1,5 @@
-//! The place where a file system appears: looked at and mended before, mounted on with mount(2), or with the set-user-id
-//! helper `fusermount3` where that is not allowed.
+//! The mount point: freed from a dead mount first, then mounted on with mount(2), or with the set-user-id helper
+//! `fusermount3` where mount(2) is not allowed.
 
 use std::fs;
 use std::io::{self, IoSliceMut};
@@ -19,57 +19,58 @@ use super::remount::Flags;
 use super::unmount;
 use super::{Error, device, mountinfo};
 
-/// What a mount looks like from outside.
+/// The properties of a mount that other processes see.
 #[derive(Debug, Clone)]
 pub(crate) struct Appearance {
-    /// What `findmnt` shows as the source.
+    /// The source that `findmnt` shows.
     pub source: String,
-    /// What the kernel itself refuses.
+    /// The operations that the kernel itself refuses.
     pub flags: Flags,
-    /// Other users may enter, root included; the modes decide what they may do. Else only the user who mounts may.
+    /// Whether other users may enter, root included; the modes decide what they may do. Otherwise only the user who
+    /// mounts may enter.
     pub allow_other: bool,
 }
 
-/// Where to mount.
+/// The target of a mount.
 #[derive(Debug)]
 pub(crate) enum Mountpoint {
     /// On this directory: absolute, without links, and with no mount of ours on it.
     Directory(PathBuf),
-    /// The connection exists and is mounted by somebody else, who hands over its device as `/dev/fd/N`.
+    /// A connection that another process has mounted, and whose device it hands over as `/dev/fd/N`.
     Device(OwnedFd),
 }
 
 impl Mountpoint {
-    /// Looks at the place and mends it: a mount of ours whose process died is taken away. To be called before the store is
-    /// opened, which may lie below.
+    /// Finds the mount point, and takes away a mount of ours whose process has died. To be called before the store is
+    /// opened, which may lie below the mount point.
     pub(crate) fn prepare(path: &Path) -> Result<Self, Error> {
         if let Some(device) = device::handed_over(path) {
             return device.map(Self::Device);
         }
         loop {
-            let place = match mountinfo::locate(path) {
+            let mountpoint = match mountinfo::locate(path) {
                 Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                     return Err(Error::NoMountpoint(path.to_owned()));
                 }
                 other => other?,
             };
-            let Some(entry) = mountinfo::at(&place)? else {
-                return Self::directory(place);
+            let Some(entry) = mountinfo::at(&mountpoint)? else {
+                return Self::directory(mountpoint);
             };
             match (entry.is_ours(), entry.health()) {
                 (true, health @ (Health::Dead | Health::Hanging)) => {
                     log::warn!(
                         "taking away the mount at '{}', whose process has died",
-                        place.display()
+                        mountpoint.display()
                     );
                     unmount::take_away_dead(&entry, health)?;
                 }
-                (true, Health::Answers) => return Err(Error::AlreadyMounted(place)),
-                (true, Health::Unresponsive { pid }) => return Err(Error::silent(&place, pid)),
-                (false, Health::Answers) => return Self::directory(place),
+                (true, Health::Answers) => return Err(Error::AlreadyMounted(mountpoint)),
+                (true, Health::Unresponsive { pid }) => return Err(Error::silent(&mountpoint, pid)),
+                (false, Health::Answers) => return Self::directory(mountpoint),
                 (false, _) => {
                     return Err(Error::DeadForeign {
-                        path: place,
+                        path: mountpoint,
                         fstype: entry.fstype,
                     });
                 }
@@ -77,47 +78,47 @@ impl Mountpoint {
         }
     }
 
-    fn directory(place: PathBuf) -> Result<Self, Error> {
-        let what = fs::metadata(&place).map_err(|source| Error::io("looking at", &place, source))?;
+    fn directory(path: PathBuf) -> Result<Self, Error> {
+        let what = fs::metadata(&path).map_err(|source| Error::io("looking at", &path, source))?;
         if what.is_dir() {
-            Ok(Self::Directory(place))
+            Ok(Self::Directory(path))
         } else {
-            Err(Error::NotADirectory(place))
+            Err(Error::NotADirectory(path))
         }
     }
 
-    /// The directory, unless somebody else mounts.
+    /// The directory; `None` for a device that was handed over.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
-            Self::Directory(place) => Some(place),
+            Self::Directory(path) => Some(path),
             Self::Device(_) => None,
         }
     }
 }
 
-/// Mounts on `place`; the connection's device is the answer.
-pub(super) fn mount(place: &Path, appearance: &Appearance) -> Result<OwnedFd, Error> {
+/// Mounts on `mountpoint`, and returns the device of the connection.
+pub(super) fn mount(mountpoint: &Path, appearance: &Appearance) -> Result<OwnedFd, Error> {
     let device = match device::open() {
         Ok(device) => device,
         // The helper may be allowed where we are not.
         Err(Error::Device { source, remedy, path })
             if source.kind() == io::ErrorKind::PermissionDenied && !getuid().is_root() =>
         {
-            return by_helper(place, appearance).map_err(|_| Error::Device { path, remedy, source });
+            return by_helper(mountpoint, appearance).map_err(|_| Error::Device { path, remedy, source });
         }
         Err(error) => return Err(error),
     };
-    match directly(&device, place, appearance) {
+    match directly(&device, mountpoint, appearance) {
         Ok(()) => Ok(device),
         Err(Errno::EPERM) => {
             drop(device);
-            by_helper(place, appearance)
+            by_helper(mountpoint, appearance)
         }
-        Err(errno) => Err(Error::io("mounting on", place, errno)),
+        Err(errno) => Err(Error::io("mounting on", mountpoint, errno)),
     }
 }
 
-fn directly(device: &OwnedFd, place: &Path, appearance: &Appearance) -> nix::Result<()> {
+fn directly(device: &OwnedFd, mountpoint: &Path, appearance: &Appearance) -> nix::Result<()> {
     let data = format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions{}",
         device.as_raw_fd(),
@@ -131,7 +132,7 @@ fn directly(device: &OwnedFd, place: &Path, appearance: &Appearance) -> nix::Res
     );
     nix::mount::mount(
         Some(appearance.source.as_str()),
-        place,
+        mountpoint,
         Some(mountinfo::FSTYPE),
         appearance.flags.bits(),
         Some(data.as_str()),
@@ -139,7 +140,7 @@ fn directly(device: &OwnedFd, place: &Path, appearance: &Appearance) -> nix::Res
 }
 
 /// Lets `fusermount3` mount, which sends the device through a socket.
-fn by_helper(place: &Path, appearance: &Appearance) -> Result<OwnedFd, Error> {
+fn by_helper(mountpoint: &Path, appearance: &Appearance) -> Result<OwnedFd, Error> {
     // The helper's end is inherited, so it must not be closed on exec; ours must be.
     let (theirs, ours) =
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::empty()).map_err(Error::helper)?;
@@ -148,7 +149,7 @@ fn by_helper(place: &Path, appearance: &Appearance) -> Result<OwnedFd, Error> {
         .arg("-o")
         .arg(helper_options(appearance))
         .arg("--")
-        .arg(place)
+        .arg(mountpoint)
         .env("_FUSE_COMMFD", theirs.as_raw_fd().to_string())
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
@@ -158,13 +159,13 @@ fn by_helper(place: &Path, appearance: &Appearance) -> Result<OwnedFd, Error> {
     let helper = match helper {
         Ok(helper) => helper,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NoHelper),
-        Err(source) => return Err(Error::io("running fusermount3 for", place, source)),
+        Err(source) => return Err(Error::io("running fusermount3 for", mountpoint, source)),
     };
     drop(theirs);
     let device = receive(&ours);
     let output = helper
         .wait_with_output()
-        .map_err(|source| Error::io("waiting for fusermount3 on", place, source))?;
+        .map_err(|source| Error::io("waiting for fusermount3 on", mountpoint, source))?;
     match device {
         Ok(Some(device)) if output.status.success() => Ok(device),
         Err(errno) if output.status.success() => Err(Error::helper(errno)),

@@ -8,8 +8,8 @@ use nix::unistd::{getegid, geteuid};
 
 use super::Error;
 
-/// Moves this process into a namespace of its own. What it and its children mount from now on nobody else sees, and it
-/// goes away with the last of them. User and group stay what they are.
+/// Moves this process into a namespace of its own. Mounts that it and its children make from now on are seen by them
+/// alone, and go away with the last of them. User and group stay what they are.
 ///
 /// There must be no other thread in this process.
 pub(crate) fn enter() -> Result<(), Error> {

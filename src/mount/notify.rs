@@ -1,10 +1,10 @@
 //! Tells the kernel what changed behind its back.
 //!
-//! Only notifications that wait for nobody are sent: that the attributes of an inode are to be asked for again. One for a
-//! name waits for the lock of its directory, one for pages for whoever reads them, and both may be held by a caller whose
-//! request only this process can answer. A process that is killed while it waits so would keep its threads, and the
-//! connection, for good: every caller would hang. What those notifications would do is done without them (see
-//! [`Invalidation`] and [`OpenModes`](super::open_mode::OpenModes)).
+//! Only notifications that never wait are sent: that the attributes of an inode are to be asked for again. A
+//! notification for a name waits for the lock of its directory, and one for pages for the processes that read them;
+//! both may wait for a caller whose request only this process can answer. A process that is killed while it waits so
+//! would keep its threads, and the connection, for good: every caller would hang. The effect of those notifications is
+//! reached without them (see [`Invalidation`] and [`OpenModes`](super::open_mode::OpenModes)).
 
 use std::io;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Invalidator {
         ))
     }
 
-    /// Nothing is sent from now on: a connection that is going away must not be waited for.
+    /// Sends nothing from now on: a connection that is going away must not be waited for.
     pub(super) fn disarm(&self) {
         self.armed.store(false, Ordering::Release);
     }

@@ -1,4 +1,5 @@
-//! How each inode is open: the kernel wants all handles of an inode served the same way, and answers EIO to a mixture.
+//! The mode in which each inode is open: the kernel wants all handles of an inode served the same way, and answers EIO
+//! to a mixture.
 //!
 //! The mode is chosen when the first handle opens and kept until the last one is released; the tree sees to it that all
 //! handles in between come with the same file (see [`Backing::Stored`]):
@@ -16,10 +17,11 @@ use std::sync::Arc;
 
 use crate::tree::ops::{Backing, Ino, Opened};
 
-/// From this size on a file is worth a passthrough; below it the page cache kept over opens is faster.
+/// The size, in bytes, from which on passthrough is used; for smaller files the page cache, kept over opens, is faster.
 pub(super) const PASSTHROUGH_FROM: u64 = 64 * 1024;
 
-/// How an inode is open. `B` is the kernel's registration of a backing file, of which there is one per inode.
+/// The mode in which an inode is open. `B` is the kernel's registration of a backing file, of which there is one per
+/// inode.
 #[derive(Debug)]
 pub(super) enum Mode<B> {
     /// The kernel reads the backing file itself.
@@ -60,8 +62,8 @@ impl<B> OpenModes<B> {
         }
     }
 
-    /// A handle of `ino` opens: the mode it must have. `register` makes the backing for a passthrough; when it gives
-    /// none, the inode is cached instead.
+    /// Records a new handle of `ino`, and gives the mode that it must have. `register` makes the backing for a
+    /// passthrough; when it gives none, the inode is cached instead.
     pub(super) fn open(
         &mut self,
         ino: Ino,
@@ -87,7 +89,7 @@ impl<B> OpenModes<B> {
         }
     }
 
-    /// A handle of `ino` is released.
+    /// Records the release of a handle of `ino`.
     pub(super) fn release(&mut self, ino: Ino) {
         if let Entry::Occupied(mut open) = self.inodes.entry(ino) {
             open.get_mut().handles -= 1;

@@ -1,4 +1,4 @@
-//! Whose process this is.
+//! The user, the group and the umask of this process.
 
 use nix::unistd::{getgid, getuid};
 
@@ -14,7 +14,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// This process.
+    /// Those of this process.
     pub(crate) fn current() -> Self {
         // umask(2) can only be read by changing it; proc(5) tells it as well.
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -5,17 +5,17 @@ use nix::mount::MsFlags;
 use super::Error;
 use super::mountinfo::MountEntry;
 
-/// What can be changed.
+/// The flags that can be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flags {
-    /// Every write is EROFS.
+    /// Whether every write fails with EROFS.
     pub read_only: bool,
-    /// No program in it can be run.
+    /// Whether no program in it can be run.
     pub no_exec: bool,
 }
 
 impl Flags {
-    /// In mount(2)'s terms, with those that every mount of ours has.
+    /// The flags of mount(2), with those that every mount of ours has.
     pub(super) fn bits(self) -> MsFlags {
         let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
         flags.set(MsFlags::MS_RDONLY, self.read_only);

@@ -28,19 +28,20 @@ const READ_AHEAD_KIB: u32 = 1024;
 
 /// A file system that is mounted and served by threads of this process. Dropping it detaches it.
 pub(crate) struct Mounted {
-    place: Option<Place>,
+    mount: Option<Mount>,
     stop: Box<dyn Fn() + Send + Sync>,
     invalidator: Invalidator,
     passthrough: bool,
     ended: watch::Receiver<Option<End>>,
 }
 
-/// How a session ended; an error here is one of reading requests.
+/// The end of a session; an error here is one of reading requests.
 type End = Result<(), Arc<io::Error>>;
 
-struct Place {
+/// A mount that this process made.
+struct Mount {
     path: PathBuf,
-    /// The connection's number, by which our mount is told from one that came to the same place later.
+    /// The number of the connection, which tells our mount from a later one at the same path.
     minor: u32,
 }
 
@@ -54,34 +55,34 @@ impl Mounted {
     ) -> Result<Self, Error> {
         warn_of_timeouts();
         let core = Core::new(Arc::clone(&tree), runtime.clone()).map_err(Error::Session)?;
-        let (device, place) = match mountpoint {
+        let (device, path) = match mountpoint {
             Mountpoint::Device(device) => (device, None),
             Mountpoint::Directory(path) => (mountpoint::mount(&path, appearance)?, Some(path)),
         };
-        let place = place.map(Place::find).transpose()?;
-        if let Some(place) = &place
-            && let Err(error) = health::announce(place.minor, runtime)
+        let mount = path.map(Mount::find).transpose()?;
+        if let Some(mount) = &mount
+            && let Err(error) = health::announce(mount.minor, runtime)
         {
             log::debug!("commands cannot ask for this process: {error}");
         }
         let started = Self::serve(&tree, &core, device);
         let (invalidator, ended, passthrough) = started.map_err(|error| {
-            if let Some(place) = &place
-                && let Err(left) = place.unmount(How::Lazy)
+            if let Some(mount) = &mount
+                && let Err(left) = mount.unmount(How::Lazy)
             {
                 log::warn!("{left}");
             }
             Error::Session(error)
         })?;
-        if let Some(place) = &place {
-            place.raise_readahead();
+        if let Some(mount) = &mount {
+            mount.raise_readahead();
         }
         let stop = Box::new(move || {
             core.end();
             tree.shutdown();
         });
         Ok(Self {
-            place,
+            mount,
             stop,
             invalidator,
             passthrough,
@@ -96,7 +97,7 @@ impl Mounted {
     ) -> io::Result<(Invalidator, watch::Receiver<Option<End>>, bool)> {
         let mut config = Config::default();
         config.n_threads = Some(THREADS);
-        // Who may enter is decided by the kernel alone, from the mount's options.
+        // The kernel alone decides which users may enter, by the mount's options.
         let session = Session::from_fd(Adapter::new(Arc::clone(core)), device, SessionACL::All, config)?;
         if core.passes_through()
             && let Err(error) = passthrough::probe(&session)
@@ -128,7 +129,7 @@ impl Mounted {
         self.passthrough
     }
 
-    /// Waits until the file system is unmounted, by whomever, and the last request is answered.
+    /// Waits until the file system is unmounted, by any process, and the last request is answered.
     pub(crate) async fn ended(&self) -> Result<(), Error> {
         let mut ended = self.ended.clone();
         let end = ended.wait_for(Option::is_some).await;
@@ -139,7 +140,8 @@ impl Mounted {
         }
     }
 
-    /// Answers all who wait with ESHUTDOWN, stops transfers where they can be resumed, and keeps quiet to the kernel.
+    /// Answers ESHUTDOWN to all waiting requests, stops transfers where they can be resumed, and sends the kernel no
+    /// more notifications.
     pub(crate) fn stop_waiting(&self) {
         self.invalidator.disarm();
         (self.stop)();
@@ -147,12 +149,12 @@ impl Mounted {
 
     /// Takes the mount away, unless it is gone already.
     pub(crate) fn unmount(&self, how: How) -> Result<(), Error> {
-        self.place.as_ref().map_or(Ok(()), |place| place.unmount(how))
+        self.mount.as_ref().map_or(Ok(()), |mount| mount.unmount(how))
     }
 
-    /// Where it is mounted, unless somebody else mounted it.
+    /// The mount point; `None` when another process made the mount.
     pub(crate) fn path(&self) -> Option<&Path> {
-        self.place.as_ref().map(|place| place.path.as_path())
+        self.mount.as_ref().map(|mount| mount.path.as_path())
     }
 }
 
@@ -166,7 +168,7 @@ impl Drop for Mounted {
     }
 }
 
-impl Place {
+impl Mount {
     fn find(path: PathBuf) -> Result<Self, Error> {
         let entry = mountinfo::at(&path)?.filter(mountinfo::MountEntry::is_ours);
         match entry {
@@ -193,7 +195,8 @@ impl Place {
     }
 }
 
-/// Since Linux 6.15 the kernel can be told to cut the whole connection when one request takes too long, as a download does.
+/// Warns when the kernel is set to cut the whole connection if one request takes too long, as a download does (Linux
+/// 6.15 and later).
 fn warn_of_timeouts() {
     for name in ["default_request_timeout", "max_request_timeout"] {
         let setting = format!("/proc/sys/fs/fuse/{name}");

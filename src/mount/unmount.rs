@@ -11,12 +11,12 @@ use super::health::{EXIT_TIMEOUT, Health};
 use super::mountinfo::{self, MountEntry};
 use super::{Error, users};
 
-/// How insistent to be.
+/// The way to unmount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
-    /// Only when nobody uses it.
+    /// Only when it is not in use.
     Plain,
-    /// Detach the name at once; the file system lives on for those who still use it.
+    /// Detach the mount point at once; processes that still use the file system are served on.
     Lazy,
 }
 
@@ -31,19 +31,19 @@ pub(crate) fn unmount(path: &Path, how: How) -> Result<(), Error> {
 
 /// The file system of ours that is mounted at `path`.
 pub(crate) fn find(path: &Path) -> Result<MountEntry, Error> {
-    let place = mountinfo::locate(path)?;
-    match mountinfo::at(&place)? {
-        None => Err(Error::NotMounted(place)),
+    let mountpoint = mountinfo::locate(path)?;
+    match mountinfo::at(&mountpoint)? {
+        None => Err(Error::NotMounted(mountpoint)),
         Some(entry) if !entry.is_ours() => Err(Error::Foreign {
-            path: place,
+            path: mountpoint,
             fstype: entry.fstype,
         }),
         Some(entry) => Ok(entry),
     }
 }
 
-/// Takes away a mount whose process has died: lets go who hangs in it, detaches it, and waits until the process has let go
-/// of its cache.
+/// Takes away a mount whose process has died: releases the callers that hang in it, detaches it, and waits until the
+/// process has let go of its cache.
 pub(super) fn take_away_dead(entry: &MountEntry, health: Health) -> Result<(), Error> {
     let server = entry.server();
     if health == Health::Hanging {
@@ -56,10 +56,10 @@ pub(super) fn take_away_dead(entry: &MountEntry, health: Health) -> Result<(), E
     Ok(())
 }
 
-/// Ends the connection: the kernel answers all who wait, and what is left of the process can end.
+/// Ends the connection: the kernel answers all waiting requests, and what is left of the process can end.
 fn abort(entry: &MountEntry) -> Result<(), Error> {
     let control = format!("/sys/fs/fuse/connections/{}/abort", entry.minor);
-    // It belongs to who mounted.
+    // The control file belongs to the user who mounted.
     if std::fs::write(control, "1").is_ok() {
         return Ok(());
     }

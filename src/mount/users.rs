@@ -1,14 +1,14 @@
-//! Who uses a mount, found by reading links below `/proc`: the mount itself, which may be dead, is never touched.
+//! The users of a mount, found by reading links below `/proc`: the mount itself, which may be dead, is never touched.
 
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// At most so many are named.
+/// The most processes that are named.
 const NAMED: usize = 5;
 
-/// Looking at a process that hangs may hang as well.
+/// The longest wait for the list: looking at a process that hangs may hang as well.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The processes seen to use the mount, as ` by name (pid), ...`, or nothing when none is visible.
@@ -29,7 +29,7 @@ fn look(mountpoint: &Path) -> String {
         else {
             continue;
         };
-        // Whoever asks is about to end.
+        // This process, which asks, is about to end.
         if pid != std::process::id() && uses(&process.path(), mountpoint) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             users.push(format!("{} ({pid})", name.trim()));

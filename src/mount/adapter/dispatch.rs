@@ -1,4 +1,4 @@
-//! The way of every request: ask the tree, answer now or from a task, and let no panic out.
+//! The dispatch of every request: asks the tree, answers now or from a task, and lets no panic out.
 
 use std::any::Any;
 use std::fs::File;
@@ -20,7 +20,7 @@ use crate::mount::interrupt::Watcher;
 use crate::mount::open_mode::{Mode, OpenModes};
 use crate::tree::ops::{FileSystem, Ino, Opened, Outcome};
 
-/// What all requests of a mount share.
+/// The state that all requests of a mount share.
 pub(in crate::mount) struct Core<F> {
     pub(super) tree: Arc<F>,
     runtime: Handle,
@@ -31,7 +31,7 @@ pub(in crate::mount) struct Core<F> {
     op_counters: Arc<OpCounters>,
 }
 
-/// A reply object of fuser: it can always say no.
+/// A reply object of fuser, which can always be answered with an error.
 pub(super) trait Reply: Send + 'static {
     fn refuse(self, errno: Errno);
 }
@@ -79,12 +79,12 @@ impl<F: FileSystem> Core<F> {
         Arc::clone(&self.op_counters)
     }
 
-    /// The kernel knows passthrough.
+    /// Allows passthrough, which the kernel supports.
     pub(super) fn allow_passthrough(&self) {
         self.passthrough.store(true, Ordering::Relaxed);
     }
 
-    /// The kernel does not let us use it.
+    /// Forbids passthrough, which the kernel does not allow this process.
     pub(in crate::mount) fn forbid_passthrough(&self) {
         self.passthrough.store(false, Ordering::Relaxed);
     }
@@ -94,7 +94,7 @@ impl<F: FileSystem> Core<F> {
         self.passthrough.load(Ordering::Relaxed)
     }
 
-    /// All who wait are answered ESHUTDOWN, now and from now on.
+    /// Answers ESHUTDOWN to all waiting requests, and from now on to every request that would have to wait.
     pub(in crate::mount) fn end(&self) {
         self.ending.cancel();
     }
@@ -129,7 +129,7 @@ impl<F: FileSystem> Core<F> {
         }
     }
 
-    /// Asks the tree something more on the way to an answer, which it always tells on the spot.
+    /// Asks the tree for a part of an answer, which it always gives at once. An error is counted.
     pub(super) fn now<T>(&self, op: Op, ask: impl FnOnce(&F) -> Result<T, F::Error>) -> Result<T, Errno> {
         let answer = match guarded(op, || ask(&self.tree)) {
             Ok(answer) => answer.map_err(|error| self.errno(op, &error)),
@@ -141,7 +141,7 @@ impl<F: FileSystem> Core<F> {
     /// Tells the tree something that needs no answer.
     pub(super) fn tell(&self, op: Op, tell: impl FnOnce(&F)) {
         self.op_counters.count(op);
-        // The panic has been logged, and nobody waits.
+        // A panic has been logged, and no caller waits for an answer.
         let _ = guarded(op, || tell(&self.tree));
     }
 
@@ -189,7 +189,7 @@ impl<F: FileSystem> Core<F> {
         Errno::from_i32(errno)
     }
 
-    /// A handle of `ino` opens: the mode that the kernel must be told.
+    /// Records a new handle of `ino`, and gives the mode that the kernel must be told.
     pub(super) fn open_mode(
         &self,
         ino: Ino,
@@ -212,7 +212,7 @@ impl<F: FileSystem> Core<F> {
         })
     }
 
-    /// A handle of `ino` is released.
+    /// Records the release of a handle of `ino`.
     pub(super) fn close(&self, ino: Ino) {
         self.open_modes.lock().release(ino);
     }
@@ -223,7 +223,7 @@ pub(super) fn register(reply: &fuser::ReplyOpen, file: &File) -> io::Result<Back
     reply.open_backing(file.as_fd())
 }
 
-/// The one place where panics end.
+/// Runs `work`. A panic is logged and ends here.
 fn guarded<T>(op: Op, work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         report(op, &*panic);

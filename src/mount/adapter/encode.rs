@@ -6,17 +6,17 @@ use fuser::{FileAttr, FileType, INodeNo};
 
 use crate::tree::ops::{Attr, CacheTtl, NodeKind, StatFs};
 
-/// The unit in which sizes of the file system are told.
+/// The unit of the sizes of the file system, in bytes.
 const BLOCK: u64 = 4096;
 
 /// "For good": longer than any mount lives, and well within the kernel's arithmetic.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// How long what only the mount changes is remembered.
+/// The lifetime in the kernel of what only the mount changes.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How long a name that a new catalog may bring is remembered as absent: long enough for a program that looks for it in
-/// several ways, short enough for a person who waits for it.
+/// The lifetime in the kernel of a name that is absent until a new catalog brings it: long enough for a program that
+/// looks for it in several ways, short enough for a person who waits for it.
 const BRIEFLY: Duration = Duration::from_secs(1);
 
 pub(super) fn lifetime(keep: CacheTtl) -> Duration {

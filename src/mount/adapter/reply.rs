@@ -38,7 +38,7 @@ pub(super) fn send_done<F>(_: &Core<F>, reply: ReplyEmpty, (): ()) {
     reply.ok();
 }
 
-/// What the kernel is told about a handle that is not passed through.
+/// The flags with which a new handle is answered.
 pub(super) fn open_flags<B>(mode: &Mode<B>, keep_pages: bool, writable: bool) -> FopenFlags {
     let mut flags = match mode {
         Mode::Direct => FopenFlags::FOPEN_DIRECT_IO,
@@ -113,13 +113,13 @@ pub(super) fn send_attribute(size: u32, reply: ReplyXattr, value: &[u8]) {
     }
 }
 
-/// The kernel could keep the listing as well, but what it keeps comes without attributes, and every `stat` behind it would
-/// be a request of its own.
+/// Answers an opendir. The kernel could keep the listing as well, but what it keeps comes without attributes, and every
+/// `stat` behind it would be a request of its own.
 pub(super) fn send_listing<F>(_: &Core<F>, reply: ReplyOpen, (handle, _keep): (Handle, CacheTtl)) {
     reply.opened(FileHandle(handle), FopenFlags::empty());
 }
 
-/// A listing that is read from its start is taken anew where it was read before.
+/// Asks for a new snapshot of a listing that is read from its start, where it was read before.
 pub(super) fn rewound<F: FileSystem>(tree: &F, handle: Handle, offset: u64) -> Outcome<(), F::Error> {
     if offset == 0 {
         tree.rewind(handle)
