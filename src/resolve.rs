@@ -250,8 +250,8 @@ impl Resolver {
         self.shared.lock().memory.datasets(context)
     }
 
-    /// Decides by the policy about a file that an answer names, with the server's present list of bad files. Where rules
-    /// are     /// on that list, those of the answer's instrument are looked at, and fetched for that if need be.
+    /// Decides by the policy about a file that an answer names, with the server's present list of bad files. Where
+    /// rules are on that list, those of the answer's instrument are looked at, and fetched for that if need be.
     pub(crate) fn permit(&self, answer: &Answer, file: &FileName) -> Outcome<Permit, Infallible> {
         let shared = &self.shared;
         let (observatory, policy) = (answer.observatory, shared.options.bad_files);

@@ -2,14 +2,15 @@
 //! network use, and that any CRDS client can talk to.
 //!
 //! One base URL per observatory, `http://HOST:PORT/<obs>`. The catalog is made at start from the bytes that are there
-//! (digests are remembered for as long as a file's identity stays), never from a catalog that came with them (a copied cache is often not what its `server_config` says it is). Nothing in
-//! a request is ever used as a path: names are looked up in that catalog.
+//! (digests are remembered for as long as a file's identity stays), never from a catalog that came with them (a copied
+//! cache often differs from its `server_config`). Nothing in a request is ever used as a path: names are looked up in
+//! that catalog.
 //!
 //! | path | answer |
 //! | --- | --- |
 //! | `/<obs>/json/...` | JSON-RPC (spec/crds-service 1) |
 //! | `/<obs>/unchecked_get/{mappings,references,config}/<obs>/<name>` | files: GET, HEAD, ranges, validators |
-//! | `/.counters` | what was asked for so far, as JSON |
+//! | `/.counters` | the counts of requests so far, as JSON |
 //!
 //! ```
 //! use crds_fs::crds::Observatory;
@@ -75,7 +76,7 @@ pub struct Options {
     pub datasets: Option<PathBuf>,
     /// The directory below which digests of caches that cannot be written are remembered.
     pub state: Option<PathBuf>,
-    /// Told how far the catalog is, while the files are hashed.
+    /// Called with the progress of the catalog, while the files are hashed.
     pub progress: Option<Box<dyn Fn(HashProgress) + Send + Sync>>,
 }
 
@@ -107,7 +108,7 @@ pub enum ServeError {
     /// The cache cannot be read.
     #[error("cannot read the cache {}: name a directory with 'mappings' and 'references' in it", path.display())]
     Read {
-        /// Which.
+        /// The directory that cannot be read.
         path: PathBuf,
         /// The reason.
         source: io::Error,
@@ -115,7 +116,7 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error("{}", cannot_listen(*address, source))]
     Listen {
-        /// Which; `None` for a socket that was handed over.
+        /// The address; `None` for a socket that was handed over.
         address: Option<SocketAddr>,
         /// The reason.
         source: io::Error,

@@ -57,7 +57,7 @@ struct Progress {
 /// The next bytes to hash.
 enum Next {
     Bytes(Vec<Bytes>),
-    /// So many bytes of the file.
+    /// The number of bytes to read back from the file.
     File(u64),
     Nothing,
 }
@@ -124,7 +124,7 @@ impl Digester {
             match job.now_or_never() {
                 None => return,
                 Some(Ok(Ok(progress))) => self.stage = Stage::Idle(progress),
-                // Reading back what was just written has failed; `finish` reports it.
+                // The bytes could not be read back from the file; `finish` reports it.
                 Some(_) => self.stage = Stage::Broken,
             }
         }

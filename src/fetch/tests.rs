@@ -466,7 +466,7 @@ tests! {
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
     }
 
-    /// The origin's mistake must not leave anybody waiting.
+    /// A panic of the origin must not leave an open waiting.
     async fn a_transfer_that_panics_is_a_failure_for_all_who_wait() {
         let bytes = content(1000);
         let world = World::with(&bytes);
@@ -511,7 +511,7 @@ tests! {
         assert_eq!(world.fetcher.counters().mismatches, 0);
     }
 
-    /// Somebody else took the room between the reservation and the first byte.
+    /// The disk was filled by others between the reservation and the first byte.
     async fn a_disk_that_is_full_after_all_is_cleared_once() {
         let bytes = content(5000);
         let files = [("hst_0001.pmap", &bytes[..]), ("hst_0002.pmap", &bytes[..])];
@@ -540,13 +540,13 @@ tests! {
             std::fs::create_dir_all(&partials).unwrap();
             std::fs::write(partials.join("hst_acs_darkfile_9999.fits"), b"left").unwrap();
             std::fs::write(partials.join(FILE), b"left").unwrap();
-            // Without a record nobody could go on from it.
+            // Without a record it could not be resumed.
             let record = r#"{"url":"x","validator":"\"v\"","size":9,"parts":[{"start":0,"end":9,"done":4}]}"#;
             std::fs::write(partials.join(format!("{FILE}~record")), record).unwrap();
             world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
             assert!(!partials.join("hst_acs_darkfile_9999.fits").exists(), "{kept_catalog}");
             assert!(partials.join(FILE).exists(), "{kept_catalog}");
-            // A name that vanishes while its file is on its way keeps what has arrived.
+            // A file in flight whose name vanishes from the catalog keeps the bytes that have arrived.
             world.place.then([Act::Stall(30_000)]);
             let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
             arrived(&world, 30_000).await;

@@ -273,7 +273,7 @@ impl Memory {
         }
     }
 
-    /// Takes in what an earlier run kept; entries that do not read are left out.
+    /// Adds the entries that an earlier run saved; those that cannot be read are left out.
     pub(super) fn restore(&mut self, text: &[u8]) -> Result<(), serde_json::Error> {
         let saved: Saved = serde_json::from_slice(text)?;
         if saved.format != FORMAT {

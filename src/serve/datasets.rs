@@ -17,7 +17,7 @@ pub enum DatasetsError {
     /// It cannot be read.
     #[error("cannot read the datasets file {}", path.display())]
     Read {
-        /// Which.
+        /// The datasets file.
         path: PathBuf,
         /// The reason.
         source: std::io::Error,
@@ -25,13 +25,13 @@ pub enum DatasetsError {
     /// It is too large.
     #[error("the datasets file {} is larger than {LIMIT} bytes", .0.display())]
     TooLarge(PathBuf),
-    /// It is not what it should be.
+    /// It has another form.
     #[error(
         "the datasets file {} is not of the form {{id: {{\"header\": {{...}}, \"bestrefs\": {{context: {{type: value}}}}}}}}",
         path.display()
     )]
     Parse {
-        /// Which.
+        /// The datasets file.
         path: PathBuf,
         /// The reason.
         source: serde_json::Error,
@@ -39,7 +39,7 @@ pub enum DatasetsError {
     /// An id does not follow the grammar of spec/crds-service 1.4.
     #[error("the datasets file {} has a dataset id that no client can ask for: '{id}'", path.display())]
     Id {
-        /// Which.
+        /// The datasets file.
         path: PathBuf,
         /// The id.
         id: String,

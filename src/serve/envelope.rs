@@ -36,7 +36,7 @@ impl RpcError {
         &self.message
     }
 
-    /// The class that the servers use for whatever has no class of its own.
+    /// The class that the servers use for errors without a class of their own.
     pub(super) fn other(message: impl Display) -> Self {
         Self::new("OtherError", message)
     }

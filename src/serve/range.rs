@@ -1,6 +1,6 @@
 //! The `Range` header (RFC 9110, section 14), pure.
 
-/// Which bytes of a file to send.
+/// The bytes of a file to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// All of it: no range was asked for, or one that this server does not understand.

@@ -238,7 +238,7 @@ fn an_open_file_is_shared(subject: &impl Subject) {
     assert!(Arc::ptr_eq(&first, catalogued(&second)));
 }
 
-/// A new catalog may say something else of a name: then what is there is not given.
+/// A new catalog may give a name other contents: then the old file is not handed out.
 fn other_contents_than_wanted_are_not_given(subject: &impl Subject) {
     let store = subject.store();
     for other in [&b"new!"[..], b"longer"] {
@@ -269,7 +269,7 @@ fn the_users_file_wins(subject: &impl Subject) {
     assert_eq!(store.holding(&rule).unwrap().kind, HoldingKind::Local);
     let verified = store.verify(&rule, wanted(b"theirs")).unwrap();
     assert_eq!(bytes_of(own(&verified)), b"my own");
-    // It is not what a copy would be removed for, nor room.
+    // It is neither removed as a copy nor evicted to make room.
     assert!(!store.remove_copy(&rule).unwrap());
     assert!(store.make_room(&key("hst_0002.pmap"), 100).is_err());
     assert_eq!(store.holding(&rule).unwrap().kind, HoldingKind::Local);
@@ -430,7 +430,7 @@ fn snapshots_and_notes_are_kept(subject: &impl Subject) {
     assert_eq!(store.note("answers").unwrap().unwrap(), b"{1}");
 }
 
-/// Threads publish, open, remove and override the same names: whoever gets a copy gets all of it.
+/// Threads publish, open, remove and override the same names: every copy that is opened is complete.
 fn only_right_bytes_are_seen_while_everything_changes(subject: &impl Subject) {
     let store = subject.store();
     let names: Vec<FileKey> = (0..3)

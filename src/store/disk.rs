@@ -351,7 +351,7 @@ impl State for DiskStore {
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
         let path = state_dir::config_path(observatory, "server_config");
         if !self.disk.can_write() {
-            // Whichever it was: without the one here the one there counts.
+            // Either of the two may be damaged: without the one here that in the store counts.
             let _ = self.disk.state_dir.remove_file(&path);
             return Ok(());
         }
@@ -463,7 +463,7 @@ impl Index {
         let key = guard.key();
         let state = self.state(key).on(event)?;
         let entry = Entry { state, ..entry };
-        // A file that gets its name is what it was, unless it takes more of the disk now, and was used no later.
+        // A file that gets its name has not changed, unless its blocks have, and was not used again.
         let blocks = self.entry(key).map(|known| known.blocks);
         if event != Event::Name || blocks != Some(entry.blocks) {
             self.tell(key);

@@ -1,4 +1,4 @@
-//! A store without a disk, for tests and for looking around without keeping anything.
+//! A store without a disk, for tests.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -32,7 +32,7 @@ struct Contents {
     snapshots: HashMap<Observatory, Snapshot>,
     notes: HashMap<String, Vec<u8>>,
     ledger: Ledger,
-    /// So many transfers will find the disk full.
+    /// The number of further transfers that find the disk full.
     full: usize,
     evicted: Evicted,
 }
@@ -53,7 +53,7 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store of at most so many bytes.
+    /// An empty store of at most `cache_size` bytes.
     pub(crate) fn with_size(cache_size: Option<u64>) -> Self {
         Self {
             contents: Mutex::new(Contents {
@@ -86,7 +86,7 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// The next so many transfers find the disk full when they begin, whatever was reserved.
+    /// Makes the next `times` transfers find the disk full when they begin, in spite of their reservations.
     pub(crate) fn run_full(&self, times: usize) {
         self.contents().full = times;
     }

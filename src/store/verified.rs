@@ -1,4 +1,4 @@
-//! The memory of what was verified: which file, known by device, inode, length and times, had which digest.
+//! The memory of verified files: the digest of each, by its device, inode, length and times.
 //!
 //! One text file per observatory, to which a line is appended for each event; the last lines of a name count. A line that
 //! is torn or wrong is ignored, and so is one without the time of the last change of status, as earlier versions wrote
@@ -37,7 +37,7 @@ impl Identity {
         }
     }
 
-    /// Whether it is the same inode, in whatever state.
+    /// Whether it is the same inode, be its contents the same or not.
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }

@@ -85,7 +85,7 @@ async fn the_kept_catalog_serves_at_once_without_a_server() {
     assert_eq!(names(&world.load().await.unwrap()), 1);
     assert_eq!(world.archive.count(), 0);
     assert!(world.catalogs.offline_since(HST).is_none());
-    // Later it is found that the server does not answer; what is there stays.
+    // Later it is found that the server does not answer; the catalog stays.
     tokio::time::sleep(Duration::from_secs(700)).await;
     assert!(world.archive.count() > 0);
     assert!(world.catalogs.offline_since(HST).is_some());

@@ -346,7 +346,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever streams do, each byte is read by one of them.
+        /// Each byte is read by one stream, in any order of their steps.
         #[test]
         fn every_byte_comes_once(size in 2..5_000_u64, part in 1..3_000_u64, steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>(), 1..500_u64), 0..300)) {
             let mut map = map(size, part);

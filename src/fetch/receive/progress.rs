@@ -116,7 +116,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(300);
 
-    /// Whatever a server sends in whatever tries, the time in which it stands still is bounded by what was new.
+    /// For any bytes in any tries, the time that a transfer takes is bounded by the number of new bytes.
     fn endures(size: u64, steps: &[(u8, u64, u64)]) -> Result<(), TestCaseError> {
         let start = Instant::now();
         let mut now = start;

@@ -180,7 +180,7 @@ impl StreamCount {
 mod tests {
     use super::*;
 
-    /// A server and a link: what so many streams bring together, in bytes a second, and how long a new one takes to begin.
+    /// A server and a link: the bytes a second of a number of streams together, and the time until a new one begins.
     struct Link {
         rate: fn(u32) -> f64,
         delay: Duration,

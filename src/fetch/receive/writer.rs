@@ -1,4 +1,4 @@
-//! Bytes onto the disk, or into memory.
+//! Writing the bytes of a stream to the disk, or into memory.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
@@ -78,7 +78,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Begins to write what is gathered, when the write before is done.
+    /// Begins to write the gathered bytes, when the write before is done.
     async fn flush(&mut self) -> Result<(), Break> {
         self.settle().await?;
         let Target::Disk(partial) = &self.receiver.target else {

@@ -203,7 +203,7 @@ fn each_source_has_its_own_tries() {
     for (kind, tries) in [
         (RemoteErrorKind::Server, settings.tries),
         (RemoteErrorKind::Unreachable, settings.tries_unreachable),
-        // A silent server keeps nobody from the next one for the whole time allowed.
+        // A silent server does not use up the time limit before the next one is asked.
         (RemoteErrorKind::TimedOut, settings.tries_unreachable),
     ] {
         let (mut machine, error) = (with_sources(2), error(kind));
@@ -246,7 +246,7 @@ fn mixed_bytes_that_are_wrong_come_anew_from_one_source() {
         Step::ReceiveAnew
     );
     assert_eq!(machine.source(), 1);
-    // That was nobody's fault for sure: the source has both its tries.
+    // It is not known which source was wrong: this one still has both its tries.
     machine.on(&Event::Complete, &mut chance());
     assert_eq!(
         machine.on(&Event::Mismatch { mixed: false }, &mut chance()),
@@ -308,7 +308,7 @@ proptest! {
         prop_assert_eq!(machine.source(), 0);
     }
 
-    /// Whatever goes wrong, in whatever order: without progress it is over after the time allowed and a last try.
+    /// Any failures in any order: without progress the transfer ends after the time limit and a last try.
     #[test]
     fn always_ends_without_progress(
         seed: u64,

@@ -88,7 +88,7 @@ tests! {
         let bytes = content(420_000);
         for refusal in [RemoteErrorKind::Busy, RemoteErrorKind::Unreachable, RemoteErrorKind::Interrupted] {
             let world = World::with(&bytes);
-            // The first request is answered and goes on, whatever comes of the second.
+            // The first request is answered and goes on, also when the second fails.
             world.place.then([Act::Slow, Act::Fail(refusal)]);
             assert_eq!(world.open(FILE).await.unwrap(), bytes, "{refusal:?}");
             assert_eq!((world.fetcher.counters().retries, world.fetcher.counters().failures), (1, 0));

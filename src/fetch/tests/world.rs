@@ -30,13 +30,13 @@ pub(in crate::fetch) enum Act {
     Slow,
     /// Nothing more comes after so many bytes.
     Stall(usize),
-    /// The data ends after so many bytes, and nobody says how many there should have been.
+    /// The data ends after so many bytes, and the reply does not tell the length.
     End(usize),
     /// One byte is wrong.
     Flip(usize),
     /// Another file altogether.
     Other(&'static [u8]),
-    /// The whole file, whatever was asked for.
+    /// The whole file, also where a part was requested.
     Whole,
     /// Of a part, more than was asked for.
     Beyond(usize),
@@ -424,7 +424,7 @@ impl World {
         self.open(name).await.expect_err("it should fail").kind
     }
 
-    /// Everything under final names in the store is what the origin has.
+    /// Every file under a final name in the store is that of the origin.
     pub(in crate::fetch) fn check_store(&self) {
         let files = self.place.files.lock();
         let Some(dir) = &self.dir else { return };

@@ -35,8 +35,8 @@ impl Route {
         &self.target
     }
 
-    /// The nearest reach that the target may have, if it may be gone to at all. What the user says leads anywhere; what a server says, and
-    /// redirects, where that server may lead.
+    /// The nearest reach that the target may have; fails if it is refused. A URL of the user's may lead anywhere; one
+    /// that a server told, and a redirect, only where that server may lead.
     pub(super) async fn allowed(&mut self) -> Result<Reach, RemoteError> {
         let unreadable = || self.refusal("it is not a URL");
         let target = self.target.parsed().ok_or_else(unreadable)?;

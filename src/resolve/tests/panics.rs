@@ -40,7 +40,7 @@ async fn a_panic_while_a_catalog_loads_does_not_outlive_it() {
     assert!(ask(&resolver, ID).await.is_ok());
 }
 
-/// The futures of a resolver may be polled by anybody: what needs the runtime runs in tasks on it.
+/// The futures of a resolver may be polled on any thread: the work that needs the runtime runs in tasks on it.
 #[test]
 fn rules_are_judged_without_a_runtime_around() {
     let runtime = tokio::runtime::Builder::new_multi_thread()

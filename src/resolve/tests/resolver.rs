@@ -356,7 +356,7 @@ async fn an_answer_that_has_aged_is_asked_for_anew_and_is_new() {
     ask(&resolver, "NOBODY").await.unwrap();
 }
 
-/// Nobody tells a resolver that the machine is about to lose its power.
+/// Answers are saved without a call, as before a power failure.
 #[tokio::test(start_paused = true)]
 async fn answers_are_kept_without_being_told_to() {
     let world = World::new();

@@ -77,7 +77,7 @@ impl State {
             (_, Event::Override) => Override,
             (Absent | Arriving, Begin) => Arriving,
             (Absent | Arriving, Abandon) => Absent,
-            // A transfer that was overtaken leaves what has the name alone.
+            // A transfer that came too late leaves the file under the name alone.
             (Unverified | Held | Override, Begin | Abandon) => self,
             (Arriving, Publish) => Verified,
             (Verified, Name) => Held,

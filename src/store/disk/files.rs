@@ -287,7 +287,7 @@ impl Disk {
         })
     }
 
-    /// The identity of what lies at a path, not following a link; `None` for nothing.
+    /// The identity of the file at a path below the root, or of a link there; `None` if there is none.
     pub(super) fn lies_there(&self, path: &Path) -> Result<Option<Identity>, StoreError> {
         identity_at(&self.root, path).map_err(|error| StoreError::io("look at", path, error))
     }
@@ -378,7 +378,7 @@ fn quarantine_name(key: &FileKey) -> String {
     format!("{}-{}", key.observatory, key.name)
 }
 
-/// The identity of what lies at a path below a directory, not following a link; `None` for nothing.
+/// The identity of the file at a path below `dir`, or of a link there; `None` if there is none.
 pub(super) fn identity_at(dir: &Dir, path: &Path) -> io::Result<Option<Identity>> {
     match dir.symlink_metadata(path) {
         Ok(metadata) => Ok(Some(Identity::of(&metadata))),

@@ -206,7 +206,7 @@ impl Disk {
                 files.insert(name, entry);
             });
         }
-        // A user's file that is gone shall not pass its mark on to whatever comes there next.
+        // The mark of a user's file that is gone shall not be taken for that of the next file there.
         untidy |= known
             .iter()
             .any(|(name, known)| known.local && !files.contains_key(name));

@@ -34,7 +34,7 @@ macro_rules! moments {
 moments! {
     /// Room is set aside for a file.
     Reserved = "reserved",
-    /// A partial file is open, and empty or cut to what is known of it.
+    /// A partial file is open, and empty or cut to the length in its record.
     Begun = "begun",
     /// The copies to evict are chosen; none is removed yet. Nobody holds a lock.
     VictimsChosen = "victims-chosen",
@@ -107,14 +107,14 @@ impl std::fmt::Debug for Moments {
 }
 
 impl Moments {
-    /// The moment has come.
+    /// Kills the process if [`ABORT_AT`] names this moment.
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "tests keep plans in it")]
     pub(super) fn reach(&self, moment: Moment) {
         crash(moment);
     }
 
-    /// The moment has come: does what was planned for it, once.
+    /// Runs the action that is planned for a moment, once.
     #[cfg(test)]
     pub(super) fn reach(&self, moment: Moment) {
         let action = {

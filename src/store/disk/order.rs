@@ -9,12 +9,12 @@ use super::state_dir::{self, Durable};
 use super::{Disk, StoreError};
 use crate::crds::{FileName, Observatory};
 
-/// The file that it is written to: a line for each file, least recently used first.
+/// The file with the order: a line for each file, least recently used first.
 const ORDER: &str = "order";
 
 impl Disk {
-    /// Writes the order of last use down, if it has changed. Observatories that were not looked at keep what was written
-    /// of them before.
+    /// Saves the order of last use, if it has changed. Observatories that were not indexed in this run keep their
+    /// earlier order.
     pub(super) fn save_order(&self) -> Result<(), StoreError> {
         let path = Path::new(ORDER);
         let (version, known) = {

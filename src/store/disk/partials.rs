@@ -104,7 +104,7 @@ impl Disk {
             return None;
         }
         if let [Part { start: 0, end, done }] = record.parts.as_mut_slice() {
-            // One stream writes in order and never beyond what has arrived: the length says exactly how far it came.
+            // One stream writes in order and only bytes that have arrived: its progress is the length.
             *done = length.min(*end);
         }
         for part in &mut record.parts {
@@ -122,7 +122,7 @@ impl Disk {
             let mut index = self.index();
             index.ledger.release(key);
             if index.enter(&guard, Event::Abandon).is_err() {
-                // The partial file is what was published.
+                // The partial file is the published file.
                 return Ok(());
             }
             index.running.remove(key);

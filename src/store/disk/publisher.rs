@@ -36,7 +36,7 @@ const BATCH_FILES: usize = 64;
 const BATCH_BYTES: u64 = 32 << 20;
 /// The most files, and bytes, that may be verified and not yet durable; one file is always admitted.
 const PENDING_FILES: usize = 1_000;
-/// Each such file has two descriptors: all of them together have an eighth of what this process may have.
+/// The share of the limit of descriptors for one such file, which has two: all of them together take an eighth of it.
 const DESCRIPTORS_FOR_ONE: u64 = 16;
 const PENDING_BYTES: u64 = 512 << 20;
 

@@ -68,7 +68,7 @@ pub(super) fn open_plain(dir: &Dir, path: &Path) -> io::Result<Plain> {
     }
 }
 
-/// Whether this is the metadata of an open file, whatever name that was reached by.
+/// Whether `metadata` is of the inode of an open file.
 pub(super) fn is_file_of(file: &File, metadata: &Metadata) -> io::Result<bool> {
     let open = Metadata::from_file(file)?;
     Ok((open.dev(), open.ino()) == (metadata.dev(), metadata.ino()))
@@ -165,7 +165,7 @@ pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
         if metadata.nlink() == 1 {
             break file;
         }
-        // Nothing is written through a second name that somebody has given it.
+        // A lock file with further hard links is not written to, but replaced.
         own.remove_file(path).map_err(failed)?;
     };
     let program = std::env::current_exe().ok();

@@ -79,7 +79,7 @@ fn path(dir: &TempDir, key: &FileKey) -> PathBuf {
     dir.path().join(file_path(ReferenceLayout::Flat, key))
 }
 
-/// The partial files of HST and what is known of them.
+/// The names of the partial files of HST and of their records.
 fn partials(dir: &TempDir) -> Vec<std::ffi::OsString> {
     let names = fs::read_dir(dir.path().join(".crds-fs/partial/hst"));
     let names = names.into_iter().flatten();
@@ -209,7 +209,7 @@ fn checks_can_be_switched_off() {
     let store = DiskStore::open(dir.path(), anything).unwrap();
     catalogued(&store.open(&key("hst_0002.pmap"), entry(b"good")).unwrap());
     drop(store);
-    // With checks again, what was let through is looked at.
+    // With checks again, a file that was accepted without one is unverified.
     let store = open(&dir);
     assert!(matches!(
         store.open(&key("hst_0001.pmap"), entry(b"good")).unwrap(),

@@ -80,7 +80,7 @@ fn copies_that_must_stay_are_not_evicted() {
     );
 }
 
-/// Until bytes come, a reservation costs nobody anything; but what it needs is not promised twice.
+/// Until bytes come nothing is removed for a reservation; but the room is not promised twice.
 #[test]
 fn nobody_goes_before_bytes_come() {
     let mut ledger = Ledger::new(Some(100), 0);
@@ -96,7 +96,7 @@ fn nobody_goes_before_bytes_come() {
         ledger.remove(victim);
     }
     assert!(ledger.claim(&key(8), AMPLE, nobody).unwrap().is_empty());
-    // The other one fails: what it would have needed stays.
+    // The other transfer fails: the copies that it would have needed stay.
     ledger.release(&key(9));
     assert_eq!((ledger.files(), ledger.used()), (3, 100));
 }
@@ -108,7 +108,7 @@ fn partial_files_count_and_go_first() {
     ledger.add_partial(&key(2), 30);
     ledger.add_partial(&key(3), 30);
     assert_eq!((ledger.used(), ledger.partial_bytes()), (100, 60));
-    // One that goes on takes what it has with it.
+    // A transfer that goes on has the bytes of its partial file in its reservation.
     ledger.reserve(&key(3), 50, AMPLE, nobody).unwrap();
     assert_eq!((ledger.used(), ledger.partial_bytes()), (120, 30));
     let victims = ledger.claim(&key(3), AMPLE, nobody).unwrap();

@@ -6,7 +6,7 @@ use super::small_disk::{fill, inside, shrink};
 use crate::crds::{FileKey, Observatory};
 use crate::store::{DiskStore, State as _, StoreOptions, Transfers as _};
 
-/// Large files have their blocks before their bytes, and what they have is not counted twice.
+/// The blocks of large files are allocated before their bytes come, and are not counted twice.
 #[test]
 fn room_for_a_large_file_is_taken_at_once_and_counted_once() {
     if !inside("store::disk::tests::full::room_for_a_large_file_is_taken_at_once_and_counted_once") {
@@ -35,7 +35,7 @@ fn room_for_a_large_file_is_taken_at_once_and_counted_once() {
         .begin(&second)
         .and_then(|partial| store.claim(&second, &partial));
     assert!(refused.unwrap_err().is_no_space());
-    // The first one has what it needs.
+    // The first one has its blocks already.
     let bytes = vec![7; 5 << 20];
     partial.file.write_all_at(&bytes, 0).unwrap();
 }

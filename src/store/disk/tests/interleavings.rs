@@ -78,7 +78,7 @@ fn a_victim_that_was_opened_meanwhile_stays() {
     assert!(matches!(*held.lock(), Some(Found::Catalogued(_))));
 }
 
-/// While what was found is hashed, and found to be wrong, the user puts something else there.
+/// While a file in the store is hashed, and found to be wrong, the user puts another one there.
 #[test]
 fn what_came_while_the_file_before_was_hashed_stays() {
     for outside in [false, true] {
@@ -110,7 +110,7 @@ fn what_came_while_the_file_before_was_hashed_stays() {
     }
 }
 
-/// Before what was verified gets the name the user has taken it: the user's file is what is there and what readers get.
+/// The user takes the name before the verified file gets it: the user's file stays, and is what readers get.
 #[test]
 fn an_override_wins_over_a_publication() {
     for outside in [false, true] {
@@ -138,7 +138,7 @@ fn an_override_wins_over_a_publication() {
     }
 }
 
-/// Somebody exchanges the partial file: what was verified is what gets the name, or nothing.
+/// The partial file is exchanged: the verified file gets the name, or none does.
 #[test]
 fn what_is_published_is_what_was_verified() {
     let dir = Arc::new(TempDir::new().unwrap());
@@ -188,8 +188,8 @@ fn eviction_and_overrides_at_full_speed() {
     assert!(lost.is_empty(), "{} of {FILES}: {lost:?}", lost.len());
 }
 
-/// The process ends at any step of an override: what the user has put there is local after a restart, and what was there
-/// before is the copy that it was.
+/// The process ends at any step of an override: after a restart the user's file is local, or the copy that was there
+/// before is still the copy.
 #[test]
 fn an_override_survives_a_crash_at_any_step() {
     let rule = key("hst_0001.pmap");
@@ -217,7 +217,7 @@ fn an_override_survives_a_crash_at_any_step() {
     ));
 }
 
-/// A crash between the private name and the removal: whatever it was has its name again.
+/// A crash between the private name and the removal: the file has its name again.
 #[test]
 fn what_lost_its_name_in_a_crash_gets_it_back() {
     let dir = TempDir::new().unwrap();

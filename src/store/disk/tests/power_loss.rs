@@ -1,9 +1,9 @@
-//! The power fails: what was not synced is gone. At every moment, what has a final name is complete and right, and the
-//! user's files are there.
+//! Power failures, which lose everything that was not synced: at every moment a file with a final name is complete and
+//! right, and the user's files are there.
 //!
-//! The store tells of each sync what became durable by it. From that and from what lies there now two directories are made,
-//! between which the truth lies: one in which all names survive and bytes only as far as they were synced, and one in which
-//! also the names of a directory are those of its last sync.
+//! The store records what each sync has made durable. From that and from the present directory two directories are
+//! made, the extremes of what a failure may leave: one in which all names survive and bytes only as far as they were
+//! synced, and one in which also the names of a directory are those of its last sync.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -102,7 +102,7 @@ fn live(store: &DiskStore, dir: &TempDir) {
     store.close().unwrap();
 }
 
-/// Looks at what a power failure leaves: files with a final name are right without being hashed again.
+/// Opens the store that a power failure leaves: files with a final name are right without being hashed again.
 fn check(left: &TempDir, moment: &str) -> usize {
     let mut there = 0;
     for number in 0..30 {

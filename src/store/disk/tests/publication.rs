@@ -50,7 +50,7 @@ fn what_was_verified_is_there_before_it_is_durable() {
     }
     assert_eq!(store.usage().unwrap().used, 5);
     drop(first);
-    // Also when nobody has it open any more.
+    // Also when it is not open any more.
     let again = store.open(&rule, entry(b"rules")).unwrap();
     assert_eq!(bytes_of(catalogued(&again)), b"rules");
     halted.let_go();
@@ -107,7 +107,7 @@ fn an_override_of_what_is_not_durable_yet_wins() {
     assert_eq!(store.usage().unwrap().used, 6);
 }
 
-/// The user's file under another name was renamed away: what is about to get its name does not go for it.
+/// The user's file of that name was renamed away: a published file that is about to get the name stays.
 #[test]
 fn what_is_not_durable_yet_is_not_taken_for_a_file_that_was_renamed_away() {
     let halted = Halted::new(options());
@@ -133,7 +133,7 @@ fn what_a_new_catalog_does_not_want_gets_no_name() {
     assert!(quarantined(&halted.dir).is_empty());
 }
 
-/// Somebody writes to the partial file after it was verified.
+/// The partial file is written to after it was verified.
 #[test]
 fn what_was_changed_before_it_is_durable_gets_no_name() {
     let halted = Halted::new(options());
@@ -170,7 +170,7 @@ fn room_that_durability_would_give_is_waited_for() {
     catalogued(&halted.store.open(&second, entry(b"abcdefgh")).unwrap());
 }
 
-/// After a kill the bytes of what was not durable are there, and a transfer has nothing left to ask for.
+/// After a kill the bytes of a file that was not durable are there, and a transfer has nothing left to request.
 #[test]
 fn what_a_crash_leaves_of_a_verified_file_is_used_again() {
     let halted = Halted::new(options());
