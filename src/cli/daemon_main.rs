@@ -91,7 +91,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Cache, StopSignals), Fail
     if mountpoint.path() == Some(&directory) && !settings.over {
         directories::must_be_cache(&directory, settings.log_file.as_deref())?;
     }
-    let place = mountpoint.path().unwrap_or(&settings.mountpoint).to_owned();
+    let mounted_on = mountpoint.path().unwrap_or(&settings.mountpoint).to_owned();
     let runtime = Handle::current();
     let cache = wiring::cache(settings, &directory, &runtime)?;
     check_context(settings, cache.fetcher().catalogs())?;
@@ -103,12 +103,18 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Cache, StopSignals), Fail
         },
         allow_other: settings.allow_other,
     };
-    let tree = wiring::tree(settings, &cache, &place, &directory, limits::raise_descriptors())?;
+    let tree = wiring::tree(
+        settings,
+        &cache,
+        &mounted_on,
+        &directory,
+        limits::raise_descriptors(),
+    )?;
     let mounted = Mounted::start(Arc::new(tree), mountpoint, &appearance, &runtime)?;
     log::info!(
         "crds-fs {} is mounted at '{}', with the cache in '{}'{}{}",
         env!("CARGO_PKG_VERSION"),
-        place.display(),
+        mounted_on.display(),
         directory.display(),
         if settings.offline { ", offline" } else { "" },
         if mounted.passes_through() {

@@ -71,10 +71,10 @@ pub(super) struct MountFlags {
     /// Let other users in, too.
     #[arg(long)]
     pub(super) allow_other: bool,
-    /// The owner of all files, by name or number [default: who mounts].
+    /// The owner of all files, by name or number [default: the user who mounts].
     #[arg(long, value_name = "USER")]
     pub(super) uid: Option<String>,
-    /// The group of all files, by name or number [default: that of who mounts].
+    /// The group of all files, by name or number [default: that of the user who mounts].
     #[arg(long, value_name = "GROUP")]
     pub(super) gid: Option<String>,
     /// Permission bits that no file has, in octal [default: that of the process].

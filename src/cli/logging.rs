@@ -1,4 +1,4 @@
-//! The log: where it goes, and how much of it.
+//! The log: its file or standard error, and its level.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -140,8 +140,8 @@ pub(super) fn default_path(mountpoint: &Path, environment: &Environment) -> Opti
     let state = absolute("XDG_STATE_HOME")
         .or_else(|| Some(absolute("HOME")?.join(".local/state")))
         .or_else(|| getuid().is_root().then(|| "/var/log".into()))?;
-    let place = mountpoint.to_string_lossy();
-    let name = place.trim_matches('/').replace('/', "-");
+    let mountpoint = mountpoint.to_string_lossy();
+    let name = mountpoint.trim_matches('/').replace('/', "-");
     Some(state.join("crds-fs").join(format!("{name}.log")))
 }
 

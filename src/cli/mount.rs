@@ -12,7 +12,7 @@ use super::settings::{self, Environment, Settings};
 use super::{Failure, daemon_main, logging, output};
 use crate::mount::daemon::{self, DaemonMode, Ready};
 
-/// The log file when there is no place for one.
+/// The log file when none can be written.
 const NO_LOG: &str = "/dev/null";
 
 /// Mount the CRDS cache on a directory.
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The process in the background lives in `/`.
+/// Makes the paths of the settings absolute, because the process in the background runs in `/`.
 pub(super) fn make_absolute(settings: &mut Settings) -> Result<(), Failure> {
     let paths = [
         Some(&mut settings.mountpoint),
@@ -78,8 +78,8 @@ pub(super) fn make_absolute(settings: &mut Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the log that was named, else the one in the usual place; where that cannot be written, as in a home that is
-/// read-only, it says so and goes on without one.
+/// Opens the log that was named, else the default one; where that cannot be written, as in a home that is read-only, it
+/// says so and goes on without one.
 pub(super) fn open_log(settings: &Settings, environment: &Environment) -> Result<LogFile, Failure> {
     if let Some(path) = &settings.log_file {
         return logging::open(path);

@@ -30,7 +30,7 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), OutputError> {
 
 /// Tells the user something beside the result.
 pub(super) fn remark(text: &str) {
-    // With standard error closed there is nobody left to tell.
+    // With standard error closed the text is lost.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -40,7 +40,7 @@ pub(super) fn failure(failure: &Failure) {
     if output.is_some_and(OutputError::reader_is_gone) {
         return;
     }
-    // With standard error closed there is nobody left to tell.
+    // With standard error closed the text is lost.
     let _ = writeln!(io::stderr().lock(), "crds-fs: {failure}");
 }
 

@@ -15,8 +15,8 @@ const CATALOG_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes the message for a mount that answers. Waits for catalogs only where the store has none, and not for long.
 pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Catalogs) -> String {
-    let place = settings.mountpoint.display().to_string();
-    let mut text = format!("mounted at '{place}'; the log is '{}'\n", log.display());
+    let mountpoint = settings.mountpoint.display().to_string();
+    let mut text = format!("mounted at '{mountpoint}'; the log is '{}'\n", log.display());
     let new: Vec<Observatory> = {
         let catalogs = catalogs.clone();
         let look = move || {
@@ -31,10 +31,10 @@ pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Ca
     }
     let lines = join_all(new.iter().map(|observatory| line(*observatory, catalogs))).await;
     text.extend(lines);
-    let place = shell_word(&place);
+    let mountpoint = shell_word(&mountpoint);
     _ = writeln!(
         text,
-        "next: export CRDS_PATH={place}; unset CRDS_SERVER_URL      (how it is: crds-fs status {place})"
+        "next: export CRDS_PATH={mountpoint}; unset CRDS_SERVER_URL      (how it is: crds-fs status {mountpoint})"
     );
     text
 }
@@ -71,11 +71,11 @@ fn told(observatory: Observatory, loaded: Result<&ServerInfo, &FetchError>) -> S
             )
         }
         Err(error) => {
-            let place = error
+            let url = error
                 .url
                 .as_ref()
                 .map_or_else(String::new, |url| format!(" ({url})"));
-            let mut text = format!("{observatory}: no catalog: {}{place}\n", error.message);
+            let mut text = format!("{observatory}: no catalog: {}{url}\n", error.message);
             if let Some(remedy) = &error.remedy {
                 _ = writeln!(text, "    {remedy}");
             }

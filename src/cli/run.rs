@@ -36,26 +36,29 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let environment = settings::environment();
-    let (place, is_named) = place(&args.flags, &environment)?;
+    let (directory, is_named) = place(&args.flags, &environment)?;
     let (program, arguments) = args
         .command
         .split_first()
         .ok_or_else(|| Failure::usage("which command is to be run?"))?;
     let mut command = Command::new(program);
     command.args(arguments);
-    if let Some(mounted) = mounted_at(&place)? {
+    if let Some(mounted) = mounted_at(&directory)? {
         only_the_cache(&args.flags, &mounted)?;
         let ended = wait_for(command.env("CRDS_PATH", &mounted));
         return ended.map(status).map_err(|error| not_run(program, error));
     }
     if is_named {
-        directories::make(&place)?;
+        directories::make(&directory)?;
     } else {
-        std::fs::create_dir_all(&place).map_err(|error| {
-            Failure::because(format!("cannot make the directory '{}'", place.display()), error)
+        std::fs::create_dir_all(&directory).map_err(|error| {
+            Failure::because(
+                format!("cannot make the directory '{}'", directory.display()),
+                error,
+            )
         })?;
     }
-    let mut settings = Settings::new(place.to_str(), &args.flags, &environment)?;
+    let mut settings = Settings::new(directory.to_str(), &args.flags, &environment)?;
     mount::make_absolute(&mut settings)?;
 
     namespace::enter()?;
@@ -79,21 +82,21 @@ fn wait_for(command: &mut Command) -> io::Result<ExitStatus> {
     child.wait()
 }
 
-/// The mount of ours that is at `place` already, if it is well.
-fn mounted_at(place: &Path) -> Result<Option<PathBuf>, Failure> {
-    let place = match mountinfo::locate(place) {
+/// The mount point of a mount of ours that is on `directory` already, unless it is dead.
+fn mounted_at(directory: &Path) -> Result<Option<PathBuf>, Failure> {
+    let directory = match mountinfo::locate(directory) {
         // A directory that is not there is made later.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    let entry = mountinfo::at(&place)?.filter(mountinfo::MountEntry::is_ours);
+    let entry = mountinfo::at(&directory)?.filter(mountinfo::MountEntry::is_ours);
     // A dead mount is repaired by the mount that follows.
     Ok(entry
         .filter(|entry| !matches!(entry.health(), Health::Dead | Health::Hanging))
         .map(|entry| entry.mountpoint))
 }
 
-/// Refuses all flags but `--cache` and those for the log: the mount that is there has its own.
+/// Refuses all flags but `--cache` and those for the log: the existing mount keeps its own settings.
 fn only_the_cache(flags: &MountFlags, mounted: &Path) -> Result<(), Failure> {
     let telling = MountFlags {
         cache: flags.cache.clone(),
@@ -137,7 +140,7 @@ pub(super) fn hint(error: &clap::Error) {
     }
 }
 
-/// The directory to mount on: over the cache that is named, or over one in the usual place; and whether it is named.
+/// The directory to mount on: that of the cache that is named, else the default one; and whether it is named.
 fn place(flags: &MountFlags, environment: &Environment) -> Result<(PathBuf, bool), Failure> {
     let absolute = |name: &str| {
         environment
@@ -150,13 +153,13 @@ fn place(flags: &MountFlags, environment: &Environment) -> Result<(PathBuf, bool
         .as_deref()
         .map(PathBuf::from)
         .or_else(|| absolute("CRDS_PATH"));
-    if let Some(place) = named {
-        return Ok((place, true));
+    if let Some(directory) = named {
+        return Ok((directory, true));
     }
     absolute("XDG_CACHE_HOME")
         .map(|path| path.join("crds-fs"))
         .or_else(|| absolute("HOME").map(|path| path.join(".cache/crds-fs")))
-        .map(|place| (place, false))
+        .map(|directory| (directory, false))
         .ok_or_else(|| Failure::usage("where is the cache? Say --cache DIR, or set CRDS_PATH"))
 }
 

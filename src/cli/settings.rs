@@ -1,4 +1,4 @@
-//! What the user wants, from the flag, else `CRDS_FS_<FLAG>`, else the CRDS variables (spec/crds-service 8.1), else the
+//! The settings, each from its flag, else `CRDS_FS_<FLAG>`, else the CRDS variables (spec/crds-service 8.1), else the
 //! default: a function of the arguments and the environment, and of the names of users and groups.
 
 mod parse;
@@ -28,7 +28,7 @@ pub(super) fn environment() -> Environment {
         .collect()
 }
 
-/// Whether a CRDS variable is true, if it says anything.
+/// Whether a CRDS variable is true; `None` when it is not set, or says nothing.
 pub(super) fn truth(environment: &Environment, variable: &str) -> Result<Option<bool>, Failure> {
     let flags = MountFlags::default();
     SettingSources {
@@ -39,14 +39,15 @@ pub(super) fn truth(environment: &Environment, variable: &str) -> Result<Option<
     .truth(variable)
 }
 
-/// A variable of the environment, unless it says nothing (spec/crds-service 8.2).
+/// The value of a variable of the environment; `None` when it is empty or `None` (spec/crds-service 8.2).
 pub(super) fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a str> {
     let value = environment.get(name)?.as_str();
     let nothing = value.is_empty() || matches!(value, "None" | "none" | "NONE");
     (!nothing).then_some(value)
 }
 
-/// Where directories for caches that cannot be written are made when nobody says.
+/// The directory in which the state directories of caches that cannot be written are made, when none is given: below
+/// `XDG_CACHE_HOME`, else `HOME`. `None` when neither is an absolute path.
 pub(super) fn default_state(environment: &Environment) -> Option<PathBuf> {
     let absolute = |name| Some(PathBuf::from(variable(environment, name)?)).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
@@ -62,7 +63,7 @@ pub(super) struct Settings {
     pub(super) cache: Option<PathBuf>,
     /// Mount over a directory although that hides what is in it.
     pub(super) over: bool,
-    /// Where directories for what is learnt of caches that cannot be written are made.
+    /// The directory in which the state directories of caches that cannot be written are made.
     pub(super) state: Option<PathBuf>,
     pub(super) remote: remote::Settings,
     pub(super) observatories: Vec<Observatory>,
@@ -72,7 +73,7 @@ pub(super) struct Settings {
     pub(super) read_only: bool,
     /// Let no program be run from the mount.
     pub(super) no_exec: bool,
-    /// What is shown as the source of the mount, instead of the server.
+    /// The source of the mount, instead of the server.
     pub(super) fsname: Option<String>,
     pub(super) cache_size: Option<u64>,
     pub(super) keep_free: u64,
@@ -101,7 +102,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Makes sense of what was sources. `mountpoint` is the command's own argument.
+    /// Reads all settings from their sources. `mountpoint` is the command's own argument; without it `CRDS_PATH` is.
+    /// The failure names the setting that makes no sense, and its source.
     pub(super) fn new(
         mountpoint: Option<&str>,
         flags: &MountFlags,
@@ -174,7 +176,7 @@ impl Settings {
     }
 }
 
-/// Where settings come from, the strongest first.
+/// The sources of settings, the strongest first.
 struct SettingSources<'a> {
     flags: &'a MountFlags,
     options: Vec<(String, String)>,
@@ -238,7 +240,7 @@ impl SettingSources<'_> {
             .unwrap_or(Duration::from_secs(default)))
     }
 
-    /// What is fetched beforehand. Unlike elsewhere, "none" in the environment says something here.
+    /// The files that are fetched beforehand. Unlike in other variables, "none" is a value here.
     fn prefetch(&self) -> Result<Prefetch, Failure> {
         if let Some(prefetch) = self.get("prefetch", &[], parse::from_str)? {
             return Ok(prefetch);
@@ -301,7 +303,7 @@ impl SettingSources<'_> {
             .collect::<Result<_, _>>()?;
         let text = |name| self.variable(name).map(Url::new);
         Ok(remote::Settings {
-            // A server named to us outweighs one that clients are told of, which may be "serverless".
+            // A server of crds-fs's own settings takes precedence over the clients', which may be "serverless".
             server_url: if servers.is_empty() {
                 text("CRDS_SERVER_URL")
             } else {

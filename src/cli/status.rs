@@ -22,12 +22,12 @@ use crate::tree::report::{CatalogState, StatusReport};
 use describe::describe;
 use find::Chosen;
 
-/// The file of a mount that tells how it is, a [`StatusReport`].
+/// The file of a mount with its status, a [`StatusReport`].
 pub(super) const STATUS: &str = ".crds-fs/status.json";
 
 const UNREADABLE: &str = "the status is not as it should be";
 
-/// How often `--watch` looks.
+/// The time between two reports of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Show how a mounted file system is: its catalogs, transfers, space and last failures.
@@ -36,7 +36,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// default context means nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where it is mounted, or a path below; a file tells what is known of it [default: the mount that the working
+    /// The mount point, or a path below it; for a file its own status is shown [default: the mount that the working
     /// directory is in, else $CRDS_PATH, else all there are].
     #[arg(value_name = "MOUNTPOINT | FILE")]
     mountpoint: Option<PathBuf>,
@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What is printed, and what is wrong.
+/// The text to print, and a description of what is wrong, if anything is.
 struct Report {
     text: String,
     trouble: Option<String>,
@@ -119,7 +119,7 @@ struct MountList {
     mounts: Vec<MountLine>,
 }
 
-/// What is told of one mount among several.
+/// The entry of one mount among several.
 #[derive(Debug, Serialize)]
 struct MountLine {
     mountpoint: String,
@@ -128,11 +128,11 @@ struct MountLine {
     /// The directory of the store, if the mount answers.
     store: Option<String>,
     state: MountState,
-    /// What is wrong with it.
+    /// The reason why it is not well.
     error: Option<String>,
 }
 
-/// How a mount is.
+/// The state of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum MountState {
@@ -217,7 +217,7 @@ fn line(mount: &MountEntry) -> MountLine {
     }
 }
 
-/// What keeps a living mount from being well.
+/// The reasons why a mount that answers is not well; `None` when it is.
 fn trouble(status: &StatusReport) -> Option<String> {
     let catalogs = status.observatories.iter().filter_map(|observatory| {
         let error = observatory.error.as_ref()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Failure;
 use crate::mount::unmount;
 
-/// How long the disk may take to write what was fetched.
+/// The time that the disk may take to write the files that were fetched.
 const END_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Unmount a CRDS file system.

@@ -76,8 +76,8 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
                 log::debug!("this kernel has no {missing:?}");
             }
         }
-        // A store on an overlay, as in containers, needs a depth of 2. Linux stacks no more than that, so no overlay could be
-        // laid on a mount that asks for more than it needs.
+        // A store on an overlay, as in containers, needs a depth of 2. Linux stacks no more than that, so no overlay
+        // could be laid on a mount that asks for more than it needs.
         let depth = if self.core.tree.store_is_stacked() { 2 } else { 1 };
         if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
             && config.set_max_stack_depth(depth).is_ok()
@@ -389,8 +389,8 @@ impl<F: FileSystem> fuser::Filesystem for Adapter<F> {
         self.ask(Op::Statfs, request, reply, send, |tree, _| tree.statfs());
     }
 
-    // The requests below are answered ENOSYS: the kernel then does its own part (permissions by mode, locks among its processes,
-    // holes and copies by reading and writing) and does not ask again.
+    // The requests below are answered ENOSYS: the kernel then does its own part (permissions by mode, locks among its
+    // processes, holes and copies by reading and writing) and does not ask again.
 
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);

@@ -23,10 +23,10 @@ use crate::cli::{Failure, output, wiring};
 use crate::crds::{ContextError, DatasetName, FileKey, NameError};
 use crate::mount::mountinfo;
 
-/// Files brought at a time.
+/// The number of files fetched at the same time.
 const AT_ONCE: usize = 16;
 
-/// The place of a backend.
+/// The directory of a backend.
 pub(super) enum BackendDir {
     /// The directory of a mount.
     Mount(PathBuf),
@@ -35,7 +35,7 @@ pub(super) enum BackendDir {
 }
 
 impl BackendDir {
-    /// A directory that is either.
+    /// Finds out whether `directory` is a mount, else takes it for a cache.
     pub(super) fn find(directory: PathBuf, environment: &Environment) -> Result<Self, Failure> {
         if is_mount(&directory)? {
             return Ok(Self::Mount(directory));
@@ -217,7 +217,7 @@ pub(super) fn is_mount(directory: &Path) -> Result<bool, Failure> {
     Ok(directory.join(".crds-fs").join("status.json").exists())
 }
 
-/// What becomes of references that are being fetched: a bar on a terminal, else a line for each.
+/// The progress of references that are being fetched: a bar on a terminal, else a line for each.
 struct Progress {
     bar: ProgressBar,
     files: usize,
@@ -253,19 +253,19 @@ impl Progress {
         }
         if self.bar.is_hidden() {
             let (done, all) = (self.brought + self.failures, self.files);
-            // With standard error closed there is nobody left to tell.
+            // With standard error closed the line is lost.
             let _ = writeln!(io::stderr().lock(), "{done} of {all}  {}", key.name);
         }
     }
 
-    /// False if something could not be had.
+    /// Ends the bar. False if a file could not be fetched.
     fn end(self) -> bool {
         self.bar.finish_and_clear();
         self.failures == 0
     }
 }
 
-/// Does what waits, for several items at a time; tells of each when it is done.
+/// Does `work`, which waits, for [`AT_ONCE`] items at a time, and calls `done` for each when it is done.
 fn several_at_once<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(&T) -> R + Sync,
@@ -278,7 +278,7 @@ fn several_at_once<T: Sync, R: Send>(
             let (tell, next, work) = (tell.clone(), &next, &work);
             scope.spawn(move || {
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // The listener stays until the last of us has gone.
+                    // The receiver stays until the last sender is dropped.
                     let _ = tell.send((item, work(item)));
                 }
             });

@@ -266,7 +266,7 @@ impl Updater {
             text.push_str(&line);
         }
         if self.json {
-            // With standard error closed there is nobody left to tell.
+            // With standard error closed the line is lost.
             let _ = io::stderr().lock().write_all(text.as_bytes());
         } else {
             output::write(text.as_bytes())?;

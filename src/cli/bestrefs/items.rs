@@ -121,7 +121,7 @@ fn unanswered(types: Option<&Vec<String>>, answers: &[&Map<String, Value>]) -> V
         .collect()
 }
 
-/// Who answers for datasets does not say which types it knows, only which apply.
+/// The text for a type without an answer. The backend does not tell which types it knows, only which apply.
 fn no_answer(reftype: &str) -> String {
     format!(
         "no answer for the type {}: unknown, or omitted by the rules",

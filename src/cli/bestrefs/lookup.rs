@@ -18,10 +18,10 @@ use super::subject::Subject;
 use crate::crds::{FileKey, Observatory};
 use crate::rules::{BestRefs, Memory};
 
-/// What is asked for where a context neither was given nor follows.
+/// The error where a context is neither given nor follows from anything.
 const WHICH_CONTEXT: &str = "under which context? Give --context, or set CRDS_CONTEXT or CRDS_OBSERVATORY (in lines of --headers: \"context\")";
 
-/// How many datasets were looked up, and how many of them failed.
+/// The number of datasets that were looked up, and of those that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
     pub(super) asked: usize,
@@ -43,7 +43,7 @@ type Find<'a> = dyn Fn(&str) -> Literal + Sync + 'a;
 
 /// The default context of each observatory, found when it is first needed.
 pub(super) struct Defaults<'a> {
-    /// The observatory of what does not tell its own.
+    /// The observatory of subjects that do not tell their own.
     pub(super) observatory: Option<Observatory>,
     find: Box<Find<'a>>,
     found: Mutex<BTreeMap<Observatory, Literal>>,
@@ -60,12 +60,12 @@ impl<'a> Defaults<'a> {
     }
 }
 
-/// What is asked about every subject.
+/// The question about every subject: contexts, types, and the form of the output.
 pub(super) struct Lookup<'a> {
     pub(super) rules: &'a CacheRules,
     /// The contexts that were asked for, by literal names.
     pub(super) contexts: Vec<String>,
-    /// Those to look at where none was asked for.
+    /// The contexts where none was asked for.
     pub(super) defaults: Defaults<'a>,
     /// The context to compare with.
     pub(super) compare: Option<String>,
@@ -97,7 +97,7 @@ impl Lookup<'_> {
         default.clone().map(|context| vec![context])
     }
 
-    /// Why the types asked for are none of those that the contexts know, as far as their rules can be read.
+    /// Refuses types that the contexts do not know, as far as their rules can be read. The error is its text.
     pub(super) fn check_reftypes(&self, contexts: &[String]) -> Result<(), String> {
         if self.reftypes.named().next().is_none() || contexts.is_empty() {
             return Ok(());
@@ -116,8 +116,8 @@ impl Lookup<'_> {
         }
     }
 
-    /// Answers JSON lines. As JSON what a lookup says is its result, also if that is an error: only lines that cannot be
-    /// read fail.
+    /// Answers JSON lines. In JSON output the answer to a lookup is a result even if it is an error: only lines that
+    /// cannot be read count as failed.
     pub(super) fn stream(
         &self,
         input: impl BufRead + Send,

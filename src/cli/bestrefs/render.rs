@@ -1,4 +1,4 @@
-//! What `bestrefs` prints: JSON lines, or text for people.
+//! The output of `bestrefs`: JSON lines, or text for people.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -28,7 +28,7 @@ pub(super) fn answers(out: &mut Vec<u8>, json: bool, id: &str, context: &str, an
     }
 }
 
-/// Why there are no answers: a line of JSON in its place, else a message on standard error. `id` is JSON.
+/// An error instead of answers: a line of JSON, else a message on standard error. `id` is JSON.
 pub(super) fn error(out: &mut Vec<u8>, json: bool, id: &str, why: &str) {
     if json {
         begin(out, id);
@@ -39,26 +39,26 @@ pub(super) fn error(out: &mut Vec<u8>, json: bool, id: &str, why: &str) {
     }
 }
 
-/// Says an error as the client prints it; false, for the caller to remember.
+/// Prints an error as the client does; false, for the caller to remember.
 pub(super) fn complain(text: &str) -> bool {
     say("ERROR", text);
     false
 }
 
-/// Says a warning as the client prints it; true, as nothing failed.
+/// Prints a warning as the client does; true, as nothing failed.
 pub(super) fn warn(text: &str) -> bool {
     say("WARNING", text);
     true
 }
 
-/// Says something on standard error, as the client prints it.
+/// Prints a line on standard error, in the form of the client's log.
 pub(super) fn say(level: &str, text: &str) {
-    // With standard error closed there is nobody left to tell.
+    // With standard error closed the line is lost.
     let _ = writeln!(io::stderr().lock(), "CRDS - {level} -  {text}");
 }
 
-/// What changes from one context to another; `id` is JSON. As text these are the lines of the client's comparison, in
-/// which not applicable, not found and omitted are all `n/a`. Whether there is any.
+/// The changes from one context to another; `id` is JSON. As text these are the lines of the client's comparison, in
+/// which not applicable, not found and omitted are all `n/a`. True if there is any change.
 pub(super) fn difference(
     out: &mut Vec<u8>,
     json: bool,

@@ -24,10 +24,10 @@ pub(super) struct Request {
     pub(super) json: bool,
     /// Whether the references are fetched too.
     pub(super) fetch: bool,
-    /// The rules are read there.
+    /// The directories that the rules are read from.
     pub(super) dirs: CacheDirs,
     pub(super) options: LookupOptions,
-    /// Archive ids are asked there, and references fetched; nothing where neither is wanted.
+    /// The backend that answers for archive ids and fetches references; `None` where neither is wanted.
     pub(super) backend: Option<BackendDir>,
 }
 
@@ -41,7 +41,7 @@ pub(super) enum Subjects {
     Files(Vec<PathBuf>, Option<Update>),
 }
 
-/// How the headers of dataset files are updated.
+/// The way in which the headers of dataset files are updated.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the user")]
 pub(super) struct Update {
@@ -81,7 +81,7 @@ impl Request {
         };
         let has_ids = args.datasets.iter().any(|name| !name.contains('='));
         if !has_ids && !args.fetch && !args.context.iter().any(|name| name.contains('/')) {
-            // Nothing could be had from anywhere else.
+            // There is no other source of answers.
             dirs.check().map_err(Failure::new)?;
         }
         let backend = (has_ids || args.fetch)

@@ -1,4 +1,4 @@
-//! Lines in, lines out, in order, by several threads, in constant memory.
+//! Answers lines with lines, in order, on several threads, in constant memory.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _, Write};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::cli::output::OutputError;
 
-/// Why a stream ended before its input did.
+/// The error that ended a stream before its input did.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StreamError {
     /// The input cannot be read.
@@ -30,33 +30,33 @@ const MAX_LINE: u64 = 16 << 20;
 /// Chunks under way for each worker, results that wait for their turn included.
 const CHUNKS_PER_WORKER: usize = 4;
 
-/// Lines that belong together on their way through a worker.
+/// The lines that a worker takes at once.
 struct Chunk {
-    /// The place of the chunk in the input.
-    place: u64,
+    /// The index of the chunk in the input, from 0.
+    index: u64,
     /// The number of its first line, from 1.
     first_line: u64,
     text: Vec<u8>,
 }
 
 struct Done {
-    place: u64,
+    index: u64,
     text: Vec<u8>,
 }
 
-/// The output of one chunk, handed on when it is dropped: also by a worker that panics, so that nobody waits for it for
-/// ever.
+/// The output of one chunk. It is sent when it is dropped, so that also a worker that panics sends it and the writer
+/// does not wait for ever.
 struct Turn<'a> {
     done: &'a SyncSender<Done>,
-    place: u64,
+    index: u64,
     text: Vec<u8>,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // The writer has gone only if it failed, and says so itself.
+        // The receiver is gone only if writing failed, which is reported.
         let _ = self.done.send(Done {
-            place: self.place,
+            index: self.index,
             text: std::mem::take(&mut self.text),
         });
     }
@@ -91,7 +91,7 @@ pub(super) fn run<W>(
         }
         drop(done_sender);
         let written = write(output, &done, &token_sender);
-        // When writing failed nobody takes results or gives tokens any more: everybody else comes to an end.
+        // When writing failed, results are no longer taken and tokens no longer given: the other threads end.
         drop((done, token_sender));
         let read = reader
             .join()
@@ -102,7 +102,7 @@ pub(super) fn run<W>(
 }
 
 fn read(mut input: impl BufRead, chunks: &SyncSender<Chunk>, tokens: &Receiver<()>) -> io::Result<()> {
-    let (mut place, mut line) = (0, 1);
+    let (mut index, mut line) = (0, 1);
     loop {
         let mut text = Vec::with_capacity(CHUNK_BYTES + 4096);
         let mut lines = 0;
@@ -124,11 +124,11 @@ fn read(mut input: impl BufRead, chunks: &SyncSender<Chunk>, tokens: &Receiver<(
         if text.is_empty() {
             return Ok(());
         }
-        // A closed channel: the writer has failed and says so itself.
+        // A closed channel: writing has failed, which is reported.
         if tokens.recv().is_err()
             || chunks
                 .send(Chunk {
-                    place,
+                    index,
                     first_line: line,
                     text,
                 })
@@ -136,7 +136,7 @@ fn read(mut input: impl BufRead, chunks: &SyncSender<Chunk>, tokens: &Receiver<(
         {
             return Ok(());
         }
-        place += 1;
+        index += 1;
         line += lines;
     }
 }
@@ -150,7 +150,7 @@ fn work<W>(
     loop {
         let next = chunks.lock().recv();
         let Ok(Chunk {
-            place,
+            index,
             first_line,
             text,
         }) = next
@@ -159,7 +159,7 @@ fn work<W>(
         };
         let mut turn = Turn {
             done,
-            place,
+            index,
             text: Vec::with_capacity(text.len()),
         };
         for (number, line) in (first_line..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
@@ -174,12 +174,12 @@ fn work<W>(
 fn write(output: &mut impl Write, done: &Receiver<Done>, tokens: &SyncSender<()>) -> io::Result<()> {
     let mut waiting = BTreeMap::new();
     let mut next = 0;
-    for Done { place, text } in done {
-        waiting.insert(place, text);
+    for Done { index, text } in done {
+        waiting.insert(index, text);
         while let Some(text) = waiting.remove(&next) {
             output.write_all(&text)?;
             next += 1;
-            // At the end of the input nobody takes tokens any more.
+            // At the end of the input the reader takes no more tokens.
             let _ = tokens.try_send(());
         }
         if waiting.is_empty() {

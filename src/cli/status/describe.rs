@@ -91,7 +91,7 @@ fn write_transfer(out: &mut String, transfer: &TransferReport) -> std::fmt::Resu
     )
 }
 
-/// Where the cache is, and what it holds.
+/// The lines about the store: its directory and its space.
 fn write_store(out: &mut String, status: &StatusReport) -> std::fmt::Result {
     let unwritable = if status.store_writable {
         ""
@@ -169,7 +169,7 @@ fn write_observatory(out: &mut String, observatory: &ObservatoryReport) -> std::
     writeln!(out)
 }
 
-/// What was asked and what can be done, for behind the message of a failure.
+/// The URL and the remedy of a failure, in the form that follows its message.
 fn url_and_remedy(error: &CatalogFailure) -> String {
     let mut text = String::new();
     if let Some(url) = &error.url {

@@ -1,4 +1,4 @@
-//! What is known of one file.
+//! The status of one file.
 
 use std::fs;
 use std::io;
@@ -51,7 +51,8 @@ pub(super) fn report(mountpoint: &Path, path: &Path, json: bool) -> Result<Optio
     }))
 }
 
-/// Where the mount tells what it knows of the file at a path below it, if the file can be in a catalog.
+/// The path below the mount point of the description of the file at a path below it; `None` if no catalog can have the
+/// file.
 fn description(inside: &Path) -> Option<PathBuf> {
     let mut parts = inside.iter();
     let (area, observatory) = (parts.next()?, parts.next()?);
@@ -63,7 +64,7 @@ fn description(inside: &Path) -> Option<PathBuf> {
     })
 }
 
-/// What there is to tell of a file that no catalog has.
+/// The description, as JSON, of a file that no catalog has.
 fn own(inside: &Path) -> String {
     let report = serde_json::json!({"path": inside.display().to_string(), "state": LOCAL});
     format!("{report:#}\n")

@@ -1,4 +1,4 @@
-//! Which mount a command is about.
+//! The choice of the mount that a command is about.
 
 use std::path::{Path, PathBuf};
 
@@ -58,14 +58,14 @@ fn over(path: &Path) -> Result<PathBuf, Failure> {
     };
     // As it is spelt first: links are resolved by looking, and the mount may be dead.
     let spelt = std::path::absolute(path).ok();
-    if let Some(place) = spelt.as_deref().and_then(ours) {
-        return Ok(place);
+    if let Some(mountpoint) = spelt.as_deref().and_then(ours) {
+        return Ok(mountpoint);
     }
-    let place = mountinfo::locate(path)?;
-    ours(&place).ok_or_else(|| {
-        let place = Error::NotMounted(place);
+    let mountpoint = mountinfo::locate(path)?;
+    ours(&mountpoint).ok_or_else(|| {
+        let error = Error::NotMounted(mountpoint);
         Failure::new(format!(
-            "{place}; 'crds-fs status' in another directory and without CRDS_PATH lists what is"
+            "{error}; 'crds-fs status' in another directory and without CRDS_PATH lists what is"
         ))
     })
 }
