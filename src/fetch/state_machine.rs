@@ -21,7 +21,7 @@ pub(crate) enum State {
     Waiting,
     /// All bytes are there; the last of them are hashed.
     Verifying,
-    /// The digest is right; the file is made durable and gets its name.
+    /// The digest is right; the store publishes the file.
     Publishing,
     /// The file is in the store.
     Done,
@@ -53,7 +53,7 @@ pub(super) enum Event<'a> {
     Broke {
         /// The failure.
         error: &'a RemoteError,
-        /// Whether it brought any bytes.
+        /// Whether it brought bytes beyond the farthest so far.
         progress: bool,
         /// The time without progress.
         idle: Duration,
