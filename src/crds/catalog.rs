@@ -22,7 +22,7 @@ pub(crate) struct CatalogEntry {
 /// One file of a catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CatalogItem<'a> {
-    /// Its place in the sorted order of names, from 0.
+    /// Its index in the sorted order of names, from 0.
     pub index: usize,
     /// Its name, valid as a [`FileName`].
     pub name: &'a str,
@@ -164,13 +164,13 @@ impl Catalog {
         self.index_of(name).is_some()
     }
 
-    /// The place of `name` in the sorted order.
+    /// The index of `name` in the sorted order.
     pub(crate) fn index_of(&self, name: &str) -> Option<usize> {
-        let place = self.lower_bound(name);
-        (self.name_at(place)? == name).then_some(place)
+        let index = self.lower_bound(name);
+        (self.name_at(index)? == name).then_some(index)
     }
 
-    /// The place of the first name that is not less than `name`.
+    /// The index of the first name that is not less than `name`.
     pub(crate) fn lower_bound(&self, name: &str) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {
@@ -200,7 +200,7 @@ impl Catalog {
         self.at(index)
     }
 
-    /// The file at this place of the sorted order.
+    /// The file at this index of the sorted order.
     pub(crate) fn at(&self, index: usize) -> Option<CatalogItem<'_>> {
         Some(CatalogItem {
             index,

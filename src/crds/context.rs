@@ -23,7 +23,7 @@ pub enum ContextSpec {
 pub struct SymbolicContext {
     /// The observatory; `None` in `latest`, `build` and a bare date, where it goes without saying.
     pub observatory: Option<Observatory>,
-    /// Which part of the context is meant; `None` is the whole.
+    /// The part of the context; `None` for the whole.
     pub part: Option<ContextPart>,
     /// Which version of it.
     pub version: ContextVersion,
@@ -81,12 +81,12 @@ pub enum ContextError {
         /// The observatory of the server.
         observatory: Observatory,
     },
-    /// The user wants another default context, which means nothing.
+    /// The default context of the settings cannot be resolved.
     #[error("'{spec}' means nothing here: {reason}")]
     NoDefault {
         /// The context as it was asked for.
         spec: String,
-        /// The mistake in the default context that the user wants.
+        /// The reason why it cannot be resolved.
         reason: String,
     },
     /// The history begins later, or is empty.
@@ -132,7 +132,7 @@ impl ContextSpec {
         }
     }
 
-    /// The mapping that is meant, and where to descend from it. Whether a literal name exists is not asked.
+    /// The mapping that is meant, and the part to descend to from it. Whether a literal name exists is not checked.
     pub(crate) fn resolve(&self, info: &ServerInfo) -> Result<Resolved, ContextError> {
         let asked = info.observatory();
         if let Some(named) = self.observatory()
@@ -182,7 +182,7 @@ impl SymbolicContext {
     }
 }
 
-/// The symbolic forms that mean something today, with what they mean: what `ls bestrefs` shows.
+/// The symbolic forms that can be resolved today, with their mappings: the links that `ls bestrefs` shows.
 pub(crate) fn symbolic_forms(info: &ServerInfo) -> Vec<(String, FileName)> {
     let symbolic = |version| SymbolicContext {
         observatory: Some(info.observatory()),

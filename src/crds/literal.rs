@@ -101,13 +101,13 @@ impl From<String> for Value {
     }
 }
 
-/// The text is not a Python literal; the place is counted from 1, columns in characters.
+/// The text is not a Python literal. Lines and columns are counted from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {what}")]
 pub struct LiteralError {
-    /// Line of the trouble.
+    /// The line of the mistake.
     pub line: usize,
-    /// Column of the trouble.
+    /// The column of the mistake.
     pub column: usize,
     /// The token that was expected or is not allowed.
     pub what: String,

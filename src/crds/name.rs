@@ -1,5 +1,5 @@
-//! Validated names: what the outside world says becomes one of these or is refused, so that no text from a server or a
-//! user is ever used as a path.
+//! Validated names: a text from outside becomes one of these or is refused, so that no text from a server or a user is
+//! ever used as a path.
 
 use std::borrow::Borrow;
 use std::fmt;

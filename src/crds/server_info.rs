@@ -26,7 +26,7 @@ pub(crate) struct ServerInfo {
     observatory: Observatory,
     latest: Option<FileName>,
     operational: Option<FileName>,
-    /// The reason for which there is no default context although the user wants one.
+    /// The reason why there is no default context although the settings name one.
     no_default: Option<String>,
     edit: Option<FileName>,
     versions: Option<FileName>,
@@ -237,8 +237,8 @@ impl ServerInfo {
         self
     }
 
-    /// The same description where the default context that the user wants means nothing. Clients find what was wanted in
-    /// place of a name, and fail on that.
+    /// The same description for a default context of the settings that cannot be resolved. Clients read `wanted` where
+    /// the name should be, and fail on it.
     #[must_use]
     pub(crate) fn without_default_context(mut self, wanted: &str, reason: &str) -> Self {
         for key in ["latest_context", "operational_context"] {
@@ -272,7 +272,7 @@ impl ServerInfo {
         self.latest.as_ref().or(self.operational.as_ref())
     }
 
-    /// The reason for which there is no default context although the user wants one.
+    /// The reason why there is no default context although the settings name one.
     pub(crate) fn no_default_context(&self) -> Option<&str> {
         self.no_default.as_deref()
     }

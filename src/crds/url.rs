@@ -11,13 +11,13 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use serde::{Serialize, Serializer};
 use url::Url as Parsed;
 
-/// The text in place of a secret.
+/// The text that replaces a secret.
 const HIDDEN: &str = "***";
 
-/// No more of a text that is no URL is shown, in characters.
+/// The longest part of a text that is no URL that is shown, in characters.
 const SHOWN: usize = 200;
 
-/// Shorter texts are too common to be taken out of messages.
+/// The length from which on a secret is removed from messages; shorter texts are too common.
 const TELLING: usize = 3;
 
 /// The characters that are written with `%` in the path of a URL.
@@ -33,9 +33,9 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}');
 
-/// A URL. However it is printed, logged or serialized, user name, password and the values of the query are left out; only
-/// who makes the request asks for them ([`Url::with_credentials`]). Any text may be one: whether it leads anywhere turns
-/// out where it is used. Clones are cheap.
+/// A URL. However it is printed, logged or serialized, user name, password and the values of the query are left out;
+/// only the code that makes the request asks for them ([`Url::with_credentials`]). Any text may be one: whether it is
+/// valid shows where it is used. Clones are cheap.
 #[derive(Clone)]
 pub(crate) struct Url(Arc<Parts>);
 
@@ -46,12 +46,13 @@ struct Parts {
     teller: Option<Teller>,
 }
 
-/// The server that told a URL, and so decides where that may lead.
+/// The server that a URL came from, which decides where it may lead.
 #[derive(Clone)]
 pub(crate) struct Teller {
     /// The server.
     pub server: Url,
-    /// Whether the URL may only lead to the server's own host: nobody could tell what another one gives.
+    /// Whether the URL may only lead to the server's own host: there is no digest that could verify a file from another
+    /// one.
     pub own_host_only: bool,
 }
 
@@ -68,7 +69,7 @@ impl Url {
         }))
     }
 
-    /// The same URL, as one that a server told.
+    /// The same URL, marked as one that came from a server.
     #[must_use]
     pub(crate) fn told_by(&self, teller: Teller) -> Self {
         Self(Arc::new(Parts {
@@ -78,7 +79,7 @@ impl Url {
         }))
     }
 
-    /// The server that told it; none if it is the user's own.
+    /// The server that it came from; `None` if it is the user's own.
     pub(crate) fn teller(&self) -> Option<&Teller> {
         self.0.teller.as_ref()
     }
@@ -88,7 +89,7 @@ impl Url {
         &self.0.shown
     }
 
-    /// The whole text, for who makes the request.
+    /// The whole text, for the code that makes the request.
     pub(crate) fn with_credentials(&self) -> &str {
         self.0.secret.as_deref().unwrap_or(&self.0.shown)
     }
@@ -150,7 +151,7 @@ impl Url {
         }
     }
 
-    /// `text`, in which somebody may have repeated the credentials of this URL, without them.
+    /// `text` without the credentials of this URL, which it may repeat.
     pub(crate) fn censor(&self, text: String) -> String {
         let Some(parsed) = self.0.secret.as_ref().and_then(|_| self.parsed()) else {
             return text;
@@ -211,7 +212,7 @@ fn hide_values(query: &str) -> String {
     parts.collect::<Vec<_>>().join("&")
 }
 
-/// Strikes out secrets: a text that is no URL may still be meant as one, with a password in it.
+/// A text that is no URL, without secrets: it may have been meant as one, with a password in it.
 fn shown_anything(text: &str) -> String {
     let (text, query) = match text.find(['?', '#']) {
         Some(at) => (&text[..at], HIDDEN),

@@ -111,7 +111,7 @@ impl<'a> Lexer<'a> {
         Err(self.token()?.unexpected(&format!("',' or '{bracket}'")))
     }
 
-    /// Takes a text that is written in one piece and without escapes, if that is what comes next. Its place in the
+    /// Takes a text that is written in one piece and without escapes, if that comes next, and gives its range in the
     /// source.
     pub(crate) fn plain_text(&mut self) -> Result<Option<Range<usize>>, Problem> {
         let Some(quote @ (b'\'' | b'"')) = self.peek()? else {

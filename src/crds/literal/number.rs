@@ -184,8 +184,9 @@ pub(crate) fn float_text(number: f64) -> String {
     }
 }
 
-/// Where two shortest texts are equally close to the number, Python takes the one with an even last digit, Rust the
-/// greater one. That needs many digits: shorter texts are the only closest ones.
+/// The shortest text of a number as Python chooses it where two are equally close: the one with an even last digit,
+/// whereas Rust's `text` is the greater one. `None` keeps `text`. A tie needs many digits: shorter texts are the only
+/// closest ones.
 fn half_to_even(number: f64, text: &str) -> Option<String> {
     let (_, fraction) = text.split_once('.')?;
     let digits = text.bytes().filter(u8::is_ascii_digit).count();

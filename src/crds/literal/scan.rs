@@ -18,7 +18,7 @@ pub(super) fn spaces(bytes: &[u8]) -> usize {
     count + rest.iter().take_while(|&&byte| byte == b' ').count()
 }
 
-/// The place of the first quote, backslash, or control character.
+/// The offset of the first quote, backslash, or control character.
 pub(super) fn text_end(bytes: &[u8], quote: u8) -> Option<usize> {
     let (words, _) = bytes.as_chunks();
     let quotes = ONES * u64::from(quote);

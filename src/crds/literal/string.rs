@@ -19,7 +19,7 @@ pub(super) fn prefixed(rest: &str) -> Option<&str> {
         .then_some(prefix)
 }
 
-/// The text of the literal at the beginning of `rest`, and the length of its source. `at` is the place of `rest` for
+/// The text of the literal at the beginning of `rest`, and the length of its source. `at` is the offset of `rest`, for
 /// messages.
 pub(super) fn read(rest: &str, at: usize) -> Result<(Cow<'_, str>, usize), Problem> {
     let prefix = prefixed(rest).unwrap_or("");
@@ -54,7 +54,7 @@ pub(super) fn plain_length(rest: &[u8], quote: u8) -> Option<usize> {
     (!empty && rest.get(length) == Some(&quote)).then_some(length)
 }
 
-/// The place of the closing quote, and whether a backslash was met.
+/// The offset of the closing quote, and whether there was a backslash before it.
 fn find_end(bytes: &[u8], start: usize, quote: u8, triple: bool) -> Option<(usize, bool)> {
     let mut escapes = false;
     let mut at = start;
@@ -84,15 +84,15 @@ fn unescape(inner: &str, at: usize) -> Result<String, Problem> {
     while let Some(backslash) = memchr::memchr(b'\\', rest.as_bytes()) {
         text.push_str(rest.get(..backslash).unwrap_or(""));
         rest = rest.get(backslash + 1..).unwrap_or("");
-        let place = at + inner.len() - rest.len() - 1;
-        let used = escape(rest, place, &mut text)?;
+        let offset = at + inner.len() - rest.len() - 1;
+        let used = escape(rest, offset, &mut text)?;
         rest = rest.get(used..).unwrap_or("");
     }
     text.push_str(rest);
     Ok(text)
 }
 
-/// Decodes what follows a backslash into `text`; returns how many bytes that was.
+/// Decodes the escape after a backslash into `text`; returns its length in bytes.
 fn escape(rest: &str, at: usize, text: &mut String) -> Result<usize, Problem> {
     let Some(first) = rest.chars().next() else {
         return Err(Problem::new(at, "a text ends in a single backslash"));

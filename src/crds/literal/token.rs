@@ -59,12 +59,12 @@ symbols! {
     Equal "==", NotEqual "!=", Less "<", LessEqual "<=", Greater ">", GreaterEqual ">=",
 }
 
-/// A mistake and its place, before the line is counted.
+/// A mistake and its offset, before the line is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     /// Byte offset.
     pub at: usize,
-    /// In words.
+    /// The text of the mistake.
     pub what: String,
 }
 

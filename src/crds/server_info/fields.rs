@@ -106,7 +106,7 @@ impl Fields {
             .map(Url::new)
     }
 
-    /// Puts what may be shown in the place of every URL with credentials.
+    /// Replaces every URL with credentials by its text without them.
     pub(super) fn hide_credentials(&mut self) {
         for (_, value) in &mut self.0 {
             hide_credentials(value);
