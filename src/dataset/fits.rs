@@ -39,7 +39,7 @@ pub(super) fn read<R: Read + Seek>(source: &mut Source<R>) -> Result<Vec<(String
             None => to.extend(texts(&cards)),
         }
         if count == 1 && !is(&cards, "SIMPLE") {
-            // Not standard data: nobody knows its size, so it reaches to the end of the file.
+            // Not standard data: its size is not known, so it reaches to the end of the file.
             break;
         }
         source.skip(data_size(&cards))?;

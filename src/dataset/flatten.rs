@@ -7,9 +7,9 @@ use crate::rules::python::repr;
 
 use super::error::Trouble;
 
-/// Deeper nesting is refused; an alias to a node around it would nest for ever.
+/// The deepest nesting; an alias to a node around it would nest for ever.
 const MAX_DEPTH: usize = 256;
-/// All names and texts of one tree together, where aliases repeat what the file says once.
+/// The most bytes of all names and texts of one tree together; aliases can repeat what the file has once.
 const MAX_TEXT: usize = 64 << 20;
 
 /// The value of a node of a tree.
@@ -135,7 +135,7 @@ fn deeper(depth: usize) -> Result<usize, Trouble> {
     Ok(depth + 1)
 }
 
-/// The text in place of a value that is no text: `[sic]`.
+/// The text for a value that is no text: `[sic]`.
 fn suppressed(class: &str) -> String {
     format!("SUPRESSED_NONSTD_TYPE: {}", repr(class))
 }

@@ -76,8 +76,8 @@ impl fmt::Display for Format {
     }
 }
 
-/// The observatory of a file whose caller does not say: by the path's beginning, else by what the header says of the
-/// telescope, else Hubble.
+/// The observatory of a file when the caller does not name it: by the beginning of the path, else by the telescope in
+/// the header, else Hubble.
 pub(super) fn observatory(path: &Path, format: Format, pairs: &[(String, String)]) -> Observatory {
     let text = path.to_str().unwrap_or_default();
     let by_name = Observatory::ALL.into_iter().find(|observatory| {

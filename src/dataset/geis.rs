@@ -61,7 +61,7 @@ const LINE: usize = 80;
 /// The column at which comments begin.
 const COMMENT: usize = 31;
 
-/// The new header with the changes in it, or `None` if it already says all this.
+/// The new header with the changes in it, or `None` if all of them are in the file already.
 pub(super) fn edit<R: Read + Seek>(
     source: &mut Source<R>,
     changes: &[Change],
@@ -106,7 +106,7 @@ fn set(lines: &mut Vec<String>, change: &Change) -> Result<bool, Trouble> {
     }
     // Of a repeated keyword the last is the one that counts.
     let key = |line: &str| Some(without_comment(line).split_once('=')?.0.trim().to_owned());
-    let Some(place) = lines
+    let Some(existing) = lines
         .iter_mut()
         .rfind(|line| key(line).as_deref() == Some(&keyword))
     else {
@@ -125,17 +125,21 @@ fn set(lines: &mut Vec<String>, change: &Change) -> Result<bool, Trouble> {
         lines.insert(at.map_or(0, |at| at + 1), format!("{line:LINE$}{end}"));
         return Ok(true);
     };
-    let old = without_comment(place)
+    let old = without_comment(existing)
         .split_once('=')
         .map(|(_, value)| unquoted(value));
     if old.as_deref() == Some(value) {
         return Ok(false);
     }
-    let comment = place
+    let comment = existing
         .get(COMMENT..)
         .filter(|rest| rest.starts_with('/') && line.len() <= COMMENT);
     let comment = comment.unwrap_or_default().trim_end_matches(['\r', '\n']);
-    *place = format!("{:LINE$}{}", format!("{line:COMMENT$}{comment}"), line_end(place));
+    *existing = format!(
+        "{:LINE$}{}",
+        format!("{line:COMMENT$}{comment}"),
+        line_end(existing)
+    );
     Ok(true)
 }
 

@@ -42,7 +42,8 @@ impl DatasetHeader {
         }
     }
 
-    /// Adds what a file says of `name` (upper case): the first value counts, comments are collected (spec section 21).
+    /// Adds a value that a file has for `name` (upper case): the first value counts, comments are collected (spec
+    /// section 21).
     pub(super) fn add(&mut self, name: String, text: String) {
         match self.index.entry(name) {
             Entry::Vacant(vacant) => {

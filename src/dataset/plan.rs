@@ -185,7 +185,7 @@ fn prefix(observatory: Observatory, instrument: &str) -> &'static str {
     }
 }
 
-/// The places in which a file records its references.
+/// The names under which a file records its references.
 enum Place {
     /// FITS and GEIS keywords, the type itself.
     Keywords,
@@ -196,7 +196,7 @@ enum Place {
 }
 
 impl Place {
-    /// Nothing for files that record none: the Python client takes every file for FITS, and fails with these.
+    /// `None` for files that record none: the Python client takes every file for FITS, and fails with these.
     fn of(header: &DatasetHeader) -> Option<Self> {
         match (header.format(), header.observatory()) {
             (Format::Asdf, Observatory::Roman) => Some(Self::RomanTree),

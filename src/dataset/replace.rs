@@ -1,4 +1,4 @@
-//! A new version of a file in place of the old one, safely: written beside it, synced, renamed over it.
+//! Replacing a file safely by a new version: written beside it, synced, renamed over it.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -45,7 +45,7 @@ impl Original {
         Ok(BufReader::new(file))
     }
 
-    /// Puts a file of these pieces in its place.
+    /// Replaces it by a file of these pieces, compressed with gzip if `gzip`.
     pub(super) fn replace(&self, pieces: &[Piece], gzip: bool) -> Result<(), DatasetError> {
         self.try_replace(pieces, gzip)
             .map_err(|error| DatasetError::io("write", &self.path, &error))
@@ -129,7 +129,7 @@ impl Original {
         new.set_permissions(self.metadata.permissions())
     }
 
-    /// Somebody else's change since we opened the file must not be lost.
+    /// Fails if the file was changed by another program since it was opened: that change must not be lost.
     fn check_unchanged(&self) -> io::Result<()> {
         let identity = |of: &Metadata| (of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec());
         if identity(&fs::metadata(&self.path)?) == identity(&self.metadata) {

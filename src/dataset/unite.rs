@@ -1,11 +1,11 @@
-//! The header of a file, united from what the file says in its several places.
+//! The header of a file, united from its several headers or trees.
 
 use super::cross_strap::{cross_strap, is_jwst_instrument};
 use super::format::Format;
 use super::header::DatasetHeader;
 use crate::crds::Observatory;
 
-/// Unites what a file says, in file order, by the rules of spec section 21.
+/// Unites the names and values of a file, in file order, by the rules of spec section 21.
 pub(super) fn unite(
     format: Format,
     observatory: Observatory,

@@ -125,16 +125,16 @@ struct Open {
 
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Trouble> {
-        let place = span.start.index()..span.end.index();
+        let range = span.start.index()..span.end.index();
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
                 let text = text.into_owned();
-                let id = self.add(Kind::Scalar { text, plain }, anchor, tag.as_deref(), place);
+                let id = self.add(Kind::Scalar { text, plain }, anchor, tag.as_deref(), range);
                 self.attach(id);
             }
             Event::SequenceStart(anchor, tag) => {
-                let id = self.add(Kind::Sequence(Vec::new()), anchor, tag.as_deref(), place);
+                let id = self.add(Kind::Sequence(Vec::new()), anchor, tag.as_deref(), range);
                 self.begin(id)?;
             }
             Event::MappingStart(anchor, tag) => {
@@ -142,7 +142,7 @@ impl Builder {
                     pairs: Vec::new(),
                     flow: false,
                 };
-                let id = self.add(Kind::Mapping(mapping), anchor, tag.as_deref(), place);
+                let id = self.add(Kind::Mapping(mapping), anchor, tag.as_deref(), range);
                 self.begin(id)?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -150,9 +150,9 @@ impl Builder {
                     let node = &mut self.document.nodes[open.id];
                     if let Kind::Mapping(mapping) = &mut node.kind {
                         // Only a closing brace has a width.
-                        mapping.flow = !place.is_empty();
+                        mapping.flow = !range.is_empty();
                     }
-                    node.span.end = place.end;
+                    node.span.end = range.end;
                     self.attach(open.id);
                 }
             }

@@ -16,7 +16,7 @@ use super::{BLOCK_MAGIC, read_tree};
 /// The longest gap between tree and blocks; writers leave some room for the tree to grow.
 const MAX_PADDING: u64 = 16 << 20;
 
-/// The new file, or `None` if it already says all this.
+/// The new file, or `None` if all changes are in the file already.
 pub(in crate::dataset) fn edit<R: Read + Seek>(
     source: &mut Source<R>,
     changes: &[Change],

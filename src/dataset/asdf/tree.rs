@@ -64,7 +64,7 @@ fn meaning(tag: Option<&str>) -> Meaning<'_> {
         "table/table" => Meaning::Object("Table"),
         "table/column" => Meaning::Object("Column"),
         "wcs" => Meaning::Object("WCS"),
-        // Names of classes matter to nobody but a reader of the header: no rule can match them.
+        // Names of classes only matter to people who read the header: no rule can match them.
         other => Meaning::Object(other.rsplit('/').next().unwrap_or(other)),
     }
 }
@@ -106,8 +106,8 @@ impl AsdfTree {
         Some(format!("{time} :: {description}"))
     }
 
-    /// The pairs of a mapping as a Python dict has them: of equal keys the last, at the place of the first; merged
-    /// mappings (`<<`) before its own pairs; keys that are no texts left out.
+    /// The pairs of a mapping as a Python dict has them: of equal keys the last value, at the position of the first;
+    /// merged mappings (`<<`) before its own pairs; keys that are no texts left out.
     fn dict(&self, id: Id, depth: usize) -> Vec<(Cow<'_, str>, Id)> {
         let mut dict: Vec<(Cow<'_, str>, Id)> = Vec::new();
         let mut at = std::collections::HashMap::new();

@@ -19,7 +19,7 @@ const STRING: usize = 67;
 /// The longest part of a comment on a `CONTINUE` line.
 const COMMENT: usize = 64;
 
-/// The new file, or `None` if it already says all this.
+/// The new file, or `None` if all changes are in the file already.
 pub(in crate::dataset) fn edit<R: Read + Seek>(
     source: &mut Source<R>,
     changes: &[Change],
@@ -63,12 +63,12 @@ pub(in crate::dataset) fn edit_header(header: &[u8], changes: &[Change]) -> Resu
     Ok(different.then(|| cards.into_iter().flat_map(|card| card.bytes).collect()))
 }
 
-/// Sets one value, in its place or as a new card; whether that changed anything.
+/// Sets one value, in its own card or in a new one. Whether that changed anything.
 fn set(cards: &mut Vec<Lines>, change: &Change) -> Result<bool, Trouble> {
     let keyword = change.keyword.trim().to_uppercase();
     check(&keyword, &change.value)?;
     let value = Value::Text(change.value.trim_end().to_owned());
-    let Some(place) = cards.iter_mut().find(|line| line.card.keyword == keyword) else {
+    let Some(existing) = cards.iter_mut().find(|line| line.card.keyword == keyword) else {
         let lines = format(&keyword, &change.value, "");
         append(
             cards,
@@ -83,17 +83,17 @@ fn set(cards: &mut Vec<Lines>, change: &Change) -> Result<bool, Trouble> {
         );
         return Ok(true);
     };
-    if !place.card.valid {
+    if !existing.card.valid {
         return Err(Trouble::refused(format!(
             "its card {keyword} has no value that could be replaced"
         )));
     }
-    if place.card.value == value {
+    if existing.card.value == value {
         return Ok(false);
     }
-    let spelling = spelling(&place.bytes).unwrap_or_else(|| keyword.clone());
-    place.bytes = format(&spelling, &change.value, &place.card.comment).into_bytes();
-    place.card.value = value;
+    let spelling = spelling(&existing.bytes).unwrap_or_else(|| keyword.clone());
+    existing.bytes = format(&spelling, &change.value, &existing.card.comment).into_bytes();
+    existing.card.value = value;
     Ok(true)
 }
 

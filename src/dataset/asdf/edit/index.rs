@@ -10,11 +10,11 @@ use crate::dataset::yaml::{Document, Kind};
 use super::text::{Edit, apply};
 
 const TITLE: &[u8] = b"#ASDF BLOCK INDEX";
-/// More of either is no file that anybody wrote.
+/// The most blocks and the longest index, in bytes; real files have far less of both.
 const MAX_BLOCKS: usize = 1 << 20;
 const MAX_INDEX: u64 = 32 << 20;
 
-/// Finds the index behind the blocks, the first of which begins at `first`: its place and its text.
+/// Finds the index behind the blocks, the first of which begins at `first`: its offset and its text.
 pub(super) fn find<R: Read + Seek>(file: &mut R, first: u64) -> Result<Option<(u64, String)>, Trouble> {
     let mut at = first;
     for _ in 0..MAX_BLOCKS {
@@ -71,7 +71,7 @@ pub(super) fn shift(index: &str, shift: i128) -> Result<String, Trouble> {
             _ => return Err(wrong()),
         };
         edits.push(Edit {
-            place: node.span.clone(),
+            span: node.span.clone(),
             text: (offset + shift).to_string(),
         });
     }

@@ -13,7 +13,7 @@ use crate::dataset::yaml::{Document, Id, Kind};
 /// A replacement of some characters.
 #[derive(Debug)]
 pub(super) struct Edit {
-    pub place: Range<usize>,
+    pub span: Range<usize>,
     pub text: String,
 }
 
@@ -27,7 +27,7 @@ enum Addend {
     Mapping(Addition),
 }
 
-/// The text with the changes in it; `None` if it says all this already.
+/// The text with the changes in it; `None` if all of them are in it already.
 pub(super) fn edit_tree(text: &str, changes: &[Change]) -> Result<Option<String>, Trouble> {
     let document = Document::parse(text)?;
     let root = document
@@ -55,22 +55,22 @@ pub(super) fn edit_tree(text: &str, changes: &[Change]) -> Result<Option<String>
 
 /// Makes replacements that do not overlap.
 pub(super) fn apply(text: &str, mut edits: Vec<Edit>) -> String {
-    edits.sort_by_key(|edit| edit.place.start);
+    edits.sort_by_key(|edit| edit.span.start);
     let mut new = String::with_capacity(text.len());
     let mut characters = text.chars();
     let mut at = 0;
     for edit in edits {
-        new.extend(characters.by_ref().take(edit.place.start.saturating_sub(at)));
+        new.extend(characters.by_ref().take(edit.span.start.saturating_sub(at)));
         new.push_str(&edit.text);
-        characters.by_ref().take(edit.place.len()).for_each(drop);
-        at = edit.place.end;
+        characters.by_ref().take(edit.span.len()).for_each(drop);
+        at = edit.span.end;
     }
     new.push_str(characters.as_str());
     new
 }
 
-/// Reads the new tree once more: the changes are there and nothing else is different. Whatever notation the editing did
-/// not foresee ends here and not in the file.
+/// Reads the new tree once more, and refuses it unless the changes are there and nothing else is different: a notation
+/// that the editing did not foresee ends here and not in the file.
 fn verify(old: Document, new: &str, changes: &[Change]) -> Result<(), Trouble> {
     let new = Document::parse(new)?;
     for change in changes {
@@ -169,8 +169,8 @@ impl Editor<'_> {
     /// Replaces a scalar; a tag or anchor before it stays.
     fn replace(&mut self, key: Id, value: Id, text: &str) -> Result<(), Trouble> {
         let (key, value) = (self.document.node(key), self.document.node(value));
-        let mut place = value.span.clone();
-        if place.is_empty() {
+        let mut span = value.span.clone();
+        if span.is_empty() {
             let after = self.characters.get(key.span.end..).unwrap_or_default();
             let colon = after
                 .iter()
@@ -178,27 +178,27 @@ impl Editor<'_> {
                 .ok_or_else(|| Trouble::refused("its tree is not understood"))?;
             let at = key.span.end + colon + 1;
             self.edits.push(Edit {
-                place: at..at,
+                span: at..at,
                 text: format!(" {}", quoted(text)),
             });
             return Ok(());
         }
-        while matches!(self.characters.get(place.start), Some('!' | '&')) && !place.is_empty() {
-            let word = &self.characters[place.clone()];
+        while matches!(self.characters.get(span.start), Some('!' | '&')) && !span.is_empty() {
+            let word = &self.characters[span.clone()];
             let blank = word.iter().position(|c| c.is_whitespace()).unwrap_or(word.len());
             let next = word[blank..]
                 .iter()
                 .position(|c| !c.is_whitespace())
                 .unwrap_or(word.len() - blank);
-            place.start += blank + next;
+            span.start += blank + next;
         }
-        if matches!(self.characters.get(place.start), Some('|' | '>')) || place.start < key.span.end {
+        if matches!(self.characters.get(span.start), Some('|' | '>')) || span.start < key.span.end {
             return Err(Trouble::refused(
                 "a value to change is written as a block or an alias",
             ));
         }
         self.edits.push(Edit {
-            place,
+            span,
             text: quoted(text),
         });
         Ok(())
@@ -226,7 +226,7 @@ impl Editor<'_> {
             let at = node.span.start + brace + 1;
             let more = if mapping.pairs.is_empty() { "" } else { ", " };
             return Ok(Edit {
-                place: at..at,
+                span: at..at,
                 text: format!("{}{more}", addition.flow()),
             });
         }
@@ -240,7 +240,7 @@ impl Editor<'_> {
         }
         let mut text = addition.block(indent).trim_start_matches(' ').to_owned();
         text.extend(std::iter::repeat_n(' ', indent));
-        Ok(Edit { place: at..at, text })
+        Ok(Edit { span: at..at, text })
     }
 }
 
@@ -285,7 +285,7 @@ impl Addition {
     }
 }
 
-/// A text as a YAML scalar: plain where that is safe in every place, else in single quotes.
+/// A text as a YAML scalar: plain where that is safe in every context, else in single quotes.
 fn quoted(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':');
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
