@@ -1,6 +1,6 @@
 //! Sorting as Python does it.
 
-/// Up to so many items Python inserts one after the other.
+/// The number of items up to which Python inserts one after the other.
 const SHORT: usize = 63;
 
 /// Sorts, in the case of a short list with the comparisons that Python makes, so that the same one fails first.
@@ -21,7 +21,7 @@ pub(super) fn sort<T>(
     Ok(())
 }
 
-/// Sorts places.
+/// Sorts indexes.
 fn merged(
     mut places: Vec<usize>,
     less: &impl Fn(usize, usize) -> Result<bool, String>,

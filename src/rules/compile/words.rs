@@ -88,7 +88,7 @@ impl<'s> Words<'s> {
         }
     }
 
-    /// The place of a word.
+    /// The span of a word in the arena.
     pub(super) fn span(&self, word: u32) -> Option<Span> {
         self.spans.get(word as usize).copied()
     }

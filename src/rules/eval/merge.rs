@@ -134,7 +134,7 @@ fn merge_two<'c>(arena: &Arena, one: Entries<'c>, two: Entries<'c>) -> Result<En
     Ok(merged)
 }
 
-/// The place of the greatest key not above the wanted one.
+/// The index of the greatest key not above the wanted one.
 pub(crate) fn floor(entries: &[(Key<'_>, &Choice)], wanted: &Key<'_>) -> Result<Option<usize>, String> {
     let mut place = None;
     for (index, (key, _)) in entries.iter().enumerate() {

@@ -502,7 +502,7 @@ pub(crate) fn latest<'c>(
 }
 
 impl Selector {
-    /// The place of the last entry of a `UseAfter` that is not after the moment.
+    /// The index of the last entry of a `UseAfter` that is not after the moment.
     pub(crate) fn not_after(&self, arena: &Arena, moment: date::Moment) -> Option<usize> {
         let Keys::Dates { texts, packed } = &self.keys else {
             return None;
@@ -525,7 +525,7 @@ impl Selector {
     }
 }
 
-/// The place of the date closest to the moment.
+/// The index of the date closest to the moment.
 fn closest<'c, 't>(moment: date::Moment, texts: impl Iterator<Item = &'t str>) -> Result<usize, Failure<'c>> {
     let mut distances = Vec::new();
     for text in texts {
@@ -548,7 +548,7 @@ fn single(number: f64) -> f32 {
     number as f32
 }
 
-/// As numpy's `argmin`: a NaN is smaller than anything.
+/// The index of the smallest distance, as numpy's `argmin` gives it: a NaN is smaller than anything.
 fn first_smallest<'c>(distances: &[f32]) -> Result<usize, Failure<'c>> {
     let mut best: Option<(usize, f32)> = None;
     for (place, &distance) in distances.iter().enumerate() {

@@ -231,7 +231,7 @@ impl LinkedRmap {
     }
 }
 
-/// Which of the names of each parameter counts: the one that comes later for the first time.
+/// The name of each parameter that counts: the one that comes later for the first time.
 struct Winners {
     /// By slot.
     winners: Vec<u16>,
@@ -247,7 +247,7 @@ impl Winners {
         }
     }
 
-    /// Notes an entry under a name; whether it counts.
+    /// Records an entry under a name. Whether it counts.
     fn wins(&mut self, name: Name) -> bool {
         let alias = usize::from(name.alias);
         if self.seen.len() <= alias {

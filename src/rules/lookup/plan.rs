@@ -11,7 +11,7 @@ use crate::rules::model::frame::Frame;
 use crate::rules::model::selector::{Choice, Keys, Selector};
 use crate::rules::values::date::Moment;
 
-/// The rest of an evaluation. It belongs to one rmap, in whose first selector it names entries by their places.
+/// The rest of an evaluation. It belongs to one rmap, in whose first selector it names entries by their indexes.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Plan {
     /// An entry that is no selector.
@@ -37,7 +37,7 @@ pub(crate) enum Plan {
 pub(crate) enum OnFailure {
     Fail,
     NotApplicable,
-    /// More than a plan tells.
+    /// The end is not in the plan: the header has to be evaluated.
     Evaluate,
 }
 
@@ -56,7 +56,7 @@ impl From<Verdict> for OnFailure {
 pub(crate) enum Settled {
     Constant(&'static str),
     Text(String),
-    /// The place of a column, and the value that it does not list.
+    /// The index of a column, and the value that it does not list.
     NotListed(u32, Arc<str>),
 }
 

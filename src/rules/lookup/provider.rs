@@ -1,5 +1,5 @@
 //! The provider of rules: compiles each mapping once, keeps mappings and contexts while there is room, and looks up in
-//! them. Where the texts come from is its owner's business ([`Texts`]).
+//! them. Its owner supplies the texts ([`Texts`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -17,13 +17,13 @@ use crate::rules::lookup::parallel::for_each_parallel;
 use crate::rules::syntax::error::LoadError;
 use crate::rules::values::header::Header;
 
-/// Mappings kept: several whole contexts of any observatory, which share most of their rmaps.
+/// The number of mappings that are kept: several whole contexts of any observatory, which share most of their rmaps.
 const KEPT_MAPPINGS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
-/// Contexts kept.
+/// The number of contexts that are kept.
 const KEPT_CONTEXTS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
-/// No mapping's text is larger: what is, is refused by who reads it.
+/// The longest text of a mapping, in bytes; the code that reads a longer one refuses it.
 pub const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// The texts of mappings, by name.
@@ -51,7 +51,7 @@ pub(crate) struct Compiled<V> {
     version: Option<V>,
 }
 
-/// Mappings that a lookup holds on to, whatever the provider forgets meanwhile.
+/// Mappings that a lookup keeps, even if the provider forgets them meanwhile.
 pub(crate) type Pinned<V> = HashMap<String, Compiled<V>>;
 
 /// Mappings and contexts, compiled from texts when they are first asked for. The least recently used go first.

@@ -54,9 +54,9 @@ struct Value {
 
 #[derive(Debug, Clone)]
 enum Rows {
-    /// Places in [`Column::few`].
+    /// A range of [`Column::few`].
     Few(Range<u32>),
-    /// Places in [`Column::many`].
+    /// A range of [`Column::many`].
     Many(Range<u32>),
 }
 

@@ -1,9 +1,9 @@
-//! The texts of one mapping in one piece of memory: names of files, dates and values are places in it.
+//! The texts of one mapping in one piece of memory: names of files, dates and values are spans of it.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// A place in an [`Arena`].
+/// A part of an [`Arena`]: its offset and length in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
@@ -22,7 +22,7 @@ impl Span {
 pub(crate) struct Arena(String);
 
 impl Arena {
-    /// The text at a place of this arena.
+    /// The text of a span of this arena.
     pub(crate) fn get(&self, span: Span) -> &str {
         let start = span.start as usize;
         self.0.get(start..start + span.length as usize).unwrap_or("")
@@ -53,7 +53,7 @@ impl<'s> ArenaBuilder<'s> {
         }
     }
 
-    /// The text at a place.
+    /// The text of a span.
     pub(crate) fn get(&self, span: Span) -> &str {
         self.in_source(span).unwrap_or_else(|| {
             let start = (span.start as usize).wrapping_sub(self.source.len());
@@ -62,19 +62,19 @@ impl<'s> ArenaBuilder<'s> {
         })
     }
 
-    /// The text at a place, if it is a part of the source.
+    /// The text of a span, if it is a part of the source.
     pub(crate) fn in_source(&self, span: Span) -> Option<&'s str> {
         let start = span.start as usize;
         self.source.get(start..start + span.length as usize)
     }
 
-    /// The place of a part of the source.
+    /// The span of a part of the source.
     #[expect(clippy::unused_self, reason = "the place is one in this arena")]
     pub(crate) fn place(&self, part: Range<usize>) -> Span {
         span(part.start, part.len())
     }
 
-    /// The place of a text, which is added unless it is a part of the source.
+    /// The span of a text, which is added unless it is a part of the source.
     pub(crate) fn span(&mut self, text: Cow<'s, str>) -> Span {
         match text {
             Cow::Borrowed(text) => self.borrowed(text),

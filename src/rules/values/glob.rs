@@ -105,7 +105,7 @@ impl Piece {
     }
 }
 
-/// The place of the bracket that closes the set whose content begins at `start`.
+/// The index of the bracket that closes the set whose content begins at `start`.
 fn set_end(pattern: &[char], start: usize) -> Option<usize> {
     let mut from = start;
     if pattern.get(from) == Some(&'!') {

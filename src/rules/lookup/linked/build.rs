@@ -243,7 +243,7 @@ fn learn(vocabulary: &mut FxHashMap<Box<str>, Known>, text: &str) -> u32 {
     number
 }
 
-/// The place of an item, which is added if it is new.
+/// The index of an item, which is added if it is new.
 fn place_of<T: PartialEq>(items: &mut Vec<T>, item: T) -> Option<u16> {
     let place = items.iter().position(|known| *known == item);
     let place = place.unwrap_or_else(|| {
