@@ -27,7 +27,8 @@ impl Mount {
     }
 }
 
-/// All mounts of this process's namespace, the topmost of a place last (proc(5); no name of a test needs its escapes).
+/// All mounts of this process's namespace; of several at one path the topmost comes last (proc(5); no name of a test
+/// needs its escapes).
 pub fn all() -> Vec<Mount> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mount = |line: &str| {

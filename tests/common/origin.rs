@@ -1,8 +1,8 @@
-//! A CRDS server that misbehaves on command: the double with which tests make every failure that a network has.
+//! A CRDS server that misbehaves on command, with which tests make every failure that a network has.
 //!
-//! It serves one observatory that is given in code, speaks just enough HTTP/1.1 and JSON-RPC by hand (a real HTTP library
-//! refuses to be this rude), and counts what it is asked. Each file, and the JSON-RPC service, can be told to behave
-//! otherwise at any moment.
+//! It serves one observatory that is given in code, speaks just enough HTTP/1.1 and JSON-RPC by hand (a real HTTP
+//! library refuses to misbehave like this), and counts its requests. Each file, and the JSON-RPC service, can be told
+//! to behave otherwise at any moment.
 
 #![allow(
     dead_code,
@@ -73,7 +73,7 @@ pub enum Behaviour {
     Html,
     /// `Content-Encoding: gzip`, and few bytes that unfold to many.
     Bomb,
-    /// So many bytes of text in place of what is right.
+    /// So many bytes of text instead of what is right.
     Flood(usize),
     /// Ranges whose `Content-Range` says that they begin a byte later.
     WrongContentRange,

@@ -33,7 +33,7 @@ pub struct Rig {
     daemon: Option<Child>,
 }
 
-/// The program with an environment that knows nothing of this one's CRDS settings or proxies.
+/// The program in an environment without this one's CRDS settings and proxies.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crds-fs"));
     command.env_clear().stdin(Stdio::null());
@@ -284,7 +284,7 @@ impl Rig {
         read(self.path(relative)).map_err(|error: std::io::Error| error.raw_os_error().unwrap())
     }
 
-    /// A file of the mount that tells something in JSON, if it is there.
+    /// A file of the mount in JSON, if it is there.
     pub fn json(&self, relative: impl AsRef<Path>) -> Option<serde_json::Value> {
         serde_json::from_slice(&fs::read(self.path(relative)).ok()?).ok()
     }

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-/// Says in the process with the mount namespace that it is the one.
+/// The variable that marks the process in the mount namespace.
 const INSIDE: &str = "CRDS_FS_TEST_INSIDE";
 
-/// Runs the test of this name again, in a process whose mounts nobody else sees. `true` in that process.
+/// Runs the test of this name again, in a process with a mount namespace of its own. `true` in that process.
 pub(crate) fn inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -37,8 +37,8 @@ pub(crate) fn inside(test: &str) -> bool {
 /// A small file system, until it is dropped.
 pub(crate) struct Small(PathBuf);
 
-/// From now on a file system of so many bytes lies at `place`.
-pub(crate) fn shrink(place: &Path, bytes: usize) -> Small {
+/// Mounts a file system of `bytes` bytes at `path`.
+pub(crate) fn shrink(path: &Path, bytes: usize) -> Small {
     let size = format!("size={bytes},mode=0755");
     let nothing = None::<&str>;
     // What is mounted here stays here.
@@ -52,13 +52,13 @@ pub(crate) fn shrink(place: &Path, bytes: usize) -> Small {
     .unwrap();
     mount(
         Some("small"),
-        place,
+        path,
         Some("tmpfs"),
         MsFlags::empty(),
         Some(size.as_str()),
     )
     .unwrap();
-    Small(place.to_owned())
+    Small(path.to_owned())
 }
 
 impl Drop for Small {
@@ -67,9 +67,9 @@ impl Drop for Small {
     }
 }
 
-/// Takes all room that is left, as somebody else would.
-pub(crate) fn fill(place: &Path) {
-    let mut file = fs::File::create(place.join("filler")).unwrap();
+/// Fills the file system with a file, as another program would.
+pub(crate) fn fill(path: &Path) {
+    let mut file = fs::File::create(path.join("filler")).unwrap();
     let error = loop {
         if let Err(error) = file.write_all(&[1; 4096]) {
             break error;

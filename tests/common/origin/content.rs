@@ -73,7 +73,7 @@ pub struct Content {
     pub undigested: Vec<String>,
     /// The value that `Authorization` must have; 401 without it.
     pub authorization: Option<String>,
-    /// The address for downloads that it tells in place of its own; `{port}` in it is its port.
+    /// The address for downloads that it gives instead of its own; `{port}` in it is its port.
     pub told: Option<String>,
     /// The query of the URLs that it tells, such as `?token=...`.
     pub told_query: String,

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and JSON-RPC by hand, as rude as the test wants it.
+//! HTTP/1.1 and JSON-RPC by hand, with every mistake that a test asks for.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
