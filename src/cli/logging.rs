@@ -157,19 +157,19 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect::<Environment>()
         };
-        let place = Path::new("/home/a/crds_cache");
+        let mountpoint = Path::new("/home/a/crds_cache");
         assert_eq!(
-            default_path(place, &environment(&[("HOME", "/home/a")])),
+            default_path(mountpoint, &environment(&[("HOME", "/home/a")])),
             Some("/home/a/.local/state/crds-fs/home-a-crds_cache.log".into())
         );
         assert_eq!(
             default_path(
-                place,
+                mountpoint,
                 &environment(&[("HOME", "/home/a"), ("XDG_STATE_HOME", "/s")])
             ),
             Some("/s/crds-fs/home-a-crds_cache.log".into())
         );
-        let homeless = default_path(place, &environment(&[("HOME", "relative")]));
+        let homeless = default_path(mountpoint, &environment(&[("HOME", "relative")]));
         let log = "/var/log/crds-fs/home-a-crds_cache.log".into();
         assert_eq!(homeless, getuid().is_root().then_some(log));
     }

@@ -261,14 +261,14 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(matches!(Mountpoint::prepare(&file), Err(Error::NotADirectory(_))));
-        let place = Mountpoint::prepare(
+        let mountpoint = Mountpoint::prepare(
             &directory
                 .path()
                 .join("../")
                 .join(directory.path().file_name().unwrap()),
         );
         assert_eq!(
-            place.unwrap().path(),
+            mountpoint.unwrap().path(),
             Some(directory.path().canonicalize().unwrap().as_path())
         );
     }

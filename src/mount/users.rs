@@ -65,15 +65,15 @@ mod tests {
     #[test]
     fn sees_a_process_with_an_open_file() {
         let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().canonicalize().unwrap();
-        assert_eq!(super::describe(&place), "");
-        let open = std::fs::File::create(place.join("held")).unwrap();
+        let mountpoint = directory.path().canonicalize().unwrap();
+        assert_eq!(super::describe(&mountpoint), "");
+        let open = std::fs::File::create(mountpoint.join("held")).unwrap();
         let mut child = std::process::Command::new("sleep")
             .arg("60")
             .stdout(open)
             .spawn()
             .unwrap();
-        let seen = super::describe(&place);
+        let seen = super::describe(&mountpoint);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(seen.contains(&format!("({})", child.id())), "{seen}");

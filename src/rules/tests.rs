@@ -219,7 +219,7 @@ fn troubles_of_loading_name_the_place() {
     assert_eq!(error.to_string(), "sha1sum mismatch in 'hst_acs_darkfile.rmap'");
 }
 
-/// What the rules say, computed row by row: the choice of the heaviest matching rows.
+/// The answer of the rules, computed row by row: the choice of the heaviest matching rows.
 fn row_by_row(rows: &[(String, String)], values: [&str; 2]) -> Option<Vec<usize>> {
     let verdicts = rows.iter().enumerate().filter_map(|(place, (one, two))| {
         let one = units::match_pattern(one, values[0]).unwrap();

@@ -268,9 +268,9 @@ mod tests {
     #[test]
     fn numbers_of_fixed_places_are_distinct_and_lead_back() {
         let mut seen = std::collections::HashSet::new();
-        for place in every_fixed() {
-            assert!(seen.insert(place.ino()), "{place:?} shares its number");
-            assert_eq!(Number::of(place.ino()), Some(Number::Fixed(place)));
+        for fixed in every_fixed() {
+            assert!(seen.insert(fixed.ino()), "{fixed:?} shares its number");
+            assert_eq!(Number::of(fixed.ino()), Some(Number::Fixed(fixed)));
         }
     }
 

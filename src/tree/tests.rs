@@ -175,7 +175,7 @@ const NAMES: [&str; 8] = [
     "Weekdark_0H_wk03_drk.fits",
 ];
 
-/// How a fixture is made.
+/// The options of a fixture.
 struct Making {
     directory: Option<Arc<TempDir>>,
     options: TreeOptions,
@@ -478,7 +478,7 @@ impl Fixture {
         directory
     }
 
-    /// How many files were downloaded.
+    /// The number of requests for files.
     fn downloads(&self) -> usize {
         self.origin.requests().len()
     }

@@ -94,7 +94,7 @@ fn the_variables_of_the_client() {
     assert_eq!(said.log_level, LevelFilter::Debug);
 }
 
-/// What a crds-fs inherits from a Python process that has imported crds.
+/// The variables that crds-fs inherits from a Python process that has imported crds.
 #[test]
 fn none_says_nothing() {
     let variables = [

@@ -246,7 +246,7 @@ fn stalled_opens_delay_nobody_and_can_be_interrupted() {
         assert_eq!(child.wait().unwrap().signal(), Some(which as i32));
     }
 
-    // Those who were not told anything get their file.
+    // The callers without a signal get their file.
     let mut patient = cat(&mount, "stalled");
     eventually("it waits", || mount.requests("open") >= 202);
     mount.tree.gate.cancel();
@@ -268,7 +268,7 @@ fn other_signals_are_none_of_our_business() {
     for which in [Signal::SIGINT, Signal::SIGURG, Signal::SIGALRM, Signal::SIGCHLD] {
         signal(&child, which);
     }
-    // Another caller who is told to stop shows that the watcher has looked since.
+    // Another caller that is told to stop shows that the watcher has looked since.
     let mut other = cat(&mount, "stalled");
     eventually("the other waits", || mount.requests("open") >= 2);
     signal(&other, Signal::SIGTERM);
@@ -370,7 +370,7 @@ fn ending_answers_all_who_wait() {
     mount.runtime.block_on(mount.mounted.ended()).unwrap();
 }
 
-/// Ends a connection as an administrator can, through the control file system (mounted here where nobody has).
+/// Ends a connection as an administrator can, through the control file system (mounted here where it is missing).
 fn abort(connection: u32) {
     let mut control = PathBuf::from("/sys/fs/fuse/connections");
     let ours = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ pub(super) const MANY: Ino = 2;
 const FIRST_FILE: Ino = 10;
 const FIRST_OF_MANY: Ino = 1_000_000;
 
-/// What a file of the test does when it is opened.
+/// The behaviour of a test file when it is opened.
 pub(super) enum Content {
     /// A complete file in a store.
     Stored(Vec<u8>),
@@ -31,7 +31,7 @@ pub(super) enum Content {
     Text(&'static str),
     /// Text that is different at every open.
     Live,
-    /// Text that stays for who opens it first, and is as [`Content::Live`] from then on.
+    /// Text that stays for the first open, and is as [`Content::Live`] from then on.
     Turning,
     /// Opens when the test lets it, and never before.
     Stalled,
@@ -171,15 +171,15 @@ impl TestTree {
         self.files
             .iter()
             .position(|node| node.name == name)
-            .map(|place| FIRST_FILE + place as u64)
+            .map(|index| FIRST_FILE + index as u64)
     }
 
-    fn entry(&self, directory: Ino, place: u64) -> Option<DirEntry> {
-        let (name, ino) = match place {
+    fn entry(&self, directory: Ino, index: u64) -> Option<DirEntry> {
+        let (name, ino) = match index {
             0 => (".".into(), directory),
             1 => ("..".into(), ROOT),
             _ if directory == MANY => {
-                let number = place - 2;
+                let number = index - 2;
                 (number < self.many).then(|| {
                     (
                         OsString::from(format!("name-{number}.fits")),
@@ -189,7 +189,7 @@ impl TestTree {
             }
             2 if self.many > 0 => ("many".into(), MANY),
             _ => {
-                let ino = FIRST_FILE + place - 2 - u64::from(self.many > 0);
+                let ino = FIRST_FILE + index - 2 - u64::from(self.many > 0);
                 (self.node(ino)?.name.into(), ino)
             }
         };
@@ -202,7 +202,7 @@ impl TestTree {
             name,
             ino,
             kind,
-            next: place + 1,
+            next: index + 1,
         })
     }
 }
@@ -349,12 +349,12 @@ impl FileSystem for TestTree {
         offset: u64,
         each: &mut dyn FnMut(DirEntry) -> bool,
     ) -> Result<(), Refused> {
-        let mut place = offset;
-        while let Some(entry) = self.entry(handle, place) {
+        let mut next = offset;
+        while let Some(entry) = self.entry(handle, next) {
             if !each(entry) {
                 break;
             }
-            place += 1;
+            next += 1;
         }
         Ok(())
     }
@@ -494,7 +494,7 @@ impl TestMount {
         self.path().join(name)
     }
 
-    /// How often the kernel has asked for an operation, by its name in metrics.
+    /// The number of the kernel's requests for an operation, by its name in metrics.
     pub(super) fn requests(&self, op: &str) -> u64 {
         let counts = (self.tree.counts.get().unwrap())();
         counts.iter().find(|count| count.op == op).unwrap().requests

@@ -39,7 +39,7 @@ pub(super) fn match_element_tuple(values: &[HeaderValue]) -> String {
     alternatives(values.iter().map(HeaderValue::text))
 }
 
-/// What a conditioned match element says about a value: 1 match, 0 don't care, -1 no match (spec/crds-rules 11).
+/// The verdict of a conditioned match element on a value: 1 match, 0 don't care, -1 no match (spec/crds-rules 11).
 pub(super) fn match_pattern(pattern: &str, value: &str) -> Result<i8, String> {
     Ok(match Pattern::new(pattern)?.judge(value) {
         Verdict::Match => 1,

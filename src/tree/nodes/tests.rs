@@ -105,7 +105,7 @@ fn what_is_being_renamed_is_looked_for_under_both_names() {
     names(&[]);
 }
 
-/// What happens to a table.
+/// A change of a table.
 #[derive(Debug, Clone)]
 enum Step {
     Refer(u64, PathBuf),
@@ -164,7 +164,7 @@ proptest! {
     fn the_index_of_paths_agrees_with_looking_through_all_nodes(steps in prop::collection::vec(step(), 0..60)) {
         let (nodes, mut model) = (Nodes::default(), Model::default());
         for step in steps {
-            // Nobody can move a directory into itself.
+            // A directory cannot be moved into itself.
             if matches!(&step, Step::Rename(from, to) if to.starts_with(from) || from.starts_with(to)) {
                 continue;
             }

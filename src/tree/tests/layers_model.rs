@@ -1,5 +1,6 @@
-//! Tree, transfers and store together against a plain model: whatever is done, and whatever fails meanwhile, what is read is
-//! what the catalog says or what the user wrote, nothing of the user's is lost, and every byte on the disk is counted.
+//! Tree, transfers and store together against a plain model. Whatever the steps are, and whatever fails meanwhile: a
+//! read gives what the catalog has or the user wrote, no file of the user's is lost, and every byte on the disk is
+//! counted.
 //!
 //! `PROPTEST_CASES` sets how many rows of steps are tried. Here are the layers; `layers.rs` compares them with the model.
 
@@ -31,10 +32,10 @@ const CALLER: Caller = Caller {
     uid: 0,
     gid: 0,
 };
-/// Where the server says that files come from.
+/// The URL that the server gives for files.
 const BASE: &str = "http://hst.test/";
 
-/// A server whose catalog is what it is told.
+/// A server with a catalog that the test sets.
 #[derive(Default)]
 struct Server {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
@@ -96,7 +97,7 @@ struct World {
 }
 
 impl World {
-    /// Everything begins, with room for so many bytes.
+    /// Starts the layers, with room for `room` bytes in the store.
     fn begin(directory: Arc<TempDir>, server: Arc<Server>, room: u64, offline: bool) -> Self {
         let options = StoreOptions {
             keep_free: 0,
@@ -144,7 +145,7 @@ impl World {
         }
     }
 
-    /// Everything ends; what begins next may use the directory.
+    /// Ends the layers; the next ones may use the directory.
     async fn end(self) -> (Arc<TempDir>, Arc<Server>) {
         self.tree.shutdown();
         self.fetcher.finished().await;

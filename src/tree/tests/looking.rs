@@ -82,7 +82,7 @@ async fn names_that_cannot_be_in_a_catalog_are_not_asked_for() {
         "hst_0001.pmap",
     ] {
         let found = fixture.tree.lookup(CALLER, directory, OsStr::new(name));
-        // Somebody may put it there at any time.
+        // It may appear in the store at any time.
         let expected = Lookup::Absent {
             keep: CacheTtl::Briefly,
         };
@@ -144,7 +144,7 @@ async fn a_name_that_goes_with_a_new_catalog_is_stale() {
     assert_eq!(fixture.tree.errno(&gone), libc::ESTALE);
 }
 
-/// What the kernel may remember for a moment: that a plausible name is absent, and files of the user's, but for those that
+/// The kernel may remember for a moment that a plausible name is absent, and files of the user's, but for those that
 /// clients rename over config files.
 #[tokio::test]
 async fn absent_names_and_the_users_files_are_remembered_briefly() {
@@ -175,7 +175,7 @@ async fn absent_names_and_the_users_files_are_remembered_briefly() {
     assert_eq!(keep_of(found.wait().await.unwrap()), CacheTtl::Never);
 }
 
-/// A file that somebody put into the store is shown as its catalog entry says until it is opened.
+/// A file that was put into the store is shown as its catalog entry says until it is opened.
 #[tokio::test]
 async fn the_size_is_the_catalogs_whatever_lies_in_the_store() {
     let fixture = fixture();
@@ -190,8 +190,8 @@ async fn the_size_is_the_catalogs_whatever_lies_in_the_store() {
     assert_eq!(fixture.read(&path).await.unwrap(), contents(name));
 }
 
-/// What the kernel has of a file whose catalog entry is another one now are not its contents any more; who has it open
-/// keeps them.
+/// A file with other contents in a new catalog has another inode number; processes that have the old contents open keep
+/// them.
 #[tokio::test]
 async fn a_file_that_is_another_one_in_a_new_catalog_has_another_number() {
     let fixture = fixture();

@@ -31,7 +31,7 @@ struct Model {
     user: BTreeMap<&'static str, Vec<u8>>,
     /// The user's files whose names the catalog has taken: still there, or in quarantine.
     displaced: BTreeMap<&'static str, Vec<u8>>,
-    /// What is open, and its contents.
+    /// The open files, and their contents.
     open: Vec<(&'static str, Opened, Vec<u8>)>,
     /// Requests that were made to fail, by file: so many opens may fail.
     faults: BTreeMap<&'static str, usize>,
@@ -46,7 +46,7 @@ struct Bench {
     model: Model,
 }
 
-/// Memory where there is some to make files in: syncing costs nothing there.
+/// A directory in memory if there is any: syncing costs nothing there.
 fn directory() -> Arc<TempDir> {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() {
@@ -69,7 +69,7 @@ impl Bench {
         bench
     }
 
-    /// The catalog says something else of a name, and the layers know it.
+    /// Gives a name other contents in the catalog, and refreshes the catalog of the layers.
     async fn change(&mut self, name: &'static str) {
         let number = self.model.versions.entry(name).or_default();
         *number += 1;
@@ -91,7 +91,7 @@ impl Bench {
         holding.is_some_and(|holding| holding.kind == HoldingKind::Local)
     }
 
-    /// Puts what the model's catalog says on the server.
+    /// Serves the files of the model's catalog.
     fn serve(&self) {
         let mut files = self.world.server.files.lock().unwrap();
         files.clear();
@@ -110,7 +110,7 @@ impl Bench {
         catalogs.refresh(Observatory::Hst).wait().await.unwrap();
     }
 
-    /// Opens a file, and lets come what stands still.
+    /// Opens a file. An open that waits lets the held requests go on.
     async fn open(&mut self, name: &'static str) -> Result<Opened, Error> {
         let opened = {
             let path = path(name);
@@ -177,7 +177,7 @@ impl Bench {
     }
 }
 
-/// What users do, one by one.
+/// The actions of users.
 impl Bench {
     fn is_reached(&self) -> bool {
         !self.model.unreachable && !self.model.offline
@@ -197,7 +197,7 @@ impl Bench {
         }
     }
 
-    /// What the model says that is visible under a name: its length, if anything.
+    /// The length of the file that is visible under a name, by the model, if there is one.
     fn size(&self, name: &str) -> Option<usize> {
         let model = &self.model;
         let catalogued = || Some(version(name, *model.catalog.get(name)?).len());
@@ -251,7 +251,7 @@ impl Bench {
                     self.size(name).is_some() || was_left,
                     "{name} is not there: {error}"
                 ),
-                // Who has removed a catalogued file may not make another one of its name.
+                // After the removal of a catalogued file no other one of its name may be made.
                 EPERM => assert!(self.model.catalog.contains_key(name), "{name}: {error}"),
                 _ => panic!("{name}: {error}"),
             },
@@ -340,7 +340,7 @@ impl Bench {
         self.model.offline = offline;
         self.model.unreachable = false;
         self.serve();
-        // The store looks through an observatory when somebody first does.
+        // The store looks through an observatory at the first use of it.
         let catalogs = self.world.fetcher.catalogs();
         catalogs.load(Observatory::Hst).wait().await.unwrap();
         if !offline {

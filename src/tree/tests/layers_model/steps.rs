@@ -1,4 +1,4 @@
-//! The steps that are tried, and what they are about.
+//! The steps that are tried, and the names that they use.
 
 use proptest::prelude::*;
 
@@ -15,13 +15,13 @@ pub(crate) const CATALOGUED: [&str; 7] = [
     "y0000001j_drk.fits",
 ];
 pub(crate) const OWN: [&str; 3] = ["mine_a", "mine_b", ".mine"];
-/// How many of the first are there at first.
+/// The number of names, from the first on, that the catalog has at first.
 pub(crate) const FIRST: usize = 5;
 /// Room for about three of them.
 pub(crate) const ROOM: u64 = 9_000;
 pub(crate) const QUARANTINE: &str = ".crds-fs/quarantine";
 
-/// A step; names are places in the arrays above, first one, then the other.
+/// A step; names are indexes in the arrays above, first one, then the other.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     /// Opens, reads and closes.
@@ -46,7 +46,7 @@ pub(crate) enum Step {
     Fail(usize, Fault),
     /// The server is not reached, or is again.
     Unreachable(bool),
-    /// What comes stands still, until somebody waits for it.
+    /// Requests for files are held until an open waits for one.
     Hold,
     /// Everything ends, and begins anew over the same directory.
     Restart {
@@ -74,7 +74,7 @@ pub(crate) fn path(name: &str) -> String {
     format!("{directory}/hst/{name}")
 }
 
-/// What the catalog says of a name in one of its versions: 500 to 3,500 bytes.
+/// The contents of a name in one of its versions in the catalog: 500 to 3,500 bytes.
 pub(crate) fn version(name: &str, number: u32) -> Vec<u8> {
     let length = 500 + (name.len() * 577 + number as usize * 1_234) % 3_000;
     let text = format!("{name} {number} ");

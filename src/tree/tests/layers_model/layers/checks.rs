@@ -1,4 +1,4 @@
-//! What must be so after every step, and what an open may end with.
+//! The conditions that hold after every step, and the errors with which an open may fail.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use super::Bench;
 use crate::tree::Error;
 
 impl Bench {
-    /// What may be read of a name that the catalog does not have and the user has not written: what is left of it. A file
-    /// gets its name behind its openers.
+    /// The bytes left in the store of a name that the catalog does not have and the user has not written. Waits first
+    /// until the copies have their final names.
     pub(super) fn left(&self, name: &str) -> Option<Vec<u8>> {
-        // What goes wrong behind the openers is seen in what is there afterwards.
+        // A failure to publish shows in the files that are there afterwards.
         drop(self.world.store.flush());
         std::fs::read(self.world.on_disk(&path(name))).ok()
     }
@@ -67,7 +67,7 @@ impl Bench {
         );
     }
 
-    /// What lies under final names.
+    /// The files under their final names.
     pub(super) fn on_disk(&self) -> Vec<(String, Vec<u8>)> {
         let mut found = Vec::new();
         for area in ["mappings/hst", "references/hst"] {
@@ -88,7 +88,7 @@ impl Bench {
             .collect()
     }
 
-    /// The room that it takes.
+    /// The room that the quarantine takes, in bytes.
     pub(super) fn quarantined(&self) -> u64 {
         files_in(&self.world.on_disk(QUARANTINE))
             .iter()
@@ -120,7 +120,7 @@ impl Bench {
         self.check_usage();
     }
 
-    /// Every byte is counted. What somebody removes in the background is on the disk for a moment longer.
+    /// Checks that every byte is counted. Files that are removed in the background are on the disk for a moment longer.
     fn check_usage(&self) {
         let begun = Instant::now();
         while let Err(difference) = self.compare_usage() {
