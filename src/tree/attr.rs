@@ -38,7 +38,7 @@ impl Core {
             mtime: catalogued_time(),
             ctime: catalogued_time(),
             perm: self.perm(perm),
-            // For directories 1 says that the number of subdirectories is not told.
+            // For a directory 1 means that the number of subdirectories is not known.
             nlink: 1,
             uid: self.options.uid,
             gid: self.options.gid,
@@ -59,7 +59,7 @@ impl Core {
         let Fixed::ControlFile(file) = fixed else {
             return ready(Ok((attr, keep)));
         };
-        // Its text tells of the disk, too.
+        // Its text includes facts about the disk.
         self.on_disk(move |core| {
             let size = u64::try_from(core.control_text(file).len()).unwrap_or_default();
             Ok((Attr { size, ..attr }, keep))
@@ -103,7 +103,7 @@ impl Core {
         }
     }
 
-    /// The attributes of a catalogued file; none when the catalog does not tell its size and it is not in the store.
+    /// The attributes of a catalogued file; `None` when the catalog does not have its size and it is not in the store.
     pub(super) fn catalogued_attr(&self, file: &Catalogued) -> Option<Attr> {
         let holding = self.fetcher.store().holding(&file.key);
         let size = file.entry.size.or(holding.map(|holding| holding.size))?;
@@ -129,7 +129,7 @@ impl Core {
         })
     }
 
-    /// The attributes of a catalogued file as its copy tells them.
+    /// The attributes of a catalogued file, with the size of its copy.
     fn opened_attr(&self, file: &Catalogued, copy: &File) -> Result<Attr, Error> {
         let stat = LocalStat::of_file(copy).map_err(Error::local("stat", &self.path_of(&file.key)))?;
         let ino = catalogued(file.key.observatory, file.serial);

@@ -138,7 +138,7 @@ impl Core {
         }
     }
 
-    /// Finds a dataset, which asks for its best references.
+    /// Finds a dataset's directory, after getting its best references.
     pub(super) fn lookup_dataset(
         self: &Arc<Self>,
         context: &FileName,

@@ -31,8 +31,8 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Opens a copy under a number. `open` is told whether the pages that the kernel keeps are of this copy. Without calling
-    /// it, `None` when this is another copy than the last, and that `is_open`.
+    /// Opens a copy under an inode number with `open`, which gets whether the pages that the kernel keeps are of this
+    /// copy. `None`, without calling `open`, when the last copy was another one and `is_open`.
     pub(super) fn open<T>(
         &self,
         ino: Ino,

@@ -1,4 +1,4 @@
-//! The one place that turns errors into numbers.
+//! The mapping of errors to errno, which is nowhere else.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 use super::error::Error;
 
-/// The errno that tells a caller about an error.
+/// The errno with which a caller is answered.
 pub(crate) fn errno(error: &Error) -> i32 {
     number(error).raw_os_error()
 }

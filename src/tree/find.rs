@@ -56,7 +56,7 @@ impl Core {
         }
     }
 
-    /// The user's file with this number: a name of it, unless all are gone, and what the store's file system says.
+    /// The user's file with this inode number: its path, unless it has lost all names, and its attributes.
     pub(super) fn stat_node(&self, ino: Ino) -> Result<(Option<PathBuf>, LocalStat), Error> {
         let named = self.look_for(ino, |local, path| Ok(local.stat(path)?.map(|stat| (stat, stat))))?;
         if let Some((path, stat)) = named {
@@ -70,7 +70,7 @@ impl Core {
         Ok((None, stat.ok_or(Error::Stale)?))
     }
 
-    /// The inode of the user's file with this number.
+    /// The inode of the user's file with this inode number. [`Error::Stale`] when it has no name and is not held.
     pub(super) fn inode_of(&self, ino: Ino) -> Result<Arc<LocalInode>, Error> {
         let named = self.look_for(ino, |local, path| {
             let Some(inode) = local.inode(path)? else {

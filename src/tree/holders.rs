@@ -1,12 +1,12 @@
-//! Whether a caller has a file open, as the kernel tells it.
+//! Whether a caller has a file open, by the descriptors that the kernel lists for its process.
 
 use std::fs;
 use std::io;
 
 use super::ops::Ino;
 
-/// Whether the process of a thread has a file with this inode number open. `None` where that cannot be told: the thread is
-/// outside of what this process may see.
+/// Whether the process of a thread has a file with this inode number open. `None` where that cannot be read: the thread
+/// is outside of what this process may see, or the kernel is older than Linux 5.14.
 pub(super) fn has_open(tid: u32, ino: Ino) -> Option<bool> {
     if tid == 0 {
         return None;
@@ -19,7 +19,7 @@ pub(super) fn has_open(tid: u32, ino: Ino) -> Option<bool> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(_) => return None,
         };
-        // Before Linux 5.14 the number is not told.
+        // Linux before 5.14 does not list the inode number.
         let number = told.lines().find_map(|line| line.strip_prefix("ino:"))?;
         if number.trim().parse() == Ok(ino) {
             return Some(true);

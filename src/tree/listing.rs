@@ -286,7 +286,8 @@ impl Core {
         Ok(())
     }
 
-    /// The number for `..`, as far as it can be told without asking the store.
+    /// The inode number for `..`: of a user's directory that of its parent in the store, of all others that of a fixed
+    /// entry. The root where no parent is found.
     fn parent_of(&self, ino: Ino) -> Ino {
         let parent = match self.directory(ino) {
             Ok(Directory::Config(_)) => Fixed::Area(Area::Config),
@@ -389,7 +390,7 @@ impl Core {
             .and_then(|directory| self.find_dir(listing.ino, &directory));
         let found = match found {
             Ok(found) => Some(found),
-            // With a directory that was removed, its files are gone.
+            // The files of a removed directory are gone with it.
             Err(Error::NotFound) => None,
             Err(error) => return Err(error),
         };

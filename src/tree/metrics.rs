@@ -39,7 +39,7 @@ impl Core {
 
     fn write_counters(&self, text: &mut Text) {
         let counters = self.counters();
-        // Failures are told by their kinds, whose sum they are.
+        // Failures are not among these: they are counted by kind below.
         for (name, count, help) in [
             ("hits", counters.transfers.hits, "Opens answered by the store."),
             (

@@ -439,7 +439,7 @@ fn read_cached(file: &File, offset: u64, size: usize) -> Option<Bytes> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         let at = offset.saturating_add(u64::try_from(filled).unwrap_or_default());
-        // Also where the file system does not know of this, it is not in memory for us.
+        // A file system without this flag counts as one that has nothing in memory.
         match preadv2(file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT).ok()? {
             0 => break,
             count => filled += count,

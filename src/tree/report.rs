@@ -222,11 +222,11 @@ pub(crate) struct SpaceReport {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct DescriptorReport {
-    /// Those that are open, where the kernel tells.
+    /// The number that is open, where it can be read.
     pub open: Option<usize>,
-    /// Those that can be open.
+    /// The most that can be open.
     pub limit: usize,
-    /// Files that can be open at a time.
+    /// The most files that can be open at a time.
     pub open_files_limit: usize,
 }
 

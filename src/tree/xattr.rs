@@ -38,7 +38,7 @@ impl Core {
             return ready(Err(Error::NoAttributes));
         }
         let Some(name) = ours(name) else {
-            // The kernel asks for others' attributes (security.capability and the like) with every look at a file.
+            // The kernel asks for attributes of other namespaces (such as security.capability) at every access to a file.
             if !is_user(name) || !self.is_local(ino) {
                 return ready(Err(Error::NoAttribute));
             }
