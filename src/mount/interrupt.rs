@@ -179,7 +179,7 @@ fn round(shared: &Shared, from: Ticket) -> Ticket {
 fn told_to_stop(tid: u32) -> bool {
     match std::fs::read(format!("/proc/{tid}/status")) {
         Ok(status) => stops(&status),
-        // Gone, or going while we read.
+        // It has ended, or ends during the read.
         Err(error) => error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH),
     }
 }

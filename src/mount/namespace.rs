@@ -19,7 +19,7 @@ pub(crate) fn enter() -> Result<(), Error> {
         Err(Errno::EPERM) => enter_as_user()?,
         Err(errno) => return Err(Error::namespace(errno)),
     }
-    // Else mounts would travel to the namespace that we came from.
+    // Otherwise mounts would propagate to the namespace that this process came from.
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(Error::namespace)
 }

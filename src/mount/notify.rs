@@ -1,4 +1,4 @@
-//! Tells the kernel what changed behind its back.
+//! Tells the kernel of changes behind its back.
 //!
 //! Only notifications that never wait are sent: that the attributes of an inode are to be asked for again. A
 //! notification for a name waits for the lock of its directory, and one for pages for the processes that read them;

@@ -46,7 +46,7 @@ pub(super) fn open_flags<B>(mode: &Mode<B>, keep_pages: bool, writable: bool) ->
         Mode::Cached | Mode::Passthrough(_) => FopenFlags::empty(),
     };
     if !writable {
-        // Nothing is written through it, so its close has nothing to tell.
+        // Nothing is written through it, so its close has no errors to report.
         flags |= FopenFlags::FOPEN_NOFLUSH;
     }
     flags
