@@ -96,7 +96,7 @@ struct Scene {
 fn mount(settings: &Settings, socket: &mut Option<TcpListener>) -> Result<Daemon, Failure> {
     let log = settings.log_file.as_deref().map(logging::open).transpose()?;
     Ok(daemon::launch(DaemonMode::Attached, |ready| {
-        // A server that is stopped is gone only when nobody has its socket.
+        // The server stops only when no process has its socket open.
         drop(socket.take());
         logging::start(settings.log_level, log);
         u8::from(daemon_main::serve(settings, ready, None).is_err())

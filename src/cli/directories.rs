@@ -28,7 +28,7 @@ const BYSTANDERS: [&str; 5] = [
     ".Trash-1000",
 ];
 
-/// The number of names that a message tells.
+/// The most names in a message.
 const TOLD: usize = 3;
 
 /// Prepares the mount point: takes a dead mount away, and makes the directory when only its last part is missing.
@@ -63,8 +63,8 @@ pub(super) fn make(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a directory in which the mount would hide files that it does not show. Those beside a CRDS cache are told of in
-/// the log.
+/// Refuses a directory in which the mount would hide files that it does not show. Such files beside a CRDS cache are
+/// only logged.
 pub(super) fn must_be_cache(directory: &Path, log: Option<&Path>) -> Result<(), Failure> {
     let mut others = Vec::new();
     // A directory that cannot be listed fails when it is used, with a better message.

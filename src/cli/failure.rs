@@ -1,4 +1,4 @@
-//! The failure of a command: any error of the layers below, in words, with the exit status.
+//! The failure of a command: any error of the layers below, with the exit status.
 
 use std::error::Error;
 use std::fmt;
@@ -27,7 +27,7 @@ impl Failure {
         }
     }
 
-    /// The command line or the environment asks for something that makes no sense.
+    /// A failure of the command line or the environment, which makes no sense; exit status [`USAGE`].
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self {
             status: USAGE,

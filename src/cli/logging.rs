@@ -52,7 +52,7 @@ impl LogFile {
         self.file.lock()
     }
 
-    /// Goes on in the file that has the name now, which is made if it is missing.
+    /// Continues in the file that has the name now, which is made if it is missing.
     fn reopen(&self) -> io::Result<()> {
         let new = try_open(&self.path)?;
         if self.all_output {

@@ -28,13 +28,13 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), OutputError> {
     Ok(out.flush()?)
 }
 
-/// Tells the user something beside the result.
+/// Prints a remark beside the result to standard error.
 pub(super) fn remark(text: &str) {
     // With standard error closed the text is lost.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Tells the user why a command failed, unless the failure is that the output was closed.
+/// Prints the failure of a command to standard error, unless it is that the reader of the output is gone.
 pub(super) fn failure(failure: &Failure) {
     let output = failure.error().downcast_ref::<OutputError>();
     if output.is_some_and(OutputError::reader_is_gone) {

@@ -135,7 +135,7 @@ impl Backend {
 
     /// Asks for many datasets at once, so that they share requests; the answers are remembered.
     pub(super) fn prepare(&self, contexts: &[&str], datasets: &[DatasetName]) {
-        // What fails fails again, with its reason, when it is told.
+        // A question that fails here is asked again for its answer, and its failure is reported then.
         match self {
             Self::Mount(root) => {
                 for context in contexts {
@@ -155,8 +155,8 @@ impl Backend {
         }
     }
 
-    /// Brings references into the cache, data halves of GEIS files too; says what could not be had, and whether that was
-    /// nothing.
+    /// Fetches references into the cache, with the data halves of GEIS files, and prints the failures. True when there
+    /// were none.
     pub(super) fn fetch(&self, files: BTreeSet<FileKey>) -> bool {
         let halves = |key: FileKey| {
             let half = key.name.geis_data_half();
@@ -189,7 +189,7 @@ impl Backend {
         progress.end()
     }
 
-    /// The end: writes down what is to be remembered.
+    /// Closes the backend, and saves the state of its cache.
     pub(super) fn close(self) {
         if let Self::Cache(own) = self {
             own.runtime.block_on(own.cache.close());

@@ -31,7 +31,7 @@ pub(super) fn run(lookup: &Lookup<'_>, paths: &[PathBuf], update: Option<Update>
     Ok(counts)
 }
 
-/// Says of a context, once, that it has rules of its own for the default types.
+/// Warns of a context, once, that has rules of its own for the default types.
 fn warn_of_types(lookup: &Lookup<'_>, seen: &mut BTreeSet<String>, context: &str) {
     if lookup.reftypes.only.is_some() || lookup.reftypes.all || !seen.insert(context.to_owned()) {
         return;
@@ -57,7 +57,7 @@ fn one(
         .and_then(|context| observatory_of(context).parse::<Observatory>().ok());
     let mut told = Vec::new();
     let found = load(path, observatory).and_then(|header| {
-        // The file tells its observatory, and that its default context.
+        // The file determines its observatory, and that the default context.
         let contexts = lookup
             .contexts_of(Some(header.observatory()))
             .map_err(|why| format!("{}: {why}", path.display()))?;
@@ -130,7 +130,7 @@ fn skip(lookup: &Lookup<'_>, contexts: &[String], subject: &mut Subject<'_>) -> 
                     .collect::<Vec<_>>()
             })
         };
-        // A failure is told when the answers are.
+        // A failure is reported with the answers.
         subject.types = contexts.iter().find_map(|context| all(context).ok());
     }
     if let Some(types) = &mut subject.types {
@@ -140,7 +140,7 @@ fn skip(lookup: &Lookup<'_>, contexts: &[String], subject: &mut Subject<'_>) -> 
     subject.types.as_ref().is_none_or(|types| !types.is_empty())
 }
 
-/// Updates the headers of files, and says what it writes.
+/// Updates the headers of files, and prints the updates.
 struct Updater {
     options: Update,
     /// Standard output is for JSON.
@@ -232,7 +232,7 @@ impl Updater {
         Ok(good)
     }
 
-    /// Says what was written, or would be.
+    /// Prints the updates of a file that were written, or would be.
     fn tell(
         &self,
         context: &str,
@@ -284,7 +284,7 @@ impl Updater {
             .clone()
     }
 
-    /// Says that bad rules are among those of an instrument, once for each; false if that is an error.
+    /// Warns of bad rules among those of an instrument, once for each; false if that is an error.
     fn check_rules(&self, lookup: &Lookup<'_>, context: &str, instrument: &str) -> bool {
         let whose = (context.to_owned(), instrument.to_owned());
         if let Some(good) = self.judged.borrow().get(&whose) {

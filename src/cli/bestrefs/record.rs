@@ -25,17 +25,17 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads a line; why it is no record, in words.
+    /// Reads a line. The error is the reason why it is no record.
     pub(super) fn read(line: &'a [u8]) -> Result<Self, String> {
         // An array of the same values would do as well, were it not for this.
         if line.first() != Some(&b'{') {
             return Err("expected an object {\"id\": ..., \"header\": {...}}".to_owned());
         }
         serde_json::from_slice(line).map_err(|error| {
-            // Each line is read by itself: of where it is only the column says something.
+            // Each line is read by itself, so only the column of a position has a meaning.
             let (column, mut text) = (error.column(), error.to_string());
-            let place = format!(" at line {} column {column}", error.line());
-            text.truncate(text.strip_suffix(&place).map_or(text.len(), str::len));
+            let position = format!(" at line {} column {column}", error.line());
+            text.truncate(text.strip_suffix(&position).map_or(text.len(), str::len));
             format!("column {column}: {text}")
         })
     }

@@ -1,4 +1,4 @@
-//! Texts as values. Errors are told behind the name of the flag or variable that the text comes from.
+//! Texts as values. The caller puts the name of the flag or variable before the text of an error.
 
 use std::fmt::Display;
 use std::str::FromStr;
