@@ -13,6 +13,7 @@ use std::time::SystemTime;
 mod disk;
 mod error;
 mod files;
+pub(crate) mod holds;
 mod layout;
 mod ledger;
 #[cfg(test)]
@@ -20,17 +21,20 @@ mod memory;
 mod partial;
 mod state;
 mod transfers;
+mod upkeep;
 mod verified;
 
 pub(crate) use disk::{Digests, DiskStore, StoreOptions, digest};
 pub(crate) use error::{StoreError, is_disk_full};
 pub(crate) use files::Files;
+pub(crate) use holds::HoldChange;
 pub(crate) use layout::{ReferenceLayout, file_path};
 #[cfg(test)]
 pub(crate) use memory::MemoryStore;
 pub(crate) use partial::{Part, Partial, Record};
 pub(crate) use state::State;
 pub(crate) use transfers::Transfers;
+pub(crate) use upkeep::Upkeep;
 
 #[cfg(test)]
 mod conformance;
@@ -122,7 +126,7 @@ impl Evicted {
     }
 }
 
-/// The cache as the layers above see it: every type with [`Files`], [`Transfers`] and [`State`] is a store.
-pub(crate) trait Store: Files + Transfers + State {}
+/// The cache as the layers above see it: every type with [`Files`], [`Transfers`], [`State`] and [`Upkeep`] is a store.
+pub(crate) trait Store: Files + Transfers + State + Upkeep {}
 
-impl<T: Files + Transfers + State> Store for T {}
+impl<T: Files + Transfers + State + Upkeep> Store for T {}

@@ -24,6 +24,8 @@ mod disk_calls;
 mod error;
 mod find;
 mod handles;
+mod hold;
+mod hold_lines;
 mod holders;
 mod ino;
 mod inode;

@@ -14,6 +14,10 @@ use super::{
 };
 use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 
+mod upkeep;
+
+use upkeep::what_is_held_stays_whatever_has_to_go;
+
 /// An implementation that is tested, with at most so many bytes in the store.
 trait Subject {
     fn store(&self) -> &dyn Store;
@@ -114,6 +118,7 @@ for_every_store! {
     what_cannot_fit_is_refused_at_once: Some(30);
     copies_and_own_files_are_removed: None;
     snapshots_and_notes_are_kept: None;
+    what_is_held_stays_whatever_has_to_go: Some(30);
     only_right_bytes_are_seen_while_everything_changes: None;
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak, mpsc};
+use std::time::SystemTime;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -22,6 +23,7 @@ mod digests;
 mod durability;
 mod file_state;
 mod files;
+mod holds;
 mod index;
 mod moments;
 mod order;
@@ -32,6 +34,7 @@ mod publisher;
 mod quarantine;
 mod state_dir;
 mod transfer;
+mod upkeep;
 mod whole;
 
 pub(crate) use files::digest;
@@ -110,6 +113,8 @@ struct Disk {
     guards: Guards<FileKey>,
     /// Held while an observatory's directories are read, so that they are read once.
     indexing: Mutex<()>,
+    /// Held while a change of what is held is written down, so that the last one written is the last one made.
+    changing_holds: Mutex<()>,
     queue: Queue,
     durability: Durability,
     moments: Moments,
@@ -159,9 +164,12 @@ impl DiskStore {
             remembers,
         } = possession::take(&root, options.state.as_deref())?;
         let layout = state_dir::find_layout(&root);
+        let mut ledger = Ledger::new(options.cache_size, options.keep_free);
+        let ours = remembers.then_some(&state_dir);
+        ledger.set_held(holds::kept([theirs.as_ref(), ours].into_iter().flatten())?);
         let index = Index {
             observatories: HashMap::new(),
-            ledger: Ledger::new(options.cache_size, options.keep_free),
+            ledger,
             evicted: Evicted::default(),
             any_copy: options.cache_size.is_some(),
             open: HashMap::new(),
@@ -178,6 +186,7 @@ impl DiskStore {
             index: Mutex::new(index),
             guards: Guards::default(),
             indexing: Mutex::default(),
+            changing_holds: Mutex::default(),
             moments: Moments::default(),
             queue: Queue::default(),
             durability: Durability::default(),
@@ -196,6 +205,12 @@ impl Disk {
     /// Whether files can be brought into it.
     fn can_write(&self) -> bool {
         self.owner.is_some()
+    }
+
+    /// The refusal to change a store that cannot be written.
+    fn protected() -> StoreError {
+        let protected = std::io::ErrorKind::ReadOnlyFilesystem.into();
+        StoreError::io("write to", ".", protected)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -420,6 +435,11 @@ impl Index {
         transfer::is_open(&self.open, key)
     }
 
+    /// Whether a copy is not to be evicted now: somebody has it open, or it is held.
+    fn must_stay(&self, key: &FileKey) -> bool {
+        self.is_open(key) || self.ledger.held().contains(key)
+    }
+
     /// Whether the user's own file has the name.
     fn is_local(&self, key: &FileKey) -> bool {
         self.state(key) == FileState::Override
@@ -469,7 +489,7 @@ impl Index {
             self.tell(key);
         }
         if event != Event::Name {
-            self.count(key, &entry);
+            self.count(key, &entry, SystemTime::now());
         }
         if state == FileState::Override {
             self.open.remove(key);
@@ -484,14 +504,14 @@ impl Index {
         self.watchers.retain(|watcher| watcher.send(key.clone()).is_ok());
     }
 
-    /// Counts the bytes of a file.
-    fn count(&mut self, key: &FileKey, entry: &Entry) {
+    /// Counts the bytes of a file that was last used at `used`.
+    fn count(&mut self, key: &FileKey, entry: &Entry, used: SystemTime) {
         match entry.kind() {
             HoldingKind::Catalogued => {
                 let evictable = self.any_copy || entry.origin == Origin::Fetched;
-                self.ledger.add_copy(key, entry.bytes(), evictable);
+                self.ledger.add_copy(key, entry.bytes(), evictable, used);
             }
-            HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, entry.bytes()),
+            HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, entry.bytes(), used),
         }
     }
 }

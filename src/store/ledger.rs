@@ -3,12 +3,14 @@
 //!
 //! Pure: it decides, the store removes. It counts *copies* of catalogued files, some of which may be evicted; *kept*
 //! files (local, or not yet verified); *partial* files of interrupted transfers; *reservations* for files that are
-//! being transferred; and files set *aside* (quarantine).
+//! being transferred; and files set *aside* (quarantine). Copies of names that are *held* ([`super::holds`])
+//! are not evicted.
 //!
 //! A reservation says that there will be room. Nothing is removed for it before it is *claimed*, when the first byte
 //! has come.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::time::SystemTime;
 
 use lru::LruCache;
 
@@ -42,6 +44,14 @@ struct Reservation {
 struct Copy {
     size: u64,
     evictable: bool,
+    used: SystemTime,
+}
+
+/// A file that is never evicted.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    size: u64,
+    used: SystemTime,
 }
 
 /// The files to remove so that a reservation fits.
@@ -66,9 +76,11 @@ pub(crate) struct Ledger {
     limit: Option<u64>,
     floor: u64,
     copies: LruCache<FileKey, Copy>,
-    kept: HashMap<FileKey, u64>,
+    kept: HashMap<FileKey, Kept>,
     /// By their last use, like copies.
     partials: LruCache<FileKey, u64>,
+    /// Names whose copies are not evicted, whether or not there is one.
+    held: BTreeSet<FileKey>,
     reserved: HashMap<FileKey, Reservation>,
     /// Sums of the four.
     copied_bytes: u64,
@@ -89,6 +101,7 @@ impl Ledger {
             copies: LruCache::unbounded(),
             kept: HashMap::new(),
             partials: LruCache::unbounded(),
+            held: BTreeSet::new(),
             reserved: HashMap::new(),
             copied_bytes: 0,
             kept_bytes: 0,
@@ -210,10 +223,15 @@ impl Ledger {
         self.take_reservation(key);
     }
 
-    /// Counts a copy, as the most recently used.
-    pub(crate) fn add_copy(&mut self, key: &FileKey, size: u64, evictable: bool) {
+    /// Counts a copy that was last used at `used`, as the most recently used.
+    pub(crate) fn add_copy(&mut self, key: &FileKey, size: u64, evictable: bool, used: SystemTime) {
         self.remove(key);
-        self.copies.put(key.clone(), Copy { size, evictable });
+        let copy = Copy {
+            size,
+            evictable,
+            used,
+        };
+        self.copies.put(key.clone(), copy);
         self.order_version += 1;
         self.copied_bytes += size;
     }
@@ -242,10 +260,10 @@ impl Ledger {
         self.aside_bytes = bytes;
     }
 
-    /// Counts a file that must not be evicted.
-    pub(crate) fn add_kept(&mut self, key: &FileKey, size: u64) {
+    /// Counts a file that must not be evicted, and was last used at `used`.
+    pub(crate) fn add_kept(&mut self, key: &FileKey, size: u64, used: SystemTime) {
         self.remove(key);
-        self.kept.insert(key.clone(), size);
+        self.kept.insert(key.clone(), Kept { size, used });
         self.kept_bytes += size;
     }
 
@@ -254,15 +272,33 @@ impl Ledger {
         if let Some(copy) = self.copies.pop(key) {
             self.copied_bytes -= copy.size;
         }
-        if let Some(size) = self.kept.remove(key) {
-            self.kept_bytes -= size;
+        if let Some(kept) = self.kept.remove(key) {
+            self.kept_bytes -= kept.size;
         }
     }
 
-    /// Makes a copy the most recently used.
-    pub(crate) fn touch(&mut self, key: &FileKey) {
-        self.copies.promote(key);
+    /// A copy was used at `now`.
+    pub(crate) fn touch(&mut self, key: &FileKey, now: SystemTime) {
+        if let Some(copy) = self.copies.get_mut(key) {
+            copy.used = now;
+        }
         self.order_version += 1;
+    }
+
+    /// When a file was used last.
+    pub(crate) fn last_used(&self, key: &FileKey) -> Option<SystemTime> {
+        let copy = self.copies.peek(key).map(|copy| copy.used);
+        copy.or_else(|| self.kept.get(key).map(|kept| kept.used))
+    }
+
+    /// The names whose copies are not evicted.
+    pub(crate) fn held(&self) -> &BTreeSet<FileKey> {
+        &self.held
+    }
+
+    /// From now on the copies of these names, and no others, are not evicted.
+    pub(crate) fn set_held(&mut self, held: BTreeSet<FileKey>) {
+        self.held = held;
     }
 
     /// A number that changes with the order of use.
@@ -270,9 +306,9 @@ impl Ledger {
         self.order_version
     }
 
-    /// The copies, least recently used first.
-    pub(crate) fn order(&self) -> impl Iterator<Item = &FileKey> {
-        self.copies.iter().rev().map(|(key, _)| key)
+    /// The copies and when they were used, least recently used first.
+    pub(crate) fn order(&self) -> impl Iterator<Item = (&FileKey, SystemTime)> {
+        self.copies.iter().rev().map(|(key, copy)| (key, copy.used))
     }
 
     fn put_reservation(&mut self, key: &FileKey, reservation: Reservation) {
@@ -310,23 +346,34 @@ impl Ledger {
         if freed >= needed {
             return Ok(victims);
         }
+        let in_the_way = self.in_the_way();
         if freed < over {
-            let aside = match self.aside_bytes {
-                0 => String::new(),
-                aside => {
-                    format!("; {aside} bytes lie in .crds-fs/quarantine in the store: look through them")
-                }
-            };
             return Err(full(format!(
-                "the cache size is {} bytes, of which {} are free or can be freed; raise --cache-size{aside}",
+                "the cache size is {} bytes, of which {} are free or can be freed; raise --cache-size{in_the_way}",
                 self.limit.unwrap_or(u64::MAX),
                 size.saturating_add(freed).saturating_sub(over)
             )));
         }
         Err(full(format!(
-            "the disk has {free} bytes free, {} of which stay free (--keep-free), and {freed} bytes can be evicted",
+            "the disk has {free} bytes free, {} of which stay free (--keep-free), and {freed} bytes can be \
+             evicted{in_the_way}",
             self.floor
         )))
+    }
+
+    /// What takes room and is not evicted because the user wants it so, for an error's text.
+    fn in_the_way(&self) -> String {
+        let held = self.held.iter().filter_map(|key| self.copies.peek(key));
+        let held: u64 = held.map(|copy| copy.size).sum();
+        let held = match held {
+            0 => String::new(),
+            held => format!("; {held} bytes are held: 'crds-fs release' lets them go"),
+        };
+        let aside = match self.aside_bytes {
+            0 => String::new(),
+            aside => format!("; {aside} bytes lie in .crds-fs/quarantine in the store: look through them"),
+        };
+        held + &aside
     }
 
     fn choose(&self, bytes: u64, busy: impl Fn(&FileKey) -> bool) -> (Victims, u64) {
@@ -342,7 +389,7 @@ impl Ledger {
             if freed >= bytes {
                 break;
             }
-            if copy.evictable && !busy(key) {
+            if copy.evictable && !self.held.contains(key) && !busy(key) {
                 victims.copies.push(key.clone());
                 freed += copy.size;
             }

@@ -1,6 +1,6 @@
 //! A store without a disk, for tests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -14,8 +14,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::ledger::{Full, Ledger, Victims};
 use super::{
-    Evicted, Files, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, State,
-    StoreError, Transfers, Usage,
+    Evicted, Files, Found, HoldChange, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot,
+    State, StoreError, Transfers, Upkeep, Usage,
 };
 use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 
@@ -81,7 +81,7 @@ impl MemoryStore {
             open: Weak::new(),
         };
         let mut contents = self.contents();
-        contents.ledger.add_kept(key, entry.size);
+        contents.ledger.add_kept(key, entry.size, SystemTime::now());
         contents.files.insert(key.clone(), entry);
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Files for MemoryStore {
 
     fn open(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
         let mut contents = self.contents();
-        contents.ledger.touch(key);
+        contents.ledger.touch(key, SystemTime::now());
         let Some(entry) = contents.files.get_mut(key) else {
             return Ok(Found::Absent);
         };
@@ -305,7 +305,7 @@ impl Transfers for MemoryStore {
         }
         contents.partials.remove(key);
         contents.ledger.release(key);
-        contents.ledger.add_copy(key, size, true);
+        contents.ledger.add_copy(key, size, true, SystemTime::now());
         let mut entry = Entry {
             kind: HoldingKind::Catalogued,
             sha1: Some(sha1),
@@ -373,5 +373,34 @@ impl State for MemoryStore {
 
     fn close(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+impl Upkeep for MemoryStore {
+    fn held(&self) -> BTreeSet<FileKey> {
+        self.contents().ledger.held().clone()
+    }
+
+    fn is_held(&self, key: &FileKey) -> bool {
+        self.contents().ledger.held().contains(key)
+    }
+
+    fn change_holds(&self, changes: Vec<HoldChange>) -> Result<(), StoreError> {
+        let mut held = self.held();
+        for change in changes {
+            change.apply(&mut held);
+        }
+        self.contents().ledger.set_held(held);
+        Ok(())
+    }
+
+    fn last_used(&self, key: &FileKey) -> Option<SystemTime> {
+        self.contents().ledger.last_used(key)
+    }
+
+    fn is_open(&self, key: &FileKey) -> bool {
+        let contents = self.contents();
+        let entry = contents.files.get(key);
+        entry.is_some_and(|entry| entry.open.strong_count() > 0)
     }
 }

@@ -15,7 +15,7 @@ use super::core::{Core, ready};
 use super::error::Error;
 use super::handles::Content;
 use super::holders::has_open;
-use super::ino::{ConfigFile, Fixed, Number, catalogued};
+use super::ino::{ConfigFile, ControlFile, Fixed, Number, catalogued};
 use super::inode::{LocalStat, change_open};
 use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, Caller, Handle, Ino, NodeKind, Outcome, SetAttr};
@@ -96,8 +96,9 @@ impl Core {
                 }
                 (attr, CacheTtl::Never)
             }
-            Fixed::ControlFile(_) => {
-                let attr = self.own(ino, NodeKind::File, 0o444, 0);
+            Fixed::ControlFile(file) => {
+                let takes = file == ControlFile::Hold && self.fetcher.store().is_writable();
+                let attr = self.own(ino, NodeKind::File, if takes { 0o644 } else { 0o444 }, 0);
                 (attr.dated(SystemTime::now()), CacheTtl::Never)
             }
         }
@@ -266,7 +267,13 @@ impl Core {
     /// Answers a change of a fixed entry's attributes, which do not change: the directories of a cache belong to the
     /// mount. Clients change their modes after making them, and are told of success (spec/crds-service 6.4).
     fn change_fixed(&self, fixed: Fixed, change: &SetAttr) -> Result<(), Error> {
+        let is_owners = change.mode.is_none() && change.uid.is_none() && change.gid.is_none();
         match fixed {
+            // An open for writing may empty the file first, which changes nothing: what is written to it are changes.
+            Fixed::ControlFile(ControlFile::Hold) if is_owners => match change.size {
+                None | Some(0) => Ok(()),
+                Some(_) => Err(Error::Invalid("what is held has no length to be set")),
+            },
             Fixed::Bestrefs
             | Fixed::Control
             | Fixed::ControlFile(_)
@@ -308,7 +315,7 @@ impl Core {
             open.written.store(true, Ordering::Relaxed);
             return match &open.content {
                 Content::Local { file, .. } => change_open(file, change).map_err(failed()),
-                Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
+                Content::Stored(_) | Content::Generated(_) | Content::Hold { .. } => Err(Error::Stale),
             };
         }
         match self.inode_of(ino) {

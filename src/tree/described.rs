@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::crds::Observatory;
+use crate::crds::{Observatory, times};
 use crate::fetch::FileState;
 use crate::store::HoldingKind;
 
@@ -57,6 +57,8 @@ impl Core {
         let key = &file.key;
         let (done, total) = self.progress(file);
         let failure = self.fetcher.last_error(key);
+        let store = self.fetcher.store();
+        let holding = store.holding(key);
         report::text(&FileReport {
             observatory: key.observatory.as_str().to_owned(),
             name: key.name.as_str().to_owned(),
@@ -71,6 +73,10 @@ impl Core {
                 kind: error.kind.as_str().to_owned(),
                 message: chain(error),
             }),
+            held: store.is_held(key),
+            verified: holding.is_some_and(|holding| holding.kind == HoldingKind::Catalogued),
+            open: store.is_open(key),
+            last_used: store.last_used(key).map(times::rfc3339_exact),
         })
     }
 

@@ -89,7 +89,7 @@ impl Core {
         let open = self.files.find(|file| file.ino == ino).ok_or(Error::Stale)?;
         match &open.content {
             Content::Local { file, .. } => Ok(Arc::clone(file)),
-            Content::Stored(_) | Content::Generated(_) => Err(Error::Stale),
+            Content::Stored(_) | Content::Generated(_) | Content::Hold { .. } => Err(Error::Stale),
         }
     }
 

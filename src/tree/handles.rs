@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::descriptors::Slot;
+use super::hold_lines::Unended;
 use super::ino::Fixed;
 use super::inode::Access;
 use super::nodes::Key;
@@ -33,8 +34,16 @@ pub(super) struct OpenFile {
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Stored(Arc<File>),
-    Local { file: Arc<File>, access: Access },
+    Local {
+        file: Arc<File>,
+        access: Access,
+    },
     Generated(Bytes),
+    /// What is held, open for writing.
+    Hold {
+        text: Bytes,
+        unended: Arc<Mutex<Unended>>,
+    },
 }
 
 /// An open directory.

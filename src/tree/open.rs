@@ -21,7 +21,7 @@ use super::directory::Directory;
 use super::error::Error;
 use super::find::{FoundDir, Made};
 use super::handles::{Content, OpenFile};
-use super::ino::{Area, ConfigFile, Fixed, Number, catalogued};
+use super::ino::{Area, ConfigFile, ControlFile, Fixed, Number, catalogued};
 use super::inode::{Access, LocalStat};
 use super::local::Local;
 use super::nodes::Key;
@@ -44,6 +44,7 @@ impl Core {
         }
         match Number::of(ino) {
             None => ready(Err(Error::Stale)),
+            Some(Number::Fixed(Fixed::ControlFile(ControlFile::Hold))) => self.open_hold(access),
             Some(Number::Fixed(Fixed::ControlFile(file))) => {
                 if access.changes() {
                     return ready(Err(Error::ReadOnly));
@@ -183,7 +184,7 @@ impl Core {
         self.opened_file(ino, size, Content::Local { file, access }, false, Some(slot))
     }
 
-    fn opened_file(
+    pub(super) fn opened_file(
         &self,
         ino: Ino,
         size: u64,
@@ -194,7 +195,7 @@ impl Core {
         let backing = match &content {
             Content::Stored(file) => Backing::Stored(Arc::clone(file)),
             Content::Local { .. } => Backing::Local,
-            Content::Generated(_) => Backing::Generated,
+            Content::Generated(_) | Content::Hold { .. } => Backing::Generated,
         };
         let handle = self.files.insert(OpenFile {
             ino,
@@ -310,7 +311,7 @@ impl Core {
         };
         let size = usize::try_from(size).unwrap_or_default();
         match &open.content {
-            Content::Generated(bytes) => {
+            Content::Generated(bytes) | Content::Hold { text: bytes, .. } => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 let to = from.saturating_add(size).min(bytes.len());
                 ready(Ok(bytes.slice(from..to)))
@@ -335,6 +336,7 @@ impl Core {
         };
         let file = match &open.content {
             Content::Local { file, access } if access.write => file,
+            Content::Hold { unended, .. } => return self.write_holds(unended, data),
             _ => return ready(Err(Error::BadHandle)),
         };
         open.written.store(true, Ordering::Relaxed);
@@ -352,8 +354,10 @@ impl Core {
             Ok(open) => open,
             Err(error) => return ready(Err(error)),
         };
-        let Content::Local { file, .. } = &open.content else {
-            return ready(Ok(()));
+        let file = match &open.content {
+            Content::Local { file, .. } => file,
+            Content::Hold { unended, .. } => return self.end_holds(unended),
+            Content::Stored(_) | Content::Generated(_) => return ready(Ok(())),
         };
         if !open.written.swap(false, Ordering::Relaxed) {
             return ready(Ok(()));

@@ -254,6 +254,14 @@ pub(crate) struct FileReport {
     pub source: Option<String>,
     /// The last failure to provide it, until it succeeds.
     pub error: Option<FileFailure>,
+    /// Whether it is held: its copy is never evicted.
+    pub held: bool,
+    /// Whether what is here is known to be the catalogued file.
+    pub verified: bool,
+    /// Whether somebody has its copy open.
+    pub open: bool,
+    /// When what is here was used last, as far as is known, to the microsecond.
+    pub last_used: Option<String>,
 }
 
 /// The part of a file that is here.
@@ -350,6 +358,7 @@ mod tests {
             json!({
                 "observatory": "", "name": "", "path": "", "state": "", "size": null, "local_size": null, "sha1": null,
                 "progress": {"done": 0, "total": 0}, "source": null, "error": {"kind": "", "message": ""},
+                "held": false, "verified": false, "open": false, "last_used": null,
             })
         );
     }

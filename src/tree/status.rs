@@ -26,6 +26,7 @@ impl Core {
         match file {
             ControlFile::Status => report::text(&self.status()),
             ControlFile::Metrics => self.metrics().into(),
+            ControlFile::Hold => self.hold_text(),
         }
     }
 

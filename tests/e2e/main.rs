@@ -32,6 +32,7 @@ mod fstab;
 mod full;
 mod hangs;
 mod headers;
+mod keep;
 mod lanes;
 mod lengths;
 mod library;

@@ -32,14 +32,14 @@ const REMOVING: &str = "removing";
 const SEPARATOR: char = '~';
 
 impl Disk {
-    /// Removes a copy to make room and returns its bytes, 0 if it was gone already; `None` if it is open, is no longer
-    /// that copy, or cannot be removed.
+    /// Removes a copy to make room and returns its bytes, 0 if it was gone already; `None` if it is open or held, is no
+    /// longer that copy, or cannot be removed.
     pub(super) fn evict(&self, victim: &FileKey) -> Option<u64> {
         let guard = self.guards.of(victim);
         let entry = {
             let index = self.index();
             let entry = *index.entry(victim)?;
-            if entry.state != State::Held || index.is_open(victim) {
+            if entry.state != State::Held || index.must_stay(victim) {
                 return None;
             }
             entry
@@ -62,7 +62,7 @@ impl Disk {
         // From here on no opener gets it.
         {
             let mut index = self.index();
-            if index.is_open(victim) || index.enter(&guard, Event::Evict).is_err() {
+            if index.must_stay(victim) || index.enter(&guard, Event::Evict).is_err() {
                 return None;
             }
         }

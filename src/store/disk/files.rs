@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use cap_fs_ext::MetadataExt as _;
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt as _};
@@ -201,7 +202,7 @@ impl Disk {
             _ => now == entry.identity,
         };
         if fits && opened_identity(&file, Path::new(key.name.as_str())).is_ok_and(is_same) {
-            self.index().ledger.touch(key);
+            self.index().ledger.touch(key, SystemTime::now());
             Some(file)
         } else {
             None
@@ -212,7 +213,7 @@ impl Disk {
     fn share(&self, key: &FileKey, file: File) -> Arc<File> {
         let file = Arc::new(file);
         let mut index = self.index();
-        index.ledger.touch(key);
+        index.ledger.touch(key, SystemTime::now());
         index.open.insert(key.clone(), Arc::downgrade(&file));
         file
     }

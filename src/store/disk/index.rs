@@ -10,7 +10,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 
 use super::Disk;
 use super::file_state::State;
-use super::order;
+use super::order::{self, Used};
 use super::state_dir::{self, Durable};
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum, grammar};
 use crate::store::layout::directory_path;
@@ -153,12 +153,12 @@ impl Disk {
             return Ok(());
         }
         let (found, mut ranked) = self.read_directories(observatory)?;
-        ranked.sort_by_key(|(_, used)| *used);
+        ranked.sort_by_key(|(_, used)| used.rank);
         self.find_partials(observatory);
         let mut index = self.index();
-        for (name, _) in ranked {
+        for (name, used) in ranked {
             let Some(entry) = found.get(&name) else { continue };
-            index.count(&FileKey { observatory, name }, entry);
+            index.count(&FileKey { observatory, name }, entry, used.when);
         }
         index.observatories.insert(observatory, found);
         Ok(())
@@ -167,7 +167,7 @@ impl Disk {
     fn read_directories(
         &self,
         observatory: Observatory,
-    ) -> Result<(ObservatoryIndex, Vec<(FileName, i128)>), StoreError> {
+    ) -> Result<(ObservatoryIndex, Vec<(FileName, Used)>), StoreError> {
         self.restore_discarded(observatory);
         let path = memory_path(observatory);
         // The memory of the store's owner comes first: of two lines on a name the later one counts, and that is our

@@ -1,7 +1,9 @@
-//! The order of last use, kept over restarts.
+//! When files were used last, and in which order, kept over restarts.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cap_std::fs::{Dir, MetadataExt as _};
 
@@ -9,7 +11,8 @@ use super::state_dir::{self, Durable};
 use super::{Disk, StoreError};
 use crate::crds::{FileName, Observatory};
 
-/// The file with the order: a line for each file, least recently used first.
+/// The file with the order: a line for each file, least recently used first, with observatory, name and time of last use
+/// (nanoseconds since 1970), separated by tabs.
 const ORDER: &str = "order";
 
 impl Disk {
@@ -37,8 +40,10 @@ impl Disk {
             });
             order.extend(unknown.flat_map(|line| [line, "\n"]));
         }
-        for key in self.index().ledger.order() {
-            order.extend([key.observatory.as_str(), "\t", key.name.as_str(), "\n"]);
+        for (key, used) in self.index().ledger.order() {
+            let used = used.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+            // Writing to a String cannot fail.
+            let _ = writeln!(order, "{}\t{}\t{used}", key.observatory, key.name);
         }
         state_dir::replace(&self.state_dir, path, order.as_bytes(), Durable::Yes)?;
         self.index().saved_order = version;
@@ -46,27 +51,49 @@ impl Disk {
     }
 }
 
-/// The order of last use, as the last run wrote it down.
+/// The last use of files, as the last run wrote it down.
 #[derive(Debug, Default)]
 pub(super) struct LastUse {
     /// The time when it was written, in nanoseconds since 1970 (mtime of the file).
     written: i128,
-    /// The number of files, of all observatories, that were used after each.
-    later: HashMap<FileName, i128>,
+    /// How many files were used after each, and when it was used itself, where that is written down.
+    known: HashMap<FileName, (i128, Option<SystemTime>)>,
+}
+
+/// The last use of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Used {
+    /// Grows with the time, and is in the right order rather than exact.
+    pub(super) rank: i128,
+    /// The time.
+    pub(super) when: SystemTime,
 }
 
 impl LastUse {
-    /// The time of a file's last use: by the written order, unless its own times (`seen`) are later than that. Only the
-    /// order of these numbers has a meaning.
-    pub(super) fn of(&self, name: &FileName, seen: i128) -> i128 {
-        match self.later.get(name) {
-            Some(later) if seen <= self.written => self.written - later,
-            _ => seen,
+    /// When a file was used last: as it was written down, unless its own times (`seen`, in nanoseconds) are of a later run.
+    pub(super) fn of(&self, name: &FileName, seen: i128) -> Used {
+        let here = |rank| Used {
+            rank,
+            when: time(seen),
+        };
+        match self.known.get(name) {
+            Some((later, when)) if seen <= self.written => {
+                let here = here(self.written - later);
+                let when = when.unwrap_or(here.when);
+                Used { when, ..here }
+            }
+            _ => here(seen),
         }
     }
 }
 
-/// Reads the order of last use of an observatory's files.
+/// The time so many nanoseconds after 1970; times before that count as its beginning.
+fn time(nanoseconds: i128) -> SystemTime {
+    let since = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}
+
+/// Reads the last use of an observatory's files.
 pub(super) fn last_use(dir: &Dir, observatory: Observatory) -> LastUse {
     let path = Path::new(ORDER);
     let (Ok(Some(text)), Ok(metadata)) = (
@@ -78,11 +105,13 @@ pub(super) fn last_use(dir: &Dir, observatory: Observatory) -> LastUse {
     let lines = (0_i128..).zip(text.lines().rev());
     LastUse {
         written: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
-        later: lines
+        known: lines
             .filter_map(|(later, line)| {
-                let (owner, name) = line.split_once('\t')?;
-                (owner == observatory.as_str()).then_some(())?;
-                Some((name.parse().ok()?, later))
+                let mut fields = line.split('\t');
+                (fields.next()? == observatory.as_str()).then_some(())?;
+                let name = fields.next()?.parse().ok()?;
+                let when = fields.next().and_then(|text| text.parse().ok()).map(time);
+                Some((name, (later, when)))
             })
             .collect(),
     }

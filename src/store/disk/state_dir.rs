@@ -26,6 +26,8 @@ const SNAPSHOT_LIMIT: u64 = 256 << 20;
 const NOTE_LIMIT: u64 = 256 << 20;
 pub(super) const MEMORY_LIMIT: u64 = 256 << 20;
 const SMALL_LIMIT: u64 = 4096;
+/// The beginning of temporary names.
+pub(super) const TEMPORARY: &str = ".crds-fs~";
 /// Keeps temporary names apart.
 static TURN: AtomicU64 = AtomicU64::new(0);
 
@@ -314,7 +316,8 @@ pub(super) fn replace(dir: &Dir, path: &Path, contents: &[u8], durable: Durable)
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     let (mut file, temporary) = loop {
-        let mut temporary = std::ffi::OsString::from(format!(".crds-fs~{}~{}~", std::process::id(), turn()));
+        let mut temporary =
+            std::ffi::OsString::from(format!("{TEMPORARY}{}~{}~", std::process::id(), turn()));
         temporary.push(name);
         let temporary = parent.join(temporary);
         match dir.open_with(&temporary, &options) {

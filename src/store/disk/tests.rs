@@ -15,6 +15,7 @@ mod promises;
 mod publication;
 #[path = "../../../tests/common/small_disk.rs"]
 mod small_disk;
+mod upkeep;
 
 fn key(name: &str) -> FileKey {
     let observatory = name.split('_').next().and_then(|text| text.parse().ok());

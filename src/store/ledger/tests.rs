@@ -13,6 +13,11 @@ fn key(number: u8) -> FileKey {
 }
 
 const AMPLE: u64 = 1 << 40;
+const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+fn order_of(ledger: &Ledger) -> Vec<FileKey> {
+    ledger.order().map(|(key, _)| key.clone()).collect()
+}
 
 fn nobody(_: &FileKey) -> bool {
     false
@@ -38,27 +43,24 @@ fn reserve(
 #[test]
 fn evicts_the_least_recently_used_that_are_neither_open_nor_kept() {
     let mut ledger = Ledger::new(Some(100), 0);
-    ledger.add_kept(&key(0), 20);
+    ledger.add_kept(&key(0), 20, NOW);
     for number in 1..=4 {
-        ledger.add_copy(&key(number), 20, true);
+        ledger.add_copy(&key(number), 20, true, NOW);
     }
-    ledger.touch(&key(1));
+    ledger.touch(&key(1), NOW);
     let victims = reserve(&mut ledger, &key(9), 30, AMPLE, |other| *other == key(2)).unwrap();
     assert_eq!(victims, [key(3), key(4)]);
     assert_eq!(ledger.used(), 90);
     ledger.release(&key(9));
-    ledger.add_copy(&key(9), 30, true);
-    assert_eq!(
-        ledger.order().cloned().collect::<Vec<_>>(),
-        [key(2), key(1), key(9)]
-    );
+    ledger.add_copy(&key(9), 30, true, NOW);
+    assert_eq!(order_of(&ledger), [key(2), key(1), key(9)]);
 }
 
 #[test]
 fn what_can_never_fit_is_refused_and_evicts_nothing() {
     let mut ledger = Ledger::new(Some(100), 0);
-    ledger.add_kept(&key(0), 20);
-    ledger.add_copy(&key(1), 20, true);
+    ledger.add_kept(&key(0), 20, NOW);
+    ledger.add_copy(&key(1), 20, true, NOW);
     let refused = ledger.reserve(&key(9), 81, AMPLE, nobody).unwrap_err();
     assert!(refused.to_string().contains("--cache-size"), "{refused}");
     assert_eq!((ledger.used(), ledger.files()), (40, 2));
@@ -69,10 +71,41 @@ fn what_can_never_fit_is_refused_and_evicts_nothing() {
 }
 
 #[test]
+fn what_is_held_stays_and_is_told_where_it_is_in_the_way() {
+    let mut ledger = Ledger::new(Some(100), 0);
+    for number in 1..=3 {
+        ledger.add_copy(&key(number), 30, true, NOW);
+    }
+    ledger.set_held([key(1), key(3), key(7)].into());
+    assert_eq!(
+        reserve(&mut ledger, &key(9), 40, AMPLE, nobody).unwrap(),
+        [key(2)]
+    );
+    ledger.release(&key(9));
+    let refused = ledger.reserve(&key(9), 41, AMPLE, nobody).unwrap_err();
+    assert!(refused.to_string().contains("60 bytes are held"), "{refused}");
+    ledger.set_held(BTreeSet::new());
+    assert_eq!(
+        reserve(&mut ledger, &key(9), 41, AMPLE, nobody).unwrap(),
+        [key(1)]
+    );
+}
+
+#[test]
+fn the_time_of_use_is_that_of_the_last_one() {
+    let mut ledger = Ledger::new(None, 0);
+    ledger.add_copy(&key(1), 30, true, NOW);
+    let later = NOW + std::time::Duration::from_secs(5);
+    ledger.touch(&key(1), later);
+    assert_eq!(ledger.last_used(&key(1)), Some(later));
+    assert_eq!(ledger.last_used(&key(2)), None);
+}
+
+#[test]
 fn copies_that_must_stay_are_not_evicted() {
     let mut ledger = Ledger::new(Some(100), 0);
-    ledger.add_copy(&key(1), 60, false);
-    ledger.add_copy(&key(2), 30, true);
+    ledger.add_copy(&key(1), 60, false, NOW);
+    ledger.add_copy(&key(2), 30, true, NOW);
     assert!(ledger.reserve(&key(9), 50, AMPLE, nobody).is_err());
     assert_eq!(
         reserve(&mut ledger, &key(9), 40, AMPLE, nobody).unwrap(),
@@ -85,7 +118,7 @@ fn copies_that_must_stay_are_not_evicted() {
 fn nobody_goes_before_bytes_come() {
     let mut ledger = Ledger::new(Some(100), 0);
     for number in 0..=4 {
-        ledger.add_copy(&key(number), 20, true);
+        ledger.add_copy(&key(number), 20, true, NOW);
     }
     ledger.reserve(&key(8), 40, AMPLE, nobody).unwrap();
     ledger.reserve(&key(9), 60, AMPLE, nobody).unwrap();
@@ -104,7 +137,7 @@ fn nobody_goes_before_bytes_come() {
 #[test]
 fn partial_files_count_and_go_first() {
     let mut ledger = Ledger::new(Some(100), 0);
-    ledger.add_copy(&key(1), 40, true);
+    ledger.add_copy(&key(1), 40, true, NOW);
     ledger.add_partial(&key(2), 30);
     ledger.add_partial(&key(3), 30);
     assert_eq!((ledger.used(), ledger.partial_bytes()), (100, 60));
@@ -140,7 +173,7 @@ fn quarantine_counts_and_is_named() {
 #[test]
 fn the_floor_of_the_disk_is_kept() {
     let mut ledger = Ledger::new(None, 50);
-    ledger.add_copy(&key(1), 30, true);
+    ledger.add_copy(&key(1), 30, true, NOW);
     assert_eq!(reserve(&mut ledger, &key(2), 40, 100, nobody).unwrap(), []);
     // 40 are promised and not taken yet: 10 of the 100 are left for others.
     let refused = ledger.reserve(&key(3), 41, 100, nobody).unwrap_err();
@@ -251,7 +284,7 @@ proptest! {
                 Step::Commit(number) => {
                     if let Some(size) = model.reserved.remove(&number) {
                         ledger.release(&key(number));
-                        ledger.add_copy(&key(number), size, true);
+                        ledger.add_copy(&key(number), size, true, NOW);
                         model.remove(number);
                         model.copies.push((number, size));
                     }
@@ -261,12 +294,12 @@ proptest! {
                     model.reserved.remove(&number);
                 }
                 Step::Keep(number, size) => {
-                    ledger.add_kept(&key(number), size);
+                    ledger.add_kept(&key(number), size, NOW);
                     model.remove(number);
                     model.kept.insert(number, size);
                 }
                 Step::Copy(number, size) => {
-                    ledger.add_copy(&key(number), size, true);
+                    ledger.add_copy(&key(number), size, true, NOW);
                     model.remove(number);
                     model.copies.push((number, size));
                 }
@@ -275,7 +308,7 @@ proptest! {
                     model.remove(number);
                 }
                 Step::Touch(number) => {
-                    ledger.touch(&key(number));
+                    ledger.touch(&key(number), NOW);
                     if let Some(at) = model.copies.iter().position(|(other, _)| *other == number) {
                         let copy = model.copies.remove(at);
                         model.copies.push(copy);
@@ -297,7 +330,7 @@ proptest! {
             prop_assert_eq!(ledger.used(), model.used());
             prop_assert_eq!(ledger.files(), model.copies.len() + model.kept.len());
             let order: Vec<FileKey> = model.copies.iter().map(|(number, _)| key(*number)).collect();
-            prop_assert_eq!(ledger.order().cloned().collect::<Vec<_>>(), order);
+            prop_assert_eq!(order_of(&ledger), order);
         }
     }
 }

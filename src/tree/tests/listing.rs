@@ -34,7 +34,7 @@ async fn a_listing_is_the_catalog_and_the_users_files() {
     );
     assert_eq!(
         fixture.list(".crds-fs").await.unwrap(),
-        ["files", "metrics", "status.json"]
+        ["files", "hold", "metrics", "status.json"]
     );
     assert_eq!(fixture.downloads(), 1, "listing downloads nothing");
 }

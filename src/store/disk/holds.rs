@@ -1,0 +1,49 @@
+//! The file that keeps what is held, in the store's own directory.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use cap_std::fs::Dir;
+
+use super::Disk;
+use super::state_dir::{self, Durable};
+use crate::crds::FileKey;
+use crate::store::{HoldChange, StoreError, holds};
+
+/// The name of the file; [`holds`] has its format.
+const HOLD: &str = "hold";
+/// So many lines that make no sense are told.
+const TOLD: usize = 3;
+
+/// The names that are held, by what is written down in these directories of our own.
+pub(super) fn kept<'a>(owns: impl Iterator<Item = &'a Dir>) -> Result<BTreeSet<FileKey>, StoreError> {
+    let mut held = BTreeSet::new();
+    for own in owns {
+        let text = state_dir::read_text(own, Path::new(HOLD), state_dir::MEMORY_LIMIT)?;
+        let (names, wrong) = holds::read(&text.unwrap_or_default());
+        for error in wrong.iter().take(TOLD) {
+            log::warn!("{}/{HOLD} in the store: {error}: passed over", state_dir::OWN);
+        }
+        held.extend(names);
+    }
+    Ok(held)
+}
+
+/// Changes what is held, on the disk first.
+pub(super) fn change(disk: &Disk, changes: Vec<HoldChange>) -> Result<(), StoreError> {
+    if !disk.can_write() {
+        return Err(Disk::protected());
+    }
+    let _one_at_a_time = disk.changing_holds.lock();
+    let mut held = disk.index().ledger.held().clone();
+    let mut is_other = false;
+    for change in changes {
+        is_other |= change.apply(&mut held);
+    }
+    if is_other {
+        let text = holds::text(&held);
+        state_dir::replace(&disk.state_dir, Path::new(HOLD), text.as_bytes(), Durable::Yes)?;
+        disk.index().ledger.set_held(held);
+    }
+    Ok(())
+}
