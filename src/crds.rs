@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod build_version;
 pub(crate) mod catalog;
 pub(crate) mod context;
 pub(crate) mod dataset_name;
@@ -40,6 +41,7 @@ pub(crate) mod server_info;
 pub(crate) mod times;
 pub(crate) mod url;
 
+pub use build_version::BuildVersion;
 pub use context::{ContextError, ContextPart, ContextSpec, ContextVersion, SymbolicContext};
 pub use dataset_name::{DatasetId, DatasetName, Parameters};
 pub use name::{FileKey, FileKind, FileName, NameError, Observatory, Reftype};

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use jiff::civil::DateTime;
 
+use super::build_version::BuildVersion;
 use super::name::{FileKind, FileName, Observatory, Reftype};
 use super::server_info::ServerInfo;
 
@@ -51,6 +52,8 @@ pub enum ContextVersion {
     Versions,
     /// That of an installed calibration package: known to its process alone.
     Build,
+    /// That of a release of calibration software: known to the server.
+    BuildOf(BuildVersion),
     /// The default context at that time.
     Date(DateTime),
 }
@@ -98,10 +101,7 @@ pub enum ContextError {
         observatory: Observatory,
     },
     /// A build context depends on a calibration package.
-    #[error(
-        "'{0}' depends on the version of an installed calibration package: name the context itself (for example from \
-         'crds list --resolve-contexts')"
-    )]
+    #[error("'{0}' depends on the version of the calibration software: give that, as in jwst-build-1.18.0")]
     Build(String),
     /// A context of one observatory, and the description of another.
     #[error("'{spec}' is a context of {named}, not of {asked}")]
@@ -167,7 +167,9 @@ impl SymbolicContext {
             }
             ContextVersion::Edit => info.edit_context(),
             ContextVersion::Versions => info.versions_context(),
-            ContextVersion::Build => return Err(ContextError::Build(self.to_string())),
+            ContextVersion::Build | ContextVersion::BuildOf(_) => {
+                return Err(ContextError::Build(self.to_string()));
+            }
             ContextVersion::Date(date) => {
                 return info
                     .context_at(date)
@@ -299,10 +301,12 @@ fn part(text: &str) -> Option<ContextPart> {
 }
 
 fn version(text: &str) -> Option<ContextVersion> {
+    let build = |text: &str| text.strip_prefix("build-")?.parse().ok();
     TAGS.iter()
         .find(|(tag, _)| *tag == text)
         .map(|&(_, version)| version)
         .or_else(|| date(text).map(ContextVersion::Date))
+        .or_else(|| build(text).map(ContextVersion::BuildOf))
 }
 
 /// `YYYY-MM-DD`, optionally `T` and a time.
@@ -355,6 +359,7 @@ impl fmt::Display for ContextVersion {
         match self {
             Self::Date(date) if date.time() == jiff::civil::Time::midnight() => date.date().fmt(out),
             Self::Date(date) => date.fmt(out),
+            Self::BuildOf(version) => write!(out, "build-{version}"),
             tag => {
                 let name = TAGS
                     .iter()

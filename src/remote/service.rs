@@ -118,6 +118,15 @@ pub(crate) trait CrdsServer: Send + Sync {
         })
     }
 
+    /// The context for a version of the calibration software, such as `1.18.0`.
+    fn build_context<'a>(&'a self, version: &'a str) -> BoxFuture<'a, Result<FileName, RemoteError>> {
+        Box::pin(async move {
+            let params = json!([self.observatory().as_str(), version]);
+            let result = self.call("get_build_context", params).await?;
+            results::name(&result).map_err(|what| self.nonsense(&what))
+        })
+    }
+
     /// The best references of one header. `types` `None` asks for all.
     fn best_references<'a>(
         &'a self,

@@ -6,8 +6,12 @@ use super::error::ResolveError;
 use super::own;
 use super::rules::RulesError;
 use super::{Question, Shared};
-use crate::crds::{ContextPart, ContextSpec, FileKey, FileKind, FileName, Observatory, ServerInfo};
+use crate::crds::{
+    BuildVersion, ContextPart, ContextSpec, ContextVersion, FileKey, FileKind, FileName, Observatory,
+    ServerInfo, SymbolicContext,
+};
 use crate::fetch::Outcome;
+use crate::remote::RemoteErrorKind;
 
 pub(super) fn unknown(context: &impl ToString, reason: &(impl ToString + ?Sized)) -> ResolveError {
     ResolveError::UnknownContext {
@@ -54,11 +58,16 @@ async fn find(
     observatory: Observatory,
     spec: &ContextSpec,
 ) -> Result<FileName, ResolveError> {
-    let info = shared.fetcher.catalogs().load(observatory).wait().await?;
-    let resolved = spec.resolve(&info).map_err(|error| unknown(spec, &error))?;
-    let mapping = match resolved.part {
-        None => resolved.mapping,
-        Some(part) => descend(shared, observatory, spec, &resolved.mapping, &part).await?,
+    let (mapping, part) = if let Some((version, part)) = release(spec) {
+        (build(shared, observatory, spec, version).await?, part)
+    } else {
+        let info = shared.fetcher.catalogs().load(observatory).wait().await?;
+        let resolved = spec.resolve(&info).map_err(|error| unknown(spec, &error))?;
+        (resolved.mapping, resolved.part)
+    };
+    let mapping = match part {
+        None => mapping,
+        Some(part) => descend(shared, observatory, spec, &mapping, &part).await?,
     };
     exists(shared, observatory, &mapping)
         .await
@@ -69,6 +78,57 @@ async fn find(
             error => error,
         })?;
     Ok(mapping)
+}
+
+/// The release of calibration software whose context is meant, and the part of that.
+fn release(spec: &ContextSpec) -> Option<(BuildVersion, Option<ContextPart>)> {
+    match spec {
+        ContextSpec::Symbolic(SymbolicContext {
+            version: ContextVersion::BuildOf(version),
+            part,
+            ..
+        }) => Some((*version, part.clone())),
+        _ => None,
+    }
+}
+
+/// The context of a release: remembered, else told by the server; where that cannot be asked, what was remembered once.
+async fn build(
+    shared: &Arc<Shared>,
+    observatory: Observatory,
+    spec: &ContextSpec,
+    version: BuildVersion,
+) -> Result<FileName, ResolveError> {
+    let now = shared.options.clock.now();
+    let remembered = shared.lock().memory.build(observatory, version, now);
+    if let Some((context, true)) = &remembered {
+        return Ok(context.clone());
+    }
+    let Some(server) = shared.fetcher.catalogs().server(observatory) else {
+        let offline = || {
+            unknown(
+                spec,
+                "crds-fs is offline, and the server was not asked for it before",
+            )
+        };
+        return remembered.map(|(context, _)| context).ok_or_else(offline);
+    };
+    match server.build_context(&version.to_string()).await {
+        Ok(context) => {
+            shared
+                .lock()
+                .memory
+                .keep_build(observatory, version, context.clone(), now);
+            shared.save_soon();
+            Ok(context)
+        }
+        // The server's words are about the release.
+        Err(error) if error.kind == RemoteErrorKind::Rpc => Err(unknown(spec, &error.message)),
+        Err(error) => match remembered {
+            Some((context, _)) => Ok(context),
+            None => Err(error.into()),
+        },
+    }
 }
 
 /// The mapping that a qualified context (`jwst-miri-dark-2016-01-01`) means: by the rules, else by the server.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::answer::{Answer, ComputedBy, Header, TypeAnswer};
 use super::error::ResolveError;
 use super::headers::{Headers, Told};
-use crate::crds::{DatasetName, FileName, Observatory};
+use crate::crds::{BuildVersion, DatasetName, FileName, Observatory};
 
 /// The format of the note in the store; notes of another format are not read.
 const FORMAT: u32 = 1;
@@ -74,8 +74,15 @@ pub(super) struct Memory {
     headers: LruCache<(Observatory, DatasetName), Headers>,
     /// The server that was asked, by URL.
     servers: BTreeMap<Observatory, String>,
+    builds: Builds,
     changes: u64,
 }
+
+/// The contexts of releases of calibration software, with the time at which they were told.
+type Builds = BTreeMap<(Observatory, BuildVersion), (FileName, SystemTime)>;
+
+/// The most releases that are remembered.
+const MAX_BUILDS: usize = 1000;
 
 impl Memory {
     /// An empty memory for at most `capacity` answers, and as many failures and headers.
@@ -86,6 +93,7 @@ impl Memory {
             failures: LruCache::new(capacity),
             headers: LruCache::new(capacity),
             servers: BTreeMap::new(),
+            builds: Builds::new(),
             changes: 0,
         }
     }
@@ -237,6 +245,32 @@ impl Memory {
         }
     }
 
+    /// The context of a release, and whether that still holds.
+    pub(super) fn build(
+        &self,
+        observatory: Observatory,
+        version: BuildVersion,
+        now: SystemTime,
+    ) -> Option<(FileName, bool)> {
+        let (context, when) = self.builds.get(&(observatory, version))?;
+        Some((context.clone(), holds(*when, self.lifetimes.answers, now)))
+    }
+
+    /// Keeps the context of a release.
+    pub(super) fn keep_build(
+        &mut self,
+        observatory: Observatory,
+        version: BuildVersion,
+        context: FileName,
+        now: SystemTime,
+    ) {
+        if self.builds.len() >= MAX_BUILDS {
+            self.builds.clear();
+        }
+        self.builds.insert((observatory, version), (context, now));
+        self.changes += 1;
+    }
+
     fn outdate(&mut self, observatory: Observatory) {
         let answers = self.answers.iter_mut();
         for (_, answer) in answers.filter(|(question, _)| question.observatory == observatory) {
@@ -245,6 +279,10 @@ impl Memory {
         let headers = self.headers.iter_mut();
         for (_, headers) in headers.filter(|((of, _), _)| *of == observatory) {
             headers.outdate();
+        }
+        let builds = self.builds.iter_mut();
+        for (_, (_, when)) in builds.filter(|((of, _), _)| *of == observatory) {
+            *when = UNIX_EPOCH;
         }
         self.changes += 1;
     }
@@ -270,6 +308,7 @@ impl Memory {
                 .map(|((observatory, dataset), headers)| (*observatory, dataset.clone(), headers.clone()))
                 .collect(),
             servers: self.servers.clone(),
+            builds: self.builds.clone(),
         }
     }
 
@@ -283,6 +322,7 @@ impl Memory {
         self.servers = servers
             .filter_map(|(of, url)| Some((of.parse().ok()?, url)))
             .collect();
+        self.builds = saved.builds.into_iter().filter_map(SavedBuild::read).collect();
         let headers: Vec<Arc<Header>> = saved.headers.into_iter().map(Arc::new).collect();
         for entry in saved.datasets {
             if let (Some(header), Ok(observatory), Ok(dataset)) = (
@@ -312,6 +352,7 @@ pub(super) struct Snapshot {
     answers: Vec<Arc<Answer>>,
     headers: Vec<(Observatory, DatasetName, Headers)>,
     servers: BTreeMap<Observatory, String>,
+    builds: Builds,
 }
 
 impl Snapshot {
@@ -349,6 +390,7 @@ impl Snapshot {
             headers,
             datasets,
             answers,
+            builds: self.builds.iter().map(SavedBuild::new).collect(),
         })
     }
 }
@@ -377,6 +419,35 @@ struct Saved {
     headers: Vec<Header>,
     datasets: Vec<SavedHeader>,
     answers: Vec<SavedAnswer>,
+    /// Earlier versions did not note them.
+    #[serde(default)]
+    builds: Vec<SavedBuild>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedBuild {
+    observatory: String,
+    version: String,
+    context: String,
+    when: u64,
+}
+
+impl SavedBuild {
+    fn new(
+        ((observatory, version), (context, when)): (&(Observatory, BuildVersion), &(FileName, SystemTime)),
+    ) -> Self {
+        Self {
+            observatory: observatory.as_str().into(),
+            version: version.to_string(),
+            context: context.to_string(),
+            when: seconds(*when),
+        }
+    }
+
+    fn read(self) -> Option<((Observatory, BuildVersion), (FileName, SystemTime))> {
+        let release = (self.observatory.parse().ok()?, self.version.parse().ok()?);
+        Some((release, (self.context.parse().ok()?, time(self.when))))
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -105,6 +105,10 @@ fn what_the_server_does_not_say_is_an_error() {
     assert!(matches!(mapping("roman-build"), Err(ContextError::Build(_))));
     assert!(matches!(mapping("build"), Err(ContextError::Build(_))));
     assert!(matches!(
+        mapping("roman-build-0.17.0"),
+        Err(ContextError::Build(_))
+    ));
+    assert!(matches!(
         mapping("2018-12-31T23:59:59"),
         Err(ContextError::BeforeHistory { .. })
     ));
