@@ -4,20 +4,27 @@
 //! `run(Args) -> Result<(), Failure>`, and a variant of [`Command`].
 
 mod bestrefs;
+mod client;
 mod daemon_main;
 mod demo;
 mod directories;
+mod env;
 pub(crate) mod failure;
+mod fetch;
+mod files_report;
 mod flags;
+mod lock_files;
 mod logging;
 mod mount;
 mod mount_helper;
 pub(crate) mod output;
 mod ready_message;
 mod run;
+mod selection;
 mod serve;
 mod settings;
 mod status;
+mod target;
 mod umount;
 mod wiring;
 
@@ -46,6 +53,8 @@ enum Command {
     Demo(demo::Args),
     Mount(mount::Args),
     Bestrefs(bestrefs::Args),
+    Env(env::Args),
+    Fetch(fetch::Args),
     Run(run::Args),
     Serve(serve::Args),
     Status(status::Args),
@@ -77,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Mount(args) => mount::run(&args),
         Command::Bestrefs(args) => bestrefs::run(args),
+        Command::Env(args) => env::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
         Command::Run(args) => match run::run(&args) {
             Ok(status) => return ExitCode::from(status),
             Err(failure) => Err(failure),

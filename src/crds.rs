@@ -35,6 +35,7 @@ pub(crate) mod grammar;
 mod instrument;
 pub(crate) mod json;
 pub mod literal;
+pub(crate) mod lock_file;
 pub(crate) mod name;
 mod product;
 pub(crate) mod server_info;
@@ -48,5 +49,6 @@ pub use name::{FileKey, FileKind, FileName, NameError, Observatory, Reftype};
 
 pub(crate) use catalog::{Catalog, CatalogEntry};
 pub(crate) use digest::Sha1Sum;
+pub(crate) use lock_file::LockFile;
 pub(crate) use server_info::ServerInfo;
 pub(crate) use url::{Teller, Url};

@@ -88,6 +88,7 @@ pub use values::jwst::default_reftypes;
 
 pub(crate) use lookup::mapping::Target;
 pub(crate) use lookup::provider::{Compiled, Pinned};
+pub(crate) use values::glob::Glob;
 pub(crate) use values::jwst::annotate;
 pub(crate) use values::{jwst, naming, python};
 

@@ -47,6 +47,7 @@ mod serials;
 mod status;
 mod unlink;
 mod upload;
+mod use_of_files;
 mod views;
 mod xattr;
 
@@ -54,7 +55,7 @@ mod xattr;
 mod tests;
 
 pub(crate) use error::Error;
-pub(crate) use options::{BestrefsAs, TreeOptions};
+pub(crate) use options::{BestrefsAs, TreeOptions, UseOfFiles};
 
 use crate::fetch::Fetcher;
 use crate::resolve::Resolver;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::mount::Args;
-use super::{Failure, failure, mount, output, status};
+use super::{Failure, failure, mount, output, target};
 use crate::crds::Observatory;
 use crate::mount::{remount, unmount};
 use crate::tree::report::StatusReport;
@@ -144,7 +144,7 @@ fn remounted<'a>(target: &str, words: impl Iterator<Item = &'a str>) -> Result<(
         }
     }
     let entry = unmount::find(Path::new(target))?;
-    if !appearance.read_only && is_read_only_itself(&entry.read(status::STATUS)?) {
+    if !appearance.read_only && is_read_only_itself(&entry.read(target::STATUS)?) {
         return Err(Failure::new(format!(
             "'{target}' was mounted read-only and stays so: unmount it, and mount it with rw"
         )));

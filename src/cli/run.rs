@@ -2,19 +2,29 @@
 
 #![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
 
+mod prefetch;
+mod record;
+
 use std::io::{self, Write as _};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use tokio::runtime::Runtime;
 
+use super::client::{ClientVariables, InForce, Job, dataset_files};
 use super::flags::MountFlags;
+use super::lock_files::{self, NewLockFile};
 use super::settings::{self, Environment, Settings};
-use super::{Failure, daemon_main, directories, logging, mount};
+use super::target::{Opened, Target};
+use super::{Failure, daemon_main, directories, logging, mount, output};
+use crate::crds::LockFile;
 use crate::mount::daemon::{self, DaemonMode};
 use crate::mount::health::Health;
 use crate::mount::{Error, mountinfo, namespace};
+use crate::tree::UseOfFiles;
 
 /// Exit status when there is no such command, and when it cannot be run, as a shell gives them.
 const NO_COMMAND: u8 = 127;
@@ -24,11 +34,22 @@ const NOT_EXECUTABLE: u8 = 126;
 ///
 /// The mount is seen by the command and its children only, and ends with the command, whose exit status is passed on. It
 /// needs no root and no fusermount. The cache is that of --cache, else $CRDS_PATH, else ~/.cache/crds-fs; where it is
-/// mounted already, the command uses that mount. Exit status 127 is "no such command", 126 "it cannot be run".
+/// mounted already, the command uses that mount. CRDS_PATH, CRDS_OBSERVATORY and CRDS_CONTEXT are set as far as they can be
+/// told, and CRDS_SERVER_URL so that the command asks no server. Exit status 127 is "no such command", 126 "it cannot be
+/// run".
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     flags: MountFlags,
+    /// Write down which rules and references the command opens, as a lock file.
+    #[arg(long, value_name = "FILE", conflicts_with = "lock")]
+    record: Option<PathBuf>,
+    /// Let no other rules and references be opened than those of a lock file: EACCES.
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// Do not fetch the best references of dataset files among the arguments, or the files of the lock, beforehand.
+    #[arg(long)]
+    no_prefetch: bool,
     /// The command and its arguments.
     #[arg(required = true, last = true)]
     command: Vec<String>,
@@ -37,16 +58,27 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let environment = settings::environment();
     let (directory, is_named) = place(&args.flags, &environment)?;
-    let (program, arguments) = args
-        .command
-        .split_first()
-        .ok_or_else(|| Failure::usage("which command is to be run?"))?;
-    let mut command = Command::new(program);
-    command.args(arguments);
+    let lock = args
+        .lock
+        .as_deref()
+        .map(lock_files::read)
+        .transpose()?
+        .map(Arc::new);
+    let record = args.record.as_deref().map(NewLockFile::at).transpose()?;
     if let Some(mounted) = mounted_at(&directory)? {
-        only_the_cache(&args.flags, &mounted)?;
-        let ended = wait_for(command.env("CRDS_PATH", &mounted));
-        return ended.map(status).map_err(|error| not_run(program, error));
+        only_the_cache(args, &mounted)?;
+        let target = Target::Mount(mounted.clone());
+        let settings = target.settings(&MountFlags::default(), &environment)?;
+        let runtime = runtime()?;
+        let opened = Opened::open(&target, &settings, runtime.handle())?;
+        let mount = CommandMount {
+            mountpoint: &mounted,
+            settings: &settings,
+            opened,
+            runtime,
+        };
+        let (status, _) = mount.run(args, &environment, lock.as_deref())?;
+        return Ok(status);
     }
     if is_named {
         directories::make(&directory)?;
@@ -60,6 +92,11 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     }
     let mut settings = Settings::new(directory.to_str(), &args.flags, &environment)?;
     mount::make_absolute(&mut settings)?;
+    settings.use_of_files = match (&lock, &record) {
+        (Some(lock), _) => UseOfFiles::Locked(Arc::clone(lock)),
+        (None, Some(_)) => UseOfFiles::Recorded,
+        (None, None) => UseOfFiles::Free,
+    };
 
     namespace::enter()?;
     let log = mount::open_log(&settings, &environment)?;
@@ -68,11 +105,78 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         u8::from(daemon_main::serve(&settings, ready, None).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;
-    let ended = wait_for(command.env("CRDS_PATH", &settings.mountpoint));
+    let ended = CommandMount::own(&settings).and_then(|mount| mount.run(args, &environment, lock.as_deref()));
+    let recorded = match (&ended, record) {
+        (Ok((_, found)), Some(file)) => record::write(&settings.mountpoint, found, file),
+        _ => Ok(()),
+    };
     let stopped = daemon.stop();
-    let ended = ended.map_err(|error| not_run(program, error))?;
+    let (status, _) = ended?;
+    recorded?;
     stopped?;
-    Ok(status(ended))
+    Ok(status)
+}
+
+/// The mount that a command runs on.
+struct CommandMount<'a> {
+    mountpoint: &'a Path,
+    settings: &'a Settings,
+    opened: Opened,
+    runtime: Runtime,
+}
+
+impl<'a> CommandMount<'a> {
+    /// A mount of this process's own.
+    fn own(settings: &'a Settings) -> Result<Self, Failure> {
+        Ok(Self {
+            mountpoint: &settings.mountpoint,
+            settings,
+            opened: Opened::mounted(&settings.mountpoint, settings.observatories.clone())?,
+            runtime: runtime()?,
+        })
+    }
+
+    /// Runs the command: its exit status as a shell passes it on, and the context that it worked with.
+    fn run(
+        self,
+        args: &Args,
+        environment: &Environment,
+        lock: Option<&LockFile>,
+    ) -> Result<(u8, InForce), Failure> {
+        let (program, arguments) = args
+            .command
+            .split_first()
+            .ok_or_else(|| Failure::usage("which command is to be run?"))?;
+        let files = dataset_files(arguments);
+        let job = Job {
+            command: &args.command,
+            files: &files,
+            lock,
+        };
+        let found = InForce::find(&job, &self.opened, self.settings, environment);
+        let found = self.runtime.block_on(found);
+        self.runtime.shutdown_background();
+        if let Some(remark) = &found.remark {
+            output::remark(&format!("crds-fs: {remark}\n"));
+        }
+        let variables = ClientVariables::of(self.mountpoint, &found);
+        let prefetch = match &args.lock {
+            _ if args.no_prefetch => None,
+            Some(lock) => prefetch::lock(&variables, lock),
+            None => prefetch::files(&variables, &files),
+        };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        variables.apply(&mut command);
+        let ended = wait_for(&mut command);
+        drop(prefetch);
+        let ended = ended.map_err(|error| not_run(program, error))?;
+        Ok((status(ended), found))
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn wait_for(command: &mut Command) -> io::Result<ExitStatus> {
@@ -96,14 +200,23 @@ fn mounted_at(directory: &Path) -> Result<Option<PathBuf>, Failure> {
         .map(|entry| entry.mountpoint))
 }
 
-/// Refuses all flags but `--cache` and those for the log: the existing mount keeps its own settings.
-fn only_the_cache(flags: &MountFlags, mounted: &Path) -> Result<(), Failure> {
+/// Refuses all flags but `--cache` and those for the log: the existing mount keeps its own settings. What others open there
+/// cannot be told from what the command opens.
+fn only_the_cache(args: &Args, mounted: &Path) -> Result<(), Failure> {
+    let flags = &args.flags;
     let telling = MountFlags {
         cache: flags.cache.clone(),
         verbose: flags.verbose,
         quiet: flags.quiet,
         ..MountFlags::default()
     };
+    if args.record.is_some() || args.lock.is_some() {
+        return Err(Failure::usage(format!(
+            "'{}' is mounted already, and --record and --lock need a mount that nobody else uses: unmount it, or name \
+             another cache with --cache",
+            mounted.display()
+        )));
+    }
     if *flags == telling {
         return Ok(());
     }

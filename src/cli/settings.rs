@@ -16,7 +16,7 @@ use super::flags::MountFlags;
 use crate::crds::{ContextSpec, Observatory, Url};
 use crate::remote;
 use crate::resolve::{Mode, Prefetch};
-use crate::tree::BestrefsAs;
+use crate::tree::{BestrefsAs, UseOfFiles};
 
 /// The environment, as far as it is text.
 pub(super) type Environment = BTreeMap<String, String>;
@@ -99,6 +99,8 @@ pub(super) struct Settings {
     pub(super) allow_bad_rules: bool,
     pub(super) ignore_mapping_checksum: bool,
     pub(super) mode: Mode,
+    /// The treatment of files that are opened.
+    pub(super) use_of_files: UseOfFiles,
 }
 
 impl Settings {
@@ -171,6 +173,7 @@ impl Settings {
             mode: sources
                 .get_variable("CRDS_MODE", parse::from_str)?
                 .unwrap_or_default(),
+            use_of_files: UseOfFiles::Free,
             remote,
         })
     }

@@ -4,7 +4,6 @@
 
 mod describe;
 mod file;
-mod find;
 
 use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +12,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::target::STATUS;
+use super::target::find::{self, Chosen};
 use super::{Failure, output, settings};
 use crate::fetch::FetchErrorKind;
 use crate::mount::health::Server;
@@ -20,10 +21,6 @@ use crate::mount::mountinfo::MountEntry;
 use crate::mount::{Error, unmount};
 use crate::tree::report::{CatalogState, StatusReport};
 use describe::describe;
-use find::Chosen;
-
-/// The file of a mount with its status, a [`StatusReport`].
-pub(super) const STATUS: &str = ".crds-fs/status.json";
 
 const UNREADABLE: &str = "the status is not as it should be";
 

@@ -63,6 +63,7 @@ pub(super) fn tree(
         xattrs: settings.xattr,
         bestrefs_as: settings.bestrefs_as,
         descriptors,
+        use_of_files: settings.use_of_files.clone(),
     };
     let tree = CrdsTree::new(cache.fetcher().clone(), cache.resolver().clone(), options)?;
     if settings.cache_size.is_some() {

@@ -11,7 +11,7 @@ use super::name::{FileKind, FileName};
 mod wire;
 
 /// The catalog's entry of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct CatalogEntry {
     /// Length in bytes. `None` for a mapping that the server lists without metadata (spec/crds-service 9, trap 4).
     pub size: Option<u64>,

@@ -39,7 +39,7 @@ impl Format {
     }
 
     /// The format that a file's extension means, if it means one. Compressed FITS files are known by `.fits.gz` too.
-    pub(super) fn of_name(path: &Path) -> Option<Self> {
+    pub(crate) fn of_name(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy();
         let extension = name.strip_suffix(".gz").unwrap_or(&name).rsplit_once('.')?.1;
         match extension.as_bytes() {

@@ -257,6 +257,12 @@ impl Catalogs {
         self.inner.context_problem(&*self.current(observatory)?)
     }
 
+    /// Whether the user wants another default context of this observatory than the server's.
+    pub(crate) fn has_own_context(&self, observatory: Observatory) -> bool {
+        let wanted = self.inner.settings.context.as_ref();
+        wanted.is_some_and(|spec| spec.observatory().is_none_or(|named| named == observatory))
+    }
+
     /// The time since the server's last answer, also over restarts.
     pub(crate) fn age(&self, observatory: Observatory) -> Option<Duration> {
         let confirmed = self.inner.slot(observatory)?.state().confirmed?;

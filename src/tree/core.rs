@@ -29,6 +29,7 @@ use super::options::TreeOptions;
 use super::refused_moves::RefusedMoves;
 use super::removals::Removals;
 use super::scan::Scan;
+use super::use_of_files::Opens;
 use super::views::{View, Views};
 
 /// The longest time that a lookup waits for a catalog, from the beginning of the catalog's load on.
@@ -52,6 +53,7 @@ pub(super) struct Core {
     pub(super) views: Views,
     pub(super) removals: Removals,
     pub(super) refused_moves: RefusedMoves,
+    pub(super) opens: Opens,
     disk_calls: DiskCalls,
     /// Permits for reading a file to find out whether it is the catalogued one, [`ADOPTING`] in all.
     pub(super) adopting: Semaphore,
@@ -169,6 +171,7 @@ impl Core {
             views: Views::default(),
             removals: Removals::default(),
             refused_moves: RefusedMoves::default(),
+            opens: Opens::default(),
             disk_calls: DiskCalls::default(),
             adopting: Semaphore::new(ADOPTING),
             changes: OnceLock::new(),

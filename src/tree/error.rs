@@ -38,6 +38,9 @@ pub(crate) enum Error {
     /// A file that was judged invalid; the text says how to use it all the same.
     #[error("{0}")]
     BadFile(String),
+    /// A file that no lock file names, where only those that one names may be used; the text says which and why.
+    #[error("{0}")]
+    NotLocked(String),
     /// The name is taken.
     #[error("the name exists")]
     Exists,

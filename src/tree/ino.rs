@@ -54,18 +54,21 @@ impl ConfigFile {
 pub(super) enum ControlFile {
     Status,
     Metrics,
-    /// What is held; the only one that can be written.
+    /// The held files; the only control file that can be written.
     Hold,
+    /// The files that were opened; only where that is recorded.
+    Opened,
 }
 
 impl ControlFile {
-    pub(super) const ALL: [Self; 3] = [Self::Status, Self::Metrics, Self::Hold];
+    pub(super) const ALL: [Self; 4] = [Self::Status, Self::Metrics, Self::Hold, Self::Opened];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Status => "status.json",
             Self::Metrics => "metrics",
             Self::Hold => "hold",
+            Self::Opened => "opened.json",
         }
     }
 }
@@ -107,8 +110,8 @@ pub(super) enum Number {
 
 const OBSERVATORY: Ino = 0x100;
 const CONFIG_FILE: Ino = 0x200;
-const FILES: Ino = 11;
-const FILES_AREA: Ino = 12;
+const FILES: Ino = 12;
+const FILES_AREA: Ino = 13;
 const FILES_OBSERVATORY: Ino = 0x300;
 const INSTRUMENT: Ino = 0x1000;
 const INSTRUMENT_LINK: Ino = 0x2000;
@@ -194,9 +197,9 @@ impl Fixed {
             2..=5 => at(&Area::ALL, ino - 2).map(Self::Area),
             6 => Some(Self::Bestrefs),
             7 => Some(Self::Control),
-            8..=10 => at(&ControlFile::ALL, ino - 8).map(Self::ControlFile),
+            8..=11 => at(&ControlFile::ALL, ino - 8).map(Self::ControlFile),
             FILES => Some(Self::Files),
-            FILES_AREA..=13 => at(&Area::DESCRIBED, ino - FILES_AREA).map(Self::FilesArea),
+            FILES_AREA..=14 => at(&Area::DESCRIBED, ino - FILES_AREA).map(Self::FilesArea),
             FILES_OBSERVATORY..0x400 => Some(Self::FilesObservatory(
                 at(&Area::DESCRIBED, (ino - FILES_OBSERVATORY) / 16)?,
                 observatory_at(ino % 16)?,
@@ -293,7 +296,7 @@ mod tests {
     fn numbers_never_given_out_mean_nothing() {
         for ino in [
             0,
-            14,
+            15,
             0x10f,
             0x140,
             0x230,

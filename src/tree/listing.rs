@@ -13,7 +13,7 @@ use super::directory::{Directory, Subset};
 use super::error::Error;
 use super::find::Made;
 use super::handles::{Listing, Node, OpenDirectory, Other};
-use super::ino::{Area, ConfigFile, ControlFile, Fixed, catalogued};
+use super::ino::{Area, ConfigFile, Fixed, catalogued};
 use super::inode::LocalStat;
 use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, DirEntry, Handle, Ino, NodeKind, Outcome};
@@ -218,9 +218,9 @@ impl Core {
                 .map(|area| Other::fixed(area.as_str(), Fixed::Area(area)))
                 .chain([Other::fixed("bestrefs", Fixed::Bestrefs)])
                 .collect(),
-            Directory::Control => ControlFile::ALL
+            Directory::Control => self
+                .control_files()
                 .map(|file| Other::fixed(file.as_str(), Fixed::ControlFile(file)))
-                .into_iter()
                 .chain([Other::fixed("files", Fixed::Files)])
                 .collect(),
             // Below an observatory nothing is listed: the names are those of the cache.

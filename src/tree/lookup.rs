@@ -11,7 +11,7 @@ use super::core::{Core, ready};
 use super::directory::{Directory, Subset, fixed_directory, instrument_index, observatory_called};
 use super::error::Error;
 use super::find::Made;
-use super::ino::{Area, ConfigFile, ControlFile, Fixed, Number};
+use super::ino::{Area, ConfigFile, Fixed, Number};
 use super::local::Local;
 use super::nodes::Key;
 use super::ops::{CacheTtl, Ino, Lookup, Outcome};
@@ -90,8 +90,8 @@ impl Core {
                 .find(|area| area.as_str() == name)
                 .map(Fixed::Area),
             Directory::Control if name == "files" => Some(Fixed::Files),
-            Directory::Control => ControlFile::ALL
-                .into_iter()
+            Directory::Control => self
+                .control_files()
                 .find(|file| file.as_str() == name)
                 .map(Fixed::ControlFile),
             Directory::Area(area) => {

@@ -66,6 +66,9 @@ impl Core {
                 if self.refused_moves.begins_copy(caller.tid, ino) {
                     return ready(Err(Error::Immutable(file.key)));
                 }
+                if let Err(error) = self.use_catalogued(&file) {
+                    return ready(Err(error));
+                }
                 self.after_removal(ino, move |core| core.open_catalogued(ino, &file))
             }
             Some(Number::Described(..)) if access.changes() => ready(Err(Error::ReadOnly)),
@@ -159,6 +162,11 @@ impl Core {
     }
 
     fn open_local(self: &Arc<Self>, ino: Ino, access: Access) -> Outcome<Opened, Error> {
+        if access.read
+            && let Err(error) = self.use_local(ino)
+        {
+            return ready(Err(error));
+        }
         let slot = match self.descriptors.slot() {
             Ok(slot) => slot,
             Err(error) => return ready(Err(error)),

@@ -1,6 +1,9 @@
 //! The options of the tree, which the mount's flags set.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::crds::LockFile;
 
 /// The form in which `/bestrefs` shows a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,6 +13,18 @@ pub(crate) enum BestrefsAs {
     Link,
     /// A regular file that shares the reference's inode.
     File,
+}
+
+/// The treatment of files that are opened.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum UseOfFiles {
+    /// Nothing.
+    #[default]
+    Free,
+    /// They are noted, and told in `.crds-fs/opened.json`.
+    Recorded,
+    /// No other rules and references than these are opened.
+    Locked(Arc<LockFile>),
 }
 
 /// The options of the tree, which the mount's flags set.
@@ -35,6 +50,8 @@ pub(crate) struct TreeOptions {
     pub bestrefs_as: BestrefsAs,
     /// The most descriptors that this process may have.
     pub descriptors: usize,
+    /// The treatment of files that are opened.
+    pub use_of_files: UseOfFiles,
 }
 
 impl Default for TreeOptions {
@@ -50,6 +67,7 @@ impl Default for TreeOptions {
             xattrs: false,
             bestrefs_as: BestrefsAs::Link,
             descriptors: 1024,
+            use_of_files: UseOfFiles::Free,
         }
     }
 }

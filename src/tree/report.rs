@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::crds::times;
+use crate::crds::{LockFile, times};
 use crate::fetch::Counters;
 
 /// `.crds-fs/status.json`: the state of one mount.
@@ -73,6 +73,8 @@ pub(crate) struct ObservatoryReport {
     pub files: Option<usize>,
     /// The default context.
     pub context: Option<String>,
+    /// Whether that is the context of the settings, not the server's.
+    pub context_chosen: bool,
     /// The reason why the default context of the settings cannot be used.
     pub context_error: Option<String>,
     /// The server that the catalog came from.
@@ -284,6 +286,25 @@ pub(crate) struct FileFailure {
     pub message: String,
 }
 
+/// `.crds-fs/opened.json`: which files were opened since the mount was made, in the form of a lock file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct OpenedReport {
+    /// The fields of a lock file.
+    #[serde(flatten)]
+    pub lock: serde_json::Map<String, serde_json::Value>,
+    /// Paths of the user's own files among rules and references, which no lock file has.
+    pub local: Vec<String>,
+}
+
+impl OpenedReport {
+    pub(super) fn new(lock: &LockFile, local: Vec<String>) -> Self {
+        // It is JSON.
+        let lock = serde_json::from_str(&lock.to_text()).unwrap_or_default();
+        Self { lock, local }
+    }
+}
+
 /// A time as these reports have it: `2026-01-01T00:00:00Z`.
 pub(super) fn timestamp(time: SystemTime) -> String {
     times::rfc3339(time)
@@ -323,7 +344,7 @@ mod tests {
                 "version": "", "pid": 0, "mountpoint": "", "store": "", "started": "", "uptime_seconds": 0,
                 "offline": false, "read_only": false, "store_writable": false, "layout": "",
                 "observatories": [{
-                    "name": "", "state": "unused", "files": null, "context": null, "context_error": null,
+                    "name": "", "state": "unused", "files": null, "context": null, "context_chosen": false, "context_error": null,
                     "error": {"kind": "", "url": null, "message": "", "remedy": null, "when": ""},
                     "server": null, "catalog_age_seconds": null, "offline": false, "offline_since": null,
                 }],

@@ -27,13 +27,21 @@ impl Core {
             ControlFile::Status => report::text(&self.status()),
             ControlFile::Metrics => self.metrics().into(),
             ControlFile::Hold => self.hold_text(),
+            ControlFile::Opened => self.opened_json(),
         }
+    }
+
+    /// The files in `.crds-fs` that there are.
+    pub(super) fn control_files(&self) -> impl Iterator<Item = ControlFile> {
+        let records = self.records_opens();
+        let is_there = move |file: &ControlFile| records || *file != ControlFile::Opened;
+        ControlFile::ALL.into_iter().filter(is_there)
     }
 
     /// Opens a file in `.crds-fs`, after waiting for the scan of the store, but not for long.
     pub(super) fn open_control(self: &Arc<Self>, file: ControlFile) -> Outcome<Opened, Error> {
         let ino = Fixed::ControlFile(file).ino();
-        if self.scan.is_done() {
+        if self.scan.is_done() || file == ControlFile::Opened {
             return ready(Ok(self.opened_text(ino, self.control_text(file))));
         }
         let core = Arc::clone(self);
@@ -154,6 +162,7 @@ impl Core {
             context: info
                 .and_then(|info| info.default_context())
                 .map(|name| name.as_str().to_owned()),
+            context_chosen: catalogs.has_own_context(observatory),
             context_error: catalogs.context_problem(observatory),
             server: info.and_then(|info| info.server()).map(str::to_owned),
             catalog_age_seconds: catalogs.age(observatory).map(|age| age.as_secs()),

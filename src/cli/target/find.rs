@@ -9,7 +9,7 @@ use crate::mount::mountinfo::MountEntry;
 use crate::mount::{Error, mountinfo};
 
 /// The mount that is meant, or all that may be.
-pub(super) enum Chosen {
+pub(in crate::cli) enum Chosen {
     /// This one.
     One(PathBuf),
     /// Any of these.
@@ -18,28 +18,19 @@ pub(super) enum Chosen {
 
 /// The mount that was named, else that of the working directory, else that of `CRDS_PATH`, else the user's mounts. No
 /// mount is touched.
-pub(super) fn choose(named: Option<&Path>, variable: Option<&Path>) -> Result<Chosen, Failure> {
+pub(in crate::cli) fn choose(named: Option<&Path>, variable: Option<&Path>) -> Result<Chosen, Failure> {
     if let Some(path) = named {
         return over(path).map(Chosen::One);
     }
-    let table = mountinfo::read()?;
-    // The kernel tells the name of the working directory without asking its file system.
-    let here = std::env::current_dir().ok();
-    if let Some(entry) = here.and_then(|here| mountinfo::covering(&table, &here).cloned())
-        && entry.is_ours()
-    {
-        return Ok(Chosen::One(entry.mountpoint));
+    if let Some(place) = here()? {
+        return Ok(Chosen::One(place));
     }
     if let Some(path) = variable {
         return over(path)
             .map(Chosen::One)
             .map_err(|failure| Failure::new(format!("CRDS_PATH is {}: {failure}", path.display())));
     }
-    let me = getuid();
-    let mut ours: Vec<MountEntry> = table
-        .into_iter()
-        .filter(|entry| entry.is_ours() && (me.is_root() || entry.owner == Some(me.as_raw())))
-        .collect();
+    let mut ours = own()?;
     match ours.len() {
         0 => Err(Failure::new(
             "no crds-fs file system is mounted; 'crds-fs mount' makes one",
@@ -49,8 +40,24 @@ pub(super) fn choose(named: Option<&Path>, variable: Option<&Path>) -> Result<Ch
     }
 }
 
+/// The mount of ours that the working directory is in.
+pub(super) fn here() -> Result<Option<PathBuf>, Failure> {
+    let table = mountinfo::read()?;
+    // The kernel tells the name of the working directory without asking its file system.
+    let here = std::env::current_dir().ok();
+    let entry = here.and_then(|here| mountinfo::covering(&table, &here).cloned());
+    Ok(entry.filter(MountEntry::is_ours).map(|entry| entry.mountpoint))
+}
+
+/// The mounts of ours that this user has made; of root all.
+pub(super) fn own() -> Result<Vec<MountEntry>, Failure> {
+    let me = getuid();
+    let is_own = |entry: &MountEntry| entry.is_ours() && (me.is_root() || entry.owner == Some(me.as_raw()));
+    Ok(mountinfo::read()?.into_iter().filter(is_own).collect())
+}
+
 /// The mount of ours that `path` is in.
-fn over(path: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn over(path: &Path) -> Result<PathBuf, Failure> {
     let table = mountinfo::read()?;
     let ours = |path: &Path| {
         let entry = mountinfo::covering(&table, path)?;

@@ -1,0 +1,204 @@
+//! `crds-fs fetch`: brings files into a cache before anybody needs them.
+
+#![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
+
+mod progress;
+mod rules;
+mod transfers;
+mod wanted;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::flags::MountFlags;
+use super::settings::{self, Settings};
+use super::target::{Missing, Opened, Target, TargetFlags};
+use super::{Failure, output};
+use progress::Progress;
+use transfers::Transfers;
+use wanted::{Request, Wanted};
+
+/// Exit status of a command that was interrupted, as shells give it.
+const INTERRUPTED: u8 = 130;
+
+/// Bring files into the cache, many at a time.
+///
+/// Files are named, or found by a context, by datasets, by dataset files, or by a lock file. They come through the mount,
+/// or straight into a cache directory, which is an ordinary CRDS cache afterwards. What is here already is verified, and not
+/// fetched again. An interrupted fetch goes on where it stopped when the same command is run again. The exit status is 1
+/// when something could not be had.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("wanted").required(true).multiple(true)
+    .args(["names", "context", "bestrefs", "files", "lock"]))]
+pub(super) struct Args {
+    /// Names of rules or references, or globs, which are to be quoted for the shell: 'jwst_miri_*.rmap'.
+    #[arg(value_name = "NAME|GLOB")]
+    names: Vec<String>,
+    /// The rules of this context: a mapping, or a name such as jwst-latest. With --bestrefs or --files: the context to
+    /// look up by [default: $CRDS_CONTEXT, else the observatory's default context].
+    #[arg(long, value_name = "CONTEXT")]
+    context: Option<String>,
+    /// All references of the context, too.
+    #[arg(long, requires = "context")]
+    references: bool,
+    /// References of these instruments only.
+    #[arg(
+        long,
+        value_name = "INSTRUMENT,...",
+        value_delimiter = ',',
+        requires = "references"
+    )]
+    instrument: Vec<String>,
+    /// References of these types only.
+    #[arg(long, value_name = "TYPE,...", value_delimiter = ',', requires = "references")]
+    types: Vec<String>,
+    /// The best references of these datasets of the archive.
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    bestrefs: Vec<String>,
+    /// The best references of these dataset files.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// The files of a lock file, as 'crds-fs run --record' writes it.
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetFlags,
+    /// Only tell what would be fetched. Rules that have to be read for that are fetched all the same.
+    #[arg(long)]
+    dry_run: bool,
+    /// Fetch so many large files at a time, and four times as many small ones [default: 8].
+    #[arg(long, value_name = "N")]
+    jobs: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    // What fails is told in the end: the log repeats it.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    let environment = settings::environment();
+    let request = Request::new(args)?;
+    let missing = if args.dry_run {
+        Missing::Refuse
+    } else {
+        Missing::Make
+    };
+    let target = Target::choose(&args.target, &environment, missing)?;
+    let flags = MountFlags {
+        jobs: args.jobs.clone(),
+        ..MountFlags::default()
+    };
+    let settings = target.settings(&flags, &environment)?;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let opened = Opened::open(&target, &settings, runtime.handle())?;
+    let outcome = runtime.block_on(fetch(args, &request, &settings, &opened));
+    // Threads that wait for a mount end with the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Finds and brings everything, shows the progress, and reports.
+async fn fetch(args: &Args, request: &Request, settings: &Settings, opened: &Opened) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let begun = Instant::now();
+    let transfers = Transfers::new(opened, Progress::new(), settings.jobs);
+    let work = async {
+        let wanted = request.find(&transfers, settings, !args.dry_run).await?;
+        for problem in &wanted.problems {
+            transfers.progress().say(problem);
+        }
+        if !args.dry_run {
+            for (key, entry) in &wanted.files {
+                transfers.progress().announce(key, entry.size);
+            }
+            transfers.bring_all(&wanted.files).await;
+        }
+        Ok::<Wanted, Failure>(wanted)
+    };
+    let found = tokio::select! {
+        found = work => Some(found),
+        () = transfers.progress().watch(opened) => None,
+        () = signals.next() => None,
+    };
+    let speed = transfers.progress().finish(begun);
+    tokio::select! {
+        () = opened.close() => {}
+        () = signals.next() => {}
+    }
+    let Some(found) = found else {
+        let here = transfers.here();
+        let text = format!("interrupted: {here} files are here; the same command goes on with the rest");
+        return Err(Failure::new(text).with_status(INTERRUPTED));
+    };
+    report(args, &transfers, &found?, &speed)
+}
+
+/// Prints what became of everything; an error if something could not be had.
+fn report(args: &Args, transfers: &Transfers<'_>, wanted: &Wanted, speed: &str) -> Result<(), Failure> {
+    let report = if args.dry_run {
+        transfers.plan(&wanted.files)
+    } else {
+        transfers.report()
+    };
+    if args.json {
+        output::write(report.to_json().as_bytes())?;
+    } else if args.dry_run {
+        output::write(report.to_table().as_bytes())?;
+    } else {
+        let fetched = report.count("fetched") > 0;
+        let speed = if fetched {
+            format!("{speed}\n")
+        } else {
+            String::new()
+        };
+        output::write(format!("{}{speed}", report.sums()).as_bytes())?;
+    }
+    let mut trouble = Vec::new();
+    if report.failed() > 0 {
+        let table = if args.json {
+            String::new()
+        } else {
+            format!(":\n{}", report.failures())
+        };
+        trouble.push(format!(
+            "{} files could not be had{}",
+            report.failed(),
+            table.trim_end()
+        ));
+    }
+    if !wanted.problems.is_empty() {
+        let datasets = wanted.problems.len();
+        trouble.push(format!("{datasets} datasets have no answer: see above"));
+    }
+    if trouble.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(trouble.join("\n")))
+    }
+}
+
+/// The signals that end a fetch.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

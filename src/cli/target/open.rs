@@ -1,0 +1,383 @@
+//! An open target: its catalogs, contexts and files, alike for a mount and for a cache directory.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::{STATUS, Target};
+use crate::cache::Cache;
+use crate::cli::settings::Settings;
+use crate::cli::{Failure, wiring};
+use crate::crds::{ContextSpec, DatasetName, FileKey, FileName, Observatory, ServerInfo};
+use crate::dataset::{open_regular, read_text};
+use crate::fetch::{FetchError, FileState};
+use crate::mount::mountinfo::MountEntry;
+use crate::mount::unmount;
+use crate::resolve::TypeAnswer;
+use crate::tree::report::{FileReport, ObservatoryReport, StatusReport};
+
+/// No server description is larger, in bytes.
+const MAX_SERVER_CONFIG: u64 = 256 << 20;
+
+/// An open target.
+pub(in crate::cli) struct Opened {
+    place: Place,
+    observatories: Vec<Observatory>,
+    /// The observatories whose default context the mount was made with.
+    chosen: Vec<Observatory>,
+    /// Those that a mount was asked for.
+    catalogs: Mutex<BTreeMap<Observatory, Arc<ServerInfo>>>,
+}
+
+enum Place {
+    Mount(MountEntry),
+    Cache(Box<Cache>),
+}
+
+/// The place of a file's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct FileStatus {
+    /// `remote`, `fetching`, `cached` or `local`.
+    pub(in crate::cli) state: String,
+    /// Bytes that are here.
+    pub(in crate::cli) done: u64,
+}
+
+impl FileStatus {
+    /// Whether it can be opened without a transfer.
+    pub(in crate::cli) fn is_here(&self) -> bool {
+        self.state == FileState::Cached.as_str() || self.is_local()
+    }
+
+    /// Whether a file of the user's own stands in its place.
+    pub(in crate::cli) fn is_local(&self) -> bool {
+        self.state == FileState::Local.as_str()
+    }
+}
+
+impl Opened {
+    /// Opens a target: a mount, which must answer, or a cache directory, by the settings. Nothing is asked of the network.
+    /// Tasks run on `runtime`.
+    pub(in crate::cli) fn open(
+        target: &Target,
+        settings: &Settings,
+        runtime: &Handle,
+    ) -> Result<Self, Failure> {
+        let (place, observatories, chosen) = match target {
+            Target::Mount(mountpoint) => {
+                let entry = unmount::find(mountpoint)?;
+                let status: StatusReport = serde_json::from_slice(&entry.read(STATUS)?).map_err(|error| {
+                    Failure::because("the status of the mount is not as it should be", error)
+                })?;
+                let shown = |is_meant: fn(&ObservatoryReport) -> bool| {
+                    let shown = status.observatories.iter().filter(|report| is_meant(report));
+                    shown.filter_map(|report| report.name.parse().ok()).collect()
+                };
+                (
+                    Place::Mount(entry),
+                    shown(|_| true),
+                    shown(|report| report.context_chosen),
+                )
+            }
+            Target::Cache(directory) => {
+                let cache = wiring::cache(settings, directory, runtime)?;
+                (
+                    Place::Cache(Box::new(cache)),
+                    settings.observatories.clone(),
+                    Vec::new(),
+                )
+            }
+        };
+        Ok(Self {
+            place,
+            observatories,
+            chosen,
+            catalogs: Mutex::default(),
+        })
+    }
+
+    /// A mount of this process's own making, which is well and shows these observatories.
+    pub(in crate::cli) fn mounted(
+        mountpoint: &Path,
+        observatories: Vec<Observatory>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            place: Place::Mount(unmount::find(mountpoint)?),
+            observatories,
+            chosen: Vec::new(),
+            catalogs: Mutex::default(),
+        })
+    }
+
+    /// Whether it is a mount that was made with a default context of its own.
+    pub(in crate::cli) fn has_own_context(&self, observatory: Observatory) -> bool {
+        self.chosen.contains(&observatory)
+    }
+
+    /// The observatories that it shows.
+    pub(in crate::cli) fn observatories(&self) -> &[Observatory] {
+        &self.observatories
+    }
+
+    /// An observatory's catalog and contexts: what is kept, else what its server says.
+    pub(in crate::cli) async fn catalog(&self, observatory: Observatory) -> Result<Arc<ServerInfo>, Failure> {
+        let mount = match &self.place {
+            Place::Cache(cache) => return Ok(cache.fetcher().catalogs().load(observatory).wait().await?),
+            Place::Mount(mount) => mount,
+        };
+        if let Some(info) = self.catalogs.lock().get(&observatory) {
+            return Ok(Arc::clone(info));
+        }
+        let path = config_in_mount(mount, observatory);
+        let read = move || {
+            let failed =
+                |error: io::Error| Failure::because(format!("cannot read '{}'", path.display()), error);
+            let file = open_regular(&path).map_err(failed)?;
+            let text = read_text(&file, MAX_SERVER_CONFIG).map_err(failed)?;
+            ServerInfo::from_literal(&text).map_err(Failure::from)
+        };
+        let info = Arc::new(in_background(read).await??);
+        if info.catalog().len() == 0 {
+            return Err(self.no_catalog(observatory).await);
+        }
+        self.catalogs.lock().insert(observatory, Arc::clone(&info));
+        Ok(info)
+    }
+
+    /// The failure that a mount has no catalog, with what it says of that.
+    async fn no_catalog(&self, observatory: Observatory) -> Failure {
+        let report = self.mount_report().await;
+        let reports = report.map(|report| report.observatories).unwrap_or_default();
+        let told = reports
+            .into_iter()
+            .filter(|report| report.name == observatory.as_str())
+            .find_map(|report| report.error);
+        Failure::new(match told {
+            Some(error) => format!(
+                "the catalog of {observatory} cannot be had: {}{}",
+                error.message,
+                error
+                    .remedy
+                    .map(|remedy| format!("; {remedy}"))
+                    .unwrap_or_default()
+            ),
+            None => format!("the catalog of {observatory} is empty"),
+        })
+    }
+
+    /// The status of the mount, if it is one.
+    async fn mount_report(&self) -> Option<StatusReport> {
+        let Place::Mount(mount) = &self.place else {
+            return None;
+        };
+        let mount = mount.clone();
+        let text = in_background(move || mount.read(STATUS)).await.ok()?.ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// The mapping that a context means; it exists.
+    pub(in crate::cli) async fn context(&self, spec: &ContextSpec) -> Result<FileKey, Failure> {
+        let name = match &self.place {
+            Place::Cache(cache) => cache.context(spec).await?,
+            Place::Mount(mount) => self.context_in_mount(mount, spec).await?,
+        };
+        match Observatory::of_name(name.as_str()) {
+            Some(observatory) => Ok(FileKey { observatory, name }),
+            None => Err(Failure::new(format!("'{name}' belongs to no observatory"))),
+        }
+    }
+
+    async fn context_in_mount(&self, mount: &MountEntry, spec: &ContextSpec) -> Result<FileName, Failure> {
+        let link = format!("bestrefs/{spec}");
+        let path = mount.mountpoint.join(&link);
+        let config = spec
+            .observatory()
+            .map(|observatory| config_in_mount(mount, observatory));
+        let found = in_background(move || {
+            // An open waits for a catalog that is on its way, a lookup only for a short while. Without one the lookup fails.
+            drop(config.map(File::open));
+            fs::canonicalize(path)
+        });
+        let found = found.await?;
+        let name = found.and_then(|target| {
+            let name = target.file_name().and_then(|name| name.to_str());
+            name.and_then(|name| name.parse().ok())
+                .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        });
+        match name {
+            Ok(name) => Ok(name),
+            Err(error) => {
+                let report = self.mount_report().await;
+                let failures = report.map(|report| report.failures).unwrap_or_default();
+                let told = failures.into_iter().rev().find(|failure| failure.file == link);
+                Err(match told {
+                    Some(failure) => Failure::new(failure.message),
+                    None => Failure::because(format!("there is no context '{spec}'"), error),
+                })
+            }
+        }
+    }
+
+    /// The best references of a dataset under a literal context.
+    pub(in crate::cli) async fn best_references(
+        &self,
+        context: &FileKey,
+        dataset: &DatasetName,
+    ) -> Result<Vec<FileKey>, Failure> {
+        let names: Vec<FileName> = match &self.place {
+            Place::Cache(cache) => {
+                let spec = ContextSpec::Literal(context.name.clone());
+                cache.bestrefs(&spec, dataset).await?.files().cloned().collect()
+            }
+            Place::Mount(mount) => answers_in_mount(mount, context, dataset).await?,
+        };
+        let key = |name| FileKey {
+            observatory: context.observatory,
+            name,
+        };
+        Ok(names.into_iter().map(key).collect())
+    }
+
+    /// An open file, fetched if it is not here. Dropping the future abandons the wait.
+    pub(in crate::cli) async fn file(&self, key: &FileKey) -> Result<Arc<File>, Failure> {
+        let mount = match &self.place {
+            Place::Cache(cache) => {
+                let opened = cache.fetcher().open(key).wait().await;
+                return opened.map_err(|error| Failure::new(reason(&error)));
+            }
+            Place::Mount(mount) => mount.mountpoint.clone(),
+        };
+        let key = key.clone();
+        in_background(move || {
+            open_in_mount(&mount, &key).map(Arc::new).map_err(|error| {
+                let told = described(&mount, &key).and_then(|report| report.error);
+                match told {
+                    Some(failure) => Failure::new(failure.message),
+                    None => Failure::from(error),
+                }
+            })
+        })
+        .await?
+    }
+
+    /// The place of a file's bytes. From memory; of a mount it takes a few system calls.
+    pub(in crate::cli) fn status(&self, key: &FileKey) -> FileStatus {
+        match &self.place {
+            Place::Cache(cache) => {
+                let state = cache.fetcher().state(key);
+                let done = match state {
+                    FileState::Fetching { done, .. } => done,
+                    FileState::Remote | FileState::Cached | FileState::Local => 0,
+                };
+                FileStatus {
+                    state: state.as_str().to_owned(),
+                    done,
+                }
+            }
+            Place::Mount(mount) => {
+                let report = described(&mount.mountpoint, key).unwrap_or_default();
+                FileStatus {
+                    state: report.state,
+                    done: report.progress.done,
+                }
+            }
+        }
+    }
+
+    /// The end: transfers of a cache directory stop where they can go on another time, and what is to be remembered is
+    /// written down.
+    pub(in crate::cli) async fn close(&self) {
+        if let Place::Cache(cache) = &self.place {
+            cache.close().await;
+        }
+    }
+}
+
+/// The reason for a failure, without the file's name.
+fn reason(error: &FetchError) -> String {
+    let url = error.url.as_ref();
+    let url = url.map(|url| format!(" ({url})")).unwrap_or_default();
+    let remedy = error.remedy.as_ref();
+    let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    let mut reason = format!("{}{url}{remedy}", error.message);
+    if let Some(cause) = &error.source {
+        let cause = cause.to_string();
+        if !reason.contains(&cause) {
+            reason = format!("{reason}: {cause}");
+        }
+    }
+    reason
+}
+
+/// The files that the answers for a dataset name, read in a mount.
+async fn answers_in_mount(
+    mount: &MountEntry,
+    context: &FileKey,
+    dataset: &DatasetName,
+) -> Result<Vec<FileName>, Failure> {
+    let directory = mount.mountpoint.join("bestrefs").join(context.name.as_str());
+    let path = directory.join(dataset.to_string()).join("bestrefs.json");
+    let text = in_background(move || fs::read(path)).await?;
+    let text = text.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(format!(
+            "there is no dataset '{}', or it has no best references under {}; 'crds-fs status' says why",
+            dataset.display(),
+            context.name
+        )),
+        _ => Failure::because(format!("the best references of '{}'", dataset.display()), error),
+    })?;
+    let answer: serde_json::Value = serde_json::from_slice(&text)?;
+    let types = answer.get("bestrefs").and_then(serde_json::Value::as_object);
+    let answers = types.into_iter().flat_map(serde_json::Map::values);
+    Ok(answers
+        .flat_map(|answer| TypeAnswer::from_json(answer).files().cloned().collect::<Vec<_>>())
+        .collect())
+}
+
+/// The file of a mount with an observatory's catalog and contexts.
+fn config_in_mount(mount: &MountEntry, observatory: Observatory) -> PathBuf {
+    let config = mount.mountpoint.join("config");
+    config.join(observatory.as_str()).join("server_config")
+}
+
+/// Opens a file in a mount, which is its download, whatever the layout of the mount.
+fn open_in_mount(mountpoint: &Path, key: &FileKey) -> io::Result<File> {
+    let path = in_area(mountpoint, key);
+    let error = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+        other => return other,
+    };
+    let instrument = key.observatory.instrument_of(key.name.as_str());
+    match instrument.filter(|_| !key.name.kind().is_mapping()) {
+        Some(instrument) => File::open(path.with_file_name(instrument).join(key.name.as_str())),
+        None => Err(error),
+    }
+}
+
+/// The path of a file in the flat layout, below a mount point or below `.crds-fs/files`.
+fn in_area(root: &Path, key: &FileKey) -> PathBuf {
+    let area = if key.name.kind().is_mapping() {
+        "mappings"
+    } else {
+        "references"
+    };
+    [area, key.observatory.as_str(), key.name.as_str()]
+        .iter()
+        .fold(root.to_owned(), |path, part| path.join(part))
+}
+
+/// The mount's description of a file.
+fn described(mountpoint: &Path, key: &FileKey) -> Option<FileReport> {
+    let text = fs::read(in_area(&mountpoint.join(".crds-fs/files"), key)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Does what may wait for a disk or a mount on a thread for such work.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
