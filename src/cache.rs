@@ -48,7 +48,9 @@
 //! ```
 
 mod builder;
+pub(crate) mod contexts;
 mod error;
+pub(crate) mod holdings;
 
 use std::fmt;
 use std::fs::File;

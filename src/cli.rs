@@ -5,6 +5,8 @@
 
 mod bestrefs;
 mod client;
+mod context;
+mod contexts;
 mod daemon_main;
 mod demo;
 mod directories;
@@ -18,6 +20,7 @@ mod logging;
 mod mount;
 mod mount_helper;
 pub(crate) mod output;
+mod place;
 mod ready_message;
 mod run;
 mod selection;
@@ -55,6 +58,8 @@ enum Command {
     Bestrefs(bestrefs::Args),
     Env(env::Args),
     Fetch(fetch::Args),
+    Contexts(contexts::Args),
+    Context(context::Args),
     Run(run::Args),
     Serve(serve::Args),
     Status(status::Args),
@@ -88,6 +93,8 @@ pub fn main() -> ExitCode {
         Command::Bestrefs(args) => bestrefs::run(args),
         Command::Env(args) => env::run(&args),
         Command::Fetch(args) => fetch::run(&args),
+        Command::Contexts(args) => contexts::run(&args),
+        Command::Context(args) => context::run(&args),
         Command::Run(args) => match run::run(&args) {
             Ok(status) => return ExitCode::from(status),
             Err(failure) => Err(failure),

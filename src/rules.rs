@@ -86,6 +86,7 @@ pub use syntax::error::{LoadError, LoadErrorKind};
 pub use values::header::{Header, HeaderValue};
 pub use values::jwst::default_reftypes;
 
+pub(crate) use lookup::contents::Contents;
 pub(crate) use lookup::mapping::Target;
 pub(crate) use lookup::provider::{Compiled, Pinned};
 pub(crate) use values::glob::Glob;

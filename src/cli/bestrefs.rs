@@ -1,14 +1,14 @@
 //! `crds-fs bestrefs`: best references of datasets, files, and headers.
 
-mod backend;
-mod cache_dirs;
+pub(super) mod backend;
+pub(super) mod cache_dirs;
 mod files;
 mod items;
 mod lookup;
 mod record;
 mod render;
 mod request;
-mod rules;
+pub(super) mod rules;
 mod stream;
 mod subject;
 

@@ -30,6 +30,7 @@ pub(crate) struct ServerInfo {
     no_default: Option<String>,
     edit: Option<FileName>,
     versions: Option<FileName>,
+    build: Option<FileName>,
     history: Vec<HistoryEntry>,
     bad_files: BTreeSet<FileName>,
     urls: BaseUrls,
@@ -137,6 +138,7 @@ impl ServerInfo {
             no_default: None,
             edit: None,
             versions: None,
+            build: None,
             history: Vec::new(),
             bad_files: BTreeSet::new(),
             urls: BaseUrls::default(),
@@ -176,6 +178,7 @@ impl ServerInfo {
             no_default: None,
             edit: fields.context("edit_context"),
             versions: fields.context("versions_context"),
+            build: fields.context("build_context"),
             history: fields.history(),
             bad_files: fields.names("bad_files_list", &mut dropped).into_iter().collect(),
             urls,
@@ -287,8 +290,12 @@ impl ServerInfo {
         self.versions.as_ref()
     }
 
+    /// The context that newer servers name for the present release of the calibration software.
+    pub(crate) fn build_context(&self) -> Option<&FileName> {
+        self.build.as_ref()
+    }
+
     /// The default contexts of the past, in the server's order (newest first).
-    #[cfg(test)]
     pub(crate) fn history(&self) -> &[HistoryEntry] {
         &self.history
     }
@@ -335,6 +342,11 @@ impl ServerInfo {
     /// The names that had to be left out, for a warning.
     pub(crate) fn dropped(&self) -> &Dropped {
         &self.dropped
+    }
+
+    /// The time of this description, in the server's words.
+    pub(crate) fn synced(&self) -> Option<&str> {
+        self.fields.text("last_synced").filter(|when| !when.is_empty())
     }
 
     /// The URL of the server that gave this description, where it was noted.

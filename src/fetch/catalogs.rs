@@ -197,7 +197,6 @@ impl Catalogs {
     }
 
     /// Asks the server for a new catalog now.
-    #[cfg(test)]
     pub(crate) fn refresh(&self, observatory: Observatory) -> Outcome<Arc<ServerInfo>, FetchError> {
         match self.inner.slot(observatory) {
             Some(slot) if slot.server.is_some() => {

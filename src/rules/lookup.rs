@@ -3,6 +3,7 @@
 
 pub(crate) mod bestrefs;
 pub(crate) mod cache;
+pub(crate) mod contents;
 pub(crate) mod context;
 pub(crate) mod dependencies;
 pub(crate) mod last_made;

@@ -20,6 +20,7 @@ mod bestrefs_command;
 mod bombs;
 mod calls;
 mod contents;
+mod context_commands;
 mod contexts;
 mod crash_points;
 mod crashes;

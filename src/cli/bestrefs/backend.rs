@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -15,19 +17,26 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
+use super::cache_dirs::CacheDirs;
 use super::subject::is_instrument;
 use crate::cache::Cache;
 use crate::cli::flags::MountFlags;
 use crate::cli::settings::{Environment, Settings};
 use crate::cli::{Failure, output, wiring};
-use crate::crds::{ContextError, DatasetName, FileKey, NameError};
+use crate::crds::{ContextError, DatasetName, FileKey, NameError, Observatory, ServerInfo};
 use crate::mount::mountinfo;
 
 /// The number of files fetched at the same time.
 const AT_ONCE: usize = 16;
 
+/// A description younger than this is not asked for again.
+const JUST_NOW: Duration = Duration::from_secs(10);
+
+/// So long a server may take that says again what is known already.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The directory of a backend.
-pub(super) enum BackendDir {
+pub(in crate::cli) enum BackendDir {
     /// The directory of a mount.
     Mount(PathBuf),
     /// The directory of a cache.
@@ -35,15 +44,19 @@ pub(super) enum BackendDir {
 }
 
 impl BackendDir {
-    /// Finds out whether `directory` is a mount, else takes it for a cache.
-    pub(super) fn find(directory: PathBuf, environment: &Environment) -> Result<Self, Failure> {
+    /// Finds out whether `directory` is a mount, else takes it for a cache, for which the flags hold.
+    pub(in crate::cli) fn find(
+        directory: PathBuf,
+        flags: MountFlags,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
         if is_mount(&directory)? {
             return Ok(Self::Mount(directory));
         }
         let text = directory.to_string_lossy().into_owned();
         let flags = MountFlags {
             cache: Some(text.clone()),
-            ..MountFlags::default()
+            ..flags
         };
         let settings = Settings::new(Some(&text), &flags, environment)?;
         Ok(Self::Cache(directory, Box::new(settings)))
@@ -51,20 +64,20 @@ impl BackendDir {
 }
 
 /// A mount, or a cache directory with the servers behind it.
-pub(super) enum Backend {
+pub(in crate::cli) enum Backend {
     Mount(PathBuf),
     Cache(Box<OpenCache>),
 }
 
 /// An open cache with the runtime of its tasks.
-pub(super) struct OpenCache {
+pub(in crate::cli) struct OpenCache {
     runtime: Runtime,
     cache: Cache,
 }
 
 impl Backend {
     /// Opens the cache, if it is one. Nothing is asked of the network.
-    pub(super) fn open(dir: &BackendDir) -> Result<Self, Failure> {
+    pub(in crate::cli) fn open(dir: &BackendDir) -> Result<Self, Failure> {
         let (directory, settings) = match dir {
             BackendDir::Mount(mount) => return Ok(Self::Mount(mount.clone())),
             BackendDir::Cache(directory, settings) => (directory, settings),
@@ -75,7 +88,7 @@ impl Backend {
     }
 
     /// The name of the mapping that a context means.
-    pub(super) fn literal(&self, context: &str) -> Result<String, String> {
+    pub(in crate::cli) fn literal(&self, context: &str) -> Result<String, String> {
         match self {
             Self::Mount(root) => {
                 let path = root.join("bestrefs").join(context);
@@ -93,6 +106,42 @@ impl Backend {
                     .map_err(|error| error.to_string())
             }
         }
+    }
+
+    /// The description of an observatory's server: as the server gives it now, else as it is kept, with the reason why the
+    /// server was not asked. A mount says what it goes by.
+    pub(in crate::cli) fn description(
+        &self,
+        observatory: Observatory,
+    ) -> Result<(Arc<ServerInfo>, Option<String>), String> {
+        let own = match self {
+            Self::Mount(root) => {
+                let info = CacheDirs::of_cache(root).server_info(observatory)?;
+                return Ok((Arc::new(info), None));
+            }
+            Self::Cache(own) => own,
+        };
+        let catalogs = own.cache.fetcher().catalogs();
+        own.runtime.block_on(async {
+            let kept = catalogs.load(observatory).wait().await;
+            let kept = kept.map_err(|error| error.to_string())?;
+            let is_fresh = catalogs.age(observatory).is_some_and(|age| age < JUST_NOW);
+            if is_fresh || catalogs.is_offline(observatory) {
+                return Ok((kept, None));
+            }
+            let fresh = tokio::time::timeout(PATIENCE, catalogs.refresh(observatory).wait()).await;
+            Ok(match fresh {
+                Ok(Ok(fresh)) => (fresh, None),
+                Ok(Err(error)) => (kept, Some(error.to_string())),
+                Err(_) => {
+                    let why = format!(
+                        "the server of {observatory} says nothing for {} s",
+                        PATIENCE.as_secs()
+                    );
+                    (kept, Some(why))
+                }
+            })
+        })
     }
 
     /// The answers for a dataset of the archive, or why there are none.
@@ -157,7 +206,7 @@ impl Backend {
 
     /// Fetches references into the cache, with the data halves of GEIS files, and prints the failures. True when there
     /// were none.
-    pub(super) fn fetch(&self, files: BTreeSet<FileKey>) -> bool {
+    pub(in crate::cli) fn fetch(&self, files: BTreeSet<FileKey>) -> bool {
         let halves = |key: FileKey| {
             let half = key.name.geis_data_half();
             let half = half.map(|name| FileKey {
@@ -168,11 +217,17 @@ impl Backend {
         };
         let files: Vec<FileKey> = files.into_iter().flat_map(halves).collect();
         let mut progress = Progress::new(files.len());
-        let mut done = |key: &FileKey, outcome| progress.done(key, outcome);
+        self.fetch_each(&files, &mut |key, outcome| progress.done(key, outcome));
+        progress.end()
+    }
+
+    /// Brings files, several at a time; tells of each when it is here or cannot be had.
+    fn fetch_each(&self, files: &[FileKey], done: &mut dyn FnMut(&FileKey, Result<(), String>)) {
         match self {
             Self::Mount(root) => {
-                let open = |key: &FileKey| open_in_mount(root, key).map_err(|error| error.to_string());
-                several_at_once(&files, open, done);
+                let open =
+                    |key: &FileKey| open_in_mount(root, key).map_err(|error| format!("{key}: {error}"));
+                several_at_once(files, open, done);
             }
             Self::Cache(own) => own.runtime.block_on(async {
                 let fetcher = own.cache.fetcher();
@@ -186,11 +241,10 @@ impl Backend {
                 }
             }),
         }
-        progress.end()
     }
 
     /// Closes the backend, and saves the state of its cache.
-    pub(super) fn close(self) {
+    pub(in crate::cli) fn close(self) {
         if let Self::Cache(own) = self {
             own.runtime.block_on(own.cache.close());
         }
@@ -212,7 +266,7 @@ fn instrument(header: &Value) -> Option<String> {
 }
 
 /// Whether crds-fs is mounted there: no store has a live status. A mount that does not answer is an error.
-pub(super) fn is_mount(directory: &Path) -> Result<bool, Failure> {
+pub(in crate::cli) fn is_mount(directory: &Path) -> Result<bool, Failure> {
     mountinfo::must_answer(directory)?;
     Ok(directory.join(".crds-fs").join("status.json").exists())
 }
@@ -246,8 +300,7 @@ impl Progress {
             Ok(()) => self.brought += 1,
             Err(why) => {
                 self.failures += 1;
-                self.bar
-                    .suspend(|| output::failure(&Failure::new(format!("{key}: {why}"))));
+                self.bar.suspend(|| output::failure(&Failure::new(why)));
                 return;
             }
         }
@@ -296,10 +349,13 @@ fn answer_in_mount(root: &Path, context: &str, dataset: &DatasetName) -> PathBuf
     datasets.join(dataset.to_string()).join("bestrefs.json")
 }
 
-/// Opens a reference in a mount, flat or by instrument: the open is the download.
+/// Opens a file in a mount, references flat or by instrument: the open is the download.
 fn open_in_mount(root: &Path, key: &FileKey) -> io::Result<()> {
-    let directory = root.join("references").join(key.observatory.as_str());
     let name = key.name.as_str();
+    if key.name.kind().is_mapping() {
+        return File::open(root.join("mappings").join(key.observatory.as_str()).join(name)).map(drop);
+    }
+    let directory = root.join("references").join(key.observatory.as_str());
     let error = match File::open(directory.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => error,
         other => return other.map(drop),

@@ -13,7 +13,7 @@ const MAX_SERVER_CONFIG: u64 = 64 << 20;
 
 /// The directories of the rules and of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CacheDirs {
+pub(in crate::cli) struct CacheDirs {
     mappings: AreaDir,
     config: AreaDir,
 }
@@ -29,7 +29,7 @@ enum AreaDir {
 
 impl CacheDirs {
     /// Those below a cache directory.
-    pub(super) fn of_cache(root: &Path) -> Self {
+    pub(in crate::cli) fn of_cache(root: &Path) -> Self {
         Self {
             mappings: AreaDir::ByObservatory(root.join("mappings")),
             config: AreaDir::ByObservatory(root.join("config")),
@@ -37,7 +37,7 @@ impl CacheDirs {
     }
 
     /// Those that the Python client would use.
-    pub(super) fn of_environment(environment: &Environment) -> Self {
+    pub(in crate::cli) fn of_environment(environment: &Environment) -> Self {
         let area = |variable: &str, part: &str| {
             let path = |name: &str| {
                 let value = environment.get(name)?.trim_end_matches('/');
@@ -73,8 +73,13 @@ impl CacheDirs {
         ))
     }
 
+    /// Whether a mapping is there.
+    pub(in crate::cli) fn has_mapping(&self, name: &str) -> bool {
+        self.mappings.file(observatory_of(name), name).is_file()
+    }
+
     /// The description of an observatory's server.
-    pub(super) fn server_info(&self, observatory: Observatory) -> Result<ServerInfo, String> {
+    pub(in crate::cli) fn server_info(&self, observatory: Observatory) -> Result<ServerInfo, String> {
         let path = self.config.file(observatory.as_str(), "server_config");
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = open_regular(&path).and_then(|file| read_text(&file, MAX_SERVER_CONFIG));
@@ -129,7 +134,7 @@ impl Texts for CacheDirs {
 }
 
 /// The observatory in the name of a mapping: its base name up to the first `_`, then up to the first `.`.
-pub(super) fn observatory_of(name: &str) -> &str {
+pub(in crate::cli) fn observatory_of(name: &str) -> &str {
     let base = name.rsplit('/').next().unwrap_or(name);
     base.split(['_', '.']).next().unwrap_or(base)
 }

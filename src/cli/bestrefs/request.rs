@@ -7,6 +7,7 @@ use super::backend::{BackendDir, is_mount};
 use super::cache_dirs::CacheDirs;
 use super::subject::Item;
 use crate::cli::Failure;
+use crate::cli::flags::MountFlags;
 use crate::cli::settings::{Environment, truth, variable};
 use crate::crds::Observatory;
 use crate::rules::LookupOptions;
@@ -179,7 +180,7 @@ fn backend(args: &Args, environment: &Environment) -> Result<BackendDir, Failure
     let directory = args.cache.clone().or_else(named).ok_or_else(|| {
         Failure::usage("where to keep what is fetched? Give --cache DIR or --mount M, or set CRDS_PATH")
     })?;
-    BackendDir::find(directory, environment)
+    BackendDir::find(directory, MountFlags::default(), environment)
 }
 
 /// Names without the blanks around them.

@@ -43,25 +43,8 @@ impl Mapping {
 /// Reads and compiles a mapping. A wrong checksum is remembered in the mapping.
 fn load(name: &str, text: Cow<'_, str>) -> Result<Mapping, LoadError> {
     let text = parser::normalize_lines(text);
-    let cannot = |message: String| {
-        LoadError::new(
-            LoadErrorKind::Mapping,
-            format!("Can't load file {name} : {message}"),
-        )
-    };
-    let source = parser::read(&text).map_err(|error| match error {
-        SourceError::Syntax(problem) => {
-            let at = problem.locate(&text);
-            cannot(format!(
-                "{}:{}: {} (column {})",
-                basename(name),
-                at.line,
-                at.what,
-                at.column
-            ))
-        }
-        SourceError::Message(message) => cannot(message),
-    })?;
+    let cannot = |message: String| unreadable(name, &message);
+    let source = read_source(name, &text)?;
     let header = source.header.ok_or_else(|| cannot("'header'".to_owned()))?;
     let Item::Dict(header) = header else {
         return Err(cannot("the header is not a dictionary".to_owned()));
@@ -137,6 +120,26 @@ fn check(name: &str, text: &str, fields: Fields<'_, '_>) -> Result<(), LoadError
         Some(sum) if lower(&fields.tree.text(sum)) == checksum(text) => Ok(()),
         Some(_) => Err(error("mismatch")),
     }
+}
+
+/// Reads the sections of a mapping. `text` has normal line ends.
+pub(crate) fn read_source<'t>(name: &str, text: &'t str) -> Result<parser::Source<'t>, LoadError> {
+    parser::read(text).map_err(|error| match error {
+        SourceError::Syntax(problem) => {
+            let at = problem.locate(text);
+            let (base, line, what, column) = (basename(name), at.line, at.what, at.column);
+            unreadable(name, &format!("{base}:{line}: {what} (column {column})"))
+        }
+        SourceError::Message(message) => unreadable(name, &message),
+    })
+}
+
+/// The error of a mapping that cannot be read or compiled.
+pub(crate) fn unreadable(name: &str, message: &str) -> LoadError {
+    LoadError::new(
+        LoadErrorKind::Mapping,
+        format!("Can't load file {name} : {message}"),
+    )
 }
 
 struct Builder<'s> {

@@ -124,6 +124,11 @@ pub(crate) enum Entry {
     Omitted,
 }
 
+/// Whether a text in a mapping stands for no file: not applicable, or omitted.
+pub(crate) fn is_special(text: &str) -> bool {
+    !matches!(Entry::new(text.to_owned()), Entry::File(_))
+}
+
 impl Entry {
     fn new(text: String) -> Self {
         match text.as_str() {

@@ -1,0 +1,232 @@
+//! `crds-fs context` and `contexts`: through a mount, over a cache, with a server alone, and offline.
+
+use std::fs;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::library::Library;
+use crate::rig::{Rig, program};
+
+const OLD: &str = "roman_0001.pmap";
+const NEW: &str = "roman_0002.pmap";
+const FLAT: &str = "roman_wfi_flat_0002.rmap";
+
+fn run(arguments: &[&str]) -> Output {
+    program().args(arguments).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn told(arguments: &[&str]) -> Value {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Every form of a context, with what it means.
+const FORMS: [(&str, &str); 8] = [
+    ("roman-latest", NEW),
+    ("roman-operational", NEW),
+    ("roman-edit", NEW),
+    ("roman-2026-03-01", OLD),
+    ("roman-wfi-flat-latest", FLAT),
+    ("roman-wfi-2026-03-01", "roman_wfi_0001.imap"),
+    (OLD, OLD),
+    ("Roman_0001", OLD),
+];
+
+/// `context` prints the name and a newline, and nothing else.
+fn check_forms(place: &[&str]) {
+    for (form, name) in FORMS {
+        let output = run(&[&["context", form], place].concat());
+        assert!(output.status.success(), "{form} {place:?}: {}", said(&output));
+        assert_eq!(
+            (out(&output), said(&output)),
+            (format!("{name}\n"), String::new()),
+            "{form} {place:?}"
+        );
+    }
+}
+
+#[test]
+fn names_of_contexts_through_a_mount_over_a_cache_and_with_a_server_alone() {
+    let mut library = Library::demo();
+    let server = library.flags().remove(0);
+    let rig = Rig::mounted(&[&server], &[]);
+    let mountpoint = rig.mountpoint().display().to_string();
+    check_forms(&["--mount", &mountpoint]);
+    check_forms(&["--server", &server]);
+    let cache = tempfile::tempdir().unwrap();
+    let directory = cache.path().display().to_string();
+    check_forms(&["--server", &server, "--cache", &directory]);
+    let variable = program()
+        .args(["context", "latest"])
+        .env("CRDS_PATH", rig.mountpoint())
+        .env("CRDS_OBSERVATORY", "roman")
+        // What clients are told to use is not what 'latest' means.
+        .env("CRDS_CONTEXT", OLD)
+        .output()
+        .unwrap();
+    assert_eq!(out(&variable), format!("{NEW}\n"), "{}", said(&variable));
+    // Without a network by what is here.
+    library.stop();
+    check_forms(&["--cache", &directory, "--offline"]);
+    let stale = run(&[
+        "context",
+        "roman-latest",
+        "--server",
+        &server,
+        "--cache",
+        &directory,
+    ]);
+    assert_eq!(
+        (stale.status.code(), out(&stale)),
+        (Some(0), format!("{NEW}\n")),
+        "{}",
+        said(&stale)
+    );
+    let nothing = run(&["context", "roman-latest", "--server", &server]);
+    assert_eq!((nothing.status.code(), out(&nothing)), (Some(1), String::new()));
+    assert!(
+        said(&nothing).contains("nobody listens there"),
+        "{}",
+        said(&nothing)
+    );
+}
+
+#[test]
+fn wrong_names_of_contexts_are_refused_with_a_remedy() {
+    let library = Library::demo();
+    let server = library.flags().remove(0);
+    let rig = Rig::mounted(&[&server], &[]);
+    let mountpoint = rig.mountpoint().display().to_string();
+    for (status, arguments, remedy) in [
+        (1, &["roman_0009.pmap"][..], "the roman catalog does not list it"),
+        (
+            1,
+            &["roman-2020-01-01"],
+            "the history of roman contexts has none in use at 2020-01-01",
+        ),
+        (
+            1,
+            &["roman-versions"],
+            "the roman server names no context for 'roman-versions'",
+        ),
+        (1, &["roman-nisp-latest"], "has no rules for 'nisp'"),
+        (1, &["jwst-latest"], "the default context of jwst"),
+        (2, &["latest"], "write jwst-latest, or set CRDS_OBSERVATORY"),
+        (2, &["newest"], "'newest' is not a context: give a mapping"),
+        (2, &["roman-build"], "crds-fs context roman-build-1.18.0"),
+        (
+            1,
+            &["roman-build-1.18.0"],
+            "the server names no context for that release",
+        ),
+    ] {
+        let output = run(&[&["context", "--mount", &mountpoint], arguments].concat());
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+        assert!(said(&output).contains(remedy), "{arguments:?}: {}", said(&output));
+        assert_eq!(out(&output), "");
+    }
+    let output = run(&["context", "roman-build-1.18.0", "--server", &server]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains("there is no context 'roman-build-1.18.0': no such context is known"),
+        "{}",
+        said(&output)
+    );
+    let nowhere = run(&["context", "roman-latest", "--cache", "/nonexistent"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(
+        said(&nowhere).contains("/nonexistent is no directory: give --cache"),
+        "{}",
+        said(&nowhere)
+    );
+}
+
+fn context<'a>(told: &'a Value, name: &str) -> &'a Value {
+    let files = told["files"].as_array().unwrap();
+    files.iter().find(|file| file["name"] == name).unwrap()
+}
+
+#[test]
+fn contexts_tell_when_why_and_how_much_is_here() {
+    let library = Library::demo();
+    let server = library.flags().remove(0);
+    let rig = Rig::mounted(&[&server], &[]);
+    let mountpoint = rig.mountpoint().display().to_string();
+    let list = || told(&["contexts", "roman", "--json", "--mount", &mountpoint]);
+    let before = list();
+    let (old, new) = (context(&before, OLD), context(&before, NEW));
+    assert_eq!(old["tags"], json!([]));
+    assert_eq!(new["tags"], json!(["latest", "edit"]));
+    assert_eq!(old["since"], "2026-01-01 00:00:00");
+    assert_eq!(new["description"], "A flat of 64 MiB");
+    assert_eq!(
+        (&old["state"], &old["rules"], &old["complete"]),
+        (&json!("remote"), &Value::Null, &json!(false))
+    );
+    assert_eq!(
+        before["totals"],
+        json!({"contexts": 2, "cached": 0, "complete": 0})
+    );
+    assert_eq!(rig.stored().len(), 0, "a listing fetches nothing");
+
+    // All rules, then all references.
+    for entry in fs::read_dir(rig.path("mappings/roman")).unwrap() {
+        fs::read(entry.unwrap().path()).unwrap();
+    }
+    let rules = list();
+    let old = context(&rules, OLD);
+    assert_eq!(
+        (&old["state"], &old["rules"]),
+        (&json!("cached"), &json!({"held": 11, "total": 11}))
+    );
+    assert_eq!(old["references"]["held"], 0);
+    for entry in fs::read_dir(rig.path("references/roman")).unwrap() {
+        fs::File::open(entry.unwrap().path()).unwrap();
+    }
+    let all = list();
+    for name in [OLD, NEW] {
+        assert_eq!(context(&all, name)["complete"], true, "{}", context(&all, name));
+    }
+    assert_eq!(all["totals"]["complete"], 2);
+
+    let output = run(&["contexts", "--mount", &mountpoint, "roman"]);
+    let lines: Vec<String> = out(&output).lines().map(str::to_owned).collect();
+    assert_eq!(
+        lines,
+        [
+            "roman_0001.pmap  2026-01-01               complete  The first rules",
+            "roman_0002.pmap  2026-06-01  latest edit  complete  A flat of 64 MiB",
+        ]
+    );
+    // The same over the cache itself, while the mount has it, and of a server alone.
+    let store = rig.store().display().to_string();
+    let beside = run(&["contexts", "roman", "--cache", &store, "--server", &server]);
+    assert!(beside.status.success(), "{}", said(&beside));
+    assert_eq!(out(&beside), out(&output));
+    let alone = out(&run(&["contexts", "roman", "--server", &server]));
+    assert_eq!(
+        alone.lines().nth(1),
+        Some("roman_0002.pmap  2026-06-01  latest edit  -  A flat of 64 MiB")
+    );
+
+    let unknown = run(&["contexts", "kepler"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let missing = run(&["contexts", "hst", "--mount", &mountpoint]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(said(&missing).contains("hst"), "{}", said(&missing));
+}
