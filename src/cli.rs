@@ -9,6 +9,7 @@ mod context;
 mod contexts;
 mod daemon_main;
 mod demo;
+mod diff;
 mod directories;
 mod env;
 pub(crate) mod failure;
@@ -60,6 +61,7 @@ enum Command {
     Fetch(fetch::Args),
     Contexts(contexts::Args),
     Context(context::Args),
+    Diff(diff::Args),
     Run(run::Args),
     Serve(serve::Args),
     Status(status::Args),
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Fetch(args) => fetch::run(&args),
         Command::Contexts(args) => contexts::run(&args),
         Command::Context(args) => context::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Run(args) => match run::run(&args) {
             Ok(status) => return ExitCode::from(status),
             Err(failure) => Err(failure),

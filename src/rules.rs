@@ -67,16 +67,19 @@
 //! | `compile` | syntax -> compiled selectors |
 //! | `eval` | evaluation of one rmap: `Match`, `UseAfter` and the other selectors, expressions, hooks |
 //! | `lookup` | loading and linking of mappings, lookups in a context, answers, what is remembered between lookups |
+//! | `difference` | what changes from one mapping to another, and below them |
 //!
 //! Each module knows only those above it in this table.
 
 mod compile;
+mod difference;
 mod eval;
 mod lookup;
 mod model;
 mod syntax;
 mod values;
 
+pub use difference::{Action, Change, Difference, DifferenceError, MappingChanges, NameChanges, difference};
 pub use lookup::bestrefs::{BestRef, BestRefs, NotFound};
 pub use lookup::cache::Memory;
 pub use lookup::context::{Context, LookupError, LookupOptions};

@@ -24,7 +24,15 @@ const LEVELS: [&[&str]; 10] = [
 ];
 
 /// The modules of `rules`, lowest first.
-const RULES: [&str; 6] = ["values", "syntax", "model", "compile", "eval", "lookup"];
+const RULES: [&str; 7] = [
+    "values",
+    "syntax",
+    "model",
+    "compile",
+    "eval",
+    "lookup",
+    "difference",
+];
 
 /// Modules that compute and do nothing else.
 const PURE: [&str; 2] = ["crds", "rules"];

@@ -175,6 +175,19 @@ impl Place {
         }
     }
 
+    /// The rules that are here, as texts. In a mount all of them are.
+    pub(super) fn rules(&self) -> &CacheDirs {
+        &self.dirs
+    }
+
+    /// Fetches rules; gives a message for each that cannot be had.
+    pub(super) fn bring(&self, names: &[String]) -> Vec<String> {
+        match &self.access {
+            Access::Open(backend) => backend.bring(names),
+            Access::Files(why) => vec![why.clone()],
+        }
+    }
+
     /// The end: writes down what is to be remembered.
     pub(super) fn close(self) {
         if let Access::Open(backend) = self.access {

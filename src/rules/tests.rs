@@ -11,6 +11,7 @@ use super::*;
 use crate::crds::Observatory;
 
 mod cases;
+mod difference;
 mod provider;
 mod remembering;
 #[path = "../../tests/common/shared.rs"]

@@ -1,6 +1,7 @@
-//! `crds-fs context` and `contexts`: through a mount, over a cache, with a server alone, and offline.
+//! `crds-fs context`, `contexts` and `diff`: through a mount, over a cache, with a server alone, and offline.
 
 use std::fs;
+use std::path::Path;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -143,7 +144,8 @@ fn wrong_names_of_contexts_are_refused_with_a_remedy() {
     let output = run(&["context", "roman-build-1.18.0", "--server", &server]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said(&output).contains("there is no context 'roman-build-1.18.0': no such context is known"),
+        said(&output)
+            .contains("there is no context 'roman-build-1.18.0': OtherError: no such context is known"),
         "{}",
         said(&output)
     );
@@ -229,4 +231,107 @@ fn contexts_tell_when_why_and_how_much_is_here() {
     let missing = run(&["contexts", "hst", "--mount", &mountpoint]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(said(&missing).contains("hst"), "{}", said(&missing));
+}
+
+#[test]
+fn a_difference_brings_the_rules_that_it_needs() {
+    let library = Library::demo();
+    let server = library.flags().remove(0);
+    let rig = Rig::mounted(&[&server], &[]);
+    let mountpoint = rig.mountpoint().display().to_string();
+    let expected = "roman_0001.pmap -> roman_0002.pmap\n\
+        mappings    3 replaced, 0 added, 0 removed\n\
+        references  1 added, 1 removed\n\
+        \n\
+        roman_0001.pmap -> roman_0002.pmap\n\
+        \x20     [ROMAN.META.INSTRUMENT.NAME]\n\
+        \x20   ~ wfi  roman_wfi_0001.imap -> roman_wfi_0002.imap\n\
+        \n\
+        wfi: roman_wfi_0001.imap -> roman_wfi_0002.imap\n\
+        \x20     [REFTYPE]\n\
+        \x20   ~ flat  roman_wfi_flat_0001.rmap -> roman_wfi_flat_0002.rmap\n\
+        \n\
+        wfi flat: roman_wfi_flat_0001.rmap -> roman_wfi_flat_0002.rmap\n\
+        \x20     [ROMAN.META.INSTRUMENT.DETECTOR, ROMAN.META.EXPOSURE.TYPE; ROMAN.META.EXPOSURE.START_TIME]\n\
+        \x20   ~ WFI01|WFI16, WFI_IMAGE; 2020-01-01 00:00:00  roman_wfi_flat_0001.asdf -> roman_wfi_flat_0002.asdf\n\
+        \n\
+        references added\n\
+        \x20   roman_wfi_flat_0002.asdf\n\
+        \n\
+        references removed\n\
+        \x20   roman_wfi_flat_0001.asdf\n";
+    let cache = tempfile::tempdir().unwrap();
+    let directory = cache.path().display().to_string();
+    for place in [
+        &["--mount", &mountpoint][..],
+        &["--server", &server],
+        &["--server", &server, "--cache", &directory],
+        &["--offline", "--cache", &directory],
+    ] {
+        let output = run(&[&["diff", "roman-2026-03-01", "roman-latest"], place].concat());
+        assert!(output.status.success(), "{place:?}: {}", said(&output));
+        assert_eq!(
+            (out(&output), said(&output)),
+            (expected.to_owned(), String::new()),
+            "{place:?}"
+        );
+    }
+    assert!(
+        Path::new(&directory)
+            .join("mappings/roman/roman_wfi_flat_0002.rmap")
+            .is_file()
+    );
+    let found = told(&["diff", OLD, NEW, "--json", "--mount", &mountpoint]);
+    assert_eq!(
+        found["totals"],
+        json!({"changes": 3, "added": 0, "deleted": 0, "replaced": 3})
+    );
+    let rule = &found["changes"][2];
+    assert_eq!(
+        (&rule["instrument"], &rule["reftype"]),
+        (&json!("wfi"), &json!("flat"))
+    );
+    assert_eq!(
+        rule["text"],
+        "replaced 'roman_wfi_flat_0001.asdf' with 'roman_wfi_flat_0002.asdf'"
+    );
+    assert_eq!(found["references"]["added"], json!(["roman_wfi_flat_0002.asdf"]));
+    let same = run(&["diff", NEW, "roman-latest", "--mount", &mountpoint]);
+    assert_eq!(out(&same), "roman_0002.pmap -> roman_0002.pmap\nno differences\n");
+}
+
+#[test]
+fn what_cannot_be_compared_is_named_with_a_remedy() {
+    let library = Library::demo();
+    let server = library.flags().remove(0);
+    let empty = tempfile::tempdir().unwrap();
+    let directory = empty.path().display().to_string();
+    let unknown = run(&["diff", OLD, "roman_0009.pmap", "--server", &server]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(
+        said(&unknown).contains("roman/roman_0009.pmap"),
+        "{}",
+        said(&unknown)
+    );
+    assert!(
+        said(&unknown).contains("cannot be compared without roman_0009.pmap"),
+        "{}",
+        said(&unknown)
+    );
+    let offline = run(&["diff", OLD, NEW, "--offline", "--cache", &directory]);
+    assert_eq!(offline.status.code(), Some(1));
+    assert!(
+        said(&offline).contains("name a cache that has them with --cache DIR"),
+        "{}",
+        said(&offline)
+    );
+    let levels = run(&["diff", OLD, "roman_wfi_0002.imap", "--server", &server]);
+    assert_eq!(levels.status.code(), Some(2), "{}", said(&levels));
+    assert!(
+        said(&levels).contains("compare two of .pmap, two of .imap or two of .rmap"),
+        "{}",
+        said(&levels)
+    );
+    let nonsense = run(&["diff", OLD, "newest", "--server", &server]);
+    assert_eq!(nonsense.status.code(), Some(2), "{}", said(&nonsense));
 }

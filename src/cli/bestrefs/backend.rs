@@ -23,7 +23,7 @@ use crate::cache::Cache;
 use crate::cli::flags::MountFlags;
 use crate::cli::settings::{Environment, Settings};
 use crate::cli::{Failure, output, wiring};
-use crate::crds::{ContextError, DatasetName, FileKey, NameError, Observatory, ServerInfo};
+use crate::crds::{ContextError, DatasetName, FileKey, FileName, NameError, Observatory, ServerInfo};
 use crate::mount::mountinfo;
 
 /// The number of files fetched at the same time.
@@ -241,6 +241,34 @@ impl Backend {
                 }
             }),
         }
+    }
+
+    /// Fetches rules; gives a message for each that cannot be had.
+    pub(in crate::cli) fn bring(&self, names: &[String]) -> Vec<String> {
+        let mut failures = Vec::new();
+        let mut rules = Vec::new();
+        for name in names {
+            let observatory = Observatory::of_name(name);
+            match (observatory, name.parse::<FileName>()) {
+                (Some(observatory), Ok(name)) => rules.push(FileKey { observatory, name }),
+                _ => failures.push(format!("'{name}' is not the name of a rule in a cache")),
+            }
+        }
+        self.fetch_each(&rules, &mut |_, outcome| {
+            failures.extend(outcome.err());
+        });
+        if let Self::Cache(own) = self {
+            // They are read by their names.
+            failures.extend(
+                own.cache
+                    .fetcher()
+                    .store()
+                    .flush()
+                    .err()
+                    .map(|error| error.to_string()),
+            );
+        }
+        failures
     }
 
     /// Closes the backend, and saves the state of its cache.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::rules::syntax::ast::{Item, Parts, Tree};
 use crate::rules::syntax::error::{LoadError, LoadErrorKind};
-use crate::rules::values::python::lower;
+use crate::rules::values::python::{lower, repr};
 
 /// The header of a mapping.
 #[derive(Clone, Copy)]
@@ -24,6 +24,15 @@ impl Fields<'_, '_> {
     pub(crate) fn text(&self, name: &str) -> String {
         match self.get(name) {
             Some(Item::Str(text)) => read(self.tree.arena.get(text)).into_owned(),
+            Some(other) => self.tree.repr(other),
+            None => String::new(),
+        }
+    }
+
+    /// A field as Python's `repr` shows what is read of it.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        match self.get(name) {
+            Some(Item::Str(text)) => repr(&read(self.tree.arena.get(text))),
             Some(other) => self.tree.repr(other),
             None => String::new(),
         }
