@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, blocking};
+use super::core::Core;
 use super::error::Error;
 use super::handles::Content;
 use super::inode::LocalStat;
@@ -49,8 +49,8 @@ impl Core {
         let Ok(_turn) = self.adopting.acquire().await else {
             return Ok(());
         };
-        let (core, key, entry) = (Arc::clone(self), file.key.clone(), file.entry);
-        blocking(move || {
+        let (key, entry) = (file.key.clone(), file.entry);
+        self.blocking(move |core| {
             let store = core.fetcher.store();
             if !core.is_being_written(node) && store.adopt(&key, entry)? && core.is_being_written(node) {
                 store.set_local(&key)?;

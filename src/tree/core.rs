@@ -73,21 +73,6 @@ pub(super) fn ready<T>(answer: Result<T, Error>) -> Outcome<T, Error> {
     Outcome::Ready(answer)
 }
 
-/// Runs work that may wait for the disk on one of the runtime's threads for blocking work. A panic of the work goes on
-/// in the caller; [`Error::ShuttingDown`] when the runtime ends before the work began.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            // The adapter answers the request and goes on.
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Error::ShuttingDown),
-        },
-    }
-}
-
 impl Core {
     /// Makes calls on the store's disk that take microseconds on a healthy disk: on the calling thread if [`DiskCalls`]
     /// permits it, else on a thread for blocking work.
@@ -108,7 +93,7 @@ impl Core {
         }
         let core = Arc::clone(self);
         Outcome::Later(Box::pin(async move {
-            let begun = blocking(move || Ok(work(&core))).await?;
+            let begun = core.blocking(move |core| Ok(work(core))).await?;
             begun.wait().await
         }))
     }
@@ -119,7 +104,17 @@ impl Core {
         work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
     ) -> Outcome<T, Error> {
         let core = Arc::clone(self);
-        Outcome::Later(Box::pin(blocking(move || work(&core))))
+        Outcome::Later(Box::pin(async move { core.blocking(work).await }))
+    }
+
+    /// Runs work that may wait for the disk on one of the runtime's threads for blocking work. A panic of the work goes on
+    /// in the caller; [`Error::ShuttingDown`] when the runtime ends before the work began.
+    pub(super) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let core = Arc::clone(self);
+        self.disk_calls.make(move || work(&core)).await
     }
 
     /// Permission to make calls on the store's disk on the calling thread.

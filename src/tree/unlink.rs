@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::core::{Core, blocking, ready};
+use super::core::{Core, ready};
 use super::error::Error;
 use super::ops::{Attr, CacheTtl, Caller, Handle, Ino, Lookup, Outcome};
 use super::removals::{DELAY, Looked};
@@ -57,8 +57,7 @@ impl Core {
     }
 
     async fn drop_copies(self: &Arc<Self>, keys: Vec<FileKey>) {
-        let core = Arc::clone(self);
-        let dropped = blocking(move || {
+        let dropped = self.blocking(move |core| {
             for key in &keys {
                 core.drop_copy(key);
             }
