@@ -83,6 +83,29 @@ impl FileState {
     }
 }
 
+/// An open file of the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Provided {
+    /// The file. It is shared: read with positions only.
+    pub file: Arc<File>,
+    /// The entry of the catalog with which it was compared; `None` for the user's own file in place of a catalogued one.
+    pub entry: Option<CatalogEntry>,
+}
+
+impl Provided {
+    /// A file that the store has found, if it can be given out. The catalog has this entry for it.
+    fn found(found: Found, entry: CatalogEntry) -> Option<Self> {
+        match found {
+            Found::Catalogued(file) => Some(Self {
+                file,
+                entry: Some(entry),
+            }),
+            Found::Local(file) => Some(Self { file, entry: None }),
+            Found::Absent | Found::Unverified => None,
+        }
+    }
+}
+
 /// Provides files. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Fetcher {
@@ -148,43 +171,50 @@ impl Fetcher {
     /// A verified open file. What the store has is answered with a few system calls; for everything else there is a
     /// future, which may be dropped at any time: the transfer goes on. The file is shared: read with positions only.
     pub(crate) fn open(&self, key: &FileKey) -> Outcome<Arc<File>, FetchError> {
+        self.provide(key).map(|provided| Ok(provided?.file))
+    }
+
+    /// As [`Fetcher::open`], for who has to know which contents they are: by what the catalog says by then, which may be
+    /// another one than when the file was looked up.
+    pub(crate) fn provide(&self, key: &FileKey) -> Outcome<Provided, FetchError> {
         let Some(info) = self.inner.catalogs.current(key.observatory) else {
-            return self.open_after_catalog(key);
+            return self.provide_after_catalog(key);
         };
         match info.catalog().get(key.name.as_str()) {
-            Some(entry) => self.open_entry(key, entry),
+            Some(entry) => self.provide_entry(key, entry),
             None => Outcome::Ready(Err(FetchError::not_in_catalog(key))),
         }
     }
 
-    fn open_after_catalog(&self, key: &FileKey) -> Outcome<Arc<File>, FetchError> {
+    fn provide_after_catalog(&self, key: &FileKey) -> Outcome<Provided, FetchError> {
         match self.inner.catalogs.load(key.observatory) {
-            Outcome::Ready(Ok(_)) => self.open(key),
+            Outcome::Ready(Ok(_)) => self.provide(key),
             Outcome::Ready(Err(error)) => Outcome::Ready(Err(error)),
             Outcome::Later(load) => {
                 let (fetcher, key) = (self.clone(), key.clone());
                 Outcome::Later(Box::pin(async move {
                     load.await?;
-                    fetcher.open(&key).wait().await
+                    fetcher.provide(&key).wait().await
                 }))
             }
         }
     }
 
-    fn open_entry(&self, key: &FileKey, entry: CatalogEntry) -> Outcome<Arc<File>, FetchError> {
+    fn provide_entry(&self, key: &FileKey, entry: CatalogEntry) -> Outcome<Provided, FetchError> {
         let inner = &self.inner;
         let found = match inner.store.open(key, entry) {
             Ok(found) => found,
             Err(error) => return Outcome::Ready(Err(FetchError::store(key, error))),
         };
-        if let Found::Catalogued(file) | Found::Local(file) = found {
+        let is_absent = matches!(found, Found::Absent);
+        if let Some(provided) = Provided::found(found, entry) {
             inner.metrics.hits.add(1);
-            return Outcome::Ready(Ok(file));
+            return Outcome::Ready(Ok(provided));
         }
         if inner.end.is_cancelled() {
             return Outcome::Ready(Err(FetchError::shutting_down(key)));
         }
-        if matches!(found, Found::Absent) {
+        if is_absent {
             if inner.is_offline(key.observatory) {
                 return Outcome::Ready(Err(FetchError::offline(key)));
             }
@@ -212,7 +242,7 @@ impl Fetcher {
             }
             // The transfer went by another catalog, which gives the name other contents, and has left the table: each
             // further turn needs a further catalog.
-            fetcher.open(&key).wait().await
+            fetcher.provide(&key).wait().await
         }))
     }
 

@@ -1,7 +1,6 @@
 //! The transfers in flight, those who wait for them, and the last failures.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Provided;
 use super::error::FetchError;
 use super::sources::{Served, add_served};
 use super::state_machine::State;
@@ -25,7 +25,7 @@ const SERVED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 /// The number of last failures that the status shows.
 const LAST: usize = 20;
 
-pub(super) type Answer = Result<Arc<File>, FetchError>;
+pub(super) type Answer = Result<Provided, FetchError>;
 
 /// A transfer as others see it.
 #[derive(Debug, Clone)]

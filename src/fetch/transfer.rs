@@ -1,13 +1,11 @@
 //! One transfer, from the slot in its lane to the file in the store.
 
-use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use tokio::task::JoinError;
 
-use super::Inner;
 use super::error::{FetchError, FetchErrorKind};
 use super::in_flight::{Answer, InFlight};
 use super::lanes::{NoSlot, Slot};
@@ -15,6 +13,7 @@ use super::receive::{Break, Receiver, Target};
 use super::small::{self, Stored};
 use super::sources::Source;
 use super::state_machine::{Event, State, StateMachine, Step};
+use super::{Inner, Provided};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::remote::RemoteErrorKind;
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
@@ -111,8 +110,8 @@ impl Transfer<'_> {
     }
 
     async fn go_on(&mut self, slot: &Arc<Slot>) -> Answer {
-        if let Some(file) = self.adopt().await? {
-            return Ok(file);
+        if let Some(provided) = self.adopt().await? {
+            return Ok(provided);
         }
         if self.inner.is_offline(self.key().observatory) {
             return Err(FetchError::offline(self.key()));
@@ -145,9 +144,9 @@ impl Transfer<'_> {
                 }
                 Step::Verify => self.verify(&mut machine, &mut reason).await?,
                 Step::Publish => {
-                    let file = self.publish().await?;
+                    let provided = self.publish().await?;
                     self.enter(&mut machine, &Event::Published);
-                    return Ok(file);
+                    return Ok(provided);
                 }
                 Step::Finish | Step::GiveUp => return Err(reason),
             };
@@ -204,28 +203,24 @@ impl Transfer<'_> {
 
     /// Verifies the file that the store has found under this name, if there is one. A copy that is verified already
     /// came with a transfer that ended between the opener's look into the store and the beginning of this one.
-    async fn adopt(&self) -> Result<Option<Arc<File>>, FetchError> {
+    async fn adopt(&self) -> Result<Option<Provided>, FetchError> {
         let Some(holding) = self.inner.store.holding(self.key()) else {
             return Ok(None);
         };
         if holding.kind != HoldingKind::Unverified {
             let entry = self.entry;
-            return match self.blocking(move |store, key| store.open(key, entry)).await? {
-                Found::Catalogued(file) | Found::Local(file) => Ok(Some(file)),
-                Found::Absent | Found::Unverified => Ok(None),
-            };
+            let found = self.blocking(move |store, key| store.open(key, entry)).await?;
+            return Ok(Provided::found(found, entry));
         }
         self.in_flight.enter(State::Verifying);
         let entry = self.entry;
         let found = self.blocking(move |store, key| store.verify(key, entry)).await?;
         self.in_flight.enter(State::Queued);
-        match found {
-            Found::Catalogued(file) | Found::Local(file) => {
-                self.inner.metrics.adopted.add(1);
-                Ok(Some(file))
-            }
-            Found::Absent | Found::Unverified => Ok(None),
+        let provided = Provided::found(found, entry);
+        if provided.is_some() {
+            self.inner.metrics.adopted.add(1);
         }
+        Ok(provided)
     }
 
     /// Locates the file and prepares the receiver of its bytes. For a small file the store is not touched before all of
@@ -410,7 +405,10 @@ impl Transfer<'_> {
             self.in_flight.progress().0,
             self.in_flight.age()
         );
-        Ok(file)
+        Ok(Provided {
+            file,
+            entry: Some(self.entry),
+        })
     }
 
     /// Opens the user's own file, which has taken the name of this one.
@@ -420,13 +418,10 @@ impl Transfer<'_> {
             Found::Unverified => store.verify(key, entry),
             other => Ok(other),
         });
-        match found.await? {
-            Found::Catalogued(file) | Found::Local(file) => Ok(file),
-            Found::Absent | Found::Unverified => {
-                let message = "a local file took its name and went away again; open it once more";
-                Err(FetchError::new(FetchErrorKind::Store, self.key(), message))
-            }
-        }
+        Provided::found(found.await?, entry).ok_or_else(|| {
+            let message = "a local file took its name and went away again; open it once more";
+            FetchError::new(FetchErrorKind::Store, self.key(), message)
+        })
     }
 
     /// Cleans up after a failure: keeps the bytes that have arrived if the next attempt can resume from them, and

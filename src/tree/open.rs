@@ -13,6 +13,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::crds::Observatory;
+use crate::fetch::Provided;
 
 use super::copies::Identity;
 use super::core::{Core, ready};
@@ -92,14 +93,19 @@ impl Core {
             Err(error) => return ready(Err(error)),
         };
         let key = file.key.clone();
-        let opened = self.on_disk_then(move |core| {
-            let opened = core.fetcher.open(&key);
+        let provided = self.on_disk_then(move |core| {
+            let provided = core.fetcher.provide(&key);
             core.resolver.note_opened(&key);
-            opened.map(|opened| Ok(opened?))
+            provided.map(|provided| Ok(provided?))
         });
         let (core, file) = (Arc::clone(self), file.clone());
-        opened.then(move |opened| match opened {
-            Ok(copy) => core.on_disk(move |core| core.opened_copy(ino, &file, copy, slot)),
+        provided.then(move |provided| match provided {
+            Ok(Provided { file: copy, entry }) if entry == Some(file.entry) => {
+                core.on_disk(move |core| core.opened_copy(ino, &file, copy, slot))
+            }
+            // A catalog that came since the number was looked up gives the name other contents, or the user has put a file
+            // there: each has another number, for which the kernel looks on hearing that this one is stale.
+            Ok(_) => ready(Err(Error::Stale)),
             Err(error) => ready(Err(error)),
         })
     }

@@ -132,3 +132,45 @@ async fn status_and_metrics_are_live() {
         "{metrics}"
     );
 }
+
+/// A catalog that comes between the lookup of a file and its open.
+#[tokio::test]
+async fn contents_of_a_later_catalog_are_not_opened_under_the_number_of_an_earlier_one() {
+    let fixture = fixture();
+    let name = "v8q14451j_idc.fits";
+    let path = format!("references/hst/{name}");
+    let old = fixture.ino(&path).await;
+    // It looks at the store, and at the catalog, when it is waited for.
+    let opening = fixture.tree.open(CALLER, old, O_RDONLY);
+    let new = b"other contents, and more of them".to_vec();
+    fixture
+        .origin
+        .put(&format!("{}{name}", fixture.server.base()), new.clone());
+    fixture
+        .server
+        .state
+        .lock()
+        .files
+        .insert(name.to_owned(), new.clone());
+    let catalogs = fixture.tree.core.fetcher.catalogs();
+    catalogs.refresh(Observatory::Hst).wait().await.unwrap();
+    let error = opening.wait().await.unwrap_err();
+    assert_eq!(fixture.errno(&error), libc::ESTALE, "{error}");
+    assert_eq!(fixture.read(&path).await.unwrap(), new);
+    assert_eq!(fixture.stat(&path).await.unwrap().size, new.len() as u64);
+}
+
+/// A file of the user's that comes between the lookup of a catalogued one and its open.
+#[tokio::test]
+async fn the_users_file_is_not_opened_under_the_number_of_the_catalogued_one() {
+    let fixture = fixture();
+    let path = "references/hst/v8q14451j_idc.fits";
+    let old = fixture.ino(path).await;
+    let opening = fixture.tree.open(CALLER, old, O_RDONLY);
+    fixture.create("references/hst/mine", 0, b"mine").await.unwrap();
+    fixture.rename("references/hst/mine", path).await.unwrap();
+    let error = opening.wait().await.unwrap_err();
+    assert_eq!(fixture.errno(&error), libc::ESTALE, "{error}");
+    assert_eq!(fixture.read(path).await.unwrap(), b"mine");
+    assert_eq!(fixture.downloads(), 0);
+}
