@@ -229,12 +229,18 @@ impl Disk {
             self.doubt(&guard, entry);
             return Ok(false);
         }
+        self.drop_copy(&guard, entry)
+    }
+
+    /// Removes a copy that was looked at a moment ago. False if by now something else lies there, which stays.
+    pub(super) fn drop_copy(&self, guard: &Guard<'_>, entry: Entry) -> Result<bool, StoreError> {
+        let key = guard.key();
         // From here on no opener gets it.
-        self.forget(&guard);
+        self.forget(guard);
         match self.discard(key, &entry) {
             Ok(true) => self.remember(key, &Mark::Gone),
             Ok(false) => {
-                self.doubt(&guard, entry);
+                self.doubt(guard, entry);
                 return Ok(false);
             }
             Err(error) => {
@@ -243,8 +249,8 @@ impl Disk {
                 } else {
                     Event::Find
                 };
-                self.enter_with(&guard, event, entry);
-                return Err(StoreError::io("remove", &path, error));
+                self.enter_with(guard, event, entry);
+                return Err(StoreError::io("remove", entry.path(key), error));
             }
         }
         Ok(true)

@@ -20,7 +20,7 @@ use super::state_dir::{self, Plain, is_absence};
 use super::{Disk, Guard};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
 use crate::store::layout::directory_path;
-use crate::store::verified::{Identity, Mark};
+use crate::store::verified::{Identity, Mark, Origin};
 use crate::store::{Found, HoldingKind, ReferenceLayout, StoreError};
 
 /// Bytes hashed at a time.
@@ -70,16 +70,18 @@ impl Disk {
         if entry.state == State::Override {
             return Ok(Found::Local(self.share_local(&guard, opened.file, entry)));
         }
-        if self.has_wrong_length(entry.identity.size, wanted) {
+        let accepted = !self.options.checksums || wanted.sha1.is_none();
+        let was_fetched = entry.origin == Origin::Fetched && entry.sha1.is_some();
+        // Of what was fetched its digest tells whether it is a copy by an earlier catalog.
+        if self.has_wrong_length(entry.identity.size, wanted) && (accepted || !was_fetched) {
             let why = format!(
                 "it has {} bytes instead of {}",
                 entry.identity.size,
                 wanted.size.unwrap_or_default()
             );
-            return self.reject(&guard, &entry, &why);
+            return self.reject(&guard, &entry, None, &why);
         }
-        let verified = entry.state == State::Held && self.is_digest(entry.sha1, wanted);
-        let accepted = !self.options.checksums || wanted.sha1.is_none();
+        let verified = entry.state == State::Held && self.is_right(&entry, wanted);
         if !verified && accepted {
             entry.sha1 = None;
             self.accept(&guard, entry)?;
@@ -132,11 +134,8 @@ impl Disk {
             return Ok(Found::Unverified);
         }
         if self.has_wrong_length(entry.identity.size, wanted) || found != expected {
-            return self.reject(
-                &guard,
-                &entry,
-                &format!("its SHA-1 is {found} instead of {expected}"),
-            );
+            let why = format!("its SHA-1 is {found} instead of {expected}");
+            return self.reject(&guard, &entry, Some(found), &why);
         }
         entry.sha1 = Some(found);
         self.accept(&guard, entry)?;
@@ -191,9 +190,7 @@ impl Disk {
         let index = self.index();
         let file = index.open.get(key)?.upgrade()?;
         let entry = index.entry(key)?;
-        let fits = entry.kind() == HoldingKind::Catalogued
-            && self.is_digest(entry.sha1, wanted)
-            && !self.has_wrong_length(entry.identity.size, wanted);
+        let fits = entry.kind() == HoldingKind::Catalogued && self.is_right(entry, wanted);
         let entry = *entry;
         drop(index);
         let is_same = |now: Identity| match entry.state {
@@ -328,10 +325,9 @@ impl Disk {
             if known.state == State::Override {
                 now.state = State::Override;
             } else if known.identity.has_same_contents(&now.identity) {
-                now.origin = known.origin;
+                (now.origin, now.sha1) = (known.origin, known.sha1);
                 if known.state == State::Held && known.identity == now.identity {
                     now.state = State::Held;
-                    now.sha1 = known.sha1;
                 }
             }
         }
@@ -355,10 +351,32 @@ impl Disk {
         !self.options.checksums || wanted.sha1.is_none() || wanted.sha1 == found
     }
 
-    /// Moves an open file that is not what the catalog says to quarantine. Its guard is held.
-    fn reject(&self, guard: &Guard<'_>, entry: &Entry, why: &str) -> Result<Found, StoreError> {
+    /// Whether length and digest of a copy are what the catalog says.
+    fn is_right(&self, entry: &Entry, wanted: CatalogEntry) -> bool {
+        self.is_digest(entry.sha1, wanted) && !self.has_wrong_length(entry.identity.size, wanted)
+    }
+
+    /// Takes an open file away that is not what the catalog says; `found` is its digest, if it was hashed. A copy that was
+    /// fetched by an earlier catalog is removed, and any other file moved to quarantine. Its guard is held.
+    fn reject(
+        &self,
+        guard: &Guard<'_>,
+        entry: &Entry,
+        found: Option<Sha1Sum>,
+        why: &str,
+    ) -> Result<Found, StoreError> {
         let key = guard.key();
         let path = entry.path(key);
+        let is_superseded = entry.origin == Origin::Fetched && found.is_some() && found == entry.sha1;
+        if is_superseded && self.can_write() {
+            if !self.drop_copy(guard, *entry)? {
+                return Ok(Found::Unverified);
+            }
+            log::info!(
+                "{key} has other contents by a new catalog: the copy that was fetched before is removed"
+            );
+            return Ok(Found::Absent);
+        }
         if !self.quarantine(&path, &quarantine_name(key), why, Some(entry.identity))? {
             return Ok(Found::Unverified);
         }

@@ -24,7 +24,7 @@ pub(super) struct Entry {
     pub(super) state: State,
     pub(super) identity: Identity,
     /// The digest that it was verified with last; `None` if it was not verified, or accepted without one to compare
-    /// with.
+    /// with. The contents of an `Unverified` file may be others by now.
     pub(super) sha1: Option<Sha1Sum>,
     /// Its origin, if it is a copy.
     pub(super) origin: Origin,
@@ -268,7 +268,7 @@ fn as_known(metadata: &Metadata, instrument: Option<&'static str>, known: &Known
             (entry.sha1, entry.origin) = (sha1, origin);
         }
         _ if known.local => entry.state = State::Override,
-        Some((_, _, origin)) => entry.origin = origin,
+        Some((_, sha1, origin)) => (entry.sha1, entry.origin) = (sha1, origin),
         None => {}
     }
     Some(entry)

@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 
 use sha1::{Digest as _, Sha1};
 use tempfile::TempDir;
@@ -182,7 +182,50 @@ fn a_new_catalog_is_compared_with_what_is_there() {
         store.verify(&rule, entry(b"new!")).unwrap(),
         Found::Absent
     ));
-    assert_eq!(quarantined(&dir), [b"old!"]);
+    assert!(!path(&dir, &rule).exists());
+    // What was not fetched may be somebody's work.
+    fs::write(path(&dir, &rule), b"mine").unwrap();
+    assert!(matches!(
+        store.open(&rule, entry(b"new!")).unwrap(),
+        Found::Unverified
+    ));
+    assert!(matches!(
+        store.verify(&rule, entry(b"new!")).unwrap(),
+        Found::Absent
+    ));
+    assert_eq!(quarantined(&dir), [b"mine"]);
+}
+
+/// A copy fetched by an earlier catalog can be had again, or is of no use: it takes no room for good.
+#[test]
+fn a_copy_that_a_new_catalog_supersedes_is_removed() {
+    for restart in [false, true] {
+        for new in [&b"new!"[..], b"a longer one"] {
+            let dir = TempDir::new().unwrap();
+            let mut running = open(&dir);
+            let rule = key("hst_0001.pmap");
+            drop(put(&running, &rule, b"old!").unwrap());
+            // Attributes are no contents.
+            fs::set_permissions(path(&dir, &rule), fs::Permissions::from_mode(0o600)).unwrap();
+            if restart {
+                drop(running);
+                running = open(&dir);
+            }
+            let store = running;
+            let held = File::open(path(&dir, &rule)).unwrap();
+            assert!(matches!(
+                store.open(&rule, entry(new)).unwrap(),
+                Found::Unverified
+            ));
+            assert!(matches!(store.verify(&rule, entry(new)).unwrap(), Found::Absent));
+            assert!(!path(&dir, &rule).exists());
+            assert!(quarantined(&dir).is_empty());
+            assert_eq!(store.usage().unwrap().used, 0);
+            assert_eq!(bytes_of(&held), b"old!", "who has it open goes on with it");
+            put(&store, &rule, new).unwrap();
+            catalogued(&store.open(&rule, entry(new)).unwrap());
+        }
+    }
 }
 
 #[test]
