@@ -173,7 +173,7 @@ impl FileSystem for CrdsTree {
     }
 
     fn release(&self, handle: Handle) {
-        self.core.files.remove(handle);
+        self.core.release(handle);
     }
 
     fn opendir(&self, _: Caller, ino: Ino) -> Outcome<(Handle, CacheTtl), Error> {

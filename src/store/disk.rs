@@ -273,8 +273,8 @@ impl Files for DiskStore {
         self.disk.move_local(from, key)
     }
 
-    fn moved_out(&self, key: &FileKey) -> Result<(), StoreError> {
-        self.disk.forget_moved(key)
+    fn recount(&self, key: &FileKey) -> Result<(), StoreError> {
+        self.disk.recount_file(key)
     }
 
     fn adopt(&self, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {

@@ -53,9 +53,9 @@ pub(crate) trait Files: Send + Sync + 'static {
     /// there; from now on it is a local file. A transfer that ends at the same moment does not touch it.
     fn move_in(&self, from: &Path, key: &FileKey) -> Result<(), StoreError>;
 
-    /// Forgets the user's file under this name, after it was renamed away. A file that has taken the name meanwhile
-    /// stays.
-    fn moved_out(&self, key: &FileKey) -> Result<(), StoreError>;
+    /// Counts the user's file under this name as it is now, after it has come, gone or changed. One that is no longer there is
+    /// forgotten.
+    fn recount(&self, key: &FileKey) -> Result<(), StoreError>;
 
     /// Makes the user's file under this name a copy like any other, if its length and digest are those of the catalog;
     /// false if they are not, or the catalog lacks one of them. Takes as long as reading the file.

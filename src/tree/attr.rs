@@ -319,10 +319,14 @@ impl Core {
             };
         }
         match self.inode_of(ino) {
-            Ok(inode) => inode.change(change).map_err(failed()),
-            Err(Error::Stale) => change_open(&*self.open_nameless(ino)?, change).map_err(failed()),
-            Err(error) => Err(error),
+            Ok(inode) => inode.change(change).map_err(failed())?,
+            Err(Error::Stale) => change_open(&*self.open_nameless(ino)?, change).map_err(failed())?,
+            Err(error) => return Err(error),
         }
+        if change.size.is_some() {
+            self.count_node(ino);
+        }
+        Ok(())
     }
 
     /// The text of a config file as it is now.

@@ -131,10 +131,12 @@ impl Core {
             }
         }
         let from = self.inode_of(ino)?;
-        self.make(parent, name, |found| {
+        let made = self.make(parent, name, |found| {
             found.dir.link(&from, name)?;
             from.stat()
-        })
+        })?;
+        self.count_own(&made.path);
+        Ok(made)
     }
 
     /// Makes something new under a name, and records it as the user's.
@@ -156,27 +158,36 @@ impl Core {
     /// Records that the file at a path is the user's, also when a later catalog has its name. A failure is only logged.
     pub(super) fn keep_own(&self, path: &Path) {
         if let Some(key) = self.key_at(path)
+            && grammar::plausible(key.observatory, key.name.as_str())
             && let Err(error) = self.fetcher.store().set_local(&key)
         {
             log::warn!("{key} is not taken for a file of the user's: {error}");
         }
     }
 
-    /// Records that the user's file is no longer at a path.
-    fn forget_own(&self, path: &Path) -> Result<(), Error> {
-        match self.key_at(path) {
-            Some(key) => Ok(self.fetcher.store().moved_out(&key)?),
-            None => Ok(()),
+    /// Lets the store count what lies at a path now, or no longer does.
+    pub(super) fn count_own(&self, path: &Path) {
+        if let Some(key) = self.key_at(path)
+            && let Err(error) = self.fetcher.store().recount(&key)
+        {
+            log::warn!("{key} is not counted as it is: {error}");
         }
     }
 
-    /// The catalogued file that would lie at a path if a catalog had it; `None` when none can lie there.
+    /// Lets the store count the user's file with this number, which was written to, under all of its names.
+    pub(super) fn count_node(&self, ino: Ino) {
+        let names = self.nodes.names(ino);
+        for path in names.into_iter().flat_map(|names| names.paths) {
+            self.count_own(&path);
+        }
+    }
+
+    /// The key by which the store counts what lies at a path, if its name is one of CRDS or looks like one.
     fn key_at(&self, path: &Path) -> Option<FileKey> {
         let (observatory, name) = Self::catalogue_of(path)?;
         let name: FileName = name.to_str()?.parse().ok()?;
         let key = FileKey { observatory, name };
-        let plausible = grammar::plausible(observatory, key.name.as_str());
-        (plausible && self.path_of(&key) == path).then_some(key)
+        (self.path_of(&key) == path).then_some(key)
     }
 
     /// The directory of a user's file that is to lose its name, and the file's path in the store. From memory.
@@ -220,7 +231,7 @@ impl Core {
             return Ok(());
         }
         found.dir.unlink(name).map_err(Error::local("remove", &path))?;
-        self.forget_own(&path)?;
+        self.count_own(&path);
         removing.done();
         self.touch_directory(parent);
         Ok(())
@@ -238,7 +249,7 @@ impl Core {
         self.hold(&found, name);
         let removing = self.nodes.removing(&path);
         found.dir.rmdir(name).map_err(Error::local("remove", &path))?;
-        self.forget_own(&path)?;
+        self.count_own(&path);
         removing.done();
         self.touch_directory(parent);
         Ok(())
@@ -310,11 +321,12 @@ impl Core {
                     .rename(name, &target.dir, new_name, flags)
                     .map_err(Error::local("rename", &from))?;
                 self.keep_own(&to);
+                self.count_own(&to);
                 renaming.done();
             }
         }
         // The store must not keep the old name recorded as the user's.
-        self.forget_own(&from)?;
+        self.count_own(&from);
         self.touch_directory(parent);
         self.touch_directory(new_parent);
         Ok(())
@@ -339,8 +351,10 @@ impl Core {
             .rename(one.1, &there.dir, other.1, RenameFlags::EXCHANGE)
             .map_err(Error::local("exchange", &from))?;
         self.nodes.exchanged(&going, &coming);
-        self.keep_own(&from);
-        self.keep_own(&to);
+        for path in [&from, &to] {
+            self.keep_own(path);
+            self.count_own(path);
+        }
         self.touch_directory(one.0);
         self.touch_directory(other.0);
         Ok(())

@@ -380,13 +380,34 @@ impl Core {
         if let Some(catalogued) = open.upload.clone() {
             return self.finish_upload(file, catalogued);
         }
-        self.on_disk(move |_| {
+        self.on_disk(move |core| {
+            core.count_node(open.ino);
             // The file stays open: every close of a descriptor of it asks the file system.
             let closed = file
                 .try_clone()
                 .and_then(|another| Ok(nix::unistd::close(another)?));
             closed.map_err(Error::local("close", Path::new("")))
         })
+    }
+
+    /// Ends an open file whose last descriptor is gone. Bytes written through a mapping may have come after each close.
+    pub(super) fn release(self: &Arc<Self>, handle: Handle) {
+        let Some(open) = self.files.remove(handle) else {
+            return;
+        };
+        if open.upload.is_some() || !open.written.load(Ordering::Relaxed) {
+            return;
+        }
+        let core = Arc::clone(self);
+        self.fetcher.runtime().spawn(async move {
+            let counted = core.blocking(move |core| {
+                core.count_node(open.ino);
+                Ok(())
+            });
+            if let Err(error) = counted.await {
+                log::debug!("{error}");
+            }
+        });
     }
 
     pub(super) fn fsync(self: &Arc<Self>, handle: Handle, data_only: bool) -> Outcome<(), Error> {
@@ -424,6 +445,7 @@ impl Core {
             Content::Local { file, access } if access.write => Arc::clone(file),
             _ => return ready(Err(Error::BadHandle)),
         };
+        open.written.store(true, Ordering::Relaxed);
         let mode = FallocateFlags::from_bits_retain(mode.cast_unsigned());
         self.on_pool(move |_| {
             fallocate(&file, mode, offset, length)

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::origin::{Behaviour, Content, Origin};
 use crate::rig::{PATIENCE, Rig, within};
@@ -233,6 +234,35 @@ fn two_at_once_where_there_is_room_for_one() {
     origin.release();
     let read = within(PATIENCE, move || reader.join().unwrap());
     assert!(read.unwrap() == origin.contents(&large(0)), "{}", rig.log());
+    rig.umount();
+}
+
+/// Files written through the mount take room from their close on, and give it back when they are cut or removed.
+#[test]
+fn files_of_ones_own_take_room_at_once() {
+    let other = large(0);
+    let origin = Origin::start(content().file(NEW, 400_000).file(&other, 400_000));
+    let mut rig = Rig::new(&[&server_flag(&origin)], &["--cache-size", "1000000"]);
+    rig.mount();
+    for (mine, new) in [("mine", NEW), ("roman_wfi_mine_0001.asdf", &other)] {
+        let mine = rig.path(path(mine));
+        let before = space(&rig)["used"].as_u64().unwrap();
+        fs::write(&mine, vec![7; 700_000]).unwrap();
+        assert_eq!(space(&rig)["used"], before + 700_000);
+        assert_eq!(rig.read(path(new)), Err(libc::ENOSPC), "{}", rig.log());
+        let file = fs::File::options().write(true).open(&mine).unwrap();
+        file.set_len(500_000).unwrap();
+        drop(file);
+        // The failure is remembered for a moment.
+        let begun = Instant::now();
+        while rig.read(path(new)) != Ok(origin.contents(new)) {
+            assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(space(&rig)["used"], 900_000);
+        fs::remove_file(&mine).unwrap();
+        assert_eq!(space(&rig)["used"], 400_000);
+    }
     rig.umount();
 }
 

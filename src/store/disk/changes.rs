@@ -274,14 +274,36 @@ impl Disk {
         Ok(removed)
     }
 
-    pub(super) fn forget_moved(&self, key: &FileKey) -> Result<(), StoreError> {
+    pub(super) fn recount_file(&self, key: &FileKey) -> Result<(), StoreError> {
         self.ensure_indexed(key.observatory)?;
         let guard = self.guards.of(key);
-        // A published file without its final name did not lie there.
-        if self.index().state(key) != State::Verified && self.lies_there(&self.known_place(key))?.is_none() {
-            self.forget(&guard);
-            self.remember(key, &Mark::Gone);
+        let known = self.index().entry(key).copied();
+        // A published file without its final name does not lie there.
+        if known.is_some_and(|known| known.state == State::Verified) {
+            return Ok(());
         }
+        let instrument = known.map_or_else(|| self.home(key), |known| known.instrument);
+        let path = place(key, instrument);
+        let metadata = match self.root.symlink_metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if is_absence(&error) => {
+                if self.forget(&guard).and_then(|gone| gone.mark()).is_some() {
+                    self.remember(key, &Mark::Gone);
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(StoreError::io("look at", &path, error)),
+        };
+        let now = Entry::new(State::Unverified, &metadata, instrument);
+        if known.is_some_and(|known| known.identity.has_same_contents(&now.identity)) {
+            return Ok(());
+        }
+        let event = match known {
+            Some(known) if known.state == State::Override => Event::Override,
+            _ if metadata.is_file() => Event::Find,
+            _ => return Ok(()),
+        };
+        self.enter_with(&guard, event, now);
         Ok(())
     }
 

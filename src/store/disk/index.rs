@@ -192,6 +192,10 @@ impl Disk {
         );
         for (directory, within) in places {
             scan(&self.root, &directory, |name, metadata| {
+                // Anything else has no place of its own by its name.
+                if name.kind().is_mapping() != directory.starts_with("mappings") {
+                    return;
+                }
                 // In a cache by instrument there are links that lead from one directory to another.
                 if metadata.is_symlink() && !grammar::plausible(observatory, name.as_str()) {
                     return;

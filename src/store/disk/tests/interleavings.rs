@@ -278,11 +278,11 @@ fn what_took_the_name_of_a_file_that_was_renamed_away_stays() {
     put_over(&store, &dir, &rule, b"first");
     fs::rename(path(&dir, &rule), dir.path().join("mappings/hst/first")).unwrap();
     put_over(&store, &dir, &rule, b"second");
-    store.moved_out(&rule).unwrap();
+    store.recount(&rule).unwrap();
     assert_eq!(fs::read(path(&dir, &rule)).unwrap(), b"second");
     assert_eq!(store.holding(&rule).unwrap().kind, HoldingKind::Local);
     fs::remove_file(path(&dir, &rule)).unwrap();
-    store.moved_out(&rule).unwrap();
+    store.recount(&rule).unwrap();
     assert!(store.holding(&rule).is_none());
     put(&store, &rule, b"theirs").unwrap();
 }

@@ -96,6 +96,44 @@ fn every_change_is_told() {
     assert_eq!(told(), [second].into(), "it went");
 }
 
+#[test]
+fn files_of_the_users_are_counted_as_they_come_change_and_go() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    store.load_index(Observatory::Hst).unwrap();
+    let (copy, other, rule) = (key("hst_0001.pmap"), key("notes.txt"), key("hst_0002.pmap"));
+    put(&store, &copy, b"theirs").unwrap();
+    let counted = |key: &FileKey| {
+        store.recount(key).unwrap();
+        let usage = store.usage().unwrap();
+        (usage.used, usage.files)
+    };
+    fs::create_dir_all(dir.path().join("references/hst")).unwrap();
+    assert_eq!(counted(&other), (6, 1), "nothing is there yet");
+    fs::write(path(&dir, &other), b"12345").unwrap();
+    assert_eq!(counted(&other), (11, 2));
+    fs::write(path(&dir, &other), b"0123456789").unwrap();
+    assert_eq!(counted(&other), (16, 2));
+    fs::write(path(&dir, &rule), b"").unwrap();
+    store.set_local(&rule).unwrap();
+    assert_eq!(counted(&rule), (16, 3));
+    fs::write(path(&dir, &rule), b"mine").unwrap();
+    assert_eq!(counted(&rule), (20, 3));
+    assert_eq!(store.holding(&rule).unwrap().kind, HoldingKind::Local);
+    fs::remove_file(path(&dir, &other)).unwrap();
+    assert_eq!(counted(&other), (10, 2));
+    fs::remove_file(path(&dir, &rule)).unwrap();
+    assert_eq!(counted(&rule), (6, 1));
+    assert_eq!(counted(&copy), (6, 1));
+    assert_eq!(store.holding(&copy).unwrap().kind, HoldingKind::Catalogued);
+    // Only what was remembered of a name is to be forgotten.
+    let memory = fs::read_to_string(dir.path().join(".crds-fs/verified/hst")).unwrap();
+    assert!(
+        !memory.contains("notes.txt") && memory.ends_with("G\thst_0002.pmap\n"),
+        "{memory}"
+    );
+}
+
 /// A reader who has the description open while it is replaced reads all of the old one.
 #[test]
 fn a_snapshot_is_replaced_whole() {

@@ -113,7 +113,7 @@ fn what_is_not_durable_yet_is_not_taken_for_a_file_that_was_renamed_away() {
     let halted = Halted::new(options());
     let (store, rule) = (&halted.store, key("hst_0001.pmap"));
     publish(store, &rule, b"rules").unwrap();
-    store.moved_out(&rule).unwrap();
+    store.recount(&rule).unwrap();
     store.abandon(&rule, false).unwrap();
     catalogued(&store.open(&rule, entry(b"rules")).unwrap());
     halted.let_go();
