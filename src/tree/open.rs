@@ -101,7 +101,16 @@ impl Core {
         let (core, file) = (Arc::clone(self), file.clone());
         provided.then(move |provided| match provided {
             Ok(Provided { file: copy, entry }) if entry == Some(file.entry) => {
-                core.on_disk(move |core| core.opened_copy(ino, &file, copy, slot))
+                let path = core.path_of(&file.key);
+                let looked = core.on_disk(move |_| {
+                    let stat = LocalStat::of_file(&copy).map_err(Error::local("stat", &path))?;
+                    Ok((copy, stat))
+                });
+                // Not where the disk is called: who has left by then would leave an open file behind.
+                looked.map(move |looked| {
+                    let (copy, stat) = looked?;
+                    core.opened_copy(ino, &file, copy, &stat, slot)
+                })
             }
             // A catalog that came since the number was looked up gives the name other contents, or the user has put a file
             // there: each has another number, for which the kernel looks on hearing that this one is stale.
@@ -113,14 +122,20 @@ impl Core {
     /// Opens a copy of the store. When it is another one than the copy that is open under this number (that was
     /// damaged, or removed, and fetched anew), the name gets another number, for which the kernel looks after hearing
     /// that this one is stale.
-    fn opened_copy(&self, ino: Ino, file: &Catalogued, copy: Arc<File>, slot: Slot) -> Result<Opened, Error> {
-        let stat = LocalStat::of_file(&copy).map_err(Error::local("stat", &self.path_of(&file.key)))?;
+    fn opened_copy(
+        &self,
+        ino: Ino,
+        file: &Catalogued,
+        copy: Arc<File>,
+        stat: &LocalStat,
+        slot: Slot,
+    ) -> Result<Opened, Error> {
         let size = file.entry.size.unwrap_or(stat.size);
         let is_open = || {
             let handle = |open: &OpenFile| open.ino == ino && matches!(open.content, Content::Stored(_));
             self.files.find(handle).is_some()
         };
-        let opened = self.copies.open(ino, Identity::of(&stat), is_open, |keep_cache| {
+        let opened = self.copies.open(ino, Identity::of(stat), is_open, |keep_cache| {
             self.opened_file(ino, size, Content::Stored(copy), keep_cache, Some(slot))
         });
         opened.ok_or_else(|| {

@@ -1,13 +1,16 @@
 //! The conditions that hold after every step, and the errors with which an open may fail.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use libc::{EBADMSG, EHOSTUNREACH, ENETDOWN, ENOENT, ENOSPC, EREMOTEIO, ESTALE};
+use libc::{EBADMSG, EHOSTUNREACH, ENETDOWN, ENOENT, EREMOTEIO, ESTALE};
 
-use super::super::steps::{QUARANTINE, path, version};
-use super::Bench;
+use super::super::World;
+use super::super::steps::{QUARANTINE, ROOM, path, version};
+use super::{Bench, PATIENCE};
+use crate::store::HoldingKind;
 use crate::tree::Error;
 
 impl Bench {
@@ -40,16 +43,20 @@ impl Bench {
         }
     }
 
+    /// The files that are on their way, with their lengths.
+    pub(super) fn arriving(&self) -> BTreeMap<String, u64> {
+        let transfers = self.world.fetcher.transfers().into_iter();
+        transfers
+            .map(|transfer| (transfer.key.name.as_str().to_owned(), transfer.total))
+            .collect()
+    }
+
     pub(super) fn expect_error(&mut self, name: &'static str, error: &Error) {
         let errno = self.world.errno(error);
         assert!(!self.model.user.contains_key(name), "the user's {name}: {error}");
         if !self.model.catalog.contains_key(name) {
             // The kernel looks up a stale name once more, and finds it absent.
             assert!([ENOENT, ESTALE].contains(&errno), "{name}: {error}");
-            return;
-        }
-        // What arrives, or was waited for a moment ago, cannot go for others.
-        if errno == ENOSPC {
             return;
         }
         if self.model.offline {
@@ -65,6 +72,33 @@ impl Bench {
             [EHOSTUNREACH, EREMOTEIO, EBADMSG].contains(&errno),
             "{name}: {error}"
         );
+    }
+
+    /// Compares the room for a file with its length: an error says that copies could have gone for it. `arriving` tells what was
+    /// on its way before or after its open.
+    pub(super) fn compare_room(&self, name: &str, arriving: &BTreeMap<String, u64>) -> Result<(), String> {
+        let model = &self.model;
+        let must_stay = |other: &str, bytes: &[u8]| {
+            let all = model.versions.get(other).copied().unwrap_or_default();
+            model.open.iter().any(|(open, ..)| *open == other)
+                || !(1..=all).any(|number| version(other, number) == bytes)
+        };
+        let staying: usize = self
+            .on_disk()
+            .iter()
+            .filter(|(other, bytes)| other != name && must_stay(other, bytes))
+            .map(|(_, bytes)| bytes.len())
+            .sum();
+        let wanted = version(name, model.catalog[name]).len();
+        let others = arriving.iter().filter(|(other, _)| *other != name);
+        let coming: u64 = others.map(|(_, bytes)| bytes).sum();
+        if (staying + wanted) as u64 + self.quarantined() + coming > ROOM {
+            return Ok(());
+        }
+        let usage = self.world.store.usage();
+        Err(format!(
+            "{staying} bytes stay, {coming} come, and {name} has {wanted}: {usage:?}"
+        ))
     }
 
     /// The files under their final names.
@@ -124,7 +158,7 @@ impl Bench {
     fn check_usage(&self) {
         let begun = Instant::now();
         while let Err(difference) = self.compare_usage() {
-            assert!(begun.elapsed() < Duration::from_secs(5), "{difference}");
+            assert!(begun.elapsed() < PATIENCE, "{difference}");
             std::thread::yield_now();
         }
     }
@@ -132,22 +166,32 @@ impl Bench {
     fn compare_usage(&self) -> Result<(), String> {
         let usage = self.world.store.usage().unwrap();
         let on_disk = self.on_disk();
-        let copies = on_disk
-            .iter()
-            .filter(|(name, _)| !self.model.user.contains_key(name.as_str()));
-        let copies: usize = copies.map(|(_, bytes)| bytes.len()).sum();
+        // Hidden files are not counted.
+        let files = on_disk.iter().filter(|(name, _)| !name.starts_with('.'));
+        let files: usize = files.map(|(_, bytes)| bytes.len()).sum();
         let partial: u64 = files_in(&self.world.on_disk(".crds-fs/partial/hst"))
             .into_iter()
             .filter(|(name, _)| !name.contains('~'))
-            .map(|(_, at)| std::fs::metadata(at).map_or(0, |found| found.len()))
+            .map(|(name, at)| self.partial(&name, &at))
             .sum();
-        let least = copies as u64 + self.quarantined() + partial;
-        // The user's own files are counted as the store saw them last.
-        let most = if self.model.written == 0 { least } else { u64::MAX };
-        if (least..=most).contains(&usage.used) || !self.world.fetcher.transfers().is_empty() {
+        let bytes = files as u64 + self.quarantined() + partial;
+        if bytes == usage.used || !self.world.fetcher.transfers().is_empty() {
             return Ok(());
         }
-        Err(format!("{least} bytes are there besides the user's: {usage:?}"))
+        Err(format!("{bytes} bytes are there: {usage:?}"))
+    }
+
+    /// The bytes that a partial file takes. A verified one is a copy, of its length, that has not got its name yet.
+    fn partial(&self, name: &str, at: &Path) -> u64 {
+        let holding = self.world.store.holding(&World::key(name));
+        let is_copy = holding.is_some_and(|holding| holding.kind == HoldingKind::Catalogued);
+        std::fs::metadata(at).map_or(0, |found| {
+            if is_copy {
+                found.len()
+            } else {
+                found.blocks() * 512
+            }
+        })
     }
 }
 
