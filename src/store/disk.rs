@@ -194,6 +194,7 @@ impl DiskStore {
             theirs,
             remembers,
         };
+        disk.count_quarantine();
         Ok(Self {
             disk: Arc::new(disk),
             publisher: Publisher::default(),
@@ -292,7 +293,7 @@ impl Files for DiskStore {
 
 impl Transfers for DiskStore {
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
-        self.disk.reserve_bytes(key, size)
+        self.disk.reserve_bytes(key, size).map(drop)
     }
 
     fn begin(&self, key: &FileKey) -> Result<Partial, StoreError> {
@@ -392,10 +393,9 @@ impl State for DiskStore {
 
     fn usage(&self) -> Result<Usage, StoreError> {
         let disk = self.disk.disk_space()?;
-        let quarantined = self.disk.quarantined();
+        let quarantined = self.disk.count_quarantine();
         self.disk.measure_running();
-        let mut index = self.disk.index();
-        index.ledger.set_aside(quarantined.bytes);
+        let index = self.disk.index();
         let (used, files) = (index.ledger.used(), index.ledger.files());
         let taken = index.ledger.floor().saturating_add(index.ledger.untaken());
         let free = disk.free.saturating_sub(taken);

@@ -22,6 +22,8 @@ use super::views::{Catalogued, View};
 pub(super) struct OpenFile {
     pub(super) ino: Ino,
     pub(super) content: Content,
+    /// Its length, if that does not change while it is open.
+    pub(super) length: Option<u64>,
     /// Whether something was written since the last close of a descriptor.
     pub(super) written: AtomicBool,
     /// The catalogued file whose contents the client writes itself.

@@ -221,14 +221,15 @@ impl Core {
         keep_cache: bool,
         slot: Option<Slot>,
     ) -> Opened {
-        let backing = match &content {
-            Content::Stored(file) => Backing::Stored(Arc::clone(file)),
-            Content::Local { .. } => Backing::Local,
-            Content::Generated(_) | Content::Hold { .. } => Backing::Generated,
+        let (backing, length) = match &content {
+            Content::Stored(file) => (Backing::Stored(Arc::clone(file)), Some(size)),
+            Content::Local { .. } => (Backing::Local, None),
+            Content::Generated(_) | Content::Hold { .. } => (Backing::Generated, None),
         };
         let handle = self.files.insert(OpenFile {
             ino,
             content,
+            length,
             written: AtomicBool::new(false),
             upload: None,
             _slot: slot,
@@ -338,7 +339,11 @@ impl Core {
             Ok(open) => open,
             Err(error) => return ready(Err(error)),
         };
-        let size = usize::try_from(size).unwrap_or_default();
+        // What lies beyond the end needs no call that says so.
+        let left = open
+            .length
+            .map_or(u64::MAX, |length| length.saturating_sub(offset));
+        let size = usize::try_from(left.min(u64::from(size))).unwrap_or_default();
         match &open.content {
             Content::Generated(bytes) | Content::Hold { text: bytes, .. } => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());

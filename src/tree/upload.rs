@@ -48,6 +48,7 @@ impl Core {
             let handle = core.files.insert(OpenFile {
                 ino,
                 content,
+                length: None,
                 written: AtomicBool::new(false),
                 upload: Some(file),
                 _slot: Some(slot),

@@ -27,6 +27,7 @@ use crate::store::{Found, HoldingKind, ReferenceLayout, StoreError};
 const BUFFER: usize = 1 << 20;
 
 /// Space on the disk below the store.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct DiskSpace {
     pub(super) total: u64,
     pub(super) free: u64,

@@ -19,7 +19,7 @@ const DEPTH: usize = 8;
 pub(super) struct Quarantined {
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// The time of modification of the directory when it was counted, in seconds and nanoseconds.
+    /// The time of modification of the directory when it was counted, in seconds and nanoseconds; `None` without one.
     changed: Option<(i64, i64)>,
 }
 
@@ -50,17 +50,16 @@ impl Disk {
                 Path::new(state_dir::OWN).join(target).display()
             );
             self.moments.reach(Moment::Quarantined);
+            self.count_quarantine();
             return Ok(true);
         }
         Ok(expected.is_none())
     }
 
     /// The contents of quarantine, counted anew when its directory has changed: users may take files out at any time.
-    pub(super) fn quarantined(&self) -> Quarantined {
-        let Ok(metadata) = self.state_dir.symlink_metadata(QUARANTINE) else {
-            return Quarantined::default();
-        };
-        let changed = Some((metadata.mtime(), metadata.mtime_nsec()));
+    pub(super) fn count_quarantine(&self) -> Quarantined {
+        let metadata = self.state_dir.symlink_metadata(QUARANTINE).ok();
+        let changed = metadata.map(|metadata| (metadata.mtime(), metadata.mtime_nsec()));
         let known = self.index().quarantined;
         if known.changed == changed {
             return known;
@@ -69,11 +68,21 @@ impl Disk {
             changed,
             ..Quarantined::default()
         };
-        if let Ok(dir) = self.state_dir.open_dir(QUARANTINE) {
+        if changed.is_some()
+            && let Ok(dir) = self.state_dir.open_dir(QUARANTINE)
+        {
             count(&dir, &mut counted, DEPTH);
         }
-        self.index().quarantined = counted;
+        let mut index = self.index();
+        index.quarantined = counted;
+        index.ledger.set_aside(counted.bytes);
         counted
+    }
+
+    /// Whether its users have taken things out since it was counted last.
+    pub(super) fn has_less_in_quarantine(&self) -> bool {
+        let before = self.index().quarantined.bytes;
+        before > 0 && self.count_quarantine().bytes < before
     }
 }
 

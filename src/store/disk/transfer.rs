@@ -1,5 +1,6 @@
 //! Transfers: reservation, room, publication.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -9,6 +10,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::file_state::{Event, State};
+use super::files::DiskSpace;
 use super::index::Entry;
 use super::moments::Moment;
 use super::partials::{on_disk, partial_path};
@@ -24,24 +26,34 @@ use crate::store::{Partial, StoreError};
 const ALLOCATED: u64 = 1 << 20;
 
 impl Disk {
-    pub(super) fn reserve_bytes(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
+    /// Sets bytes aside; gives the space that the disk has at that moment.
+    pub(super) fn reserve_bytes(&self, key: &FileKey, size: u64) -> Result<DiskSpace, StoreError> {
         if !self.can_write() {
             return Err(StoreError::ReadOnly);
         }
         for observatory in Observatory::ALL {
             self.ensure_indexed(observatory)?;
         }
-        self.or_when_durable(|| {
-            let disk = self.disk_space()?;
-            let aside = self.quarantined().bytes;
-            self.measure_running();
+        let reserve = || -> Result<DiskSpace, StoreError> {
+            let disk = self.measure()?;
             let mut index = self.index();
-            index.ledger.set_aside(aside);
             let Index { ledger, open, .. } = &mut *index;
-            Ok(ledger.reserve(key, size, disk.free, |other| is_open(open, other))?)
-        })?;
+            ledger.reserve(key, size, disk.free, |other| is_open(open, other))?;
+            Ok(disk)
+        };
+        let disk = match self.or_when_durable(reserve) {
+            Err(StoreError::NoSpace(_)) if self.has_less_in_quarantine() => reserve(),
+            other => other,
+        }?;
         self.moments.reach(Moment::Reserved);
-        Ok(())
+        Ok(disk)
+    }
+
+    /// The space on the disk, with what transfers have taken of it so far.
+    fn measure(&self) -> Result<DiskSpace, StoreError> {
+        let disk = self.disk_space()?;
+        self.measure_running();
+        Ok(disk)
     }
 
     /// Runs `attempt`. If it finds no room while published files are not durable yet, which cannot be evicted, waits
@@ -58,7 +70,7 @@ impl Disk {
 
     /// Makes the room that was reserved, and allocates the blocks.
     pub(super) fn claim_room(&self, key: &FileKey, partial: &Partial) -> Result<(), StoreError> {
-        self.clear_room(key)?;
+        self.clear_room(key, None)?;
         let failed = |error| StoreError::io("write", partial_path(key), error);
         let Some(size) = self.index().ledger.reservation(key) else {
             return Ok(());
@@ -72,13 +84,16 @@ impl Disk {
         }
     }
 
-    /// Evicts other files until a reservation fits.
-    pub(super) fn clear_room(&self, key: &FileKey) -> Result<(), StoreError> {
+    /// Evicts other files until a reservation fits. `known` is the space on the disk, if that was measured just now.
+    pub(super) fn clear_room(&self, key: &FileKey, known: Option<DiskSpace>) -> Result<(), StoreError> {
         let mut refused = HashSet::new();
+        let known = Cell::new(known);
         loop {
             let victims = self.or_when_durable(|| {
-                let disk = self.disk_space()?;
-                self.measure_running();
+                let disk = match known.take() {
+                    Some(disk) => disk,
+                    None => self.measure()?,
+                };
                 let mut index = self.index();
                 let Index { ledger, open, .. } = &mut *index;
                 Ok(ledger.claim(key, disk.free, |other| {
@@ -88,7 +103,10 @@ impl Disk {
             if victims.is_empty() {
                 return Ok(());
             }
-            self.clear(&victims, &mut refused);
+            // Nobody goes for what somebody has taken out of the quarantine.
+            if !self.has_less_in_quarantine() {
+                self.clear(&victims, &mut refused);
+            }
         }
     }
 

@@ -27,7 +27,7 @@ impl Disk {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let stored = self
             .reserve_bytes(key, size)
-            .and_then(|()| self.clear_room(key))
+            .and_then(|disk| self.clear_room(key, Some(disk)))
             .and_then(|()| match self.write_whole(key, bytes, sha1) {
                 Err(error @ StoreError::Io { .. }) if error.is_no_space() => {
                     self.evict_bytes(key, size).map_err(|_| error)?;
