@@ -47,11 +47,12 @@ pub(crate) use own_rules::{OwnVersion, own_path, own_version};
 pub(crate) use settings::{CatalogSettings, FetchSettings};
 #[cfg(test)]
 pub(crate) use sources::Served;
-pub(crate) use sources::{Mirror, Source};
+pub(crate) use sources::{Mirror, Source, WrongFile};
 
 use counters::Metrics;
 use in_flight::{InFlightTable, Joined};
 use lanes::Lanes;
+use sources::WrongFiles;
 
 /// The state of a catalogued file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +125,7 @@ struct Inner {
     running: InFlightTable,
     metrics: Metrics,
     lanes: Lanes,
+    wrong_files: WrongFiles,
     end: CancellationToken,
     tasks: TaskTracker,
 }
@@ -158,6 +160,7 @@ impl Fetcher {
             catalogs,
             running: InFlightTable::default(),
             metrics: Metrics::default(),
+            wrong_files: WrongFiles::default(),
             lanes: Lanes::new(settings.jobs),
             settings,
             end: CancellationToken::new(),
@@ -277,7 +280,10 @@ impl Fetcher {
         if let Some(url) = self.inner.running.url(key) {
             return Some(url);
         }
-        if let Some(source) = self.inner.mirrors.iter().find_map(|mirror| mirror.source(key)) {
+        let is_trusted = |number| !self.inner.wrong_files.is_recent(key.observatory, number);
+        let mirrors = (0..).zip(&self.inner.mirrors);
+        let mut trusted = mirrors.filter(|(number, _)| is_trusted(*number));
+        if let Some(source) = trusted.find_map(|(_, mirror)| mirror.source(key)) {
             return Some(source.url);
         }
         let info = self.inner.catalogs.current(key.observatory)?;
@@ -301,6 +307,11 @@ impl Fetcher {
     /// The transfers that run, oldest first.
     pub(crate) fn transfers(&self) -> Vec<TransferStatus> {
         self.inner.running.statuses()
+    }
+
+    /// The last wrong file of each source that is left alone for it, as far as there are others; oldest first.
+    pub(crate) fn wrong_files(&self) -> Vec<WrongFile> {
+        self.inner.wrong_files.recent()
     }
 
     /// The counters as they are now.
@@ -361,10 +372,18 @@ impl fmt::Debug for Fetcher {
     }
 }
 
+/// The places where a file may be had.
+struct Located {
+    /// The entry of the catalog in force.
+    entry: CatalogEntry,
+    /// The sources in the order in which they are asked, each with its number in that of the settings.
+    sources: Vec<(usize, Source)>,
+}
+
 impl Inner {
-    /// The catalog entry of a file, and its sources in order. Where the user has set its URL the current catalog will
-    /// do; else it must be one of the server in force.
-    async fn locate(&self, key: &FileKey) -> Result<(CatalogEntry, Vec<Source>), FetchError> {
+    /// The catalog entry of a file, and its sources in order, those that gave a wrong file a while ago last. Where the user
+    /// has set its URL the current catalog will do; else it must be one of the server in force.
+    async fn locate(&self, key: &FileKey) -> Result<Located, FetchError> {
         let own = self.endpoints.own_url(key);
         let info = match self.catalogs.current(key.observatory) {
             Some(info) if own.is_some() => info,
@@ -381,8 +400,11 @@ impl Inner {
             origin: Arc::clone(&self.origin),
             url,
         };
-        let first = self.mirrors.iter().filter_map(|mirror| mirror.source(key));
-        Ok((entry, first.chain([last]).collect()))
+        let first = (0..).zip(&self.mirrors);
+        let first = first.filter_map(|(number, mirror)| Some((number, mirror.source(key)?)));
+        let mut sources: Vec<_> = first.chain([(self.mirrors.len(), last)]).collect();
+        sources.sort_by_cached_key(|(number, _)| self.wrong_files.is_recent(key.observatory, *number));
+        Ok(Located { entry, sources })
     }
 
     fn is_offline(&self, observatory: Observatory) -> bool {

@@ -13,7 +13,7 @@ use super::receive::{Break, Receiver, Target};
 use super::small::{self, Stored};
 use super::sources::Source;
 use super::state_machine::{Event, State, StateMachine, Step};
-use super::{Inner, Provided};
+use super::{Inner, Located, Provided};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::remote::RemoteErrorKind;
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
@@ -29,6 +29,7 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
         in_flight: &in_flight,
         entry,
         sources: Vec::new(),
+        numbers: Vec::new(),
         receiver: None,
         stored: None,
     };
@@ -90,6 +91,8 @@ struct Transfer<'a> {
     entry: CatalogEntry,
     /// The sources of the file, in order.
     sources: Vec<Source>,
+    /// The number of each of them in the order of the settings.
+    numbers: Vec<usize>,
     receiver: Option<Receiver>,
     /// A small file that is in the store already.
     stored: Option<Stored>,
@@ -228,11 +231,12 @@ impl Transfer<'_> {
     async fn prepare(&mut self, slot: &Arc<Slot>) -> Result<(), FetchError> {
         let locating = tokio::time::timeout(self.inner.settings.timeout, self.inner.locate(self.key()));
         let located = slot.lend_while(locating).await;
-        let (entry, sources) = located.unwrap_or_else(|_| {
+        let Located { entry, sources } = located.unwrap_or_else(|_| {
             let message = "its server has not said in time where it is (--timeout)";
             Err(FetchError::new(FetchErrorKind::TimedOut, self.key(), message))
         })?;
-        (self.entry, self.sources) = (entry, sources);
+        self.entry = entry;
+        (self.numbers, self.sources) = sources.into_iter().unzip();
         self.in_flight.set_entry(entry);
         let url = self.sources.first().map(|source| source.url.clone());
         if let Some(url) = &url {
@@ -368,6 +372,9 @@ impl Transfer<'_> {
         mixed: bool,
     ) -> Step {
         self.inner.metrics.mismatches.add(1);
+        if !mixed && let Some(number) = self.numbers.get(machine.source()) {
+            self.inner.wrong_files.note(*number, self.key(), url);
+        }
         let step = self.enter(machine, &Event::Mismatch { mixed });
         let fault = |message| FetchError::new(FetchErrorKind::Corrupt, self.key(), message).at(url);
         if step == Step::GiveUp {

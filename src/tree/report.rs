@@ -41,6 +41,8 @@ pub(crate) struct StatusReport {
     pub transfers: Vec<TransferReport>,
     /// The counts since it was mounted.
     pub counters: CounterReport,
+    /// Sources that gave a wrong file a while ago, oldest first: others are asked before them.
+    pub wrong_sources: Vec<WrongSourceReport>,
     /// The last failures of files and of best references, oldest first.
     pub failures: Vec<FailureReport>,
     /// The last panic of the process.
@@ -153,6 +155,18 @@ pub(crate) struct SourceReport {
     pub url: String,
     /// The number of bytes.
     pub bytes: u64,
+}
+
+/// A source that gave a wrong file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct WrongSourceReport {
+    /// The URL that the file was read from, without credentials.
+    pub url: String,
+    /// `OBSERVATORY/NAME`.
+    pub file: String,
+    /// The time at which its length or digest turned out to be wrong.
+    pub when: String,
 }
 
 /// The counts since a file system was mounted.
@@ -334,6 +348,7 @@ mod tests {
                 sources: vec![SourceReport::default()],
                 ..TransferReport::default()
             }],
+            wrong_sources: vec![WrongSourceReport::default()],
             failures: vec![FailureReport::default()],
             last_panic: Some(PanicReport::default()),
             ..StatusReport::default()
@@ -356,6 +371,7 @@ mod tests {
                     "hits": 0, "misses": 0, "downloads": 0, "bytes": 0, "retries": 0, "failures": 0, "mismatches": 0,
                     "adopted": 0, "panics": 0,
                 },
+                "wrong_sources": [{"url": "", "file": "", "when": ""}],
                 "failures": [{"file": "", "kind": "", "url": null, "message": "", "when": ""}],
                 "last_panic": {"when": "", "message": ""},
                 "local_overrides": [],

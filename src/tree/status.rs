@@ -17,7 +17,7 @@ use super::ops::{Opened, Outcome, StatFs};
 use super::panics;
 use super::report::{
     self, CatalogFailure, CatalogState, CounterReport, DescriptorReport, FailureReport, ObservatoryReport,
-    PanicReport, SourceReport, SpaceReport, StatusReport, TransferReport, timestamp,
+    PanicReport, SourceReport, SpaceReport, StatusReport, TransferReport, WrongSourceReport, timestamp,
 };
 
 impl Core {
@@ -70,6 +70,7 @@ impl Core {
                 .collect(),
             transfers: self.fetcher.transfers().iter().map(transfer_status).collect(),
             counters: self.counters(),
+            wrong_sources: self.wrong_sources(),
             failures: self.failures(),
             last_panic: panics::seen().map(|panics| PanicReport {
                 when: timestamp(panics.when),
@@ -108,6 +109,17 @@ impl Core {
             evicted_bytes: usage.evicted.bytes,
             complete: self.scan.is_done(),
         }
+    }
+
+    fn wrong_sources(&self) -> Vec<WrongSourceReport> {
+        let wrong = self.fetcher.wrong_files().into_iter();
+        wrong
+            .map(|wrong| WrongSourceReport {
+                url: wrong.url.to_string(),
+                file: wrong.key.to_string(),
+                when: timestamp(wrong.when),
+            })
+            .collect()
     }
 
     /// The last failures of files and of best references, oldest first.

@@ -57,6 +57,13 @@ fn write_description(out: &mut String, status: &StatusReport) -> std::fmt::Resul
     for name in &status.local_overrides {
         writeln!(out, "local file in place of a catalogued one: {name}")?;
     }
+    for source in &status.wrong_sources {
+        writeln!(
+            out,
+            "wrong file at {} from {}: other sources are asked before this one for a while",
+            source.when, source.url
+        )?;
+    }
     for failure in &status.failures {
         writeln!(
             out,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::world::{Act, FILE, Place, World, content, key};
 use super::*;
+use crate::fetch::sources::LEFT_ALONE;
 use crate::remote::RemoteErrorKind;
 
 fn mirror(bytes: &[u8]) -> Arc<Place> {
@@ -104,6 +105,44 @@ tests! {
         let world = World::with_mirrors(&bytes, &[&first]);
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
         assert_eq!(served(&world), [('1', 90_000)]);
+    }
+
+    async fn a_source_that_lies_is_left_alone_for_a_while() {
+        let (bytes, lie) = (content(90_000), content(90_001)[1..].to_vec());
+        let mirror = mirror(&lie);
+        let world = World::with_mirrors(&bytes, &[&mirror]);
+        let again = || async {
+            world.fetcher.store().remove(&key(FILE)).unwrap();
+            assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        };
+        assert!(world.fetcher.wrong_files().is_empty());
+        again().await;
+        assert_eq!((mirror.asked().len(), world.place.asked().len()), (1, 1));
+        let wrong = world.fetcher.wrong_files();
+        let [wrong] = wrong.as_slice() else { panic!("{wrong:?}") };
+        assert_eq!((&wrong.key, wrong.url.host().as_deref()), (&key(FILE), Some("127.0.0.2")));
+        again().await;
+        assert_eq!((mirror.asked().len(), world.place.asked().len()), (1, 2));
+        // It comes last, and not never.
+        world.place.then([Act::Fail(RemoteErrorKind::NotFound)]);
+        mirror.put(FILE, &bytes);
+        again().await;
+        assert_eq!((mirror.asked().len(), world.place.asked().len()), (2, 3));
+        tokio::time::advance(LEFT_ALONE).await;
+        assert!(world.fetcher.wrong_files().is_empty());
+        again().await;
+        assert_eq!((mirror.asked().len(), world.place.asked().len()), (3, 3));
+        world.check_store();
+    }
+
+    async fn the_only_source_is_asked_also_after_it_has_lied() {
+        let bytes = content(90_000);
+        let world = World::with(&bytes);
+        world.place.then([Act::Flip(7), Act::Flip(7)]);
+        assert_eq!(world.fails(FILE).await, FetchErrorKind::Corrupt);
+        assert_eq!(world.fetcher.wrong_files().len(), 1);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
     }
 
     async fn a_transfer_goes_on_with_another_source_after_a_restart() {
