@@ -266,12 +266,22 @@ impl Fetcher {
     pub(crate) fn last_error(&self, key: &FileKey) -> Option<FetchError> {
         let info = self.inner.catalogs.current(key.observatory);
         let entry = info.and_then(|info| info.catalog().get(key.name.as_str()));
-        self.inner.running.last_failure(key, entry)
+        let failure = self.inner.running.last_failure(key, entry);
+        failure.or_else(|| {
+            let mut unkept = self.inner.store.unkept();
+            // A later transfer may have brought it.
+            unkept.retain(|one| one.key.as_ref() == Some(key) && self.inner.store.holding(key).is_none());
+            unkept.pop().map(FetchError::unkept)
+        })
     }
 
-    /// The last failures of all files, oldest first, with their times.
+    /// The last failures of all files, oldest first, with their times; also those to keep files that were given out.
     pub(crate) fn last_errors(&self) -> Vec<(SystemTime, FetchError)> {
-        self.inner.running.last_failures()
+        let mut all = self.inner.running.last_failures();
+        let unkept = self.inner.store.unkept().into_iter();
+        all.extend(unkept.map(|one| (one.when, FetchError::unkept(one))));
+        all.sort_by_key(|(when, _)| *when);
+        all
     }
 
     /// The URL of a file: that of the source that is asked now, or that gave most of it since the mount began, else

@@ -36,6 +36,8 @@ pub(crate) use state::State;
 pub(crate) use transfers::Transfers;
 pub(crate) use upkeep::Upkeep;
 
+use crate::crds::FileKey;
+
 #[cfg(test)]
 mod conformance;
 
@@ -108,6 +110,17 @@ pub(crate) struct Usage {
     pub quarantined: u64,
     /// The number of files in quarantine.
     pub quarantined_files: u64,
+}
+
+/// A published file that openers have got and that could not be kept: it was not made durable, or did not get its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Unkept {
+    /// The time at which that turned out.
+    pub when: SystemTime,
+    /// The file; `None` for the names of a directory.
+    pub key: Option<FileKey>,
+    /// The reason.
+    pub error: StoreError,
 }
 
 /// Copies that were removed to make room for others.

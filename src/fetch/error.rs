@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::crds::{FileKey, Observatory, Url};
 use crate::remote::{RemoteError, RemoteErrorKind};
-use crate::store::StoreError;
+use crate::store::{StoreError, Unkept};
 
 /// The kinds of failure; each is an errno of its own further up (design, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -134,6 +134,21 @@ impl FetchError {
         Self {
             source: Some(Arc::new(error)),
             ..Self::new(kind, subject, message)
+        }
+    }
+
+    /// A file that was given out and could not be kept.
+    pub(super) fn unkept(unkept: Unkept) -> Self {
+        let subject = unkept
+            .key
+            .map_or_else(|| "the store".to_owned(), |key| key.to_string());
+        let error = Self::store(&subject, unkept.error);
+        Self {
+            message: format!(
+                "it was fetched and opened, and could not be kept: {}",
+                error.message
+            ),
+            ..error
         }
     }
 

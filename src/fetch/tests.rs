@@ -466,6 +466,27 @@ tests! {
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
     }
 
+    async fn what_was_opened_and_cannot_be_kept_is_told_until_it_is_fetched_again() {
+        let bytes = content(50_000);
+        let world = World::with(&bytes);
+        // There is no place for the file's name.
+        let references = world.dir.as_ref().unwrap().path().join("references");
+        std::fs::write(&references, "").unwrap();
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        assert!(world.fetcher.store().flush().is_err());
+        let told = world.fetcher.last_errors();
+        let [(_, error)] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!((error.kind, error.subject.as_str()), (FetchErrorKind::Store, "hst/hst_acs_darkfile_0001.fits"));
+        assert!(error.message.contains("could not be kept"), "{error}");
+        assert!(world.fetcher.last_error(&key(FILE)).is_some());
+        std::fs::remove_file(&references).unwrap();
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        world.fetcher.store().flush().unwrap();
+        assert!(world.fetcher.last_error(&key(FILE)).is_none());
+        assert_eq!(world.fetcher.last_errors().len(), 1, "what has happened stays in the list");
+        world.check_store();
+    }
+
     /// A panic of the origin must not leave an open waiting.
     async fn a_transfer_that_panics_is_a_failure_for_all_who_wait() {
         let bytes = content(1000);

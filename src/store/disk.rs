@@ -14,7 +14,7 @@ use super::ledger::Ledger;
 use super::verified::Origin;
 use super::{
     Evicted, Files, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, State,
-    StoreError, Transfers, Usage,
+    StoreError, Transfers, Unkept, Usage,
 };
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
@@ -326,6 +326,10 @@ impl Transfers for DiskStore {
 
     fn flush(&self) -> Result<(), StoreError> {
         self.disk.queue.flush()
+    }
+
+    fn unkept(&self) -> Vec<Unkept> {
+        self.disk.queue.unkept()
     }
 
     fn abandon(&self, key: &FileKey, keep: bool) -> Result<(), StoreError> {

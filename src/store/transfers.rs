@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use super::{Partial, Record, StoreError};
+use super::{Partial, Record, StoreError, Unkept};
 use crate::crds::{FileKey, Observatory, Sha1Sum};
 
 /// Files on their way: room, partial files, publication.
@@ -63,6 +63,11 @@ pub(crate) trait Transfers: Send + Sync + 'static {
     /// error since the last flush. The default, for a store without a disk, returns at once.
     fn flush(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// The last files that were published and could not be kept, oldest first.
+    fn unkept(&self) -> Vec<Unkept> {
+        Vec::new()
     }
 
     /// Ends a transfer without publication. With `keep` the bytes that have arrived stay for the next attempt.

@@ -5,14 +5,14 @@
 //! bounded: beyond that publication waits. Files that come within [`GATHER`] are one batch, so that the file system's
 //! journal is committed once for many of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::process::{Resource, getrlimit};
@@ -26,8 +26,8 @@ use super::moments::Moment;
 use super::partials::partial_path;
 use super::state_dir::Lock;
 use crate::crds::FileKey;
-use crate::store::StoreError;
 use crate::store::verified::{Identity, Mark};
+use crate::store::{StoreError, Unkept};
 
 /// The time that the first file of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(50);
@@ -39,6 +39,8 @@ const PENDING_FILES: usize = 1_000;
 /// The share of the limit of descriptors for one such file, which has two: all of them together take an eighth of it.
 const DESCRIPTORS_FOR_ONE: u64 = 16;
 const PENDING_BYTES: u64 = 512 << 20;
+/// So many of the last failures are remembered.
+const LAST: usize = 20;
 
 /// A file that is verified and not yet durable.
 #[derive(Debug)]
@@ -78,6 +80,8 @@ struct QueueState {
     ending: bool,
     /// The first failure since the last flush.
     failure: Option<StoreError>,
+    /// The last failures, oldest first.
+    unkept: VecDeque<Unkept>,
 }
 
 /// A place in the queue; given back when it is dropped.
@@ -161,9 +165,27 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    fn failed(&self, error: StoreError) {
-        log::error!("what was fetched is not kept: {error}");
-        self.state.lock().failure.get_or_insert(error);
+    fn failed(&self, key: Option<&FileKey>, error: StoreError) {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        log::error!(
+            "what was fetched is not kept: {error}{}",
+            cause.unwrap_or_default()
+        );
+        let mut state = self.state.lock();
+        if state.unkept.len() == LAST {
+            state.unkept.pop_front();
+        }
+        state.unkept.push_back(Unkept {
+            when: SystemTime::now(),
+            key: key.cloned(),
+            error: error.clone(),
+        });
+        state.failure.get_or_insert(error);
+    }
+
+    /// The last failures, oldest first.
+    pub(super) fn unkept(&self) -> Vec<Unkept> {
+        self.state.lock().unkept.iter().cloned().collect()
     }
 
     fn end(&self) {
@@ -234,7 +256,7 @@ impl Disk {
         let done = catch_unwind(AssertUnwindSafe(|| self.name_batch(batch)));
         if done.is_err() {
             let error = io::Error::other("a mistake in crds-fs, see the log");
-            self.queue.failed(StoreError::io("publish", ".", error));
+            self.queue.failed(None, StoreError::io("publish", ".", error));
         }
         self.queue.state.lock().left += u64::try_from(files).unwrap_or_default();
         self.queue.leave(files, bytes);
@@ -257,7 +279,7 @@ impl Disk {
                 Ok(directory) => directories.extend(directory),
                 Err(error) => {
                     self.drop_pending(one);
-                    self.queue.failed(error);
+                    self.queue.failed(Some(&one.key), error);
                 }
             }
         }
@@ -268,7 +290,8 @@ impl Disk {
                 .open_dir(&directory)
                 .and_then(|dir| self.durability.names(&dir));
             if let Err(error) = synced {
-                self.queue.failed(StoreError::io("write", &directory, error));
+                self.queue
+                    .failed(None, StoreError::io("write", &directory, error));
             }
         }
         self.moments.reach(Moment::NamesSynced);

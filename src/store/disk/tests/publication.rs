@@ -146,6 +146,11 @@ fn what_was_changed_before_it_is_durable_gets_no_name() {
     .unwrap();
     halted.go.send(()).unwrap();
     assert!(store.close().is_err(), "it is told that something is not kept");
+    let unkept = store.unkept();
+    let [unkept] = unkept.as_slice() else {
+        panic!("{unkept:?}")
+    };
+    assert_eq!(unkept.key.as_ref(), Some(&rule));
     assert!(!path(&halted.dir, &rule).exists());
     assert!(store.holding(&rule).is_none());
     store.close().unwrap();
