@@ -12,10 +12,12 @@ mod demo;
 mod diff;
 mod directories;
 mod env;
+mod evict;
 pub(crate) mod failure;
 mod fetch;
 mod files_report;
 mod flags;
+mod hold;
 mod lock_files;
 mod logging;
 mod mount;
@@ -30,6 +32,8 @@ mod settings;
 mod status;
 mod target;
 mod umount;
+mod upkeep;
+mod verify;
 mod wiring;
 
 use std::process::ExitCode;
@@ -62,6 +66,10 @@ enum Command {
     Contexts(contexts::Args),
     Context(context::Args),
     Diff(diff::Args),
+    Verify(verify::Args),
+    Evict(evict::Args),
+    Hold(hold::Args),
+    Release(hold::ReleaseArgs),
     Run(run::Args),
     Serve(serve::Args),
     Status(status::Args),
@@ -98,6 +106,10 @@ pub fn main() -> ExitCode {
         Command::Contexts(args) => contexts::run(&args),
         Command::Context(args) => context::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Evict(args) => evict::run(&args),
+        Command::Hold(args) => hold::run(&args),
+        Command::Release(args) => hold::release(&args),
         Command::Run(args) => match run::run(&args) {
             Ok(status) => return ExitCode::from(status),
             Err(failure) => Err(failure),

@@ -34,7 +34,7 @@ pub(crate) use memory::MemoryStore;
 pub(crate) use partial::{Part, Partial, Record};
 pub(crate) use state::State;
 pub(crate) use transfers::Transfers;
-pub(crate) use upkeep::Upkeep;
+pub(crate) use upkeep::{Eviction, Finding, Leftover, Upkeep};
 
 use crate::crds::FileKey;
 

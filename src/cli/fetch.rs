@@ -14,10 +14,15 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::flags::MountFlags;
+use super::selection::Selected;
 use super::settings::{self, Settings};
 use super::target::{Missing, Opened, Target, TargetFlags};
 use super::{Failure, output};
+use crate::crds::ContextSpec;
+use crate::rules::LookupOptions;
 use progress::Progress;
+pub(super) use rules::ReferenceFilter;
+use rules::Rules;
 use transfers::Transfers;
 use wanted::{Request, Wanted};
 
@@ -179,6 +184,33 @@ fn report(args: &Args, transfers: &Transfers<'_>, wanted: &Wanted, speed: &str) 
     } else {
         Err(Failure::new(trouble.join("\n")))
     }
+}
+
+/// The mappings below a context, itself included, and with a filter the references that they name, for commands that bring
+/// neither. Rules that have to be read for that are brought, and an error if they cannot be had.
+pub(super) async fn below(
+    target: &Opened,
+    settings: &Settings,
+    spec: &ContextSpec,
+    filter: Option<&ReferenceFilter>,
+) -> Result<Selected, Failure> {
+    let transfers = Transfers::new(target, Progress::silent(), settings.jobs);
+    let options = LookupOptions {
+        ignore_checksum: settings.ignore_mapping_checksum,
+    };
+    let context = target.context(spec).await?;
+    let found = Rules::new(&transfers, options)
+        .below(&context, filter, false)
+        .await;
+    let report = transfers.report();
+    if report.failed() > 0 {
+        return Err(Failure::new(format!(
+            "{} rules below {context} could not be had, so that not all of its files are known:\n{}",
+            report.failed(),
+            report.failures().trim_end()
+        )));
+    }
+    found.map_err(Failure::new)
 }
 
 /// The signals that end a fetch.

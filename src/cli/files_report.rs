@@ -95,6 +95,11 @@ impl FilesReport {
         self.table(|line| line.error.is_some())
     }
 
+    /// The files with an error or in one of these states as a table.
+    pub(super) fn noteworthy(&self, states: &[&str]) -> String {
+        self.table(|line| line.error.is_some() || states.contains(&line.state.as_str()))
+    }
+
     fn table(&self, is_shown: impl Fn(&FileLine) -> bool) -> String {
         let size = |line: &FileLine| line.size.map_or_else(|| "-".to_owned(), output::size);
         let shown: Vec<&FileLine> = self.files.iter().filter(|line| is_shown(line)).collect();
@@ -180,6 +185,8 @@ mod tests {
              3 files, 1.5 KiB: 2 cached (1.0 KiB), 1 failed (512 B)\n"
         );
         assert_eq!(report().failures(), "failed  512 B  hst/b.fits  404\n");
+        assert_eq!(report().noteworthy(&["held"]), report().failures());
+        assert_eq!(report().noteworthy(&["cached"]).lines().count(), 3);
         assert_eq!(FilesReport::default().to_table(), "0 files, 0 B\n");
         assert_eq!(report().failed(), 1);
     }

@@ -5,6 +5,8 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+pub(super) use parse::{duration, size};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use super::flags::MountFlags;
 use super::settings::{self, Environment, Settings};
 use super::{Failure, directories};
+use crate::mount::health::Server;
 use crate::mount::{Error, mountinfo};
+use crate::store::DiskStore;
 use crate::tree::report::StatusReport;
 use find::Chosen;
 pub(super) use open::Opened;
+pub(super) use open::upkeep::{Aside, CopyStatus};
 
 /// The file of a mount that tells how it is, a [`StatusReport`].
 pub(super) const STATUS: &str = ".crds-fs/status.json";
@@ -143,13 +146,16 @@ impl Target {
 
 /// The mount of this user whose store is this directory: it has the store for itself, and is asked instead.
 fn mount_with_store(directory: &Path) -> Option<PathBuf> {
-    // A mount that does not answer is passed over: the store itself says who uses it.
+    // No other mount is looked into, which would keep that in use for the time.
+    let owner = Server::Running(DiskStore::last_owner(directory)?);
     let ours = find::own().unwrap_or_default();
-    ours.into_iter().find_map(|entry| {
-        let report: StatusReport = serde_json::from_slice(&entry.read(STATUS).ok()?).ok()?;
-        let has_it = report.store_writable && Path::new(&report.store) == directory;
-        has_it.then_some(entry.mountpoint)
-    })
+    ours.into_iter()
+        .filter(|entry| entry.server() == owner)
+        .find_map(|entry| {
+            let report: StatusReport = serde_json::from_slice(&entry.read(STATUS).ok()?).ok()?;
+            let has_it = report.store_writable && Path::new(&report.store) == directory;
+            has_it.then_some(entry.mountpoint)
+        })
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 
 mod upkeep;
 
-use upkeep::what_is_held_stays_whatever_has_to_go;
+use upkeep::{
+    a_copy_is_evicted_by_name_unless_it_must_stay, what_is_held_stays_whatever_has_to_go,
+    what_lies_under_a_name_is_told,
+};
 
 /// An implementation that is tested, with at most so many bytes in the store.
 trait Subject {
@@ -119,6 +122,8 @@ for_every_store! {
     copies_and_own_files_are_removed: None;
     snapshots_and_notes_are_kept: None;
     what_is_held_stays_whatever_has_to_go: Some(30);
+    a_copy_is_evicted_by_name_unless_it_must_stay: None;
+    what_lies_under_a_name_is_told: None;
     only_right_bytes_are_seen_while_everything_changes: None;
 }
 

@@ -25,6 +25,7 @@ mod file_state;
 mod files;
 mod holds;
 mod index;
+mod leftovers;
 mod moments;
 mod order;
 mod partial_gc;
@@ -153,6 +154,12 @@ impl DiskStore {
         std::fs::create_dir_all(path).map_err(failed)?;
         let root = Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)?;
         Self::from_dir(root, options)
+    }
+
+    /// The process that took possession of the store in a directory last, as is written there; it may have ended.
+    pub(crate) fn last_owner(path: &Path) -> Option<u32> {
+        let root = Dir::open_ambient_dir(path, ambient_authority()).ok()?;
+        state_dir::last_owner(&root)
     }
 
     /// Takes possession of an open directory, which stays in use even if something is mounted over it later.

@@ -40,6 +40,14 @@ impl HoldChange {
         }
     }
 
+    /// The line that tells it, with its end.
+    pub(crate) fn line(&self) -> String {
+        match self {
+            Self::Hold(key) => format!("hold {key}\n"),
+            Self::Release(key) => format!("release {key}\n"),
+        }
+    }
+
     /// Changes a set of names; whether that made a difference.
     pub(crate) fn apply(self, held: &mut BTreeSet<FileKey>) -> bool {
         match self {
@@ -142,9 +150,8 @@ mod tests {
         fn lines_are_changes(changes in prop::collection::vec((any_key(), any::<bool>()), 0..20)) {
             let (mut held, mut lines) = (BTreeSet::new(), String::new());
             for (key, holds) in changes {
-                let verb = if holds { "hold" } else { "release" };
-                lines.extend([verb, " ", &key.to_string(), "\n"]);
                 let change = if holds { HoldChange::Hold(key) } else { HoldChange::Release(key) };
+                lines += &change.line();
                 change.apply(&mut held);
             }
             prop_assert_eq!(read(&lines).0, held);

@@ -14,8 +14,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::ledger::{Full, Ledger, Victims};
 use super::{
-    Evicted, Files, Found, HoldChange, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot,
-    State, StoreError, Transfers, Upkeep, Usage,
+    Evicted, Eviction, Files, Finding, Found, HoldChange, Holding, HoldingKind, Leftover, Partial, Record,
+    ReferenceLayout, Snapshot, State, StoreError, Transfers, Upkeep, Usage,
 };
 use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 
@@ -402,5 +402,42 @@ impl Upkeep for MemoryStore {
         let contents = self.contents();
         let entry = contents.files.get(key);
         entry.is_some_and(|entry| entry.open.strong_count() > 0)
+    }
+    fn evict(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Eviction, StoreError> {
+        let finding = self.examine(key, wanted)?;
+        Ok(match finding {
+            Finding::Absent => Eviction::Absent,
+            Finding::Local(_) => Eviction::Local,
+            _ if self.is_held(key) => Eviction::Held,
+            _ if self.is_open(key) => Eviction::Open,
+            Finding::WrongLength(_) | Finding::WrongDigest(_) => Eviction::Wrong,
+            Finding::Right => {
+                let size = self.holding(key).map_or(0, |holding| holding.size);
+                self.remove(key)?;
+                self.contents().evicted.add(size);
+                Eviction::Gone(size)
+            }
+        })
+    }
+
+    fn examine(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Finding, StoreError> {
+        let contents = self.contents();
+        let Some(entry) = contents.files.get(key) else {
+            return Ok(Finding::Absent);
+        };
+        Ok(match (entry.kind, entry.sha1) {
+            (HoldingKind::Local, _) => Finding::Local(entry.size),
+            _ if wanted.size.is_some_and(|size| size != entry.size) => Finding::WrongLength(entry.size),
+            (_, Some(found)) if wanted.sha1.is_some_and(|sha1| sha1 != found) => Finding::WrongDigest(found),
+            _ => Finding::Right,
+        })
+    }
+
+    fn leftovers(&self) -> Vec<Leftover> {
+        Vec::new()
+    }
+
+    fn remove_leftover(&self, _: &Leftover) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -27,6 +27,7 @@ pub(super) struct Progress {
     bars: MultiProgress,
     total: ProgressBar,
     is_terminal: bool,
+    is_silent: bool,
     state: Mutex<State>,
 }
 
@@ -64,6 +65,18 @@ impl Progress {
             bars,
             total,
             is_terminal,
+            is_silent: false,
+            state: Mutex::default(),
+        }
+    }
+
+    /// A display that shows nothing.
+    pub(super) fn silent() -> Self {
+        Self {
+            bars: MultiProgress::new(),
+            total: ProgressBar::hidden(),
+            is_terminal: false,
+            is_silent: true,
             state: Mutex::default(),
         }
     }
@@ -129,6 +142,9 @@ impl Progress {
 
     /// Tells something above the bars.
     pub(super) fn say(&self, line: &str) {
+        if self.is_silent {
+            return;
+        }
         // With standard error closed there is nobody left to tell.
         self.bars.suspend(|| {
             let _ = writeln!(io::stderr().lock(), "{line}");

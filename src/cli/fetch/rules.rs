@@ -27,11 +27,22 @@ pub(super) struct Rules<'a> {
 
 /// A choice among the references below a context.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ReferenceFilter {
+pub(in crate::cli) struct ReferenceFilter {
     /// Of these instruments only, in lower case; empty for all.
-    pub(super) instruments: Vec<String>,
+    instruments: Vec<String>,
     /// Of these types only, in lower case; empty for all.
-    pub(super) types: Vec<String>,
+    types: Vec<String>,
+}
+
+impl ReferenceFilter {
+    /// The references of these instruments and types, in any case; none of either stands for all.
+    pub(in crate::cli) fn new(instruments: &[String], types: &[String]) -> Self {
+        let lower = |names: &[String]| names.iter().map(|name| name.trim().to_lowercase()).collect();
+        Self {
+            instruments: lower(instruments),
+            types: lower(types),
+        }
+    }
 }
 
 /// Mappings that were read.

@@ -38,7 +38,6 @@ pub(super) struct Wanted {
 impl Request {
     /// Reads the arguments; what can be no name of its kind is wrong usage.
     pub(super) fn new(args: &Args) -> Result<Self, Failure> {
-        let lower = |names: &[String]| names.iter().map(|name| name.trim().to_lowercase()).collect();
         let context = args.context.as_deref().map(str::parse::<ContextSpec>).transpose();
         let datasets = args.bestrefs.iter().map(|text| {
             text.parse().map_err(|error: NameError| {
@@ -53,10 +52,9 @@ impl Request {
         Ok(Self {
             names: args.names.clone(),
             context: context.map_err(|error| Failure::usage(format!("--context: {error}")))?,
-            references: args.references.then(|| ReferenceFilter {
-                instruments: lower(&args.instrument),
-                types: lower(&args.types),
-            }),
+            references: args
+                .references
+                .then(|| ReferenceFilter::new(&args.instrument, &args.types)),
             datasets: datasets.collect::<Result<_, _>>()?,
             files: args.files.clone(),
             lock: args.lock.as_deref().map(lock_files::read).transpose()?,

@@ -59,7 +59,7 @@ pub(super) fn truth(text: &str) -> Result<bool, String> {
 }
 
 /// A number of bytes: `4096`, `100G`, `1.5T`, in powers of 1024; `GB` and `GiB` are `G`.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is not a size such as 500M, 100G or 1.5T");
     let text = text.trim();
     let split = text
@@ -134,7 +134,7 @@ fn id(text: &str, what: &str, find: impl FnOnce(&str) -> Result<Option<u32>, Str
 }
 
 /// A time span with units: `10min`, `1h 30s`; zero needs none. Months and years are those of a common year.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     match text.parse::<u64>() {
         Ok(0) => return Ok(Duration::ZERO),

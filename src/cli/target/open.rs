@@ -1,5 +1,7 @@
 //! An open target: its catalogs, contexts and files, alike for a mount and for a cache directory.
 
+pub(super) mod upkeep;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;

@@ -35,8 +35,8 @@ pub(super) struct DiskSpace {
 }
 
 /// A file that was opened by its name.
-struct OpenedEntry {
-    file: File,
+pub(super) struct OpenedEntry {
+    pub(super) file: File,
     metadata: Metadata,
     instrument: Option<&'static str>,
     /// Whether it was reached through a link; `metadata` is then the link's.
@@ -228,7 +228,7 @@ impl Disk {
 
     /// Opens the file under the name. Its guard is held. Anything but a file or a link goes to quarantine, unless the
     /// user has put it there.
-    fn open_entry(&self, key: &FileKey) -> Result<Option<OpenedEntry>, StoreError> {
+    pub(super) fn open_entry(&self, key: &FileKey) -> Result<Option<OpenedEntry>, StoreError> {
         let (known, local) = {
             let index = self.index();
             (
@@ -316,7 +316,7 @@ impl Disk {
     }
 
     /// The entry of a file that was opened, brought up to date.
-    fn classify(&self, key: &FileKey, opened: &OpenedEntry) -> Entry {
+    pub(super) fn classify(&self, key: &FileKey, opened: &OpenedEntry) -> Entry {
         let mut now = Entry::new(State::Unverified, &opened.metadata, opened.instrument);
         if opened.link {
             now.state = State::Override;
@@ -336,7 +336,7 @@ impl Disk {
     }
 
     /// Enters a file into the index as verified, or as accepted without a digest, and writes that down.
-    fn accept(&self, guard: &Guard<'_>, entry: Entry) -> Result<(), StoreError> {
+    pub(super) fn accept(&self, guard: &Guard<'_>, entry: Entry) -> Result<(), StoreError> {
         let key = guard.key();
         let entered = self.index().enter_with(guard, Event::Accept, entry);
         entered.map_err(|refused| refused.error(key))?;

@@ -177,6 +177,12 @@ pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
     Ok(Lock(file))
 }
 
+/// The process that took the lock of the store in `root` last, as is written in the lock's file.
+pub(super) fn last_owner(root: &Dir) -> Option<u32> {
+    let text = read_text(root, &Path::new(OWN).join("lock"), SMALL_LIMIT).ok()??;
+    text.split_whitespace().find_map(|word| word.parse().ok())
+}
+
 /// The way to treat a store without a format: make it, or leave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {

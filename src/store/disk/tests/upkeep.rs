@@ -1,7 +1,9 @@
-//! Holds, and the times of use, of a store on a disk.
+//! Holds, checks and leftovers of a store on a disk.
+
+use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::store::{HoldChange, Upkeep as _};
+use crate::store::{Eviction, Finding, HoldChange, Upkeep as _};
 
 fn hold(name: &str) -> HoldChange {
     HoldChange::Hold(key(name))
@@ -55,6 +57,56 @@ fn a_store_that_cannot_be_written_has_its_owners_holds_and_takes_none() {
     mode(0o755);
 }
 
+/// What was verified and then changed behind everybody's back is found by reading it, stays where it is, and is no longer
+/// given out.
+#[test]
+fn what_is_wrong_is_found_and_not_trusted_any_more() {
+    let dir = TempDir::new().unwrap();
+    let rule = key("hst_0001.pmap");
+    let path = dir.path().join("mappings/hst/hst_0001.pmap");
+    for wrong in ["RULES", "rul"] {
+        let store = open(&dir);
+        drop(put(&store, &rule, b"rules").unwrap());
+        fs::write(&path, wrong).unwrap();
+        let found = store.examine(&rule, entry(b"rules")).unwrap();
+        let expected = if wrong.len() == 5 {
+            Finding::WrongDigest(sum(b"RULES"))
+        } else {
+            Finding::WrongLength(3)
+        };
+        assert_eq!(found, expected);
+        assert_eq!(fs::read_to_string(&path).unwrap(), wrong);
+        assert_eq!(store.evict(&rule, entry(b"rules")).unwrap(), Eviction::Wrong);
+        drop(store);
+        let store = open(&dir);
+        assert!(!matches!(
+            store.open(&rule, entry(b"rules")).unwrap(),
+            Found::Catalogued(_)
+        ));
+        assert!(matches!(
+            store.verify(&rule, entry(b"rules")).unwrap(),
+            Found::Absent
+        ));
+        assert!(!path.exists(), "set aside");
+    }
+    assert_eq!(open(&dir).usage().unwrap().quarantined_files, 2);
+}
+
+/// A file that was there before is hashed before it goes: another one may be somebody's work.
+#[test]
+fn a_file_that_was_never_hashed_is_evicted_only_if_it_is_the_catalogued_one() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir_all(dir.path().join("mappings/hst")).unwrap();
+    let path = |name: &str| dir.path().join("mappings/hst").join(name);
+    fs::write(path("hst_0001.pmap"), "rules").unwrap();
+    fs::write(path("hst_0002.pmap"), "my own").unwrap();
+    let store = open(&dir);
+    let evict = |name| store.evict(&key(name), entry(b"rules")).unwrap();
+    assert_eq!(evict("hst_0001.pmap"), Eviction::Gone(5));
+    assert_eq!(evict("hst_0002.pmap"), Eviction::Wrong);
+    assert!(!path("hst_0001.pmap").exists() && path("hst_0002.pmap").exists());
+}
+
 #[test]
 fn the_time_of_the_last_use_survives_a_restart() {
     let dir = TempDir::new().unwrap();
@@ -75,4 +127,35 @@ fn the_time_of_the_last_use_survives_a_restart() {
     assert_eq!(age.as_secs(), 86_400);
     drop(store.open(&rule, entry(b"rules")).unwrap());
     assert!(store.last_used(&rule).unwrap() >= before);
+}
+
+#[test]
+fn what_killed_processes_leave_is_found_once_it_is_old() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let names = [
+        ".crds-fs/.crds-fs~1~2~format",
+        ".crds-fs/notes/.crds-fs~1~3~answers",
+        ".crds-fs/uploads/hst-x.fits",
+        "config/hst/.crds-fs~1~4~server_config",
+    ];
+    for name in names {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "half").unwrap();
+    }
+    assert_eq!(store.leftovers(), []);
+    let old = SystemTime::now() - Duration::from_secs(7_200);
+    for name in names {
+        let file = File::options().write(true).open(dir.path().join(name)).unwrap();
+        file.set_modified(old).unwrap();
+    }
+    let found = store.leftovers();
+    let paths: Vec<&str> = found.iter().map(|one| one.path.to_str().unwrap()).collect();
+    assert_eq!(paths, names);
+    assert_eq!(found[0].bytes, 4);
+    for leftover in &found {
+        store.remove_leftover(leftover).unwrap();
+    }
+    assert_eq!(store.leftovers(), []);
 }

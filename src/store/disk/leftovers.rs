@@ -1,0 +1,58 @@
+//! What processes that were killed have left in our own directories: files that were about to replace others, and finished
+//! uploads without their name.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use cap_std::fs::{Dir, Metadata};
+
+use super::Disk;
+use super::state_dir::{OWN, TEMPORARY};
+use crate::crds::Observatory;
+use crate::store::Leftover;
+
+/// Nobody takes so long to write a small file.
+const UNUSED: Duration = Duration::from_secs(60 * 60);
+
+/// Everything of that sort that nobody has touched for an hour.
+pub(super) fn find(disk: &Disk) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    let own = Path::new(OWN);
+    let mut directories = vec![own.to_owned()];
+    directories.extend(["notes", "verified", "digests"].map(|name| own.join(name)));
+    for observatory in Observatory::ALL {
+        directories.push(own.join("partial").join(observatory.as_str()));
+        directories.push(Path::new("config").join(observatory.as_str()));
+    }
+    for directory in directories {
+        let is_temporary = |name: &str| name.starts_with(TEMPORARY);
+        collect(&disk.root, &directory, is_temporary, &mut found);
+    }
+    collect(&disk.root, &own.join("uploads"), |_| true, &mut found);
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    found
+}
+
+fn collect(root: &Dir, directory: &PathBuf, is_meant: impl Fn(&str) -> bool, found: &mut Vec<Leftover>) {
+    for entry in root.read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let (Some(text), Ok(metadata)) = (name.to_str(), entry.metadata()) else {
+            continue;
+        };
+        if metadata.is_file() && is_meant(text) && is_old(&metadata) {
+            found.push(Leftover {
+                path: directory.join(&name),
+                bytes: metadata.len(),
+            });
+        }
+    }
+}
+
+/// A time in the future is that of a wrong clock.
+fn is_old(metadata: &Metadata) -> bool {
+    let modified = metadata.modified().map(cap_std::time::SystemTime::into_std);
+    let age = modified
+        .ok()
+        .and_then(|time| SystemTime::now().duration_since(time).ok());
+    age.is_some_and(|age| age >= UNUSED)
+}
