@@ -6,12 +6,9 @@ mod python;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::settings::NO_SERVER;
 use crate::crds::{FileName, Observatory};
 pub(super) use in_force::{InForce, Job, dataset_files};
-
-/// The server URL that means "no server" to clients: they make no call of their own (spec/crds-service 1.1). Without it the
-/// command line tools among them ask the institute's servers.
-const SERVERLESS: &str = "https://crds-serverless-mode.stsci.edu";
 
 /// Variables that would lead clients past the mount.
 const MISLEADING: [&str; 16] = [
@@ -62,7 +59,7 @@ impl ClientVariables {
         let context = self.context.as_ref().map(FileName::to_string);
         [
             ("CRDS_PATH", Some(self.path.display().to_string())),
-            ("CRDS_SERVER_URL", Some(SERVERLESS.to_owned())),
+            ("CRDS_SERVER_URL", Some(NO_SERVER.to_owned())),
             ("CRDS_OBSERVATORY", observatory),
             ("CRDS_CONTEXT", context),
         ]
@@ -113,7 +110,7 @@ mod tests {
         assert_eq!(
             variables.exports(|name| name == "CRDS_MAPPATH"),
             "export CRDS_PATH='/home/a b/it'\\''s'\n\
-             export CRDS_SERVER_URL=https://crds-serverless-mode.stsci.edu\n\
+             export CRDS_SERVER_URL=https://serverless.crds-fs.invalid\n\
              export CRDS_OBSERVATORY=jwst\n\
              export CRDS_CONTEXT=jwst_1322.pmap\n\
              unset CRDS_MAPPATH\n"

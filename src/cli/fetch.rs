@@ -103,7 +103,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let outcome = runtime.block_on(fetch(args, &request, &settings, &opened));
     // Threads that wait for a mount end with the process.
     runtime.shutdown_background();
-    outcome
+    outcome.map_err(|failure| match offline_hint(&settings) {
+        Some(hint) => Failure::new(format!("{failure}\n{hint}")).with_status(failure.status()),
+        None => failure,
+    })
+}
+
+/// The way out, where no server is asked because of an inherited variable.
+fn offline_hint(settings: &Settings) -> Option<String> {
+    let url = settings.remote.server_url.as_ref().filter(|_| settings.offline)?;
+    Some(format!(
+        "hint: nothing is fetched, since CRDS_SERVER_URL is {url}: unset it, or name a server in CRDS_FS_SERVER"
+    ))
 }
 
 /// Finds and brings everything, shows the progress, and reports.
@@ -136,13 +147,13 @@ async fn fetch(args: &Args, request: &Request, settings: &Settings, opened: &Ope
     }
     let Some(found) = found else {
         let here = transfers.here();
-        let text = format!("interrupted: {here} files are here; the same command goes on with the rest");
+        let text = format!("interrupted after {here} files: the same command goes on with the rest");
         return Err(Failure::new(text).with_status(INTERRUPTED));
     };
     report(args, &transfers, &found?, &speed)
 }
 
-/// Prints what became of everything; an error if something could not be had.
+/// Prints the results; an error if something could not be had.
 fn report(args: &Args, transfers: &Transfers<'_>, wanted: &Wanted, speed: &str) -> Result<(), Failure> {
     let report = if args.dry_run {
         transfers.plan(&wanted.files)
@@ -170,14 +181,15 @@ fn report(args: &Args, transfers: &Transfers<'_>, wanted: &Wanted, speed: &str) 
             format!(":\n{}", report.failures())
         };
         trouble.push(format!(
-            "{} files could not be had{}",
+            "{} of {} files could not be had{}",
             report.failed(),
+            report.len(),
             table.trim_end()
         ));
     }
     if !wanted.problems.is_empty() {
         let datasets = wanted.problems.len();
-        trouble.push(format!("{datasets} datasets have no answer: see above"));
+        trouble.push(format!("{datasets} of the datasets have no answer: see above"));
     }
     if trouble.is_empty() {
         Ok(())

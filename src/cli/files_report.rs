@@ -65,6 +65,11 @@ impl FilesReport {
         });
     }
 
+    /// The number of files.
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
     /// The number of files with an error.
     pub(super) fn failed(&self) -> u64 {
         self.totals.failed

@@ -41,7 +41,7 @@ const NOT_EXECUTABLE: u8 = 126;
 pub(super) struct Args {
     #[command(flatten)]
     flags: MountFlags,
-    /// Write down which rules and references the command opens, as a lock file.
+    /// Write down which rules and references the command opens, as a lock file. Nothing is fetched beforehand then.
     #[arg(long, value_name = "FILE", conflicts_with = "lock")]
     record: Option<PathBuf>,
     /// Let no other rules and references be opened than those of a lock file: EACCES.
@@ -161,7 +161,8 @@ impl<'a> CommandMount<'a> {
         }
         let variables = ClientVariables::of(self.mountpoint, &found);
         let prefetch = match &args.lock {
-            _ if args.no_prefetch => None,
+            // Files that were opened beforehand would be recorded too.
+            _ if args.no_prefetch || args.record.is_some() => None,
             Some(lock) => prefetch::lock(&variables, lock),
             None => prefetch::files(&variables, &files),
         };

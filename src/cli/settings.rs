@@ -20,6 +20,11 @@ use crate::remote;
 use crate::resolve::{Mode, Prefetch};
 use crate::tree::{BestrefsAs, UseOfFiles};
 
+/// The `CRDS_SERVER_URL` that crds-fs gives to clients on a mount: any that contains `serverless` means to them that they
+/// make no call of their own (spec/crds-service 1.1), where without one the command line tools among them ask the
+/// institute's servers. Commands of crds-fs that inherit it go on as if it were not set.
+pub(super) const NO_SERVER: &str = "https://serverless.crds-fs.invalid";
+
 /// The environment, as far as it is text.
 pub(super) type Environment = BTreeMap<String, String>;
 
@@ -306,7 +311,10 @@ impl SettingSources<'_> {
             .into_iter()
             .map(|(by, url)| parse_setting(&by, url, parse::server))
             .collect::<Result<_, _>>()?;
-        let text = |name| self.variable(name).map(Url::new);
+        let text = |name| {
+            let said = self.variable(name).filter(|said| *said != NO_SERVER);
+            said.map(Url::new)
+        };
         Ok(remote::Settings {
             // A server of crds-fs's own settings takes precedence over the clients', which may be "serverless".
             server_url: if servers.is_empty() {

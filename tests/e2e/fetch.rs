@@ -245,7 +245,11 @@ fn best_references_of_datasets_and_of_files() {
         "--context",
         "roman_0001.pmap",
     ]);
-    failed(&unknown, 1, &["NOSUCH.WFI01: ", "1 datasets have no answer"]);
+    failed(
+        &unknown,
+        1,
+        &["NOSUCH.WFI01: ", "1 of the datasets have no answer"],
+    );
     assert_eq!(report(&unknown)["totals"]["files"], 10, "the rest is brought");
     failed(
         &by_file.fetch(&["--files", "nothing.fits"]),
@@ -310,13 +314,29 @@ fn what_cannot_be_had_stands_in_a_table_and_the_rest_is_brought() {
     failed(
         &output,
         1,
-        &["1 files could not be had", &format!("roman/{FLAT}  "), "404"],
+        &["1 of 3 files could not be had", &format!("roman/{FLAT}  "), "404"],
     );
     assert!(String::from_utf8_lossy(&output.stdout).contains("2 fetched"));
     assert!(place.cache().join("references/roman").join(DARK).is_file());
     origin.refuse();
     let other = Place::new(&server_flag(&origin));
     failed(&other.fetch(&[FLAT]), 1, &["refused"]);
+}
+
+#[test]
+fn an_inherited_url_that_means_no_server_is_named() {
+    let place = Place::new("");
+    let mut command = place.command(&["--cache", "cache", FLAT]);
+    let output = command
+        .env_remove("CRDS_FS_SERVER")
+        .env("CRDS_SERVER_URL", "https://crds-serverless-mode.stsci.edu")
+        .output()
+        .unwrap();
+    failed(
+        &output,
+        1,
+        &["CRDS_SERVER_URL is https://crds-serverless-mode.stsci.edu: unset it"],
+    );
 }
 
 /// Ends it as Ctrl-C does.

@@ -125,7 +125,7 @@ fn a_command_is_told_cache_observatory_and_context_and_asks_no_server() {
             "CRDS_IGNORE_MAPPING_CHECKSUM=1",
             "CRDS_OBSERVATORY=roman",
             &format!("CRDS_PATH={}", place.name("cache")),
-            "CRDS_SERVER_URL=https://crds-serverless-mode.stsci.edu",
+            "CRDS_SERVER_URL=https://serverless.crds-fs.invalid",
         ]
     );
     // Also without a network, and by the user's own choice.
@@ -311,6 +311,20 @@ fn what_a_run_opened_is_recorded_and_a_lock_lets_nothing_else_be_opened() {
     failed(&refused, 1, &["Permission denied"]);
 }
 
+/// Files that would be fetched beforehand are not those that the command opens.
+#[test]
+fn a_record_has_what_the_command_opened_and_nothing_else() {
+    let library = Library::demo();
+    let place = Place::new(&library.flags()[0]);
+    let file = dataset_file(&place);
+    let script = cat(&["roman_wfi_gain_0001.json"]);
+    done(&place.run(&["--record", "lock.json", "--", "sh", "-c", &script, &file]));
+    let lock = place.json("lock.json");
+    let files = lock["files"].as_array().unwrap();
+    assert_eq!(files.len(), 1, "{lock}");
+    assert_eq!(lock["contexts"], json!({"roman": "roman_0002.pmap"}));
+}
+
 #[test]
 fn the_users_own_files_are_no_part_of_a_lock() {
     let origin = Origin::start(content());
@@ -363,7 +377,7 @@ fn env_prints_what_a_shell_evaluates() {
     let output = program().arg("env").arg(rig.mountpoint()).output().unwrap();
     let mount = rig.mountpoint().canonicalize().unwrap();
     let expected = format!(
-        "export CRDS_PATH={}\nexport CRDS_SERVER_URL=https://crds-serverless-mode.stsci.edu\nexport \
+        "export CRDS_PATH={}\nexport CRDS_SERVER_URL=https://serverless.crds-fs.invalid\nexport \
          CRDS_OBSERVATORY=roman\nexport CRDS_CONTEXT={PMAP}\n",
         mount.display()
     );

@@ -1,11 +1,11 @@
 //! The progress of a fetch: on a terminal a line for each large file that is on its way and one for all, elsewhere a line
-//! for each file that has come.
+//! for each file that has come or cannot be had.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
 use super::transfers::SMALL;
@@ -20,7 +20,7 @@ const PERIOD: Duration = Duration::from_millis(200);
 const FILE: &str = "{bar:20} {bytes:>11}/{total_bytes:<11} {bytes_per_sec:>12}  {msg}";
 
 /// All files.
-const ALL: &str = "{bar:20} {bytes:>11}/{total_bytes:<11} {bytes_per_sec:>12}  {msg}, {eta} left";
+const ALL: &str = "{bar:20} {bytes:>11}/{total_bytes:<11} {bytes_per_sec:>12}  {msg}";
 
 /// The display of a fetch. Counts go on when nothing is shown.
 pub(super) struct Progress {
@@ -133,6 +133,9 @@ impl Progress {
             return;
         }
         drop(state);
+        if what == "cached" {
+            return;
+        }
         let line = match error {
             Some(error) => format!("{done}/{files} {what} {key}: {error}"),
             None => format!("{done}/{files} {what} {key}"),
@@ -187,16 +190,26 @@ impl Progress {
         self.total.set_length(state.expected);
         let position = (state.ended + arrived).max(self.total.position());
         self.total.set_position(position.min(state.expected));
+        let eta = self.total.eta();
+        let left = if eta.is_zero() {
+            String::new()
+        } else {
+            format!(", {:#} left", HumanDuration(eta))
+        };
         self.total
-            .set_message(format!("{} of {} files{failed}", state.done, state.files));
+            .set_message(format!("{} of {} files{failed}{left}", state.done, state.files));
     }
 
     /// Takes the bars away, and tells the bytes that have come, and their rate.
     pub(super) fn finish(&self, begun: Instant) -> String {
+        let mut state = self.state.lock();
+        for running in std::mem::take(&mut state.running).into_values() {
+            running.bar.iter().for_each(ProgressBar::finish_and_clear);
+        }
         self.total.finish_and_clear();
         // A terminal that is gone is no failure.
         let _ = self.bars.clear();
-        let bytes = self.state.lock().ended;
+        let bytes = state.ended;
         let milliseconds = u64::try_from(begun.elapsed().as_millis())
             .unwrap_or(u64::MAX)
             .max(1);

@@ -118,6 +118,13 @@ fn none_says_nothing() {
 }
 
 #[test]
+fn what_clients_on_a_mount_are_told_says_nothing_to_us() {
+    let inherited = settings(&["/crds"], &[("CRDS_SERVER_URL", NO_SERVER)]).unwrap();
+    assert!(!inherited.offline && inherited.remote.server_url.is_none());
+    assert!(parse::is_serverless(NO_SERVER), "to clients it means no server");
+}
+
+#[test]
 fn serverless_is_offline_unless_we_are_told_a_server() {
     let variables = [("CRDS_SERVER_URL", "https://crds-serverless-mode.stsci.edu")];
     assert!(settings(&["/crds"], &variables).unwrap().offline);
