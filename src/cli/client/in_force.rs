@@ -48,11 +48,12 @@ impl InForce {
                 remark: None,
             };
         }
+        let named = settings.context.as_ref().and_then(|spec| of(spec, observatory));
         // The mount's own default is what 'latest' means in it.
-        let is_named = settings.context.is_some() || target.has_own_context(observatory);
+        let is_chosen = named.is_some() || target.has_own_context(observatory);
         let release = packages
             .jwst
-            .filter(|_| observatory == Observatory::Jwst && !is_named);
+            .filter(|_| observatory == Observatory::Jwst && !is_chosen);
         let mut remark = None;
         let mut context = None;
         if let Some(release) = release {
@@ -66,7 +67,8 @@ impl InForce {
             }
         }
         if context.is_none() {
-            match literal(target, &format!("{observatory}-latest")).await {
+            let spec = named.unwrap_or_else(|| format!("{observatory}-latest"));
+            match literal(target, &spec).await {
                 Ok(found) => context = Some(found),
                 Err(why) => {
                     remark = Some(format!(
@@ -80,6 +82,15 @@ impl InForce {
             context,
             remark,
         }
+    }
+}
+
+/// The text of a context as one of this observatory, if it can be.
+fn of(spec: &ContextSpec, observatory: Observatory) -> Option<String> {
+    match (spec.observatory(), spec) {
+        (Some(named), _) => (named == observatory).then(|| spec.to_string()),
+        (None, ContextSpec::Symbolic(_)) => Some(format!("{observatory}-{spec}")),
+        (None, ContextSpec::Literal(_)) => None,
     }
 }
 
@@ -200,6 +211,19 @@ mod tests {
             ("nonsense", "jwst-latest"),
         ] {
             assert_eq!(build(release), spec);
+        }
+    }
+
+    #[test]
+    fn a_context_of_the_settings_is_one_of_the_observatory_or_none() {
+        for (spec, expected) in [
+            ("jwst_1322.pmap", Some("jwst_1322.pmap")),
+            ("latest", Some("jwst-latest")),
+            ("2026-01-01", Some("jwst-2026-01-01")),
+            ("hst-latest", None),
+        ] {
+            let spec: ContextSpec = spec.parse().unwrap();
+            assert_eq!(of(&spec, Observatory::Jwst).as_deref(), expected, "{spec}");
         }
     }
 

@@ -67,9 +67,12 @@ impl<'a> Transfers<'a> {
         let lane = if is_small { &self.small } else { &self.large };
         // Nobody closes it.
         let _slot = lane.acquire().await;
+        if self.outcomes.lock().contains_key(key) {
+            return self.open(key).await;
+        }
         let was_here = self.target.status(key).is_here();
         self.progress.begin(key, entry.size, was_here);
-        let opened = self.target.file(key).await.map_err(|failure| failure.to_string());
+        let opened = self.open(key).await;
         let state = match (&opened, was_here) {
             (Err(_), _) => "failed",
             (Ok(_), true) => "cached",
@@ -85,6 +88,11 @@ impl<'a> Transfers<'a> {
             .lock()
             .insert(key.clone(), Outcome { size, state, error });
         opened
+    }
+
+    async fn open(&self, key: &FileKey) -> Result<Arc<File>, String> {
+        let opened = self.target.file(key).await;
+        opened.map_err(|failure| failure.to_string())
     }
 
     /// Brings files, all that were not brought before.
