@@ -1,6 +1,6 @@
 //! The command line: one file per subcommand, which parses arguments, calls the layers below, and prints.
 //!
-//! Exit status 0 is done, 1 failed, 2 wrong usage. To add a subcommand: a file with `Args` and
+//! Exit status 0 is done, 1 failed, 2 wrong usage, 3 something changed (`--check` alone). To add a subcommand: a file with `Args` and
 //! `run(Args) -> Result<(), Failure>`, and a variant of [`Command`].
 
 mod bestrefs;
@@ -100,7 +100,10 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Demo(args) => demo::run(&args),
         Command::Mount(args) => mount::run(&args),
-        Command::Bestrefs(args) => bestrefs::run(args),
+        Command::Bestrefs(args) => match bestrefs::run(args) {
+            Ok(status) => return ExitCode::from(status),
+            Err(failure) => Err(failure),
+        },
         Command::Env(args) => env::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Contexts(args) => contexts::run(&args),

@@ -8,6 +8,7 @@
 //! | `fits`, `asdf`, `geis`, `json` | one format each: header bytes to (name, text) pairs |
 //! | `cross_strap` | the two names of each JWST parameter |
 //! | `plan` | what an update writes, given the answers (pure) |
+//! | `recorded` | the references that a header says were used (pure) |
 //! | `replace` | the new file in place of the old one, safely |
 //! | `source` | plain and gzip files as a forward reader that skips data without reading it |
 //!
@@ -51,6 +52,7 @@ mod header;
 mod json;
 mod plan;
 mod python;
+mod recorded;
 mod replace;
 mod source;
 mod unite;
@@ -62,6 +64,7 @@ pub use header::{DatasetHeader, NoInstrument};
 pub use plan::{Change, Plan, Recipe, VERSION_TEXT, plan};
 
 pub(crate) use plan::{Verdict, verdict};
+pub(crate) use recorded::{Recorded, recorded, recorded_context};
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};

@@ -2,9 +2,11 @@
 
 pub(super) mod backend;
 pub(super) mod cache_dirs;
+mod check;
 mod files;
 mod items;
 mod lookup;
+mod ordered;
 mod record;
 mod render;
 mod request;
@@ -20,12 +22,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Failure;
 use super::settings::environment;
+use super::{Failure, failure, output};
 use backend::Backend;
+use check::Tally;
 use lookup::{Counts, Defaults, Lookup};
 use render::say;
-use request::{Request, Subjects};
+use request::{Request, Subjects, Task};
 use rules::{CacheRules, check_context};
 use stream::StreamError;
 
@@ -83,6 +86,9 @@ pub(super) struct Args {
     /// Write the answers into the headers of the files.
     #[arg(long, conflicts_with = "compare")]
     update_bestrefs: bool,
+    /// Compare what the headers say was used with what is best now; the exit status is 3 if anything changed.
+    #[arg(long, conflicts_with_all = ["compare", "update_bestrefs", "fetch"])]
+    check: bool,
     /// With --update-bestrefs: say what would be written, and write nothing.
     #[arg(long, requires = "update_bestrefs")]
     dry_run: bool,
@@ -91,7 +97,8 @@ pub(super) struct Args {
     undefined_differences_matter: bool,
 }
 
-pub(super) fn run(args: Args) -> Result<(), Failure> {
+/// Gives the exit status.
+pub(super) fn run(args: Args) -> Result<u8, Failure> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let request = Request::new(args, &environment())?;
     let backend = request.backend.as_ref().map(Backend::open).transpose()?;
@@ -99,12 +106,26 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     if let Some(backend) = backend {
         backend.close();
     }
-    let (counts, fetched) = done?;
-    finish(counts, fetched)
+    let Done {
+        counts,
+        fetched,
+        changed,
+    } = done?;
+    finish(counts, fetched)?;
+    Ok(if changed { failure::CHANGED } else { 0 })
 }
 
-/// Looks everything up; how that went, and whether every reference that was wanted could be fetched.
-fn look_up(request: &Request, backend: Option<&Backend>) -> Result<(Counts, bool), Failure> {
+/// The result of a call.
+struct Done {
+    counts: Counts,
+    /// Whether every reference that was wanted could be fetched.
+    fetched: bool,
+    /// Whether a header records what is not the best any more.
+    changed: bool,
+}
+
+/// Looks everything up.
+fn look_up(request: &Request, backend: Option<&Backend>) -> Result<Done, Failure> {
     let rules = CacheRules::new(request.dirs.clone(), request.options);
     let literal = |name: &str| {
         check_context(name).map_err(Failure::usage)?;
@@ -122,6 +143,7 @@ fn look_up(request: &Request, backend: Option<&Backend>) -> Result<(Counts, bool
         compare: request.compare.as_deref().map(literal).transpose()?,
         reftypes: &request.reftypes,
         json: request.json,
+        check: (request.task == Task::Check).then(Tally::default),
         rules: &rules,
         wanted: request.fetch.then(Mutex::default),
         differs: AtomicBool::new(false),
@@ -130,8 +152,17 @@ fn look_up(request: &Request, backend: Option<&Backend>) -> Result<(Counts, bool
     let counts = match &request.subjects {
         Subjects::Items(items) => items::run(&lookup, items, backend)?,
         Subjects::Lines(path) => lines(&lookup, path.as_deref())?,
-        Subjects::Files(paths, update) => files::run(&lookup, paths, *update)?,
+        Subjects::Files(paths, update) => match &lookup.check {
+            Some(tally) => check::files(&lookup, paths, tally)?,
+            None => files::run(&lookup, paths, *update)?,
+        },
     };
+    let changed = lookup.check.as_ref().is_some_and(Tally::has_changes);
+    if let Some(tally) = &lookup.check
+        && !request.json
+    {
+        output::write(tally.summary(counts).as_bytes())?;
+    }
     if let Some(new) = &lookup.compare
         && !request.json
         && counts.asked > counts.failed
@@ -144,7 +175,11 @@ fn look_up(request: &Request, backend: Option<&Backend>) -> Result<(Counts, bool
         (Some(backend), Some(wanted)) => backend.fetch(wanted),
         _ => true,
     };
-    Ok((counts, fetched))
+    Ok(Done {
+        counts,
+        fetched,
+        changed,
+    })
 }
 
 /// Streams JSON lines of a file, else of standard input, through all cores.

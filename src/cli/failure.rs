@@ -9,6 +9,9 @@ pub(crate) const FAILED: u8 = 1;
 /// Exit status of wrong usage.
 pub(crate) const USAGE: u8 = 2;
 
+/// Exit status of a command that was asked whether anything has changed, where something has.
+pub(crate) const CHANGED: u8 = 3;
+
 /// A command's failure. Any error becomes one with `?`; it is printed as a chain, outermost first.
 ///
 /// It is no [`Error`] itself: it is the end of every chain.

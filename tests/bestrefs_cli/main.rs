@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
 
+mod check;
 mod files;
 mod people;
 

@@ -51,13 +51,9 @@ fn one(
     seen: &mut BTreeSet<String>,
     path: &Path,
 ) -> Result<bool, Failure> {
-    let observatory = lookup
-        .contexts
-        .first()
-        .and_then(|context| observatory_of(context).parse::<Observatory>().ok());
     let mut told = Vec::new();
-    let found = load(path, observatory).and_then(|header| {
-        // The file determines its observatory, and that the default context.
+    let found = load(path, lookup.observatory()).and_then(|header| {
+        // The file determines its observatory, and that its default context.
         let contexts = lookup
             .contexts_of(Some(header.observatory()))
             .map_err(|why| format!("{}: {why}", path.display()))?;
@@ -96,7 +92,7 @@ fn one(
 }
 
 /// The header of a file as it is looked up, or why there is none.
-fn load(path: &Path, observatory: Option<Observatory>) -> Result<DatasetHeader, String> {
+pub(super) fn load(path: &Path, observatory: Option<Observatory>) -> Result<DatasetHeader, String> {
     let header = dataset::read(path, observatory).map_err(|error| chain(&error))?;
     header.for_lookup().map_err(|error| {
         let path = path.display();

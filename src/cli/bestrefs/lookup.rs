@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::cache_dirs::observatory_of;
+use super::check::{self, Tally};
 use super::record::Record;
 use super::render;
 use super::request::ReftypeSelection;
@@ -71,6 +72,8 @@ pub(super) struct Lookup<'a> {
     pub(super) compare: Option<String>,
     pub(super) reftypes: &'a ReftypeSelection,
     pub(super) json: bool,
+    /// The counts of `--check`, which compares the references in headers with the answers.
+    pub(super) check: Option<Tally>,
     /// The references named so far, where they are to be fetched.
     pub(super) wanted: Option<Mutex<BTreeSet<FileKey>>>,
     /// Whether anything was different in a comparison.
@@ -78,6 +81,12 @@ pub(super) struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
+    /// The observatory of the contexts, where some were asked for.
+    pub(super) fn observatory(&self) -> Option<Observatory> {
+        let context = self.contexts.first()?;
+        observatory_of(context).parse().ok()
+    }
+
     /// The contexts for a dataset of this observatory, as far as that is known.
     pub(super) fn contexts_of(&self, observatory: Option<Observatory>) -> Result<Vec<String>, String> {
         if !self.contexts.is_empty() {
@@ -127,7 +136,10 @@ impl Lookup<'_> {
         let (asked, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let answer = |memory: &mut Memory, number: u64, line: &[u8], out: &mut Vec<u8>| {
             let good = match Record::read(line) {
-                Ok(record) => self.tell(memory, &record.into(), out) || self.json,
+                Ok(record) => match &self.check {
+                    Some(tally) => check::line(self, memory, record, tally, out),
+                    None => self.tell(memory, &record.into(), out) || self.json,
+                },
                 Err(text) => {
                     render::error(out, self.json, &id_of(line), &format!("line {number}: {text}"));
                     false

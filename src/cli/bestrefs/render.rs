@@ -28,6 +28,15 @@ pub(super) fn answers(out: &mut Vec<u8>, json: bool, id: &str, context: &str, an
     }
 }
 
+/// A line of JSON: the id, itself JSON, and these fields.
+pub(super) fn object(out: &mut Vec<u8>, id: &str, fields: &Value) {
+    begin(out, id);
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        field(out, name, value);
+    }
+    end(out);
+}
+
 /// An error instead of answers: a line of JSON, else a message on standard error. `id` is JSON.
 pub(super) fn error(out: &mut Vec<u8>, json: bool, id: &str, why: &str) {
     if json {
@@ -143,14 +152,15 @@ fn end(out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
-fn text(out: &mut Vec<u8>, line: std::fmt::Arguments<'_>) {
+/// A line of text.
+pub(super) fn text(out: &mut Vec<u8>, line: std::fmt::Arguments<'_>) {
     // Writing into memory cannot fail.
     let _ = out.write_fmt(line);
     out.push(b'\n');
 }
 
 /// An id as people read it: a text without its quotation marks.
-fn plain(id: &str) -> String {
+pub(super) fn plain(id: &str) -> String {
     match serde_json::from_str(id) {
         Ok(Value::String(text)) => text,
         _ => id.to_owned(),

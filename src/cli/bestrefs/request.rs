@@ -23,6 +23,7 @@ pub(super) struct Request {
     pub(super) observatory: Option<Observatory>,
     pub(super) reftypes: ReftypeSelection,
     pub(super) json: bool,
+    pub(super) task: Task,
     /// Whether the references are fetched too.
     pub(super) fetch: bool,
     /// The directories that the rules are read from.
@@ -30,6 +31,15 @@ pub(super) struct Request {
     pub(super) options: LookupOptions,
     /// The backend that answers for archive ids and fetches references; `None` where neither is wanted.
     pub(super) backend: Option<BackendDir>,
+}
+
+/// The task of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// To print or record the answers, or the difference of two contexts.
+    Answer,
+    /// To compare the references in headers with the answers.
+    Check,
 }
 
 /// The subjects of a call.
@@ -105,6 +115,7 @@ impl Request {
                 all: args.all_types,
             },
             json: args.json,
+            task: if args.check { Task::Check } else { Task::Answer },
             fetch: args.fetch,
             dirs,
             options: LookupOptions {
@@ -129,6 +140,11 @@ fn check(args: &Args) -> Result<(), Failure> {
                 "{flag} is about dataset files: give them with --files"
             )));
         }
+    }
+    if args.check && args.files.is_empty() && args.headers.is_none() {
+        return Err(Failure::usage(
+            "--check is about what headers record: give dataset files with --files, or headers with --headers",
+        ));
     }
     let mut named = args.types.iter().chain(&args.skip_types);
     if named.any(|name| name.trim().is_empty()) {
