@@ -205,6 +205,11 @@ impl Resolver {
         }))
     }
 
+    /// Explains an answer, in words. Fetches the rules behind it.
+    pub(crate) fn explain(&self, answer: &Arc<Answer>) -> Outcome<String, ResolveError> {
+        Outcome::Later(Box::pin(Arc::clone(&self.shared).explain(Arc::clone(answer))))
+    }
+
     /// The literal contexts that are known, sorted: the pipeline contexts of the catalogs in memory, and everything that
     /// was asked for.
     pub(crate) fn contexts(&self) -> Vec<FileName> {

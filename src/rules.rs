@@ -80,9 +80,11 @@ mod syntax;
 mod values;
 
 pub use difference::{Action, Change, Difference, DifferenceError, MappingChanges, NameChanges, difference};
+pub use eval::trace::{MatchStep, MatchingKey, Mismatch, NearKey, Parameter, Step};
 pub use lookup::bestrefs::{BestRef, BestRefs, NotFound};
 pub use lookup::cache::Memory;
 pub use lookup::context::{Context, LookupError, LookupOptions};
+pub use lookup::explanation::Explanation;
 pub use lookup::mapping::{Mapping, Mappings};
 pub use lookup::provider::{Closure, MAX_TEXT_BYTES, OpenContext, Provider, Texts};
 pub use syntax::error::{LoadError, LoadErrorKind};

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use crds_fs::crds::{FileKind, Observatory};
 use crds_fs::rules::{
-    Header, HeaderValue, LoadError, LookupError, LookupOptions, Mapping, Memory, Provider, Texts,
+    BestRef, Explanation, Header, HeaderValue, LoadError, LookupError, LookupOptions, Mapping, Memory,
+    Provider, Step, Texts,
 };
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -157,6 +158,97 @@ fn lookups_equal_the_clients() {
         panic!("the smallest difference:\n{record:#}\nis answered\n{answer:#}");
     }
     assert!(all > 0, "no vectors were found");
+}
+
+/// The value that the last selector in an explanation gave.
+fn decided(explanation: &Explanation) -> Option<&str> {
+    explanation.steps.iter().rev().find_map(|step| match step {
+        Step::Entry { value, .. } => Some(value.as_str()),
+        Step::Tried { keys, weight } => match &keys[..] {
+            [only] => explanation.steps.iter().find_map(|step| match step {
+                Step::Match(step) => step
+                    .matching
+                    .iter()
+                    .find(|key| key.key == *only && key.weight == *weight)
+                    .map(|key| key.value.as_str()),
+                _ => None,
+            }),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// The steps are noted by the evaluation itself: they must not change its answers, and lead to them.
+#[test]
+fn explanations_agree_with_answers() {
+    let Some(shared) = shared::directory() else { return };
+    let options = LookupOptions {
+        ignore_checksum: true,
+    };
+    let provider = Provider::new(Directory(shared.clone()), options);
+    let (mut headers, mut types, mut files, mut failures) = (0, 0, 0, 0);
+    for name in [
+        "hst-pmap",
+        "jwst-pmap",
+        "roman-pmap-nosum",
+        "tobs-pmap",
+        "synthetic",
+        "fuzz",
+    ] {
+        let path = vectors(&shared).join(format!("{name}.jsonl.gz"));
+        if !path.is_file() {
+            continue;
+        }
+        for record in records(&path).filter(|record| record["level"] != "rmap_raw") {
+            let observatory: Observatory = record["observatory"].as_str().unwrap().parse().unwrap();
+            let Ok(context) = provider.context(observatory, record["context"].as_str().unwrap()) else {
+                continue;
+            };
+            let reftypes: Option<Vec<&str>> = record["reftypes"]
+                .as_array()
+                .map(|types| types.iter().map(|name| name.as_str().unwrap()).collect());
+            let header = header(&record);
+            let answers = context.best_references(&mut Memory::none(), &header, reftypes.as_deref());
+            let explained = context.explain(&header, reftypes.as_deref());
+            let (answers, explained) = match (answers, explained) {
+                (Ok(answers), Ok(explained)) => (answers, explained),
+                (Err(one), Err(other)) => {
+                    assert_eq!(one, other);
+                    continue;
+                }
+                (one, other) => panic!("{record}: {one:?} {other:?}"),
+            };
+            headers += 1;
+            let told = explained
+                .iter()
+                .filter(|explanation| explanation.answer.is_some());
+            assert_eq!(told.clone().count(), answers.len());
+            for (explanation, (reftype, answer)) in told.zip(answers.iter()) {
+                types += 1;
+                assert_eq!(explanation.reftype, reftype);
+                assert_eq!(explanation.answer, Some(json!(answer)), "{record}");
+                let text = explanation.to_string();
+                match answer {
+                    BestRef::File(file) => {
+                        files += 1;
+                        assert_eq!(decided(explanation), Some(*file), "{record}\n{text}");
+                    }
+                    BestRef::NotFound(why) if explanation.rmap.is_some() => {
+                        failures += 1;
+                        assert!(text.contains(why.to_string().trim()), "{record}\n{text}");
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    writeln!(
+        io::stderr().lock(),
+        "explained: {headers} headers, {types} types, of them {files} files and {failures} failures"
+    )
+    .unwrap();
+    assert!(files > 0 && failures > 0);
 }
 
 #[test]

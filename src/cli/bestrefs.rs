@@ -3,6 +3,7 @@
 pub(super) mod backend;
 pub(super) mod cache_dirs;
 mod check;
+mod explain;
 mod files;
 mod items;
 mod lookup;
@@ -86,8 +87,18 @@ pub(super) struct Args {
     /// Write the answers into the headers of the files.
     #[arg(long, conflicts_with = "compare")]
     update_bestrefs: bool,
+    /// Tell why: which rules, which parameters, which row and which date decided, and what would have to be different.
+    #[arg(
+        long,
+        value_name = "TYPE,...",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with_all = ["compare", "update_bestrefs", "fetch"]
+    )]
+    explain: Option<String>,
     /// Compare what the headers say was used with what is best now; the exit status is 3 if anything changed.
-    #[arg(long, conflicts_with_all = ["compare", "update_bestrefs", "fetch"])]
+    #[arg(long, conflicts_with_all = ["compare", "update_bestrefs", "fetch", "explain"])]
     check: bool,
     /// With --update-bestrefs: say what would be written, and write nothing.
     #[arg(long, requires = "update_bestrefs")]
@@ -143,6 +154,7 @@ fn look_up(request: &Request, backend: Option<&Backend>) -> Result<Done, Failure
         compare: request.compare.as_deref().map(literal).transpose()?,
         reftypes: &request.reftypes,
         json: request.json,
+        explain: request.task == Task::Explain,
         check: (request.task == Task::Check).then(Tally::default),
         rules: &rules,
         wanted: request.fetch.then(Mutex::default),

@@ -19,8 +19,8 @@ use crate::crds::{FileKey, FileName, Observatory, Reftype, Sha1Sum};
 use crate::dataset::read_text;
 use crate::fetch::{FetchError, Fetcher, OwnVersion};
 use crate::rules::{
-    BestRef, Compiled, LoadError, LoadErrorKind, LookupError, LookupOptions, MAX_TEXT_BYTES, Memory,
-    OpenContext, Pinned, Provider, Target, Texts,
+    BestRef, Compiled, Explanation, LoadError, LoadErrorKind, LookupError, LookupOptions, MAX_TEXT_BYTES,
+    Memory, OpenContext, Pinned, Provider, Target, Texts,
 };
 
 /// Rounds of loading for one lookup: the context, an imap, its rmaps, and what has changed meanwhile.
@@ -124,20 +124,45 @@ impl Rules {
         header: &Header,
         whole: bool,
     ) -> Result<Computed, RulesError> {
-        let header: crate::rules::Header = header
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let header = for_lookup(header);
+        self.in_context(context, &header, |open| compute(open, &header, whole))
+            .await
+    }
+
+    /// Explains the best references of all types for a header under a literal context.
+    pub(super) async fn explain(
+        &self,
+        context: &FileName,
+        header: &Header,
+    ) -> Result<Vec<Explanation>, RulesError> {
+        let header = for_lookup(header);
+        self.in_context(context, &header, |open| {
+            match open.explain(&header, Some(&all_types(open))) {
+                Err(error) if error.is_absent_mapping() => None,
+                explained => Some(explained.map_err(|error| RulesError::Text(error.to_string()))),
+            }
+        })
+        .await
+    }
+
+    /// Fetches the rules that a lookup of this header needs, and looks up. `look_up` gives nothing if some of them have been
+    /// dropped or changed meanwhile.
+    async fn in_context<T>(
+        &self,
+        context: &FileName,
+        header: &crate::rules::Header,
+        look_up: impl Fn(&OpenContext<'_, Versions>) -> Option<Result<T, RulesError>>,
+    ) -> Result<T, RulesError> {
         let observatory = self.provider.texts().observatory;
         // Brought for this lookup: not forgotten before it ends.
         let mut pinned = Pinned::new();
         for _ in 0..MAX_ROUNDS {
             let open = self.provider.context_with(observatory, context.as_str(), &pinned);
             let missing = match open {
-                Ok(open) => match open.missing(&header) {
+                Ok(open) => match open.missing(header) {
                     missing if !missing.is_empty() => missing,
-                    _ => match compute(&open, &header, whole) {
-                        Some(computed) => return computed,
+                    _ => match look_up(&open) {
+                        Some(found) => return found,
                         None => continue,
                     },
                 },
@@ -293,15 +318,26 @@ fn lookup(
     context: &OpenContext<'_, Versions>,
     header: &crate::rules::Header,
 ) -> Result<BTreeMap<Reftype, TypeAnswer>, LookupError> {
-    let own: Vec<&str> = match context.context().mapping().target() {
-        Target::Reference(reference) => vec![reference.filekind()],
-        Target::Pipeline(_) | Target::Instrument(_) => Vec::new(),
-    };
-    let answers = context.best_references(&mut Memory::none(), header, Some(&own))?;
+    let answers = context.best_references(&mut Memory::none(), header, Some(&all_types(context)))?;
     Ok(answers
         .iter()
         .filter_map(|(reftype, answer)| Some((reftype.parse().ok()?, type_answer(answer))))
         .collect())
+}
+
+/// The types to ask for where all are wanted: an rmap has to be asked for its own.
+fn all_types<'o>(context: &'o OpenContext<'_, Versions>) -> Vec<&'o str> {
+    match context.context().mapping().target() {
+        Target::Reference(reference) => vec![reference.filekind()],
+        Target::Pipeline(_) | Target::Instrument(_) => Vec::new(),
+    }
+}
+
+fn for_lookup(header: &Header) -> crate::rules::Header {
+    header
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 fn type_answer(answer: &BestRef<'_>) -> TypeAnswer {

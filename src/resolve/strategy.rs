@@ -1,5 +1,6 @@
 //! Answers one question: asks server, rules and memory, in the order that the mode sets.
 
+use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -182,12 +183,7 @@ impl Shared {
     ) -> Result<Resolved, ResolveError> {
         let rules = self.rules(question.observatory)?;
         let computed = rules.best_references(&question.context, header, whole).await;
-        let computed = computed.map_err(|error| match error {
-            RulesError::Fetch(error) => error.into(),
-            RulesError::Text(text) => question.not_computable(text),
-            RulesError::Incomplete(missing) => question.incomplete(missing),
-            RulesError::Panicked(_) => question.panicked(),
-        })?;
+        let computed = computed.map_err(|error| question.by_rules(error))?;
         let answer = Answer {
             observatory: question.observatory,
             context: question.context.clone(),
@@ -201,6 +197,35 @@ impl Shared {
             answer: Arc::new(answer),
             keep: !computed.volatile,
         })
+    }
+
+    /// Explains an answer, in words, by the rules as they are now, which are fetched for it, and the parameters that the answer
+    /// was found with.
+    pub(super) async fn explain(self: Arc<Self>, answer: Arc<Answer>) -> Result<String, ResolveError> {
+        let question = Question {
+            observatory: answer.observatory,
+            context: answer.context.clone(),
+            dataset: answer.dataset.clone(),
+        };
+        let unknown =
+            || question.not_computable("its parameters are not known, so that nothing can be explained");
+        let header = answer.header.as_deref().ok_or_else(unknown)?;
+        let explained = self
+            .rules(question.observatory)?
+            .explain(&question.context, header);
+        let explained = AssertUnwindSafe(explained).catch_unwind().await;
+        let explained = explained.map_err(|_| question.panicked())?;
+        let explained = explained.map_err(|error| question.by_rules(error))?;
+        let mut text = format!("{}  {}\n", question.dataset.display(), question.context);
+        for explanation in explained {
+            let told = answer.get(&explanation.reftype).map(TypeAnswer::to_json);
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n{explanation}");
+            if let Some(told) = told.filter(|told| Some(told) != explanation.answer.as_ref()) {
+                let _ = writeln!(text, "    but the {} said: {told}", answer.computed_by);
+            }
+        }
+        Ok(text)
     }
 
     /// Asks the server, in one request with others.
@@ -249,6 +274,16 @@ impl Question {
                 self.dataset.display(),
                 self.context
             ),
+        }
+    }
+
+    /// The failure of the rules for it.
+    fn by_rules(&self, error: RulesError) -> ResolveError {
+        match error {
+            RulesError::Fetch(error) => error.into(),
+            RulesError::Text(text) => self.not_computable(text),
+            RulesError::Incomplete(missing) => self.incomplete(missing),
+            RulesError::Panicked(_) => self.panicked(),
         }
     }
 

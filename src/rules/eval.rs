@@ -5,3 +5,4 @@ pub(crate) mod hooks;
 pub(crate) mod merge;
 pub(crate) mod rmap;
 pub(crate) mod selector;
+pub(crate) mod trace;

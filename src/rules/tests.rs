@@ -12,6 +12,7 @@ use crate::crds::Observatory;
 
 mod cases;
 mod difference;
+mod explanation;
 mod provider;
 mod remembering;
 #[path = "../../tests/common/shared.rs"]

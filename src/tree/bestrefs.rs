@@ -21,6 +21,9 @@ use super::options::BestrefsAs;
 const WHOLE_ANSWER: &str = "bestrefs.json";
 const HEADER: &str = "header.json";
 
+/// Not listed: it is made of the rules, which a listing does not bring.
+const EXPLANATION: &str = "explain.txt";
+
 /// An entry of a dataset's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
@@ -175,12 +178,13 @@ impl Core {
             return ready(Ok(ABSENT));
         };
         let (core, context, dataset) = (Arc::clone(self), context.clone(), Arc::clone(dataset));
-        self.answer(&context, &dataset).then(move |answer| {
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(error) => return ready(Err(error.into())),
+        let found = self.named_entry(&context, &dataset, &name);
+        found.then(move |found| {
+            let (answer, entry) = match found {
+                Ok(found) => found,
+                Err(error) => return ready(Err(error)),
             };
-            match entry(&answer, &name) {
+            match entry {
                 None => ready(Ok(NOT_NOW)),
                 Some(Entry::Reference(file)) if core.options.bestrefs_as == BestrefsAs::File => {
                     core.lookup_shared(&answer, file)
@@ -261,17 +265,41 @@ impl Core {
         attr.dated(answer.when)
     }
 
+    /// The answer for a dataset, and the entry of its directory that has this name.
+    fn named_entry(
+        self: &Arc<Self>,
+        context: &FileName,
+        dataset: &str,
+        name: &Arc<str>,
+    ) -> Outcome<(Arc<Answer>, Option<Entry>), Error> {
+        let (core, name) = (Arc::clone(self), Arc::clone(name));
+        self.answer(context, dataset).then(move |answer| {
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => return ready(Err(error.into())),
+            };
+            if &*name != EXPLANATION {
+                let entry = entry(&answer, &name);
+                return ready(Ok((answer, entry)));
+            }
+            core.resolver.explain(&answer).map(move |text| match text {
+                Ok(text) => Ok((answer, Some(Entry::Text(text.into())))),
+                Err(error) if says_absent(&error) => Ok((answer, None)),
+                Err(error) => Err(error.into()),
+            })
+        })
+    }
+
     /// The answer behind a node, and the entry that the node stands for.
     fn node_entry(
         self: &Arc<Self>,
         context: &FileName,
         dataset: &str,
-        name: Arc<str>,
+        name: &Arc<str>,
     ) -> Outcome<(Arc<Answer>, Entry), Error> {
-        self.answer(context, dataset).map(move |answer| {
-            let answer = answer?;
-            let entry = entry(&answer, &name).ok_or(Error::Stale)?;
-            Ok((answer, entry))
+        self.named_entry(context, dataset, name).map(|found| {
+            let (answer, entry) = found?;
+            Ok((answer, entry.ok_or(Error::Stale)?))
         })
     }
 
@@ -291,7 +319,7 @@ impl Core {
                 context,
                 dataset,
                 entry,
-            } => self.node_entry(&context, &dataset, entry).map(move |found| {
+            } => self.node_entry(&context, &dataset, &entry).map(move |found| {
                 let (answer, entry) = found?;
                 Ok((core.entry_attr(ino, &answer, &entry), CacheTtl::Never))
             }),
@@ -316,7 +344,7 @@ impl Core {
                 dataset,
                 entry,
             } => self
-                .node_entry(&context, &dataset, entry)
+                .node_entry(&context, &dataset, &entry)
                 .then(move |found| match found {
                     Ok((answer, Entry::Reference(file))) => {
                         let target = core.target(&answer, &file).into();
@@ -341,7 +369,7 @@ impl Core {
                 dataset,
                 entry,
             } => self
-                .node_entry(&context, &dataset, entry)
+                .node_entry(&context, &dataset, &entry)
                 .map(move |found| match found? {
                     (_, Entry::Text(text)) => Ok(core.opened_text(ino, text)),
                     (_, Entry::Reference(_)) => Err(Error::Invalid("a link cannot be opened")),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
 
 mod check;
+mod explain;
 mod files;
 mod people;
 

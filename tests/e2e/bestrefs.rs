@@ -127,3 +127,45 @@ fn a_hundred_datasets_cost_a_few_calls() {
     assert_eq!(asked, 100, "each once");
     assert_eq!(origin.all_asked(), 0, "no file");
 }
+
+#[test]
+fn answers_are_explained() {
+    let mut library = Library::demo();
+    let rig = Rig::mounted(&[&library.flags()[0]], &[]);
+    let id = "R0000202001001001001_0002.WFI01";
+    let place = format!("bestrefs/roman-latest/{id}");
+    let listed = fs::read_dir(rig.path(&place)).unwrap();
+    let listed: Vec<_> = listed.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!listed.iter().any(|name| name == "explain.txt"), "{listed:?}");
+    assert_eq!(rig.stored().len(), 0, "a listing brings no rules");
+    let path = format!("{place}/explain.txt");
+    let text = String::from_utf8(rig.read(&path).unwrap()).unwrap();
+    assert!(text.starts_with(&format!("{id}  roman_0002.pmap\n")), "{text}");
+    for line in [
+        "dark  roman_wfi_dark_0001.asdf\n    by roman_wfi_dark_0001.rmap\n    Match of 4 keys by\n",
+        "        ROMAN.META.EXPOSURE.TYPE       = WFI_SPECTRAL\n",
+        "    matches, weight 2: ('WFI01', 'WFI_SPECTRAL') -> UseAfter of 1 entries\n",
+        "    USEAFTER 2020-01-01 00:00:00 is the latest not after ROMAN.META.EXPOSURE.START_TIME=2027-01-01 00:00:00 -> \
+         roman_wfi_dark_0001.asdf\n",
+        "flat  NOT FOUND n/a\n",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("but the server said"), "{text}");
+    let size = fs::metadata(rig.path(&path)).unwrap().len();
+    assert_eq!(size, text.len() as u64);
+    // Once the rules are here no server is needed.
+    library.stop();
+    let parameters = "ROMAN.META.INSTRUMENT.NAME=WFI,ROMAN.META.INSTRUMENT.DETECTOR=WFI02,ROMAN.META.EXPOSURE.TYPE=WFI_IMAGE,\
+                      ROMAN.META.EXPOSURE.START_TIME=2027-01-01 00%3A00%3A00";
+    let text = rig
+        .read(format!("bestrefs/roman_0002.pmap/{parameters}/explain.txt"))
+        .unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains("would match if ROMAN.META.INSTRUMENT.DETECTOR were WFI01 instead of WFI02"),
+        "{text}"
+    );
+    let unknown = rig.read("bestrefs/roman_0002.pmap/R0000999001001001001_0001.WFI01/explain.txt");
+    assert!(unknown.is_err());
+}

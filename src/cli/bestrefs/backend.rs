@@ -148,10 +148,17 @@ impl Backend {
     pub(super) fn answers(&self, context: &str, dataset: &DatasetName) -> Result<ArchiveAnswer, String> {
         let bestrefs =
             |mut answer: Value, header: Option<Value>| match answer.get_mut("bestrefs").map(Value::take) {
-                Some(Value::Object(answers)) => Ok(ArchiveAnswer {
-                    instrument: header.and_then(|header| instrument(&header)),
-                    answers,
-                }),
+                Some(Value::Object(answers)) => {
+                    let header = match header {
+                        Some(Value::Object(header)) => Some(header),
+                        _ => None,
+                    };
+                    Ok(ArchiveAnswer {
+                        instrument: header.as_ref().and_then(instrument),
+                        header,
+                        answers,
+                    })
+                }
                 _ => Err("the answer makes no sense".to_owned()),
             };
         match self {
@@ -283,12 +290,13 @@ impl Backend {
 pub(super) struct ArchiveAnswer {
     /// The instrument, in upper case, where it is known.
     pub(super) instrument: Option<String>,
+    /// The matching parameters, where they are known.
+    pub(super) header: Option<Map<String, Value>>,
     /// By reference type.
     pub(super) answers: Map<String, Value>,
 }
 
-fn instrument(header: &Value) -> Option<String> {
-    let parameters = header.as_object()?;
+fn instrument(parameters: &Map<String, Value>) -> Option<String> {
     let (_, value) = parameters.iter().find(|(name, _)| is_instrument(name))?;
     value.as_str().map(|text| text.trim().to_uppercase())
 }

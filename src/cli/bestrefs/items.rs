@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::backend::Backend;
+use super::explain;
 use super::lookup::{Counts, Lookup};
 use super::render::{self, warn};
 use super::subject::Item;
@@ -79,6 +80,10 @@ fn by_id(
     };
     let mut complete = true;
     for context in contexts {
+        if lookup.explain {
+            complete &= explain::tell_dataset(lookup, backend, dataset, context, out);
+            continue;
+        }
         let told = match &lookup.compare {
             Some(new) => answers(context)
                 .and_then(|before| Ok((before, answers(new)?)))

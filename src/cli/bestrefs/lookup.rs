@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::cache_dirs::observatory_of;
 use super::check::{self, Tally};
+use super::explain;
 use super::record::Record;
 use super::render;
 use super::request::ReftypeSelection;
@@ -72,6 +73,8 @@ pub(super) struct Lookup<'a> {
     pub(super) compare: Option<String>,
     pub(super) reftypes: &'a ReftypeSelection,
     pub(super) json: bool,
+    /// Whether the answers are explained.
+    pub(super) explain: bool,
     /// The counts of `--check`, which compares the references in headers with the answers.
     pub(super) check: Option<Tally>,
     /// The references named so far, where they are to be fetched.
@@ -177,6 +180,7 @@ impl Lookup<'_> {
         let mut complete = true;
         for context in contexts {
             complete &= match &self.compare {
+                _ if self.explain => explain::tell(self, subject, &context, out),
                 Some(new) => self.tell_difference(memory, subject, (&context, new), out),
                 None => self.tell_answers(memory, subject, &context, out),
             };

@@ -38,6 +38,8 @@ pub(super) struct Request {
 pub(super) enum Task {
     /// To print or record the answers, or the difference of two contexts.
     Answer,
+    /// To explain the answers.
+    Explain,
     /// To compare the references in headers with the answers.
     Check,
 }
@@ -104,7 +106,14 @@ impl Request {
         } else {
             args.context.clone()
         };
-        let only = trimmed(&args.types);
+        let mut only = trimmed(&args.types);
+        let explained = args.explain.as_deref().unwrap_or_default().split(',');
+        only.extend(
+            explained
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned),
+        );
         Ok(Self {
             contexts,
             compare: args.compare.clone(),
@@ -115,7 +124,11 @@ impl Request {
                 all: args.all_types,
             },
             json: args.json,
-            task: if args.check { Task::Check } else { Task::Answer },
+            task: match (&args.explain, args.check) {
+                (Some(_), _) => Task::Explain,
+                (None, true) => Task::Check,
+                (None, false) => Task::Answer,
+            },
             fetch: args.fetch,
             dirs,
             options: LookupOptions {

@@ -75,6 +75,31 @@ impl Expression {
         }
     }
 
+    /// Adds the slots and names of the parameters in it.
+    pub(crate) fn names<'e>(&'e self, names: &mut Vec<(u16, &'e str)>) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Name(slot, name) => names.push((*slot, name)),
+            Self::Negative(one) | Self::Not(one) => one.names(names),
+            Self::And(all) | Self::Or(all) | Self::Tuple(all) | Self::List(all) => {
+                for one in all {
+                    one.names(names);
+                }
+            }
+            Self::If(three) => three.iter().for_each(|one| one.names(names)),
+            Self::Comparison(first, others) => {
+                first.names(names);
+                for (_, one) in others {
+                    one.names(names);
+                }
+            }
+            Self::Dict(pairs) => pairs.iter().for_each(|(key, value)| {
+                key.names(names);
+                value.names(names);
+            }),
+        }
+    }
+
     /// Whether the expression is true, or the text of its failure. `lookup` gives the values of slots.
     pub(crate) fn is_true<'h>(&self, lookup: &impl Fn(u16) -> Option<&'h str>) -> Result<bool, String> {
         match self {

@@ -28,6 +28,14 @@ impl<'c> Key<'c> {
         }
     }
 
+    /// As people read it.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Version([one, two, three]) => format!("{one}.{two}.{three}"),
+            other => other.text().to_owned(),
+        }
+    }
+
     fn type_name(&self) -> &'static str {
         match self {
             Self::Text(_) => "str",

@@ -3,6 +3,7 @@
 use crate::rules::eval::expression::Expression;
 use crate::rules::eval::hooks::{self, Hook};
 use crate::rules::eval::selector::{Evaluation, Scratch, Selected};
+use crate::rules::eval::trace::Step;
 use crate::rules::model::failure::Failure;
 use crate::rules::model::frame::{Cell, Frame, Rules};
 use crate::rules::model::selector::{Choice, Selector};
@@ -16,6 +17,8 @@ use crate::rules::values::python::to_float;
 pub(crate) struct Condition {
     pub(crate) slot: u16,
     pub(crate) expression: Expression,
+    /// The expression as its rmap has it.
+    pub(crate) source: Box<str>,
 }
 
 /// The rules of one reference type.
@@ -32,6 +35,8 @@ pub(crate) struct Reference {
     /// The number of columns of its Match selectors.
     pub(crate) columns: u32,
     pub(crate) relevance: Expression,
+    /// The expression as its rmap has it.
+    pub(crate) relevance_source: Box<str>,
     pub(crate) omit: Option<Expression>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) precondition: Option<Hook>,
@@ -99,13 +104,22 @@ impl Reference {
 
     /// Evaluates the rmap on the values of its slots.
     pub(crate) fn evaluate<'c>(&'c self, frame: Frame<'_, '_>, scratch: &mut Scratch) -> RmapResult<'c> {
+        self.note_preparation(frame, scratch);
         self.prepared(frame, |prepared| match self.select(prepared, scratch) {
             Ok(found) => self.answer(found),
-            Err(failure) => match self.verdict(prepared) {
-                Verdict::FallBack(hook) => self.fall_back(hook, frame, scratch),
-                Verdict::Fail => RmapResult::Failed(failure),
-                Verdict::NotApplicable => RmapResult::NotApplicable,
-            },
+            Err(failure) => {
+                scratch.note(|| Step::Failed {
+                    text: failure.reason.to_string(),
+                });
+                match self.verdict(prepared) {
+                    Verdict::FallBack(hook) => self.fall_back(hook, frame, scratch),
+                    Verdict::Fail => RmapResult::Failed(failure),
+                    Verdict::NotApplicable => {
+                        scratch.note(|| Step::NotRequired);
+                        RmapResult::NotApplicable
+                    }
+                }
+            }
         })
         .unwrap_or_else(std::convert::identity)
     }
@@ -211,14 +225,23 @@ impl Reference {
 
     /// Tries again with another header.
     fn fall_back<'c>(&'c self, hook: Hook, original: Frame<'_, '_>, scratch: &mut Scratch) -> RmapResult<'c> {
+        scratch.note(|| Step::SecondHeader);
         let result = self.transformed(hook, original, |transformed| {
             transformed.and_then(|frame| self.select(frame, scratch))
         });
         match result {
             Err(broken) => RmapResult::Failed(broken),
             Ok(Ok(found)) => self.answer(found),
-            Ok(Err(failure)) if self.required => RmapResult::Failed(failure),
-            Ok(Err(_)) => RmapResult::NotApplicable,
+            Ok(Err(failure)) if self.required => {
+                scratch.note(|| Step::Failed {
+                    text: failure.reason.to_string(),
+                });
+                RmapResult::Failed(failure)
+            }
+            Ok(Err(_)) => {
+                scratch.note(|| Step::NotRequired);
+                RmapResult::NotApplicable
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::rules::eval::merge::{self, Merged};
+use crate::rules::eval::trace::Trace;
 use crate::rules::model::column::{Column, Refusal};
 use crate::rules::model::failure::{Failure, NO_MATCH, Reason, Undated, no_selection, none_after};
 use crate::rules::model::frame::{Frame, Rules};
@@ -39,6 +40,8 @@ pub(crate) struct Scratch {
     text: String,
     /// The last date that was read: its text, and what it is or why it is none.
     date: Option<(String, Result<date::Moment, Undated>)>,
+    /// The steps of evaluations, if they are to be noted.
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Scratch {
@@ -83,7 +86,7 @@ pub(crate) struct Evaluation<'c, 'f, 'h> {
 }
 
 impl<'c> Evaluation<'c, '_, '_> {
-    fn param(&self, slot: u16) -> &'c str {
+    pub(crate) fn param(&self, slot: u16) -> &'c str {
         self.rules
             .slots
             .get(usize::from(slot))
@@ -95,6 +98,16 @@ impl<'c> Evaluation<'c, '_, '_> {
         if let Keys::Match(table) = &selector.keys {
             return self.table(table, &selector.choices);
         }
+        let before = self.noted();
+        let selection = self.entry(selector);
+        if let Err(failure) = &selection {
+            self.note_failure(selector, failure, before);
+        }
+        selection
+    }
+
+    /// Evaluates a selector that is no Match.
+    fn entry(&mut self, selector: &'c Selector) -> Selection<'c> {
         let listed = match &selector.keys {
             Keys::Nearest { optional, .. } => !*optional,
             Keys::Relations(_) | Keys::Numbers(_) => false,
@@ -120,10 +133,9 @@ impl<'c> Evaluation<'c, '_, '_> {
             Keys::Versions(keys) => {
                 let version = self.version(selector)?;
                 let count = keys.partition_point(|key| *key <= version);
-                let chosen = count.checked_sub(1).and_then(|place| selector.choices.get(place));
                 let [one, two, three] = version;
-                let chosen = chosen.ok_or_else(|| no_selection(&format!("({one}, {two}, {three})")))?;
-                self.settle(chosen)
+                let none = || no_selection(&format!("({one}, {two}, {three})"));
+                self.pick(selector, count.checked_sub(1).ok_or_else(none)?)
             }
             Keys::Relations(keys) => self.select_version(selector, keys),
             Keys::Nearest { keys, .. } => {
@@ -178,6 +190,7 @@ impl<'c> Evaluation<'c, '_, '_> {
     }
 
     fn pick(&mut self, selector: &'c Selector, place: usize) -> Selection<'c> {
+        self.note_entry(selector, place);
         match selector.choices.get(place) {
             Some(choice) => self.settle(choice),
             None => Err(Failure::plain("list index out of range")),
@@ -302,8 +315,11 @@ impl<'c> Evaluation<'c, '_, '_> {
         choices: &'c [Choice],
         ranked: &mut Vec<Ranked>,
     ) -> Selection<'c> {
-        self.rank_survivors(table, ranked)?;
+        let outcome = self.rank_survivors(table, ranked);
+        self.note_match(table, choices, &outcome, ranked);
+        outcome?;
         for group in ranked.chunk_by(same_weight) {
+            self.note_tried(table, group);
             match self.group(group, choices) {
                 Err(failure) if failure.lookup => {}
                 other => return other,
@@ -429,6 +445,7 @@ impl<'c> Evaluation<'c, '_, '_> {
             Err(failure) => return Some(Err(failure)),
         };
         let chosen = latest(self.rules.arena, choices.iter().copied(), moment);
+        self.note_latest(choices, chosen, moment);
         Some(chosen.map(Selected::Choice).ok_or(none_after(moment)))
     }
 
@@ -457,6 +474,7 @@ impl<'c> Evaluation<'c, '_, '_> {
                     .ok_or(none_after(moment))?
             }
         };
+        self.note_merged(merged, place);
         match entries.get(place) {
             Some((_, choice)) => self.settle(choice),
             None => Err(Failure::plain("list index out of range")),

@@ -9,6 +9,9 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::rules::eval::hooks::era;
 use crate::rules::eval::selector::Scratch;
+use crate::rules::eval::trace::{Step, Trace};
+use crate::rules::lookup::bestrefs::BestRefs;
+use crate::rules::lookup::explanation::Explanation;
 use crate::rules::lookup::plan::Plan;
 use crate::rules::model::failure::Undated;
 use crate::rules::model::frame::Reduced;
@@ -150,6 +153,44 @@ impl Memory {
     /// A memory that keeps nothing: for a single header.
     pub fn none() -> Self {
         Self::default()
+    }
+
+    /// A memory that keeps nothing but the steps of the evaluations of a single header.
+    pub(crate) fn of_steps() -> Self {
+        let mut memory = Self::default();
+        memory.scratch.trace = Some(Trace::default());
+        memory
+    }
+
+    /// The explanations of the answers for the header, in their order; those of types that are omitted behind them.
+    pub(crate) fn explanations(self, answers: &BestRefs<'_>) -> Vec<Explanation> {
+        let traced = self.scratch.trace.map(|trace| trace.rmaps).unwrap_or_default();
+        let mut traced: FxHashMap<String, (String, Vec<Step>)> = traced
+            .into_iter()
+            .map(|(reftype, rmap, steps)| (reftype, (rmap, steps)))
+            .collect();
+        let mut explanations: Vec<Explanation> = answers
+            .iter()
+            .map(|(reftype, answer)| {
+                let (rmap, steps) = traced.remove(reftype).unzip();
+                Explanation {
+                    reftype: reftype.to_owned(),
+                    rmap,
+                    answer: serde_json::to_value(answer).ok(),
+                    steps: steps.unwrap_or_default(),
+                }
+            })
+            .collect();
+        let omitted = traced.into_iter().map(|(reftype, (rmap, steps))| Explanation {
+            reftype,
+            rmap: Some(rmap),
+            answer: None,
+            steps,
+        });
+        let mut omitted: Vec<Explanation> = omitted.collect();
+        omitted.sort_by(|one, other| one.reftype.cmp(&other.reftype));
+        explanations.append(&mut omitted);
+        explanations
     }
 
     /// Makes ready for a header.

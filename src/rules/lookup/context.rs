@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::crds::Observatory;
 use crate::rules::lookup::bestrefs::{BestRef, BestRefs};
 use crate::rules::lookup::cache::Memory;
+use crate::rules::lookup::explanation::Explanation;
 use crate::rules::lookup::linked::{self, Linked, LinkedEntry, required_keys};
 use crate::rules::lookup::load::basename;
 use crate::rules::lookup::mapping::{Entry, Instrument, Mapping, Mappings, Pipeline, Target};
@@ -154,6 +155,19 @@ impl Context {
                 Ok(linked.best_references::<&str>(memory, &reduced, None))
             }
         }
+    }
+
+    /// Explains the best references for a header, see [`Context::best_references`]: the evaluation that gives the answers
+    /// notes its steps.
+    pub fn explain<S: AsRef<str>>(
+        &self,
+        mappings: &dyn Mappings,
+        header: &Header,
+        reftypes: Option<&[S]>,
+    ) -> Result<Vec<Explanation>, LookupError> {
+        let mut memory = Memory::of_steps();
+        let answers = self.best_references(&mut memory, mappings, header, reftypes)?;
+        Ok(memory.explanations(&answers))
     }
 
     /// Evaluates an rmap on a header exactly as it is: nothing conditioned, renamed or added. Nothing if the type is

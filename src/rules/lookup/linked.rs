@@ -168,15 +168,15 @@ impl Linked {
     ) -> BestRefs<'c> {
         let mut recall = memory.recall(&self.deciding, reduced);
         let mut cells = Vec::new();
-        let mut answer = |place: usize, entry: &'c Type| match entry {
+        let mut answer = |place: usize, filekind: &str, entry: &'c Type| match entry {
             Type::NotApplicable => Some(BestRef::NotApplicable),
             Type::Omitted => None,
-            Type::Rmap(linked) => linked.answer(place, reduced, &mut cells, &mut recall),
+            Type::Rmap(linked) => linked.answer((place, filekind), reduced, &mut cells, &mut recall),
         };
         let Some(reftypes) = reftypes.filter(|reftypes| !reftypes.is_empty()) else {
             let mut answers = Vec::with_capacity(self.types.len());
             for (place, (filekind, entry)) in self.types.iter().enumerate() {
-                let answer = answer(place, entry);
+                let answer = answer(place, filekind, entry);
                 answers.extend(answer.map(|answer| (Cow::Borrowed(filekind.as_str()), answer)));
             }
             return BestRefs { answers };
@@ -190,7 +190,7 @@ impl Linked {
             let place = self.places.get(&*filekind).copied();
             if let Some((place, (own, entry))) = place.and_then(|place| Some((place, self.types.get(place)?)))
             {
-                let answer = answer(place, entry);
+                let answer = answer(place, own, entry);
                 answers.extend(answer.map(|answer| (Cow::Borrowed(own.as_str()), answer)));
             } else {
                 let answer = BestRef::unknown_type(&filekind);
@@ -204,7 +204,7 @@ impl Linked {
 impl LinkedRmap {
     fn answer<'c, 'h>(
         &'c self,
-        place: usize,
+        (place, filekind): (usize, &str),
         reduced: &'h Reduced<'_>,
         cells: &mut Vec<Cell<'h>>,
         recall: &mut Recall<'_>,
@@ -218,7 +218,12 @@ impl LinkedRmap {
             })
         });
         let result = plan.and_then(|(plan, moment)| reference.follow(plan, moment));
-        BestRef::new(result.unwrap_or_else(|| reference.evaluate(self.frame(reduced, cells), recall.scratch)))
+        let result = result.unwrap_or_else(|| {
+            let result = reference.evaluate(self.frame(reduced, cells), recall.scratch);
+            recall.scratch.end_of(filekind, self.mapping.name());
+            result
+        });
+        BestRef::new(result)
     }
 
     fn frame<'f, 'h>(&'f self, reduced: &'h Reduced<'_>, cells: &'f mut Vec<Cell<'h>>) -> Frame<'f, 'h> {

@@ -187,7 +187,8 @@ impl<'s> Builder<'s> {
             Some(_) => fields.text(field),
             None => default.to_owned(),
         };
-        let relevance = default("rmap_relevance", "always").replace("always", "True");
+        let relevance_source = default("rmap_relevance", "always");
+        let relevance = relevance_source.replace("always", "True");
         let relevance = expression(&relevance, &keys, &mut slots).map_err(expression_error)?;
         let omit = match fields.get("rmap_omit") {
             Some(_) => {
@@ -238,6 +239,7 @@ impl<'s> Builder<'s> {
             selector,
             columns,
             relevance,
+            relevance_source: relevance_source.into(),
             omit,
             conditions,
             precondition,
@@ -294,21 +296,27 @@ fn conditions(
             if comments.contains(&name) {
                 continue;
             }
-            let mut expression = expression(&fields.tree.text(source), keys, slots)?;
+            let source = fields.tree.text(source);
+            let mut expression = expression(&source, keys, slots)?;
             expression.define("keep_comments", &Constant::Bool(false));
-            compiled.push((lower(&name).into_owned(), expression));
+            compiled.push((lower(&name).into_owned(), expression, source));
         }
     }
     let mut conditions = Vec::new();
     for (key, &slot) in keys.iter().zip(key_slots) {
         let key = lower(key);
-        let expression = if comments.contains(&key) {
-            Some(Expression::Constant(Constant::Bool(false)))
+        let condition = if comments.contains(&key) {
+            let never = Expression::Constant(Constant::Bool(false));
+            Some((never, "it is one of the comment_parkeys".into()))
         } else {
-            let found = compiled.iter().rev().find(|(name, _)| *name == *key);
-            found.map(|(_, expression)| expression.clone())
+            let found = compiled.iter().rev().find(|(name, ..)| *name == *key);
+            found.map(|(_, expression, source)| (expression.clone(), source.as_ref().into()))
         };
-        conditions.extend(expression.map(|expression| Condition { slot, expression }));
+        conditions.extend(condition.map(|(expression, source)| Condition {
+            slot,
+            expression,
+            source,
+        }));
     }
     Ok(conditions)
 }

@@ -12,6 +12,7 @@ use crate::crds::Observatory;
 use crate::rules::lookup::bestrefs::BestRefs;
 use crate::rules::lookup::cache::Memory;
 use crate::rules::lookup::context::{Context, LookupError, LookupOptions};
+use crate::rules::lookup::explanation::Explanation;
 use crate::rules::lookup::mapping::{Mapping, Mappings, Target};
 use crate::rules::lookup::parallel::for_each_parallel;
 use crate::rules::syntax::error::LoadError;
@@ -286,6 +287,15 @@ impl<T: Texts> OpenContext<'_, T> {
         reftypes: Option<&[S]>,
     ) -> Result<BestRefs<'_>, LookupError> {
         self.kept.context.best_references(memory, self, header, reftypes)
+    }
+
+    /// Explains the best references for a header: see [`Context::explain`].
+    pub fn explain<S: AsRef<str>>(
+        &self,
+        header: &Header,
+        reftypes: Option<&[S]>,
+    ) -> Result<Vec<Explanation>, LookupError> {
+        self.kept.context.explain(self, header, reftypes)
     }
 
     /// The mappings that a lookup of this header needs next and that are not here: see [`Context::missing`].

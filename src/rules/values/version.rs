@@ -128,6 +128,11 @@ impl Relation {
         identity
     }
 
+    /// The relation as written, the operator added.
+    pub(crate) fn shown(&self) -> &str {
+        &self.text
+    }
+
     /// `repr(relation)`
     pub(crate) fn repr(&self) -> String {
         format!("VersionRelation({})", repr(&self.text))
