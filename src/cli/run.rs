@@ -110,6 +110,9 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         (Ok((_, found)), Some(file)) => record::write(&settings.mountpoint, found, file),
         _ => Ok(()),
     };
+    if lock.is_some() {
+        record::tell_refused(&settings.mountpoint);
+    }
     let stopped = daemon.stop();
     let (status, _) = ended?;
     recorded?;

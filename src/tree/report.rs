@@ -309,13 +309,15 @@ pub(crate) struct OpenedReport {
     pub lock: serde_json::Map<String, serde_json::Value>,
     /// Paths of the user's own files among rules and references, which no lock file has.
     pub local: Vec<String>,
+    /// Opens that were refused, with the reasons.
+    pub refused: Vec<String>,
 }
 
 impl OpenedReport {
-    pub(super) fn new(lock: &LockFile, local: Vec<String>) -> Self {
+    pub(super) fn new(lock: &LockFile, local: Vec<String>, refused: Vec<String>) -> Self {
         // It is JSON.
         let lock = serde_json::from_str(&lock.to_text()).unwrap_or_default();
-        Self { lock, local }
+        Self { lock, local, refused }
     }
 }
 

@@ -33,8 +33,8 @@ impl Core {
 
     /// The files in `.crds-fs` that there are.
     pub(super) fn control_files(&self) -> impl Iterator<Item = ControlFile> {
-        let records = self.records_opens();
-        let is_there = move |file: &ControlFile| records || *file != ControlFile::Opened;
+        let tells = self.tells_opens();
+        let is_there = move |file: &ControlFile| tells || *file != ControlFile::Opened;
         ControlFile::ALL.into_iter().filter(is_there)
     }
 

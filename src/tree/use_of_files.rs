@@ -34,8 +34,8 @@ struct State {
 
 impl Core {
     /// Whether `.crds-fs/opened.json` is there.
-    pub(super) fn records_opens(&self) -> bool {
-        matches!(self.options.use_of_files, UseOfFiles::Recorded)
+    pub(super) fn tells_opens(&self) -> bool {
+        !matches!(self.options.use_of_files, UseOfFiles::Free)
     }
 
     /// A catalogued file is to be opened: notes it, or refuses it.
@@ -72,7 +72,7 @@ impl Core {
             return Ok(());
         }
         let path = path.display().to_string();
-        if self.records_opens() {
+        if matches!(self.options.use_of_files, UseOfFiles::Recorded) {
             self.opens.state.lock().local.insert(path);
             return Ok(());
         }
@@ -87,12 +87,14 @@ impl Core {
         Err(Error::NotLocked(text))
     }
 
-    /// The text of `.crds-fs/opened.json`: a lock file of what was opened, with the user's own files beside it.
+    /// The text of `.crds-fs/opened.json`: a lock file of what was opened, with the user's own files and refusals beside it.
     pub(super) fn opened_json(&self) -> Bytes {
         let state = self.opens.state.lock();
+        let names = |names: &BTreeSet<String>| names.iter().cloned().collect();
         report::text(&OpenedReport::new(
             &state.files,
-            state.local.iter().cloned().collect(),
+            names(&state.local),
+            names(&state.refused),
         ))
     }
 }

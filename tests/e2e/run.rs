@@ -292,7 +292,8 @@ fn what_a_run_opened_is_recorded_and_a_lock_lets_nothing_else_be_opened() {
     let output = locked.run(&["--lock", "lock.json", "--", "sh", "-c", &told]);
     assert_eq!(done(&output), format!("{PMAP}\n"));
     let refused = locked.run(&["--lock", "lock.json", "--", "sh", "-c", &cat(&[DARK])]);
-    failed(&refused, 1, &["Permission denied"]);
+    let reason = format!("crds-fs: roman/{DARK} is not opened: it is not in the lock file");
+    failed(&refused, 1, &["Permission denied", &reason]);
     assert!(origin.asked(DARK).is_empty());
     let log = fs::read_dir(locked.path(".local/state/crds-fs")).unwrap();
     let log: String = log
@@ -317,8 +318,13 @@ fn a_record_has_what_the_command_opened_and_nothing_else() {
     let library = Library::demo();
     let place = Place::new(&library.flags()[0]);
     let file = dataset_file(&place);
-    let script = cat(&["roman_wfi_gain_0001.json"]);
-    done(&place.run(&["--record", "lock.json", "--", "sh", "-c", &script, &file]));
+    // Of `run` there are two children: the process of the mount, and the command.
+    let script = format!(
+        "{}; wc -w < /proc/$PPID/task/$PPID/children",
+        cat(&["roman_wfi_gain_0001.json"])
+    );
+    let output = place.run(&["--record", "lock.json", "--", "sh", "-c", &script, &file]);
+    assert_eq!(done(&output).trim(), "2", "nothing else opens files");
     let lock = place.json("lock.json");
     let files = lock["files"].as_array().unwrap();
     assert_eq!(files.len(), 1, "{lock}");

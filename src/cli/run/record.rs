@@ -1,4 +1,4 @@
-//! The lock file of what a command has opened, as the tree knows it.
+//! The opens of a command, as the tree knows them: written as a lock file, or told where they were refused.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::cli::{Failure, output};
 use crate::crds::{LockFile, Observatory};
 use crate::tree::report::OpenedReport;
 
-/// The file of a mount that tells which files were opened.
+/// The file of a mount with the opens since it was made.
 const OPENED: &str = ".crds-fs/opened.json";
 
 /// The number of names that a message tells.
@@ -38,17 +38,28 @@ pub(super) fn write(mountpoint: &Path, found: &InForce, file: NewLockFile<'_>) -
     file.write(&lock)?;
     let OpenedReport { local, .. } = serde_json::from_str(&text)?;
     if !local.is_empty() {
-        let more = if local.len() > TOLD { ", ..." } else { "" };
-        let told = local
-            .iter()
-            .take(TOLD)
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
         output::remark(&format!(
-            "crds-fs: {} of your own files were opened, which no lock file can bring: {told}{more}\n",
-            local.len()
+            "crds-fs: {} of your own files were opened, which no lock file can bring: {}\n",
+            local.len(),
+            some(&local, ", ")
         ));
     }
     Ok(())
+}
+
+/// Tells which opens were refused because of the lock file: the command itself may not say it.
+pub(super) fn tell_refused(mountpoint: &Path) {
+    let text = fs::read(mountpoint.join(OPENED)).unwrap_or_default();
+    // Without an answer there is nothing to tell.
+    let report: OpenedReport = serde_json::from_slice(&text).unwrap_or_default();
+    if !report.refused.is_empty() {
+        output::remark(&format!("crds-fs: {}\n", some(&report.refused, "\ncrds-fs: ")));
+    }
+}
+
+/// The first texts of a list, and that there are more.
+fn some(texts: &[String], between: &str) -> String {
+    let more = (texts.len() > TOLD).then(|| format!("and {} more", texts.len() - TOLD));
+    let told = texts.iter().take(TOLD).cloned().chain(more);
+    told.collect::<Vec<_>>().join(between)
 }
