@@ -37,6 +37,9 @@ struct Totals {
     failed: u64,
     /// The same by state.
     states: BTreeMap<String, Count>,
+    /// What there is beside the files, by a word for it.
+    #[serde(flatten)]
+    others: BTreeMap<&'static str, Count>,
 }
 
 /// Files and their bytes.
@@ -68,6 +71,11 @@ impl FilesReport {
     /// The number of files.
     pub(super) fn len(&self) -> usize {
         self.files.len()
+    }
+
+    /// Notes how much there is of something beside the files.
+    pub(super) fn note(&mut self, what: &'static str, files: u64, bytes: u64) {
+        self.totals.others.insert(what, Count { files, bytes });
     }
 
     /// The number of files with an error.
@@ -132,14 +140,13 @@ impl FilesReport {
             .iter()
             .map(|(state, count)| format!("{} {state} ({})", count.files, output::size(count.bytes)))
             .collect();
-        let files = if totals.files == 1 { "file" } else { "files" };
         let bytes = output::size(totals.bytes);
         let behind = if states.is_empty() {
             String::new()
         } else {
             format!(": {}", states.join(", "))
         };
-        format!("{} {files}, {bytes}{behind}\n", totals.files)
+        format!("{}, {bytes}{behind}\n", output::files(totals.files))
     }
 }
 
@@ -178,6 +185,15 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[test]
+    fn what_is_beside_the_files_is_told_in_the_totals() {
+        let mut report = FilesReport::default();
+        report.note("quarantined", 2, 7);
+        let told: Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(told["totals"]["quarantined"], json!({"files": 2, "bytes": 7}));
+        assert_eq!(told["totals"]["files"], 0);
     }
 
     #[test]

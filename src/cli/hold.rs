@@ -54,10 +54,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         }
         let selected = args.wanted.select(&target, settings).await?;
         let before = in_background(&target, Opened::held).await?;
-        let new = selected.keys().filter(|key| !before.contains(*key)).count();
+        let new = selected.keys().filter(|key| !before.contains(*key)).count() as u64;
         change(&target, selected.into_keys().map(HoldChange::Hold).collect()).await?;
         let held = look(&target).await?;
-        output::line(format!("{new} more files are held, {}", held.sentence()))?;
+        let (more, verb) = (output::files(new), output::verb(new));
+        output::line(format!("{more} more {verb} held, {}", held.sentence()))?;
         Ok(())
     })
 }
@@ -76,10 +77,11 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
         } else {
             args.wanted.select_among(&target, settings, &held).await?
         };
-        let count = released.len();
+        let count = released.len() as u64;
         change(&target, released.into_iter().map(HoldChange::Release).collect()).await?;
-        let left = in_background(&target, Opened::held).await?.len();
-        output::line(format!("{count} files are released, {left} are held"))?;
+        let left = in_background(&target, Opened::held).await?.len() as u64;
+        let (gone, verb, verb_left) = (output::files(count), output::verb(count), output::verb(left));
+        output::line(format!("{gone} {verb} released, {left} {verb_left} held"))?;
         Ok(())
     })
 }
@@ -93,7 +95,7 @@ async fn change(target: &Arc<Opened>, changes: Vec<HoldChange>) -> Result<(), Fa
 struct Held {
     report: FilesReport,
     files: usize,
-    missing: usize,
+    missing: u64,
     missing_bytes: u64,
     /// Why observatories have no catalog, without which nothing of them is seen.
     without_catalog: Vec<String>,
@@ -106,11 +108,17 @@ impl Held {
         match (self.missing, catalogs.is_empty()) {
             (0, true) => format!("{files}, and here: complete for offline work"),
             (0, false) => format!("{files}, and here, but not complete for offline work: {catalogs}"),
-            (missing, _) => format!(
-                "{files}; {missing} of them ({}) are not here: not complete for offline work; 'crds-fs fetch' with the \
-                 same names, or 'crds-fs verify --repair', brings them",
-                output::size(self.missing_bytes)
-            ),
+            (missing, _) => {
+                let verb = output::verb(missing);
+                let bytes = match self.missing_bytes {
+                    0 => String::new(),
+                    bytes => format!(" ({})", output::size(bytes)),
+                };
+                format!(
+                    "{files}; {missing} of them{bytes} {verb} not here: not complete for offline work; 'crds-fs fetch' with \
+                     the same names, or 'crds-fs verify --repair', brings what is missing"
+                )
+            }
         }
     }
 }

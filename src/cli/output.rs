@@ -44,6 +44,20 @@ pub(super) fn failure(failure: &Failure) {
     let _ = writeln!(io::stderr().lock(), "crds-fs: {failure}");
 }
 
+/// A number of files in words: `1 file`, `3 files`.
+pub(crate) fn files(count: u64) -> String {
+    if count == 1 {
+        "1 file".to_owned()
+    } else {
+        format!("{count} files")
+    }
+}
+
+/// The verb for a number of things: `is` or `are`.
+pub(crate) fn verb(count: u64) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
 /// A size as people write it, in powers of 1024: `17 B`, `1.5 KiB`, `3.0 GiB`.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -65,7 +79,13 @@ pub(crate) fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::{files, size, verb};
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!((files(1).as_str(), verb(1)), ("1 file", "is"));
+        assert_eq!((files(0).as_str(), verb(0)), ("0 files", "are"));
+    }
 
     #[test]
     fn sizes_read_well() {

@@ -15,7 +15,7 @@ use super::target::{Aside, Opened, TargetFlags};
 use super::upkeep::{self, in_background};
 use super::{Failure, output};
 use crate::crds::{CatalogEntry, FileKey};
-use crate::store::Finding;
+use crate::store::{Finding, Leftover};
 
 /// What is shown while files are hashed.
 const BAR: &str = "{bar:20} {bytes:>11}/{total_bytes:<11} {bytes_per_sec:>12}  {msg}, {eta} left";
@@ -210,13 +210,13 @@ impl Progress {
     }
 }
 
-async fn remove_leftovers(target: &Arc<Opened>, aside: &Aside) -> Result<usize, Failure> {
+async fn remove_leftovers(target: &Arc<Opened>, aside: &Aside) -> Result<u64, Failure> {
     let leftovers = aside.leftovers.clone();
     in_background(target, move |target| {
         for leftover in &leftovers {
             target.remove_leftover(leftover)?;
         }
-        Ok(leftovers.len())
+        Ok(leftovers.len() as u64)
     })
     .await
 }
@@ -227,12 +227,18 @@ fn report(
     outcomes: &BTreeMap<FileKey, Outcome>,
     before: &Aside,
     after: &Aside,
-    removed: usize,
+    removed: u64,
 ) -> Result<(), Failure> {
     let mut report = FilesReport::default();
     for outcome in outcomes.values() {
         report.add(&outcome.key, outcome.size, outcome.state, outcome.error.clone());
     }
+    report.note("quarantined", after.quarantined, after.quarantined_bytes);
+    report.note(
+        "leftovers",
+        after.leftovers.len() as u64,
+        bytes_of(&after.leftovers),
+    );
     // A mount finds some by itself, on opening them, and brings them anew.
     let set_aside = after.quarantined.saturating_sub(before.quarantined);
     let found_by_mount = if args.repair { 0 } else { set_aside };
@@ -250,21 +256,25 @@ fn report(
         } else {
             "; 'crds-fs verify --repair' sets aside what is wrong, and fetches it and what is missing"
         };
-        return Err(Failure::new(format!(
-            "{wrong} files are not as they should be{advice}"
-        )));
+        let (files, verb) = (output::files(wrong), output::verb(wrong));
+        return Err(Failure::new(format!("{files} {verb} not right{advice}")));
     }
     if found_by_mount > 0 {
+        let was = if found_by_mount == 1 { "was" } else { "were" };
         return Err(Failure::new(format!(
-            "{found_by_mount} files were found to be wrong when they were opened; the mount has set them aside and fetched \
-             them anew"
+            "{} {was} found to be wrong on opening; the mount has set that aside and fetched it anew",
+            output::files(found_by_mount)
         )));
     }
     Ok(())
 }
 
+fn bytes_of(leftovers: &[Leftover]) -> u64 {
+    leftovers.iter().map(|leftover| leftover.bytes).sum()
+}
+
 /// Tells what there is beside the files.
-fn tell_aside(aside: &Aside, set_aside: u64, removed: usize) -> Result<(), output::OutputError> {
+fn tell_aside(aside: &Aside, set_aside: u64, removed: u64) -> Result<(), output::OutputError> {
     if aside.quarantined > 0 {
         let now = if set_aside > 0 {
             format!(", {set_aside} of them now")
@@ -272,8 +282,8 @@ fn tell_aside(aside: &Aside, set_aside: u64, removed: usize) -> Result<(), outpu
             String::new()
         };
         output::line(format!(
-            "quarantine: {} files with {}{now}, in .crds-fs/quarantine in the cache: look through them",
-            aside.quarantined,
+            "quarantine: {} with {}{now}, in .crds-fs/quarantine in the cache: look through them",
+            output::files(aside.quarantined),
             output::size(aside.quarantined_bytes)
         ))?;
     }
@@ -283,19 +293,23 @@ fn tell_aside(aside: &Aside, set_aside: u64, removed: usize) -> Result<(), outpu
             output::size(aside.partial)
         ))?;
     }
-    let bytes = aside.leftovers.iter().map(|leftover| leftover.bytes).sum();
-    match (aside.leftovers.len(), removed) {
+    let left = aside.leftovers.len() as u64;
+    match (left, removed) {
         (0, _) => {}
-        (files, 0) => {
+        (_, 0) => {
             output::line(format!(
-                "killed processes have left {files} files with {}, which '--repair' removes:",
-                output::size(bytes)
+                "killed processes have left {} with {}, which '--repair' removes:",
+                output::files(left),
+                output::size(bytes_of(&aside.leftovers))
             ))?;
             for leftover in &aside.leftovers {
                 output::line(format!("  {}", leftover.path.display()))?;
             }
         }
-        (_, removed) => output::line(format!("removed {removed} files that killed processes have left"))?,
+        (_, removed) => output::line(format!(
+            "removed {} that killed processes have left",
+            output::files(removed)
+        ))?,
     }
     Ok(())
 }

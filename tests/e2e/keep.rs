@@ -139,7 +139,7 @@ fn what_is_held_is_listed_with_its_state_and_released() {
         place.fetch(&[DARK]);
         let told = place.told(&["hold", DARK, "roman_wfi_fl*"]);
         assert!(
-            told.contains("2 more files are held, 2 in all; 1 of them"),
+            told.contains("2 files more are held, 2 in all; 1 of them (19.5 KiB) is not here"),
             "{told}"
         );
         assert!(told.contains("not complete for offline work"), "{told}");
@@ -153,7 +153,7 @@ fn what_is_held_is_listed_with_its_state_and_released() {
             "{told}"
         );
         let told = place.told(&["release", FLAT]);
-        assert_eq!(told, "1 files are released, 1 are held\n");
+        assert_eq!(told, "1 file is released, 1 is held\n");
         let unknown = place.run(&["release", FLAT]);
         assert_eq!(unknown.status.code(), Some(1));
         assert!(
@@ -337,6 +337,7 @@ fn verify_tells_what_is_wrong_and_repairs_it() {
         }
         let states = place.states(&["verify"]);
         assert_eq!(names(&states, "cached").len(), 3);
+        assert_eq!(place.json(&["verify"])["totals"]["quarantined"]["files"], 2);
     });
 }
 
@@ -362,6 +363,82 @@ fn what_cannot_be_repaired_is_told() {
     );
     let quarantine = fs::read_dir(rig.store().join(".crds-fs/quarantine")).unwrap();
     assert_eq!(quarantine.count(), 1);
+}
+
+#[test]
+fn what_is_held_and_missing_is_fetched_by_a_repair() {
+    Place::each(content, &[], |place| {
+        place.told(&["hold", FLAT]);
+        let verified = place.run(&["verify"]);
+        assert_eq!(verified.status.code(), Some(1), "{verified:?}");
+        assert!(
+            text(&verified.stdout).contains("it is held and not here"),
+            "{verified:?}"
+        );
+        let told = place.told(&["verify", "--repair"]);
+        assert!(told.contains("1 file, 19.5 KiB: 1 repaired"), "{told}");
+        assert!(place.is_here(FLAT));
+    });
+}
+
+/// Without a catalog nothing of an observatory is seen, whatever is here.
+#[test]
+fn what_is_held_without_a_catalog_is_not_complete() {
+    let origin = Origin::start(content());
+    let rig = Rig::new(&[&server_flag(&origin)], &[]);
+    let place = Place {
+        rig: &rig,
+        origin: &origin,
+        mounted: false,
+    };
+    origin.refuse();
+    let own = rig.store().join(".crds-fs");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("hold"), format!("hold roman/{FLAT}\n")).unwrap();
+    fs::create_dir_all(rig.store().join("references/roman")).unwrap();
+    fs::write(rig.store().join(path(FLAT)), origin.contents(FLAT)).unwrap();
+    let told = place.told(&["hold", "--list"]);
+    assert!(
+        told.contains("and here, but not complete for offline work: the catalog of roman: "),
+        "{told}"
+    );
+    let verified = place.run(&["verify"]);
+    assert_eq!(verified.status.code(), Some(1), "{verified:?}");
+    assert!(
+        text(&verified.stderr).contains("the server cannot be reached"),
+        "{verified:?}"
+    );
+}
+
+/// What nobody has hashed yet may be somebody's work: a mount looks before the copy goes.
+#[test]
+fn a_file_that_was_never_hashed_is_not_lost_by_an_eviction() {
+    for mounted in [false, true] {
+        let origin = Origin::start(content());
+        let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+        fs::create_dir_all(rig.store().join("references/roman")).unwrap();
+        fs::write(rig.store().join(path(FLAT)), origin.contents(FLAT)).unwrap();
+        fs::write(rig.store().join(path(DARK)), "somebody's work").unwrap();
+        if mounted {
+            rig.mount();
+        }
+        let place = Place {
+            rig: &rig,
+            origin: &origin,
+            mounted,
+        };
+        let evicted = place.run(&["evict", "*"]);
+        assert_eq!(evicted.status.success(), mounted, "{evicted:?}");
+        assert!(!place.is_here(FLAT));
+        let work = if mounted {
+            let quarantine = fs::read_dir(rig.store().join(".crds-fs/quarantine")).unwrap();
+            quarantine.map(|entry| entry.unwrap().path()).next().unwrap()
+        } else {
+            assert!(text(&evicted.stdout).contains("may be somebody's"), "{evicted:?}");
+            rig.store().join(path(DARK))
+        };
+        assert_eq!(fs::read_to_string(work).unwrap(), "somebody's work");
+    }
 }
 
 /// Files of the user's in place of catalogued ones are no mistake.
@@ -400,11 +477,11 @@ fn what_a_mount_finds_wrong_on_opening_is_told() {
     let verified = place.run(&["verify"]);
     assert_eq!(verified.status.code(), Some(1), "{verified:?}");
     assert!(
-        text(&verified.stderr).contains("1 files were found to be wrong when they were opened"),
+        text(&verified.stderr).contains("1 file was found to be wrong on opening"),
         "{verified:?}"
     );
     assert!(
-        text(&verified.stdout).contains("quarantine: 1 files"),
+        text(&verified.stdout).contains("quarantine: 1 file with"),
         "{verified:?}"
     );
     place.told(&["verify"]);
@@ -430,7 +507,7 @@ fn what_killed_processes_leave_is_told_and_removed() {
     assert!(left.exists());
     let told = place.told(&["verify", "--repair"]);
     assert!(
-        told.contains("removed 1 files that killed processes have left"),
+        told.contains("removed 1 file that killed processes have left"),
         "{told}"
     );
     assert!(!left.exists());

@@ -92,6 +92,26 @@ fn what_is_wrong_is_found_and_not_trusted_any_more() {
     assert_eq!(open(&dir).usage().unwrap().quarantined_files, 2);
 }
 
+/// What is found wrong is hashed again after a restart, also where its identity has not changed.
+#[test]
+fn what_was_found_wrong_is_not_remembered_as_verified() {
+    let dir = TempDir::new().unwrap();
+    let rule = key("hst_0001.pmap");
+    let store = open(&dir);
+    drop(put(&store, &rule, b"rules").unwrap());
+    store.examine(&rule, entry(b"RULES")).unwrap();
+    drop(store);
+    let store = open(&dir);
+    let holding = |store: &DiskStore| {
+        store.load_index(Observatory::Hst).unwrap();
+        store.holding(&rule).unwrap().kind
+    };
+    assert_eq!(holding(&store), HoldingKind::Unverified);
+    assert_eq!(store.examine(&rule, entry(b"rules")).unwrap(), Finding::Right);
+    drop(store);
+    assert_eq!(holding(&open(&dir)), HoldingKind::Catalogued);
+}
+
 /// A file that was there before is hashed before it goes: another one may be somebody's work.
 #[test]
 fn a_file_that_was_never_hashed_is_evicted_only_if_it_is_the_catalogued_one() {
