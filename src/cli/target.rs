@@ -29,7 +29,7 @@ pub(super) struct TargetFlags {
     /// else the only one there is].
     #[arg(long, value_name = "M", conflicts_with = "cache")]
     pub(super) mount: Option<PathBuf>,
-    /// The cache directory to work on, without a mount.
+    /// The cache directory to work on, without a mount [default: $CRDS_FS_CACHE].
     #[arg(long, value_name = "DIR")]
     pub(super) cache: Option<PathBuf>,
 }

@@ -398,6 +398,19 @@ fn through_the_mount_that_is_named_or_stood_in_or_has_the_store() {
     let mount = rig.mountpoint().display().to_string();
     done(&place.command(&["--mount", &mount, FLAT]).output().unwrap());
     assert_eq!(rig.stored().len(), 1);
+    let plan = place
+        .command(&["--mount", &mount, "--dry-run", "roman_wfi_*"])
+        .output()
+        .unwrap();
+    let plan = done(&plan);
+    assert!(
+        plan.contains(&format!("cached   19.5 KiB  roman/{FLAT}")),
+        "{plan}"
+    );
+    assert!(
+        plan.contains(&format!("remote  293.0 KiB  roman/{DARK}")),
+        "{plan}"
+    );
     let mut inside = place.command(&[PMAP]);
     done(&inside.current_dir(rig.path("references")).output().unwrap());
     let store = rig.store().display().to_string();

@@ -377,6 +377,25 @@ fn a_record_that_cannot_be_written_is_refused_before_the_command_runs() {
 }
 
 #[test]
+fn on_a_mount_that_is_there_its_context_holds_unless_another_is_named() {
+    let library = Library::demo();
+    let rig = Rig::mounted(&[&library.flags()[0]], &[]);
+    let context = |variables: &[(&str, &str)]| {
+        let mut command = program();
+        command.args(["run", "--cache"]).arg(rig.mountpoint());
+        command.args(["--", "sh", "-c", "echo $CRDS_CONTEXT"]);
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        done(&output).trim().to_owned()
+    };
+    assert_eq!(context(&[]), "roman_0002.pmap");
+    assert_eq!(context(&[("CRDS_CONTEXT", "roman_0001")]), "roman_0001.pmap");
+    assert_eq!(
+        context(&[("CRDS_CONTEXT", "roman-2026-02-01")]),
+        "roman_0001.pmap"
+    );
+}
+
+#[test]
 fn env_prints_what_a_shell_evaluates() {
     let origin = Origin::start(content());
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);

@@ -70,7 +70,7 @@ impl<'a> Transfers<'a> {
         if self.outcomes.lock().contains_key(key) {
             return self.open(key).await;
         }
-        let was_here = self.target.status(key).is_here();
+        let was_here = self.target.status_at_rest(key).is_here();
         self.progress.begin(key, entry.size, was_here);
         let opened = self.open(key).await;
         let state = match (&opened, was_here) {
@@ -157,7 +157,7 @@ impl<'a> Transfers<'a> {
         let outcomes = self.outcomes.lock();
         for (key, entry) in files {
             if !outcomes.contains_key(key) {
-                report.add(key, entry.size, &self.target.status(key).state, None);
+                report.add(key, entry.size, &self.target.status_at_rest(key).state, None);
             }
         }
         report

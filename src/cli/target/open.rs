@@ -5,6 +5,7 @@ pub(super) mod upkeep;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -289,6 +290,21 @@ impl Opened {
                 }
             }
         }
+    }
+
+    /// As [`Self::status`], but a file on its way may count as remote. Of a mount one system call tells that a file is not
+    /// here.
+    pub(in crate::cli) fn status_at_rest(&self, key: &FileKey) -> FileStatus {
+        if let Place::Mount(mount) = &self.place
+            && fs::metadata(in_area(&mount.mountpoint, key))
+                .is_ok_and(|metadata| metadata.len() > 0 && metadata.blocks() == 0)
+        {
+            return FileStatus {
+                state: FileState::Remote.as_str().to_owned(),
+                done: 0,
+            };
+        }
+        self.status(key)
     }
 
     /// The end: transfers of a cache directory stop where they can go on another time, and what is to be remembered is
