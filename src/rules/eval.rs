@@ -5,4 +5,5 @@ pub(crate) mod hooks;
 pub(crate) mod merge;
 pub(crate) mod rmap;
 pub(crate) mod selector;
+pub(crate) mod step;
 pub(crate) mod trace;

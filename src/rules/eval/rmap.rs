@@ -3,7 +3,7 @@
 use crate::rules::eval::expression::Expression;
 use crate::rules::eval::hooks::{self, Hook};
 use crate::rules::eval::selector::{Evaluation, Scratch, Selected};
-use crate::rules::eval::trace::Step;
+use crate::rules::eval::step::Step;
 use crate::rules::model::failure::Failure;
 use crate::rules::model::frame::{Cell, Frame, Rules};
 use crate::rules::model::selector::{Choice, Selector};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::rules::eval::trace::{MatchStep, MatchingKey, NearKey, Parameter, Step};
+use crate::rules::eval::step::{MatchStep, MatchingKey, NearKey, Parameter, Step};
 use crate::rules::values::python::repr_tuple;
 
 /// The explanation of an answer for a reference type. `Display` gives lines for people, the first without a margin.
