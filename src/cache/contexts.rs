@@ -146,7 +146,7 @@ impl Reader<'_> {
     /// The rules and the references of a context that are here.
     fn shares(&mut self, pmap: &Read) -> (Option<Share>, Option<Share>) {
         let mut rules = Share { held: 1, total: 1 };
-        let mut references: BTreeSet<usize> = BTreeSet::new();
+        let mut references = vec![false; self.references.held.len()];
         let mut left: Vec<String> = pmap.mappings.clone();
         let mut seen = BTreeSet::new();
         while let Some(name) = left.pop() {
@@ -157,13 +157,21 @@ impl Reader<'_> {
             if let Some(read) = self.mapping(&name) {
                 rules.held += 1;
                 left.extend(read.mappings.iter().cloned());
-                references.extend(&read.references);
+                references.resize(self.references.held.len(), false);
+                for &number in &read.references {
+                    if let Some(named) = references.get_mut(number) {
+                        *named = true;
+                    }
+                }
             }
         }
-        let held = |number: &&usize| self.references.held.get(**number).copied().unwrap_or(false);
+        let named = references
+            .iter()
+            .zip(&self.references.held)
+            .filter(|(named, _)| **named);
         let references = rules.is_all().then(|| Share {
-            held: references.iter().filter(held).count(),
-            total: references.len(),
+            held: named.clone().filter(|(_, held)| **held).count(),
+            total: named.count(),
         });
         (Some(rules), references)
     }

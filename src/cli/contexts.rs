@@ -106,7 +106,7 @@ fn table(reports: &[ContextReport]) -> String {
             // Writing to a string cannot fail.
             let _ = write!(line, "{cell:width$}  ");
         }
-        let description = report.header_description.as_ref().or(report.description.as_ref());
+        let description = report.description.as_ref().or(report.header_description.as_ref());
         let room = COLUMNS.saturating_sub(line.len()).max(20);
         line.push_str(&brief(description.map_or("", String::as_str), room));
         text.push_str(line.trim_end());
