@@ -80,7 +80,7 @@ mod syntax;
 mod values;
 
 pub use difference::{Action, Change, Difference, DifferenceError, MappingChanges, NameChanges, difference};
-pub use eval::trace::{MatchStep, MatchingKey, Mismatch, NearKey, Parameter, Step};
+pub use eval::step::{MatchStep, MatchingKey, Mismatch, NearKey, Parameter, Step};
 pub use lookup::bestrefs::{BestRef, BestRefs, NotFound};
 pub use lookup::cache::Memory;
 pub use lookup::context::{Context, LookupError, LookupOptions};

@@ -180,3 +180,48 @@ fn files_are_updated_by_the_rules_of_the_mount() {
         Some("roman_0002.pmap")
     );
 }
+
+#[test]
+fn an_explanation_of_a_dataset_brings_the_rules() {
+    let library = Library::demo();
+    let cache = tempfile::tempdir().unwrap();
+    let explain = |id: &str| {
+        program()
+            .args([
+                "bestrefs",
+                "--explain=flat",
+                "--context",
+                "roman-latest",
+                id,
+                "--cache",
+            ])
+            .arg(cache.path())
+            .env("CRDS_FS_SERVER", &library.flags()[0])
+            .env("CRDS_OBSERVATORY", "roman")
+            .output()
+            .unwrap()
+    };
+    let output = explain(ID);
+    assert!(output.status.success(), "{}", said(&output));
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(
+        text.starts_with(&format!(
+            "{ID}  roman_0002.pmap\n    flat  roman_wfi_flat_0002.asdf\n        by roman_wfi_flat_0002.rmap\n"
+        )),
+        "{text}"
+    );
+    assert_eq!(said(&output), "");
+    assert!(
+        cache
+            .path()
+            .join("mappings/roman/roman_wfi_flat_0002.rmap")
+            .is_file()
+    );
+    let unknown = explain("NOSUCH");
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(
+        said(&unknown).contains("NOSUCH: there is no dataset 'NOSUCH'"),
+        "{}",
+        said(&unknown)
+    );
+}
