@@ -30,6 +30,7 @@ mod own_rules;
 mod receive;
 mod remedy;
 mod settings;
+mod short_work;
 mod small;
 mod sources;
 mod state_machine;
@@ -45,6 +46,7 @@ pub(crate) use in_flight::TransferStatus;
 pub(crate) use outcome::Outcome;
 pub(crate) use own_rules::{OwnVersion, own_path, own_version};
 pub(crate) use settings::{CatalogSettings, FetchSettings};
+pub(crate) use short_work::short_work;
 #[cfg(test)]
 pub(crate) use sources::Served;
 pub(crate) use sources::{Mirror, Source, WrongFile};

@@ -10,6 +10,7 @@ use super::error::{FetchError, FetchErrorKind};
 use super::in_flight::{Answer, InFlight};
 use super::lanes::{NoSlot, Slot};
 use super::receive::{Break, Receiver, Target};
+use super::short_work::short_work;
 use super::small::{self, Stored};
 use super::sources::Source;
 use super::state_machine::{Event, State, StateMachine, Step};
@@ -212,7 +213,7 @@ impl Transfer<'_> {
         };
         if holding.kind != HoldingKind::Unverified {
             let entry = self.entry;
-            let found = self.blocking(move |store, key| store.open(key, entry)).await?;
+            let found = self.short_work(move |store, key| store.open(key, entry)).await?;
             return Ok(Provided::found(found, entry));
         }
         self.in_flight.enter(State::Verifying);
@@ -353,7 +354,7 @@ impl Transfer<'_> {
         bytes: Vec<u8>,
         expected: Option<Sha1Sum>,
     ) -> Result<Option<Sha1Sum>, FetchError> {
-        let stored = self.blocking(move |store, key| small::store(store, key, &bytes, expected));
+        let stored = self.short_work(move |store, key| small::store(store, key, &bytes, expected));
         match stored.await? {
             Stored::Mismatch(found) => Ok(Some(found)),
             stored => {
@@ -465,20 +466,39 @@ impl Transfer<'_> {
         }
     }
 
+    /// Does work that may take long on a thread for blocking work.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, FetchError> {
-        let (store, key) = (Arc::clone(&self.inner.store), self.key().clone());
-        let under_way = self.inner.tasks.token();
-        let work = move || {
-            let done = work(&*store, &key);
-            drop(under_way);
-            done
-        };
-        tokio::task::spawn_blocking(work)
+        tokio::task::spawn_blocking(self.counted(work))
             .await
             .map_err(|error| self.unfinished(&error))?
             .map_err(|error| FetchError::store(self.key(), error))
+    }
+
+    /// Does work of a few system calls.
+    async fn short_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, FetchError> {
+        short_work(self.counted(work))
+            .await
+            .ok_or_else(|| FetchError::shutting_down(self.key()))?
+            .map_err(|error| FetchError::store(self.key(), error))
+    }
+
+    /// Work that the end of the mount waits for.
+    fn counted<T, W>(&self, work: W) -> impl FnOnce() -> Result<T, StoreError> + use<T, W>
+    where
+        W: FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError>,
+    {
+        let (store, key) = (Arc::clone(&self.inner.store), self.key().clone());
+        let under_way = self.inner.tasks.token();
+        move || {
+            let done = work(&*store, &key);
+            drop(under_way);
+            done
+        }
     }
 }

@@ -22,6 +22,7 @@ use super::disk_calls::{DiskCalls, Permission};
 use super::error::Error;
 use super::handles::{Handles, OpenDirectory, OpenFile};
 use super::ino::{Area, ConfigFile, Fixed, Number, catalogued};
+use super::invalidation::Untold;
 use super::local::Local;
 use super::nodes::Nodes;
 use super::ops::{Ino, Invalidation, InvalidationSink, OpCounts, Outcome};
@@ -50,6 +51,7 @@ pub(super) struct Core {
     pub(super) listings: Handles<OpenDirectory>,
     pub(super) descriptors: Descriptors,
     pub(super) copies: Copies,
+    pub(super) untold: Untold,
     pub(super) views: Views,
     pub(super) removals: Removals,
     pub(super) refused_moves: RefusedMoves,
@@ -75,7 +77,7 @@ pub(super) fn ready<T>(answer: Result<T, Error>) -> Outcome<T, Error> {
 
 impl Core {
     /// Makes calls on the store's disk that take microseconds on a healthy disk: on the calling thread if [`DiskCalls`]
-    /// permits it, else on a thread for blocking work.
+    /// permits it, else in a task, as [`short_work`].
     pub(super) fn on_disk<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
@@ -93,7 +95,7 @@ impl Core {
         }
         let core = Arc::clone(self);
         Outcome::Later(Box::pin(async move {
-            let begun = core.blocking(move |core| Ok(work(core))).await?;
+            let begun = core.briefly(move |core| Ok(work(core))).await?;
             begun.wait().await
         }))
     }
@@ -115,6 +117,15 @@ impl Core {
     ) -> Result<T, Error> {
         let core = Arc::clone(self);
         self.disk_calls.make(move || work(&core)).await
+    }
+
+    /// Runs a few calls on the store's disk in a task; else as [`Self::blocking`].
+    async fn briefly<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let core = Arc::clone(self);
+        self.disk_calls.make_few(move || work(&core)).await
     }
 
     /// Permission to make calls on the store's disk on the calling thread.
@@ -163,6 +174,7 @@ impl Core {
             listings: Handles::default(),
             descriptors,
             copies: Copies::default(),
+            untold: Untold::default(),
             views: Views::default(),
             removals: Removals::default(),
             refused_moves: RefusedMoves::default(),

@@ -2,15 +2,53 @@
 //!
 //! Both are waited for by threads and not by tasks: the listener is set from wherever the mount is made. They end with
 //! the catalogs and with the store.
+//!
+//! That a copy has come is told when its first reader closes it, or after [`DELAY`]: a reader whose kernel forgets the
+//! attributes between its open and the end of the file asks for them again, one request more for each cold file.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use parking_lot::Mutex;
+
 use crate::crds::FileKey;
+use crate::fetch::FileState;
 
 use super::core::Core;
-use super::ops::{Invalidation, InvalidationSink};
+use super::ops::{Ino, Invalidation, InvalidationSink};
+
+/// The time after which the kernel is told of a copy that has come, whoever reads it.
+const DELAY: Duration = Duration::from_millis(20);
+
+/// The copies that have come and that the kernel was not told of, by their inodes, each with the time when it came.
+#[derive(Debug, Default)]
+pub(super) struct Untold(Mutex<HashMap<Ino, Instant>>);
+
+impl Untold {
+    fn insert(&self, ino: Ino, now: Instant) {
+        self.0.lock().insert(ino, now);
+    }
+
+    /// Removes an inode; whether it was there.
+    fn remove(&self, ino: Ino) -> bool {
+        self.0.lock().remove(&ino).is_some()
+    }
+
+    /// Removes the inodes that have been there for [`DELAY`].
+    fn due(&self, now: Instant) -> Vec<Ino> {
+        let is_due = |_: &Ino, since: &mut Instant| now.saturating_duration_since(*since) >= DELAY;
+        let mut untold = self.0.lock();
+        untold.extract_if(is_due).map(|(ino, _)| ino).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+}
 
 impl Core {
     /// Sends what changes behind the kernel's back to `changes` from now on.
@@ -46,22 +84,75 @@ impl Core {
         let core = Arc::downgrade(self);
         let watching = thread::Builder::new()
             .name("store-changes".into())
-            .spawn(move || {
-                while let Ok(key) = files.recv() {
-                    let Some(core) = core.upgrade() else { break };
-                    let _ = catch_unwind(AssertUnwindSafe(|| core.tell_blocks(&key)));
-                }
-            });
+            .spawn(move || tell_blocks(&core, &files));
         watching?;
         self.fetcher.store().watch(sender);
         Ok(())
     }
 
-    fn tell_blocks(&self, key: &FileKey) {
+    /// Tells the kernel that the blocks of a copy have changed: now if it is gone, in a while if it has come.
+    fn blocks_changed(&self, key: &FileKey) {
         let view = self.view(key.observatory);
-        if let Some(file) = view.and_then(|view| view.named(key.name.as_str())) {
-            let ino = Self::number_of(&file);
+        let Some(file) = view.and_then(|view| view.named(key.name.as_str())) else {
+            return;
+        };
+        let ino = Self::number_of(&file);
+        if self.fetcher.state(key) == FileState::Remote {
+            self.untold.remove(ino);
+            self.tell(Invalidation::Attributes { ino });
+        } else {
+            self.untold.insert(ino, Instant::now());
+        }
+    }
+
+    /// Tells the kernel of a copy that has come, after a reader has closed it.
+    pub(super) fn tell_closed(&self, ino: Ino) {
+        if self.untold.remove(ino) {
             self.tell(Invalidation::Attributes { ino });
         }
+    }
+}
+
+/// Tells the kernel of copies that come and go, until the store is dropped.
+fn tell_blocks(core: &Weak<Core>, files: &mpsc::Receiver<FileKey>) {
+    let mut is_waiting = false;
+    loop {
+        let next = if is_waiting {
+            files.recv_timeout(DELAY)
+        } else {
+            files.recv().map_err(RecvTimeoutError::from)
+        };
+        let Some(core) = core.upgrade() else { return };
+        match next {
+            Ok(key) => {
+                // A panic, which is counted and logged, must not keep later changes from the kernel.
+                let _ = catch_unwind(AssertUnwindSafe(|| core.blocks_changed(&key)));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        for ino in core.untold.due(Instant::now()) {
+            core.tell(Invalidation::Attributes { ino });
+        }
+        is_waiting = !core.untold.is_empty();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_told_of_once() {
+        let (untold, begun) = (Untold::default(), Instant::now());
+        untold.insert(1, begun);
+        untold.insert(2, begun);
+        assert!(untold.due(begun).is_empty());
+        assert!(untold.remove(1) && !untold.remove(1), "closed by two readers");
+        untold.insert(3, begun + DELAY / 2);
+        assert_eq!(untold.due(begun + DELAY), [2]);
+        assert!(!untold.is_empty());
+        assert_eq!(untold.due(begun + DELAY * 2), [3]);
+        assert!(untold.is_empty());
     }
 }

@@ -415,6 +415,9 @@ impl Core {
         let Some(open) = self.files.remove(handle) else {
             return;
         };
+        if matches!(open.content, Content::Stored(_)) {
+            self.tell_closed(open.ino);
+        }
         if open.upload.is_some() || !open.written.load(Ordering::Relaxed) {
             return;
         }

@@ -84,6 +84,14 @@ struct QueueState {
     unkept: VecDeque<Unkept>,
 }
 
+impl QueueState {
+    /// Whether the files that wait are a batch without waiting for more.
+    fn is_full(&self) -> bool {
+        let bytes = self.waiting.iter().map(|one| one.entry.bytes());
+        self.waiting.len() >= BATCH_FILES || bytes.sum::<u64>() >= BATCH_BYTES
+    }
+}
+
 /// A place in the queue; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Admission<'a> {
@@ -143,9 +151,7 @@ impl Queue {
         let mut state = self.state.lock();
         loop {
             if let Some(since) = state.since {
-                let bytes: u64 = state.waiting.iter().map(|one| one.entry.bytes()).sum();
-                let full = state.waiting.len() >= BATCH_FILES || bytes >= BATCH_BYTES;
-                if full || state.urgent > 0 || state.ending || since.elapsed() >= GATHER {
+                if state.is_full() || state.urgent > 0 || state.ending || since.elapsed() >= GATHER {
                     state.since = None;
                     return Some(std::mem::take(&mut state.waiting));
                 }
@@ -198,10 +204,14 @@ impl Admission<'_> {
     /// Hands the file over to the publisher.
     pub(super) fn push(self, pending: Pending) {
         let mut state = self.queue.state.lock();
+        let is_first = state.since.is_none();
         state.since.get_or_insert_with(Instant::now);
         state.waiting.push(pending);
         state.pushed += 1;
-        self.queue.changed.notify_all();
+        // Between the first file of a batch and its time or its size the publisher has nothing to do.
+        if is_first || state.is_full() {
+            self.queue.changed.notify_all();
+        }
         drop(state);
         std::mem::forget(self);
     }

@@ -1,0 +1,83 @@
+//! Short work on the store's disk within tasks of the runtime.
+
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{block_in_place, spawn_blocking};
+
+/// The most threads of the runtime that do short work themselves at a time. A disk that hangs keeps them.
+const AT_ONCE: usize = 32;
+
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Permission to do work on the thread of the task, until it is dropped.
+struct Permission;
+
+impl Permission {
+    fn get() -> Option<Self> {
+        // A runtime of one thread has no other that could go on with the other tasks.
+        if Handle::try_current().ok()?.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return None;
+        }
+        let more = |running: usize| (running < AT_ONCE).then_some(running + 1);
+        let entered = RUNNING.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
+        entered.is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Permission {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Runs work of some system calls that take microseconds on a healthy disk. It is done on the thread that the task is on,
+/// whose other tasks move to another thread: handing it to a thread for blocking work and waiting for that wakes two
+/// threads, which takes as long as the work where processors are idle. [`AT_ONCE`] bounds the threads that do so; further
+/// work goes to those for blocking work. A panic of the work goes on in the caller; `None` when the runtime ends before
+/// the work began.
+pub(crate) async fn short_work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    if let Some(_permission) = Permission::get() {
+        return Some(block_in_place(work));
+    }
+    match spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) => {
+            if let Ok(panic) = error.try_into_panic() {
+                resume_unwind(panic);
+            }
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+    use std::thread;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_runtime_of_one_thread_hands_it_over() {
+        let here = thread::current().id();
+        let there = short_work(move || thread::current().id()).await;
+        assert!(there.is_some_and(|there| there != here));
+        let panicked = AssertUnwindSafe(short_work(|| panic!("goes on"))).catch_unwind();
+        assert!(panicked.await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn other_tasks_go_on_while_a_thread_waits() {
+        let done = tokio::spawn(async {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            tokio::spawn(async move { sender.send(()) });
+            // The other task needs a thread of the runtime, of which there is one.
+            short_work(move || receiver.recv().is_ok()).await
+        });
+        assert_eq!(done.await.unwrap(), Some(true));
+    }
+}
