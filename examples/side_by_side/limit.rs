@@ -1,6 +1,8 @@
-//! The limit: a FUSE file system over complete files, read-only, with everything in memory that can be, kernel
-//! passthrough for files of 64 KiB or more and pages that are kept for smaller ones. It has no store, no catalog and no
-//! network, so that no FUSE file system of this kind is much faster.
+//! The limit: a FUSE file system over complete files with everything in memory that can be, kernel passthrough for files
+//! of 64 KiB or more and pages that are kept for smaller ones. It has no store, no catalog and no network, and does nothing
+//! for files that are made in it but to make them, so that no FUSE file system of this kind is much faster.
+
+mod made;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -13,9 +15,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
     BackingId, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, Request, Session,
+    InitFlags, KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, Request, Session,
 };
+use made::Made;
 
 use crate::Fallible;
 
@@ -31,13 +34,14 @@ pub(crate) fn serve(directory: &Path, point: &Path) -> Fallible<()> {
     config.mount_options = vec![
         MountOption::FSName("limit".to_owned()),
         MountOption::Subtype("limit".to_owned()),
-        MountOption::RO,
         MountOption::NoAtime,
         MountOption::DefaultPermissions,
     ];
     config.n_threads = Some(2);
+    let nodes = load(directory)?;
     let limit = Limit {
-        nodes: load(directory)?,
+        made: Made::new(nodes.len() as u64 + 1),
+        nodes,
         backings: Mutex::default(),
         next: AtomicU64::new(1),
     };
@@ -53,6 +57,7 @@ struct Node {
 
 struct Limit {
     nodes: Vec<Node>,
+    made: Made,
     backings: Mutex<HashMap<u64, BackingId>>,
     next: AtomicU64,
 }
@@ -114,6 +119,21 @@ impl Limit {
     fn node(&self, ino: INodeNo) -> Option<&Node> {
         self.nodes.get(usize::try_from(ino.0).ok()?.checked_sub(1)?)
     }
+
+    /// Makes a file or a directory.
+    fn make(&self, parent: INodeNo, name: &OsStr, directory: bool) -> std::io::Result<FileAttr> {
+        let at = self.node(parent).map(|node| node.path.clone());
+        let at = at.or_else(|| self.made.path(parent));
+        let at = at.ok_or(std::io::ErrorKind::NotFound)?;
+        self.made.make(parent, &at, name, directory)
+    }
+
+    fn remove(&self, parent: INodeNo, name: &OsStr, directory: bool, reply: ReplyEmpty) {
+        match self.made.remove(parent, name, directory) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error.into()),
+        }
+    }
 }
 
 impl Filesystem for Limit {
@@ -138,14 +158,46 @@ impl Filesystem for Limit {
             .and_then(|node| self.node(*node.places.get(name)?));
         match found {
             Some(node) => reply.entry(&FOREVER, &node.attr, Generation(0)),
-            None => reply.error(Errno::ENOENT),
+            None => match self.made.named(parent, name).map(|ino| self.made.getattr(ino)) {
+                Some(Ok(attr)) => reply.entry(&FOREVER, &attr, Generation(0)),
+                _ => reply.error(Errno::ENOENT),
+            },
         }
+    }
+
+    fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        match self.make(parent, name, true) {
+            Ok(attr) => reply.entry(&FOREVER, &attr, Generation(0)),
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
+        match self.make(parent, name, false) {
+            Ok(attr) => reply.created(&FOREVER, &attr, Generation(0), FileHandle(0), FopenFlags::empty()),
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.remove(parent, name, false, reply);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.remove(parent, name, true, reply);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         match self.node(ino) {
             Some(node) => reply.attr(&FOREVER, &node.attr),
-            None => reply.error(Errno::ENOENT),
+            None => match self.made.getattr(ino) {
+                Ok(attr) => reply.attr(&FOREVER, &attr),
+                Err(error) => reply.error(error.into()),
+            },
         }
     }
 

@@ -199,13 +199,20 @@ pub(crate) fn resident(rig: &Rig, table: &mut Table) -> Fallible<()> {
 
 /// Files that the user makes beside the references.
 pub(crate) fn own(rig: &Rig, table: &mut Table) -> Fallible<()> {
-    let mount = Mount::start(rig, Column::CrdsFs, &rig.directory("own")?)?;
     let native = rig.directory("native")?.join("references/jwst");
     fs::create_dir_all(&native)?;
-    let directories = [
-        (Column::Native, native),
-        (Column::CrdsFs, mount.point().join("references/jwst")),
-    ];
+    let mut mounts = Vec::new();
+    let mut directories = vec![(Column::Native, native)];
+    for (column, store) in stores(rig, &[Column::Limit, Column::CrdsFs])? {
+        let mount = Mount::start(rig, column, &store)?;
+        let below = if column == Column::CrdsFs {
+            "references/jwst"
+        } else {
+            ""
+        };
+        directories.push((column, mount.point().join(below)));
+        mounts.push(mount);
+    }
     for repetition in 0..rig.repetitions() {
         for (column, directory) in &directories {
             rig.settle()?;
@@ -216,5 +223,5 @@ pub(crate) fn own(rig: &Rig, table: &mut Table) -> Fallible<()> {
             table.add(&UNLINK, *column, unlink);
         }
     }
-    mount.unmount()
+    mounts.into_iter().try_for_each(Mount::unmount)
 }
