@@ -3,6 +3,7 @@
 //! Exit status 0 is done, 1 failed, 2 wrong usage, 3 something changed (`--check` alone). To add a subcommand: a file with `Args` and
 //! `run(Args) -> Result<(), Failure>`, and a variant of [`Command`].
 
+mod allocator;
 mod bestrefs;
 mod client;
 mod context;

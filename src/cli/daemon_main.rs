@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::settings::Settings;
-use super::{Failure, directories, logging, ready_message, wiring};
+use super::{Failure, allocator, directories, logging, ready_message, wiring};
 use crate::cache::Cache;
 use crate::crds::{FileName, Url};
 use crate::fetch::Catalogs;
@@ -26,6 +26,7 @@ const NOTE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// system is unmounted or the process is told to stop.
 pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Result<(), Failure> {
     panics::watch();
+    allocator::give_back_early();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(failure) => return Err(report_failure(ready, failure)),
