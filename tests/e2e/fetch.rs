@@ -141,6 +141,20 @@ fn names_and_globs_into_a_cache_directory() {
     );
 }
 
+/// Caches that other programs have filled may hold anything.
+#[test]
+fn a_file_that_is_there_and_wrong_comes_anew() {
+    let origin = Origin::start(content());
+    let place = Place::new(&server_flag(&origin));
+    let references = place.cache().join("references/roman");
+    fs::create_dir_all(&references).unwrap();
+    fs::write(references.join(FLAT), vec![7; 20_000]).unwrap();
+    fs::write(references.join(DARK), origin.contents(DARK)).unwrap();
+    done(&place.fetch(&[FLAT, DARK]));
+    assert!(fs::read(references.join(FLAT)).unwrap() == origin.contents(FLAT));
+    assert_eq!(origin.asked(DARK), [], "what is right stays");
+}
+
 #[test]
 fn a_context_brings_its_rules_and_those_references_that_are_wanted() {
     let library = Library::demo();

@@ -16,6 +16,9 @@ use crate::crds::FileKey;
 /// The pause between two looks at the bytes that have arrived.
 const PERIOD: Duration = Duration::from_millis(200);
 
+/// A file that is here and takes longer to verify gets a line.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// One large file: its name, how much of it is here, and how fast the rest comes.
 const FILE: &str = "{bar:20} {bytes:>11}/{total_bytes:<11} {bytes_per_sec:>12}  {msg}";
 
@@ -49,6 +52,7 @@ struct State {
 struct Running {
     size: u64,
     was_here: bool,
+    begun: Instant,
     bar: Option<ProgressBar>,
 }
 
@@ -101,12 +105,12 @@ impl Progress {
             state.expected = state.expected.saturating_sub(size);
         }
         let has_bar = self.is_terminal && !was_here && size > SMALL;
-        let bar = has_bar.then(|| {
-            let bar = ProgressBar::new(size).with_style(style(FILE));
-            self.bars
-                .insert_before(&self.total, bar.with_message(key.name.to_string()))
-        });
-        let running = Running { size, was_here, bar };
+        let running = Running {
+            size,
+            was_here,
+            begun: Instant::now(),
+            bar: has_bar.then(|| self.bar(size, key.name.to_string())),
+        };
         state.running.insert(key.clone(), running);
         self.show(&state, 0);
     }
@@ -161,21 +165,35 @@ impl Progress {
         }
         loop {
             tokio::time::sleep(PERIOD).await;
-            let running: Vec<(FileKey, ProgressBar)> = {
-                let state = self.state.lock();
-                let shown = state.running.iter();
-                shown
-                    .filter_map(|(key, running)| Some((key.clone(), running.bar.clone()?)))
-                    .collect()
-            };
             let mut arrived = 0;
-            for (key, bar) in running {
+            for (key, bar, was_here) in self.shown() {
                 let done = target.status(&key).done;
                 bar.set_position(done);
-                arrived += done;
+                arrived += if was_here { 0 } else { done };
             }
             self.show(&self.state.lock(), arrived);
         }
+    }
+
+    /// The files that have a line of their own, with whether they were here before. One that was gets it when verifying it
+    /// takes long.
+    fn shown(&self) -> Vec<(FileKey, ProgressBar, bool)> {
+        let mut state = self.state.lock();
+        let running = state.running.iter_mut();
+        running
+            .filter_map(|(key, running)| {
+                let is_slow = running.size > SMALL && running.begun.elapsed() > SLOW;
+                if running.bar.is_none() && is_slow {
+                    running.bar = Some(self.bar(running.size, format!("{}, to be verified", key.name)));
+                }
+                Some((key.clone(), running.bar.clone()?, running.was_here))
+            })
+            .collect()
+    }
+
+    fn bar(&self, size: u64, message: String) -> ProgressBar {
+        let bar = ProgressBar::new(size).with_style(style(FILE));
+        self.bars.insert_before(&self.total, bar.with_message(message))
     }
 
     fn show(&self, state: &State, arrived: u64) {
