@@ -153,6 +153,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(IN_FLIGHT + 1)
+            .enable_time()
             .build()
             .unwrap();
         let calls = Arc::new(DiskCalls::default());
@@ -177,7 +178,9 @@ mod tests {
             hanging.recv().unwrap();
         }
         runtime.block_on(async {
-            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            let other = tokio::task::spawn_blocking(|| ());
+            let other = tokio::time::timeout(Duration::from_secs(60), other).await;
+            other.expect("other work is done").unwrap();
             assert!(hanging.try_recv().is_err(), "one too many");
             go.send(()).unwrap();
             tokio::task::spawn_blocking(move || hanging.recv().unwrap())

@@ -1,5 +1,7 @@
 //! The room that the user's files take, as it is known at any moment.
 
+use std::time::Duration;
+
 use super::*;
 use crate::tree::ops::SetAttr;
 
@@ -23,9 +25,13 @@ impl Fixture {
 
     /// Waits until this is what the files take: what comes with the release of a file is counted behind it.
     async fn comes_to_use(&self, bytes: u64) {
-        while self.used() != bytes {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+        let counted = async {
+            while self.used() != bytes {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let counted = tokio::time::timeout(Duration::from_secs(60), counted).await;
+        assert!(counted.is_ok(), "{} bytes and not {bytes}", self.used());
     }
 }
 
