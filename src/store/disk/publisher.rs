@@ -286,7 +286,15 @@ impl Disk {
                 .and_then(|()| checked(one))
                 .and_then(|now| self.give_name(one, now));
             match named {
-                Ok(directory) => directories.extend(directory),
+                Ok(Some(directory)) => {
+                    directories.insert(directory);
+                }
+                // What has come to its place meanwhile takes room as well.
+                Ok(None) => {
+                    if let Err(error) = self.recount_file(&one.key) {
+                        log::debug!("{error}");
+                    }
+                }
                 Err(error) => {
                     self.drop_pending(one);
                     self.queue.failed(Some(&one.key), error);

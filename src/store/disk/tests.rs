@@ -373,6 +373,7 @@ fn publication_replaces_nothing() {
         b"unasked"
     );
     assert!(quarantined(&dir).is_empty());
+    assert_eq!(store.usage().unwrap().used, 7, "it is counted");
 }
 
 #[test]
