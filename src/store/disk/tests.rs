@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::durability::Sync;
 use super::*;
-use crate::store::{Part, file_path};
+use crate::store::{Part, Upkeep as _, file_path};
 
 mod full;
 mod interleavings;
@@ -199,7 +199,7 @@ fn a_new_catalog_is_compared_with_what_is_there() {
 /// A copy fetched by an earlier catalog can be had again, or is of no use: it takes no room for good.
 #[test]
 fn a_copy_that_a_new_catalog_supersedes_is_removed() {
-    for restart in [false, true] {
+    for (restart, examined) in [(false, false), (true, false), (true, true)] {
         for new in [&b"new!"[..], b"a longer one"] {
             let dir = TempDir::new().unwrap();
             let mut running = open(&dir);
@@ -207,6 +207,9 @@ fn a_copy_that_a_new_catalog_supersedes_is_removed() {
             drop(put(&running, &rule, b"old!").unwrap());
             // Attributes are no contents.
             fs::set_permissions(path(&dir, &rule), fs::Permissions::from_mode(0o600)).unwrap();
+            if examined {
+                running.examine(&rule, entry(new)).unwrap();
+            }
             if restart {
                 drop(running);
                 running = open(&dir);

@@ -145,7 +145,15 @@ impl Disk {
         }
         if finding != Finding::Right {
             self.enter_with(&guard, Event::Find, entry);
-            self.remember(key, &Mark::Gone);
+            // A copy by an earlier catalog is what it was, and is still known to have been fetched.
+            let is_as_verified = match finding {
+                Finding::WrongDigest(found) => entry.sha1 == Some(found),
+                Finding::WrongLength(_) => entry.sha1.is_some(),
+                Finding::Absent | Finding::Right | Finding::Local(_) => false,
+            };
+            if !is_as_verified {
+                self.remember(key, &Mark::Gone);
+            }
         } else if entry.state != State::Held || entry.sha1 != sha1 {
             entry.sha1 = sha1;
             self.accept(&guard, entry)?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::store::{Eviction, Finding, HoldChange, Upkeep as _};
+use crate::store::{Eviction, Finding, HoldChange};
 
 fn hold(name: &str) -> HoldChange {
     HoldChange::Hold(key(name))
