@@ -11,8 +11,8 @@ const DARK: &str = "    darkfile  old_drk.fits\n\
     \x20       by hst_acs_darkfile_0001.rmap\n\
     \x20       Match of 1 keys by\n\
     \x20           DETECTOR = WFC\n\
-    \x20       matches, weight 1: ('WFC',) -> old_drk.fits\n\
-    \x20       tried, weight 1: ('WFC',)\n";
+    \x20       1. matches with weight 1: ('WFC',) -> old_drk.fits\n\
+    \x20       tried: 1\n";
 
 #[test]
 fn parameters_files_and_datasets_are_explained() {

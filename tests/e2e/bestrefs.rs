@@ -144,7 +144,7 @@ fn answers_are_explained() {
     for line in [
         "dark  roman_wfi_dark_0001.asdf\n    by roman_wfi_dark_0001.rmap\n    Match of 4 keys by\n",
         "        ROMAN.META.EXPOSURE.TYPE       = WFI_SPECTRAL\n",
-        "    matches, weight 2: ('WFI01', 'WFI_SPECTRAL') -> UseAfter of 1 entries\n",
+        "    1. matches with weight 2: ('WFI01', 'WFI_SPECTRAL') -> UseAfter of 1 entry\n",
         "    USEAFTER 2020-01-01 00:00:00 is the latest not after ROMAN.META.EXPOSURE.START_TIME=2027-01-01 00:00:00 -> \
          roman_wfi_dark_0001.asdf\n",
         "flat  NOT FOUND n/a\n",

@@ -362,7 +362,9 @@ fn shown(arena: &Arena, choice: Option<&Choice>) -> String {
             format!("{{{}}}", pairs.join(", "))
         }
         Some(Choice::Selector(selector)) => {
-            format!("{} of {} entries", selector.kind.name(), selector.choices.len())
+            let (kind, count) = (selector.kind.name(), selector.choices.len());
+            let entries = if count == 1 { "entry" } else { "entries" };
+            format!("{kind} of {count} {entries}")
         }
         None => String::new(),
     }

@@ -32,7 +32,18 @@ impl fmt::Display for Explanation {
             Some(rmap) => writeln!(out, "    by {rmap}")?,
             None => writeln!(out, "    by the imap: it has no rmap for this type")?,
         }
-        self.steps.iter().try_for_each(|step| tell(step, out))
+        let mut last_match = None;
+        for step in &self.steps {
+            match step {
+                Step::Match(step) => {
+                    tell_match(step, out)?;
+                    last_match = Some(step);
+                }
+                Step::Tried { weight, keys } => tell_tried(*weight, keys, last_match, out)?,
+                step => tell(step, out)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -64,11 +75,6 @@ fn tell(step: &Step, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 "    {parameter} is taken for {to} instead of {from}, a rule of the client's own"
             ),
         },
-        Step::Match(step) => tell_match(step, out),
-        Step::Tried { weight, keys } => {
-            let keys: Vec<String> = keys.iter().map(|key| shown(key)).collect();
-            writeln!(out, "    tried, weight {weight}: {}", keys.join(" and "))
-        }
         Step::Entry {
             selector,
             parameters,
@@ -102,6 +108,8 @@ fn tell(step: &Step, out: &mut fmt::Formatter<'_>) -> fmt::Result {
             out,
             "    once more, with the header that the client falls back on:"
         ),
+        // Told with what they refer to.
+        Step::Match(_) | Step::Tried { .. } => Ok(()),
         Step::NotRequired => writeln!(
             out,
             "    this rmap needs no reference: a failed search means not applicable"
@@ -133,8 +141,8 @@ fn tell_match(step: &MatchStep, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     } else if step.matching.is_empty() {
         writeln!(out, "    no key matches")?;
     }
-    for key in &step.matching {
-        tell_key(step, key, out)?;
+    for (number, key) in (1..).zip(&step.matching) {
+        tell_key(step, number, key, out)?;
     }
     if step.count > step.matching.len() {
         writeln!(
@@ -156,7 +164,7 @@ fn tell_match(step: &MatchStep, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-fn tell_key(step: &MatchStep, key: &MatchingKey, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn tell_key(step: &MatchStep, number: usize, key: &MatchingKey, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     let elements = step.parameters.iter().zip(&key.key).zip(&key.matched);
     let indifferent = elements.filter(|(_, matched)| !**matched);
     let indifferent: Vec<&str> = indifferent
@@ -169,11 +177,31 @@ fn tell_key(step: &MatchStep, key: &MatchingKey, out: &mut fmt::Formatter<'_>) -
     };
     writeln!(
         out,
-        "    matches, weight {}{but}: {} -> {}",
+        "    {number}. matches with weight {}{but}: {} -> {}",
         key.weight,
         shown(&key.key),
         key.value
     )
+}
+
+/// Tells which keys are tried together: by their numbers, where they were told with those.
+fn tell_tried(
+    weight: usize,
+    keys: &[Vec<String>],
+    last_match: Option<&MatchStep>,
+    out: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let number = |key: &Vec<String>| {
+        let mut matching = last_match?.matching.iter();
+        let place = matching.position(|known| known.key == *key)?;
+        Some((place + 1).to_string())
+    };
+    let numbers: Option<Vec<String>> = keys.iter().map(number).collect();
+    if let Some(numbers) = numbers {
+        return writeln!(out, "    tried: {}", numbers.join(", "));
+    }
+    let keys: Vec<String> = keys.iter().map(|key| shown(key)).collect();
+    writeln!(out, "    tried, weight {weight}: {}", keys.join(", "))
 }
 
 fn tell_near(near: &NearKey, out: &mut fmt::Formatter<'_>) -> fmt::Result {
