@@ -74,12 +74,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// What goes, in order, and what stays although it was named.
+/// The copies to evict, in order, and those that stay although they were named.
 #[derive(Default)]
 struct Plan {
     going: Vec<(FileKey, CatalogEntry)>,
     staying: FilesReport,
-    /// How many bytes are used afterwards.
+    /// Bytes that are used afterwards.
     left: u64,
 }
 
@@ -90,7 +90,7 @@ impl Plan {
             Ok(selected.into_iter().filter_map(look).collect::<Vec<_>>())
         });
         let mut copies = copies.await?;
-        // Of what was never used nobody knows when; it goes first.
+        // Copies without a known last use go first.
         copies.sort_by_key(|(copy, ..)| copy.last_used);
         let before = args.unused_for.map(|unused| SystemTime::now() - unused);
         let mut plan = Self {
@@ -124,7 +124,7 @@ impl Plan {
         self.going.push((key, entry));
     }
 
-    /// What would be done.
+    /// The report on the plan, without doing anything.
     fn report(self) -> FilesReport {
         let mut report = self.staying;
         for (key, entry) in &self.going {
@@ -134,7 +134,7 @@ impl Plan {
     }
 }
 
-/// Why a copy stays.
+/// The reason for which a copy stays, as a state of the report.
 fn stays(copy: &CopyStatus) -> Option<&'static str> {
     if copy.is_local {
         Some("local")
@@ -147,7 +147,7 @@ fn stays(copy: &CopyStatus) -> Option<&'static str> {
     }
 }
 
-/// Evicts what goes, and says what became of it.
+/// Evicts the copies of a plan, and reports on each.
 async fn evict(target: &Arc<Opened>, plan: Plan) -> Result<FilesReport, Failure> {
     let (going, mut report) = (plan.going, plan.staying);
     // A thread of its own: a mount drops a copy when another one looks its name up.

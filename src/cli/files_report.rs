@@ -37,7 +37,7 @@ struct Totals {
     failed: u64,
     /// The same by state.
     states: BTreeMap<String, Count>,
-    /// What there is beside the files, by a word for it.
+    /// Counts of other things than the files, by name.
     #[serde(flatten)]
     others: BTreeMap<&'static str, Count>,
 }
@@ -73,7 +73,7 @@ impl FilesReport {
         self.files.len()
     }
 
-    /// Notes how much there is of something beside the files.
+    /// Adds a count of something else than the files to the totals.
     pub(super) fn note(&mut self, what: &'static str, files: u64, bytes: u64) {
         self.totals.others.insert(what, Count { files, bytes });
     }

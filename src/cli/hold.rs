@@ -90,14 +90,14 @@ async fn change(target: &Arc<Opened>, changes: Vec<HoldChange>) -> Result<(), Fa
     in_background(target, move |target| target.change_holds(changes)).await
 }
 
-/// What is held, and how much of it is here.
+/// The held files, with their states.
 #[derive(Default)]
 struct Held {
     report: FilesReport,
     files: usize,
     missing: u64,
     missing_bytes: u64,
-    /// Why observatories have no catalog, without which nothing of them is seen.
+    /// The reasons for which observatories have no catalog, without which a mount shows none of their files.
     without_catalog: Vec<String>,
 }
 

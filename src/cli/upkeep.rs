@@ -1,4 +1,4 @@
-//! What `hold`, `release`, `verify` and `evict` share: the open target, and the files that arguments mean.
+//! Common parts of `hold`, `release`, `verify` and `evict`: the open target, and the files that arguments mean.
 
 #![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
 
@@ -21,7 +21,7 @@ pub(super) fn with_target<T>(
 ) -> Result<T, Failure> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
     let mut environment = settings::environment();
-    // Who looks after a cache wants to know.
+    // Here differences are told also where opens tolerate them.
     for unchecked in ["CRDS_DOWNLOAD_CHECKSUMS", "CRDS_DOWNLOAD_LENGTHS"] {
         environment.remove(unchecked);
     }
@@ -39,7 +39,7 @@ pub(super) fn with_target<T>(
     done
 }
 
-/// Does what waits for disks on a thread for such work.
+/// Runs blocking work on a thread for such work.
 pub(super) async fn in_background<T: Send + 'static>(
     target: &Arc<Opened>,
     work: impl FnOnce(&Opened) -> Result<T, Failure> + Send + 'static,
@@ -152,7 +152,7 @@ impl Wanted {
         Ok(selected.into_keys().collect())
     }
 
-    /// What is below contexts, and what a lock file has.
+    /// The files below contexts, and those of a lock file.
     async fn below(
         &self,
         contexts: &[ContextSpec],

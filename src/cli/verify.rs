@@ -17,7 +17,7 @@ use super::{Failure, output};
 use crate::crds::{CatalogEntry, FileKey};
 use crate::store::{Finding, Leftover};
 
-/// What is shown while files are hashed.
+/// The bar that is shown while files are hashed.
 const BAR: &str = "{bar:20} {bytes:>11}/{total_bytes:<11} {bytes_per_sec:>12}  {msg}, {eta} left";
 
 /// The pause between two lines of progress where there is no terminal.
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// What was found under a name, and what became of it.
+/// The finding under a name, and the result of its repair.
 struct Outcome {
     key: FileKey,
     size: Option<u64>,
@@ -82,7 +82,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome for what was found, as it is.
+    /// The outcome of a finding without a repair.
     fn of(key: FileKey, entry: CatalogEntry, found: Result<Finding, Failure>, is_held: bool) -> Self {
         let expected = entry.size.unwrap_or_default();
         let (state, error) = match found {
@@ -140,7 +140,7 @@ async fn check(target: &Arc<Opened>, key: &FileKey, entry: CatalogEntry, is_held
     Outcome::of(key.clone(), entry, found, is_held)
 }
 
-/// Fetches what is wrong or missing.
+/// Fetches a file that is wrong or missing.
 async fn mend(target: &Arc<Opened>, entry: CatalogEntry, outcome: Outcome) -> Outcome {
     let key = outcome.key.clone();
     let rejected = if outcome.state == "missing" {
@@ -162,7 +162,7 @@ async fn mend(target: &Arc<Opened>, entry: CatalogEntry, outcome: Outcome) -> Ou
     }
 }
 
-/// How far it is: a bar on a terminal, else a line now and then.
+/// The progress: a bar on a terminal, else a line now and then.
 struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
@@ -221,7 +221,7 @@ async fn remove_leftovers(target: &Arc<Opened>, aside: &Aside) -> Result<u64, Fa
     .await
 }
 
-/// Prints what was found; an error if something is wrong.
+/// Prints the findings; an error if something is wrong.
 fn report(
     args: &Args,
     outcomes: &BTreeMap<FileKey, Outcome>,
@@ -273,7 +273,7 @@ fn bytes_of(leftovers: &[Leftover]) -> u64 {
     leftovers.iter().map(|leftover| leftover.bytes).sum()
 }
 
-/// Tells what there is beside the files.
+/// Prints the contents of the store besides the files.
 fn tell_aside(aside: &Aside, set_aside: u64, removed: u64) -> Result<(), output::OutputError> {
     if aside.quarantined > 0 {
         let now = if set_aside > 0 {

@@ -285,7 +285,7 @@ impl Ledger {
         self.order_version += 1;
     }
 
-    /// When a file was used last.
+    /// The time of a file's last use.
     pub(crate) fn last_used(&self, key: &FileKey) -> Option<SystemTime> {
         let copy = self.copies.peek(key).map(|copy| copy.used);
         copy.or_else(|| self.kept.get(key).map(|kept| kept.used))
@@ -294,6 +294,12 @@ impl Ledger {
     /// The names whose copies are not evicted.
     pub(crate) fn held(&self) -> &BTreeSet<FileKey> {
         &self.held
+    }
+
+    /// The copies that are held: their number and their bytes.
+    pub(crate) fn held_copies(&self) -> (u64, u64) {
+        let copies = self.held.iter().filter_map(|key| self.copies.peek(key));
+        copies.fold((0, 0), |(files, bytes), copy| (files + 1, bytes + copy.size))
     }
 
     /// From now on the copies of these names, and no others, are not evicted.
@@ -361,13 +367,11 @@ impl Ledger {
         )))
     }
 
-    /// What takes room and is not evicted because the user wants it so, for an error's text.
+    /// The bytes that are held or in quarantine, as words for an error.
     fn in_the_way(&self) -> String {
-        let held = self.held.iter().filter_map(|key| self.copies.peek(key));
-        let held: u64 = held.map(|copy| copy.size).sum();
-        let held = match held {
-            0 => String::new(),
-            held => format!("; {held} bytes are held: 'crds-fs release' lets them go"),
+        let held = match self.held_copies() {
+            (0, _) => String::new(),
+            (_, held) => format!("; {held} bytes are held: 'crds-fs release' lets them go"),
         };
         let aside = match self.aside_bytes {
             0 => String::new(),

@@ -381,6 +381,10 @@ impl Upkeep for MemoryStore {
         self.contents().ledger.held().clone()
     }
 
+    fn held_copies(&self) -> (u64, u64) {
+        self.contents().ledger.held_copies()
+    }
+
     fn is_held(&self, key: &FileKey) -> bool {
         self.contents().ledger.held().contains(key)
     }

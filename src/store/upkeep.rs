@@ -1,4 +1,4 @@
-//! What is done by who looks after a store: holding, evicting and checking files, and finding what is of no use any more.
+//! The maintenance of a store: holds, evictions, checks, and unused files.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -7,10 +7,13 @@ use std::time::SystemTime;
 use super::{HoldChange, StoreError};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
 
-/// Holds, eviction and checks that somebody asks for.
+/// Holds, evictions and checks that a user asks for.
 pub(crate) trait Upkeep: Send + Sync + 'static {
     /// The names that are held: their copies are never evicted, whether or not they are there now. From memory.
     fn held(&self) -> BTreeSet<FileKey>;
+
+    /// The copies that are held: their number and their bytes. From memory.
+    fn held_copies(&self) -> (u64, u64);
 
     /// Whether a name is held. From memory.
     fn is_held(&self, key: &FileKey) -> bool;
@@ -18,7 +21,7 @@ pub(crate) trait Upkeep: Send + Sync + 'static {
     /// Holds and releases names. Durable, all of it or nothing, when this returns.
     fn change_holds(&self, changes: Vec<HoldChange>) -> Result<(), StoreError>;
 
-    /// When what lies under this name was used last, as far as is known; also before the last restart. From memory.
+    /// The time of the last use of the file under this name, also before the last restart; `None` if there is none. From memory.
     fn last_used(&self, key: &FileKey) -> Option<SystemTime>;
 
     /// Whether somebody has the copy under this name open. From memory.
@@ -27,18 +30,18 @@ pub(crate) trait Upkeep: Send + Sync + 'static {
     /// Evicts the copy under this name, unless it has to stay. One that was never hashed is hashed first.
     fn evict(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Eviction, StoreError>;
 
-    /// Reads and hashes what lies under this name, whatever is remembered of it. Nothing is moved: what is wrong is hashed
-    /// once more at its next open, and set aside then.
+    /// Reads and hashes the file under this name, also if it was verified before. Nothing is moved: a wrong file is hashed once
+    /// more at its next open, and set aside then.
     fn examine(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Finding, StoreError>;
 
-    /// What processes that ended before their time have left, and nobody will use.
+    /// Unused files that killed processes have left.
     fn leftovers(&self) -> Vec<Leftover>;
 
-    /// Removes something that was left.
+    /// Removes one of them.
     fn remove_leftover(&self, leftover: &Leftover) -> Result<(), StoreError>;
 }
 
-/// What became of a copy that was to be evicted.
+/// The result of an eviction by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Eviction {
     /// It is gone, and its bytes are free.
@@ -51,11 +54,11 @@ pub(crate) enum Eviction {
     Held,
     /// Somebody has it open.
     Open,
-    /// What lies there is not the catalogued file, so that it may be somebody's.
+    /// It is not the catalogued file, so that it may be somebody's work, and stays.
     Wrong,
 }
 
-/// What lies under a name.
+/// The file under a name, compared with the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finding {
     /// Nothing.
@@ -70,10 +73,10 @@ pub(crate) enum Finding {
     Local(u64),
 }
 
-/// Something in the store's own directories that nobody will use.
+/// An unused file in the store's own directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Leftover {
-    /// Where it lies, below the root of the store.
+    /// Its path below the root of the store.
     pub path: PathBuf,
     /// Its length in bytes.
     pub bytes: u64,

@@ -41,7 +41,7 @@ pub(super) enum Content {
         access: Access,
     },
     Generated(Bytes),
-    /// What is held, open for writing.
+    /// The list of holds, open for writing.
     Hold {
         text: Bytes,
         unended: Arc<Mutex<Unended>>,

@@ -1,9 +1,9 @@
 //! `.crds-fs/hold`, the one file there that takes something: it tells what is held, a line for each name, and lines that are
 //! written to it hold and release names. [`crate::store::holds`] has the format.
 //!
-//! What is written is a list of changes, not new contents: where in the file it is written does not matter, and emptying the
-//! file changes nothing. The whole lines of one write count together, or none of them if one is wrong; when write(2)
-//! returns, they are durable. A last line without an end counts when the file is closed.
+//! Writes are lists of changes, not new contents: their offsets do not matter, and truncating the file changes nothing. The
+//! whole lines of one write count together, or none of them if one is wrong; when write(2) returns, they are durable. A last
+//! line without an end counts when the file is closed.
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ fn wrong() -> Error {
     Error::Invalid("a line is neither 'hold OBSERVATORY/NAME' nor 'release OBSERVATORY/NAME'")
 }
 
-/// What was written through one open file and has no end of line yet.
+/// The bytes that were written through one open file and have no end of line yet.
 #[derive(Debug, Default)]
 pub(super) struct Unended(Vec<u8>);
 

@@ -122,6 +122,9 @@ impl Core {
         let help = "Bytes of files that were found to be wrong and moved to quarantine.";
         text.family("store_quarantine_bytes", "gauge", help)
             .value(usage.quarantined);
+        let (_, bytes) = self.fetcher.store().held_copies();
+        let help = "Bytes of copies that are held.";
+        text.family("store_held_bytes", "gauge", help).value(bytes);
         if let Some(limit) = usage.limit {
             let help = "Bytes that the store may hold (--cache-size).";
             text.family("store_limit_bytes", "gauge", help).value(limit);

@@ -226,6 +226,10 @@ pub(crate) struct SpaceReport {
     pub quarantined_bytes: u64,
     /// Files that were found to be wrong and moved to quarantine.
     pub quarantined_files: u64,
+    /// Copies that are held, so that they are never evicted.
+    pub held_files: u64,
+    /// Bytes of copies that are held.
+    pub held_bytes: u64,
     /// Copies that had to make room for others.
     pub evicted_files: u64,
     /// Bytes of copies that had to make room for others.
@@ -276,7 +280,7 @@ pub(crate) struct FileReport {
     pub verified: bool,
     /// Whether somebody has its copy open.
     pub open: bool,
-    /// When what is here was used last, as far as is known, to the microsecond.
+    /// The time of its last use, to the microsecond, if it is here.
     pub last_used: Option<String>,
 }
 
@@ -379,7 +383,7 @@ mod tests {
                 "local_overrides": [],
                 "space": {
                     "total": 0, "used": 0, "available": 0, "files": 0, "limit": null, "partial": 0,
-                    "quarantined_bytes": 0, "quarantined_files": 0, "evicted_files": 0, "evicted_bytes": 0,
+                    "quarantined_bytes": 0, "quarantined_files": 0, "held_files": 0, "held_bytes": 0, "evicted_files": 0, "evicted_bytes": 0,
                     "complete": false,
                 },
                 "failures_by_kind": {},

@@ -96,6 +96,7 @@ impl Core {
 
     fn space(&self) -> SpaceReport {
         let usage = self.fetcher.store().usage().unwrap_or_default();
+        let (held_files, held_bytes) = self.fetcher.store().held_copies();
         SpaceReport {
             total: usage.total,
             used: usage.used,
@@ -105,6 +106,8 @@ impl Core {
             partial: usage.partial,
             quarantined_bytes: usage.quarantined,
             quarantined_files: usage.quarantined_files,
+            held_files,
+            held_bytes,
             evicted_files: usage.evicted.files,
             evicted_bytes: usage.evicted.bytes,
             complete: self.scan.is_done(),

@@ -28,13 +28,14 @@ mod credentials;
 mod daemon;
 mod descriptors;
 mod errors;
+mod evict;
 mod fetch;
 mod first_mount;
 mod fstab;
 mod full;
 mod hangs;
 mod headers;
-mod keep;
+mod hold;
 mod lanes;
 mod lengths;
 mod library;
@@ -62,6 +63,7 @@ mod status;
 mod strange;
 mod told_urls;
 mod tree;
+mod verify;
 
 use origin::{Content, Origin};
 

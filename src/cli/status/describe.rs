@@ -125,6 +125,14 @@ fn write_space(out: &mut String, space: &SpaceReport) -> std::fmt::Result {
         let size = output::size(space.evicted_bytes);
         writeln!(out, "evicted: {} files with {size}", space.evicted_files)?;
     }
+    if space.held_files > 0 {
+        let size = output::size(space.held_bytes);
+        writeln!(
+            out,
+            "held: {} with {size}, which are never evicted",
+            output::files(space.held_files)
+        )?;
+    }
     if space.quarantined_files > 0 {
         writeln!(
             out,

@@ -12,7 +12,7 @@ use crate::store::{HoldChange, StoreError, holds};
 
 /// The name of the file; [`holds`] has its format.
 const HOLD: &str = "hold";
-/// So many lines that make no sense are told.
+/// The most lines that are logged as wrong.
 const TOLD: usize = 3;
 
 /// The names that are held, by what is written down in these directories of our own.

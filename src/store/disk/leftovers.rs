@@ -1,5 +1,5 @@
-//! What processes that were killed have left in our own directories: files that were about to replace others, and finished
-//! uploads without their name.
+//! Unused files that killed processes have left in the store's own directories: temporary files that were about to replace
+//! others, and finished uploads that did not get their name.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -11,10 +11,10 @@ use super::state_dir::{OWN, TEMPORARY};
 use crate::crds::Observatory;
 use crate::store::Leftover;
 
-/// Nobody takes so long to write a small file.
+/// The age from which on a temporary file is a leftover: no small file takes so long to write.
 const UNUSED: Duration = Duration::from_secs(60 * 60);
 
-/// Everything of that sort that nobody has touched for an hour.
+/// The leftovers that have not changed for an hour, sorted by path.
 pub(super) fn find(disk: &Disk) -> Vec<Leftover> {
     let mut found = Vec::new();
     let own = Path::new(OWN);

@@ -1,4 +1,4 @@
-//! When files were used last, and in which order, kept over restarts.
+//! The times and the order of last use, kept over restarts.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -56,21 +56,21 @@ impl Disk {
 pub(super) struct LastUse {
     /// The time when it was written, in nanoseconds since 1970 (mtime of the file).
     written: i128,
-    /// How many files were used after each, and when it was used itself, where that is written down.
+    /// The number of files, of all observatories, that were used after each, and the time of its own last use, if written.
     known: HashMap<FileName, (i128, Option<SystemTime>)>,
 }
 
 /// The last use of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Used {
-    /// Grows with the time, and is in the right order rather than exact.
+    /// A number that orders files by their last use, and has no other meaning.
     pub(super) rank: i128,
     /// The time.
     pub(super) when: SystemTime,
 }
 
 impl LastUse {
-    /// When a file was used last: as it was written down, unless its own times (`seen`, in nanoseconds) are of a later run.
+    /// The last use of a file: as it was written, unless its own times (`seen`, nanoseconds since 1970) are later than that.
     pub(super) fn of(&self, name: &FileName, seen: i128) -> Used {
         let here = |rank| Used {
             rank,

@@ -1,4 +1,4 @@
-//! What is done by who looks after a store in a directory.
+//! Holds, evictions and checks of a store in a directory.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -15,12 +15,16 @@ use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
 use crate::store::verified::Mark;
 use crate::store::{Eviction, Finding, HoldChange, Leftover, StoreError, Upkeep};
 
-/// So often a file is read again that changes while it is read.
+/// The number of times that a file is read if it changes meanwhile.
 const TURNS: usize = 3;
 
 impl Upkeep for DiskStore {
     fn held(&self) -> BTreeSet<FileKey> {
         self.disk.index().ledger.held().clone()
+    }
+
+    fn held_copies(&self) -> (u64, u64) {
+        self.disk.index().ledger.held_copies()
     }
 
     fn is_held(&self, key: &FileKey) -> bool {
@@ -92,7 +96,7 @@ impl Disk {
         Ok(self.evict(key).map_or(Eviction::Open, Eviction::Gone))
     }
 
-    /// Hashes what lies under a name; `None` if that changes meanwhile.
+    /// Hashes the file under a name; `None` if it changes meanwhile.
     fn examine_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Option<Finding>, StoreError> {
         let (opened, entry) = {
             let guard = self.guards.of(key);
@@ -130,7 +134,7 @@ impl Disk {
         self.note_finding(key, &path, entry, finding, wanted.sha1)
     }
 
-    /// Takes a finding down, unless what lies there is something else by now.
+    /// Enters a finding into the index, unless another file lies there by now.
     fn note_finding(
         &self,
         key: &FileKey,

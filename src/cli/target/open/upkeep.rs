@@ -23,10 +23,10 @@ use crate::tree::report::{FileReport, StatusReport};
 /// The file of a mount that tells what is held, and takes changes of it.
 const HOLD: &str = ".crds-fs/hold";
 
-/// So many bytes are written to it at a time, in whole lines.
+/// The most bytes that are written to it at a time, in whole lines.
 const PIECE: usize = 64 << 10;
 
-/// What is known of a copy, from memory.
+/// The state of a copy, from memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::cli) struct CopyStatus {
     /// Whether the user's own file stands in for it.
@@ -35,11 +35,11 @@ pub(in crate::cli) struct CopyStatus {
     pub(in crate::cli) is_held: bool,
     /// Whether somebody has it open.
     pub(in crate::cli) is_open: bool,
-    /// When it was used last, as far as is known.
+    /// The time of its last use, if that is known.
     pub(in crate::cli) last_used: Option<SystemTime>,
 }
 
-/// What a store has beside files under their names.
+/// The contents of a store besides files under their names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::cli) struct Aside {
     /// Bytes in files, all told.
@@ -50,7 +50,7 @@ pub(in crate::cli) struct Aside {
     pub(in crate::cli) quarantined: u64,
     /// Bytes in them.
     pub(in crate::cli) quarantined_bytes: u64,
-    /// What nobody will use; of a mount that is not told.
+    /// Unused files of killed processes; a mount does not tell of them.
     pub(in crate::cli) leftovers: Vec<Leftover>,
 }
 
@@ -104,7 +104,7 @@ impl Opened {
         Ok(found)
     }
 
-    /// What is known of what is here under a name; nothing if nothing is.
+    /// The state of the copy, or local file, under a name; `None` if there is none.
     pub(in crate::cli) fn copy(&self, key: &FileKey) -> Option<CopyStatus> {
         if let Some(store) = self.store() {
             let holding = store.holding(key)?;
@@ -132,7 +132,7 @@ impl Opened {
         }
     }
 
-    /// Returns when what was evicted is gone: a mount drops a copy when another thread looks its name up.
+    /// Returns when evicted copies are gone: a mount drops a copy when another thread looks its name up.
     pub(in crate::cli) fn settle<'a>(&self, evicted: impl IntoIterator<Item = &'a FileKey>) {
         if self.store().is_some() {
             return;
@@ -143,7 +143,7 @@ impl Opened {
         }
     }
 
-    /// Reads and hashes what is here under a name. Nothing is fetched, unless a mount finds on opening a file that it is wrong.
+    /// Reads and hashes the file under a name. Nothing is fetched, unless a mount finds on opening a file that it is wrong.
     pub(in crate::cli) fn examine(&self, key: &FileKey, entry: CatalogEntry) -> Result<Finding, Failure> {
         match self.store() {
             Some(store) => Ok(store.examine(key, entry)?),
@@ -151,8 +151,8 @@ impl Opened {
         }
     }
 
-    /// Sets what is wrong aside, so that the file is fetched at its next open. In a mount it is dropped: what a mount does not
-    /// find to be wrong itself is what it has verified before, and nobody else's.
+    /// Sets a wrong file aside, so that it is fetched at its next open. In a mount the copy is dropped: a copy that the mount does
+    /// not find to be wrong by itself is one that it has verified before, so that it is nobody's work.
     pub(in crate::cli) fn reject(&self, key: &FileKey, entry: CatalogEntry) -> Result<(), Failure> {
         match self.store() {
             Some(store) => match store.verify(key, entry)? {
@@ -170,7 +170,7 @@ impl Opened {
         }
     }
 
-    /// What there is beside files under their names, and how much is used.
+    /// The contents of the store besides files under their names, and the bytes in use.
     pub(in crate::cli) fn aside(&self) -> Result<Aside, Failure> {
         if let Some(store) = self.store() {
             for observatory in Observatory::ALL {
@@ -198,7 +198,7 @@ impl Opened {
         })
     }
 
-    /// Removes what nobody will use.
+    /// Removes an unused file of a killed process.
     pub(in crate::cli) fn remove_leftover(&self, leftover: &Leftover) -> Result<(), Failure> {
         match self.store() {
             Some(store) => Ok(store.remove_leftover(leftover)?),
@@ -232,7 +232,7 @@ fn write_lines(path: &Path, changes: &[HoldChange]) -> io::Result<()> {
     file.write_all(piece.as_bytes())
 }
 
-/// Finds what takes room in a directory of a mount, and in the directories of instruments below it.
+/// Finds the files that take room in a directory of a mount, and in the directories of instruments below it.
 fn collect(
     observatory: Observatory,
     directory: &Path,

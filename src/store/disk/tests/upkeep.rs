@@ -57,8 +57,7 @@ fn a_store_that_cannot_be_written_has_its_owners_holds_and_takes_none() {
     mode(0o755);
 }
 
-/// What was verified and then changed behind everybody's back is found by reading it, stays where it is, and is no longer
-/// given out.
+/// A verified file that was changed in place is found by reading it, stays where it is, and is no longer given out.
 #[test]
 fn what_is_wrong_is_found_and_not_trusted_any_more() {
     let dir = TempDir::new().unwrap();
@@ -92,7 +91,7 @@ fn what_is_wrong_is_found_and_not_trusted_any_more() {
     assert_eq!(open(&dir).usage().unwrap().quarantined_files, 2);
 }
 
-/// What is found wrong is hashed again after a restart, also where its identity has not changed.
+/// A file that was found wrong is hashed again after a restart, also where its identity has not changed.
 #[test]
 fn what_was_found_wrong_is_not_remembered_as_verified() {
     let dir = TempDir::new().unwrap();

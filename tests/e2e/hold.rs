@@ -1,4 +1,4 @@
-//! `crds-fs hold`, `release`, `verify` and `evict`, through a mount and on a plain cache.
+//! `crds-fs hold` and `release`, through a mount and on a plain cache.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,24 +7,24 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::origin::{Behaviour, Content, Origin};
+use crate::origin::{Content, Origin};
 use crate::rig::{Rig, program};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 const NEW: &str = "roman_wfi_new_0001.asdf";
 const OTHER: &str = "roman_0002.pmap";
-const IMAP: &str = "roman_wfi_0001.imap";
-const RMAP: &str = "roman_wfi_dark_0001.rmap";
+pub(crate) const IMAP: &str = "roman_wfi_0001.imap";
+pub(crate) const RMAP: &str = "roman_wfi_dark_0001.rmap";
 
 /// The mount of a rig, or its store when nothing is mounted.
-struct Place<'a> {
-    rig: &'a Rig,
-    origin: &'a Origin,
-    mounted: bool,
+pub(crate) struct Place<'a> {
+    pub(crate) rig: &'a Rig,
+    pub(crate) origin: &'a Origin,
+    pub(crate) mounted: bool,
 }
 
 impl Place<'_> {
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let (command, rest) = arguments.split_first().unwrap();
         let mut program = program();
         program.arg(command);
@@ -43,19 +43,19 @@ impl Place<'_> {
     }
 
     /// The output of a command that succeeds.
-    fn told(&self, arguments: &[&str]) -> String {
+    pub(crate) fn told(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         text(&output.stdout)
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[arguments, &["--json"]].concat());
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 
     /// State and error of each file that a command tells in JSON.
-    fn states(&self, arguments: &[&str]) -> Vec<(String, String, Option<String>)> {
+    pub(crate) fn states(&self, arguments: &[&str]) -> Vec<(String, String, Option<String>)> {
         let told = self.json(arguments);
         let line = |file: &Value| {
             let of = |field: &str| file[field].as_str().map(str::to_owned);
@@ -65,7 +65,7 @@ impl Place<'_> {
     }
 
     /// Runs what is asked of a cache directory without a mount, and of a mount.
-    fn each(content: impl Fn() -> Content, arguments: &[&str], test: impl Fn(&Place<'_>)) {
+    pub(crate) fn each(content: impl Fn() -> Content, arguments: &[&str], test: impl Fn(&Place<'_>)) {
         for mounted in [false, true] {
             let origin = Origin::start(content());
             let mut rig = Rig::new(&[&server_flag(&origin)], arguments);
@@ -81,12 +81,12 @@ impl Place<'_> {
     }
 
     /// Brings files here.
-    fn fetch(&self, names: &[&str]) {
+    pub(crate) fn fetch(&self, names: &[&str]) {
         let fetched = self.run(&[&["fetch"], names].concat());
         assert!(fetched.status.success(), "{fetched:?}");
     }
 
-    fn is_here(&self, name: &str) -> bool {
+    pub(crate) fn is_here(&self, name: &str) -> bool {
         if self.mounted {
             self.rig.settle();
         }
@@ -94,11 +94,11 @@ impl Place<'_> {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     let area = if name.ends_with("map") {
         "mappings"
     } else {
@@ -107,13 +107,13 @@ fn path(name: &str) -> PathBuf {
     Path::new(area).join("roman").join(name)
 }
 
-fn names(states: &[(String, String, Option<String>)], state: &str) -> Vec<String> {
+pub(crate) fn names(states: &[(String, String, Option<String>)], state: &str) -> Vec<String> {
     let in_state = states.iter().filter(|(_, known, _)| known == state);
     in_state.map(|(name, ..)| name.clone()).collect()
 }
 
 /// Rules in two contexts, which share all but the context itself.
-fn rules() -> Content {
+pub(crate) fn rules() -> Content {
     let head = |kind: &str, parkey: &str, more: &str| {
         format!(
             "header = {{'mapping': '{kind}', 'parkey': {parkey}, 'name': 'x', 'derived_from': 'y', 'observatory': \
@@ -214,6 +214,11 @@ fn what_is_held_survives_eviction_and_restarts() {
     rig.settle();
     let hold = rig.path(".crds-fs/hold");
     fs::write(&hold, format!("hold roman/{DARK}\n")).unwrap();
+    let space = rig.json(".crds-fs/status.json").unwrap()["space"].take();
+    assert_eq!(
+        (&space["held_files"], &space["held_bytes"]),
+        (&Value::from(1), &Value::from(300_000))
+    );
     for _ in 0..2 {
         assert_eq!(rig.read(path(NEW)), Err(libc::ENOSPC), "{}", rig.log());
         assert!(rig.store().join(path(DARK)).exists());
@@ -299,88 +304,6 @@ fn a_cache_that_a_mount_uses_is_reached_through_the_mount() {
     assert_eq!(held, format!("hold roman/{DARK}\n"));
 }
 
-#[test]
-fn verify_tells_what_is_wrong_and_repairs_it() {
-    Place::each(content, &[], |place| {
-        place.fetch(&[PMAP, DARK, FLAT]);
-        place.told(&["hold", "*"]);
-        let told = place.told(&["verify"]);
-        assert!(told.starts_with("3 files, 314.5 KiB: 3 cached"), "{told}");
-        if place.mounted {
-            return;
-        }
-        let file = |name: &str| place.rig.store().join(path(name));
-        fs::write(file(DARK), vec![7; 300_000]).unwrap();
-        fs::write(file(FLAT), "short").unwrap();
-        fs::remove_file(file(PMAP)).unwrap();
-        let verified = place.run(&["verify"]);
-        assert_eq!(verified.status.code(), Some(1), "{verified:?}");
-        let told = text(&verified.stdout);
-        for expected in [
-            "it is held and not here",
-            "it has 5 bytes instead of 20000",
-            "its SHA-1 is",
-            "3 files, 314.5 KiB: 1 missing (2.0 KiB), 1 truncated (19.5 KiB), 1 wrong (293.0 KiB)",
-        ] {
-            assert!(told.contains(expected), "{expected}: {told}");
-        }
-        assert!(text(&verified.stderr).contains("--repair"), "{verified:?}");
-        assert_eq!(fs::read(file(FLAT)).unwrap(), b"short", "nothing is moved");
-        let told = place.told(&["verify", "--repair"]);
-        assert!(told.contains("3 files, 314.5 KiB: 3 repaired"), "{told}");
-        assert!(told.contains("quarantine: 2 files"), "{told}");
-        for name in [PMAP, DARK, FLAT] {
-            assert!(
-                fs::read(file(name)).unwrap() == place.origin.contents(name),
-                "{name}"
-            );
-        }
-        let states = place.states(&["verify"]);
-        assert_eq!(names(&states, "cached").len(), 3);
-        assert_eq!(place.json(&["verify"])["totals"]["quarantined"]["files"], 2);
-    });
-}
-
-/// What is wrong and cannot be had is told with the reason, and is not lost.
-#[test]
-fn what_cannot_be_repaired_is_told() {
-    let origin = Origin::start(content());
-    let rig = Rig::new(&[&server_flag(&origin)], &[]);
-    let place = Place {
-        rig: &rig,
-        origin: &origin,
-        mounted: false,
-    };
-    place.fetch(&[FLAT]);
-    fs::write(rig.store().join(path(FLAT)), "short").unwrap();
-    origin.set(FLAT, Behaviour::Status(403));
-    let repaired = place.run(&["verify", "--repair", "roman_wfi_*"]);
-    assert_eq!(repaired.status.code(), Some(1), "{repaired:?}");
-    let told = text(&repaired.stdout);
-    assert!(
-        told.contains("it cannot be repaired: ") && told.contains("403"),
-        "{told}"
-    );
-    let quarantine = fs::read_dir(rig.store().join(".crds-fs/quarantine")).unwrap();
-    assert_eq!(quarantine.count(), 1);
-}
-
-#[test]
-fn what_is_held_and_missing_is_fetched_by_a_repair() {
-    Place::each(content, &[], |place| {
-        place.told(&["hold", FLAT]);
-        let verified = place.run(&["verify"]);
-        assert_eq!(verified.status.code(), Some(1), "{verified:?}");
-        assert!(
-            text(&verified.stdout).contains("it is held and not here"),
-            "{verified:?}"
-        );
-        let told = place.told(&["verify", "--repair"]);
-        assert!(told.contains("1 file, 19.5 KiB: 1 repaired"), "{told}");
-        assert!(place.is_here(FLAT));
-    });
-}
-
 /// Without a catalog nothing of an observatory is seen, whatever is here.
 #[test]
 fn what_is_held_without_a_catalog_is_not_complete() {
@@ -408,170 +331,6 @@ fn what_is_held_without_a_catalog_is_not_complete() {
         text(&verified.stderr).contains("the server cannot be reached"),
         "{verified:?}"
     );
-}
-
-/// What nobody has hashed yet may be somebody's work: a mount looks before the copy goes.
-#[test]
-fn a_file_that_was_never_hashed_is_not_lost_by_an_eviction() {
-    for mounted in [false, true] {
-        let origin = Origin::start(content());
-        let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
-        fs::create_dir_all(rig.store().join("references/roman")).unwrap();
-        fs::write(rig.store().join(path(FLAT)), origin.contents(FLAT)).unwrap();
-        fs::write(rig.store().join(path(DARK)), "somebody's work").unwrap();
-        if mounted {
-            rig.mount();
-        }
-        let place = Place {
-            rig: &rig,
-            origin: &origin,
-            mounted,
-        };
-        let evicted = place.run(&["evict", "*"]);
-        assert_eq!(evicted.status.success(), mounted, "{evicted:?}");
-        assert!(!place.is_here(FLAT));
-        let work = if mounted {
-            let quarantine = fs::read_dir(rig.store().join(".crds-fs/quarantine")).unwrap();
-            quarantine.map(|entry| entry.unwrap().path()).next().unwrap()
-        } else {
-            assert!(text(&evicted.stdout).contains("may be somebody's"), "{evicted:?}");
-            rig.store().join(path(DARK))
-        };
-        assert_eq!(fs::read_to_string(work).unwrap(), "somebody's work");
-    }
-}
-
-/// Files of the user's in place of catalogued ones are no mistake.
-#[test]
-fn verify_tells_of_local_overrides() {
-    Place::each(content, &[], |place| {
-        place.fetch(&[FLAT]);
-        if !place.mounted {
-            return;
-        }
-        let own = place.rig.path("references/roman/own");
-        fs::write(&own, "mine").unwrap();
-        fs::rename(&own, place.rig.path(path(FLAT))).unwrap();
-        let states = place.states(&["verify"]);
-        assert_eq!(names(&states, "local"), [FLAT]);
-        let told = place.told(&["verify"]);
-        assert!(told.contains("1 local (4 B)"), "{told}");
-        place.told(&["evict", FLAT]);
-        assert_eq!(place.rig.read(path(FLAT)).unwrap(), b"mine");
-    });
-}
-
-/// A mount finds by itself what was changed behind its back; verify says so.
-#[test]
-fn what_a_mount_finds_wrong_on_opening_is_told() {
-    let origin = Origin::start(content());
-    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
-    let place = Place {
-        rig: &rig,
-        origin: &origin,
-        mounted: true,
-    };
-    place.fetch(&[DARK, FLAT]);
-    rig.settle();
-    fs::write(rig.store().join(path(FLAT)), vec![7; 20_000]).unwrap();
-    let verified = place.run(&["verify"]);
-    assert_eq!(verified.status.code(), Some(1), "{verified:?}");
-    assert!(
-        text(&verified.stderr).contains("1 file was found to be wrong on opening"),
-        "{verified:?}"
-    );
-    assert!(
-        text(&verified.stdout).contains("quarantine: 1 file with"),
-        "{verified:?}"
-    );
-    place.told(&["verify"]);
-    assert!(rig.read(path(FLAT)).unwrap() == origin.contents(FLAT));
-}
-
-#[test]
-fn what_killed_processes_leave_is_told_and_removed() {
-    let origin = Origin::start(content());
-    let rig = Rig::new(&[&server_flag(&origin)], &[]);
-    let place = Place {
-        rig: &rig,
-        origin: &origin,
-        mounted: false,
-    };
-    place.fetch(&[FLAT]);
-    let left = rig.store().join(".crds-fs/.crds-fs~1~2~order");
-    let file = fs::File::create(&left).unwrap();
-    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7_200);
-    file.set_modified(old).unwrap();
-    let told = place.told(&["verify"]);
-    assert!(told.contains(".crds-fs/.crds-fs~1~2~order"), "{told}");
-    assert!(left.exists());
-    let told = place.told(&["verify", "--repair"]);
-    assert!(
-        told.contains("removed 1 file that killed processes have left"),
-        "{told}"
-    );
-    assert!(!left.exists());
-}
-
-#[test]
-fn evict_drops_copies_but_none_that_are_held_or_open() {
-    Place::each(content, &[], |place| {
-        place.fetch(&[PMAP, DARK, FLAT]);
-        place.told(&["hold", "mappings/roman/roman_0001.pmap"]);
-        let told = place.told(&["evict", "--dry-run", "*"]);
-        assert!(
-            told.contains("2 evictable (312.5 KiB), 1 held (2.0 KiB)"),
-            "{told}"
-        );
-        assert!(place.is_here(FLAT) && place.is_here(DARK));
-        let open = place
-            .mounted
-            .then(|| fs::File::open(place.rig.path(path(DARK))).unwrap());
-        let told = place.told(&["evict", "*"]);
-        assert!(told.contains("held") && told.contains(PMAP), "{told}");
-        assert!(place.is_here(PMAP) && !place.is_here(FLAT));
-        assert_eq!(place.is_here(DARK), place.mounted, "{told}");
-        drop(open);
-        let unknown = place.run(&["evict", "nothing.asdf"]);
-        assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
-        assert!(text(&unknown.stderr).contains("is in no catalog"), "{unknown:?}");
-        let all = place.run(&["evict"]);
-        assert_eq!(all.status.code(), Some(2), "{all:?}");
-    });
-}
-
-#[test]
-fn evict_goes_by_size_and_by_the_last_use() {
-    Place::each(content, &[], |place| {
-        for name in [DARK, PMAP, FLAT] {
-            place.fetch(&[name]);
-        }
-        let told = place.json(&["evict", "--unused-for", "1h"]);
-        assert_eq!(told["totals"]["files"], 0, "{told}");
-        let states = place.states(&["evict", "--to", "25000"]);
-        assert_eq!(names(&states, "evicted"), [DARK]);
-        assert!(place.is_here(FLAT) && place.is_here(PMAP));
-        place.told(&["hold", FLAT]);
-        let short = place.run(&["evict", "--to", "1000"]);
-        assert_eq!(short.status.code(), Some(1), "{short:?}");
-        assert!(
-            text(&short.stderr).contains("19.5 KiB are left, more than 1000 B"),
-            "{short:?}"
-        );
-        assert!(place.is_here(FLAT) && !place.is_here(PMAP));
-    });
-}
-
-#[test]
-fn evict_drops_the_files_of_a_context() {
-    Place::each(rules, &[], |place| {
-        place.fetch(&[PMAP, IMAP, RMAP, DARK, FLAT]);
-        let states = place.states(&["evict", "--context", PMAP]);
-        let mut evicted = names(&states, "evicted");
-        evicted.sort();
-        assert_eq!(evicted, [PMAP, IMAP, DARK, RMAP]);
-        assert!(place.is_here(FLAT) && !place.is_here(DARK));
-    });
 }
 
 /// Without a mount the command has the store for itself, or says who has it.
