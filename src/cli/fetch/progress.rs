@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 
 use super::transfers::SMALL;
@@ -18,6 +18,9 @@ const PERIOD: Duration = Duration::from_millis(200);
 
 /// A file that is here and takes longer to verify gets a line.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// The time left is told once the rate is known well enough.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// One large file: its name, how much of it is here, and how fast the rest comes.
 const FILE: &str = "{bar:20} {bytes:>11}/{total_bytes:<11} {bytes_per_sec:>12}  {msg}";
@@ -209,7 +212,7 @@ impl Progress {
         let position = (state.ended + arrived).max(self.total.position());
         self.total.set_position(position.min(state.expected));
         let eta = self.total.eta();
-        let left = if eta.is_zero() {
+        let left = if eta.is_zero() || self.total.elapsed() < SETTLED {
             String::new()
         } else {
             format!(", {:#} left", HumanDuration(eta))
@@ -220,14 +223,11 @@ impl Progress {
 
     /// Takes the bars away, and tells the bytes that have come, and their rate.
     pub(super) fn finish(&self, begun: Instant) -> String {
-        let mut state = self.state.lock();
-        for running in std::mem::take(&mut state.running).into_values() {
-            running.bar.iter().for_each(ProgressBar::finish_and_clear);
-        }
-        self.total.finish_and_clear();
         // A terminal that is gone is no failure.
         let _ = self.bars.clear();
-        let bytes = state.ended;
+        // What is on its way when a fetch is interrupted is not drawn again.
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
+        let bytes = self.state.lock().ended;
         let milliseconds = u64::try_from(begun.elapsed().as_millis())
             .unwrap_or(u64::MAX)
             .max(1);

@@ -43,6 +43,8 @@ impl Request {
             text.parse().map_err(|error: NameError| {
                 let hint = if Path::new(text).is_file() {
                     format!("; for the file of that name write --files {text}")
+                } else if text.contains(['*', '?', '[']) {
+                    "; names and globs go before --bestrefs".to_owned()
                 } else {
                     String::new()
                 };
