@@ -48,13 +48,13 @@ fn changes_are_a_table_and_a_status_of_their_own() {
         "old.fits  hst_0001.pmap -> hst_0002.pmap\n\
         \x20   darkfile  old_drk.fits  ->  new_drk.fits\n\
         \x20   pfltfile  N/A           ->  flat_pfl.fits\n\
-        2 references of 1 datasets changed: 3 datasets, 4 references that they record; 1 datasets record none\n"
+        2 references of 1 dataset changed: 3 datasets, 4 references that they record; 1 dataset without any\n"
     );
     let same = check(&["--files", "same.fits", "raw.fits"]);
     assert_eq!(same.status.code(), Some(0), "{}", said(&same));
     assert_eq!(
         out(&same),
-        "nothing changed: 2 datasets, 2 references that they record; 1 datasets record none\n"
+        "nothing changed: 2 datasets, 2 references that they record; 1 dataset without any\n"
     );
     let only = check(&["--types", "pfltfile", "--files", "same.fits", "old.fits"]);
     assert_eq!(only.status.code(), Some(3));
@@ -131,7 +131,7 @@ fn headers_as_lines_are_checked_too() {
         out(&output),
         "2500  hst_0002.pmap\n\
         \x20   darkfile  old_drk.fits  ->  new_drk.fits\n\
-        1 references of 1 datasets changed: 3000 datasets, 3000 references that they record\n"
+        1 reference of 1 dataset changed: 3000 datasets, 3000 references that they record\n"
     );
     let wrong = bestrefs(
         root.path(),

@@ -294,20 +294,27 @@ impl Tally {
     pub(super) fn summary(&self, counts: Counts) -> String {
         let number = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         let looked_at = format!(
-            "{} datasets, {} references that they record",
-            counts.asked,
-            number(&self.references)
+            "{}, {} that they record",
+            plural(counts.asked, "dataset"),
+            plural(number(&self.references), "reference")
         );
         let silent = match number(&self.silent) {
             0 => String::new(),
-            silent => format!("; {silent} datasets record none"),
+            silent => format!("; {} without any", plural(silent, "dataset")),
         };
         match number(&self.changed) {
             0 => format!("nothing changed: {looked_at}{silent}\n"),
             changed => format!(
-                "{changed} references of {} datasets changed: {looked_at}{silent}\n",
-                number(&self.datasets)
+                "{} of {} changed: {looked_at}{silent}\n",
+                plural(changed, "reference"),
+                plural(number(&self.datasets), "dataset")
             ),
         }
     }
+}
+
+/// A number of things.
+fn plural(count: usize, thing: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{ending}")
 }
