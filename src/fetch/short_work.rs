@@ -20,9 +20,10 @@ impl Permission {
         if Handle::try_current().ok()?.runtime_flavor() == RuntimeFlavor::CurrentThread {
             return None;
         }
-        let more = |running: usize| (running < AT_ONCE).then_some(running + 1);
+        let more = |running: usize| running.checked_add(1).filter(|running| *running <= AT_ONCE);
         let entered = RUNNING.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
-        entered.is_ok().then_some(Self)
+        // Made only where it was entered: dropping it takes it out again.
+        entered.ok().map(|_| Self)
     }
 }
 
@@ -68,6 +69,12 @@ mod tests {
         assert!(there.is_some_and(|there| there != here));
         let panicked = AssertUnwindSafe(short_work(|| panic!("goes on"))).catch_unwind();
         assert!(panicked.await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn only_so_many_have_permission_however_often_others_ask() {
+        let held: Vec<_> = (0..3 * AT_ONCE).filter_map(|_| Permission::get()).collect();
+        assert!(held.len() <= AT_ONCE, "{}", held.len());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
