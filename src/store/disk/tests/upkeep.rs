@@ -91,24 +91,34 @@ fn what_is_wrong_is_found_and_not_trusted_any_more() {
     assert_eq!(open(&dir).usage().unwrap().quarantined_files, 2);
 }
 
-/// A file that was found wrong is hashed again after a restart, also where its identity has not changed.
+/// A copy whose bytes have changed on the disk without a trace is found by reading it, and hashed again after a restart.
 #[test]
 fn what_was_found_wrong_is_not_remembered_as_verified() {
     let dir = TempDir::new().unwrap();
     let rule = key("hst_0001.pmap");
     let store = open(&dir);
-    drop(put(&store, &rule, b"rules").unwrap());
-    store.examine(&rule, entry(b"RULES")).unwrap();
+    drop(put(&store, &rule, b"RULES").unwrap());
+    drop(store);
+    // As if the bytes had been others when they were verified.
+    let memory = dir.path().join(".crds-fs/verified/hst");
+    let text = fs::read_to_string(&memory).unwrap();
+    let text = text.replace(&sum(b"RULES").to_string(), &sum(b"rules").to_string());
+    fs::write(&memory, text).unwrap();
+    let store = open(&dir);
+    let opened = store.open(&rule, entry(b"rules")).unwrap();
+    assert!(matches!(opened, Found::Catalogued(_)), "nothing has told of it");
+    drop(opened);
+    let found = store.examine(&rule, entry(b"rules")).unwrap();
+    assert_eq!(found, Finding::WrongDigest(sum(b"RULES")));
     drop(store);
     let store = open(&dir);
-    let holding = |store: &DiskStore| {
-        store.load_index(Observatory::Hst).unwrap();
-        store.holding(&rule).unwrap().kind
-    };
-    assert_eq!(holding(&store), HoldingKind::Unverified);
-    assert_eq!(store.examine(&rule, entry(b"rules")).unwrap(), Finding::Right);
+    store.load_index(Observatory::Hst).unwrap();
+    assert_eq!(store.holding(&rule).unwrap().kind, HoldingKind::Unverified);
+    assert_eq!(store.examine(&rule, entry(b"RULES")).unwrap(), Finding::Right);
     drop(store);
-    assert_eq!(holding(&open(&dir)), HoldingKind::Catalogued);
+    let store = open(&dir);
+    store.load_index(Observatory::Hst).unwrap();
+    assert_eq!(store.holding(&rule).unwrap().kind, HoldingKind::Catalogued);
 }
 
 /// A file that was there before is hashed before it goes: another one may be somebody's work.
