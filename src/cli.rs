@@ -6,6 +6,7 @@
 mod allocator;
 mod bestrefs;
 mod client;
+mod completions;
 mod context;
 mod contexts;
 mod daemon_main;
@@ -21,6 +22,7 @@ mod flags;
 mod hold;
 mod lock_files;
 mod logging;
+mod man;
 mod mount;
 mod mount_helper;
 pub(crate) mod output;
@@ -39,14 +41,17 @@ mod wiring;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 pub(crate) use failure::Failure;
+
+/// The name of the program.
+const NAME: &str = "crds-fs";
 
 /// The CRDS cache as a file system: every rule and reference of HST, JWST and Roman, fetched when opened.
 #[derive(Debug, Parser)]
 #[command(
-    name = "crds-fs",
+    name = NAME,
     version,
     about,
     max_term_width = 110,
@@ -62,6 +67,7 @@ enum Command {
     Demo(demo::Args),
     Mount(mount::Args),
     Bestrefs(bestrefs::Args),
+    Completions(completions::Args),
     Env(env::Args),
     Fetch(fetch::Args),
     Contexts(contexts::Args),
@@ -71,6 +77,7 @@ enum Command {
     Evict(evict::Args),
     Hold(hold::Args),
     Release(hold::ReleaseArgs),
+    Man(man::Args),
     Run(run::Args),
     Serve(serve::Args),
     Status(status::Args),
@@ -105,6 +112,7 @@ pub fn main() -> ExitCode {
             Ok(status) => return ExitCode::from(status),
             Err(failure) => Err(failure),
         },
+        Command::Completions(args) => completions::run(&args, CommandLine::command()),
         Command::Env(args) => env::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Contexts(args) => contexts::run(&args),
@@ -114,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Evict(args) => evict::run(&args),
         Command::Hold(args) => hold::run(&args),
         Command::Release(args) => hold::release(&args),
+        Command::Man(args) => man::run(&args, CommandLine::command()),
         Command::Run(args) => match run::run(&args) {
             Ok(status) => return ExitCode::from(status),
             Err(failure) => Err(failure),

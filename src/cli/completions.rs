@@ -1,0 +1,56 @@
+//! `crds-fs completions`: completion of the command line for shells.
+
+use std::io::Write as _;
+
+use clap_complete::Shell;
+
+use super::{Failure, output};
+
+/// Print the script with which a shell completes crds-fs's commands, options and values.
+///
+/// bash: crds-fs completions bash > ~/.local/share/bash-completion/completions/crds-fs
+///
+/// zsh: crds-fs completions zsh > ~/.zfunc/_crds-fs (a directory of $fpath)
+///
+/// fish: crds-fs completions fish > ~/.config/fish/completions/crds-fs.fish
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// The shell.
+    shell: Shell,
+}
+
+/// Prints the script for `program`, the whole command line.
+pub(super) fn run(args: &Args, mut program: clap::Command) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut program, super::NAME, &mut script);
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(&script).and_then(|()| out.flush());
+    Ok(written.map_err(output::OutputError::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, ValueEnum as _};
+
+    use super::*;
+    use crate::cli::CommandLine;
+
+    #[test]
+    fn each_shell_completes_each_command() {
+        CommandLine::command().debug_assert();
+        for shell in Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut CommandLine::command(), "crds-fs", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for command in CommandLine::command().get_subcommands() {
+                assert!(
+                    script.contains(command.get_name()),
+                    "{shell}: {}",
+                    command.get_name()
+                );
+            }
+            assert!(script.contains("keep-free"), "{shell}");
+        }
+    }
+}
