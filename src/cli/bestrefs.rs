@@ -1,8 +1,10 @@
 //! `crds-fs bestrefs`: best references of datasets, files, and headers.
 
+mod answers;
 pub(super) mod backend;
 pub(super) mod cache_dirs;
 mod check;
+mod counts;
 mod explain;
 mod files;
 mod items;
@@ -14,6 +16,7 @@ mod request;
 pub(super) mod rules;
 mod stream;
 mod subject;
+mod tally;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
@@ -26,12 +29,13 @@ use parking_lot::Mutex;
 use super::settings::environment;
 use super::{Failure, failure, output};
 use backend::Backend;
-use check::Tally;
-use lookup::{Counts, Defaults, Lookup};
+use counts::Counts;
+use lookup::{Defaults, Lookup};
 use render::say;
 use request::{Request, Subjects, Task};
 use rules::{CacheRules, check_context};
 use stream::StreamError;
+use tally::Tally;
 
 /// Tell the best references of datasets.
 ///

@@ -22,15 +22,15 @@ use super::disk_calls::{DiskCalls, Permission};
 use super::error::Error;
 use super::handles::{Handles, OpenDirectory, OpenFile};
 use super::ino::{Area, ConfigFile, Fixed, Number, catalogued};
-use super::invalidation::Untold;
 use super::local::Local;
 use super::nodes::Nodes;
+use super::opens::Opens;
 use super::ops::{Ino, Invalidation, InvalidationSink, OpCounts, Outcome};
 use super::options::TreeOptions;
 use super::refused_moves::RefusedMoves;
 use super::removals::Removals;
 use super::scan::Scan;
-use super::use_of_files::Opens;
+use super::untold::Untold;
 use super::views::{View, Views};
 
 /// The longest time that a lookup waits for a catalog, from the beginning of the catalog's load on.
@@ -77,7 +77,7 @@ pub(super) fn ready<T>(answer: Result<T, Error>) -> Outcome<T, Error> {
 
 impl Core {
     /// Makes calls on the store's disk that take microseconds on a healthy disk: on the calling thread if [`DiskCalls`]
-    /// permits it, else in a task, as [`short_work`].
+    /// permits it, else in a task, as [`DiskCalls::make_few`].
     pub(super) fn on_disk<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,

@@ -6,49 +6,18 @@
 //! That a copy has come is told when its first reader closes it, or after [`DELAY`]: a reader whose kernel forgets the
 //! attributes between its open and the end of the file asks for them again, one request more for each cold file.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{io, thread};
-
-use parking_lot::Mutex;
 
 use crate::crds::FileKey;
 use crate::fetch::FileState;
 
 use super::core::Core;
 use super::ops::{Ino, Invalidation, InvalidationSink};
-
-/// The time after which the kernel is told of a copy that has come, whoever reads it.
-const DELAY: Duration = Duration::from_millis(20);
-
-/// The copies that have come and that the kernel was not told of, by their inodes, each with the time when it came.
-#[derive(Debug, Default)]
-pub(super) struct Untold(Mutex<HashMap<Ino, Instant>>);
-
-impl Untold {
-    fn insert(&self, ino: Ino, now: Instant) {
-        self.0.lock().insert(ino, now);
-    }
-
-    /// Removes an inode; whether it was there.
-    fn remove(&self, ino: Ino) -> bool {
-        self.0.lock().remove(&ino).is_some()
-    }
-
-    /// Removes the inodes that have been there for [`DELAY`].
-    fn due(&self, now: Instant) -> Vec<Ino> {
-        let is_due = |_: &Ino, since: &mut Instant| now.saturating_duration_since(*since) >= DELAY;
-        let mut untold = self.0.lock();
-        untold.extract_if(is_due).map(|(ino, _)| ino).collect()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
-    }
-}
+use super::untold::DELAY;
 
 impl Core {
     /// Sends what changes behind the kernel's back to `changes` from now on.
@@ -135,24 +104,5 @@ fn tell_blocks(core: &Weak<Core>, files: &mpsc::Receiver<FileKey>) {
             core.tell(Invalidation::Attributes { ino });
         }
         is_waiting = !core.untold.is_empty();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_copy_is_told_of_once() {
-        let (untold, begun) = (Untold::default(), Instant::now());
-        untold.insert(1, begun);
-        untold.insert(2, begun);
-        assert!(untold.due(begun).is_empty());
-        assert!(untold.remove(1) && !untold.remove(1), "closed by two readers");
-        untold.insert(3, begun + DELAY / 2);
-        assert_eq!(untold.due(begun + DELAY), [2]);
-        assert!(!untold.is_empty());
-        assert_eq!(untold.due(begun + DELAY * 2), [3]);
-        assert!(untold.is_empty());
     }
 }

@@ -4,9 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-
-use crate::crds::LockFile;
 
 use super::core::Core;
 use super::error::Error;
@@ -15,22 +12,6 @@ use super::ops::Ino;
 use super::options::UseOfFiles;
 use super::report::{self, OpenedReport};
 use super::views::Catalogued;
-
-/// The files that were opened or refused so far.
-#[derive(Debug, Default)]
-pub(super) struct Opens {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Catalogued files.
-    files: LockFile,
-    /// Paths of the user's own files among rules and references.
-    local: BTreeSet<String>,
-    /// Refusals, each told once in the log.
-    refused: BTreeSet<String>,
-}
 
 impl Core {
     /// Whether `.crds-fs/opened.json` is there.

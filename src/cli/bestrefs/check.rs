@@ -2,35 +2,23 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::cache_dirs::observatory_of;
+use super::counts::Counts;
 use super::files;
-use super::lookup::{Counts, Lookup};
+use super::lookup::Lookup;
 use super::ordered::in_order;
 use super::record::Record;
 use super::render;
 use super::subject::Subject;
+use super::tally::Tally;
 use crate::cli::{Failure, output};
 use crate::crds::Observatory;
 use crate::dataset::{Recorded, Verdict, recorded, recorded_context, verdict};
 use crate::rules::{BestRef, BestRefs, HeaderValue, Memory};
-
-/// Counts over all datasets.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    /// References that headers record.
-    references: AtomicUsize,
-    /// Those of them that are others now.
-    changed: AtomicUsize,
-    /// Datasets that have some of those.
-    datasets: AtomicUsize,
-    /// Datasets that record none.
-    silent: AtomicUsize,
-}
 
 /// A reference that is another one now.
 #[derive(Debug, Serialize)]
@@ -167,7 +155,7 @@ fn dataset<'h>(
         });
         match checked {
             Ok(checked) => {
-                tally.count(&checked);
+                tally.count(checked.compared, checked.changes.len());
                 tell(lookup.json, &subject.id, &context, &checked, out);
             }
             Err(text) => {
@@ -273,48 +261,4 @@ fn tell(as_json: bool, id: &str, context: &str, checked: &Checked<'_>, out: &mut
             format_args!("    {reftype:types$}  {recorded:names$}  ->  {best}"),
         );
     }
-}
-
-impl Tally {
-    fn count(&self, checked: &Checked<'_>) {
-        self.references.fetch_add(checked.compared, Ordering::Relaxed);
-        self.changed.fetch_add(checked.changes.len(), Ordering::Relaxed);
-        self.datasets
-            .fetch_add(usize::from(!checked.changes.is_empty()), Ordering::Relaxed);
-        self.silent
-            .fetch_add(usize::from(checked.compared == 0), Ordering::Relaxed);
-    }
-
-    /// Whether any reference is another one now.
-    pub(super) fn has_changes(&self) -> bool {
-        self.changed.load(Ordering::Relaxed) > 0
-    }
-
-    /// All of it in a sentence.
-    pub(super) fn summary(&self, counts: Counts) -> String {
-        let number = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        let looked_at = format!(
-            "{}, {} that they record",
-            plural(counts.asked, "dataset"),
-            plural(number(&self.references), "reference")
-        );
-        let silent = match number(&self.silent) {
-            0 => String::new(),
-            silent => format!("; {} without any", plural(silent, "dataset")),
-        };
-        match number(&self.changed) {
-            0 => format!("nothing changed: {looked_at}{silent}\n"),
-            changed => format!(
-                "{} of {} changed: {looked_at}{silent}\n",
-                plural(changed, "reference"),
-                plural(number(&self.datasets), "dataset")
-            ),
-        }
-    }
-}
-
-/// A number of things.
-fn plural(count: usize, thing: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{ending}")
 }

@@ -7,7 +7,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::cache_dirs::observatory_of;
-use super::lookup::{Counts, Lookup};
+use super::counts::Counts;
+use super::lookup::Lookup;
 use super::render::{self, complain, warn};
 use super::request::{ReftypeSelection, Update};
 use super::subject::Subject;

@@ -6,8 +6,9 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::backend::Backend;
+use super::counts::Counts;
 use super::explain;
-use super::lookup::{Counts, Lookup};
+use super::lookup::Lookup;
 use super::render::{self, warn};
 use super::subject::Item;
 use crate::cli::{Failure, output};

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 
-use super::transfers::SMALL;
 use crate::cli::output;
 use crate::cli::target::Opened;
 use crate::crds::FileKey;
+
+/// The size in bytes up to which files come many at a time over a connection each, and are shown as a number only. Larger
+/// ones come a few at a time, each over several connections, and have a bar.
+pub(super) const SMALL: u64 = 256 << 10;
 
 /// The pause between two looks at the bytes that have arrived.
 const PERIOD: Duration = Duration::from_millis(200);

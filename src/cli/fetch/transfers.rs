@@ -9,14 +9,11 @@ use futures_util::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::progress::Progress;
+use super::progress::{Progress, SMALL};
 use crate::cli::files_report::FilesReport;
 use crate::cli::selection::Selected;
 use crate::cli::target::Opened;
 use crate::crds::{CatalogEntry, FileKey};
-
-/// Larger files come a few at a time, each over several connections.
-pub(super) const SMALL: u64 = 256 << 10;
 
 /// Small files at a time, for each large one.
 const SMALL_PER_JOB: usize = 4;

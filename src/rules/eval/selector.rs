@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::rules::eval::merge::{self, Merged};
-use crate::rules::eval::trace::Trace;
+use crate::rules::eval::step::Trace;
 use crate::rules::model::column::{Column, Refusal};
 use crate::rules::model::failure::{Failure, NO_MATCH, Reason, Undated, no_selection, none_after};
 use crate::rules::model::frame::{Frame, Rules};

@@ -133,3 +133,12 @@ pub struct Mismatch {
     /// The element that would have to match it.
     pub pattern: String,
 }
+
+/// The notes of a thread's evaluations.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// Of the rmap that is evaluated now.
+    pub(crate) steps: Vec<Step>,
+    /// Of each rmap: its reference type, its name, its steps.
+    pub(crate) rmaps: Vec<(String, String, Vec<Step>)>,
+}

@@ -21,15 +21,6 @@ const MAX_KEYS: usize = 20;
 /// So many keys that nearly match are written down.
 const MAX_NEAR: usize = 5;
 
-/// The notes of a thread's evaluations.
-#[derive(Debug, Default)]
-pub(crate) struct Trace {
-    /// Of the rmap that is evaluated now.
-    pub(crate) steps: Vec<Step>,
-    /// Of each rmap: its reference type, its name, its steps.
-    pub(crate) rmaps: Vec<(String, String, Vec<Step>)>,
-}
-
 impl Scratch {
     /// Notes a step, if anybody wants to know.
     pub(crate) fn note(&mut self, step: impl FnOnce() -> Step) {

@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 use crate::rules::eval::hooks::era;
 use crate::rules::eval::selector::Scratch;
 use crate::rules::eval::step::Step;
-use crate::rules::eval::trace::Trace;
+use crate::rules::eval::step::Trace;
 use crate::rules::lookup::bestrefs::BestRefs;
 use crate::rules::lookup::explanation::Explanation;
 use crate::rules::lookup::plan::Plan;
