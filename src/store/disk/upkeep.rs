@@ -40,7 +40,10 @@ impl Upkeep for DiskStore {
     }
 
     fn is_open(&self, key: &FileKey) -> bool {
-        self.disk.index().is_open(key)
+        let index = self.disk.index();
+        // Until a file has its name, the publisher has it open as well.
+        let own = usize::from(index.state(key) == State::Verified);
+        index.open.get(key).is_some_and(|file| file.strong_count() > own)
     }
 
     fn evict(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Eviction, StoreError> {
