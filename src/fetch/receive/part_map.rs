@@ -15,9 +15,6 @@ use crate::store::{Part, Record};
 /// The most parts of a file at the beginning, and after streams have split parts among them.
 const PARTS: u64 = 512;
 const PARTS_AT_MOST: usize = 640;
-/// Parts begin at multiples of this, in bytes, where they are large: caches between here and the server see the same
-/// ranges from everybody, and the kernel keeps what is written in its largest pages (see the writer).
-const ALIGNMENT: u64 = 1 << 20;
 
 /// The parts of a file, and the state of its transfer.
 pub(super) struct PartMap {
@@ -183,7 +180,7 @@ impl PartMap {
             return None;
         }
         let part = self.parts.get_mut(index)?;
-        let (middle, end) = (aligned(part.end - left / 2, part.end - left), part.end);
+        let (middle, end) = (part.end - left / 2, part.end);
         part.end = middle;
         let second = Part {
             start: middle,
@@ -279,14 +276,6 @@ impl PartMap {
     }
 }
 
-/// The next multiple of [`ALIGNMENT`], for a boundary so far from the last one that this moves it little.
-fn aligned(boundary: u64, last: u64) -> u64 {
-    if boundary - last < 2 * ALIGNMENT {
-        return boundary;
-    }
-    boundary.checked_next_multiple_of(ALIGNMENT).unwrap_or(boundary)
-}
-
 /// The parts of a file that begins.
 fn plan(expected: Option<u64>, settings: &FetchSettings) -> Vec<Part> {
     let size = expected.unwrap_or(u64::MAX);
@@ -295,7 +284,7 @@ fn plan(expected: Option<u64>, settings: &FetchSettings) -> Vec<Part> {
         size.max(1)
     } else {
         let part = settings.part.min(size.div_ceil(2));
-        aligned(part.max(size.div_ceil(PARTS)).max(1), 0)
+        part.max(size.div_ceil(PARTS)).max(1)
     };
     let mut parts = Vec::new();
     let mut start = 0;
@@ -354,18 +343,6 @@ mod tests {
         assert!(map.take_piece(150).is_none());
         assert!(is_sound(&map));
         assert_eq!(map.flowing(), 2);
-    }
-
-    #[test]
-    fn parts_of_a_large_file_begin_at_multiples_of_the_alignment() {
-        let size = 41_234_567;
-        let mut map = map(size, 32 << 20);
-        let starts: Vec<_> = std::iter::from_fn(|| map.take_piece(2 << 20))
-            .map(|piece| piece.start)
-            .collect();
-        assert!(starts.len() > 4, "{starts:?}");
-        assert!(starts.iter().all(|start| start % ALIGNMENT == 0), "{starts:?}");
-        assert!(is_sound(&map));
     }
 
     proptest! {

@@ -13,10 +13,8 @@ use super::part_map::Piece;
 use super::{Break, Receiver, Target};
 use crate::store::{StoreError, is_disk_full};
 
-/// Bytes gathered before they are written: as many as there are up to the next multiple of this in the file. Written so,
-/// the kernel keeps them in its largest pages: mapping a file of 1 GiB that was written in such pieces and reading a byte
-/// of each of its pages takes 8 ms, written in pieces of 64 KiB, or across those multiples, 39 ms.
-const GATHERED: u64 = 1 << 20;
+/// Bytes gathered before they are written.
+const GATHERED: usize = 1 << 20;
 
 /// Chunks written by one system call at most.
 const CHUNKS: usize = 256;
@@ -67,20 +65,15 @@ impl<'a> Writer<'a> {
             );
             return Err(self.receiver.protocol(message));
         }
+        self.received += u64::try_from(bytes.len()).unwrap_or_default();
         if let Target::Memory(memory) = &self.receiver.target {
-            self.received += u64::try_from(bytes.len()).unwrap_or_default();
             memory.lock().extend_from_slice(&bytes);
             return self.receiver.wrote(self.piece, self.received).await;
         }
-        while !bytes.is_empty() {
-            let room = GATHERED - self.received % GATHERED;
-            let piece = bytes.split_to(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
-            self.received += u64::try_from(piece.len()).unwrap_or_default();
-            self.gathered_bytes += piece.len();
-            self.gathered.push(piece);
-            if self.received.is_multiple_of(GATHERED) {
-                self.flush().await?;
-            }
+        self.gathered_bytes += bytes.len();
+        self.gathered.push(bytes);
+        if self.gathered_bytes >= GATHERED {
+            self.flush().await?;
         }
         Ok(())
     }
@@ -113,8 +106,8 @@ impl<'a> Writer<'a> {
             let failed = |error| StoreError::io("write", key.name.as_str(), error);
             match write(&partial.file, from, &chunks) {
                 Err(error) if is_disk_full(&error) => {
-                    let bytes = chunks.iter().map(Bytes::len).sum::<usize>();
-                    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).max(GATHERED);
+                    let bytes = chunks.iter().map(Bytes::len).sum::<usize>().max(GATHERED);
+                    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
                     store.make_room(&key, bytes).map_err(|_| failed(error))?;
                     write(&partial.file, from, &chunks).map_err(failed)
                 }
