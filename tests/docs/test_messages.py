@@ -1,0 +1,40 @@
+"""What docs/troubleshooting.md quotes of crds-fs is what the source says."""
+
+import re
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = (ROOT / "docs/troubleshooting.md").read_text()
+
+
+def source() -> str:
+    """The source, with texts that go over several lines in one."""
+    texts = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+    return re.sub(r"\\\n\s*", "", texts)
+
+
+def quoted() -> list[str]:
+    """The first cells of the tables whose head begins with `what crds-fs says`: the messages in them."""
+    found, within = [], False
+    for line in PAGE.splitlines():
+        if line.startswith("| what crds-fs says"):
+            within = True
+        elif not line.startswith("|"):
+            within = False
+        elif within and not line.startswith("| ---"):
+            found += re.findall(r"`([^`]+)`", line.split(" | ")[0])
+    return found
+
+
+class Messages(unittest.TestCase):
+    def test_what_crds_fs_says_is_in_the_source(self):
+        messages, code = quoted(), source()
+        self.assertGreater(len(messages), 30)
+        # What stands for a name or a number in the source is `...` on the page.
+        parts = [part.strip(" '()") for message in messages for part in message.split("...")]
+        self.assertEqual([part for part in parts if part not in code], [], "nowhere in the source")
+
+
+if __name__ == "__main__":
+    unittest.main()
