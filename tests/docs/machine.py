@@ -72,6 +72,6 @@ def make_root(root: Path, program: Path, stubs: Path) -> None:
     for entry in Path("/usr/sbin").iterdir():
         (root / "sbin" / entry.name).symlink_to(f"/usr/sbin/{entry.name}")
     programs = root / "usr-local"
-    for source in [program, *stubs.iterdir()]:
-        shutil.copy(source, programs / source.name)
-        (programs / source.name).chmod(0o755)
+    for name, source in [("crds-fs", program), *((stub.name, stub) for stub in stubs.iterdir())]:
+        shutil.copy(source, programs / name)
+        (programs / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""What docs/troubleshooting.md quotes of crds-fs is what the source says."""
+"""What docs/troubleshooting.md quotes of crds-fs is what the source says, and metrics that pages name are there."""
 
 import re
 import unittest
@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs/troubleshooting.md").read_text()
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 
 
 def source() -> str:
@@ -34,6 +35,14 @@ class Messages(unittest.TestCase):
         # What stands for a name or a number in the source is `...` on the page.
         parts = [part.strip(" '()") for message in messages for part in message.split("...")]
         self.assertEqual([part for part in parts if part not in code], [], "nowhere in the source")
+
+    def test_metrics_are_those_of_the_source(self):
+        named = {name for page in PAGES for name in re.findall(r"\bcrds_fs_(\w+)", page.read_text())}
+        self.assertGreater(len(named), 4)
+        # The source has them without what all begin with, and counters also without their end.
+        code = source()
+        unknown = [name for name in named if f'"{name}"' not in code and f'"{name.removesuffix("_total")}"' not in code]
+        self.assertEqual(unknown, [])
 
 
 if __name__ == "__main__":
