@@ -27,6 +27,7 @@ mod in_flight;
 mod lanes;
 mod outcome;
 mod own_rules;
+mod rate;
 mod receive;
 mod remedy;
 mod settings;
@@ -45,6 +46,7 @@ pub(crate) use error::{FetchError, FetchErrorKind};
 pub(crate) use in_flight::TransferStatus;
 pub(crate) use outcome::Outcome;
 pub(crate) use own_rules::{OwnVersion, own_path, own_version};
+pub(crate) use remedy::of_request;
 pub(crate) use settings::{CatalogSettings, FetchSettings};
 pub(crate) use short_work::short_work;
 #[cfg(test)]
@@ -266,6 +268,11 @@ impl Fetcher {
 
     /// The last failure to provide a file, until it succeeds or a catalog gives the name other contents.
     pub(crate) fn last_error(&self, key: &FileKey) -> Option<FetchError> {
+        self.last_failure(key).map(|(_, error)| error)
+    }
+
+    /// As [`Fetcher::last_error`], with its time.
+    pub(crate) fn last_failure(&self, key: &FileKey) -> Option<(SystemTime, FetchError)> {
         let info = self.inner.catalogs.current(key.observatory);
         let entry = info.and_then(|info| info.catalog().get(key.name.as_str()));
         let failure = self.inner.running.last_failure(key, entry);
@@ -273,7 +280,7 @@ impl Fetcher {
             let mut unkept = self.inner.store.unkept();
             // A later transfer may have brought it.
             unkept.retain(|one| one.key.as_ref() == Some(key) && self.inner.store.holding(key).is_none());
-            unkept.pop().map(FetchError::unkept)
+            unkept.pop().map(|one| (one.when, FetchError::unkept(one)))
         })
     }
 
@@ -319,6 +326,11 @@ impl Fetcher {
     /// The transfers that run, oldest first.
     pub(crate) fn transfers(&self) -> Vec<TransferStatus> {
         self.inner.running.statuses()
+    }
+
+    /// The transfer of a file, if one runs.
+    pub(crate) fn transfer(&self, key: &FileKey) -> Option<TransferStatus> {
+        self.inner.running.get(key).map(|in_flight| in_flight.status())
     }
 
     /// The last wrong file of each source that is left alone for it, as far as there are others; oldest first.

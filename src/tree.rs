@@ -40,17 +40,20 @@ mod open;
 mod opens;
 mod options;
 pub(crate) mod panics;
+mod process;
 mod refused_moves;
 mod removals;
 pub(crate) mod report;
 mod scan;
 mod serials;
 mod status;
+mod stored;
 mod unlink;
 mod untold;
 mod upload;
 mod use_of_files;
 mod views;
+mod waiting;
 mod xattr;
 
 #[cfg(test)]

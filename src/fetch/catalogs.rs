@@ -74,6 +74,8 @@ struct SlotState {
     confirmed: Option<SystemTime>,
     failure: Option<(Instant, FetchError)>,
     offline_since: Option<SystemTime>,
+    /// The time since which the server has answered each time.
+    online_since: Option<SystemTime>,
     /// Whether `info` is of another server than the one in force: good for names, not for downloads.
     foreign: bool,
     loading: Option<watch::Receiver<Option<Answer>>>,
@@ -241,6 +243,11 @@ impl Catalogs {
     /// The time since which the server has not been reached; `None` while it answers or was never asked.
     pub(crate) fn offline_since(&self, observatory: Observatory) -> Option<SystemTime> {
         self.inner.slot(observatory)?.state().offline_since
+    }
+
+    /// The time since which the server has answered whenever it was asked; `None` while it does not, or was never asked.
+    pub(crate) fn online_since(&self, observatory: Observatory) -> Option<SystemTime> {
+        self.inner.slot(observatory)?.state().online_since
     }
 
     /// The last failure to get the catalog and its time; `None` if a catalog has been installed since.
@@ -480,7 +487,12 @@ impl Inner {
                 return Err(self.fail(observatory, error));
             }
         };
-        slot.state().confirmed = Some(SystemTime::now());
+        {
+            let mut state = slot.state();
+            let now = SystemTime::now();
+            state.confirmed = Some(now);
+            state.online_since.get_or_insert(now);
+        }
         let dropped = info.dropped();
         if dropped.count > 0 {
             let examples = dropped.examples.join(", ").escape_debug().to_string();
@@ -549,6 +561,7 @@ impl Inner {
             state.failure = Some((Instant::now(), error.clone()));
             if matches!(error.kind, FetchErrorKind::Unreachable | FetchErrorKind::TimedOut) {
                 state.offline_since.get_or_insert_with(SystemTime::now);
+                state.online_since = None;
             }
         }
         error

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::crds::{FileKey, Observatory, Url};
-use crate::remote::{RemoteError, RemoteErrorKind};
+use crate::remote::{Hint, RemoteError, RemoteErrorKind};
 use crate::store::{StoreError, Unkept};
 
 /// The kinds of failure; each is an errno of its own further up (design, section 5).
@@ -68,6 +68,24 @@ impl FetchErrorKind {
     }
 }
 
+impl From<RemoteErrorKind> for FetchErrorKind {
+    fn from(kind: RemoteErrorKind) -> Self {
+        match kind {
+            RemoteErrorKind::Unreachable => Self::Unreachable,
+            RemoteErrorKind::TimedOut => Self::TimedOut,
+            RemoteErrorKind::Denied => Self::Denied,
+            RemoteErrorKind::NotFound => Self::Gone,
+            RemoteErrorKind::Offline => Self::Offline,
+            RemoteErrorKind::Interrupted
+            | RemoteErrorKind::NoSuchRange
+            | RemoteErrorKind::Busy
+            | RemoteErrorKind::Server
+            | RemoteErrorKind::Protocol
+            | RemoteErrorKind::Rpc => Self::ServerTrouble,
+        }
+    }
+}
+
 /// A failure to provide a file or a catalog, given to all who wait for it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
@@ -86,6 +104,8 @@ pub(crate) struct FetchError {
     pub message: String,
     /// The remedy, if one is known.
     pub remedy: Option<String>,
+    /// The cause at its source, where it is known well enough for advice.
+    pub hint: Option<Hint>,
     /// The failure of the store below, if it was that.
     #[source]
     pub source: Option<Arc<StoreError>>,
@@ -99,6 +119,7 @@ impl FetchError {
             url: None,
             message: message.into(),
             remedy: None,
+            hint: None,
             source: None,
         }
     }
@@ -153,20 +174,10 @@ impl FetchError {
     }
 
     pub(super) fn remote(subject: &impl ToString, error: &RemoteError) -> Self {
-        let kind = match error.kind {
-            RemoteErrorKind::Unreachable => FetchErrorKind::Unreachable,
-            RemoteErrorKind::TimedOut => FetchErrorKind::TimedOut,
-            RemoteErrorKind::Denied => FetchErrorKind::Denied,
-            RemoteErrorKind::NotFound => FetchErrorKind::Gone,
-            RemoteErrorKind::Offline => FetchErrorKind::Offline,
-            RemoteErrorKind::Interrupted
-            | RemoteErrorKind::NoSuchRange
-            | RemoteErrorKind::Busy
-            | RemoteErrorKind::Server
-            | RemoteErrorKind::Protocol
-            | RemoteErrorKind::Rpc => FetchErrorKind::ServerTrouble,
-        };
-        Self::new(kind, subject, error.message.clone()).at(&error.url)
+        Self {
+            hint: error.hint.clone(),
+            ..Self::new(error.kind.into(), subject, error.message.clone()).at(&error.url)
+        }
     }
 
     pub(super) fn catalog_subject(observatory: Observatory) -> String {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Provided;
 use super::error::FetchError;
+use super::rate::Rate;
 use super::sources::{Served, add_served};
 use super::state_machine::State;
 use crate::crds::{CatalogEntry, FileKey, Url};
@@ -42,6 +43,8 @@ pub(crate) struct TransferStatus {
     pub done: u64,
     /// Bytes in all; 0 while that is not known.
     pub total: u64,
+    /// Bytes per second in the last seconds; 0 while that is not measured, and where nothing comes.
+    pub rate: u64,
     /// The number of opens that wait for it.
     pub waiters: usize,
     /// The time since it began.
@@ -62,22 +65,25 @@ pub(super) struct InFlight {
     /// The offset below which no byte is missing.
     frontier: watch::Sender<u64>,
     total: AtomicU64,
+    rate: Mutex<Rate>,
     waiters: AtomicUsize,
     result: watch::Sender<Option<Answer>>,
 }
 
 impl InFlight {
     fn new(key: FileKey, url: Option<Url>, entry: CatalogEntry) -> Self {
+        let now = Instant::now();
         Self {
             key,
             entry: Mutex::new(entry),
             url: Mutex::new(url),
             served: Mutex::default(),
-            started: Instant::now(),
+            started: now,
             state: Mutex::new(State::Queued),
             done: AtomicU64::new(0),
             frontier: watch::Sender::new(0),
             total: AtomicU64::new(entry.size.unwrap_or(0)),
+            rate: Mutex::new(Rate::new(now)),
             waiters: AtomicUsize::new(0),
             result: watch::Sender::new(None),
         }
@@ -137,6 +143,16 @@ impl InFlight {
         self.served.lock().clone()
     }
 
+    /// Counts the bytes that have come since the last call, for the rate.
+    pub(super) fn note_rate(&self, bytes: u64, now: Instant) {
+        self.rate.lock().note(bytes, now);
+    }
+
+    /// Begins to measure the rate anew, because another try begins.
+    pub(super) fn restart_rate(&self, now: Instant) {
+        self.rate.lock().restart(now);
+    }
+
     pub(super) fn set_total(&self, total: u64) {
         self.total.store(total, Ordering::Relaxed);
     }
@@ -152,7 +168,7 @@ impl InFlight {
         self.started.elapsed()
     }
 
-    fn status(&self) -> TransferStatus {
+    pub(super) fn status(&self) -> TransferStatus {
         let (done, total) = self.progress();
         TransferStatus {
             key: self.key.clone(),
@@ -161,6 +177,7 @@ impl InFlight {
             state: *self.state.lock(),
             done,
             total,
+            rate: self.rate.lock().per_second(Instant::now()),
             waiters: self.waiters.load(Ordering::Relaxed),
             age: self.age(),
         }
@@ -212,6 +229,8 @@ struct Failed {
 #[derive(Debug)]
 struct Failure {
     when: Instant,
+    /// The same time by the clock.
+    at: SystemTime,
     /// The catalog entry of the file at that time: the failure does not hold for other contents that a later catalog
     /// gives to the name.
     entry: CatalogEntry,
@@ -291,13 +310,15 @@ impl InFlightTable {
             match &answer {
                 Ok(_) => drop(failed.by_file.pop(&in_flight.key)),
                 Err(error) => {
+                    let at = SystemTime::now();
                     let failure = Failure {
                         when: Instant::now(),
+                        at,
                         entry: in_flight.entry(),
                         error: error.clone(),
                     };
                     failed.by_file.put(in_flight.key.clone(), failure);
-                    failed.last.push_back((SystemTime::now(), error.clone()));
+                    failed.last.push_back((at, error.clone()));
                     if failed.last.len() > LAST {
                         failed.last.pop_front();
                     }
@@ -328,13 +349,19 @@ impl InFlightTable {
         (failure.entry == entry && failure.when.elapsed() < memory).then(|| failure.error.clone())
     }
 
-    /// The last failure of the file with this catalog entry, however old, unless it was fetched since; without an
-    /// entry, that of any contents of this name.
-    pub(super) fn last_failure(&self, key: &FileKey, entry: Option<CatalogEntry>) -> Option<FetchError> {
+    /// The last failure of the file with this catalog entry and its time, however old, unless it was fetched since; without
+    /// an entry, that of any contents of this name.
+    pub(super) fn last_failure(
+        &self,
+        key: &FileKey,
+        entry: Option<CatalogEntry>,
+    ) -> Option<(SystemTime, FetchError)> {
         let failed = self.failed();
         let failure = failed.by_file.peek(key)?;
-        let is_of_it = entry.is_none_or(|entry| failure.entry == entry);
-        is_of_it.then(|| failure.error.clone())
+        if entry.is_some_and(|entry| failure.entry != entry) {
+            return None;
+        }
+        Some((failure.at, failure.error.clone()))
     }
 
     /// The last failures of all files, oldest first, with their times.

@@ -231,7 +231,9 @@ impl Receiver {
     pub(super) async fn receive(&mut self) -> Result<(), Break> {
         let several = {
             let mut part_map = self.part_map();
-            part_map.begin_try(Instant::now());
+            let now = Instant::now();
+            part_map.begin_try(now);
+            self.in_flight.restart_rate(now);
             part_map.parts.len() > 1
         };
         let result = if several {

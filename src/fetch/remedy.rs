@@ -1,7 +1,11 @@
-//! Advice on catalogs that cannot be had.
+//! Advice on catalogs and files that cannot be had.
 
+use super::error::{FetchError, FetchErrorKind};
 use crate::crds::Observatory;
 use crate::remote::{Hint, RemoteError, RemoteErrorKind};
+use crate::store::StoreError;
+
+const CERTIFICATE: &str = "its certificate is not trusted here: check the host name and the clock, or name its authority in SSL_CERT_FILE";
 
 /// The advice on a failure to get a catalog from the server at `url`.
 pub(super) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -> String {
@@ -18,17 +22,20 @@ pub(super) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -
             flag("URL")
         ),
         (Some(Hint::NotHttps), _) => match secure {
-            Some(rest) => format!("no https is spoken there: try {}", flag(&format!("http://{rest}"))),
+            Some(rest) => format!(
+                "no https is spoken there: try {}",
+                flag(&format!("http://{rest}"))
+            ),
             None => format!("no https is spoken there: check the URL ({})", flag("http://...")),
         },
         (Some(Hint::NotHttp), _) => match url.strip_prefix("http://") {
-            Some(rest) => format!("no plain http is spoken there: try {}", flag(&format!("https://{rest}"))),
+            Some(rest) => format!(
+                "no plain http is spoken there: try {}",
+                flag(&format!("https://{rest}"))
+            ),
             None => format!("no CRDS server answers there: check the URL ({})", flag("URL")),
         },
-        (Some(Hint::Certificate), _) => {
-            "its certificate is not trusted here: check the host name and the clock, or name its authority in SSL_CERT_FILE"
-                .to_owned()
-        }
+        (Some(Hint::Certificate), _) => CERTIFICATE.to_owned(),
         (Some(Hint::Redirect(next)), _) => {
             let text = next.as_str();
             let base = text.split_once("/json/").map_or(text, |(base, _)| base);
@@ -61,4 +68,72 @@ pub(super) fn offline(observatory: Observatory) -> String {
     format!(
         "no catalog of {observatory} is in the cache yet: mount it once with the network, without --offline"
     )
+}
+
+impl FetchError {
+    /// The remedy: its own, else what helps against failures of this kind.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let general = || of_file(self.kind, self.hint.as_ref(), self.source.as_deref());
+        self.remedy.clone().or_else(|| general().map(str::to_owned))
+    }
+}
+
+/// The advice on a failure to get a file; `None` where nothing helps, or the reason says it all.
+fn of_file(kind: FetchErrorKind, hint: Option<&Hint>, store: Option<&StoreError>) -> Option<&'static str> {
+    Some(match (kind, hint) {
+        (_, Some(Hint::Certificate)) => CERTIFICATE,
+        (FetchErrorKind::Unreachable, Some(Hint::UnknownHost)) => {
+            "nobody knows that host: check the network and the URL; it is asked again at the next open"
+        }
+        (FetchErrorKind::Unreachable, Some(Hint::NobodyListens)) => {
+            "nobody listens there: check host and port of the URL, and the proxy if there is one"
+        }
+        (FetchErrorKind::Unreachable | FetchErrorKind::TimedOut, _) => {
+            "check the network, and whether a proxy is needed (https_proxy); it is asked again at the next open"
+        }
+        (FetchErrorKind::Offline, _) => {
+            "fetch it while there is a network ('crds-fs fetch NAME'), or mount without --offline"
+        }
+        (FetchErrorKind::Denied, _) => {
+            "give user name and password in the URL: export CRDS_FS_SERVER=OBS=https://USER:PASSWORD@HOST/..."
+        }
+        (FetchErrorKind::Gone, _) => {
+            "the catalog names the file, but its server does not have it: tell those who run the server"
+        }
+        (FetchErrorKind::ServerTrouble, _) => "the server has trouble, and is asked again at the next open",
+        (FetchErrorKind::Corrupt, _) if store.is_some() => {
+            "the cache cannot be written: whoever keeps it can mend the copy with 'crds-fs verify --repair'"
+        }
+        (FetchErrorKind::Corrupt, _) => {
+            "if that lasts, look for a proxy that changes files on their way, else tell those who run the server"
+        }
+        (FetchErrorKind::NoSpace, _) => {
+            "make room with 'crds-fs evict', release what is held, or mount with a larger --cache-size or a smaller \
+             --keep-free"
+        }
+        (FetchErrorKind::Store, _) => {
+            "check the disk that the cache is on, and the rights to the cache's directory"
+        }
+        (FetchErrorKind::NotInCatalog | FetchErrorKind::ShuttingDown, _) => return None,
+    })
+}
+
+/// The advice on a request to a server that has failed, other than for a catalog.
+pub(crate) fn of_request(error: &RemoteError) -> Option<&'static str> {
+    of_file(error.kind.into(), error.hint.as_ref(), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_that_somebody_can_mend_has_advice() {
+        for kind in FetchErrorKind::ALL {
+            let nothing_helps = matches!(kind, FetchErrorKind::NotInCatalog | FetchErrorKind::ShuttingDown);
+            assert_eq!(of_file(kind, None, None).is_none(), nothing_helps, "{kind:?}");
+        }
+        let certificate = of_file(FetchErrorKind::Unreachable, Some(&Hint::Certificate), None);
+        assert!(certificate.is_some_and(|advice| advice.contains("SSL_CERT_FILE")));
+    }
 }

@@ -1,7 +1,7 @@
 //! Errors of questions about best references.
 
 use crate::crds::NameError;
-use crate::fetch::FetchError;
+use crate::fetch::{self, FetchError};
 use crate::remote::RemoteError;
 
 impl ResolveError {
@@ -19,6 +19,25 @@ impl ResolveError {
             Self::Panicked { .. } => "panicked",
             Self::ShuttingDown => "shutting-down",
         }
+    }
+
+    /// The remedy, if one is known.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let text = match self {
+            Self::UnknownContext { .. } => "'crds-fs contexts' lists the contexts that there are",
+            Self::UnknownDataset { .. } => {
+                "check the id with the archive, or name the matching parameters instead (KEY=VALUE,KEY=VALUE...)"
+            }
+            Self::BadDatasetName(_) => "name an archive id, or matching parameters (KEY=VALUE,KEY=VALUE...)",
+            Self::Fetch(error) => return error.advice(),
+            Self::Remote(error) => return fetch::of_request(error).map(str::to_owned),
+            Self::Offline { .. } => "ask for them once while there is a network, or mount without --offline",
+            Self::NotComputable { .. }
+            | Self::Incomplete { .. }
+            | Self::Panicked { .. }
+            | Self::ShuttingDown => return None,
+        };
+        Some(text.to_owned())
     }
 }
 

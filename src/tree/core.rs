@@ -32,6 +32,7 @@ use super::removals::Removals;
 use super::scan::Scan;
 use super::untold::Untold;
 use super::views::{View, Views};
+use super::waiting::Waiting;
 
 /// The longest time that a lookup waits for a catalog, from the beginning of the catalog's load on.
 const LOOK: Duration = Duration::from_secs(2);
@@ -56,6 +57,7 @@ pub(super) struct Core {
     pub(super) removals: Removals,
     pub(super) refused_moves: RefusedMoves,
     pub(super) opens: Opens,
+    pub(super) waiting: Waiting,
     disk_calls: DiskCalls,
     /// Permits for reading a file to find out whether it is the catalogued one, [`ADOPTING`] in all.
     pub(super) adopting: Semaphore,
@@ -179,6 +181,7 @@ impl Core {
             removals: Removals::default(),
             refused_moves: RefusedMoves::default(),
             opens: Opens::default(),
+            waiting: Waiting::default(),
             disk_calls: DiskCalls::default(),
             adopting: Semaphore::new(ADOPTING),
             changes: OnceLock::new(),

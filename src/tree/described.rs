@@ -12,11 +12,15 @@ use crate::store::HoldingKind;
 
 use super::core::Core;
 use super::error::{Error, chain};
-use super::ino::{Area, described};
+use super::ino::{Area, catalogued, described};
 use super::lookup::NOT_NOW;
 use super::ops::{Attr, CacheTtl, Ino, Lookup, NodeKind, Outcome};
-use super::report::{self, FileFailure, FileProgress, FileReport};
+use super::process::Process;
+use super::report::{self, FileFailure, FileProgress, FileReport, OpenerReport, timestamp};
 use super::views::Catalogued;
+
+/// The most threads of which the processes are looked for, for one file.
+const OPENERS: usize = 100;
 
 impl Core {
     /// Finds the description of a catalogued file under the file's name.
@@ -56,7 +60,7 @@ impl Core {
     fn description(&self, file: &Catalogued) -> Bytes {
         let key = &file.key;
         let (done, total) = self.progress(file);
-        let failure = self.fetcher.last_error(key);
+        let failure = self.fetcher.last_failure(key);
         let store = self.fetcher.store();
         let holding = store.holding(key);
         report::text(&FileReport {
@@ -69,15 +73,42 @@ impl Core {
             sha1: file.entry.sha1.map(|sha1| sha1.to_string()),
             progress: FileProgress { done, total },
             source: self.fetcher.url(key).map(|url| url.to_string()),
-            error: failure.as_ref().map(|error| FileFailure {
+            transfer: self.transfer_of(key),
+            error: failure.as_ref().map(|(when, error)| FileFailure {
                 kind: error.kind.as_str().to_owned(),
+                url: error.url.as_ref().map(ToString::to_string),
                 message: chain(error),
+                remedy: error.advice(),
+                when: timestamp(*when),
             }),
             held: store.is_held(key),
             verified: holding.is_some_and(|holding| holding.kind == HoldingKind::Catalogued),
             open: store.is_open(key),
+            openers: self.openers(file),
+            written: holding.map(|holding| timestamp(holding.modified)),
             last_used: store.last_used(key).map(times::rfc3339_exact),
         })
+    }
+
+    /// The processes that have the file open, as far as they can be seen.
+    fn openers(&self, file: &Catalogued) -> Vec<OpenerReport> {
+        let ino = catalogued(file.key.observatory, file.serial);
+        let mut threads = self
+            .files
+            .of_each(|open| (open.ino == ino).then_some(open.opener));
+        threads.sort_unstable();
+        threads.dedup();
+        let mut processes: Vec<Process> = threads
+            .into_iter()
+            .take(OPENERS)
+            .filter_map(Process::of_thread)
+            .collect();
+        processes.dedup_by_key(|process| process.pid);
+        let report = |process: Process| OpenerReport {
+            pid: process.pid,
+            command: process.command,
+        };
+        processes.into_iter().map(report).collect()
     }
 
     /// The size of the user's own file in place of the catalogued one.

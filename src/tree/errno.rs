@@ -129,6 +129,7 @@ mod tests {
             url: None,
             message: "why".into(),
             remedy: None,
+            hint: None,
             source: None,
         })
     }

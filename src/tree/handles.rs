@@ -28,6 +28,8 @@ pub(super) struct OpenFile {
     pub(super) written: AtomicBool,
     /// The catalogued file whose contents the client writes itself.
     pub(super) upload: Option<Catalogued>,
+    /// The thread that opened it, in the numbers of /proc; 0 where that is not known.
+    pub(super) opener: u32,
     /// The permit for its descriptor, if it has one.
     pub(super) _slot: Option<Slot>,
 }
@@ -160,6 +162,15 @@ impl<T> Handles<T> {
     /// The first open thing that `wanted` accepts.
     pub(super) fn find(&self, wanted: impl Fn(&T) -> bool) -> Option<Arc<T>> {
         self.state().open.values().find(|thing| wanted(thing)).cloned()
+    }
+
+    /// Something of each open thing, where `part` gives it.
+    pub(super) fn of_each<U>(&self, part: impl Fn(&T) -> Option<U>) -> Vec<U> {
+        self.state()
+            .open
+            .values()
+            .filter_map(|thing| part(thing))
+            .collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -39,6 +39,7 @@ impl Core {
         let size = u64::try_from(text.len()).unwrap_or_default();
         let unended = Arc::new(Mutex::default());
         ready(Ok(self.opened_file(
+            0,
             ino,
             size,
             Content::Hold { text, unended },

@@ -70,7 +70,7 @@ impl Core {
                 if let Err(error) = self.use_catalogued(&file) {
                     return ready(Err(error));
                 }
-                self.after_removal(ino, move |core| core.open_catalogued(ino, &file))
+                self.after_removal(ino, move |core| core.open_catalogued(caller.tid, ino, &file))
             }
             Some(Number::Described(..)) if access.changes() => ready(Err(Error::ReadOnly)),
             Some(Number::Described(observatory, serial)) => ready(
@@ -87,7 +87,7 @@ impl Core {
     }
 
     /// Opens a catalogued file. One that is not in the store is downloaded.
-    fn open_catalogued(self: &Arc<Self>, ino: Ino, file: &Catalogued) -> Outcome<Opened, Error> {
+    fn open_catalogued(self: &Arc<Self>, tid: u32, ino: Ino, file: &Catalogued) -> Outcome<Opened, Error> {
         let slot = match self.descriptors.slot() {
             Ok(slot) => slot,
             Err(error) => return ready(Err(error)),
@@ -98,6 +98,7 @@ impl Core {
             core.resolver.note_opened(&key);
             provided.map(|provided| Ok(provided?))
         });
+        let provided = self.waiting.note(&file.key, tid, provided);
         let (core, file) = (Arc::clone(self), file.clone());
         provided.then(move |provided| match provided {
             Ok(Provided { file: copy, entry }) if entry == Some(file.entry) => {
@@ -109,7 +110,7 @@ impl Core {
                 // Not where the disk is called: who has left by then would leave an open file behind.
                 looked.map(move |looked| {
                     let (copy, stat) = looked?;
-                    core.opened_copy(ino, &file, copy, &stat, slot)
+                    core.opened_copy(tid, ino, &file, copy, &stat, slot)
                 })
             }
             // A catalog that came since the number was looked up gives the name other contents, or the user has put a file
@@ -124,6 +125,7 @@ impl Core {
     /// that this one is stale.
     fn opened_copy(
         &self,
+        tid: u32,
         ino: Ino,
         file: &Catalogued,
         copy: Arc<File>,
@@ -136,7 +138,7 @@ impl Core {
             self.files.find(handle).is_some()
         };
         let opened = self.copies.open(ino, Identity::of(stat), is_open, |keep_cache| {
-            self.opened_file(ino, size, Content::Stored(copy), keep_cache, Some(slot))
+            self.opened_file(tid, ino, size, Content::Stored(copy), keep_cache, Some(slot))
         });
         opened.ok_or_else(|| {
             self.views.renumber(file);
@@ -179,7 +181,7 @@ impl Core {
     /// An open file of generated text, which does not change while it is open.
     pub(super) fn opened_text(&self, ino: Ino, text: Bytes) -> Opened {
         let size = u64::try_from(text.len()).unwrap_or_default();
-        self.opened_file(ino, size, Content::Generated(text), false, None)
+        self.opened_file(0, ino, size, Content::Generated(text), false, None)
     }
 
     fn open_local(self: &Arc<Self>, ino: Ino, access: Access) -> Outcome<Opened, Error> {
@@ -210,11 +212,12 @@ impl Core {
 
     fn opened_local(&self, ino: Ino, file: File, size: u64, access: Access, slot: Slot) -> Opened {
         let file = Arc::new(file);
-        self.opened_file(ino, size, Content::Local { file, access }, false, Some(slot))
+        self.opened_file(0, ino, size, Content::Local { file, access }, false, Some(slot))
     }
 
     pub(super) fn opened_file(
         &self,
+        opener: u32,
         ino: Ino,
         size: u64,
         content: Content,
@@ -232,6 +235,7 @@ impl Core {
             length,
             written: AtomicBool::new(false),
             upload: None,
+            opener,
             _slot: slot,
         });
         Opened {

@@ -87,6 +87,22 @@ pub(crate) struct ObservatoryReport {
     pub offline: bool,
     /// The time since which its server cannot be reached.
     pub offline_since: Option<String>,
+    /// The time since which its server has answered whenever it was asked; none while it does not, or was never asked.
+    pub online_since: Option<String>,
+    /// The files of the observatory in the store: rules, then references by instrument. Empty until they are counted.
+    pub stored: Vec<StoredReport>,
+}
+
+/// The files of one kind in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct StoredReport {
+    /// `mappings`, an instrument, or `other` for references of which the name tells none.
+    pub group: String,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// The state of an observatory's catalog.
@@ -137,14 +153,40 @@ pub(crate) struct TransferReport {
     pub done: u64,
     /// Bytes in all; 0 while that is not known.
     pub total: u64,
-    /// The mean rate since the transfer began, in bytes per second.
+    /// The rate of the last seconds, in bytes per second; 0 while it is not measured, and where nothing comes.
     pub bytes_per_second: u64,
+    /// Seconds until all bytes are here if they go on to come at that rate; none while that is not known.
+    pub remaining_seconds: Option<u64>,
     /// Opens that wait for it.
     pub waiters: usize,
+    /// The processes that wait for it, longest first: at most eight, and only those that can be seen.
+    pub waiting: Vec<WaiterReport>,
     /// Seconds since it began.
     pub age_seconds: u64,
     /// The bytes that are here, by the source that they came from.
     pub sources: Vec<SourceReport>,
+}
+
+/// A process that waits for a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct WaiterReport {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, of at most 15 bytes.
+    pub command: String,
+    /// Seconds that it has waited.
+    pub waited_seconds: u64,
+}
+
+/// A process that has a file open.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct OpenerReport {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, of at most 15 bytes.
+    pub command: String,
 }
 
 /// The bytes that one source has given of a file.
@@ -192,6 +234,8 @@ pub(crate) struct FailureReport {
     pub url: Option<String>,
     /// The reason.
     pub message: String,
+    /// A remedy, if one is known.
+    pub remedy: Option<String>,
     /// The time of the failure.
     pub when: String,
 }
@@ -272,6 +316,8 @@ pub(crate) struct FileReport {
     pub progress: FileProgress,
     /// The URL that it comes from, without credentials.
     pub source: Option<String>,
+    /// Its transfer, if one runs.
+    pub transfer: Option<TransferReport>,
     /// The last failure to provide it, until it succeeds.
     pub error: Option<FileFailure>,
     /// Whether it is held: its copy is never evicted.
@@ -280,6 +326,10 @@ pub(crate) struct FileReport {
     pub verified: bool,
     /// Whether somebody has its copy open.
     pub open: bool,
+    /// The processes that opened it and have it open, without those that cannot be seen or have passed it on.
+    pub openers: Vec<OpenerReport>,
+    /// The time at which the file that is here was written: for a copy, when it was fetched.
+    pub written: Option<String>,
     /// The time of its last use, to the microsecond, if it is here.
     pub last_used: Option<String>,
 }
@@ -300,8 +350,14 @@ pub(crate) struct FileProgress {
 pub(crate) struct FileFailure {
     /// The kind of failure.
     pub kind: String,
+    /// The URL of the request, without credentials.
+    pub url: Option<String>,
     /// The reason, with its causes.
     pub message: String,
+    /// A remedy, if one is known.
+    pub remedy: Option<String>,
+    /// The time of the failure.
+    pub when: String,
 }
 
 /// `.crds-fs/opened.json`: which files were opened since the mount was made, in the form of a lock file.
@@ -348,10 +404,12 @@ mod tests {
         let status = StatusReport {
             observatories: vec![ObservatoryReport {
                 error: Some(CatalogFailure::default()),
+                stored: vec![StoredReport::default()],
                 ..ObservatoryReport::default()
             }],
             transfers: vec![TransferReport {
                 sources: vec![SourceReport::default()],
+                waiting: vec![WaiterReport::default()],
                 ..TransferReport::default()
             }],
             wrong_sources: vec![WrongSourceReport::default()],
@@ -368,9 +426,11 @@ mod tests {
                     "name": "", "state": "unused", "files": null, "context": null, "context_chosen": false, "context_error": null,
                     "error": {"kind": "", "url": null, "message": "", "remedy": null, "when": ""},
                     "server": null, "catalog_age_seconds": null, "offline": false, "offline_since": null,
+                    "online_since": null, "stored": [{"group": "", "files": 0, "bytes": 0}],
                 }],
                 "transfers": [{
-                    "file": "", "url": null, "state": "", "done": 0, "total": 0, "bytes_per_second": 0, "waiters": 0,
+                    "file": "", "url": null, "state": "", "done": 0, "total": 0, "bytes_per_second": 0,
+                    "remaining_seconds": null, "waiters": 0, "waiting": [{"pid": 0, "command": "", "waited_seconds": 0}],
                     "age_seconds": 0, "sources": [{"url": "", "bytes": 0}],
                 }],
                 "counters": {
@@ -378,7 +438,7 @@ mod tests {
                     "adopted": 0, "panics": 0,
                 },
                 "wrong_sources": [{"url": "", "file": "", "when": ""}],
-                "failures": [{"file": "", "kind": "", "url": null, "message": "", "when": ""}],
+                "failures": [{"file": "", "kind": "", "url": null, "message": "", "remedy": null, "when": ""}],
                 "last_panic": {"when": "", "message": ""},
                 "local_overrides": [],
                 "space": {
@@ -394,14 +454,17 @@ mod tests {
         );
         let file = FileReport {
             error: Some(FileFailure::default()),
+            openers: vec![OpenerReport::default()],
             ..FileReport::default()
         };
         assert_eq!(
             serde_json::to_value(&file).unwrap(),
             json!({
                 "observatory": "", "name": "", "path": "", "state": "", "size": null, "local_size": null, "sha1": null,
-                "progress": {"done": 0, "total": 0}, "source": null, "error": {"kind": "", "message": ""},
-                "held": false, "verified": false, "open": false, "last_used": null,
+                "progress": {"done": 0, "total": 0}, "source": null, "transfer": null,
+                "error": {"kind": "", "url": null, "message": "", "remedy": null, "when": ""},
+                "held": false, "verified": false, "open": false, "openers": [{"pid": 0, "command": ""}], "written": null,
+                "last_used": null,
             })
         );
     }

@@ -5,9 +5,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::crds::Observatory;
+use crate::crds::{FileKey, Observatory};
 use crate::fetch::TransferStatus;
-use crate::store::HoldingKind;
 
 use super::core::{Core, ready};
 use super::descriptors::Descriptors;
@@ -17,8 +16,10 @@ use super::ops::{Opened, Outcome, StatFs};
 use super::panics;
 use super::report::{
     self, CatalogFailure, CatalogState, CounterReport, DescriptorReport, FailureReport, ObservatoryReport,
-    PanicReport, SourceReport, SpaceReport, StatusReport, TransferReport, WrongSourceReport, timestamp,
+    PanicReport, SourceReport, SpaceReport, StatusReport, TransferReport, WaiterReport, WrongSourceReport,
+    timestamp,
 };
+use super::stored::StoredFiles;
 
 impl Core {
     /// The text of a file in `.crds-fs` as it is now.
@@ -52,7 +53,11 @@ impl Core {
     }
 
     fn status(&self) -> StatusReport {
-        let observatories = self.fetcher.catalogs().observatories();
+        let observatories = self.fetcher.catalogs().observatories().iter();
+        let stored: Vec<_> = observatories.map(|one| (*one, self.stored_files(*one))).collect();
+        let overrides = stored.iter().flat_map(|(_, stored)| self.overrides_among(stored));
+        let mut local_overrides: Vec<String> = overrides.collect();
+        local_overrides.sort();
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -64,11 +69,11 @@ impl Core {
             read_only: self.options.read_only,
             store_writable: self.fetcher.store().is_writable(),
             layout: self.layout().as_str().to_owned(),
-            observatories: observatories
+            observatories: stored
                 .iter()
-                .map(|one| self.observatory_status(*one))
+                .map(|(one, stored)| self.observatory_status(*one, stored))
                 .collect(),
-            transfers: self.fetcher.transfers().iter().map(transfer_status).collect(),
+            transfers: self.transfer_reports(),
             counters: self.counters(),
             wrong_sources: self.wrong_sources(),
             failures: self.failures(),
@@ -76,7 +81,7 @@ impl Core {
                 when: timestamp(panics.when),
                 message: panics.text,
             }),
-            local_overrides: self.local_overrides(),
+            local_overrides,
             space: self.space(),
             failures_by_kind: self
                 .fetcher
@@ -92,6 +97,22 @@ impl Core {
             },
             nodes: self.nodes.len(),
         }
+    }
+
+    fn transfer_reports(&self) -> Vec<TransferReport> {
+        let mut waiting = self.waiting.report();
+        let transfers = self.fetcher.transfers();
+        transfers
+            .iter()
+            .map(|transfer| transfer_report(transfer, waiting.remove(&transfer.key).unwrap_or_default()))
+            .collect()
+    }
+
+    /// The report on the transfer of one file, if one runs.
+    pub(super) fn transfer_of(&self, key: &FileKey) -> Option<TransferReport> {
+        let transfer = self.fetcher.transfer(key)?;
+        let waiting = self.waiting.report_on(key);
+        Some(transfer_report(&transfer, waiting))
     }
 
     fn space(&self) -> SpaceReport {
@@ -129,6 +150,7 @@ impl Core {
     fn failures(&self) -> Vec<FailureReport> {
         let files = self.fetcher.last_errors().into_iter().map(|(when, error)| {
             let report = FailureReport {
+                remedy: error.advice(),
                 file: error.subject,
                 kind: error.kind.as_str().to_owned(),
                 url: error.url.map(|url| url.to_string()),
@@ -143,6 +165,7 @@ impl Core {
                 kind: failure.error.kind().to_owned(),
                 url: None,
                 message: failure.error.to_string(),
+                remedy: failure.error.advice(),
                 when: timestamp(failure.when),
             };
             (failure.when, report)
@@ -152,7 +175,7 @@ impl Core {
         all.into_iter().map(|(_, report)| report).collect()
     }
 
-    fn observatory_status(&self, observatory: Observatory) -> ObservatoryReport {
+    fn observatory_status(&self, observatory: Observatory, stored: &StoredFiles) -> ObservatoryReport {
         let catalogs = self.fetcher.catalogs();
         let view = self.view(observatory);
         let info = view.as_ref().map(|view| &view.info);
@@ -183,29 +206,9 @@ impl Core {
             catalog_age_seconds: catalogs.age(observatory).map(|age| age.as_secs()),
             offline: catalogs.is_offline(observatory),
             offline_since: catalogs.offline_since(observatory).map(timestamp),
+            online_since: catalogs.online_since(observatory).map(timestamp),
+            stored: stored.groups(),
         }
-    }
-
-    /// The catalogued files that the user has replaced, as `OBSERVATORY/NAME`, sorted.
-    fn local_overrides(&self) -> Vec<String> {
-        let observatories = self.fetcher.catalogs().observatories().iter();
-        let mut names: Vec<String> = observatories
-            .filter_map(|observatory| self.view(*observatory))
-            .flat_map(|view| {
-                let held = self
-                    .fetcher
-                    .store()
-                    .holdings(view.observatory)
-                    .unwrap_or_default();
-                held.into_iter()
-                    .filter(move |(key, holding)| {
-                        holding.kind == HoldingKind::Local && view.catalog().contains(key.name.as_str())
-                    })
-                    .map(|(key, _)| key.to_string())
-            })
-            .collect();
-        names.sort();
-        names
     }
 
     /// The counts of transfers and of panics.
@@ -229,15 +232,18 @@ impl Core {
     }
 }
 
-fn transfer_status(transfer: &TransferStatus) -> TransferReport {
+/// Reports on a transfer for which these processes wait.
+fn transfer_report(transfer: &TransferStatus, waiting: Vec<WaiterReport>) -> TransferReport {
     TransferReport {
         file: transfer.key.to_string(),
         url: transfer.url.as_ref().map(ToString::to_string),
         state: transfer.state.as_str().to_owned(),
         done: transfer.done,
         total: transfer.total,
-        bytes_per_second: rate(transfer.done, transfer.age.as_secs_f64().max(0.001)),
+        bytes_per_second: transfer.rate,
+        remaining_seconds: remaining(transfer),
         waiters: transfer.waiters,
+        waiting,
         age_seconds: transfer.age.as_secs(),
         sources: transfer
             .served
@@ -250,14 +256,10 @@ fn transfer_status(transfer: &TransferStatus) -> TransferReport {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate for people to read"
-)]
-fn rate(bytes: u64, seconds: f64) -> u64 {
-    (bytes as f64 / seconds) as u64
+/// Seconds until all bytes are here, rounded up.
+fn remaining(transfer: &TransferStatus) -> Option<u64> {
+    let left = transfer.total.checked_sub(transfer.done)?;
+    (transfer.rate > 0 && transfer.total > 0).then(|| left.div_ceil(transfer.rate))
 }
 
 pub(super) fn seconds_since(time: SystemTime) -> u64 {

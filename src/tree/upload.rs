@@ -51,6 +51,7 @@ impl Core {
                 length: None,
                 written: AtomicBool::new(false),
                 upload: Some(file),
+                opener: 0,
                 _slot: Some(slot),
             });
             Ok(Opened {

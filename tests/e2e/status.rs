@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -253,4 +253,51 @@ fn operations_of_the_kernel_are_counted_and_their_errors() {
     assert!(grown("operations", "lookup") > 0);
     assert_eq!(grown("errors", "lookup"), 0, "what is absent is no error");
     assert_eq!(grown("operations", "symlink"), 0);
+}
+
+#[test]
+fn who_waits_and_who_has_a_file_open_is_told_and_what_helps_against_a_failure() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let dark = format!("references/roman/{DARK}");
+    origin.set(DARK, Behaviour::StallAfter(1000));
+    let mut waiter = Command::new("cat")
+        .arg(rig.path(&dark))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    origin.wait_for_stalled(1);
+    let status = json(&of(&rig, &["--json"]));
+    let transfer = &status["transfers"][0];
+    assert_eq!(transfer["file"], format!("roman/{DARK}"));
+    assert_eq!(transfer["waiters"], 1, "{transfer}");
+    assert_eq!(transfer["waiting"][0]["pid"], waiter.id(), "{transfer}");
+    assert_eq!(transfer["waiting"][0]["command"], "cat", "{transfer}");
+    let described = rig.json(format!(".crds-fs/files/{dark}")).unwrap();
+    assert_eq!(
+        described["transfer"]["waiting"][0]["pid"],
+        waiter.id(),
+        "{described}"
+    );
+    assert_eq!(described["openers"], Value::Array(Vec::new()));
+    origin.release();
+    assert!(waiter.wait().unwrap().success());
+    let file = fs::File::open(rig.path(&dark)).unwrap();
+    let described = rig.json(format!(".crds-fs/files/{dark}")).unwrap();
+    assert_eq!(described["transfer"], Value::Null);
+    assert_eq!(described["openers"][0]["pid"], std::process::id(), "{described}");
+    assert!(described["written"].is_string(), "{described}");
+    drop(file);
+    origin.set(FLAT, Behaviour::Status(404));
+    assert_eq!(rig.read(format!("references/roman/{FLAT}")), Err(libc::ENODATA));
+    let status = json(&of(&rig, &["--json"]));
+    let (failure, observatory) = (&status["failures"][0], &status["observatories"][0]);
+    assert!(failure["remedy"].is_string(), "{failure}");
+    assert!(observatory["online_since"].is_string(), "{observatory}");
+    assert_eq!(observatory["stored"][0]["group"], "wfi", "{observatory}");
+    let described = rig
+        .json(format!(".crds-fs/files/references/roman/{FLAT}"))
+        .unwrap();
+    assert_eq!(described["error"]["remedy"], failure["remedy"]);
+    assert_eq!(described["error"]["when"], failure["when"]);
 }

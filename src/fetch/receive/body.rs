@@ -62,8 +62,16 @@ impl Receiver {
 
     /// Counts bytes for the pace, and leaves the slot to others if it is too slow.
     fn note_pace(&self, count: u64) {
-        let due = self.part_map().note_pace(count, Instant::now());
-        if due.is_some_and(|bytes| bytes < PACE) {
+        let now = Instant::now();
+        let due = self.part_map().note_pace(count, now);
+        self.end_interval(due, now);
+    }
+
+    /// Ends an interval of the pace with these bytes, if it is over.
+    fn end_interval(&self, due: Option<u64>, now: Instant) {
+        let Some(bytes) = due else { return };
+        self.in_flight.note_rate(bytes, now);
+        if bytes < PACE {
             self.slot.step_aside();
         }
     }
@@ -158,9 +166,7 @@ impl Receiver {
             let end = part_map.note_read(piece, read, count, now);
             (end, part_map.note_pace(count, now), part_map.progress.idle(now))
         };
-        if due.is_some_and(|bytes| bytes < PACE) {
-            self.slot.step_aside();
-        }
+        self.end_interval(due, now);
         if idle >= self.inner.settings.timeout {
             self.patience(now)?;
         }
