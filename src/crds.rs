@@ -34,6 +34,7 @@ pub(crate) mod encoded;
 pub(crate) mod grammar;
 mod instrument;
 pub(crate) mod json;
+mod layout;
 pub mod literal;
 pub(crate) mod lock_file;
 pub(crate) mod name;
@@ -49,6 +50,7 @@ pub use name::{FileKey, FileKind, FileName, NameError, Observatory, Reftype};
 
 pub(crate) use catalog::{Catalog, CatalogEntry};
 pub(crate) use digest::Sha1Sum;
+pub(crate) use layout::ReferenceLayout;
 pub(crate) use lock_file::LockFile;
 pub(crate) use server_info::ServerInfo;
 pub(crate) use url::{Teller, Url};

@@ -50,13 +50,13 @@ pub(crate) use remedy::of_request;
 pub(crate) use settings::{CatalogSettings, FetchSettings};
 pub(crate) use short_work::short_work;
 #[cfg(test)]
-pub(crate) use sources::Served;
-pub(crate) use sources::{Mirror, Source, WrongFile};
+pub(crate) use sources::{Served, SourceHealth};
+pub(crate) use sources::{SourceStatus, WrongFile};
 
 use counters::Metrics;
 use in_flight::{InFlightTable, Joined};
 use lanes::Lanes;
-use sources::WrongFiles;
+use sources::SourceStates;
 
 /// The state of a catalogued file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +120,6 @@ pub(crate) struct Fetcher {
 struct Inner {
     runtime: Handle,
     store: Arc<dyn Store>,
-    /// The mirrors that are asked, in this order, before the URL that the server gives.
-    mirrors: Vec<Arc<dyn Mirror>>,
     origin: Arc<dyn Origin>,
     endpoints: Endpoints,
     catalogs: Catalogs,
@@ -129,7 +127,7 @@ struct Inner {
     running: InFlightTable,
     metrics: Metrics,
     lanes: Lanes,
-    wrong_files: WrongFiles,
+    source_states: SourceStates,
     end: CancellationToken,
     tasks: TaskTracker,
 }
@@ -143,28 +141,15 @@ impl Fetcher {
         catalogs: Catalogs,
         settings: FetchSettings,
     ) -> Self {
-        Self::with_mirrors(runtime, Vec::new(), origin, endpoints, catalogs, settings)
-    }
-
-    /// A fetcher that asks these mirrors, in this order, before the URL that the server of the observatory gives.
-    pub(crate) fn with_mirrors(
-        runtime: Handle,
-        mirrors: Vec<Arc<dyn Mirror>>,
-        origin: Arc<dyn Origin>,
-        endpoints: Endpoints,
-        catalogs: Catalogs,
-        settings: FetchSettings,
-    ) -> Self {
         let inner = Inner {
             runtime,
             store: Arc::clone(catalogs.store()),
-            mirrors,
             origin,
             endpoints,
             catalogs,
             running: InFlightTable::default(),
             metrics: Metrics::default(),
-            wrong_files: WrongFiles::default(),
+            source_states: SourceStates::default(),
             lanes: Lanes::new(settings.jobs),
             settings,
             end: CancellationToken::new(),
@@ -299,14 +284,7 @@ impl Fetcher {
         if let Some(url) = self.inner.running.url(key) {
             return Some(url);
         }
-        let is_trusted = |number| !self.inner.wrong_files.is_recent(key.observatory, number);
-        let mirrors = (0..).zip(&self.inner.mirrors);
-        let mut trusted = mirrors.filter(|(number, _)| is_trusted(*number));
-        if let Some(source) = trusted.find_map(|(_, mirror)| mirror.source(key)) {
-            return Some(source.url);
-        }
-        let info = self.inner.catalogs.current(key.observatory)?;
-        self.inner.endpoints.file_url(&info, &key.name).ok()
+        self.inner.first_url(key)
     }
 
     /// The bytes that each source gave of a file that is in flight, or was fetched since the mount began; as far as is
@@ -335,7 +313,12 @@ impl Fetcher {
 
     /// The last wrong file of each source that is left alone for it, as far as there are others; oldest first.
     pub(crate) fn wrong_files(&self) -> Vec<WrongFile> {
-        self.inner.wrong_files.recent()
+        self.inner.source_states.wrong_files()
+    }
+
+    /// What is known of the sources of an observatory's files, in the order in which they are asked.
+    pub(crate) fn sources(&self, observatory: Observatory) -> Vec<SourceStatus> {
+        self.inner.source_statuses(observatory)
     }
 
     /// The counters as they are now.
@@ -396,42 +379,9 @@ impl fmt::Debug for Fetcher {
     }
 }
 
-/// The places where a file may be had.
-struct Located {
-    /// The entry of the catalog in force.
-    entry: CatalogEntry,
-    /// The sources in the order in which they are asked, each with its number in that of the settings.
-    sources: Vec<(usize, Source)>,
-}
-
 impl Inner {
-    /// The catalog entry of a file, and its sources in order, those that gave a wrong file a while ago last. Where the user
-    /// has set its URL the current catalog will do; else it must be one of the server in force.
-    async fn locate(&self, key: &FileKey) -> Result<Located, FetchError> {
-        let own = self.endpoints.own_url(key);
-        let info = match self.catalogs.current(key.observatory) {
-            Some(info) if own.is_some() => info,
-            _ => {
-                let info = self.catalogs.in_force(key.observatory).wait().await;
-                info.map_err(|error| error.about(key))?
-            }
-        };
-        let entry = info.catalog().get(key.name.as_str());
-        let entry = entry.ok_or_else(|| FetchError::not_in_catalog(key))?;
-        let url = own.map_or_else(|| self.endpoints.file_url(&info, &key.name), Ok);
-        let url = url.map_err(|error| FetchError::remote(key, &error.into()))?;
-        let last = Source {
-            origin: Arc::clone(&self.origin),
-            url,
-        };
-        let first = (0..).zip(&self.mirrors);
-        let first = first.filter_map(|(number, mirror)| Some((number, mirror.source(key)?)));
-        let mut sources: Vec<_> = first.chain([(self.mirrors.len(), last)]).collect();
-        sources.sort_by_cached_key(|(number, _)| self.wrong_files.is_recent(key.observatory, *number));
-        Ok(Located { entry, sources })
-    }
-
     fn is_offline(&self, observatory: Observatory) -> bool {
-        self.settings.offline || self.catalogs.is_offline(observatory)
+        let is_alone = || self.catalogs.is_offline(observatory) && !self.has_own_sources(observatory);
+        self.settings.offline || is_alone()
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod memory;
 mod origin;
 mod rpc;
 pub(crate) mod service;
+mod sources;
 mod url;
 
 pub(crate) use endpoints::{EndpointError, Endpoints, ServerSetting, Settings};
@@ -24,4 +25,5 @@ pub(crate) use origin::{ByteRange, Download, Origin};
 #[cfg(test)]
 pub(crate) use rpc::JsonRpcServer;
 pub(crate) use service::{BestReferences, CrdsServer};
+pub(crate) use sources::{SourceError, SourcePlace, SourceSetting};
 pub(crate) use url::UrlOrigin;

@@ -202,7 +202,8 @@ impl Builder {
         let origin: Arc<dyn Origin> = Arc::new(UrlOrigin::new(HttpOrigin::new(http.clone())));
         let source = |&observatory| CatalogSource {
             observatory,
-            server: (!endpoints.is_offline(observatory))
+            server: endpoints
+                .is_described(observatory)
                 .then(|| endpoints.server(observatory, &http, &origin)),
         };
         let sources = self.observatories.iter().map(source).collect();

@@ -17,6 +17,10 @@ pub(super) struct MountFlags {
     /// The server to ask; may be given once per observatory.
     #[arg(long, value_name = "[OBS=]URL")]
     pub(super) server: Vec<String>,
+    /// Fetch files from here first: the root of a cache (https://, http://, file:///), or a URL with {obs}, {kind} and
+    /// {name}. May be given several times, which are asked in order; 'crds', the server's own URLs, come last unless named.
+    #[arg(long, value_name = "[OBS=]URL")]
+    pub(super) source: Vec<String>,
     /// Show only these observatories [default: hst, jwst, roman].
     #[arg(long, value_name = "OBS,...")]
     pub(super) observatory: Option<String>,
@@ -102,11 +106,12 @@ pub(super) struct MountFlags {
 }
 
 /// The names of all flags that take a value.
-const VALUED: [&str; 19] = [
+const VALUED: [&str; 20] = [
     "fsname",
     "cache",
     "state",
     "server",
+    "source",
     "observatory",
     "context",
     "cache-size",

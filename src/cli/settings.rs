@@ -136,6 +136,8 @@ impl Settings {
             .server_url
             .as_ref()
             .is_some_and(|url| parse::is_serverless(url.as_str()));
+        // Without a server there may be other places.
+        let is_alone = serverless && !remote.names_places();
         Ok(Self {
             mountpoint: mountpoint.into(),
             cache: sources.get("cache", &[], parse::text)?.map(PathBuf::from),
@@ -146,7 +148,7 @@ impl Settings {
                 .or_else(|| default_state(environment)),
             context: sources.context(&observatories)?,
             observatories,
-            offline: sources.switch("offline", &[])?.unwrap_or(serverless),
+            offline: sources.switch("offline", &[])?.unwrap_or(is_alone),
             read_only: sources
                 .switch("read-only", &["CRDS_READONLY_CACHE"])?
                 .unwrap_or(false),
@@ -287,29 +289,41 @@ impl SettingSources<'_> {
         })
     }
 
-    fn remote(&self) -> Result<remote::Settings, Failure> {
-        let mut given: Vec<(String, &str)> = self
-            .flags
-            .server
-            .iter()
-            .map(|url| ("--server".into(), url.as_str()))
-            .collect();
-        if given.is_empty() {
-            let options = self.options.iter().filter(|(name, _)| name == "server");
-            given = options
-                .map(|(_, url)| ("-o server".into(), url.as_str()))
+    /// The values of a setting that may be given several times, each with the name of its source: those of the flags, else
+    /// of `-o`, else of the environment, where commas or blanks are between them.
+    fn list<'a>(&'a self, name: &str, flags: &'a [String]) -> Vec<(String, &'a str)> {
+        if !flags.is_empty() {
+            return flags
+                .iter()
+                .map(|value| (format!("--{name}"), value.as_str()))
                 .collect();
         }
-        if given.is_empty() {
-            let own = self
-                .variable("CRDS_FS_SERVER")
-                .into_iter()
-                .flat_map(|list| list.split(','));
-            given = own.map(|url| ("CRDS_FS_SERVER".into(), url.trim())).collect();
+        let options = self.options.iter().filter(|(option, _)| option == name);
+        let given: Vec<_> = options
+            .map(|(_, value)| (format!("-o {name}"), value.as_str()))
+            .collect();
+        if !given.is_empty() {
+            return given;
         }
-        let servers: Vec<remote::ServerSetting> = given
+        let own = own_variable(name);
+        let values = self.variable(&own).into_iter();
+        values
+            .flat_map(|list| list.split(|letter: char| letter == ',' || letter.is_whitespace()))
+            .filter(|value| !value.is_empty())
+            .map(|value| (own.clone(), value))
+            .collect()
+    }
+
+    fn remote(&self) -> Result<remote::Settings, Failure> {
+        let servers: Vec<remote::ServerSetting> = self
+            .list("server", &self.flags.server)
             .into_iter()
             .map(|(by, url)| parse_setting(&by, url, parse::server))
+            .collect::<Result<_, _>>()?;
+        let sources = self
+            .list("source", &self.flags.source)
+            .into_iter()
+            .map(|(by, url)| parse_setting(&by, url, parse::source))
             .collect::<Result<_, _>>()?;
         let text = |name| {
             let said = self.variable(name).filter(|said| *said != NO_SERVER);
@@ -323,6 +337,7 @@ impl SettingSources<'_> {
                 None
             },
             servers,
+            sources,
             mapping_uri: text("CRDS_MAPPING_URI"),
             reference_uri: text("CRDS_REFERENCE_URI"),
             config_uri: text("CRDS_CONFIG_URI"),

@@ -105,6 +105,7 @@ impl Url {
     }
 
     /// The host in lower case, if there is one.
+    #[cfg(test)]
     pub(crate) fn host(&self) -> Option<String> {
         self.parsed()?.host_str().map(str::to_owned)
     }
@@ -120,6 +121,18 @@ impl Url {
         let (path, rest) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
         let path = path.strip_suffix('/').unwrap_or(path);
         Self::new(&format!("{path}/{}{rest}", utf8_percent_encode(name, ESCAPED)))
+    }
+
+    /// The same URL with its fields filled in: each `{name}` becomes the value of `name`, escaped.
+    #[must_use]
+    pub(crate) fn filled(&self, fields: &[(&str, &str)]) -> Self {
+        let text = fields
+            .iter()
+            .fold(self.with_credentials().to_owned(), |text, (name, value)| {
+                let value = utf8_percent_encode(value, ESCAPED).to_string();
+                text.replace(&format!("{{{name}}}"), &value)
+            });
+        Self::new(&text)
     }
 
     /// The same URL without a slash at its end.

@@ -424,8 +424,7 @@ impl Inner {
             return false;
         };
         let urls = [&info.urls().mappings, &info.urls().references];
-        let bare = |url: &str| url.trim_end_matches('/').to_owned();
-        info.server().map(bare) != Some(bare(server.description_url()))
+        !info.server().is_some_and(|url| server.is_described_at(url))
             || urls.into_iter().flatten().any(Url::has_lost_credentials)
     }
 

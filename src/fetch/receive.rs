@@ -302,7 +302,7 @@ impl Receiver {
     }
 
     async fn get(&self, range: Option<ByteRange>) -> Result<Download, Break> {
-        let Source { origin, url } = &self.source;
+        let (origin, url) = (&self.inner.origin, self.url());
         let validator = self.part_map().validator(url).map(str::to_owned);
         let validator = validator.filter(|_| range.is_some());
         let begun = Instant::now();

@@ -1,86 +1,140 @@
-//! The sources of files.
+//! The sources of files: where one is asked for, in which order, and what is known of each source.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use super::Inner;
+use super::error::FetchError;
+use crate::crds::{CatalogEntry, FileKey, Observatory, ReferenceLayout, ServerInfo, Url};
+use crate::remote::{RemoteError, RemoteErrorKind, SourcePlace};
 
-use parking_lot::Mutex;
-use tokio::time::Instant;
+mod states;
 
-use crate::crds::{FileKey, Observatory, Url};
-use crate::remote::Origin;
+#[cfg(test)]
+pub(crate) use states::SourceHealth;
+pub(super) use states::SourceStates;
+#[cfg(test)]
+pub(super) use states::{FIRST_PAUSE, LEFT_ALONE};
+pub(crate) use states::{SourceStatus, WrongFile};
 
-/// The time for which a source that gave a wrong file is asked after all others.
-pub(super) const LEFT_ALONE: Duration = Duration::from_secs(600);
-
-/// A file at a URL that may have it.
-#[derive(Clone)]
-pub(crate) struct Source {
-    /// The origin that reads it.
-    pub origin: Arc<dyn Origin>,
-    /// Its URL.
-    pub url: Url,
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Source")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An origin with the same files as the CRDS server.
-pub(crate) trait Mirror: Send + Sync {
-    /// The file there; `None` where it is known not to have such files.
-    fn source(&self, key: &FileKey) -> Option<Source>;
-}
-
-/// A file from one source whose length or digest is not what the catalog says.
+/// A file at a source that may have it.
 #[derive(Debug, Clone)]
-pub(crate) struct WrongFile {
-    /// The file.
-    pub key: FileKey,
-    /// The place that it was read from.
-    pub url: Url,
-    /// The time at which it turned out to be wrong.
-    pub when: SystemTime,
+pub(super) struct Source {
+    /// The number of the source in the order of the settings.
+    pub(super) number: usize,
+    /// The URL of the file there.
+    pub(super) url: Url,
+    /// The layout of the source, if it has the file there.
+    pub(super) layout: ReferenceLayout,
 }
 
-/// The last wrong file of each source. A source is known by the observatory and its number in the order of settings.
-#[derive(Debug, Default)]
-pub(super) struct WrongFiles {
-    last: Mutex<HashMap<(Observatory, usize), (Instant, WrongFile)>>,
+/// The places where a file may be had.
+pub(super) struct Located {
+    /// The entry of the catalog in force.
+    pub(super) entry: CatalogEntry,
+    /// Its sources in the order in which they are asked; one at least.
+    pub(super) sources: Vec<Source>,
 }
 
-impl WrongFiles {
-    /// Notes that a source, alone, has given a wrong file.
-    pub(super) fn note(&self, source: usize, key: &FileKey, url: &Url) {
-        let wrong = WrongFile {
-            key: key.clone(),
-            url: url.clone(),
-            when: SystemTime::now(),
+impl Inner {
+    /// The catalog entry of a file, and its sources in order, those that are left alone last.
+    ///
+    /// Where no source is the server's, the current catalog will do; else it must be one of the server in force, or, where
+    /// there is none, the server is left out.
+    pub(super) async fn locate(&self, key: &FileKey) -> Result<Located, FetchError> {
+        let current = self.catalogs.current(key.observatory);
+        let info = match current {
+            Some(info) if self.endpoints.own_url(key).is_some() => info,
+            current => match (self.catalogs.in_force(key.observatory).wait().await, current) {
+                (Ok(info), _) => info,
+                (Err(_), Some(info)) if self.has_own_sources(key.observatory) => info,
+                (Err(error), _) => return Err(error.about(key)),
+            },
         };
-        let source = (key.observatory, source);
-        self.last.lock().insert(source, (Instant::now(), wrong));
+        let entry = info.catalog().get(key.name.as_str());
+        let entry = entry.ok_or_else(|| FetchError::not_in_catalog(key))?;
+        let (mut sources, failure) = self.sources(key, Some(&info));
+        if sources.is_empty() {
+            return Err(failure.map_or_else(
+                || FetchError::offline(key),
+                |error| FetchError::remote(key, &error),
+            ));
+        }
+        self.order(key.observatory, &mut sources);
+        let is_taken = |first: &Source| self.source_states.try_now(key.observatory, first.number);
+        if !sources.first().is_some_and(is_taken) {
+            // Another transfer tries it.
+            self.order(key.observatory, &mut sources);
+        }
+        Ok(Located { entry, sources })
     }
 
-    /// Whether a source is to be left alone, as long as there are others.
-    pub(super) fn is_recent(&self, observatory: Observatory, source: usize) -> bool {
-        let last = self.last.lock();
-        last.get(&(observatory, source))
-            .is_some_and(|(when, _)| when.elapsed() < LEFT_ALONE)
+    /// Moves the sources that are left alone behind the others.
+    fn order(&self, observatory: Observatory, sources: &mut [Source]) {
+        sources.sort_by_cached_key(|source| self.source_states.is_left_alone(observatory, source.number));
     }
 
-    /// The last wrong file of each source that is to be left alone, oldest first.
-    pub(super) fn recent(&self) -> Vec<WrongFile> {
-        let mut last = self.last.lock();
-        last.retain(|_, (when, _)| when.elapsed() < LEFT_ALONE);
-        let mut recent: Vec<_> = last.values().map(|(_, wrong)| wrong.clone()).collect();
-        drop(last);
-        recent.sort_by_key(|wrong| wrong.when);
-        recent
+    /// The URL at which a file is looked for first, as far as it is known without asking anybody.
+    pub(super) fn first_url(&self, key: &FileKey) -> Option<Url> {
+        let info = self.catalogs.current(key.observatory);
+        let (mut sources, _) = self.sources(key, info.as_deref());
+        self.order(key.observatory, &mut sources);
+        sources.first().map(|source| source.url.clone())
+    }
+
+    /// Whether files of this observatory come from places that the user names.
+    pub(super) fn has_own_sources(&self, observatory: Observatory) -> bool {
+        let sources = self.endpoints.sources(observatory);
+        sources.iter().any(|(_, place)| **place != SourcePlace::Server)
+    }
+
+    /// What is known of the sources of an observatory's files, in the order of the settings.
+    pub(super) fn source_statuses(&self, observatory: Observatory) -> Vec<SourceStatus> {
+        let places = self.endpoints.sources(observatory).into_iter();
+        places
+            .map(|(number, place)| self.source_states.status(observatory, number, place.to_string()))
+            .collect()
+    }
+
+    /// The sources of a file in the order of the settings. Without a description of the server, or where it does not tell
+    /// the file's place, those that need none; and the reason.
+    fn sources(&self, key: &FileKey, info: Option<&ServerInfo>) -> (Vec<Source>, Option<RemoteError>) {
+        let (mut sources, mut failure) = (Vec::new(), None);
+        for (number, place) in self.endpoints.sources(key.observatory) {
+            let of_server = match (place, info) {
+                (SourcePlace::Server, Some(info)) => self.endpoints.server_file_url(info, &key.name),
+                (SourcePlace::Server, None) => self.endpoints.own_url(key).map(Ok),
+                _ => None,
+            };
+            match of_server {
+                Some(Ok(url)) => sources.push(Source {
+                    number,
+                    url,
+                    layout: ReferenceLayout::Flat,
+                }),
+                Some(Err(error)) => failure = Some(error.into()),
+                None => {
+                    let layout = self.source_states.layout(key.observatory, number);
+                    let urls = place.file_urls(key, layout).into_iter();
+                    sources.extend(urls.map(|(layout, url)| Source { number, url, layout }));
+                }
+            }
+        }
+        (sources, failure)
+    }
+}
+
+/// Whether a failure is one of the source, not of the one file that was asked for.
+pub(super) fn is_of_source(error: &RemoteError) -> bool {
+    match error.kind {
+        RemoteErrorKind::Unreachable
+        | RemoteErrorKind::TimedOut
+        | RemoteErrorKind::Interrupted
+        | RemoteErrorKind::Busy
+        | RemoteErrorKind::Server
+        | RemoteErrorKind::Protocol => true,
+        RemoteErrorKind::Denied
+        | RemoteErrorKind::NotFound
+        | RemoteErrorKind::NoSuchRange
+        | RemoteErrorKind::Rpc
+        | RemoteErrorKind::Offline => false,
     }
 }
 

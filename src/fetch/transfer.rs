@@ -12,11 +12,11 @@ use super::lanes::{NoSlot, Slot};
 use super::receive::{Break, Receiver, Target};
 use super::short_work::short_work;
 use super::small::{self, Stored};
-use super::sources::Source;
+use super::sources::{Located, Source, is_of_source};
 use super::state_machine::{Event, State, StateMachine, Step};
-use super::{Inner, Located, Provided};
+use super::{Inner, Provided};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
-use crate::remote::RemoteErrorKind;
+use crate::remote::{RemoteError, RemoteErrorKind};
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
 
 /// The task of a transfer. It ends with the file, with a failure, or at the end of the mount.
@@ -30,7 +30,7 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
         in_flight: &in_flight,
         entry,
         sources: Vec::new(),
-        numbers: Vec::new(),
+        answer: None,
         receiver: None,
         stored: None,
     };
@@ -81,6 +81,11 @@ impl Drop for Completion {
     }
 }
 
+/// Whether nobody has answered.
+fn is_silence(error: &FetchError) -> bool {
+    matches!(error.kind, FetchErrorKind::Unreachable | FetchErrorKind::TimedOut)
+}
+
 fn without_result(key: &FileKey) -> FetchError {
     let message = "the transfer has ended without a result, which is a mistake in crds-fs";
     FetchError::new(FetchErrorKind::Store, key, message)
@@ -92,8 +97,8 @@ struct Transfer<'a> {
     entry: CatalogEntry,
     /// The sources of the file, in order.
     sources: Vec<Source>,
-    /// The number of each of them in the order of the settings.
-    numbers: Vec<usize>,
+    /// The last failure that was an answer of a source that was left for the next one.
+    answer: Option<FetchError>,
     receiver: Option<Receiver>,
     /// A small file that is in the store already.
     stored: Option<Stored>,
@@ -152,7 +157,7 @@ impl Transfer<'_> {
                     self.enter(&mut machine, &Event::Published);
                     return Ok(provided);
                 }
-                Step::Finish | Step::GiveUp => return Err(reason),
+                Step::Finish | Step::GiveUp => return Err(self.telling(reason)),
             };
         }
     }
@@ -179,6 +184,28 @@ impl Transfer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Notes that a source is left because of a failure, which is the transfer's for now.
+    fn leave(&mut self, source: usize, error: &RemoteError, reason: &FetchError) {
+        if let Some(Source { number, .. }) = self.sources.get(source) {
+            let states = &self.inner.source_states;
+            if is_of_source(error) {
+                states.note_failure(self.key().observatory, *number, error);
+            } else {
+                states.note_answer(self.key().observatory, *number);
+            }
+        }
+        if !is_silence(reason) {
+            self.answer = Some(reason.clone());
+        }
+    }
+
+    /// The failure that the transfer ends with: the last one, unless that source could not be reached and another one has
+    /// given an answer.
+    fn telling(&mut self, last: FetchError) -> FetchError {
+        let answer = self.answer.take().filter(|_| is_silence(&last));
+        answer.unwrap_or(last)
     }
 
     fn receiver(&mut self) -> Result<&mut Receiver, FetchError> {
@@ -237,7 +264,7 @@ impl Transfer<'_> {
             Err(FetchError::new(FetchErrorKind::TimedOut, self.key(), message))
         })?;
         self.entry = entry;
-        (self.numbers, self.sources) = sources.into_iter().unzip();
+        self.sources = sources;
         self.in_flight.set_entry(entry);
         let url = self.sources.first().map(|source| source.url.clone());
         if let Some(url) = &url {
@@ -302,12 +329,19 @@ impl Transfer<'_> {
                 if !is_cut_short || reason.kind == FetchErrorKind::ShuttingDown {
                     *reason = fault;
                 }
-                let event = Event::Broke {
-                    error: &error,
-                    progress,
-                    idle,
-                };
-                self.enter(machine, &event)
+                let tried = machine.source();
+                let step = self.enter(
+                    machine,
+                    &Event::Broke {
+                        error: &error,
+                        progress,
+                        idle,
+                    },
+                );
+                if step == Step::GiveUp || machine.source() != tried {
+                    self.leave(tried, &error, reason);
+                }
+                step
             }
             Err(Break::Changed) => {
                 let message = "the content on the server changes while it is received";
@@ -365,7 +399,7 @@ impl Transfer<'_> {
     }
 
     fn mismatch(
-        &self,
+        &mut self,
         machine: &mut StateMachine,
         reason: &mut FetchError,
         what: &str,
@@ -373,8 +407,8 @@ impl Transfer<'_> {
         mixed: bool,
     ) -> Step {
         self.inner.metrics.mismatches.add(1);
-        if !mixed && let Some(number) = self.numbers.get(machine.source()) {
-            self.inner.wrong_files.note(*number, self.key(), url);
+        if !mixed && let Some(Source { number, .. }) = self.sources.get(machine.source()) {
+            self.inner.source_states.note_wrong(*number, self.key(), url);
         }
         let step = self.enter(machine, &Event::Mismatch { mixed });
         let fault = |message| FetchError::new(FetchErrorKind::Corrupt, self.key(), message).at(url);
@@ -383,9 +417,23 @@ impl Transfer<'_> {
         } else {
             let once_more = fault(format!("{what}: thrown away and fetched once more"));
             log::warn!("{once_more}");
+            self.answer = Some(once_more.clone());
             *reason = once_more;
         }
         step
+    }
+
+    /// Notes which sources have given the file.
+    fn note_served(&self) {
+        let served = self.in_flight.served();
+        let last = self.receiver.as_ref().map(Receiver::url);
+        for source in &self.sources {
+            if let Some(bytes) = served.iter().find(|one| one.url == source.url) {
+                let is_last = last == Some(&source.url);
+                let states = &self.inner.source_states;
+                states.note_served(self.key().observatory, source, bytes.bytes, is_last);
+            }
+        }
     }
 
     async fn publish(&mut self) -> Answer {
@@ -407,6 +455,7 @@ impl Transfer<'_> {
             return self.open_local().await;
         };
         self.inner.metrics.downloads.add(1);
+        self.note_served();
         log::info!(
             "fetched {} ({} bytes in {:.2?})",
             self.key(),

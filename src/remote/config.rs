@@ -1,8 +1,9 @@
-//! A server whose description of itself is read from a place (`CRDS_CONFIG_URI`, spec/crds-service 2.3).
+//! A server whose description of itself is read from other places: `CRDS_CONFIG_URI` (spec/crds-service 2.3), or the
+//! `server_config` of a source.
 
 use std::sync::Arc;
 
-use futures_util::TryStreamExt as _;
+use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
@@ -14,26 +15,63 @@ use crate::crds::{Observatory, ServerInfo, Url};
 /// The largest `server_config` that is read, in bytes.
 const MAX_CONFIG: usize = 64 << 20;
 
-/// A server; but its description is the `server_config` at a URL.
-pub(crate) struct ConfigUriServer {
-    server: Arc<dyn CrdsServer>,
-    origin: Arc<dyn Origin>,
-    config_url: Url,
+/// A place of a server's description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Description {
+    /// The server itself.
+    Server,
+    /// The file at this URL.
+    At(Url),
 }
 
-impl ConfigUriServer {
-    /// `server`, described by the file at `config_url` of `origin`.
-    pub(crate) fn new(server: Arc<dyn CrdsServer>, origin: Arc<dyn Origin>, config_url: Url) -> Self {
+/// A server; but its description comes from the first of several places that has one.
+pub(super) struct DescribedServer {
+    server: Arc<dyn CrdsServer>,
+    origin: Arc<dyn Origin>,
+    descriptions: Vec<Description>,
+}
+
+impl DescribedServer {
+    /// `server`, described in these places, which `origin` reads.
+    pub(super) fn new(
+        server: Arc<dyn CrdsServer>,
+        origin: Arc<dyn Origin>,
+        descriptions: Vec<Description>,
+    ) -> Self {
         Self {
             server,
             origin,
-            config_url,
+            descriptions,
         }
     }
 
-    async fn read(&self) -> Result<ServerInfo, RemoteError> {
-        let wrong = |message: String| RemoteError::new(RemoteErrorKind::Protocol, &self.config_url, message);
-        let mut body = self.origin.get(&self.config_url, None, None).await?.body;
+    /// The description of the first place that gives one. If none does, the failure that says most: not that a source has
+    /// no description, if there is any other.
+    async fn find(&self) -> Result<ServerInfo, RemoteError> {
+        let mut failure = None;
+        for description in &self.descriptions {
+            let found = match description {
+                Description::Server => self.server.server_info().await,
+                Description::At(url) => self.read(url).await,
+            };
+            let error = match found {
+                Ok(info) => return Ok(info),
+                Err(error) => error,
+            };
+            if self.descriptions.len() > 1 {
+                log::info!("no description of the {} server: {error}", self.observatory());
+            }
+            let is_better = |earlier: &RemoteError| earlier.kind == RemoteErrorKind::NotFound;
+            if failure.as_ref().is_none_or(is_better) {
+                failure = Some(error);
+            }
+        }
+        Err(failure.unwrap_or_else(|| RemoteError::offline(self.url())))
+    }
+
+    async fn read(&self, url: &Url) -> Result<ServerInfo, RemoteError> {
+        let wrong = |message: String| RemoteError::new(RemoteErrorKind::Protocol, url, message);
+        let mut body = self.origin.get(url, None, None).await?.body;
         let mut bytes = Vec::new();
         while let Some(part) = body.try_next().await? {
             if bytes.len() + part.len() > MAX_CONFIG {
@@ -53,11 +91,11 @@ impl ConfigUriServer {
             ));
             return Err(error.with_hint(Hint::OtherObservatory(found)));
         }
-        Ok(info.received_from(&self.config_url))
+        Ok(info.received_from(url))
     }
 }
 
-impl CrdsServer for ConfigUriServer {
+impl CrdsServer for DescribedServer {
     fn observatory(&self) -> Observatory {
         self.server.observatory()
     }
@@ -66,8 +104,11 @@ impl CrdsServer for ConfigUriServer {
         self.server.url()
     }
 
-    fn description_url(&self) -> &str {
-        self.config_url.as_str()
+    fn is_described_at(&self, url: &str) -> bool {
+        self.descriptions.iter().any(|description| match description {
+            Description::Server => self.server.is_described_at(url),
+            Description::At(place) => place.as_str() == url,
+        })
     }
 
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
@@ -75,6 +116,6 @@ impl CrdsServer for ConfigUriServer {
     }
 
     fn server_info(&self) -> BoxFuture<'_, Result<ServerInfo, RemoteError>> {
-        Box::pin(self.read())
+        Box::pin(self.find())
     }
 }

@@ -1,15 +1,16 @@
 //! The endpoints of all requests: the server of each observatory, and the URL of each file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::config::ConfigUriServer;
+use super::config::{DescribedServer, Description};
 use super::error::RemoteError;
 use super::http::HttpClient;
 use super::origin::Origin;
 use super::rpc::{JsonRpcServer, is_serverless};
 use super::service::CrdsServer;
+use super::sources::{SourcePlace, SourceSetting};
 use crate::crds::{FileKey, FileName, Observatory, ServerInfo, Teller, Url};
 
 /// The user's settings for servers and places, as plain text. `None`, `none`, `NONE` and the empty text count as not
@@ -26,6 +27,17 @@ pub(crate) struct Settings {
     pub reference_uri: Option<Url>,
     /// `CRDS_CONFIG_URI`.
     pub config_uri: Option<Url>,
+    /// `--source`, any number of times, in order.
+    pub sources: Vec<SourceSetting>,
+}
+
+impl Settings {
+    /// Whether files or descriptions come from places that the user names, so that no server is needed.
+    pub(crate) fn names_places(&self) -> bool {
+        let uris = [&self.mapping_uri, &self.reference_uri, &self.config_uri];
+        let is_place = |source: &SourceSetting| source.place != SourcePlace::Server;
+        self.sources.iter().any(is_place) || uris.into_iter().any(|uri| said(uri.as_ref()).is_some())
+    }
 }
 
 /// The value of `--server`: `URL` or `OBS=URL`.
@@ -102,6 +114,9 @@ pub(crate) struct NoUrl {
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoints {
     servers: BTreeMap<Observatory, Url>,
+    /// The observatories whose server the user has named.
+    named: BTreeSet<Observatory>,
+    sources: Vec<SourceSetting>,
     mapping_uri: Option<Url>,
     reference_uri: Option<Url>,
     config_uri: Option<Url>,
@@ -114,23 +129,28 @@ impl Endpoints {
             .iter()
             .map(|&observatory| (observatory, default_server(observatory)))
             .collect();
+        let mut named = BTreeSet::new();
         if let Some(url) = said(settings.server_url.as_ref()) {
             check_server(url)?;
             for observatory in whose(url, observatories)? {
                 servers.insert(observatory, url.clone());
+                named.insert(observatory);
             }
         }
         for ServerSetting { observatory, url } in &settings.servers {
-            let named = match observatory {
+            let all = match observatory {
                 Some(observatory) => vec![*observatory],
                 None => whose(url, observatories)?,
             };
-            for observatory in named {
+            for observatory in all {
                 servers.insert(observatory, url.clone());
+                named.insert(observatory);
             }
         }
         Ok(Self {
             servers,
+            named,
+            sources: settings.sources.clone(),
             mapping_uri: check_uri("CRDS_MAPPING_URI", settings.mapping_uri.as_ref())?,
             reference_uri: check_uri("CRDS_REFERENCE_URI", settings.reference_uri.as_ref())?,
             config_uri: check_uri("CRDS_CONFIG_URI", settings.config_uri.as_ref())?,
@@ -150,7 +170,7 @@ impl Endpoints {
         is_serverless(self.server_url(observatory).as_str())
     }
 
-    /// The server of the observatory. With `CRDS_CONFIG_URI` its description of itself comes from there.
+    /// The server of the observatory; its description of itself may come from other places.
     pub(crate) fn server(
         &self,
         observatory: Observatory,
@@ -158,14 +178,66 @@ impl Endpoints {
         origin: &Arc<dyn Origin>,
     ) -> Arc<dyn CrdsServer> {
         let server = JsonRpcServer::new(observatory, &self.server_url(observatory), client.clone());
-        match applies(self.config_uri.as_ref(), observatory) {
-            Some(base) => Arc::new(ConfigUriServer::new(
-                Arc::new(server),
-                Arc::clone(origin),
-                base.below("server_config"),
-            )),
-            None => Arc::new(server),
+        let server: Arc<dyn CrdsServer> = Arc::new(server);
+        match self.descriptions(observatory) {
+            only if only == [Description::Server] => server,
+            all => Arc::new(DescribedServer::new(server, Arc::clone(origin), all)),
         }
+    }
+
+    /// The places of the description of an observatory's server, in the order in which they are asked: `CRDS_CONFIG_URI`;
+    /// else the sources, with the server itself where it is among them. If it is not it goes first where the user has
+    /// named it, else last.
+    fn descriptions(&self, observatory: Observatory) -> Vec<Description> {
+        if let Some(base) = applies(self.config_uri.as_ref(), observatory) {
+            return vec![Description::At(base.below("server_config"))];
+        }
+        let own = self.sources.iter().filter(|source| source.is_for(observatory));
+        let mut all: Vec<Description> = own
+            .filter_map(|source| match &source.place {
+                SourcePlace::Server => Some(Description::Server),
+                place => place.config_url(observatory).map(Description::At),
+            })
+            .collect();
+        if !all.contains(&Description::Server) {
+            let first = self.named.contains(&observatory);
+            all.insert(if first { 0 } else { all.len() }, Description::Server);
+        }
+        if self.is_offline(observatory) {
+            all.retain(|one| *one != Description::Server);
+        }
+        all
+    }
+
+    /// Whether there is anybody to ask for the description of an observatory's server.
+    pub(crate) fn is_described(&self, observatory: Observatory) -> bool {
+        !self.descriptions(observatory).is_empty()
+    }
+
+    /// The sources of an observatory's files in the order in which they are asked, each with its number. The URLs that the
+    /// server tells come last, unless they are named.
+    pub(crate) fn sources(&self, observatory: Observatory) -> Vec<(usize, &SourcePlace)> {
+        let numbered = self.sources.iter().enumerate();
+        let mut all: Vec<_> = numbered
+            .filter(|(_, source)| source.is_for(observatory))
+            .map(|(number, source)| (number, &source.place))
+            .collect();
+        if !all.iter().any(|(_, place)| **place == SourcePlace::Server) {
+            all.push((self.sources.len(), &SourcePlace::Server));
+        }
+        all
+    }
+
+    /// The URL of a file where the server tells, or the user in its stead (`CRDS_REFERENCE_URI`); `None` where no server is
+    /// asked.
+    pub(crate) fn server_file_url(&self, info: &ServerInfo, name: &FileName) -> Option<Result<Url, NoUrl>> {
+        let observatory = info.observatory();
+        let key = FileKey {
+            observatory,
+            name: name.clone(),
+        };
+        let is_own = self.own_url(&key).is_some();
+        (is_own || !self.is_offline(observatory)).then(|| self.file_url(info, name))
     }
 
     /// The URL of a file: below the override if one was given, else where the server says (spec/crds-service 3.1).
@@ -187,16 +259,12 @@ impl Endpoints {
         let server = self.server_url(observatory);
         let entry = info.catalog().get(name.as_str());
         let url = base.credited_by(&server).below(name.as_str());
+        // A file has no host that could lead to others.
+        let describer = info.server().map(Url::new).filter(is_http);
         Ok(url.told_by(Teller {
             own_host_only: entry.is_none_or(|entry| entry.sha1.is_none()),
-            server: self.describer(observatory).unwrap_or(server),
+            server: describer.unwrap_or(server),
         }))
-    }
-
-    /// The place of the server's description, where that is another one.
-    fn describer(&self, observatory: Observatory) -> Option<Url> {
-        let uri = applies(self.config_uri.as_ref(), observatory)?;
-        uri.host().and(Some(uri.clone()))
     }
 
     /// The URL of a file below the override, if one was given: whatever the server says.
@@ -247,10 +315,16 @@ fn said(value: Option<&Url>) -> Option<&Url> {
     value.filter(|value| !matches!(value.as_str(), "" | "None" | "none" | "NONE"))
 }
 
+fn is_http(url: &Url) -> bool {
+    url.parsed()
+        .is_some_and(|parsed| matches!(parsed.scheme(), "http" | "https") && parsed.has_host())
+}
+
 fn check_server(url: &Url) -> Result<(), EndpointError> {
-    match url.parsed() {
-        Some(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
-        _ => Err(EndpointError::Server(url.clone())),
+    if is_http(url) {
+        Ok(())
+    } else {
+        Err(EndpointError::Server(url.clone()))
     }
 }
 

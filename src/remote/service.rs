@@ -70,9 +70,9 @@ pub(crate) trait CrdsServer: Send + Sync {
     /// Its URL, for messages.
     fn url(&self) -> &str;
 
-    /// The URL of its description, without credentials. It identifies the server that a kept description is of.
-    fn description_url(&self) -> &str {
-        self.url()
+    /// Whether its description may come from this URL, without credentials: so a kept description is known to be of it.
+    fn is_described_at(&self, url: &str) -> bool {
+        url.trim_end_matches('/') == self.url().trim_end_matches('/')
     }
 
     /// Calls a method with positional parameters and gives its decoded result.
@@ -91,7 +91,7 @@ pub(crate) trait CrdsServer: Send + Sync {
                 let error = self.nonsense(&format!("this is the server of {found}, not of {asked}"));
                 return Err(error.with_hint(Hint::OtherObservatory(found)));
             }
-            let info = info.received_from(self.description_url());
+            let info = info.received_from(self.url());
             if info.has_metadata() {
                 return Ok(info);
             }

@@ -91,6 +91,8 @@ pub(crate) struct ObservatoryReport {
     pub online_since: Option<String>,
     /// The files of the observatory in the store: rules, then references by instrument. Empty until they are counted.
     pub stored: Vec<StoredReport>,
+    /// The sources of its files, in the order of the settings.
+    pub sources: Vec<SourceStateReport>,
 }
 
 /// The files of one kind in the store.
@@ -103,6 +105,26 @@ pub(crate) struct StoredReport {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// The state of a source of files, in a mount.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SourceStateReport {
+    /// The source as it was named, without credentials; `crds` for the URLs that the server tells.
+    pub source: String,
+    /// `unused`, `ready`, `failing` or `wrong`: it gave a wrong file. Others are asked before the last two.
+    pub state: String,
+    /// Files that came from it, the last of their bytes at least.
+    pub files: u64,
+    /// Bytes that came from it.
+    pub bytes: u64,
+    /// The reason why others are asked before it.
+    pub error: Option<String>,
+    /// The time since which it fails, or at which it gave a wrong file.
+    pub since: Option<String>,
+    /// Seconds until it is tried again.
+    pub retry_in_seconds: Option<u64>,
 }
 
 /// The state of an observatory's catalog.
@@ -405,6 +427,7 @@ mod tests {
             observatories: vec![ObservatoryReport {
                 error: Some(CatalogFailure::default()),
                 stored: vec![StoredReport::default()],
+                sources: vec![SourceStateReport::default()],
                 ..ObservatoryReport::default()
             }],
             transfers: vec![TransferReport {
@@ -427,6 +450,10 @@ mod tests {
                     "error": {"kind": "", "url": null, "message": "", "remedy": null, "when": ""},
                     "server": null, "catalog_age_seconds": null, "offline": false, "offline_since": null,
                     "online_since": null, "stored": [{"group": "", "files": 0, "bytes": 0}],
+                    "sources": [{
+                        "source": "", "state": "", "files": 0, "bytes": 0, "error": null, "since": null,
+                        "retry_in_seconds": null,
+                    }],
                 }],
                 "transfers": [{
                     "file": "", "url": null, "state": "", "done": 0, "total": 0, "bytes_per_second": 0,

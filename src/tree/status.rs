@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::crds::{FileKey, Observatory};
-use crate::fetch::TransferStatus;
+use crate::fetch::{SourceStatus, TransferStatus};
 
 use super::core::{Core, ready};
 use super::descriptors::Descriptors;
@@ -16,8 +16,8 @@ use super::ops::{Opened, Outcome, StatFs};
 use super::panics;
 use super::report::{
     self, CatalogFailure, CatalogState, CounterReport, DescriptorReport, FailureReport, ObservatoryReport,
-    PanicReport, SourceReport, SpaceReport, StatusReport, TransferReport, WaiterReport, WrongSourceReport,
-    timestamp,
+    PanicReport, SourceReport, SourceStateReport, SpaceReport, StatusReport, TransferReport, WaiterReport,
+    WrongSourceReport, timestamp,
 };
 use super::stored::StoredFiles;
 
@@ -208,6 +208,12 @@ impl Core {
             offline_since: catalogs.offline_since(observatory).map(timestamp),
             online_since: catalogs.online_since(observatory).map(timestamp),
             stored: stored.groups(),
+            sources: self
+                .fetcher
+                .sources(observatory)
+                .into_iter()
+                .map(source_state)
+                .collect(),
         }
     }
 
@@ -229,6 +235,18 @@ impl Core {
             files: usage.files.saturating_add(usage.files_free),
             files_free: usage.files_free,
         })
+    }
+}
+
+fn source_state(source: SourceStatus) -> SourceStateReport {
+    SourceStateReport {
+        source: source.source,
+        state: source.health.as_str().to_owned(),
+        files: source.files,
+        bytes: source.bytes,
+        error: source.error,
+        since: source.since.map(timestamp),
+        retry_in_seconds: source.retry_in.map(|left| left.as_secs()),
     }
 }
 

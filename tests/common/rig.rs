@@ -80,6 +80,13 @@ impl Rig {
         }
     }
 
+    /// A rig of these observatories that is not mounted yet and names no server.
+    pub fn of(observatories: &str, arguments: &[&str]) -> Self {
+        let mut rig = Self::new(&[], arguments);
+        observatories.clone_into(&mut rig.arguments[1]);
+        rig
+    }
+
     /// A rig that is mounted.
     pub fn mounted(servers: &[&str], arguments: &[&str]) -> Self {
         let mut rig = Self::new(servers, arguments);

@@ -58,6 +58,7 @@ mod run;
 mod serve;
 mod servers;
 mod slow_store;
+mod sources;
 mod stalls;
 mod status;
 mod strange;

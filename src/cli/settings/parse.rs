@@ -9,7 +9,7 @@ use jiff::civil::date;
 use nix::unistd::{Group, User};
 
 use crate::crds::{ContextSpec, FileKind, Observatory};
-use crate::remote::{EndpointError, ServerSetting};
+use crate::remote::{EndpointError, ServerSetting, SourceError, SourceSetting};
 use crate::tree::BestrefsAs;
 
 #[expect(
@@ -204,6 +204,11 @@ pub(super) fn server(text: &str) -> Result<ServerSetting, String> {
     text.trim()
         .parse()
         .map_err(|error: EndpointError| error.to_string())
+}
+
+/// A source of files. The text may hold a password, which no error repeats.
+pub(super) fn source(text: &str) -> Result<SourceSetting, String> {
+    text.parse().map_err(|error: SourceError| error.to_string())
 }
 
 /// Whether a URL stands for "no server" (spec/crds-service 8.1).

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::cli::output;
 use crate::crds::times;
 use crate::tree::report::{
-    CatalogFailure, CounterReport, ObservatoryReport, SpaceReport, StatusReport, TransferReport,
+    CatalogFailure, CounterReport, ObservatoryReport, SourceStateReport, SpaceReport, StatusReport,
+    TransferReport,
 };
 
 /// The status as people read it. What is missing, as from another version, is shown as `-`.
@@ -34,6 +35,7 @@ fn write_description(out: &mut String, status: &StatusReport) -> std::fmt::Resul
     write_store(out, status)?;
     for observatory in &status.observatories {
         write_observatory(out, observatory)?;
+        write_sources(out, observatory)?;
     }
     write_counters(out, &status.counters)?;
     let (open, limit) = (status.open_files, status.descriptors.open_files_limit);
@@ -184,6 +186,46 @@ fn write_observatory(out: &mut String, observatory: &ObservatoryReport) -> std::
     writeln!(out)
 }
 
+/// The lines about the sources of an observatory's files. Where there is nothing to tell apart, and nothing is wrong, there
+/// are none.
+fn write_sources(out: &mut String, observatory: &ObservatoryReport) -> std::fmt::Result {
+    let is_worth_it = |source: &SourceStateReport| match source.state.as_str() {
+        "failing" => true,
+        "unused" => false,
+        _ => source.source != "crds",
+    };
+    if !observatory.sources.iter().any(is_worth_it) {
+        return Ok(());
+    }
+    for source in &observatory.sources {
+        let given = format!(
+            "{} with {}",
+            output::files(source.files),
+            output::size(source.bytes)
+        );
+        let (since, error) = (source.since.as_deref(), source.error.as_deref());
+        let (since, error) = (since.unwrap_or("-"), error.unwrap_or("-"));
+        let state = match source.state.as_str() {
+            "unused" => "not asked yet".to_owned(),
+            "failing" => format!("{given}; failing since {since}: {error}"),
+            "wrong" => format!("{given}; wrong file at {since}"),
+            _ => given,
+        };
+        write!(
+            out,
+            "source of {}: {}: {state}",
+            shown(&observatory.name),
+            shown(&source.source)
+        )?;
+        if let Some(left) = source.retry_in_seconds {
+            let left = times::friendly(Duration::from_secs(left));
+            write!(out, "; others are asked before it for {left}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
 /// The URL and the remedy of a failure, in the form that follows its message.
 fn url_and_remedy(error: &CatalogFailure) -> String {
     let mut text = String::new();
@@ -219,7 +261,11 @@ mod tests {
             "observatories": [
                 {"name": "hst", "files": null},
                 {"name": "roman", "files": 18, "context": "roman_0004.pmap", "catalog_age_seconds": 61,
-                 "offline_since": "2026-01-01T00:00:00Z"},
+                 "offline_since": "2026-01-01T00:00:00Z", "sources": [
+                    {"source": "http://a/", "state": "failing", "files": 1, "bytes": 2048, "error": "refused",
+                     "since": "2026-01-01T00:00:00Z", "retry_in_seconds": 7},
+                    {"source": "file:///b", "state": "ready", "files": 2, "bytes": 1024},
+                    {"source": "crds", "state": "unused"}]},
             ],
             "transfers": [{"file": "roman/a.asdf", "state": "receiving", "done": 512, "total": 2048}],
             "counters": {"hits": 1, "misses": 2, "downloads": 3, "bytes": 4096, "retries": 0, "failures": 1},
@@ -234,6 +280,9 @@ mod tests {
              space: 0 B in 7 files, 1.0 KiB of 1.0 GiB available\n\
              hst: not looked at yet\n\
              roman: 18 files, context roman_0004.pmap, catalog of 1m 1s ago, server not reachable since 2026-01-01T00:00:00Z\n\
+             source of roman: http://a/: 1 file with 2.0 KiB; failing since 2026-01-01T00:00:00Z: refused; others are asked before it for 7s\n\
+             source of roman: file:///b: 2 files with 1.0 KiB\n\
+             source of roman: crds: not asked yet\n\
              opens: 1 from the cache, 2 that waited; 3 downloads with 4.0 KiB, 0 retries, 1 failures\n\
              fetching roman/a.asdf: 512 B of 2.0 KiB, receiving\n\
              local file in place of a catalogued one: roman/c.asdf\n\

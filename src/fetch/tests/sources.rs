@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::world::{Act, FILE, Place, World, content, key};
 use super::*;
-use crate::fetch::sources::LEFT_ALONE;
+use crate::fetch::sources::{FIRST_PAUSE, LEFT_ALONE};
 use crate::remote::RemoteErrorKind;
 
 fn mirror(bytes: &[u8]) -> Arc<Place> {
@@ -133,6 +133,98 @@ tests! {
         again().await;
         assert_eq!((mirror.asked().len(), world.place.asked().len()), (3, 3));
         world.check_store();
+    }
+
+    async fn a_source_that_fails_is_left_alone_and_tried_again() {
+        let bytes = content(90_000);
+        let mirror = mirror(&bytes);
+        let world = World::with_mirrors(&bytes, &[&mirror]);
+        let again = async |expected: (usize, usize)| {
+            if world.fetcher.state(&key(FILE)) == FileState::Cached {
+                world.fetcher.store().remove(&key(FILE)).unwrap();
+            }
+            assert_eq!(world.open(FILE).await.unwrap(), bytes);
+            assert_eq!((mirror.asked().len(), world.place.asked().len()), expected);
+        };
+        let status = || world.fetcher.sources(Observatory::Hst).remove(0);
+        assert_eq!(status().health, SourceHealth::Unused);
+        mirror.always(Some(Act::Fail(RemoteErrorKind::Unreachable)));
+        again((2, 1)).await;
+        let failing = status();
+        assert_eq!((failing.health, failing.files), (SourceHealth::Failing, 0));
+        assert!(failing.error.unwrap().contains("told to fail"));
+        again((2, 2)).await;
+        // Its time is over, and it fails again: it is left alone for twice the time.
+        tokio::time::advance(FIRST_PAUSE * 5 / 4).await;
+        assert_eq!(status().retry_in, Some(Duration::ZERO));
+        again((4, 3)).await;
+        assert!(status().retry_in.unwrap() >= FIRST_PAUSE * 2);
+        tokio::time::advance(FIRST_PAUSE * 3 / 2).await;
+        again((4, 4)).await;
+        // It is the only one that has the file: it is asked all the same.
+        world.place.always(Some(Act::Fail(RemoteErrorKind::NotFound)));
+        mirror.always(None);
+        again((5, 5)).await;
+        let ready = status();
+        assert_eq!((ready.health, ready.files, ready.bytes), (SourceHealth::Ready, 1, 90_000));
+        assert_eq!((ready.error, ready.retry_in), (None, None));
+        again((6, 5)).await;
+    }
+
+    async fn one_transfer_tries_a_source_for_all() {
+        let bytes = content(90_000);
+        let names: Vec<String> = (0..6).map(|number| format!("hst_acs_darkfile_000{number}.fits")).collect();
+        let mirror = Arc::new(Place::default());
+        let world = World::with_mirrors(&bytes, &[&mirror]);
+        for name in &names {
+            world.place.put(name, &bytes);
+            mirror.put(name, &bytes);
+        }
+        let listed: Vec<_> = names.iter().map(|name| (name.as_str(), Some(bytes.as_slice()))).collect();
+        world.archive.say(Ok(world::description(&listed)));
+        mirror.always(Some(Act::Fail(RemoteErrorKind::Unreachable)));
+        assert_eq!(world.open(&names[0]).await.unwrap(), bytes);
+        let before = mirror.asked().len();
+        tokio::time::advance(FIRST_PAUSE * 5 / 4).await;
+        mirror.always(Some(Act::Stall(0)));
+        let opens = names.iter().skip(1).map(|name| world.open(name));
+        for opened in futures_util::future::join_all(opens).await {
+            assert_eq!(opened.unwrap(), bytes);
+        }
+        let asked: std::collections::BTreeSet<_> = mirror.asked_for().into_iter().skip(before).collect();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+    }
+
+    async fn a_file_that_a_source_does_not_have_says_nothing_about_the_source() {
+        let bytes = content(90_000);
+        let mirror = mirror(&bytes);
+        let world = World::with_mirrors(&bytes, &[&mirror]);
+        for kind in [RemoteErrorKind::NotFound, RemoteErrorKind::Denied] {
+            mirror.then([Act::Fail(kind)]);
+            assert_eq!(world.open(FILE).await.unwrap(), bytes);
+            assert_eq!(world.fetcher.sources(Observatory::Hst)[0].health, SourceHealth::Ready);
+            world.fetcher.store().remove(&key(FILE)).unwrap();
+        }
+    }
+
+    async fn an_answer_says_more_than_silence() {
+        let bytes = content(90_000);
+        let mirror = mirror(&bytes);
+        let world = World::with_mirrors(&bytes, &[&mirror]);
+        for (kind, told) in [
+            (RemoteErrorKind::NotFound, FetchErrorKind::Gone),
+            (RemoteErrorKind::Denied, FetchErrorKind::Denied),
+            (RemoteErrorKind::Server, FetchErrorKind::ServerTrouble),
+            (RemoteErrorKind::Unreachable, FetchErrorKind::Unreachable),
+        ] {
+            tokio::time::advance(LEFT_ALONE * 2).await;
+            mirror.always(Some(Act::Fail(kind)));
+            world.place.always(Some(Act::Fail(RemoteErrorKind::Unreachable)));
+            assert_eq!(world.fails(FILE).await, told, "{kind:?}");
+        }
+        tokio::time::advance(LEFT_ALONE * 2).await;
+        mirror.always(Some(Act::Flip(5)));
+        assert_eq!(world.fails(FILE).await, FetchErrorKind::Corrupt);
     }
 
     async fn the_only_source_is_asked_also_after_it_has_lied() {

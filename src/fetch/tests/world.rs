@@ -328,19 +328,10 @@ impl World {
         let place = Arc::new(Place::default());
         place.put(FILE, bytes);
         let archive = Arc::new(Archive::new(&[(FILE, Some(bytes))]));
-        let mirrors = mirrors
-            .iter()
-            .enumerate()
-            .map(|(number, place)| -> Arc<dyn Mirror> {
-                Arc::new(MirrorAt {
-                    base: format!("http://127.0.0.{}", number + 2),
-                    place: Arc::clone(place),
-                })
-            });
+        let places = std::iter::once(&place).chain(mirrors.iter().copied());
         let fetcher = fetcher_with(
-            mirrors.collect(),
             disk_store(&dir),
-            &place,
+            places.map(Arc::clone).collect(),
             &archive,
             settings(),
             CatalogSettings::default(),
@@ -456,18 +447,19 @@ pub(in crate::fetch) fn disk_store(dir: &tempfile::TempDir) -> Arc<DiskStore> {
     Arc::new(DiskStore::open(dir.path(), options()).unwrap())
 }
 
-/// A mirror whose files have URLs of their own.
-struct MirrorAt {
-    base: String,
-    place: Arc<Place>,
-}
+/// Several places: the server's at 127.0.0.1, and the sources at the addresses that follow.
+struct Places(Vec<Arc<Place>>);
 
-impl Mirror for MirrorAt {
-    fn source(&self, key: &FileKey) -> Option<Source> {
-        Some(Source {
-            origin: Arc::<Place>::clone(&self.place),
-            url: Url::new(&format!("{}/{}", self.base, key.name)),
-        })
+impl Origin for Places {
+    fn get<'a>(
+        &'a self,
+        url: &'a Url,
+        range: Option<ByteRange>,
+        if_range: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Download, RemoteError>> {
+        let host = url.host().unwrap();
+        let number: usize = host.rsplit('.').next().unwrap().parse().unwrap();
+        self.0[number - 1].get(url, range, if_range)
     }
 }
 
@@ -478,13 +470,18 @@ pub(in crate::fetch) fn fetcher(
     settings: FetchSettings,
     catalog_settings: CatalogSettings,
 ) -> Fetcher {
-    fetcher_with(Vec::new(), store, place, archive, settings, catalog_settings)
+    fetcher_with(
+        store,
+        vec![Arc::clone(place)],
+        archive,
+        settings,
+        catalog_settings,
+    )
 }
 
 fn fetcher_with(
-    mirrors: Vec<Arc<dyn Mirror>>,
     store: Arc<dyn Store>,
-    place: &Arc<Place>,
+    places: Vec<Arc<Place>>,
     archive: &Arc<Archive>,
     settings: FetchSettings,
     catalog_settings: CatalogSettings,
@@ -496,9 +493,13 @@ fn fetcher_with(
     };
     let runtime = Handle::current();
     let catalogs = Catalogs::new(runtime.clone(), store, vec![source], catalog_settings);
-    let endpoints = Endpoints::new(&Settings::default(), &[Observatory::Hst]).unwrap();
-    let origin: Arc<dyn Origin> = Arc::<Place>::clone(place);
-    Fetcher::with_mirrors(runtime, mirrors, origin, endpoints, catalogs, settings)
+    let named = (2..=places.len()).map(|number| format!("http://127.0.0.{number}/{{name}}").parse().unwrap());
+    let remote = Settings {
+        sources: named.collect(),
+        ..Settings::default()
+    };
+    let endpoints = Endpoints::new(&remote, &[Observatory::Hst]).unwrap();
+    Fetcher::new(runtime, Arc::new(Places(places)), endpoints, catalogs, settings)
 }
 
 /// The catalog of this text, for stores that exist already.
