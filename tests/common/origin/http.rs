@@ -247,15 +247,23 @@ fn altered(state: &State, behaviour: Behaviour, blob: &Blob) -> (Blob, String) {
             format!("\"{sha1}-and-{more}\""),
         ),
         Behaviour::Flip(at) | Behaviour::FlipTimes { at, .. } => {
-            (change(&|bytes| bytes[at] ^= 1), format!("\"{sha1}-not-{at}\""))
+            (change(&|bytes| flip(bytes, at)), format!("\"{sha1}-not-{at}\""))
         }
-        Behaviour::FlipUnseen(at) => (change(&|bytes| bytes[at] ^= 1), format!("\"{sha1}\"")),
+        Behaviour::FlipUnseen(at) => (change(&|bytes| flip(bytes, at)), format!("\"{sha1}\"")),
         Behaviour::ChangingEtag | Behaviour::ChangingEtagDrop(_) => {
             let mut answers = lock(&state.answers);
             *answers += 1;
             (blob.clone(), format!("\"answer-{answers}\""))
         }
         _ => (blob.clone(), format!("\"{sha1}\"")),
+    }
+}
+
+/// Changes the byte at `at`, or the last one of a shorter file.
+fn flip(bytes: &mut [u8], at: usize) {
+    let last = bytes.len().saturating_sub(1);
+    if let Some(byte) = bytes.get_mut(at.min(last)) {
+        *byte ^= 1;
     }
 }
 
