@@ -62,7 +62,8 @@ impl Report {
         }
         self.flat("resident memory (MB)", 25, 8, |usage| usage.memory / 1_000_000);
         self.flat("descriptors", 50, 50, |usage| usage.descriptors);
-        self.flat("threads", 0, 8, |usage| usage.threads);
+        // Threads for disk calls come in bursts, up to the bound of their pool, and end after ten idle seconds.
+        self.flat("threads", 25, 8, |usage| usage.threads);
         let most = self.samples.iter().map(|usage| usage.store).max().unwrap_or(0);
         // A file that is seen under two names while it is published is counted twice.
         if most > self.room + self.room / 20 {
