@@ -5,6 +5,8 @@
 
 mod allocator;
 mod bestrefs;
+mod cache_dirs;
+mod cache_rules;
 mod client;
 mod completions;
 mod context;
@@ -26,8 +28,8 @@ mod man;
 mod mount;
 mod mount_helper;
 pub(crate) mod output;
-mod place;
 mod ready_message;
+mod rule_source;
 mod run;
 mod selection;
 mod serve;

@@ -1,8 +1,7 @@
 //! `crds-fs bestrefs`: best references of datasets, files, and headers.
 
 mod answers;
-pub(super) mod backend;
-pub(super) mod cache_dirs;
+mod archive;
 mod check;
 mod counts;
 mod explain;
@@ -13,7 +12,6 @@ mod ordered;
 mod record;
 mod render;
 mod request;
-pub(super) mod rules;
 mod stream;
 mod subject;
 mod tally;
@@ -26,14 +24,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use super::cache_dirs::CacheDirs;
+use super::cache_rules::{CacheRules, check_context};
 use super::settings::environment;
-use super::{Failure, failure, output};
-use backend::Backend;
+use super::target::{Session, Target, TargetFlags};
+use super::{Failure, failure, fetch, logging, output};
+use crate::crds::ContextError;
 use counts::Counts;
 use lookup::{Defaults, Lookup};
 use render::say;
 use request::{Request, Subjects, Task};
-use rules::{CacheRules, check_context};
 use stream::StreamError;
 use tally::Tally;
 
@@ -76,12 +76,8 @@ pub(super) struct Args {
     /// Of files: all types of the instrument, also those that its exposure type does not use.
     #[arg(long, conflicts_with = "types")]
     all_types: bool,
-    /// The cache directory with the rules [default: that of the CRDS variables].
-    #[arg(long, value_name = "DIR", env = "CRDS_FS_CACHE", conflicts_with = "mount")]
-    cache: Option<PathBuf>,
-    /// A directory where crds-fs is mounted.
-    #[arg(long, value_name = "M")]
-    mount: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetFlags,
     /// Write JSON, one line for each answer.
     #[arg(long)]
     json: bool,
@@ -114,12 +110,21 @@ pub(super) struct Args {
 
 /// Gives the exit status.
 pub(super) fn run(args: Args) -> Result<u8, Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let request = Request::new(args, &environment())?;
-    let backend = request.backend.as_ref().map(Backend::open).transpose()?;
-    let done = look_up(&request, backend.as_ref());
-    if let Some(backend) = backend {
-        backend.close();
+    logging::to_standard_error("warn");
+    let mut request = Request::new(args, &environment())?;
+    let session = match request.settings.take() {
+        Some(settings) => Some(Session::open(&request.target, settings)?),
+        None => None,
+    };
+    if let (Some(session), Target::Servers) = (&session, &request.target)
+        && request.dirs.check().is_err()
+    {
+        // Rules that are brought lie there.
+        request.dirs = CacheDirs::of_cache(session.directory());
+    }
+    let done = look_up(&request, session.as_ref());
+    if let Some(session) = session {
+        session.close();
     }
     let Done {
         counts,
@@ -140,12 +145,18 @@ struct Done {
 }
 
 /// Looks everything up.
-fn look_up(request: &Request, backend: Option<&Backend>) -> Result<Done, Failure> {
+fn look_up(request: &Request, session: Option<&Session>) -> Result<Done, Failure> {
     let rules = CacheRules::new(request.dirs.clone(), request.options);
     let literal = |name: &str| {
         check_context(name).map_err(Failure::usage)?;
-        match (rules.literal(name), backend) {
-            (Err(_), Some(backend)) => backend.literal(name).map_err(Failure::new),
+        match (rules.literal(name), session) {
+            (Err(_), Some(session)) => {
+                let spec = name
+                    .parse()
+                    .map_err(|error: ContextError| Failure::usage(error.to_string()))?;
+                let found = session.wait(session.target().context(&spec))?;
+                Ok(found.name.to_string())
+            }
             (literal, _) => literal.map_err(Failure::new),
         }
     };
@@ -166,7 +177,7 @@ fn look_up(request: &Request, backend: Option<&Backend>) -> Result<Done, Failure
     };
     lookup.check_reftypes(&lookup.contexts).map_err(Failure::usage)?;
     let counts = match &request.subjects {
-        Subjects::Items(items) => items::run(&lookup, items, backend)?,
+        Subjects::Items(items) => items::run(&lookup, items, session)?,
         Subjects::Lines(path) => lines(&lookup, path.as_deref())?,
         Subjects::Files(paths, update) => match &lookup.check {
             Some(tally) => check::files(&lookup, paths, tally)?,
@@ -187,8 +198,10 @@ fn look_up(request: &Request, backend: Option<&Backend>) -> Result<Done, Failure
         say("INFO", &format!("no differences under {new}"));
     }
     let wanted = lookup.wanted.map(Mutex::into_inner);
-    let fetched = match (backend, wanted) {
-        (Some(backend), Some(wanted)) => backend.fetch(wanted),
+    let fetched = match (session, wanted) {
+        (Some(session), Some(wanted)) => {
+            session.wait(fetch::bring(session.target(), session.settings(), wanted)) == 0
+        }
         _ => true,
     };
     Ok(Done {

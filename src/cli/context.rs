@@ -2,9 +2,10 @@
 
 #![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
 
-use super::place::{Place, PlaceFlags, default_observatory};
-use super::{Failure, output, settings};
-use crate::crds::{ContextSpec, ContextVersion, Observatory};
+use super::rule_source::{RuleSource, default_observatory, nameless, with_observatory};
+use super::target::TargetFlags;
+use super::{Failure, logging, output, settings};
+use crate::crds::{ContextSpec, ContextVersion};
 
 /// Print the literal name of a context, for scripts: jwst_1322.pmap for jwst-latest.
 ///
@@ -16,11 +17,11 @@ pub(super) struct Args {
     #[arg(value_name = "SPEC")]
     spec: String,
     #[command(flatten)]
-    place: PlaceFlags,
+    target: TargetFlags,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    logging::to_standard_error("error");
     let environment = settings::environment();
     let spec: ContextSpec = args
         .spec
@@ -36,27 +37,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             "'{spec}' depends on the version of the calibration software: give that, as in 'crds-fs context {spec}-1.18.0'"
         )));
     }
-    let place = Place::open(&args.place, &environment, Some(observatory))?;
-    let found = place.literal(&with_observatory(&spec, observatory), observatory);
-    place.close();
+    let source = RuleSource::open(&args.target, &environment, Some(observatory))?;
+    let found = source.literal(&with_observatory(&spec, observatory), observatory);
+    source.close();
     Ok(output::line(found?)?)
-}
-
-fn nameless(spec: &ContextSpec) -> Failure {
-    match spec {
-        ContextSpec::Literal(_) => Failure::usage(format!(
-            "'{spec}' is not a context: its name must begin with an observatory, as in hst_0001.pmap"
-        )),
-        ContextSpec::Symbolic(_) => Failure::usage(format!(
-            "'{spec}' does not say of which observatory it is: write jwst-{spec}, or set CRDS_OBSERVATORY"
-        )),
-    }
-}
-
-/// The text of a context that names its observatory.
-fn with_observatory(spec: &ContextSpec, observatory: Observatory) -> String {
-    match spec {
-        ContextSpec::Symbolic(symbolic) if symbolic.observatory.is_none() => format!("{observatory}-{spec}"),
-        _ => spec.to_string(),
-    }
 }

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::place::{Place, PlaceFlags, default_observatory};
-use super::{Failure, output, settings};
+use super::rule_source::{RuleSource, default_observatory};
+use super::target::TargetFlags;
+use super::{Failure, logging, output, settings};
 use crate::cache::contexts::{ContextReport, Share, contexts};
 use crate::crds::Observatory;
 
@@ -27,20 +28,20 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    place: PlaceFlags,
+    target: TargetFlags,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    logging::to_standard_error("error");
     let environment = settings::environment();
     let only = args.observatory.or_else(|| default_observatory(&environment));
-    let place = Place::open(&args.place, &environment, only)?;
-    let asked = only.map_or_else(|| place.observatories(), |only| vec![only]);
+    let source = RuleSource::open(&args.target, &environment, only)?;
+    let asked = only.map_or_else(|| source.observatories(), |only| vec![only]);
     let mut reports = Vec::new();
     let mut failures = Vec::new();
     for observatory in asked {
-        let told = place.description(observatory).and_then(|info| {
-            let holdings = place.holdings(observatory)?;
+        let told = source.description(observatory).and_then(|info| {
+            let holdings = source.holdings(observatory)?;
             Ok(contexts(&info, &holdings))
         });
         match told {
@@ -48,7 +49,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             Err(failure) => failures.push((observatory, failure)),
         }
     }
-    place.close();
+    source.close();
     output::write(
         if args.json {
             to_json(&reports)

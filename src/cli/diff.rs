@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::place::{Place, PlaceFlags, default_observatory};
-use super::{Failure, output, settings};
+use super::rule_source::{RuleSource, default_observatory, nameless, with_observatory};
+use super::target::TargetFlags;
+use super::{Failure, logging, output, settings};
 use crate::crds::{ContextSpec, Observatory};
 use crate::rules::{Action, Change, Difference, DifferenceError, difference};
 
@@ -26,11 +27,11 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    place: PlaceFlags,
+    target: TargetFlags,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    logging::to_standard_error("error");
     let environment = settings::environment();
     let default = default_observatory(&environment);
     let named = |context: &str| match context.parse::<ContextSpec>() {
@@ -40,11 +41,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Err(error) => Err(Failure::usage(error.to_string())),
     };
     let observatory = named(&args.new)?.or(named(&args.old)?).or(default);
-    let place = Place::open(&args.place, &environment, observatory)?;
-    let found = literal(&place, &args.old, observatory)
-        .and_then(|old| Ok((old, literal(&place, &args.new, observatory)?)))
-        .and_then(|(old, new)| compare(&place, &old, &new));
-    place.close();
+    let source = RuleSource::open(&args.target, &environment, observatory)?;
+    let found = literal(&source, &args.old, observatory)
+        .and_then(|old| Ok((old, literal(&source, &args.new, observatory)?)))
+        .and_then(|(old, new)| compare(&source, &old, &new));
+    source.close();
     let found = found?;
     let text = if args.json {
         to_json(&found)
@@ -55,31 +56,23 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The mapping that a context means. A mapping's own name or path is taken as it is.
-fn literal(place: &Place, context: &str, observatory: Option<Observatory>) -> Result<String, Failure> {
-    match context.parse() {
-        Ok(ContextSpec::Literal(name)) => Ok(name.to_string()),
-        Ok(ContextSpec::Symbolic(symbolic)) => {
-            let observatory = symbolic.observatory.or(observatory).ok_or_else(|| {
-                Failure::usage(format!(
-                    "'{context}' does not say of which observatory it is: write jwst-{context}, or set CRDS_OBSERVATORY"
-                ))
-            })?;
-            let named = match symbolic.observatory {
-                Some(_) => symbolic.to_string(),
-                None => format!("{observatory}-{symbolic}"),
-            };
-            place.literal(&named, observatory)
-        }
-        Err(_) => Ok(context.to_owned()),
-    }
+fn literal(source: &RuleSource, context: &str, observatory: Option<Observatory>) -> Result<String, Failure> {
+    let spec = match context.parse() {
+        Ok(ContextSpec::Literal(name)) => return Ok(name.to_string()),
+        Ok(spec) => spec,
+        Err(_) => return Ok(context.to_owned()),
+    };
+    let observatory = spec.observatory().or(observatory);
+    let observatory = observatory.ok_or_else(|| nameless(&spec))?;
+    source.literal(&with_observatory(&spec, observatory), observatory)
 }
 
 /// Compares two mappings; fetches the rules that are not here.
-fn compare(place: &Place, old: &str, new: &str) -> Result<Difference, Failure> {
+fn compare(source: &RuleSource, old: &str, new: &str) -> Result<Difference, Failure> {
     let mut asked = BTreeSet::new();
     let mut failures = Vec::new();
     loop {
-        let (absent, found) = match difference(place.rules(), old, new) {
+        let (absent, found) = match difference(source.rules(), old, new) {
             Ok(found) => (found.unread.clone(), Some(found)),
             Err(DifferenceError::Absent(absent)) => (absent, None),
             Err(error @ DifferenceError::Levels(..)) => return Err(Failure::usage(error.to_string())),
@@ -92,7 +85,7 @@ fn compare(place: &Place, old: &str, new: &str) -> Result<Difference, Failure> {
             .collect();
         match found {
             // The next turn shows which of them are still absent.
-            _ if !new_ones.is_empty() => failures.append(&mut place.bring(&new_ones)),
+            _ if !new_ones.is_empty() => failures.append(&mut source.bring(&new_ones)),
             Some(found) => {
                 if !absent.is_empty() {
                     output::remark(&format!(

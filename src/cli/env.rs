@@ -2,13 +2,13 @@
 
 #![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::client::{ClientVariables, InForce, Job};
 use super::flags::MountFlags;
 use super::target::find::{self, Chosen};
-use super::target::{Opened, Target};
-use super::{Failure, output, settings};
+use super::target::{Session, Target, TargetFlags};
+use super::{Failure, logging, output, settings};
 
 /// Print what a shell needs to use a mount: eval "$(crds-fs env)".
 ///
@@ -17,16 +17,15 @@ use super::{Failure, output, settings};
 /// package of the Python that is active.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The mount point, or a path below [default: the mount that the working directory is in, else $CRDS_PATH, else the
-    /// only one there is].
+    /// The mount point, or a path below [default: the mount with $CRDS_FS_CACHE for its cache, else that which the working
+    /// directory is in, else $CRDS_PATH, else the only one there is].
     mountpoint: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    logging::to_standard_error("error");
     let environment = settings::environment();
-    let variable = settings::variable(&environment, "CRDS_PATH").map(Path::new);
-    let mountpoint = match find::choose(args.mountpoint.as_deref(), variable)? {
+    let mountpoint = match find::choose(args.mountpoint.as_deref(), &environment)? {
         Chosen::One(mountpoint) => mountpoint,
         Chosen::Several(_) => {
             return Err(Failure::usage(
@@ -35,16 +34,20 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         }
     };
     let target = Target::Mount(mountpoint.clone());
-    let settings = target.settings(&MountFlags::default(), &environment)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let opened = Opened::open(&target, &settings, runtime.handle())?;
+    let settings = target.settings(&TargetFlags::default(), MountFlags::default(), &environment)?;
+    let session = Session::open(&target, settings)?;
     let job = Job {
         command: &[],
         files: &[],
         lock: None,
     };
-    let found = runtime.block_on(InForce::find(&job, &opened, &settings, &environment));
-    runtime.shutdown_background();
+    let found = session.wait(InForce::find(
+        &job,
+        session.target(),
+        session.settings(),
+        &environment,
+    ));
+    session.end();
     if let Some(remark) = &found.remark {
         output::remark(&format!("crds-fs: {remark}\n"));
     }

@@ -10,15 +10,14 @@ mod wanted;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::flags::MountFlags;
-use super::selection::Selected;
+use super::selection::{self, Selected};
 use super::settings::{self, Settings};
-use super::target::{Missing, Opened, Target, TargetFlags};
-use super::{Failure, output};
-use crate::crds::ContextSpec;
+use super::target::{Missing, Opened, Session, Target, TargetFlags};
+use super::{Failure, logging, output};
+use crate::crds::{ContextSpec, FileKey, FileName, Observatory};
 use crate::rules::LookupOptions;
 use progress::Progress;
 pub(super) use rules::ReferenceFilter;
@@ -84,7 +83,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // What fails is told in the end: the log repeats it.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    logging::to_standard_error("off");
     let environment = settings::environment();
     let request = Request::new(args)?;
     let missing = if args.dry_run {
@@ -97,13 +96,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         jobs: args.jobs.clone(),
         ..MountFlags::default()
     };
-    let settings = target.settings(&flags, &environment)?;
-    let runtime = Builder::new_multi_thread().enable_all().build()?;
-    let opened = Opened::open(&target, &settings, runtime.handle())?;
-    let outcome = runtime.block_on(fetch(args, &request, &settings, &opened));
-    // Threads that wait for a mount end with the process.
-    runtime.shutdown_background();
-    outcome.map_err(|failure| match offline_hint(&settings) {
+    let settings = target.settings(&args.target, flags, &environment)?;
+    let session = Session::open(&target, settings)?;
+    let outcome = session.wait(fetch(args, &request, session.settings(), session.target()));
+    let hint = offline_hint(session.settings());
+    session.end();
+    outcome.map_err(|failure| match hint {
         Some(hint) => Failure::new(format!("{failure}\n{hint}")).with_status(failure.status()),
         None => failure,
     })
@@ -223,6 +221,46 @@ pub(super) async fn below(
         )));
     }
     found.map_err(Failure::new)
+}
+
+/// Brings files for another command, the data halves of GEIS references with them, and shows the progress. Gives the number of
+/// those that cannot be had, which are told.
+pub(super) async fn bring(
+    target: &Opened,
+    settings: &Settings,
+    keys: impl IntoIterator<Item = FileKey>,
+) -> u64 {
+    let begun = Instant::now();
+    let transfers = Transfers::new(target, Progress::new(), settings.jobs);
+    let files = selection::with_entries(target, keys).await;
+    for (key, entry) in &files {
+        transfers.progress().announce(key, entry.size);
+    }
+    tokio::select! {
+        () = transfers.bring_all(&files) => {}
+        () = transfers.progress().watch(target) => {}
+    }
+    transfers.progress().finish(begun);
+    transfers.report().failed()
+}
+
+/// Brings rules to where others read them by their names; gives a message for each that cannot be had.
+pub(super) async fn bring_rules(target: &Opened, settings: &Settings, names: &[String]) -> Vec<String> {
+    let mut failures = Vec::new();
+    let mut keys = Vec::new();
+    for name in names {
+        match (Observatory::of_name(name), name.parse::<FileName>()) {
+            (Some(observatory), Ok(name)) => keys.push(FileKey { observatory, name }),
+            _ => failures.push(format!("'{name}' is not the name of a rule in a cache")),
+        }
+    }
+    let transfers = Transfers::new(target, Progress::silent(), settings.jobs);
+    transfers
+        .bring_all(&selection::with_entries(target, keys).await)
+        .await;
+    failures.extend(transfers.report().errors());
+    failures.extend(target.flush().await.err().map(|failure| failure.to_string()));
+    failures
 }
 
 /// The signals that end a fetch.

@@ -88,6 +88,14 @@ impl FilesReport {
         self.totals.states.get(state).map_or(0, |count| count.files)
     }
 
+    /// The files with an error, each with its reason: `roman/roman_0001.pmap: ...`.
+    pub(super) fn errors(&self) -> impl Iterator<Item = String> {
+        self.files.iter().filter_map(|line| {
+            let error = line.error.as_ref()?;
+            Some(format!("{}/{}: {error}", line.observatory, line.name))
+        })
+    }
+
     /// The report as JSON.
     pub(super) fn to_json(&self) -> String {
         // Texts and numbers always have a form.

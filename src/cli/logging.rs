@@ -29,6 +29,11 @@ pub(super) struct LogFile {
     all_output: bool,
 }
 
+/// Logs to standard error, for a command that tells its own failures: from this level on, unless `RUST_LOG` names another.
+pub(super) fn to_standard_error(level: &str) {
+    Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
+}
+
 impl LogFile {
     /// The path of the file.
     pub(super) fn path(&self) -> &Path {

@@ -18,7 +18,7 @@ use super::client::{ClientVariables, InForce, Job, dataset_files};
 use super::flags::MountFlags;
 use super::lock_files::{self, NewLockFile};
 use super::settings::{self, Environment, Settings};
-use super::target::{Opened, Target};
+use super::target::{Opened, Target, TargetFlags};
 use super::{Failure, daemon_main, directories, logging, mount, output};
 use crate::crds::LockFile;
 use crate::mount::daemon::{self, DaemonMode};
@@ -68,14 +68,12 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     if let Some(mounted) = mounted_at(&directory)? {
         only_the_cache(args, &mounted)?;
         let target = Target::Mount(mounted.clone());
-        let settings = target.settings(&MountFlags::default(), &environment)?;
-        let runtime = runtime()?;
-        let opened = Opened::open(&target, &settings, runtime.handle())?;
+        let settings = target.settings(&TargetFlags::default(), MountFlags::default(), &environment)?;
         let mount = CommandMount {
             mountpoint: &mounted,
             settings: &settings,
-            opened,
-            runtime,
+            opened: Opened::mount(&mounted)?,
+            runtime: runtime()?,
         };
         let (status, _) = mount.run(args, &environment, lock.as_deref())?;
         return Ok(status);

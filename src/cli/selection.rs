@@ -1,6 +1,7 @@
 //! Files of the catalogs of a target, chosen by names and globs.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::Failure;
 use super::target::Opened;
@@ -85,6 +86,29 @@ impl Pattern {
         }
         found
     }
+}
+
+/// Files with what the catalogs of a target say of them, the data halves of GEIS references with them. Those that the
+/// catalogs do not have are without size and digest.
+pub(super) async fn with_entries(target: &Opened, keys: impl IntoIterator<Item = FileKey>) -> Selected {
+    let mut catalogs = BTreeMap::new();
+    let mut selected = Selected::new();
+    for key in keys {
+        let observatory = key.observatory;
+        let info = match catalogs.entry(observatory) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(target.catalog(observatory).await.ok()),
+        };
+        let half = key.name.geis_data_half();
+        let half = half.map(|name| FileKey { observatory, name });
+        for key in std::iter::once(key).chain(half) {
+            let entry = info
+                .as_ref()
+                .and_then(|info| info.catalog().get(key.name.as_str()));
+            selected.insert(key, entry.unwrap_or_default());
+        }
+    }
+    selected
 }
 
 /// The files of a target's catalogs that names and globs mean. Each must mean something; what does not is told with names

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::settings::{default_state, environment};
-use super::{Failure, output};
+use super::{Failure, logging, output};
 use crate::serve::{Handle, HashProgress, Listen, Options, Server};
 
 /// The pause between two lines of progress where there is no terminal.
@@ -40,7 +40,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    logging::to_standard_error("warn");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;

@@ -47,9 +47,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let environment = settings::environment();
-    let variable = settings::variable(&environment, "CRDS_PATH").map(Path::new);
     loop {
-        let report = match find::choose(args.mountpoint.as_deref(), variable)? {
+        let report = match find::choose(args.mountpoint.as_deref(), &environment)? {
             Chosen::One(mountpoint) => {
                 let file = args.mountpoint.as_deref();
                 let report = file.map_or(Ok(None), |file| file::report(&mountpoint, file, args.json))?;

@@ -1,37 +1,40 @@
-//! The mount or the cache directory that a command works on.
+//! The mount or the cache directory that a command works on: named by the same flags, found in the same order and opened in
+//! the same way by all of them.
 
 #![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
 
 pub(super) mod find;
 mod open;
+mod session;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Failure;
 use super::flags::MountFlags;
-use super::settings::{self, Environment, Settings};
-use super::{Failure, directories};
-use crate::mount::health::Server;
-use crate::mount::{Error, mountinfo};
-use crate::store::DiskStore;
-use crate::tree::report::StatusReport;
-use find::Chosen;
+use super::settings::{Environment, Settings};
+pub(super) use find::STATUS;
+use find::{Candidate, Found};
 pub(super) use open::Opened;
+pub(super) use open::answers::DatasetAnswers;
 pub(super) use open::upkeep::{Aside, CopyStatus};
-
-/// The file of a mount that tells how it is, a [`StatusReport`].
-pub(super) const STATUS: &str = ".crds-fs/status.json";
+pub(super) use session::Session;
 
 /// The flags that name a target.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct TargetFlags {
-    /// The mount to work on, by any path in it [default: the mount that the working directory is in, else $CRDS_PATH,
-    /// else the only one there is].
-    #[arg(long, value_name = "M", conflicts_with = "cache")]
+    /// The mount to work on, by any path in it.
+    #[arg(long, value_name = "M", value_hint = clap::ValueHint::DirPath, conflicts_with = "cache")]
     pub(super) mount: Option<PathBuf>,
-    /// The cache directory to work on, without a mount [default: $CRDS_FS_CACHE].
-    #[arg(long, value_name = "DIR")]
+    /// The cache directory to work on [default: $CRDS_FS_CACHE, else the mount that the working directory is in, else
+    /// $CRDS_PATH, which may be a mount or a cache directory, else the only mount there is].
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(super) cache: Option<PathBuf>,
+    /// The server to ask, where no mount is; may be given once per observatory.
+    #[arg(long, value_name = "[OBS=]URL", value_hint = clap::ValueHint::Url)]
+    pub(super) server: Vec<String>,
+    /// Ask no server: what is in the cache directory has to do.
+    #[arg(long)]
+    pub(super) offline: bool,
 }
 
 /// The mount or the cache directory of a command.
@@ -41,121 +44,173 @@ pub(super) enum Target {
     Mount(PathBuf),
     /// A cache directory that nothing is mounted over.
     Cache(PathBuf),
+    /// The servers alone, with a cache for the time of the command.
+    Servers,
 }
 
-/// The treatment of a cache directory that is not there.
+/// The treatment of a target that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// It is made, if only its last part is missing.
+    /// A cache directory is made, if only its last part is missing.
     Make,
     /// That is an error.
     Refuse,
+    /// The servers alone are asked, unless a flag names what is not there.
+    AskServers,
+}
+
+/// What led to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A flag, `CRDS_FS_CACHE`, or the working directory.
+    Named,
+    /// `CRDS_PATH`, beside which other variables of the Python client may count.
+    ClientVariable,
+    /// That there is one mount only, or none.
+    Default,
 }
 
 impl Target {
-    /// The mount or cache that was named, else the mount that the working directory is in, else `CRDS_PATH`, which may be
-    /// either, else the user's only mount.
+    /// What is named by the flags, else the first of the candidates ([`find::candidates`]).
     pub(super) fn choose(
         flags: &TargetFlags,
         environment: &Environment,
         missing: Missing,
     ) -> Result<Self, Failure> {
+        Ok(Self::find(flags, environment, missing)?.0)
+    }
+
+    /// The same, with what led to it. Mounts that are not named are passed over with `--server`, since they have servers of
+    /// their own.
+    pub(super) fn find(
+        flags: &TargetFlags,
+        environment: &Environment,
+        missing: Missing,
+    ) -> Result<(Self, Origin), Failure> {
         if let Some(mount) = &flags.mount {
-            return find::over(mount).map(Self::Mount).map_err(|failure| {
+            let found = find::over(mount).map_err(|failure| {
                 Failure::new(format!(
                     "{failure}; for a cache that is not mounted say --cache {}",
                     mount.display()
                 ))
             });
+            return flags.allow(Self::Mount(found?), Origin::Named);
         }
         if let Some(directory) = &flags.cache {
-            return Self::at(directory, missing);
+            let found = Self::at(directory, missing)?;
+            let found = found.ok_or_else(|| nothing_at(directory))?;
+            return flags.allow(found, Origin::Named);
         }
-        let named = |name: &str| settings::variable(environment, name).map(Path::new);
-        let by = |variable: &str, directory: &Path| {
-            Self::at(directory, missing)
-                .map_err(|failure| Failure::new(format!("{variable} is {}: {failure}", directory.display())))
-        };
-        if let Some(directory) = named("CRDS_FS_CACHE") {
-            return by("CRDS_FS_CACHE", directory);
-        }
-        if let Some(mount) = find::here()? {
-            return Ok(Self::Mount(mount));
-        }
-        if let Some(directory) = named("CRDS_PATH") {
-            return by("CRDS_PATH", directory);
-        }
-        match find::choose(None, None) {
-            Ok(Chosen::One(mount)) => Ok(Self::Mount(mount)),
-            Ok(Chosen::Several(mounts)) => {
-                let places: Vec<String> = mounts
-                    .iter()
-                    .map(|entry| entry.mountpoint.display().to_string())
-                    .collect();
-                Err(Failure::usage(format!(
-                    "which of the mounts {} is meant? Name one with --mount",
-                    places.join(", ")
-                )))
-            }
-            Err(_) => Err(Failure::usage(
-                "which cache is meant? Name a mount with --mount M, a directory with --cache DIR, or either in CRDS_PATH",
-            )),
-        }
-    }
-
-    /// A directory that is a mount, the store of one, or a cache that nothing is mounted over.
-    fn at(directory: &Path, missing: Missing) -> Result<Self, Failure> {
-        let place = match mountinfo::locate(directory) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                if missing == Missing::Refuse {
-                    return Err(Failure::new(format!(
-                        "there is no directory '{}'; give that of a CRDS cache or of a mount",
-                        directory.display()
-                    )));
+        let names_servers = !flags.server.is_empty();
+        for candidate in find::candidates(environment)? {
+            let origin = match &candidate {
+                Candidate::Variable("CRDS_PATH", _) => Origin::ClientVariable,
+                Candidate::Variable(..) | Candidate::WorkingDirectory(_) => Origin::Named,
+                Candidate::OnlyMount(_) => Origin::Default,
+            };
+            let found = match candidate {
+                Candidate::WorkingDirectory(_) | Candidate::OnlyMount(_) if names_servers => None,
+                Candidate::WorkingDirectory(mount) | Candidate::OnlyMount(mount) => Some(Self::Mount(mount)),
+                Candidate::Variable(variable, directory) => {
+                    let named_by = |failure: Failure| find::named_by(variable, &directory, &failure);
+                    match Self::at(&directory, missing).map_err(named_by)? {
+                        None if missing == Missing::AskServers => None,
+                        None => return Err(named_by(nothing_at(&directory))),
+                        Some(Self::Mount(_)) if missing == Missing::AskServers && names_servers => None,
+                        found => found,
+                    }
                 }
-                directories::make(directory)?;
-                mountinfo::locate(directory)?
+            };
+            if let Some(found) = found {
+                return flags.allow(found, origin);
             }
-            other => other?,
-        };
-        if mountinfo::at(&place)?.is_some_and(|entry| entry.is_ours()) {
-            return Ok(Self::Mount(place));
         }
-        if !place.is_dir() {
-            return Err(Failure::new(format!(
-                "'{}' is no directory; give that of a CRDS cache or of a mount",
-                directory.display()
-            )));
+        if missing == Missing::AskServers {
+            Ok((Self::Servers, Origin::Default))
+        } else {
+            Err(which(flags)?)
         }
-        Ok(match mount_with_store(&place) {
-            Some(mount) => Self::Mount(mount),
-            None => Self::Cache(place),
-        })
     }
 
-    /// The settings to work on it with.
+    /// A directory that is a mount, the store of one, or a cache that nothing is mounted over; `None` if there is none.
+    fn at(directory: &Path, missing: Missing) -> Result<Option<Self>, Failure> {
+        let found = match find::look(directory)? {
+            None if missing == Missing::Make => find::make(directory)?,
+            found => found,
+        };
+        Ok(found.map(|found| match found {
+            Found::Mount(mount) => Self::Mount(mount),
+            Found::Directory(directory) => Self::Cache(directory),
+        }))
+    }
+
+    /// The settings to work on it with: those of `flags`, and of `more` that a command has of its own.
     pub(super) fn settings(
         &self,
-        flags: &MountFlags,
+        flags: &TargetFlags,
+        more: MountFlags,
         environment: &Environment,
     ) -> Result<Settings, Failure> {
-        let (Self::Mount(directory) | Self::Cache(directory)) = self;
-        Settings::new(Some(&directory.to_string_lossy()), flags, environment)
+        let mut flags = MountFlags {
+            server: flags.server.clone(),
+            offline: flags.offline,
+            ..more
+        };
+        let directory = match self {
+            Self::Mount(directory) | Self::Cache(directory) => directory.to_string_lossy(),
+            Self::Servers => {
+                // What is kept for the time of a command need not leave room for others.
+                flags.keep_free = Some("0".to_owned());
+                ".".into()
+            }
+        };
+        Settings::new(Some(&directory), &flags, environment)
     }
 }
 
-/// The mount of this user whose store is this directory: it has the store for itself, and is asked instead.
-fn mount_with_store(directory: &Path) -> Option<PathBuf> {
-    // No other mount is looked into, which would keep that in use for the time.
-    let owner = Server::Running(DiskStore::last_owner(directory)?);
-    let ours = find::own().unwrap_or_default();
-    ours.into_iter()
-        .filter(|entry| entry.server() == owner)
-        .find_map(|entry| {
-            let report: StatusReport = serde_json::from_slice(&entry.read(STATUS).ok()?).ok()?;
-            let has_it = report.store_writable && Path::new(&report.store) == directory;
-            has_it.then_some(entry.mountpoint)
-        })
+impl TargetFlags {
+    /// Refuses flags that a mount does not heed.
+    fn allow(&self, target: Target, origin: Origin) -> Result<(Target, Origin), Failure> {
+        let flag = match (self.server.is_empty(), self.offline) {
+            (false, _) => "--server",
+            (true, true) => "--offline",
+            (true, false) => return Ok((target, origin)),
+        };
+        let Target::Mount(mount) = target else {
+            return Ok((target, origin));
+        };
+        Err(Failure::usage(format!(
+            "{flag} is an option of mounting, and '{}' is mounted: leave it out, or name a cache that is not mounted with \
+             --cache DIR",
+            mount.display()
+        )))
+    }
+}
+
+/// The failure that there is no directory where one was named.
+fn nothing_at(directory: &Path) -> Failure {
+    Failure::new(format!(
+        "there is no directory '{}'; give that of a CRDS cache or of a mount",
+        directory.display()
+    ))
+}
+
+/// The failure that a command does not know what it is about.
+fn which(flags: &TargetFlags) -> Result<Failure, Failure> {
+    let mounts = find::own()?;
+    if mounts.is_empty() || !flags.server.is_empty() {
+        return Ok(Failure::usage(
+            "which cache is meant? Name a mount with --mount M, a directory with --cache DIR, or either in CRDS_PATH",
+        ));
+    }
+    let places: Vec<String> = mounts
+        .iter()
+        .map(|entry| entry.mountpoint.display().to_string())
+        .collect();
+    Ok(Failure::usage(format!(
+        "which of the mounts {} is meant? Name one with --mount",
+        places.join(", ")
+    )))
 }
 
 #[cfg(test)]
@@ -169,48 +224,81 @@ mod tests {
             .collect()
     }
 
+    fn by_cache(directory: &Path) -> TargetFlags {
+        TargetFlags {
+            cache: Some(directory.to_owned()),
+            ..TargetFlags::default()
+        }
+    }
+
+    fn find(
+        flags: &TargetFlags,
+        variables: &[(&str, &Path)],
+        missing: Missing,
+    ) -> Result<(Target, Origin), String> {
+        let found = Target::find(flags, &environment(variables), missing);
+        found.map_err(|failure| failure.to_string())
+    }
+
     #[test]
-    fn a_flag_counts_more_than_a_variable() {
+    fn a_flag_counts_more_than_a_variable_and_each_variable_more_than_the_next() {
         let above = tempfile::tempdir().unwrap();
         let above = above.path().canonicalize().unwrap();
         let (one, other) = (above.join("one"), above.join("other"));
         for directory in [&one, &other] {
             std::fs::create_dir(directory).unwrap();
         }
-        let by_flag = TargetFlags {
-            cache: Some(one.clone()),
-            mount: None,
-        };
-        let variables = environment(&[("CRDS_PATH", &other)]);
-        let choose = |flags: &TargetFlags, variables: &Environment| {
-            Target::choose(flags, variables, Missing::Refuse).map_err(|failure| failure.to_string())
-        };
-        assert_eq!(choose(&by_flag, &variables), Ok(Target::Cache(one.clone())));
-        let nothing = TargetFlags::default();
-        assert_eq!(choose(&nothing, &variables), Ok(Target::Cache(other.clone())));
-        let both = environment(&[("CRDS_FS_CACHE", &one), ("CRDS_PATH", &other)]);
-        assert_eq!(choose(&nothing, &both), Ok(Target::Cache(one)));
+        let cache = |directory: &PathBuf| Target::Cache(directory.clone());
+        for missing in [Missing::Make, Missing::Refuse, Missing::AskServers] {
+            let by_client: [(&str, &Path); 1] = [("CRDS_PATH", &other)];
+            assert_eq!(
+                find(&by_cache(&one), &by_client, missing),
+                Ok((cache(&one), Origin::Named))
+            );
+            let nothing = TargetFlags::default();
+            assert_eq!(
+                find(&nothing, &by_client, missing),
+                Ok((cache(&other), Origin::ClientVariable))
+            );
+            let both: [(&str, &Path); 2] = [("CRDS_FS_CACHE", &one), ("CRDS_PATH", &other)];
+            assert_eq!(find(&nothing, &both, missing), Ok((cache(&one), Origin::Named)));
+        }
     }
 
     #[test]
-    fn a_directory_that_is_not_there_is_made_or_refused() {
+    fn a_directory_that_is_not_there_is_made_refused_or_replaced_by_the_servers() {
         let above = tempfile::tempdir().unwrap();
         let new = above.path().canonicalize().unwrap().join("new");
-        let flags = TargetFlags {
-            cache: Some(new.clone()),
-            mount: None,
+        let variable: [(&str, &Path); 1] = [("CRDS_FS_CACHE", &new)];
+        // A server that is named leaves out the mounts of this machine.
+        let nothing = TargetFlags {
+            server: vec!["https://hst-crds.example.org".to_owned()],
+            ..TargetFlags::default()
         };
-        let refused = Target::choose(&flags, &Environment::new(), Missing::Refuse).unwrap_err();
-        assert!(refused.to_string().contains("there is no directory"), "{refused}");
         assert_eq!(
-            Target::choose(&flags, &Environment::new(), Missing::Make).unwrap(),
-            Target::Cache(new)
+            find(&nothing, &variable, Missing::AskServers),
+            Ok((Target::Servers, Origin::Default))
+        );
+        for missing in [Missing::Refuse, Missing::AskServers] {
+            let refused = find(&by_cache(&new), &[], missing).unwrap_err();
+            assert!(refused.contains("there is no directory"), "{refused}");
+        }
+        let refused = find(&nothing, &variable, Missing::Refuse).unwrap_err();
+        assert!(
+            refused.starts_with(&format!("CRDS_FS_CACHE is {}: there is no", new.display())),
+            "{refused}"
+        );
+        assert_eq!(
+            find(&by_cache(&new), &[], Missing::Make),
+            Ok((Target::Cache(new), Origin::Named))
         );
         let unmounted = TargetFlags {
             mount: Some(above.path().to_owned()),
-            cache: None,
+            ..TargetFlags::default()
         };
-        let refused = Target::choose(&unmounted, &Environment::new(), Missing::Refuse).unwrap_err();
-        assert!(refused.to_string().contains("--cache"), "{refused}");
+        let refused = find(&unmounted, &[], Missing::AskServers).unwrap_err();
+        assert!(refused.contains("--cache"), "{refused}");
+        let nowhere = find(&nothing, &[], Missing::Refuse).unwrap_err();
+        assert!(nowhere.contains("--cache DIR"), "{nowhere}");
     }
 }

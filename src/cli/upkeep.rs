@@ -10,8 +10,8 @@ use super::fetch::{self, ReferenceFilter};
 use super::flags::MountFlags;
 use super::selection::{self, Pattern, Selected};
 use super::settings::{self, Settings};
-use super::target::{Missing, Opened, Target, TargetFlags};
-use super::{Failure, lock_files, output};
+use super::target::{Missing, Opened, Session, Target, TargetFlags};
+use super::{Failure, lock_files, logging, output};
 use crate::crds::{Catalog, CatalogEntry, ContextSpec, FileKey, FileKind, Observatory};
 
 /// Opens the target of a command, works on it, and ends it.
@@ -19,23 +19,17 @@ pub(super) fn with_target<T>(
     flags: &TargetFlags,
     work: impl AsyncFnOnce(Arc<Opened>, &Settings) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    logging::to_standard_error("off");
     let mut environment = settings::environment();
     // Here differences are told also where opens tolerate them.
     for unchecked in ["CRDS_DOWNLOAD_CHECKSUMS", "CRDS_DOWNLOAD_LENGTHS"] {
         environment.remove(unchecked);
     }
     let target = Target::choose(flags, &environment, Missing::Refuse)?;
-    let settings = target.settings(&MountFlags::default(), &environment)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let opened = Arc::new(Opened::open(&target, &settings, runtime.handle())?);
-    let done = runtime.block_on(async {
-        let done = work(Arc::clone(&opened), &settings).await;
-        opened.close().await;
-        done
-    });
-    // Threads that wait for a mount end with the process.
-    runtime.shutdown_background();
+    let settings = target.settings(flags, MountFlags::default(), &environment)?;
+    let session = Session::open(&target, settings)?;
+    let done = session.wait(work(Arc::clone(session.target()), session.settings()));
+    session.close();
     done
 }
 

@@ -4,8 +4,9 @@ use std::fs;
 
 use serde_json::json;
 
+use super::archive::{Archive, datasets};
 use super::files::{WFC, fits};
-use super::{bestrefs, cache, lines, mount, out, said};
+use super::{bestrefs, cache, lines, out, said};
 
 const DARK: &str = "    darkfile  old_drk.fits\n\
     \x20       by hst_acs_darkfile_0001.rmap\n\
@@ -19,15 +20,7 @@ fn parameters_files_and_datasets_are_explained() {
     let root = tempfile::tempdir().unwrap();
     cache(root.path());
     fs::write(root.path().join("x.fits"), fits(&WFC)).unwrap();
-    mount(root.path());
-    for context in ["hst_0001.pmap", "hst_0002.pmap"] {
-        let place = root.path().join("bestrefs").join(context).join("J00000001");
-        fs::write(
-            place.join("header.json"),
-            json!({"INSTRUME": "ACS", "DETECTOR": "WFC"}).to_string(),
-        )
-        .unwrap();
-    }
+    let archive = Archive::new();
     for (subject, id) in [
         (
             &["--header", "INSTRUME=ACS,DETECTOR=WFC"][..],
@@ -37,11 +30,11 @@ fn parameters_files_and_datasets_are_explained() {
         (&["J00000001"], "J00000001"),
     ] {
         let arguments = [&["--context", "hst_0001.pmap", "--explain=darkfile"], subject].concat();
-        let output = bestrefs(root.path(), &arguments);
+        let output = archive.bestrefs(root.path(), &arguments);
         assert!(output.status.success(), "{id}: {}", said(&output));
         assert_eq!(out(&output), format!("{id}  hst_0001.pmap\n{DARK}"), "{id}");
     }
-    let all = bestrefs(
+    let all = archive.bestrefs(
         root.path(),
         &["--context", "hst_0001.pmap", "--explain", "J00000001"],
     );
@@ -103,27 +96,21 @@ fn what_is_not_found_is_explained_as_json() {
 fn an_answer_that_the_rules_do_not_give_is_pointed_out() {
     let root = tempfile::tempdir().unwrap();
     cache(root.path());
-    mount(root.path());
-    let place = root.path().join("bestrefs/hst_0001.pmap/J00000001");
-    fs::write(
-        place.join("bestrefs.json"),
-        json!({"bestrefs": {"darkfile": "other_drk.fits"}}).to_string(),
-    )
-    .unwrap();
     let arguments = ["--context", "hst_0001.pmap", "--explain=darkfile", "J00000001"];
-    let unknown = bestrefs(root.path(), &arguments);
+    let answers = json!({"hst_0001.pmap": {"darkfile": "other_drk.fits"}});
+    let archive = Archive::of(&json!({"J00000001": {"bestrefs": answers}}));
+    let unknown = archive.bestrefs(root.path(), &arguments);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(
         said(&unknown).contains("the server does not tell its parameters"),
         "{}",
         said(&unknown)
     );
-    fs::write(
-        place.join("header.json"),
-        json!({"INSTRUME": "ACS", "DETECTOR": "WFC"}).to_string(),
-    )
-    .unwrap();
-    let output = bestrefs(root.path(), &arguments);
+    let mut known = datasets();
+    known["J00000001"]["bestrefs"] = answers;
+    let root = tempfile::tempdir().unwrap();
+    cache(root.path());
+    let output = Archive::of(&known).bestrefs(root.path(), &arguments);
     assert!(output.status.success(), "{}", said(&output));
     assert!(
         said(&output).contains(

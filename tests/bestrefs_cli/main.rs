@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
 
+mod archive;
 mod check;
 mod explain;
 mod files;
@@ -13,6 +14,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use archive::{Archive, datasets};
 use files::{WFC, fits};
 use serde_json::{Value, json};
 
@@ -268,7 +270,7 @@ fn wrong_usage_is_named_with_its_remedy() {
     let output = no_mount.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said(&output).contains("nothing is mounted at"),
+        said(&output).contains("no crds-fs file system is mounted at"),
         "{}",
         said(&output)
     );
@@ -325,48 +327,32 @@ fn a_comparison_takes_absence_and_omission_for_the_same() {
     assert_eq!(changes["newtab"], json!({"old": null, "new": "NOT FOUND n/a"}));
 }
 
-/// What the command needs of a mount: its status, and the answers for datasets.
-fn mount(root: &Path) {
-    fs::create_dir(root.join(".crds-fs")).unwrap();
-    fs::write(root.join(".crds-fs/status.json"), "{}").unwrap();
-    for (context, dark) in [
-        ("hst_0001.pmap", "old_drk.fits"),
-        ("hst_0002.pmap", "new_drk.fits"),
-    ] {
-        let directory = root.join("bestrefs").join(context).join("J00000001");
-        fs::create_dir_all(&directory).unwrap();
-        let answer = json!({"bestrefs": {"darkfile": dark, "pfltfile": "flat_pfl.fits"}});
-        fs::write(directory.join("bestrefs.json"), answer.to_string()).unwrap();
-    }
-}
-
 /// The archive may have no answer for a type that the rules know.
 #[test]
 fn a_type_without_an_answer_is_named() {
     let root = tempfile::tempdir().unwrap();
     cache(root.path());
-    mount(root.path());
+    let mut known = datasets();
     for (context, dark) in [
         ("hst_0001.pmap", "old_drk.fits"),
         ("hst_0002.pmap", "new_drk.fits"),
     ] {
-        let answer = json!({"bestrefs": {"darkfile": dark}});
-        let place = root.path().join("bestrefs").join(context).join("J00000001");
-        fs::write(place.join("bestrefs.json"), answer.to_string()).unwrap();
+        known["J00000001"]["bestrefs"][context] = json!({"darkfile": dark});
     }
+    let archive = Archive::of(&known);
     let args = ["--context", "hst_0001.pmap", "--types", "DarkFile,PfltFile"];
     let without = "no answer for the type 'pfltfile': unknown, or omitted by the rules";
-    let output = bestrefs(root.path(), &[&args[..], &["--json", "J00000001"]].concat());
+    let output = archive.bestrefs(root.path(), &[&args[..], &["--json", "J00000001"]].concat());
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(
         lines(&output)[0]["result"],
         json!({"darkfile": "old_drk.fits", "pfltfile": format!("NOT FOUND {without}")})
     );
     let compared = [&args[..], &["--compare", "hst_0002.pmap", "J00000001"]].concat();
-    let output = bestrefs(root.path(), &compared);
+    let output = archive.bestrefs(root.path(), &compared);
     assert_eq!(
         out(&output),
-        "type='DARKFILE' data='J00000001' ::  New best reference: 'old_drk.fits' --> 'new_drk.fits'\n"
+        "instrument='ACS' type='DARKFILE' data='J00000001' ::  New best reference: 'old_drk.fits' --> 'new_drk.fits'\n"
     );
     assert_eq!(said(&output), format!("CRDS - WARNING -  J00000001: {without}\n"));
 }

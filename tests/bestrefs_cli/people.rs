@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::archive::Archive;
 use super::files::{WFC, fits};
-use super::{bestrefs, cache, command, lines, mount, out, said, words};
+use super::{bestrefs, cache, command, lines, out, said, words};
 
 const DARK: &str = "    darkfile  old_drk.fits\n";
 
@@ -51,13 +52,13 @@ fn the_default_context_follows_from_the_file_or_the_parameters() {
     cache(root.path());
     make_default(root.path(), "hst_0001.pmap");
     fs::write(root.path().join("x.fits"), fits(&WFC)).unwrap();
-    mount(root.path());
+    let archive = Archive::new();
     for arguments in [
         "--files x.fits",
         "--header INSTRUME=ACS,DETECTOR=WFC",
         "J00000001",
     ] {
-        let mut command = command(env!("CARGO_BIN_EXE_crds-fs"), root.path(), &words(arguments));
+        let mut command = archive.command(root.path(), &words(arguments));
         // It is for what does not tell its own.
         command.env("CRDS_OBSERVATORY", "jwst");
         let output = command.output().unwrap();
@@ -68,6 +69,8 @@ fn the_default_context_follows_from_the_file_or_the_parameters() {
             out(&output)
         );
     }
+    // The archive's server has told another one.
+    make_default(root.path(), "hst_0001.pmap");
     let line = json!({"id": 1, "header": {"INSTRUME": "ACS", "DETECTOR": "WFC"}});
     fs::write(root.path().join("headers.jsonl"), line.to_string()).unwrap();
     let output = bestrefs(
@@ -95,7 +98,7 @@ fn the_default_context_follows_from_the_file_or_the_parameters() {
 fn names_are_read_as_people_have_them() {
     let root = tempfile::tempdir().unwrap();
     cache(root.path());
-    mount(root.path());
+    let archive = Archive::new();
     for context in ["hst_0001", "HST_0001.PMAP", "Hst_0001", " hst_0001.pmap "] {
         let output = bestrefs(
             root.path(),
@@ -110,7 +113,7 @@ fn names_are_read_as_people_have_them() {
         assert!(out(&output).contains("  hst_0001.pmap\n"), "{}", out(&output));
         assert!(out(&output).contains(DARK), "{}", out(&output));
     }
-    let output = bestrefs(root.path(), &words("--context hst_0001 j00000001_raw.fits"));
+    let output = archive.bestrefs(root.path(), &words("--context hst_0001 j00000001_raw.fits"));
     assert!(
         out(&output).contains("old_drk.fits"),
         "{}{}",
@@ -148,13 +151,7 @@ fn types_that_the_rules_do_not_know_are_refused() {
 fn a_comparison_reads_the_same_whatever_it_is_of_and_says_when_nothing_differs() {
     let root = tempfile::tempdir().unwrap();
     cache(root.path());
-    mount(root.path());
-    let dataset = root.path().join("bestrefs/hst_0001.pmap/J00000001");
-    fs::write(
-        dataset.join("header.json"),
-        r#"{"INSTRUME": "ACS", "DETECTOR": "WFC"}"#,
-    )
-    .unwrap();
+    let archive = Archive::new();
     fs::write(root.path().join("x.fits"), fits(&WFC)).unwrap();
     let line = json!({"id": "it", "header": {"INSTRUME": "ACS", "DETECTOR": "WFC"}});
     fs::write(root.path().join("headers.jsonl"), line.to_string()).unwrap();
@@ -165,13 +162,13 @@ fn a_comparison_reads_the_same_whatever_it_is_of_and_says_when_nothing_differs()
         ("--header INSTRUME=ACS,DETECTOR=WFC", "INSTRUME=ACS,DETECTOR=WFC"),
     ] {
         let arguments = format!("--context hst_0001.pmap --compare hst_0002.pmap {subject}");
-        let output = bestrefs(root.path(), &words(&arguments));
+        let output = archive.bestrefs(root.path(), &words(&arguments));
         let line = format!(
             "instrument='ACS' type='DARKFILE' data='{id}' ::  New best reference: 'old_drk.fits' --> 'new_drk.fits'\n"
         );
         assert_eq!((out(&output), said(&output)), (line, String::new()));
         let arguments = format!("--context hst_0001.pmap --compare hst_0001.pmap {subject}");
-        let output = bestrefs(root.path(), &words(&arguments));
+        let output = archive.bestrefs(root.path(), &words(&arguments));
         assert!(output.status.success());
         assert_eq!(out(&output), "");
         assert!(
@@ -237,7 +234,7 @@ fn an_update_says_what_it_writes_and_a_dry_run_what_it_would() {
 fn failures_are_told_beside_the_answers_and_counted() {
     let root = tempfile::tempdir().unwrap();
     cache(root.path());
-    mount(root.path());
+    let archive = Archive::new();
     fs::write(root.path().join("x.fits"), fits(&WFC)).unwrap();
     let line = |instrument: &str| {
         json!({"id": "it", "header": {"INSTRUME": instrument, "DETECTOR": "WFC"}}).to_string()
@@ -253,7 +250,7 @@ fn failures_are_told_beside_the_answers_and_counted() {
         ("--headers headers.jsonl", "2 of 3 datasets failed"),
         ("--header INSTRUME=NOSUCH", "1 of 1 datasets failed"),
     ] {
-        let output = bestrefs(
+        let output = archive.bestrefs(
             root.path(),
             &words(&format!("--context hst_0001.pmap {subjects}")),
         );

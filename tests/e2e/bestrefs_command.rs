@@ -66,7 +66,7 @@ fn datasets_by_id_and_by_parameters() {
         if id == "NOSUCH" {
             assert_eq!(
                 line["error"],
-                "there is no such dataset, or no context roman_0002.pmap"
+                "there is no dataset 'NOSUCH': NOT FOUND dataset ID does not exist 'NOSUCH'"
             );
         } else {
             assert_eq!(
@@ -112,13 +112,13 @@ fn references_are_fetched_through_the_mount() {
     let one = ask(&["--fetch", "--types", "dark"]);
     assert_eq!(
         (said(&one).as_str(), references(&rig)),
-        ("1 of 1  roman_wfi_dark_0001.asdf\n", 1)
+        ("1/1 fetched roman/roman_wfi_dark_0001.asdf\n", 1)
     );
     let all = ask(&["--fetch"]);
     assert!(all.status.success(), "{}", said(&all));
-    // The data half of a GEIS image comes along.
+    // The data half of a GEIS image comes along, and what is here already is not told.
     let files = expected(&library, "roman_0002.pmap").as_object().unwrap().len() + 1;
-    assert_eq!((said(&all).lines().count(), references(&rig)), (files, files));
+    assert_eq!((said(&all).lines().count(), references(&rig)), (files - 1, files));
     for (reftype, name) in expected(&library, "roman_0002.pmap").as_object().unwrap() {
         let name = name.as_str().unwrap();
         let original = fs::read(library.cache.join("references/roman").join(name)).unwrap();
@@ -138,8 +138,9 @@ fn references_are_fetched_through_the_mount() {
         said(&missing)
     );
     assert!(
-        said(&missing).contains("2 of 2  roman_wfi_mask_0001.fits")
-            || said(&missing).contains("1 of 2  roman_wfi_mask_0001.fits")
+        said(&missing).contains("not every reference could be fetched"),
+        "{}",
+        said(&missing)
     );
 }
 

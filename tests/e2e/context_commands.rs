@@ -128,7 +128,7 @@ fn wrong_names_of_contexts_are_refused_with_a_remedy() {
         (
             1,
             &["roman-build-1.18.0"],
-            "the server names no context for that release",
+            "there is no context 'roman-build-1.18.0': OtherError: no such context is known",
         ),
     ] {
         let output = run(&[&["context", "--mount", &mountpoint], arguments].concat());
@@ -152,10 +152,100 @@ fn wrong_names_of_contexts_are_refused_with_a_remedy() {
     let nowhere = run(&["context", "roman-latest", "--cache", "/nonexistent"]);
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(
-        said(&nowhere).contains("/nonexistent is no directory: give --cache"),
+        said(&nowhere)
+            .contains("there is no directory '/nonexistent'; give that of a CRDS cache or of a mount"),
         "{}",
         said(&nowhere)
     );
+}
+
+/// One order for all commands: the working directory's mount before `CRDS_PATH`, and `CRDS_FS_CACHE` before both.
+#[test]
+fn a_place_that_is_not_named_is_found_in_one_order() {
+    let library = Library::demo();
+    let server = library.flags().remove(0);
+    let rig = Rig::mounted(&[&server], &[]);
+    // By what is in it the mount is told from other places.
+    fs::read(rig.path("mappings/roman").join(OLD)).unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let cached = |directory: &Path, variables: &[(&str, &Path)], more: &[&str]| {
+        let output = program()
+            .args(["contexts", "roman", "--json"])
+            .args(more)
+            .current_dir(directory)
+            .env("CRDS_FS_SERVER", &server)
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{variables:?}: {}", said(&output));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        told["totals"]["cached"].as_u64().unwrap()
+    };
+    let (inside, outside) = (rig.path("references/roman"), cache.path());
+    let mount = rig.mountpoint();
+    assert_eq!(cached(&inside, &[], &[]), 1);
+    assert_eq!(cached(&inside, &[("CRDS_PATH", outside)], &[]), 1);
+    assert_eq!(cached(&inside, &[("CRDS_FS_CACHE", outside)], &[]), 0);
+    assert_eq!(cached(outside, &[("CRDS_PATH", &mount)], &[]), 1);
+    assert_eq!(cached(outside, &[("CRDS_FS_CACHE", &rig.store())], &[]), 1);
+    assert_eq!(
+        cached(
+            outside,
+            &[("CRDS_PATH", &mount)],
+            &["--cache", outside.to_str().unwrap()]
+        ),
+        0
+    );
+    // A mount has servers of its own: one that is named leaves it out, and cannot be asked in its place.
+    assert_eq!(
+        cached(&inside, &[("CRDS_PATH", &mount)], &["--server", &server]),
+        0
+    );
+    for flags in [&["--server", &server][..], &["--offline"]] {
+        for command in [&["contexts"][..], &["verify"], &["fetch", OLD]] {
+            let mount = ["--mount", mount.to_str().unwrap()];
+            let refused = run(&[command, &mount, flags].concat());
+            assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+            assert!(
+                said(&refused).contains("is an option of mounting"),
+                "{}",
+                said(&refused)
+            );
+        }
+    }
+}
+
+/// What another process has open can be read all the same.
+#[test]
+fn a_directory_in_use_is_read_as_it_lies_there() {
+    let library = Library::demo();
+    let server = library.flags().remove(0);
+    let cache = tempfile::tempdir().unwrap();
+    let directory = cache.path().display().to_string();
+    check_forms(&["--server", &server, "--cache", &directory]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _guard = runtime.enter();
+    let in_use = crds_fs::cache::Cache::builder(cache.path()).open().unwrap();
+    let output = run(&[
+        "context",
+        "roman-latest",
+        "--cache",
+        &directory,
+        "--server",
+        &server,
+    ]);
+    assert_eq!(
+        (output.status.code(), out(&output)),
+        (Some(0), format!("{NEW}\n")),
+        "{}",
+        said(&output)
+    );
+    assert!(
+        said(&output).contains("this is what the roman server said"),
+        "{}",
+        said(&output)
+    );
+    runtime.block_on(in_use.close());
 }
 
 fn context<'a>(told: &'a Value, name: &str) -> &'a Value {
@@ -215,11 +305,11 @@ fn contexts_tell_when_why_and_how_much_is_here() {
             "roman_0002.pmap  2026-06-01  latest edit  complete  A flat of 64 MiB",
         ]
     );
-    // The same over the cache itself, while the mount has it, and of a server alone.
+    // The same over the cache itself, which the mount has, and of a server alone.
     let store = rig.store().display().to_string();
-    let beside = run(&["contexts", "roman", "--cache", &store, "--server", &server]);
+    let beside = run(&["contexts", "roman", "--cache", &store]);
     assert!(beside.status.success(), "{}", said(&beside));
-    assert_eq!(out(&beside), out(&output));
+    assert_eq!((out(&beside), said(&beside)), (out(&output), String::new()));
     let alone = out(&run(&["contexts", "roman", "--server", &server]));
     assert_eq!(
         alone.lines().nth(1),

@@ -122,8 +122,8 @@ impl Lookup<'_> {
 
     /// Notes the references that are to be fetched.
     fn note(&self, context: &str, answers: &BestRefs<'_>) {
-        let names = || answers.iter().flat_map(|(_, answer)| answer.files());
-        self.want(context, names);
+        let names = answers.iter().flat_map(|(_, answer)| answer.files());
+        self.want(context, || names.filter_map(|name| name.parse().ok()));
     }
 }
 

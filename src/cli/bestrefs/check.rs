@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::cache_dirs::observatory_of;
 use super::counts::Counts;
 use super::files;
 use super::lookup::Lookup;
@@ -15,6 +14,7 @@ use super::record::Record;
 use super::render;
 use super::subject::Subject;
 use super::tally::Tally;
+use crate::cli::cache_dirs::observatory_of;
 use crate::cli::{Failure, output};
 use crate::crds::Observatory;
 use crate::dataset::{Recorded, Verdict, recorded, recorded_context, verdict};

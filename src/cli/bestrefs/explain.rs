@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::backend::Backend;
+use super::archive;
 use super::lookup::Lookup;
 use super::render::{self, warn};
 use super::subject::Subject;
+use crate::cli::fetch;
+use crate::cli::target::Session;
 use crate::crds::DatasetName;
 use crate::rules::{Explanation, Header};
 
@@ -38,21 +40,22 @@ fn explanations(
 /// As [`tell`], for a dataset of the archive: by what is known of its header, and rules that are brought if need be.
 pub(super) fn tell_dataset(
     lookup: &Lookup<'_>,
-    backend: &Backend,
+    session: &Session,
     dataset: &DatasetName,
     context: &str,
     out: &mut Vec<u8>,
 ) -> bool {
     let name = dataset.display();
-    let found = backend.answers(context, dataset).and_then(|found| {
-        let header = found.header.ok_or("the server does not tell its parameters")?;
+    let found = archive::answers(session, context, dataset).and_then(|found| {
+        let header = found.header.filter(|header| !header.is_empty());
+        let header = header.ok_or("the server does not tell its parameters")?;
         let header: Header = header
             .iter()
             .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
             .collect();
         let mut subject = Subject::named(&name, header);
         subject.types.clone_from(&lookup.reftypes.only);
-        bring_rules(lookup, backend, &subject, context)?;
+        bring_rules(lookup, session, &subject, context)?;
         Ok((found.answers, explanations(lookup, &subject, context)?))
     });
     let id = Value::from(name.as_str()).to_string();
@@ -81,7 +84,7 @@ pub(super) fn tell_dataset(
 /// Brings the rules for a header, level by level.
 fn bring_rules(
     lookup: &Lookup<'_>,
-    backend: &Backend,
+    session: &Session,
     subject: &Subject<'_>,
     context: &str,
 ) -> Result<(), String> {
@@ -94,7 +97,7 @@ fn bring_rules(
         if missing.is_empty() {
             return Ok(());
         }
-        let failures = backend.bring(&missing);
+        let failures = session.wait(fetch::bring_rules(session.target(), session.settings(), &missing));
         if !failures.is_empty() {
             return Err(format!(
                 "the rules of {context} cannot be had: {}",

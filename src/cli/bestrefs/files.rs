@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::cache_dirs::observatory_of;
 use super::counts::Counts;
 use super::lookup::Lookup;
 use super::render::{self, complain, warn};
 use super::request::{ReftypeSelection, Update};
 use super::subject::Subject;
+use crate::cli::cache_dirs::observatory_of;
 use crate::cli::{Failure, output};
 use crate::crds::Observatory;
 use crate::dataset::{self, Change, DatasetHeader, Recipe};

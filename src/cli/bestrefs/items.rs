@@ -5,30 +5,31 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::backend::Backend;
+use super::archive;
 use super::counts::Counts;
 use super::explain;
 use super::lookup::Lookup;
 use super::render::{self, warn};
-use super::subject::Item;
+use super::subject::{Item, instrument};
+use crate::cli::target::Session;
 use crate::cli::{Failure, output};
 use crate::crds::DatasetName;
 use crate::rules::Memory;
 use crate::rules::python::repr;
 
 /// Looks up datasets and parameters, in order.
-pub(super) fn run(lookup: &Lookup<'_>, items: &[Item], backend: Option<&Backend>) -> Result<Counts, Failure> {
+pub(super) fn run(lookup: &Lookup<'_>, items: &[Item], session: Option<&Session>) -> Result<Counts, Failure> {
     let contexts_of = |item: &Item| lookup.contexts_of(item.observatory()).map_err(Failure::usage);
     let contexts = items.iter().map(contexts_of).collect::<Result<Vec<_>, _>>()?;
     let items: Vec<_> = items.iter().zip(contexts).collect();
-    if let Some(backend) = backend {
-        prepare(lookup, backend, &items);
+    if let Some(session) = session {
+        prepare(lookup, session, &items);
     }
     let mut told = Vec::new();
     let mut counts = Counts::default();
     for (item, contexts) in &items {
-        let good = match (item, backend) {
-            (Item::Id(dataset), Some(backend)) => by_id(lookup, contexts, backend, dataset, &mut told),
+        let good = match (item, session) {
+            (Item::Id(dataset), Some(session)) => by_id(lookup, contexts, session, dataset, &mut told),
             (Item::Id(_), None) => false,
             (Item::Parameters(subject), _) => lookup.tell(&mut Memory::none(), subject, &mut told),
         };
@@ -40,7 +41,7 @@ pub(super) fn run(lookup: &Lookup<'_>, items: &[Item], backend: Option<&Backend>
 }
 
 /// Asks for all ids of each context at once.
-fn prepare(lookup: &Lookup<'_>, backend: &Backend, items: &[(&Item, Vec<String>)]) {
+fn prepare(lookup: &Lookup<'_>, session: &Session, items: &[(&Item, Vec<String>)]) {
     let mut ids: BTreeMap<&str, Vec<DatasetName>> = BTreeMap::new();
     for (item, contexts) in items {
         if let Item::Id(dataset) = item {
@@ -50,7 +51,7 @@ fn prepare(lookup: &Lookup<'_>, backend: &Backend, items: &[(&Item, Vec<String>)
         }
     }
     for (context, datasets) in ids {
-        backend.prepare(&[context], &datasets);
+        archive::prepare(session, context, &datasets);
     }
 }
 
@@ -58,7 +59,7 @@ fn prepare(lookup: &Lookup<'_>, backend: &Backend, items: &[(&Item, Vec<String>)
 fn by_id(
     lookup: &Lookup<'_>,
     contexts: &[String],
-    backend: &Backend,
+    session: &Session,
     dataset: &DatasetName,
     out: &mut Vec<u8>,
 ) -> bool {
@@ -67,7 +68,7 @@ fn by_id(
     let wanted =
         |reftype: &str| types.is_none_or(|types| types.iter().any(|own| own.eq_ignore_ascii_case(reftype)));
     let answers = |context: &str| {
-        let mut found = backend.answers(context, dataset).map_err(|why| {
+        let mut found = archive::answers(session, context, dataset).map_err(|why| {
             let name = dataset.display();
             if Path::new(&name).is_file() {
                 format!("{why}; for the file of that name write --files {name}")
@@ -76,13 +77,13 @@ fn by_id(
             }
         })?;
         found.answers.retain(|reftype, _| wanted(reftype));
-        lookup.want(context, || found.answers.values().flat_map(names));
+        lookup.want(context, || found.files());
         Ok::<_, String>(found)
     };
     let mut complete = true;
     for context in contexts {
         if lookup.explain {
-            complete &= explain::tell_dataset(lookup, backend, dataset, context, out);
+            complete &= explain::tell_dataset(lookup, session, dataset, context, out);
             continue;
         }
         let told = match &lookup.compare {
@@ -92,8 +93,9 @@ fn by_id(
                     for reftype in unanswered(types, &[&before.answers, &after.answers]) {
                         warn(&format!("{}: {}", dataset.display(), no_answer(&reftype)));
                     }
-                    let instrument = before.instrument.as_ref().or(after.instrument.as_ref());
-                    let whose = (id.as_str(), instrument.map(String::as_str));
+                    let mut headers = [&before.header, &after.header].into_iter().flatten();
+                    let instrument = headers.find_map(instrument);
+                    let whose = (id.as_str(), instrument.as_deref());
                     lookup.note_difference(render::difference(
                         out,
                         lookup.json,
@@ -127,20 +129,10 @@ fn unanswered(types: Option<&Vec<String>>, answers: &[&Map<String, Value>]) -> V
         .collect()
 }
 
-/// The text for a type without an answer. The backend does not tell which types it knows, only which apply.
+/// The text for a type without an answer. The archive does not tell which types it knows, only which apply.
 fn no_answer(reftype: &str) -> String {
     format!(
         "no answer for the type {}: unknown, or omitted by the rules",
         repr(reftype)
     )
-}
-
-/// The file names in an answer.
-fn names(answer: &Value) -> Vec<&str> {
-    match answer {
-        Value::String(text) if !text.starts_with("NOT FOUND") && text != "N/A" => vec![text],
-        Value::Array(items) => items.iter().flat_map(names).collect(),
-        Value::Object(items) => items.values().flat_map(names).collect(),
-        _ => Vec::new(),
-    }
 }

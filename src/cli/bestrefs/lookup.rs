@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::cache_dirs::observatory_of;
 use super::request::ReftypeSelection;
-use super::rules::CacheRules;
 use super::subject::Subject;
 use super::tally::Tally;
-use crate::crds::{FileKey, Observatory};
+use crate::cli::cache_dirs::observatory_of;
+use crate::cli::cache_rules::CacheRules;
+use crate::crds::{FileKey, FileName, Observatory};
 use crate::rules::{BestRefs, Memory};
 
 /// The error where a context is neither given nor follows from anything.
@@ -112,14 +112,9 @@ impl Lookup<'_> {
     }
 
     /// Notes references that are to be fetched, if any are.
-    pub(super) fn want<'n, I: Iterator<Item = &'n str>>(&self, context: &str, names: impl FnOnce() -> I) {
+    pub(super) fn want<I: Iterator<Item = FileName>>(&self, context: &str, names: impl FnOnce() -> I) {
         if let (Some(wanted), Ok(observatory)) = (&self.wanted, observatory_of(context).parse()) {
-            let keys = names().filter_map(|name| {
-                Some(FileKey {
-                    observatory,
-                    name: name.parse().ok()?,
-                })
-            });
+            let keys = names().map(|name| FileKey { observatory, name });
             wanted.lock().extend(keys);
         }
     }

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::cache_dirs::observatory_of;
+use crate::cli::cache_dirs::observatory_of;
 use crate::dataset::{Verdict, verdict};
 use crate::rules::annotate;
 use crate::rules::python::repr;

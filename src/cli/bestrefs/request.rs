@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::Args;
-use super::backend::{BackendDir, is_mount};
-use super::cache_dirs::CacheDirs;
 use super::subject::Item;
 use crate::cli::Failure;
+use crate::cli::cache_dirs::CacheDirs;
 use crate::cli::flags::MountFlags;
-use crate::cli::settings::{Environment, truth, variable};
+use crate::cli::settings::{Environment, Settings, truth, variable};
+use crate::cli::target::{Missing, Origin, Target};
 use crate::crds::Observatory;
 use crate::rules::LookupOptions;
 
@@ -29,8 +29,10 @@ pub(super) struct Request {
     /// The directories that the rules are read from.
     pub(super) dirs: CacheDirs,
     pub(super) options: LookupOptions,
-    /// The backend that answers for archive ids and fetches references; `None` where neither is wanted.
-    pub(super) backend: Option<BackendDir>,
+    /// The mount or cache that answers for archive ids, and that references are fetched into.
+    pub(super) target: Target,
+    /// The settings to open the target with; `None` where that need not be.
+    pub(super) settings: Option<Settings>,
 }
 
 /// The task of a call.
@@ -88,17 +90,31 @@ impl Request {
     /// Resolves arguments. Of the file system it is only asked whether a directory is a mount.
     pub(super) fn new(args: Args, environment: &Environment) -> Result<Self, Failure> {
         check(&args)?;
-        let dirs = match args.cache.as_deref().or(args.mount.as_deref()) {
-            Some(root) => CacheDirs::of_cache(root),
-            None => CacheDirs::of_environment(environment),
+        let missing = if args.fetch {
+            Missing::Make
+        } else {
+            Missing::AskServers
+        };
+        let (target, origin) = Target::find(&args.target, environment, missing)?;
+        let dirs = match (&target, origin) {
+            (Target::Mount(root) | Target::Cache(root), Origin::Named) => CacheDirs::of_cache(root),
+            (Target::Mount(root), Origin::Default) if !CacheDirs::are_named(environment) => {
+                CacheDirs::of_cache(root)
+            }
+            _ => CacheDirs::of_environment(environment),
         };
         let has_ids = args.datasets.iter().any(|name| !name.contains('='));
         if !has_ids && !args.fetch && !args.context.iter().any(|name| name.contains('/')) {
             // There is no other source of answers.
             dirs.check().map_err(Failure::new)?;
         }
-        let backend = (has_ids || args.fetch)
-            .then(|| backend(&args, environment))
+        let settings = (has_ids || args.fetch)
+            .then(|| {
+                // It is for subjects that do not tell their own.
+                let mut environment = environment.clone();
+                environment.remove("CRDS_OBSERVATORY");
+                target.settings(&args.target, MountFlags::default(), &environment)
+            })
             .transpose()?;
         let contexts = if args.context.is_empty() {
             let named = variable(environment, "CRDS_CONTEXT");
@@ -131,10 +147,11 @@ impl Request {
             },
             fetch: args.fetch,
             dirs,
+            target,
+            settings,
             options: LookupOptions {
                 ignore_checksum: truth(environment, "CRDS_IGNORE_MAPPING_CHECKSUM")?.unwrap_or(false),
             },
-            backend,
             subjects: subjects(args, environment)?,
         })
     }
@@ -165,13 +182,7 @@ fn check(args: &Args) -> Result<(), Failure> {
             "an empty name is no type of references: write --types dark,flat",
         ));
     }
-    match &args.mount {
-        Some(mount) if !is_mount(mount)? => Err(Failure::new(format!(
-            "nothing is mounted at {}: give the directory of 'crds-fs mount', or --cache DIR for an ordinary cache",
-            mount.display()
-        ))),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn subjects(args: Args, environment: &Environment) -> Result<Subjects, Failure> {
@@ -198,18 +209,6 @@ fn subjects(args: Args, environment: &Environment) -> Result<Subjects, Failure> 
     let mut paths = args.files;
     paths.sort_unstable();
     Ok(Subjects::Files(paths, update))
-}
-
-/// The mount, else the cache directory, else the directory that `CRDS_PATH` names, which may be either.
-fn backend(args: &Args, environment: &Environment) -> Result<BackendDir, Failure> {
-    if let Some(mount) = &args.mount {
-        return Ok(BackendDir::Mount(mount.clone()));
-    }
-    let named = || environment.get("CRDS_PATH").map(PathBuf::from);
-    let directory = args.cache.clone().or_else(named).ok_or_else(|| {
-        Failure::usage("where to keep what is fetched? Give --cache DIR or --mount M, or set CRDS_PATH")
-    })?;
-    BackendDir::find(directory, MountFlags::default(), environment)
 }
 
 /// Names without the blanks around them.

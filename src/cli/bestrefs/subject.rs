@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::record::Record;
 use crate::cli::Failure;
@@ -82,7 +83,7 @@ impl Item {
 }
 
 /// Whether a parameter of this name tells the instrument.
-pub(super) fn is_instrument(name: &str) -> bool {
+fn is_instrument(name: &str) -> bool {
     let names = [
         "INSTRUME",
         "META.INSTRUMENT.NAME",
@@ -90,6 +91,12 @@ pub(super) fn is_instrument(name: &str) -> bool {
         "ROMAN.META.INSTRUMENT.NAME",
     ];
     names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The instrument, in upper case, that the parameters of a dataset of the archive tell.
+pub(super) fn instrument(parameters: &Map<String, Value>) -> Option<String> {
+    let (_, value) = parameters.iter().find(|(name, _)| is_instrument(name))?;
+    value.as_str().map(|text| text.trim().to_uppercase())
 }
 
 impl Subject<'_> {

@@ -8,8 +8,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
 
 use super::transfers::Transfers;
-use crate::cli::selection::Selected;
-use crate::crds::{CatalogEntry, FileKey, FileKind, FileName, Observatory};
+use crate::cli::selection::{self, Selected};
+use crate::crds::{FileKey, FileKind, FileName, Observatory};
 use crate::dataset::read_text;
 use crate::rules::{
     Context, Header, LoadError, LookupOptions, MAX_TEXT_BYTES, Mapping, Mappings, Memory, Target,
@@ -80,11 +80,7 @@ impl<'a> Rules<'a> {
     ) -> Result<Selected, String> {
         let observatory = context.observatory;
         let mut types = BTreeSet::new();
-        let mut found: Selected = self
-            .entries(observatory, &[context.name.as_str()])
-            .await
-            .into_iter()
-            .collect();
+        let mut found = self.entries(observatory, &[context.name.as_str()]).await;
         let mut running = FuturesUnordered::new();
         let first = Step {
             name: context.name.clone(),
@@ -141,17 +137,11 @@ impl<'a> Rules<'a> {
         (step, None)
     }
 
-    /// Names as files of the catalog, the data halves of GEIS references with them; those that it does not have are without
-    /// size and digest.
-    async fn entries(&self, observatory: Observatory, names: &[&str]) -> Vec<(FileKey, CatalogEntry)> {
-        let info = self.transfers.target().catalog(observatory).await.ok();
-        let names: Vec<FileName> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        let halves: Vec<FileName> = names.iter().filter_map(FileName::geis_data_half).collect();
-        let entry = |name: FileName| {
-            let known = info.as_ref().and_then(|info| info.catalog().get(name.as_str()));
-            (FileKey { observatory, name }, known.unwrap_or_default())
-        };
-        names.into_iter().chain(halves).map(entry).collect()
+    /// Names as files of the catalog ([`selection::with_entries`]).
+    async fn entries(&self, observatory: Observatory, names: &[&str]) -> Selected {
+        let names = names.iter().filter_map(|name| name.parse().ok());
+        let keys = names.map(|name| FileKey { observatory, name });
+        selection::with_entries(self.transfers.target(), keys).await
     }
 
     /// Brings a mapping and reads it.

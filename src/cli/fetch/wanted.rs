@@ -163,17 +163,7 @@ impl Wanted {
 
     /// Adds references, the data halves of GEIS files with them.
     async fn add(&mut self, files: Vec<FileKey>, target: &Opened) {
-        for key in files {
-            let half = key.name.geis_data_half().map(|name| FileKey {
-                observatory: key.observatory,
-                name,
-            });
-            for key in [Some(key), half].into_iter().flatten() {
-                let info = target.catalog(key.observatory).await.ok();
-                let entry = info.and_then(|info| info.catalog().get(key.name.as_str()));
-                self.files.insert(key, entry.unwrap_or_default());
-            }
-        }
+        self.files.extend(selection::with_entries(target, files).await);
     }
 }
 

@@ -1,31 +1,37 @@
 //! An open target: its catalogs, contexts and files, alike for a mount and for a cache directory.
 
+pub(super) mod answers;
+mod mounted;
 pub(super) mod upkeep;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::{STATUS, Target};
+use self::mounted::{config_in_mount, described, in_area, open_in_mount};
+use super::find::STATUS;
 use crate::cache::Cache;
+use crate::cli::cache_dirs::CacheDirs;
 use crate::cli::settings::Settings;
 use crate::cli::{Failure, wiring};
-use crate::crds::{ContextSpec, DatasetName, FileKey, FileName, Observatory, ServerInfo};
-use crate::dataset::{open_regular, read_text};
+use crate::crds::{ContextSpec, FileKey, FileName, Observatory, ServerInfo};
 use crate::fetch::{FetchError, FileState};
 use crate::mount::mountinfo::MountEntry;
 use crate::mount::unmount;
-use crate::resolve::TypeAnswer;
-use crate::tree::report::{FileReport, ObservatoryReport, StatusReport};
+use crate::tree::report::{ObservatoryReport, StatusReport};
 
-/// No server description is larger, in bytes.
-const MAX_SERVER_CONFIG: u64 = 256 << 20;
+/// A description younger than this is not asked for again.
+const JUST_NOW: Duration = Duration::from_secs(10);
+
+/// So long a server may take that says again what is known already.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An open target.
 pub(in crate::cli) struct Opened {
@@ -64,42 +70,33 @@ impl FileStatus {
 }
 
 impl Opened {
-    /// Opens a target: a mount, which must answer, or a cache directory, by the settings. Nothing is asked of the network.
-    /// Tasks run on `runtime`.
-    pub(in crate::cli) fn open(
-        target: &Target,
+    /// Opens a mount, which must answer.
+    pub(in crate::cli) fn mount(mountpoint: &Path) -> Result<Self, Failure> {
+        let entry = unmount::find(mountpoint)?;
+        let status: StatusReport = serde_json::from_slice(&entry.read(STATUS)?)
+            .map_err(|error| Failure::because("the status of the mount is not as it should be", error))?;
+        let shown = |is_meant: fn(&ObservatoryReport) -> bool| {
+            let shown = status.observatories.iter().filter(|report| is_meant(report));
+            shown.filter_map(|report| report.name.parse().ok()).collect()
+        };
+        Ok(Self {
+            place: Place::Mount(entry),
+            observatories: shown(|_| true),
+            chosen: shown(|report| report.context_chosen),
+            catalogs: Mutex::default(),
+        })
+    }
+
+    /// Opens a cache directory by the settings. Nothing is asked of the network. Tasks run on `runtime`.
+    pub(in crate::cli) fn cache(
+        directory: &Path,
         settings: &Settings,
         runtime: &Handle,
     ) -> Result<Self, Failure> {
-        let (place, observatories, chosen) = match target {
-            Target::Mount(mountpoint) => {
-                let entry = unmount::find(mountpoint)?;
-                let status: StatusReport = serde_json::from_slice(&entry.read(STATUS)?).map_err(|error| {
-                    Failure::because("the status of the mount is not as it should be", error)
-                })?;
-                let shown = |is_meant: fn(&ObservatoryReport) -> bool| {
-                    let shown = status.observatories.iter().filter(|report| is_meant(report));
-                    shown.filter_map(|report| report.name.parse().ok()).collect()
-                };
-                (
-                    Place::Mount(entry),
-                    shown(|_| true),
-                    shown(|report| report.context_chosen),
-                )
-            }
-            Target::Cache(directory) => {
-                let cache = wiring::cache(settings, directory, runtime)?;
-                (
-                    Place::Cache(Box::new(cache)),
-                    settings.observatories.clone(),
-                    Vec::new(),
-                )
-            }
-        };
         Ok(Self {
-            place,
-            observatories,
-            chosen,
+            place: Place::Cache(Box::new(wiring::cache(settings, directory, runtime)?)),
+            observatories: settings.observatories.clone(),
+            chosen: Vec::new(),
             catalogs: Mutex::default(),
         })
     }
@@ -136,14 +133,8 @@ impl Opened {
         if let Some(info) = self.catalogs.lock().get(&observatory) {
             return Ok(Arc::clone(info));
         }
-        let path = config_in_mount(mount, observatory);
-        let read = move || {
-            let failed =
-                |error: io::Error| Failure::because(format!("cannot read '{}'", path.display()), error);
-            let file = open_regular(&path).map_err(failed)?;
-            let text = read_text(&file, MAX_SERVER_CONFIG).map_err(failed)?;
-            ServerInfo::from_literal(&text).map_err(Failure::from)
-        };
+        let dirs = CacheDirs::of_cache(&mount.mountpoint);
+        let read = move || dirs.server_info(observatory).map_err(Failure::new);
         let info = Arc::new(in_background(read).await??);
         if info.catalog().len() == 0 {
             return Err(self.no_catalog(observatory).await);
@@ -214,36 +205,45 @@ impl Opened {
         });
         match name {
             Ok(name) => Ok(name),
-            Err(error) => {
-                let report = self.mount_report().await;
-                let failures = report.map(|report| report.failures).unwrap_or_default();
-                let told = failures.into_iter().rev().find(|failure| failure.file == link);
-                Err(match told {
-                    Some(failure) => Failure::new(failure.message),
-                    None => Failure::because(format!("there is no context '{spec}'"), error),
-                })
-            }
+            Err(error) => Err(match self.failure_in_mount(&link).await {
+                Some(told) => Failure::new(told),
+                None => Failure::because(format!("there is no context '{spec}'"), error),
+            }),
         }
     }
 
-    /// The best references of a dataset under a literal context.
-    pub(in crate::cli) async fn best_references(
+    /// The last failure of a mount with an entry of `/bestrefs`, if it tells one.
+    async fn failure_in_mount(&self, entry: &str) -> Option<String> {
+        let failures = self.mount_report().await?.failures;
+        let told = failures.into_iter().rev().find(|failure| failure.file == entry);
+        told.map(|failure| failure.message)
+    }
+
+    /// The description of an observatory's server: as the server gives it now, else as it is kept, with the reason why the
+    /// server was not asked. A mount says what it goes by.
+    pub(in crate::cli) async fn description(
         &self,
-        context: &FileKey,
-        dataset: &DatasetName,
-    ) -> Result<Vec<FileKey>, Failure> {
-        let names: Vec<FileName> = match &self.place {
-            Place::Cache(cache) => {
-                let spec = ContextSpec::Literal(context.name.clone());
-                cache.bestrefs(&spec, dataset).await?.files().cloned().collect()
+        observatory: Observatory,
+    ) -> Result<(Arc<ServerInfo>, Option<String>), Failure> {
+        let kept = self.catalog(observatory).await?;
+        let Place::Cache(cache) = &self.place else {
+            return Ok((kept, None));
+        };
+        let catalogs = cache.fetcher().catalogs();
+        let is_fresh = catalogs.age(observatory).is_some_and(|age| age < JUST_NOW);
+        if is_fresh || catalogs.is_offline(observatory) {
+            return Ok((kept, None));
+        }
+        let fresh = tokio::time::timeout(PATIENCE, catalogs.refresh(observatory).wait()).await;
+        Ok(match fresh {
+            Ok(Ok(fresh)) => (fresh, None),
+            Ok(Err(error)) => (kept, Some(error.to_string())),
+            Err(_) => {
+                let seconds = PATIENCE.as_secs();
+                let why = format!("the server of {observatory} says nothing for {seconds} s");
+                (kept, Some(why))
             }
-            Place::Mount(mount) => answers_in_mount(mount, context, dataset).await?,
-        };
-        let key = |name| FileKey {
-            observatory: context.observatory,
-            name,
-        };
-        Ok(names.into_iter().map(key).collect())
+        })
     }
 
     /// An open file, fetched if it is not here. Dropping the future abandons the wait.
@@ -307,6 +307,15 @@ impl Opened {
         self.status(key)
     }
 
+    /// Returns when all that was fetched is under its final name, where others find it.
+    pub(in crate::cli) async fn flush(&self) -> Result<(), Failure> {
+        let Place::Cache(cache) = &self.place else {
+            return Ok(());
+        };
+        let store = Arc::clone(cache.fetcher().store());
+        Ok(in_background(move || store.flush()).await??)
+    }
+
     /// The end: transfers of a cache directory stop where they can go on another time, and what is to be remembered is
     /// written down.
     pub(in crate::cli) async fn close(&self) {
@@ -330,69 +339,6 @@ fn reason(error: &FetchError) -> String {
         }
     }
     reason
-}
-
-/// The files that the answers for a dataset name, read in a mount.
-async fn answers_in_mount(
-    mount: &MountEntry,
-    context: &FileKey,
-    dataset: &DatasetName,
-) -> Result<Vec<FileName>, Failure> {
-    let directory = mount.mountpoint.join("bestrefs").join(context.name.as_str());
-    let path = directory.join(dataset.to_string()).join("bestrefs.json");
-    let text = in_background(move || fs::read(path)).await?;
-    let text = text.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Failure::new(format!(
-            "there is no dataset '{}', or it has no best references under {}; 'crds-fs status' says why",
-            dataset.display(),
-            context.name
-        )),
-        _ => Failure::because(format!("the best references of '{}'", dataset.display()), error),
-    })?;
-    let answer: serde_json::Value = serde_json::from_slice(&text)?;
-    let types = answer.get("bestrefs").and_then(serde_json::Value::as_object);
-    let answers = types.into_iter().flat_map(serde_json::Map::values);
-    Ok(answers
-        .flat_map(|answer| TypeAnswer::from_json(answer).files().cloned().collect::<Vec<_>>())
-        .collect())
-}
-
-/// The file of a mount with an observatory's catalog and contexts.
-fn config_in_mount(mount: &MountEntry, observatory: Observatory) -> PathBuf {
-    let config = mount.mountpoint.join("config");
-    config.join(observatory.as_str()).join("server_config")
-}
-
-/// Opens a file in a mount, which is its download, whatever the layout of the mount.
-fn open_in_mount(mountpoint: &Path, key: &FileKey) -> io::Result<File> {
-    let path = in_area(mountpoint, key);
-    let error = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => error,
-        other => return other,
-    };
-    let instrument = key.observatory.instrument_of(key.name.as_str());
-    match instrument.filter(|_| !key.name.kind().is_mapping()) {
-        Some(instrument) => File::open(path.with_file_name(instrument).join(key.name.as_str())),
-        None => Err(error),
-    }
-}
-
-/// The path of a file in the flat layout, below a mount point or below `.crds-fs/files`.
-fn in_area(root: &Path, key: &FileKey) -> PathBuf {
-    let area = if key.name.kind().is_mapping() {
-        "mappings"
-    } else {
-        "references"
-    };
-    [area, key.observatory.as_str(), key.name.as_str()]
-        .iter()
-        .fold(root.to_owned(), |path, part| path.join(part))
-}
-
-/// The mount's description of a file.
-fn described(mountpoint: &Path, key: &FileKey) -> Option<FileReport> {
-    let text = fs::read(in_area(&mountpoint.join(".crds-fs/files"), key)).ok()?;
-    serde_json::from_slice(&text).ok()
 }
 
 /// Does what may wait for a disk or a mount on a thread for such work.

@@ -12,9 +12,10 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-use super::{Opened, Place, described, in_area, open_in_mount};
+use super::mounted::{described, in_area, open_in_mount};
+use super::{Opened, Place};
 use crate::cli::Failure;
-use crate::cli::target::STATUS;
+use crate::cli::target::find::STATUS;
 use crate::crds::{CatalogEntry, FileKey, Observatory};
 use crate::fetch::FileState;
 use crate::store::{Eviction, Finding, Found, HoldChange, HoldingKind, Leftover, Store, digest, holds};

@@ -7,19 +7,19 @@ use crate::crds::{ContextSpec, Observatory, ServerInfo, SymbolicContext};
 use crate::rules::{LoadError, LoadErrorKind, LookupError, LookupOptions, OpenContext, Provider, Target};
 
 /// The rules of a cache directory.
-pub(in crate::cli) struct CacheRules {
+pub(super) struct CacheRules {
     provider: Provider<CacheDirs>,
 }
 
 impl CacheRules {
-    pub(in crate::cli) fn new(dirs: CacheDirs, options: LookupOptions) -> Self {
+    pub(super) fn new(dirs: CacheDirs, options: LookupOptions) -> Self {
         Self {
             provider: Provider::new(dirs, options),
         }
     }
 
     /// The name of the mapping that a context means: what is none of the symbolic forms is a name or path itself.
-    pub(in crate::cli) fn literal(&self, context: &str) -> Result<String, String> {
+    pub(super) fn literal(&self, context: &str) -> Result<String, String> {
         let symbolic = match ContextName::parse(context)? {
             ContextName::Symbolic(symbolic) => symbolic,
             ContextName::Mapping(name) => return Ok(name),
@@ -99,7 +99,7 @@ impl CacheRules {
 }
 
 /// Refuses a text that can be no context at all.
-pub(in crate::cli) fn check_context(context: &str) -> Result<(), String> {
+pub(super) fn check_context(context: &str) -> Result<(), String> {
     ContextName::parse(context).map(drop)
 }
 

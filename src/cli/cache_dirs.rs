@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cli::settings::Environment;
+use super::settings::Environment;
 use crate::crds::{Observatory, ServerInfo};
 use crate::dataset::{open_regular, read_text};
 use crate::rules::{LoadError, LoadErrorKind, MAX_TEXT_BYTES, Texts};
@@ -13,7 +13,7 @@ const MAX_SERVER_CONFIG: u64 = 64 << 20;
 
 /// The directories of the rules and of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) struct CacheDirs {
+pub(super) struct CacheDirs {
     mappings: AreaDir,
     config: AreaDir,
 }
@@ -29,21 +29,24 @@ enum AreaDir {
 
 impl CacheDirs {
     /// Those below a cache directory.
-    pub(in crate::cli) fn of_cache(root: &Path) -> Self {
+    pub(super) fn of_cache(root: &Path) -> Self {
         Self {
             mappings: AreaDir::ByObservatory(root.join("mappings")),
             config: AreaDir::ByObservatory(root.join("config")),
         }
     }
 
+    /// Whether any variable of the Python client but `CRDS_PATH` names them.
+    pub(super) fn are_named(environment: &Environment) -> bool {
+        let single = ["CRDS_MAPPATH_SINGLE", "CRDS_CFGPATH_SINGLE", "CRDS_PATH_SINGLE"];
+        let mut names = single.iter().chain(&["CRDS_MAPPATH", "CRDS_CFGPATH"]);
+        names.any(|name| path(environment, name).is_some())
+    }
+
     /// Those that the Python client would use.
-    pub(in crate::cli) fn of_environment(environment: &Environment) -> Self {
+    pub(super) fn of_environment(environment: &Environment) -> Self {
         let area = |variable: &str, part: &str| {
-            let path = |name: &str| {
-                let value = environment.get(name)?.trim_end_matches('/');
-                let is_unset = value.is_empty() || value.eq_ignore_ascii_case("none");
-                (!is_unset).then(|| PathBuf::from(value))
-            };
+            let path = |name: &str| path(environment, name);
             path(&format!("{variable}_SINGLE"))
                 .map(AreaDir::Flat)
                 .or_else(|| path(variable).map(AreaDir::ByObservatory))
@@ -74,12 +77,12 @@ impl CacheDirs {
     }
 
     /// Whether a mapping is there.
-    pub(in crate::cli) fn has_mapping(&self, name: &str) -> bool {
+    pub(super) fn has_mapping(&self, name: &str) -> bool {
         self.mappings.file(observatory_of(name), name).is_file()
     }
 
     /// The description of an observatory's server.
-    pub(in crate::cli) fn server_info(&self, observatory: Observatory) -> Result<ServerInfo, String> {
+    pub(super) fn server_info(&self, observatory: Observatory) -> Result<ServerInfo, String> {
         let path = self.config.file(observatory.as_str(), "server_config");
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = open_regular(&path).and_then(|file| read_text(&file, MAX_SERVER_CONFIG));
@@ -92,6 +95,13 @@ impl CacheDirs {
         })?;
         ServerInfo::from_literal(&text).map_err(|error| failed(&error))
     }
+}
+
+/// The directory that a variable names; `None` where it is unset, or says that there is none.
+fn path(environment: &Environment, name: &str) -> Option<PathBuf> {
+    let value = environment.get(name)?.trim_end_matches('/');
+    let is_unset = value.is_empty() || value.eq_ignore_ascii_case("none");
+    (!is_unset).then(|| PathBuf::from(value))
 }
 
 impl AreaDir {
@@ -134,7 +144,7 @@ impl Texts for CacheDirs {
 }
 
 /// The observatory in the name of a mapping: its base name up to the first `_`, then up to the first `.`.
-pub(in crate::cli) fn observatory_of(name: &str) -> &str {
+pub(super) fn observatory_of(name: &str) -> &str {
     let base = name.rsplit('/').next().unwrap_or(name);
     base.split(['_', '.']).next().unwrap_or(base)
 }
