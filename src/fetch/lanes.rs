@@ -1,13 +1,14 @@
 //! Limits on the transfers that run at a time: slots, by observatory, for small files and for large ones.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::error::{FetchError, FetchErrorKind};
 use crate::crds::Observatory;
 
 /// The places for transfers that have given up their slot, in the lane of small files, and at least in that of large
@@ -32,6 +33,10 @@ pub(super) struct Lane {
     aside: Arc<Semaphore>,
     /// Grows whenever bytes come or a transfer ends otherwise than by silence.
     moved: AtomicU64,
+    /// Whether there is a fault: bytes that come need not take its lock.
+    failing: AtomicBool,
+    /// The last fault of a try since bytes have come, that concerns more than one file, and its time.
+    fault: Mutex<Option<(Instant, FetchError)>>,
 }
 
 /// A transfer's place in its lane.
@@ -48,10 +53,11 @@ enum Held {
 }
 
 /// The reason why there is no slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum NoSlot {
-    /// For the whole time allowed nothing has moved in the lane.
-    Stuck,
+    /// For the whole time allowed nothing has moved in the lane; with the fault of the transfers in it, if it was more than
+    /// silence.
+    Stuck(Option<FetchError>),
     /// The mount is going away.
     Closed,
 }
@@ -65,6 +71,8 @@ impl Lanes {
                 slots: Arc::new(Semaphore::new(slots)),
                 aside: Arc::new(Semaphore::new(aside)),
                 moved: AtomicU64::new(0),
+                failing: AtomicBool::new(false),
+                fault: Mutex::default(),
             })
         };
         let lanes = |observatory| {
@@ -91,20 +99,50 @@ pub(super) fn small_slots(jobs: usize) -> usize {
 }
 
 impl Lane {
-    /// Notes that bytes have come, or a transfer has ended.
-    pub(super) fn note_move(&self) {
+    /// Notes that bytes have come.
+    pub(super) fn note_bytes(&self) {
         self.moved.fetch_add(1, Ordering::Relaxed);
+        if self.failing.load(Ordering::Relaxed) {
+            self.failing.store(false, Ordering::Relaxed);
+            *self.fault.lock() = None;
+        }
+    }
+
+    /// Notes that a transfer has ended with its file, or for this reason. The end of one that heard nothing is no move.
+    pub(super) fn note_end(&self, failure: Option<&FetchError>) {
+        if failure.is_none_or(|error| error.kind != FetchErrorKind::TimedOut) {
+            self.moved.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes the fault of a try. Silence is none, nor is what concerns one file alone.
+    pub(super) fn note_fault(&self, fault: &FetchError) {
+        if let FetchErrorKind::Unreachable | FetchErrorKind::ServerTrouble = fault.kind {
+            *self.fault.lock() = Some((Instant::now(), fault.clone()));
+            self.failing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The fault of transfers that have kept the slots since `begun`: none of those is without progress for longer than
+    /// `timeout`.
+    fn fault_since(&self, begun: Instant, timeout: Duration) -> Option<FetchError> {
+        let fault = self.fault.lock();
+        let (when, fault) = fault.as_ref()?;
+        (*when + timeout >= begun).then(|| fault.clone())
     }
 
     /// Waits for a slot, as long as anything moves in the lane within each `timeout`.
     async fn acquire(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, NoSlot> {
+        let begun = Instant::now();
         let mut slot = std::pin::pin!(Arc::clone(&self.slots).acquire_owned());
         loop {
             let before = self.moved.load(Ordering::Relaxed);
             match tokio::time::timeout(timeout, &mut slot).await {
                 Ok(Ok(permit)) => return Ok(permit),
                 Ok(Err(_)) => return Err(NoSlot::Closed),
-                Err(_) if self.moved.load(Ordering::Relaxed) == before => return Err(NoSlot::Stuck),
+                Err(_) if self.moved.load(Ordering::Relaxed) == before => {
+                    return Err(NoSlot::Stuck(self.fault_since(begun, timeout)));
+                }
                 Err(_) => {}
             }
         }
@@ -181,10 +219,10 @@ mod tests {
         let lanes = Lanes::new(1);
         let lane = lanes.lane(Observatory::Hst, false).unwrap();
         let first = take(lane).await.unwrap();
-        assert_eq!(take(lane).await.unwrap_err(), NoSlot::Stuck);
+        assert!(matches!(take(lane).await, Err(NoSlot::Stuck(None))));
         first.step_aside();
         let second = take(lane).await.unwrap();
-        assert_eq!(first.take_again(SOON).await, Err(NoSlot::Stuck));
+        assert!(matches!(first.take_again(SOON).await, Err(NoSlot::Stuck(None))));
         drop(second);
         assert!(first.take_again(SOON).await.is_ok() && first.is_held());
         // Other lanes are not concerned.
@@ -218,9 +256,38 @@ mod tests {
         });
         for _ in 0..10 {
             tokio::time::sleep(SOON / 2).await;
-            lane.note_move();
+            lane.note_bytes();
         }
         drop(first);
-        assert_eq!(second.await.unwrap(), Ok(()));
+        second.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_in_vain_hears_of_the_fault_of_those_before() {
+        let lanes = Lanes::new(1);
+        let lane = lanes.lane(Observatory::Hst, false).unwrap();
+        let _first = take(lane).await.unwrap();
+        let stuck = async || match take(lane).await {
+            Err(NoSlot::Stuck(fault)) => fault.map(|fault| fault.kind),
+            other => panic!("{other:?}"),
+        };
+        let fault = |kind| FetchError::new(kind, &"hst/it", "a fault");
+        for of_one_file in [
+            FetchErrorKind::TimedOut,
+            FetchErrorKind::Gone,
+            FetchErrorKind::Corrupt,
+        ] {
+            lane.note_fault(&fault(of_one_file));
+        }
+        assert_eq!(stuck().await, None);
+        lane.note_fault(&fault(FetchErrorKind::Unreachable));
+        lane.note_fault(&fault(FetchErrorKind::TimedOut));
+        assert_eq!(stuck().await, Some(FetchErrorKind::Unreachable));
+        // It was told before those began that are in the lane now.
+        tokio::time::sleep(SOON * 2).await;
+        assert_eq!(stuck().await, None);
+        lane.note_fault(&fault(FetchErrorKind::ServerTrouble));
+        lane.note_bytes();
+        assert_eq!(stuck().await, None);
     }
 }

@@ -245,6 +245,11 @@ impl Receiver {
         result
     }
 
+    /// Notes the fault of a try for those who wait for a slot.
+    pub(super) fn note_fault(&self, fault: &FetchError) {
+        self.slot.lane().note_fault(fault);
+    }
+
     /// The digest of everything that has arrived.
     pub(super) async fn digest(&mut self) -> Result<Sha1Sum, FetchError> {
         let (digester, size) = {

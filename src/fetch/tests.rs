@@ -156,6 +156,50 @@ tests! {
         assert_eq!(world.place.asked().len(), 3);
     }
 
+    async fn silence_hides_no_fault() {
+        let impatient = FetchSettings {
+            stall_timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(5),
+            ..settings()
+        };
+        for (fault, kind) in [
+            (Act::Fail(RemoteErrorKind::Server), FetchErrorKind::ServerTrouble),
+            (Act::Fail(RemoteErrorKind::Unreachable), FetchErrorKind::Unreachable),
+            (Act::Drop(10), FetchErrorKind::ServerTrouble),
+            (Act::Flip(3), FetchErrorKind::Corrupt),
+        ] {
+            let world = World::new(&[(FILE, &content(1000))], impatient.clone());
+            // Each try but the first ends after a second without a byte.
+            world.place.then([fault.clone()].into_iter().chain((0..20).map(|_| Act::Stall(0))));
+            assert_eq!(world.fails(FILE).await, kind, "{fault:?}");
+            assert!(world.place.asked().len() > 3, "{fault:?}: {:?}", world.place.asked());
+        }
+    }
+
+    async fn who_queues_behind_a_fault_gets_that_fault() {
+        // One slot, and sixteen places aside: the last opens have no turn while those before are tried again and again.
+        let narrow = FetchSettings {
+            jobs: 1,
+            small: 100,
+            timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(10),
+            ..settings()
+        };
+        let bytes = content(1000);
+        let names: Vec<String> = (0..40).map(|number| format!("hst_acs_darkfile_{number:04}.fits")).collect();
+        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &bytes[..])).collect();
+        let world = World::new(&files, narrow.clone());
+        world.place.always(Some(Act::Fail(RemoteErrorKind::Server)));
+        world.place.answer_after(Duration::from_secs(8));
+        world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
+        let before = tokio::time::Instant::now();
+        let opens: Vec<_> = names.iter().map(|name| world.fetcher.open(&key(name))).collect();
+        for open in opens {
+            assert_eq!(open.wait().await.unwrap_err().kind, FetchErrorKind::ServerTrouble);
+        }
+        assert!(before.elapsed() < narrow.timeout * 3, "{:?}", before.elapsed());
+    }
+
     async fn a_queue_behind_stalled_transfers_times_out_too() {
         let names: Vec<String> = (0..40).map(|number| format!("hst_acs_darkfile_{number:04}.fits")).collect();
         let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"data"[..])).collect();

@@ -112,9 +112,7 @@ impl Transfer<'_> {
     async fn go(&mut self) -> Answer {
         let slot = Arc::new(self.slot().await?);
         let answer = self.go_on(&slot).await;
-        if !matches!(&answer, Err(error) if error.kind == FetchErrorKind::TimedOut) {
-            slot.lane().note_move();
-        }
+        slot.lane().note_end(answer.as_ref().err());
         answer
     }
 
@@ -147,7 +145,7 @@ impl Transfer<'_> {
                     tokio::time::sleep(pause).await;
                     match slot.take_again(self.inner.settings.timeout).await {
                         Ok(waited) => self.receiver()?.excuse(waited),
-                        Err(_) => return Err(reason),
+                        Err(_) => return Err(self.telling(reason)),
                     }
                     self.enter(&mut machine, &Event::Rested)
                 }
@@ -215,7 +213,8 @@ impl Transfer<'_> {
             .ok_or_else(|| FetchError::new(FetchErrorKind::Store, key, "the transfer was not prepared"))
     }
 
-    /// Waits for a slot of the file's lane. Fails with a timeout only if nothing moves in the lane for `--timeout`.
+    /// Waits for a slot of the file's lane. Fails only if nothing moves in the lane for `--timeout`, and then for the reason
+    /// why those in it stand still.
     async fn slot(&self) -> Result<Slot, FetchError> {
         let settings = &self.inner.settings;
         let small = self.entry.size.is_none_or(|size| size <= settings.small);
@@ -225,10 +224,15 @@ impl Transfer<'_> {
         };
         Slot::new(lane, settings.timeout).await.map_err(|no| match no {
             NoSlot::Closed => FetchError::shutting_down(self.key()),
-            NoSlot::Stuck => {
+            NoSlot::Stuck(None) => {
                 let message = "the transfers before it have not received a byte for too long (--timeout)";
                 FetchError::new(FetchErrorKind::TimedOut, self.key(), message)
             }
+            NoSlot::Stuck(Some(fault)) => FetchError {
+                message: format!("the transfers before it do not come: {}", fault.message),
+                subject: self.key().to_string(),
+                ..fault
+            },
         })
     }
 
@@ -311,7 +315,7 @@ impl Transfer<'_> {
         machine: &mut StateMachine,
         reason: &mut FetchError,
     ) -> Result<Step, FetchError> {
-        let (key, timeout) = (self.in_flight.key.clone(), self.inner.settings.timeout);
+        let key = self.in_flight.key.clone();
         let receiver = self.receiver()?;
         let outcome = receiver.receive().await;
         let url = receiver.url().clone();
@@ -324,9 +328,15 @@ impl Transfer<'_> {
             }) => {
                 let fault = FetchError::remote(&key, &error);
                 log::debug!("{fault}");
-                // If the time limit ends in the middle of a try, the failure of the try before is the reason.
-                let is_cut_short = error.kind == RemoteErrorKind::TimedOut && idle >= timeout;
-                if !is_cut_short || reason.kind == FetchErrorKind::ShuttingDown {
+                receiver.note_fault(&fault);
+                // Silence tells less than what was told before, whatever ends it: the server, or the time limit in the
+                // middle of a try.
+                let is_silent = error.kind == RemoteErrorKind::TimedOut;
+                let is_first = matches!(
+                    reason.kind,
+                    FetchErrorKind::ShuttingDown | FetchErrorKind::TimedOut
+                );
+                if !is_silent || is_first {
                     *reason = fault;
                 }
                 let tried = machine.source();

@@ -14,6 +14,8 @@ use crate::remote::{Download, RemoteError, RemoteErrorKind};
 
 /// The longest time that bytes wait for others before they are written.
 const GATHER_TIME: Duration = Duration::from_millis(200);
+/// A write that takes longer than this is left out of the time that the server has.
+const SLOW_WRITE: Duration = Duration::from_millis(20);
 /// The bytes in [`PACE_TIME`] below which a transfer leaves its slot to others.
 const PACE: u64 = 1 << 10;
 
@@ -76,9 +78,19 @@ impl Receiver {
         }
     }
 
-    /// Leaves a wait for a slot out of the time without progress.
+    /// Leaves a wait for a slot, or for the disk, out of the time without progress.
     pub(in crate::fetch) fn excuse(&self, waited: Duration) {
-        self.part_map().progress.excuse(waited);
+        self.part_map().progress.excuse(waited, Instant::now());
+    }
+
+    /// Leaves a write that has begun at `begun` out of the time without progress, if it was slow; returns the present time.
+    fn excuse_since(&self, begun: Instant) -> Instant {
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(begun);
+        if waited >= SLOW_WRITE {
+            self.excuse(waited);
+        }
+        now
     }
 
     /// Writes the body of a download into a piece. No write is under way when this returns, with an error either.
@@ -134,6 +146,7 @@ impl Receiver {
                     heard = Instant::now();
                     end = self.note_bytes(piece, writer.received, bytes.len(), heard)?;
                     writer.take(bytes, end).await?;
+                    heard = self.excuse_since(heard);
                 }
                 Some(Some(Err(error))) => return Err(self.broken(error)),
                 Some(None) if end == u64::MAX => return Ok(Ended::Done),
@@ -145,7 +158,11 @@ impl Receiver {
                     let error = RemoteError::new(RemoteErrorKind::Interrupted, self.url(), message);
                     return Err(self.broken(error));
                 }
-                None if writer.is_behind() => writer.catch_up().await?,
+                None if writer.is_behind() => {
+                    let begun = Instant::now();
+                    writer.catch_up().await?;
+                    heard += self.excuse_since(begun).saturating_duration_since(begun);
+                }
                 // Whether that was too long is seen before the next wait.
                 None => {}
             }
@@ -160,7 +177,7 @@ impl Receiver {
     fn note_bytes(&self, piece: Piece, read: u64, count: usize, now: Instant) -> Result<u64, Break> {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.inner.metrics.bytes.add(count);
-        self.slot.lane().note_move();
+        self.slot.lane().note_bytes();
         let (end, due, idle) = {
             let mut part_map = self.part_map();
             let end = part_map.note_read(piece, read, count, now);

@@ -87,9 +87,10 @@ impl Progress {
         }
     }
 
-    /// Leaves a wait for a slot out of the time without progress.
-    pub(super) fn excuse(&mut self, waited: Duration) {
-        self.since += waited;
+    /// Leaves a wait that ends now, for a slot or for the disk, out of the time without progress. Streams wait at the same
+    /// time: together they get no more than there is.
+    pub(super) fn excuse(&mut self, waited: Duration, now: Instant) {
+        self.since = (self.since + waited).min(now);
     }
 
     /// Whether this try has brought anything new.
@@ -196,6 +197,17 @@ mod tests {
         progress.begin_anew();
         progress.note(5_000, start + Duration::from_secs(200));
         assert_eq!(progress.idle(start + Duration::from_secs(200)), Duration::ZERO);
+    }
+
+    #[test]
+    fn waits_of_several_streams_for_the_disk_give_no_more_time_than_they_took() {
+        let start = Instant::now();
+        let mut progress = Progress::new(0, TIMEOUT, start);
+        let (written, later) = (start + Duration::from_secs(100), start + Duration::from_secs(150));
+        for _ in 0..8 {
+            progress.excuse(Duration::from_secs(100), written);
+        }
+        assert_eq!(progress.idle(later), Duration::from_secs(50));
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(in crate::fetch) struct Place {
     acts: Mutex<VecDeque<Act>>,
     always: Mutex<Option<Act>>,
     asked: Mutex<Vec<(String, Asked)>>,
+    delay: Mutex<Duration>,
 }
 
 impl Place {
@@ -74,6 +75,11 @@ impl Place {
     /// Every request goes like this.
     pub(in crate::fetch) fn always(&self, act: Option<Act>) {
         *self.always.lock() = act;
+    }
+
+    /// Every request is answered after so long.
+    pub(in crate::fetch) fn answer_after(&self, delay: Duration) {
+        *self.delay.lock() = delay;
     }
 
     /// First byte, end, and whether there was a condition, of each request.
@@ -191,7 +197,13 @@ impl Origin for Place {
         range: Option<ByteRange>,
         if_range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Download, RemoteError>> {
-        Box::pin(std::future::ready(self.answer(url, range, if_range)))
+        let (answer, delay) = (self.answer(url, range, if_range), *self.delay.lock());
+        Box::pin(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            answer
+        })
     }
 }
 
