@@ -3,7 +3,7 @@
 //!
 //! The store records what each sync has made durable. From that and from the present directory two directories are
 //! made, the extremes of what a failure may leave: one in which all names survive and bytes only as far as they were
-//! synced, and one in which also the names of a directory are those of its last sync.
+//! synced, and one in which also the names of files in a directory are those of its last sync, none before the first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -15,7 +15,7 @@ use super::*;
 enum Names {
     /// Those of this moment.
     Now,
-    /// Those of the last sync, in directories that were synced.
+    /// Those of the last sync of their directory; directories themselves survive.
     Synced,
 }
 
@@ -40,8 +40,10 @@ impl Durable {
 
     /// Copies to `to` what a power failure leaves of the directory `from`.
     fn left(&self, from: &Path, to: &Path, names: Names) -> io::Result<()> {
-        let inode = fs::metadata(from)?.ino();
-        let synced = self.names.get(&inode).filter(|_| names == Names::Synced);
+        let synced = self.names.get(&fs::metadata(from)?.ino());
+        let survives = |name: &std::ffi::OsStr, inode| {
+            names == Names::Now || synced.is_some_and(|synced| synced.get(name) == Some(&inode))
+        };
         for entry in fs::read_dir(from)? {
             let entry = entry?;
             let metadata = entry.metadata()?;
@@ -49,7 +51,7 @@ impl Durable {
             if metadata.is_dir() {
                 fs::create_dir(&to)?;
                 self.left(&entry.path(), &to, names)?;
-            } else if synced.is_none_or(|synced| synced.get(&entry.file_name()) == Some(&metadata.ino())) {
+            } else if survives(&entry.file_name(), metadata.ino()) {
                 let bytes = self.data.get(&metadata.ino());
                 // The length may survive the bytes.
                 let lost = vec![0; usize::try_from(metadata.len()).unwrap()];
@@ -81,8 +83,8 @@ fn name(number: usize) -> FileKey {
     key(&format!("hst_{number:04}.pmap"))
 }
 
-/// A life of a store: publications both ways, removals, overrides, adoption, eviction.
-fn live(store: &DiskStore, dir: &TempDir) {
+/// Publications both ways.
+fn publish_all(store: &DiskStore) {
     for number in 0..6 {
         publish(store, &name(number), &contents(number)).unwrap();
     }
@@ -90,6 +92,11 @@ fn live(store: &DiskStore, dir: &TempDir) {
         let bytes = contents(number);
         store.store_whole(&name(number), &bytes, sum(&bytes)).unwrap();
     }
+}
+
+/// A life of a store: publications both ways, removals, overrides, adoption, eviction.
+fn live(store: &DiskStore, dir: &TempDir) {
+    publish_all(store);
     store.remove_copy(&name(3)).unwrap();
     store.close().unwrap();
     // The same bytes come back: the catalogued file.
@@ -173,4 +180,19 @@ fn what_has_a_name_is_right_whenever_the_power_fails() {
         }
     }
     assert!(looks >= 50 && seen >= 200, "{looks} looks, {seen} files");
+}
+
+#[test]
+fn what_was_published_before_the_end_outlives_a_power_failure() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    publish_all(&store);
+    store.close().unwrap();
+    for names in [Names::Now, Names::Synced] {
+        let left = image(&store.disk, &dir, names);
+        for number in 0..30 {
+            let found = fs::read(path(&left, &name(number))).ok();
+            assert_eq!(found, Some(contents(number)), "{number}, {names:?}");
+        }
+    }
 }
