@@ -122,7 +122,9 @@ impl FileSystem for CrdsTree {
     }
 
     fn forget(&self, ino: Ino, count: u64) {
-        self.core.nodes.forget(ino, count);
+        if let Some(held) = self.core.nodes.forget(ino, count) {
+            self.core.close(held);
+        }
     }
 
     fn getattr(&self, caller: Caller, ino: Ino, handle: Option<Handle>) -> Outcome<(Attr, CacheTtl), Error> {
@@ -274,8 +276,17 @@ impl FileSystem for CrdsTree {
     ) -> Outcome<(), Error> {
         let (own, new_own) = (name.to_owned(), new_name.to_owned());
         self.core
-            .prepared(&[(parent, name), (new_parent, new_name)], move |core| {
-                core.rename(caller, (parent, &own), (new_parent, &new_own), flags)
+            .prepared_then(&[(parent, name), (new_parent, new_name)], move |core| {
+                // An override is written down durably, for which every disk takes its time.
+                let is_override = core.is_to_be_overridden(new_parent, &new_own);
+                let rename = move |core: &Arc<Core>| {
+                    core.rename(caller, (parent, &own), (new_parent, &new_own), flags)
+                };
+                if is_override {
+                    core.on_pool(rename)
+                } else {
+                    core.on_disk(rename)
+                }
             })
     }
 

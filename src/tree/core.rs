@@ -102,6 +102,22 @@ impl Core {
         }))
     }
 
+    /// Closes what nobody uses any more, as [`Self::on_disk`]: at the last close the data of a removed file goes, and a
+    /// network file system sends what was written.
+    pub(super) fn close<T: Send + 'static>(self: &Arc<Self>, unused: T) {
+        let closed = self.on_disk(move |_| {
+            drop(unused);
+            Ok(())
+        });
+        if let Outcome::Later(closing) = closed {
+            self.fetcher.runtime().spawn(async move {
+                if let Err(error) = closing.await {
+                    log::debug!("{error}");
+                }
+            });
+        }
+    }
+
     /// Makes calls on the store's disk that take long even on a healthy disk: always on a thread for blocking work.
     pub(super) fn on_pool<T: Send + 'static>(
         self: &Arc<Self>,

@@ -29,6 +29,15 @@ impl Core {
         names: &[(Ino, &OsStr)],
         change: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
     ) -> Outcome<T, Error> {
+        self.prepared_then(names, |core| core.on_disk(change))
+    }
+
+    /// As [`Self::prepared`], for a change that says itself on which thread it is made.
+    pub(super) fn prepared_then<T: Send + 'static>(
+        self: &Arc<Self>,
+        names: &[(Ino, &OsStr)],
+        change: impl FnOnce(&Arc<Self>) -> Outcome<T, Error> + Send + 'static,
+    ) -> Outcome<T, Error> {
         let mut loading: Outcome<(), Error> = ready(Ok(()));
         for (parent, name) in names {
             let directory = match self.directory(*parent) {
@@ -49,7 +58,7 @@ impl Core {
         }
         let core = Arc::clone(self);
         loading.then(move |loaded| match loaded {
-            Ok(()) => core.on_disk(change),
+            Ok(()) => change(&core),
             Err(error) => ready(Err(error)),
         })
     }
@@ -330,6 +339,12 @@ impl Core {
         self.touch_directory(parent);
         self.touch_directory(new_parent);
         Ok(())
+    }
+
+    /// Whether a file that is renamed to this name replaces a catalogued one. From memory.
+    pub(super) fn is_to_be_overridden(&self, parent: Ino, name: &OsStr) -> bool {
+        let path = self.own_path(parent, name).map(|(_, path)| path);
+        path.is_ok_and(|path| matches!(self.catalogued_at(&path), Some((_, true))))
     }
 
     /// Exchanges two of the user's own names, neither of which a catalog has.

@@ -348,24 +348,24 @@ impl Nodes {
         ino
     }
 
-    /// Takes back `count` of the kernel's references to a node, which goes with the last one.
-    pub(super) fn forget(&self, ino: Ino, count: u64) {
+    /// Takes back `count` of the kernel's references to a node, which goes with the last one. What was held of it is for the
+    /// caller to close, which may take long.
+    #[must_use]
+    pub(super) fn forget(&self, ino: Ino, count: u64) -> Option<Arc<LocalInode>> {
         let mut state = self.state();
-        let Some(node) = state.by_ino.get_mut(&ino) else {
-            return;
-        };
+        let node = state.by_ino.get_mut(&ino)?;
         node.lookups = node.lookups.saturating_sub(count);
         if node.lookups > 0 {
-            return;
+            return None;
         }
-        if let Some(node) = state.by_ino.remove(&ino) {
-            for path in &node.paths {
-                state.unindex(ino, path);
-            }
-            if state.by_key.get(&node.key) == Some(&ino) {
-                state.by_key.remove(&node.key);
-            }
+        let node = state.by_ino.remove(&ino)?;
+        for path in &node.paths {
+            state.unindex(ino, path);
         }
+        if state.by_key.get(&node.key) == Some(&ino) {
+            state.by_key.remove(&node.key);
+        }
+        node.held
     }
 
     /// The key of a node; `None` when there is no node of this number.

@@ -423,12 +423,13 @@ impl Core {
             self.tell_closed(open.ino);
         }
         if open.upload.is_some() || !open.written.load(Ordering::Relaxed) {
-            return;
+            return self.close(open);
         }
         let core = Arc::clone(self);
         self.fetcher.runtime().spawn(async move {
             let counted = core.blocking(move |core| {
                 core.count_node(open.ino);
+                drop(open);
                 Ok(())
             });
             if let Err(error) = counted.await {

@@ -24,8 +24,8 @@ use crate::{PMAP, content, server_flag};
 
 /// Reads of files whose names begin so wait until they are let go.
 const SLOW: &str = "slow-";
-/// As do lookups of such names, writes to such files, and renames and removals of them.
-const HUNG: [&str; 4] = ["look-", "write-", "rename-", "remove-"];
+/// As do lookups of such names, writes to such files, and renames, removals and closes of them.
+const HUNG: [&str; 5] = ["look-", "write-", "rename-", "remove-", "close-"];
 /// So many of them: more than there are threads that take requests.
 const READERS: usize = 12;
 /// Closing a file with this name fails.
@@ -321,11 +321,11 @@ impl Filesystem for Double {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        if self.file(handle).1.ends_with(FULL) {
-            reply.error(Errno::EDQUOT);
-        } else {
-            reply.ok();
+        let path = self.file(handle).1;
+        if path.ends_with(FULL) {
+            return reply.error(Errno::EDQUOT);
         }
+        self.gated(&path, HUNG[4], move |_| reply.ok());
     }
 
     fn release(
@@ -513,6 +513,12 @@ fn a_rename_that_hangs_in_the_store_delays_nobody_else() {
 #[test]
 fn a_removal_that_hangs_in_the_store_delays_nobody_else() {
     delays_nobody_else(HUNG[3], |path| fs::remove_file(path));
+}
+
+/// Of a file that was only read, whose close is not waited for.
+#[test]
+fn a_close_that_hangs_in_the_store_delays_nobody_else() {
+    delays_nobody_else(HUNG[4], |path| File::open(path).map(drop));
 }
 
 #[test]

@@ -23,9 +23,9 @@ fn a_node_lives_as_long_as_the_kernel_refers_to_it() {
     let nodes = Nodes::default();
     let ino = nodes.refer(local(7), Some(at("a")));
     assert_eq!(nodes.refer(local(7), Some(at("a"))), ino);
-    nodes.forget(ino, 1);
+    assert!(nodes.forget(ino, 1).is_none());
     assert_eq!(nodes.key(ino), Some(local(7)));
-    nodes.forget(ino, 1);
+    assert!(nodes.forget(ino, 1).is_none());
     assert_eq!(nodes.key(ino), None);
     assert_eq!(nodes.len(), 0);
     assert!(nodes.state().by_path.is_empty());
@@ -47,8 +47,21 @@ fn two_names_of_one_file_share_the_node_until_both_are_gone() {
     assert!(paths(&nodes, ino).is_empty());
     let reused = nodes.refer(local(7), Some(at("c")));
     assert_ne!(reused, ino, "the identity belongs to another file now");
-    nodes.forget(ino, 2);
+    assert!(nodes.forget(ino, 2).is_none());
     assert_eq!(nodes.key(reused), Some(local(7)));
+}
+
+#[test]
+fn what_was_held_is_left_to_the_caller_to_close() {
+    let nodes = Nodes::default();
+    let ino = nodes.refer(local(7), Some(at("a")));
+    let inode = || LocalInode::new(std::fs::File::open("/").unwrap().into());
+    nodes.hold(&local(7), inode());
+    nodes.removing(Path::new("a")).done();
+    assert!(nodes.held(ino).is_some());
+    assert!(nodes.forget(ino, 1).is_some());
+    nodes.hold(&local(7), inode());
+    assert!(nodes.forget(ino, 1).is_none(), "it is gone");
 }
 
 #[test]
@@ -173,7 +186,7 @@ proptest! {
                 Step::Forget(file) => {
                     let ino = nodes.state().by_key.get(&local(*file)).copied();
                     if let Some(ino) = ino {
-                        nodes.forget(ino, u64::MAX);
+                        assert!(nodes.forget(ino, u64::MAX).is_none());
                     }
                 }
                 Step::Remove(path) => nodes.removing(path).done(),

@@ -120,6 +120,28 @@ async fn a_rename_over_a_catalogued_name_overrides_it_until_it_is_removed() {
     assert_eq!(fixture.read(path).await.unwrap(), contents("hst_0001.pmap"));
 }
 
+/// A thread that takes requests makes calls on the disk itself, but for a sync.
+#[tokio::test]
+async fn an_override_keeps_no_thread_of_requests() {
+    let fixture = fixture();
+    let path = "mappings/hst/hst_0001.pmap";
+    // The catalog is there.
+    assert!(fixture.exists(path).await);
+    fixture.create("mappings/hst/mine", 0, b"mine").await.unwrap();
+    let parent = fixture.stat("mappings/hst").await.unwrap().ino;
+    let rename = |name, new_name| {
+        let (name, new_name) = (OsStr::new(name), OsStr::new(new_name));
+        let renamed = || fixture.tree.rename(CALLER, parent, name, parent, new_name, 0);
+        // Outside of the runtime, as these threads are.
+        std::thread::scope(|scope| scope.spawn(renamed).join().unwrap())
+    };
+    assert!(matches!(rename("mine", "other"), Outcome::Ready(Ok(()))));
+    let overriding = rename("other", "hst_0001.pmap");
+    assert!(matches!(overriding, Outcome::Later(_)));
+    overriding.wait().await.unwrap();
+    assert_eq!(fixture.text(path).await, "mine");
+}
+
 #[tokio::test]
 async fn an_override_survives_a_remount() {
     let directory = {
