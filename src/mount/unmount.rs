@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
-use super::health::{EXIT_TIMEOUT, Health};
+use super::health::{EXIT_TIMEOUT, Health, Server};
 use super::mountinfo::{self, MountEntry};
 use super::{Error, users};
 
@@ -111,8 +111,12 @@ fn fusermount(path: &Path, how: How, entry: &MountEntry) -> Result<(), Error> {
 }
 
 fn busy(entry: &MountEntry) -> Error {
+    let server = match entry.server() {
+        Server::Running(pid) | Server::Exiting(pid) => Some(pid),
+        Server::Gone | Server::Unknown => None,
+    };
     Error::Busy {
         path: entry.mountpoint.clone(),
-        users: users::describe(&entry.mountpoint),
+        users: users::describe(&entry.mountpoint, server),
     }
 }
