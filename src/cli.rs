@@ -29,12 +29,14 @@ mod mount;
 mod mount_helper;
 pub(crate) mod output;
 mod ready_message;
+mod reference_filter;
 mod rule_source;
 mod run;
 mod selection;
 mod serve;
 mod settings;
 mod status;
+mod suggestions;
 mod target;
 mod umount;
 mod upkeep;
@@ -101,6 +103,7 @@ pub fn main() -> ExitCode {
             return match error.print() {
                 Ok(()) => {
                     run::hint(&error);
+                    settings::tell_variable(&error);
                     ExitCode::from(status)
                 }
                 Err(_) => ExitCode::from(failure::FAILED),

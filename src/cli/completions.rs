@@ -1,7 +1,5 @@
 //! `crds-fs completions`: completion of the command line for shells.
 
-use std::io::Write as _;
-
 use clap_complete::Shell;
 
 use super::{Failure, output};
@@ -24,9 +22,17 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, mut program: clap::Command) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut program, super::NAME, &mut script);
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(&script).and_then(|()| out.flush());
-    Ok(written.map_err(output::OutputError::from)?)
+    if args.shell == Shell::Bash {
+        script = with_reachable_cases(&String::from_utf8(script)?).into_bytes();
+    }
+    Ok(output::write(&script)?)
+}
+
+/// The script for bash with its cases under the names that it looks for: of a program with a hyphen in its name, as `clap_complete`
+/// 4.6 writes it, it finds no command's options.
+fn with_reachable_cases(script: &str) -> String {
+    let looked_for = super::NAME.replace('-', "__");
+    script.replace(&looked_for.replace("__", "__subcmd__"), &looked_for)
 }
 
 #[cfg(test)]
@@ -50,7 +56,11 @@ mod tests {
                     command.get_name()
                 );
             }
-            assert!(script.contains("keep-free"), "{shell}");
+            for value in ["keep-free", "jwst-latest", "roman=https", "rules"] {
+                let value = value.replace(':', "");
+                let script = script.replace("\\:", ":");
+                assert!(script.contains(&value), "{shell}: {value}");
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
 
 use super::rule_source::{RuleSource, default_observatory, nameless, with_observatory};
+use super::suggestions::CONTEXTS;
 use super::target::TargetFlags;
 use super::{Failure, logging, output, settings};
 use crate::crds::{ContextSpec, ContextVersion};
@@ -14,7 +15,7 @@ use crate::crds::{ContextSpec, ContextVersion};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The context: jwst-latest, hst-edit, roman-2026-01-01, jwst-build-1.18.0, jwst-miri-dark-latest, or a literal name.
-    #[arg(value_name = "SPEC")]
+    #[arg(value_name = "SPEC", value_parser = CONTEXTS, hide_possible_values = true)]
     spec: String,
     #[command(flatten)]
     target: TargetFlags,

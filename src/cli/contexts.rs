@@ -4,9 +4,11 @@
 
 use std::fmt::Write as _;
 
+use clap::builder::TypedValueParser as _;
 use serde_json::json;
 
 use super::rule_source::{RuleSource, default_observatory};
+use super::suggestions::OBSERVATORIES;
 use super::target::TargetFlags;
 use super::{Failure, logging, output, settings};
 use crate::cache::contexts::{ContextReport, Share, contexts};
@@ -22,7 +24,8 @@ const COLUMNS: usize = 120;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this observatory [default: $CRDS_OBSERVATORY, else all].
-    #[arg(value_name = "OBS")]
+    #[arg(value_name = "OBS", hide_possible_values = true,
+        value_parser = OBSERVATORIES.try_map(|name| name.parse::<Observatory>()))]
     observatory: Option<Observatory>,
     /// Print JSON.
     #[arg(long)]

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::rule_source::{RuleSource, default_observatory, nameless, with_observatory};
+use super::suggestions::CONTEXTS;
 use super::target::TargetFlags;
 use super::{Failure, logging, output, settings};
 use crate::crds::{ContextSpec, Observatory};
@@ -18,10 +19,10 @@ use crate::rules::{Action, Change, Difference, DifferenceError, difference};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The old context: a mapping, or a name such as jwst-2026-01-01.
-    #[arg(value_name = "C1")]
+    #[arg(value_name = "C1", value_parser = CONTEXTS, hide_possible_values = true)]
     old: String,
     /// The new one, such as jwst-latest.
-    #[arg(value_name = "C2")]
+    #[arg(value_name = "C2", value_parser = CONTEXTS, hide_possible_values = true)]
     new: String,
     /// Print JSON.
     #[arg(long)]

@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use clap::builder::TypedValueParser as _;
+
 use super::files_report::FilesReport;
+use super::reference_filter::ReferenceFilter;
 use super::selection::{self, Selected};
+use super::suggestions::CONTEXTS;
 use super::target::{CopyStatus, Opened, TargetFlags};
 use super::upkeep::{self, in_background};
 use super::{Failure, fetch, output, settings};
@@ -27,7 +31,8 @@ pub(super) struct Args {
     #[arg(value_name = "NAME|GLOB")]
     names: Vec<String>,
     /// The files of this context.
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", hide_possible_values = true,
+        value_parser = CONTEXTS.try_map(|name| name.parse::<ContextSpec>()))]
     context: Option<ContextSpec>,
     /// Only what was not used for so long, as in 30d.
     #[arg(long, value_name = "DUR", value_parser = settings::duration)]
@@ -47,7 +52,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     upkeep::with_target(&args.target, async |target, settings| {
         let mut selected = selection::select(&target, &args.names).await?;
         if let Some(spec) = &args.context {
-            let all = fetch::ReferenceFilter::default();
+            let all = ReferenceFilter::default();
             selected.extend(fetch::below(&target, settings, spec, Some(&all)).await?);
         }
         if args.names.is_empty() && args.context.is_none() {

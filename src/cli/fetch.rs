@@ -13,14 +13,15 @@ use std::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::flags::MountFlags;
+use super::reference_filter::{FilterFlags, ReferenceFilter};
 use super::selection::{self, Selected};
 use super::settings::{self, Settings};
+use super::suggestions::CONTEXTS;
 use super::target::{Missing, Opened, Session, Target, TargetFlags};
 use super::{Failure, logging, output};
 use crate::crds::{ContextSpec, FileKey, FileName, Observatory};
 use crate::rules::LookupOptions;
 use progress::Progress;
-pub(super) use rules::ReferenceFilter;
 use rules::Rules;
 use transfers::Transfers;
 use wanted::{Request, Wanted};
@@ -43,22 +44,13 @@ pub(super) struct Args {
     names: Vec<String>,
     /// The rules of this context: a mapping, or a name such as jwst-latest. With --bestrefs or --files: the context to
     /// look up by [default: $CRDS_CONTEXT, else the observatory's default context].
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", value_parser = CONTEXTS, hide_possible_values = true)]
     context: Option<String>,
     /// All references of the context, too.
     #[arg(long, requires = "context")]
     references: bool,
-    /// References of these instruments only.
-    #[arg(
-        long,
-        value_name = "INSTRUMENT,...",
-        value_delimiter = ',',
-        requires = "references"
-    )]
-    instrument: Vec<String>,
-    /// References of these types only.
-    #[arg(long, value_name = "TYPE,...", value_delimiter = ',', requires = "references")]
-    types: Vec<String>,
+    #[command(flatten)]
+    filter: FilterFlags,
     /// The best references of these datasets of the archive.
     #[arg(long, value_name = "ID", num_args = 1..)]
     bestrefs: Vec<String>,
@@ -136,12 +128,17 @@ async fn fetch(args: &Args, request: &Request, settings: &Settings, opened: &Ope
     let found = tokio::select! {
         found = work => Some(found),
         () = transfers.progress().watch(opened) => None,
-        () = signals.next() => None,
+        by_keyboard = signals.next() => {
+            if by_keyboard {
+                transfers.progress().interrupted();
+            }
+            None
+        }
     };
     let speed = transfers.progress().finish(begun);
     tokio::select! {
         () = opened.close() => {}
-        () = signals.next() => {}
+        _ = signals.next() => {}
     }
     let Some(found) = found else {
         let here = transfers.here();
@@ -277,10 +274,11 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next one; true for that of the keyboard.
+    async fn next(&mut self) -> bool {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => true,
+            _ = self.terminate.recv() => false,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The flags of commands that mount, as texts: [`settings`](super::settings) reads them together with the environment.
 
+use clap::ValueHint::{DirPath, FilePath, Url as UrlHint, Username};
+
 use super::Failure;
+use super::suggestions::{BESTREFS_AS, CONTEXTS, OBSERVATORIES, PREFETCH, SERVERS};
 use crate::crds::Url;
 
 /// The flags of everything that mounts. Each may also be given as `CRDS_FS_<FLAG>` in the environment, or as an option of
@@ -9,23 +12,23 @@ use crate::crds::Url;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct MountFlags {
     /// Keep what is fetched in DIR, not in the mount point itself.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = DirPath)]
     pub(super) cache: Option<String>,
     /// Mount over a directory although that hides what is in it.
     #[arg(long)]
     pub(super) over: bool,
     /// The server to ask; may be given once per observatory.
-    #[arg(long, value_name = "[OBS=]URL")]
+    #[arg(long, value_name = "[OBS=]URL", value_hint = UrlHint, value_parser = SERVERS, hide_possible_values = true)]
     pub(super) server: Vec<String>,
     /// Fetch files from here first: the root of a cache (https://, http://, file:///), or a URL with {obs}, {kind} and
     /// {name}. May be given several times, which are asked in order; 'crds', the server's own URLs, come last unless named.
     #[arg(long, value_name = "[OBS=]URL")]
     pub(super) source: Vec<String>,
     /// Show only these observatories [default: hst, jwst, roman].
-    #[arg(long, value_name = "OBS,...")]
+    #[arg(long, value_name = "OBS,...", value_parser = OBSERVATORIES, hide_possible_values = true)]
     pub(super) observatory: Option<String>,
     /// The default context, instead of the server's: what 'latest' means, and what clients on the mount use.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = CONTEXTS, hide_possible_values = true)]
     pub(super) context: Option<String>,
     /// Never use the network: only what is in the cache can be opened.
     #[arg(long)]
@@ -34,7 +37,7 @@ pub(super) struct MountFlags {
     #[arg(long)]
     pub(super) read_only: bool,
     /// Remember what is learnt of a cache that cannot be written below DIR [default: ~/.cache/crds-fs/stores].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = DirPath)]
     pub(super) state: Option<String>,
     /// Keep the cache below this size, such as 100G [default: unlimited].
     #[arg(long, value_name = "SIZE")]
@@ -49,10 +52,10 @@ pub(super) struct MountFlags {
     #[arg(long, value_name = "N")]
     pub(super) streams: Option<String>,
     /// Fetch the rules below a context together when it is used, or none before they are opened [default: rules].
-    #[arg(long, value_name = "rules|none")]
+    #[arg(long, value_name = "rules|none", value_parser = PREFETCH, hide_possible_values = true)]
     pub(super) prefetch: Option<String>,
     /// Show best references as symbolic links or as files [default: link].
-    #[arg(long, value_name = "link|file")]
+    #[arg(long, value_name = "link|file", value_parser = BESTREFS_AS, hide_possible_values = true)]
     pub(super) bestrefs_as: Option<String>,
     /// Ask for a new catalog when the present one is older [default: 10min].
     #[arg(long, value_name = "DUR")]
@@ -76,7 +79,7 @@ pub(super) struct MountFlags {
     #[arg(long)]
     pub(super) allow_other: bool,
     /// The owner of all files, by name or number [default: the user who mounts].
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_hint = Username)]
     pub(super) uid: Option<String>,
     /// The group of all files, by name or number [default: that of the user who mounts].
     #[arg(long, value_name = "GROUP")]
@@ -95,7 +98,7 @@ pub(super) struct MountFlags {
     #[arg(short = 'o', value_name = "OPT,...")]
     pub(super) options: Vec<String>,
     /// Log to this file [default: standard error; in the background a file below ~/.local/state/crds-fs].
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = FilePath)]
     pub(super) log_file: Option<String>,
     /// Log more; twice, everything.
     #[arg(short, long, action = clap::ArgAction::Count)]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -9,6 +10,7 @@ use futures_util::future::join_all;
 use super::settings::Settings;
 use crate::crds::{FileName, Observatory, ServerInfo};
 use crate::fetch::{Catalogs, FetchError};
+use crate::store::Store;
 
 /// The time that a first mount waits for catalogs before it prints the message.
 const CATALOG_TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,6 +19,11 @@ const CATALOG_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Catalogs) -> String {
     let mountpoint = settings.mountpoint.display().to_string();
     let mut text = format!("mounted at '{mountpoint}'; the log is '{}'\n", log.display());
+    let store = Arc::clone(catalogs.store());
+    if let Ok(Some(problem)) = tokio::task::spawn_blocking(move || no_room(&*store)).await {
+        log::warn!("{problem}");
+        _ = writeln!(text, "{problem}");
+    }
     let new: Vec<Observatory> = {
         let catalogs = catalogs.clone();
         let look = move || {
@@ -37,6 +44,17 @@ pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Ca
         "next: export CRDS_PATH={mountpoint}; unset CRDS_SERVER_URL      (how it is: crds-fs status {mountpoint})"
     );
     text
+}
+
+/// The problem that nothing more can be fetched into a store for want of room, if that is so.
+fn no_room(store: &dyn Store) -> Option<String> {
+    let usage = store.usage().ok()?;
+    let is_full = usage.available == 0 && store.is_writable() && usage.limit.is_none();
+    is_full.then(|| {
+        "nothing can be fetched: less of the cache's disk is free than --keep-free leaves (1 GiB unless it is given); make room, \
+         or mount with a smaller --keep-free or with --cache on another disk"
+            .to_owned()
+    })
 }
 
 fn has_catalog(catalogs: &Catalogs, observatory: Observatory) -> bool {

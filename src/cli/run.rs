@@ -214,9 +214,9 @@ fn only_the_cache(args: &Args, mounted: &Path) -> Result<(), Failure> {
     };
     if args.record.is_some() || args.lock.is_some() {
         return Err(Failure::usage(format!(
-            "'{}' is mounted already, and --record and --lock need a mount that nobody else uses: unmount it, or name \
-             another cache with --cache",
-            mounted.display()
+            "'{mounted}' is mounted already, and --record and --lock need a mount that nobody else uses: unmount it with \
+             'crds-fs umount {mounted}', or name another cache with --cache",
+            mounted = mounted.display()
         )));
     }
     if *flags == telling {

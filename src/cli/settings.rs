@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use log::LevelFilter;
 
 use super::Failure;
@@ -356,6 +357,22 @@ impl SettingSources<'_> {
             (1, _) => LevelFilter::Warn,
             _ => LevelFilter::Error,
         })
+    }
+}
+
+/// Says after an error of usage that the value comes from a variable, if it does.
+pub(super) fn tell_variable(error: &clap::Error) {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return;
+    };
+    let flag = argument.split([' ', '=']).next().unwrap_or_default();
+    let Some(name) = flag.strip_prefix("--") else {
+        return;
+    };
+    let variable = own_variable(name);
+    let is_given = std::env::args().any(|argument| argument.split('=').next() == Some(flag));
+    if !is_given && std::env::var_os(&variable).is_some() {
+        super::output::remark(&format!("\nthe value is that of {variable}\n"));
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::Failure;
 use super::flags::MountFlags;
 use super::settings::{Environment, Settings};
+use super::suggestions::SERVERS;
 pub(super) use find::STATUS;
 use find::{Candidate, Found};
 pub(super) use open::Opened;
@@ -30,7 +31,7 @@ pub(super) struct TargetFlags {
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(super) cache: Option<PathBuf>,
     /// The server to ask, where no mount is; may be given once per observatory.
-    #[arg(long, value_name = "[OBS=]URL", value_hint = clap::ValueHint::Url)]
+    #[arg(long, value_name = "[OBS=]URL", value_hint = clap::ValueHint::Url, value_parser = SERVERS, hide_possible_values = true)]
     pub(super) server: Vec<String>,
     /// Ask no server: what is in the cache directory has to do.
     #[arg(long)]

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::fetch::{self, ReferenceFilter};
+use super::fetch;
 use super::flags::MountFlags;
+use super::reference_filter::FilterFlags;
 use super::selection::{self, Pattern, Selected};
 use super::settings::{self, Settings};
 use super::target::{Missing, Opened, Session, Target, TargetFlags};
@@ -84,17 +85,8 @@ pub(super) struct Wanted {
     /// With contexts also the references that their rules name.
     #[arg(long, requires = "names")]
     references: bool,
-    /// Only the references of these instruments.
-    #[arg(
-        long,
-        value_name = "INSTRUMENT,...",
-        value_delimiter = ',',
-        requires = "references"
-    )]
-    instrument: Vec<String>,
-    /// Only the references of these types.
-    #[arg(long, value_name = "TYPE,...", value_delimiter = ',', requires = "references")]
-    types: Vec<String>,
+    #[command(flatten)]
+    filter: FilterFlags,
     /// The files of a lock file, as 'crds-fs run --record' writes it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["names", "references"])]
     lock: Option<PathBuf>,
@@ -153,9 +145,7 @@ impl Wanted {
         target: &Arc<Opened>,
         settings: &Settings,
     ) -> Result<Selected, Failure> {
-        let filter = self
-            .references
-            .then(|| ReferenceFilter::new(&self.instrument, &self.types));
+        let filter = self.references.then(|| self.filter.filter());
         let mut selected = Selected::new();
         for context in contexts {
             selected.extend(fetch::below(target, settings, context, filter.as_ref()).await?);

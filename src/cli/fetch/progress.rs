@@ -224,6 +224,16 @@ impl Progress {
             .set_message(format!("{} of {} files{failed}{left}", state.done, state.files));
     }
 
+    /// Takes back what the terminal shows for Ctrl-C: the bars end in the last column, so that `^C` comes on a line of its own,
+    /// from which on the bars would be cleared.
+    pub(super) fn interrupted(&self) {
+        let state = self.state.lock();
+        if self.is_terminal && (state.done > 0 || !state.running.is_empty()) {
+            // With standard error closed nothing is shown.
+            let _ = io::stderr().lock().write_all(b"\r\x1b[2K\x1b[1A");
+        }
+    }
+
     /// Takes the bars away, and tells the bytes that have come, and their rate.
     pub(super) fn finish(&self, begun: Instant) -> String {
         // A terminal that is gone is no failure.

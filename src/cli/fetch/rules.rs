@@ -8,12 +8,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
 
 use super::transfers::Transfers;
+use crate::cli::reference_filter::ReferenceFilter;
 use crate::cli::selection::{self, Selected};
 use crate::crds::{FileKey, FileKind, FileName, Observatory};
 use crate::dataset::read_text;
-use crate::rules::{
-    Context, Header, LoadError, LookupOptions, MAX_TEXT_BYTES, Mapping, Mappings, Memory, Target,
-};
+use crate::rules::{Context, Header, LoadError, LookupOptions, MAX_TEXT_BYTES, Mapping, Mappings, Memory};
 
 /// Lookups take three rounds: the context, an imap, its rmaps.
 const MAX_ROUNDS: usize = 5;
@@ -23,26 +22,6 @@ pub(super) struct Rules<'a> {
     transfers: &'a Transfers<'a>,
     options: LookupOptions,
     read: Mutex<BTreeMap<String, Arc<Mapping>>>,
-}
-
-/// A choice among the references below a context.
-#[derive(Debug, Clone, Default)]
-pub(in crate::cli) struct ReferenceFilter {
-    /// Of these instruments only, in lower case; empty for all.
-    instruments: Vec<String>,
-    /// Of these types only, in lower case; empty for all.
-    types: Vec<String>,
-}
-
-impl ReferenceFilter {
-    /// The references of these instruments and types, in any case; none of either stands for all.
-    pub(in crate::cli) fn new(instruments: &[String], types: &[String]) -> Self {
-        let lower = |names: &[String]| names.iter().map(|name| name.trim().to_lowercase()).collect();
-        Self {
-            instruments: lower(instruments),
-            types: lower(types),
-        }
-    }
 }
 
 /// Mappings that were read.
@@ -205,10 +184,7 @@ impl Step {
     /// The step to a mapping that this one's names.
     fn below(&self, mapping: &Mapping, name: FileName, filter: Option<&ReferenceFilter>) -> Self {
         let is_wanted = match filter {
-            Some(filter) if mapping.kind() == FileKind::Pmap && !filter.instruments.is_empty() => {
-                let mut instruments = filter.instruments.iter();
-                instruments.any(|instrument| mapping.child(instrument) == Some(name.as_str()))
-            }
+            Some(filter) if mapping.kind() == FileKind::Pmap => filter.wants_below(mapping, name.as_str()),
             _ => self.is_wanted,
         };
         Self { name, is_wanted }
@@ -217,54 +193,5 @@ impl Step {
     /// Whether what it names is wanted.
     fn has_to_be_read(&self, with_references: bool) -> bool {
         self.name.kind() != FileKind::Rmap || (with_references && self.is_wanted)
-    }
-}
-
-impl ReferenceFilter {
-    /// The references that a mapping names, if they are of a type that is wanted. Notes the types that there are.
-    fn references<'m>(&self, mapping: &'m Mapping, types: &mut BTreeSet<String>) -> Vec<&'m str> {
-        match mapping.target() {
-            Target::Pipeline(_) => Vec::new(),
-            Target::Instrument(instrument) => {
-                types.extend(instrument.filekinds().map(str::to_owned));
-                Vec::new()
-            }
-            Target::Reference(reference) => {
-                let own = reference.filekind();
-                types.insert(own.to_owned());
-                if self.types.is_empty() || self.types.iter().any(|wanted| wanted == own) {
-                    mapping.references()
-                } else {
-                    Vec::new()
-                }
-            }
-        }
-    }
-
-    /// Refuses instruments that a context does not have.
-    fn check_instruments(&self, mapping: &Mapping) -> Result<(), String> {
-        let Target::Pipeline(pipeline) = mapping.target() else {
-            return Ok(());
-        };
-        let known = || pipeline.entries.iter().map(|(instrument, _)| instrument.as_str());
-        let mut wanted = self.instruments.iter();
-        match wanted.find(|wanted| !known().any(|known| known == *wanted)) {
-            Some(unknown) => Err(format!(
-                "{} has no instrument '{unknown}'; it has: {}",
-                mapping.name(),
-                known().collect::<Vec<_>>().join(", ")
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// The problem that a wanted type is none of the existing ones.
-    fn unknown_type(&self, types: &BTreeSet<String>) -> Option<String> {
-        let unknown = self.types.iter().find(|wanted| !types.contains(*wanted))?;
-        let types: Vec<&str> = types.iter().map(String::as_str).collect();
-        Some(format!(
-            "has no rules for the type '{unknown}'; it has: {}",
-            types.join(", ")
-        ))
     }
 }

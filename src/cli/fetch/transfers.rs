@@ -67,7 +67,7 @@ impl<'a> Transfers<'a> {
         if self.outcomes.lock().contains_key(key) {
             return self.open(key).await;
         }
-        let was_here = self.target.status_at_rest(key).is_here();
+        let was_here = self.target.status(key).is_here();
         self.progress.begin(key, entry.size, was_here);
         let opened = self.open(key).await;
         let state = match (&opened, was_here) {

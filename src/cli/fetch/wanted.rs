@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use futures_util::future::join_all;
 
 use super::Args;
-use super::rules::{ReferenceFilter, Rules};
+use super::rules::Rules;
 use super::transfers::Transfers;
+use crate::cli::reference_filter::ReferenceFilter;
 use crate::cli::selection::{self, Selected};
 use crate::cli::settings::Settings;
 use crate::cli::target::Opened;
@@ -54,9 +55,7 @@ impl Request {
         Ok(Self {
             names: args.names.clone(),
             context: context.map_err(|error| Failure::usage(format!("--context: {error}")))?,
-            references: args
-                .references
-                .then(|| ReferenceFilter::new(&args.instrument, &args.types)),
+            references: args.references.then(|| args.filter.filter()),
             datasets: datasets.collect::<Result<_, _>>()?,
             files: args.files.clone(),
             lock: args.lock.as_deref().map(lock_files::read).transpose()?,
