@@ -1,5 +1,7 @@
 //! `crds-fs bestrefs`: best references of datasets, files, and headers.
 
+#![expect(clippy::doc_markdown, reason = "the comments of arguments are the help text")]
+
 mod answers;
 mod archive;
 mod check;
@@ -27,6 +29,7 @@ use parking_lot::Mutex;
 use super::cache_dirs::CacheDirs;
 use super::cache_rules::{CacheRules, check_context};
 use super::settings::environment;
+use super::suggestions::CONTEXTS;
 use super::target::{Session, Target, TargetFlags};
 use super::{Failure, failure, fetch, logging, output};
 use crate::crds::ContextError;
@@ -42,7 +45,7 @@ use tally::Tally;
 /// Headers, files and parameters are looked up here, by the rules in the cache directory or mount. For ids of the
 /// archive the mount or the server is asked.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("subjects").required(true).args(["datasets", "files", "header", "headers"]))]
+#[command(group = clap::ArgGroup::new("subjects").args(["datasets", "files", "header", "headers"]))]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
@@ -61,11 +64,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE.jsonl|-")]
     headers: Option<PathBuf>,
     /// The context: a mapping, or a name such as jwst-latest; may be given several times [default: the default context
-    /// of the observatory that the dataset is of].
-    #[arg(long, value_name = "NAME", env = "CRDS_FS_CONTEXT")]
+    /// of the observatory that the dataset is of; $CRDS_FS_CONTEXT, else $CRDS_CONTEXT].
+    #[arg(long, value_name = "NAME", value_parser = CONTEXTS, hide_possible_values = true)]
     context: Vec<String>,
     /// Show only what is different under this context.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = CONTEXTS, hide_possible_values = true)]
     compare: Option<String>,
     /// Only these types of references.
     #[arg(long, value_name = "TYPE,...", value_delimiter = ',')]
@@ -78,6 +81,9 @@ pub(super) struct Args {
     all_types: bool,
     #[command(flatten)]
     target: TargetFlags,
+    /// Show also the types that have no answer, with the reasons.
+    #[arg(long)]
+    all: bool,
     /// Write JSON, one line for each answer.
     #[arg(long)]
     json: bool,
@@ -92,7 +98,6 @@ pub(super) struct Args {
         long,
         value_name = "TYPE,...",
         num_args = 0..=1,
-        require_equals = true,
         default_missing_value = "",
         conflicts_with_all = ["compare", "update_bestrefs", "fetch"]
     )]
@@ -160,7 +165,12 @@ fn look_up(request: &Request, session: Option<&Session>) -> Result<Done, Failure
             (literal, _) => literal.map_err(Failure::new),
         }
     };
-    let contexts = request.contexts.iter().map(|name| literal(name));
+    let contexts = request.contexts.iter().map(|name| {
+        literal(name).map_err(|failure| match request.context_variable {
+            Some(variable) => Failure::new(format!("{variable}: {failure}")).with_status(failure.status()),
+            None => failure,
+        })
+    });
     let lookup = Lookup {
         contexts: contexts.collect::<Result<_, _>>()?,
         defaults: Defaults::new(request.observatory, |name| {
@@ -169,6 +179,8 @@ fn look_up(request: &Request, session: Option<&Session>) -> Result<Done, Failure
         compare: request.compare.as_deref().map(literal).transpose()?,
         reftypes: &request.reftypes,
         json: request.json,
+        all: request.all,
+        hides: AtomicBool::new(false),
         explain: request.task == Task::Explain,
         check: (request.task == Task::Check).then(Tally::default),
         rules: &rules,
@@ -196,6 +208,12 @@ fn look_up(request: &Request, session: Option<&Session>) -> Result<Done, Failure
         && !lookup.differs.load(Ordering::Relaxed)
     {
         say("INFO", &format!("no differences under {new}"));
+    }
+    if lookup.hides.load(Ordering::Relaxed) {
+        say(
+            "INFO",
+            "types without an answer are not shown: --all shows them, --explain says why",
+        );
     }
     let wanted = lookup.wanted.map(Mutex::into_inner);
     let fetched = match (session, wanted) {

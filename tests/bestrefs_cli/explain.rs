@@ -45,6 +45,43 @@ fn parameters_files_and_datasets_are_explained() {
     );
 }
 
+/// `--explain dark` is a type, `--explain J00000001` a dataset.
+#[test]
+fn a_type_behind_explain_is_told_from_a_dataset() {
+    let root = tempfile::tempdir().unwrap();
+    cache(root.path());
+    fs::write(root.path().join("x.fits"), fits(&WFC)).unwrap();
+    let archive = Archive::new();
+    let explain = |arguments: &[&str]| {
+        let arguments = [&["--context", "hst_0001.pmap", "--explain"], arguments].concat();
+        archive.bestrefs(root.path(), &arguments)
+    };
+    for (arguments, id) in [
+        (&["darkfile", "--files", "x.fits"][..], "x.fits"),
+        (&["DarkFile", "J00000001"], "J00000001"),
+        (&["J00000001", "--types", "darkfile"], "J00000001"),
+    ] {
+        let output = explain(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        assert_eq!(
+            out(&output),
+            format!("{id}  hst_0001.pmap\n{DARK}"),
+            "{arguments:?}"
+        );
+    }
+    for (arguments, told) in [
+        (
+            &["x.fits", "--files", "x.fits"][..],
+            "'x.fits' is not the name of a type",
+        ),
+        (&["darkfile"], "of which datasets? Give ids, or --files"),
+    ] {
+        let output = explain(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(said(&output).contains(told), "{arguments:?}: {}", said(&output));
+    }
+}
+
 #[test]
 fn what_is_not_found_is_explained_as_json() {
     let root = tempfile::tempdir().unwrap();

@@ -228,5 +228,5 @@ fn default_types_of_a_context_of_its_own_are_pointed_out() {
             .contains("jwst_system_crdscfg_0001.rmap, which are not looked at: give --types")
     );
     assert_eq!(ask("jwst_0001.pmap", &["--types", "dark"]), "");
-    assert_eq!(ask("jwst_0002.pmap", &[]), "");
+    assert_eq!(ask("jwst_0002.pmap", &["--all"]), "");
 }

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
 
+#[path = "../common/outputs.rs"]
+mod outputs;
+
 mod archive;
 mod check;
 mod explain;
@@ -16,6 +19,7 @@ use std::process::{Command, Output, Stdio};
 
 use archive::{Archive, datasets};
 use files::{WFC, fits};
+use outputs::{out, said};
 use serde_json::{Value, json};
 
 fn mapping(kind: &str, extra: &str, selector: &str) -> String {
@@ -77,14 +81,6 @@ fn bestrefs(root: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
 fn lines(output: &Output) -> Vec<Value> {
     out(output)
         .lines()
@@ -111,6 +107,56 @@ fn parameters_under_several_contexts() {
         "INSTRUME=ACS,DETECTOR=WFC  hst_0001.pmap\n    darkfile  old_drk.fits\n    pfltfile  flat_pfl.fits\n\
          INSTRUME=ACS,DETECTOR=WFC  hst_0002.pmap\n    darkfile  new_drk.fits\n    pfltfile  flat_pfl.fits\n"
     );
+}
+
+#[test]
+fn types_without_an_answer_are_shown_when_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    cache(root.path());
+    let hrc = [
+        "--context",
+        "hst_0001.pmap",
+        "--header",
+        "INSTRUME=ACS,DETECTOR=HRC",
+    ];
+    let output = bestrefs(root.path(), &hrc);
+    assert_eq!(out(&output), "INSTRUME=ACS,DETECTOR=HRC  hst_0001.pmap\n");
+    assert!(said(&output).contains("--all shows them"), "{}", said(&output));
+    let why = "NOT FOUND  parameter='DETECTOR' value='HRC' is not in ['WFC']\n";
+    let head = "INSTRUME=ACS,DETECTOR=HRC  hst_0001.pmap\n    darkfile  ";
+    let all = bestrefs(root.path(), &[&hrc[..], &["--all"]].concat());
+    assert_eq!(
+        (out(&all), said(&all)),
+        (format!("{head}{why}    pfltfile  {why}"), String::new())
+    );
+    let named = bestrefs(root.path(), &[&hrc[..], &["--types", "darkfile"]].concat());
+    assert_eq!(
+        (out(&named), said(&named)),
+        (format!("{head}{why}"), String::new())
+    );
+}
+
+/// Who did not write a value himself is told where it comes from.
+#[test]
+fn a_bad_value_of_a_variable_is_told_with_its_name() {
+    let root = tempfile::tempdir().unwrap();
+    cache(root.path());
+    let arguments = ["--header", "INSTRUME=ACS,DETECTOR=WFC"];
+    for variable in ["CRDS_CONTEXT", "CRDS_FS_CONTEXT"] {
+        let mut command = command(env!("CARGO_BIN_EXE_crds-fs"), root.path(), &arguments);
+        let output = command.env(variable, "nonsense").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        let told = format!("{variable}: 'nonsense' is not a context");
+        assert!(said(&output).contains(&told), "{}", said(&output));
+    }
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_crds-fs"));
+    let serve = serve
+        .arg("serve")
+        .arg(root.path())
+        .env("CRDS_FS_LISTEN", "nowhere");
+    let output = serve.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("CRDS_FS_LISTEN"), "{}", said(&output));
 }
 
 #[test]

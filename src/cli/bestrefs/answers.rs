@@ -89,7 +89,7 @@ impl Lookup<'_> {
         out: &mut Vec<u8>,
     ) -> bool {
         let told = self.with_answers(memory, subject, context, |_, answers| {
-            render::answers(out, self.json, &subject.id, context, answers);
+            self.write_answers(out, &subject.id, context, answers);
             self.note(context, answers);
         });
         match told {

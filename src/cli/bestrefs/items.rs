@@ -110,7 +110,7 @@ fn by_id(
                     let text = format!("NOT FOUND {}", no_answer(&reftype));
                     found.insert(reftype, text.into());
                 }
-                render::answers(out, lookup.json, &id, context, &found);
+                lookup.write_answers(out, &id, context, &found);
             }),
         };
         if let Err(text) = told {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 
+use super::render;
 use super::request::ReftypeSelection;
 use super::subject::Subject;
 use super::tally::Tally;
@@ -52,6 +54,10 @@ pub(super) struct Lookup<'a> {
     pub(super) compare: Option<String>,
     pub(super) reftypes: &'a ReftypeSelection,
     pub(super) json: bool,
+    /// Whether types without an answer are shown to people, too.
+    pub(super) all: bool,
+    /// Whether some were not shown.
+    pub(super) hides: AtomicBool,
     /// Whether the answers are explained.
     pub(super) explain: bool,
     /// The counts of `--check`, which compares the references in headers with the answers.
@@ -109,6 +115,18 @@ impl Lookup<'_> {
 
     pub(super) fn note_difference(&self, differs: bool) {
         self.differs.fetch_or(differs, Ordering::Relaxed);
+    }
+
+    /// Writes the answers under one context. `id` is JSON.
+    pub(super) fn write_answers(&self, out: &mut Vec<u8>, id: &str, context: &str, answers: &impl Serialize) {
+        if self.json {
+            render::answers(out, id, context, answers);
+            return;
+        }
+        let shows_all = self.all || self.reftypes.only.is_some();
+        if render::table(out, id, context, answers, shows_all) {
+            self.hides.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Notes references that are to be fetched, if any are.

@@ -11,20 +11,42 @@ use crate::dataset::{Verdict, verdict};
 use crate::rules::annotate;
 use crate::rules::python::repr;
 
-/// The answers under one context, an object by reference type. `id` is JSON.
-pub(super) fn answers(out: &mut Vec<u8>, json: bool, id: &str, context: &str, answers: &impl Serialize) {
-    if json {
-        begin(out, id);
-        field(out, "context", context);
-        field(out, "result", answers);
-        end(out);
-        return;
-    }
+/// The answers under one context as a line of JSON, an object by reference type. `id` is JSON.
+pub(super) fn answers(out: &mut Vec<u8>, id: &str, context: &str, answers: &impl Serialize) {
+    begin(out, id);
+    field(out, "context", context);
+    field(out, "result", answers);
+    end(out);
+}
+
+/// The answers under one context as a table. True if there are types without an answer, and they are not shown.
+pub(super) fn table(
+    out: &mut Vec<u8>,
+    id: &str,
+    context: &str,
+    answers: &impl Serialize,
+    shows_all: bool,
+) -> bool {
     text(out, format_args!("{}  {context}", plain(id)));
-    let answers = by_type(answers);
+    let mut answers = by_type(answers);
+    let all = answers.len();
+    if !shows_all {
+        answers.retain(|_, answer| has_files(answer));
+    }
     let width = answers.keys().map(String::len).max().unwrap_or_default();
     for (reftype, answer) in &answers {
         text(out, format_args!("    {reftype:width$}  {}", shown(answer)));
+    }
+    answers.len() < all
+}
+
+/// Whether an answer names files.
+fn has_files(answer: &Value) -> bool {
+    match answer {
+        Value::String(text) => matches!(verdict(text), Verdict::File(_)),
+        Value::Array(files) => !files.is_empty(),
+        Value::Object(files) => !files.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

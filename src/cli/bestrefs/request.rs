@@ -17,12 +17,16 @@ pub(super) struct Request {
     pub(super) subjects: Subjects,
     /// The contexts as they are named; none where the default ones are meant.
     pub(super) contexts: Vec<String>,
+    /// The variable that names the context, where no flag does.
+    pub(super) context_variable: Option<&'static str>,
     /// The context to compare with, as it is named.
     pub(super) compare: Option<String>,
     /// The observatory of subjects that do not tell their own.
     pub(super) observatory: Option<Observatory>,
     pub(super) reftypes: ReftypeSelection,
     pub(super) json: bool,
+    /// Whether types without an answer are shown as well.
+    pub(super) all: bool,
     pub(super) task: Task,
     /// Whether the references are fetched too.
     pub(super) fetch: bool,
@@ -88,7 +92,8 @@ impl ReftypeSelection {
 
 impl Request {
     /// Resolves arguments. Of the file system it is only asked whether a directory is a mount.
-    pub(super) fn new(args: Args, environment: &Environment) -> Result<Self, Failure> {
+    pub(super) fn new(mut args: Args, environment: &Environment) -> Result<Self, Failure> {
+        args.sort_out_explained();
         check(&args)?;
         let missing = if args.fetch {
             Missing::Make
@@ -116,11 +121,13 @@ impl Request {
                 target.settings(&args.target, MountFlags::default(), &environment)
             })
             .transpose()?;
-        let contexts = if args.context.is_empty() {
-            let named = variable(environment, "CRDS_CONTEXT");
-            named.map(str::to_owned).into_iter().collect()
-        } else {
-            args.context.clone()
+        let named = ["CRDS_FS_CONTEXT", "CRDS_CONTEXT"]
+            .into_iter()
+            .filter(|_| args.context.is_empty())
+            .find_map(|name| Some((name, variable(environment, name)?)));
+        let contexts = match named {
+            Some((_, context)) => vec![context.to_owned()],
+            None => args.context.clone(),
         };
         let mut only = trimmed(&args.types);
         let explained = args.explain.as_deref().unwrap_or_default().split(',');
@@ -132,6 +139,7 @@ impl Request {
         );
         Ok(Self {
             contexts,
+            context_variable: named.map(|(variable, _)| variable),
             compare: args.compare.clone(),
             observatory: variable(environment, "CRDS_OBSERVATORY").and_then(|name| name.parse().ok()),
             reftypes: ReftypeSelection {
@@ -140,6 +148,7 @@ impl Request {
                 all: args.all_types,
             },
             json: args.json,
+            all: args.all,
             task: match (&args.explain, args.check) {
                 (Some(_), _) => Task::Explain,
                 (None, true) => Task::Check,
@@ -157,9 +166,49 @@ impl Request {
     }
 }
 
+/// Types of references whose names have digits in them.
+const WITH_DIGITS: [&str; 4] = ["d2imfile", "extract1d", "v2v3", "wf4tfile"];
+
+impl Args {
+    /// Tells types from a dataset behind `--explain`: ids have digits.
+    fn sort_out_explained(&mut self) {
+        let is_type = |name: &str| {
+            let name = name.trim();
+            WITH_DIGITS.iter().any(|known| name.eq_ignore_ascii_case(known))
+                || name.bytes().all(|letter| letter.is_ascii_alphabetic())
+        };
+        if let Some(explained) = &mut self.explain
+            && !explained.split(',').all(is_type)
+        {
+            self.datasets.insert(0, std::mem::take(explained));
+        }
+    }
+}
+
 /// Refuses arguments that make no sense together where clap does not see it: it asks for nothing where another subject
 /// is given.
 fn check(args: &Args) -> Result<(), Failure> {
+    let subjects = [
+        args.datasets.is_empty(),
+        args.files.is_empty(),
+        args.header.is_empty(),
+        args.headers.is_none(),
+    ];
+    match subjects.iter().filter(|is_missing| !**is_missing).count() {
+        0 => {
+            return Err(Failure::usage(
+                "of which datasets? Give ids, or --files FILE..., --header KEY=VALUE,... or --headers FILE.jsonl",
+            ));
+        }
+        1 => {}
+        // What stood behind --explain.
+        _ => {
+            return Err(Failure::usage(format!(
+                "'{}' is not the name of a type: write --explain=TYPE, or --explain and --types TYPE",
+                args.datasets.first().map_or("", String::as_str)
+            )));
+        }
+    }
     for (given, flag) in [
         (args.update_bestrefs, "--update-bestrefs"),
         (args.all_types, "--all-types"),
