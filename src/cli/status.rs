@@ -234,7 +234,13 @@ fn trouble(status: &StatusReport) -> Option<String> {
         .observatories
         .iter()
         .filter_map(|observatory| observatory.context_error.clone());
-    let failed: Vec<String> = catalogs.chain(contexts).collect();
+    let removed = status.store_removed.then(|| {
+        format!(
+            "the cache directory '{}' has been removed, and with it all that was fetched: umount, make it again, and mount",
+            status.store
+        )
+    });
+    let failed: Vec<String> = removed.into_iter().chain(catalogs).chain(contexts).collect();
     (!failed.is_empty()).then(|| failed.join("; "))
 }
 

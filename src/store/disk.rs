@@ -235,6 +235,11 @@ impl Files for DiskStore {
         Some(&self.disk.root)
     }
 
+    fn is_removed(&self) -> bool {
+        // A directory that is somewhere has two links at least, or one where they are not counted.
+        rustix::fs::fstat(&self.disk.root).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     fn is_writable(&self) -> bool {
         self.disk.can_write()
     }

@@ -14,6 +14,7 @@ use crate::fetch::Counters;
 /// `.crds-fs/status.json`: the state of one mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct StatusReport {
     /// The version of crds-fs that serves the mount.
     pub version: String,
@@ -33,6 +34,8 @@ pub(crate) struct StatusReport {
     pub read_only: bool,
     /// Whether files can be fetched into the store.
     pub store_writable: bool,
+    /// Whether the directory of the store has been removed.
+    pub store_removed: bool,
     /// `flat` or `instrument`.
     pub layout: String,
     /// The observatories that are shown, in their order.
@@ -444,7 +447,7 @@ mod tests {
             serde_json::to_value(&status).unwrap(),
             json!({
                 "version": "", "pid": 0, "mountpoint": "", "store": "", "started": "", "uptime_seconds": 0,
-                "offline": false, "read_only": false, "store_writable": false, "layout": "",
+                "offline": false, "read_only": false, "store_writable": false, "store_removed": false, "layout": "",
                 "observatories": [{
                     "name": "", "state": "unused", "files": null, "context": null, "context_chosen": false, "context_error": null,
                     "error": {"kind": "", "url": null, "message": "", "remedy": null, "when": ""},

@@ -102,7 +102,9 @@ fn write_transfer(out: &mut String, transfer: &TransferReport) -> std::fmt::Resu
 
 /// The lines about the store: its directory and its space.
 fn write_store(out: &mut String, status: &StatusReport) -> std::fmt::Result {
-    let unwritable = if status.store_writable {
+    let unwritable = if status.store_removed {
+        " (it has been removed)"
+    } else if status.store_writable {
         ""
     } else {
         " (cannot be written: nothing is fetched into it)"
