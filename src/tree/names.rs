@@ -228,6 +228,11 @@ impl Core {
         }
         let catalogued = self.catalogued_at(&path).filter(|(_, here)| *here);
         if let Some((file, _)) = catalogued.as_ref().filter(|(file, _)| !self.is_overridden(file)) {
+            if self.fetcher.store().is_held(&file.key) {
+                return Err(Error::NotPermitted(
+                    "this file is held: 'crds-fs release' lets it go",
+                ));
+            }
             return self.remove_copy(Self::number_of(file), &file.key, caller);
         }
         let found = self.find_dir(parent, &directory)?;

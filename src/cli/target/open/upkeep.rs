@@ -162,7 +162,13 @@ impl Opened {
             },
             None => match evict_in_mount(self.mountpoint(), key)? {
                 Eviction::Gone(_) | Eviction::Absent => Ok(()),
-                Eviction::Held => drop_in_mount(self.mountpoint(), key),
+                Eviction::Held => {
+                    // It is held again at once: what is held cannot be removed.
+                    self.change_holds(vec![HoldChange::Release(key.clone())])?;
+                    let dropped = drop_in_mount(self.mountpoint(), key);
+                    self.change_holds(vec![HoldChange::Hold(key.clone())])?;
+                    dropped
+                }
                 Eviction::Open => Err(Failure::new("somebody has it open")),
                 Eviction::Local | Eviction::Wrong => {
                     Err(Failure::new("it is something else by now: try again"))
