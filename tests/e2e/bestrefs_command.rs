@@ -7,6 +7,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::library::Library;
+use crate::outputs::said;
 use crate::rig::{Rig, program};
 
 const ID: &str = "R0000101001001001001_0001.WFI01";
@@ -28,10 +29,6 @@ fn lines(output: &Output) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// What the server says of a dataset.

@@ -7,6 +7,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::library::Library;
+use crate::outputs::{out, said};
 use crate::rig::{Rig, program};
 
 const OLD: &str = "roman_0001.pmap";
@@ -15,14 +16,6 @@ const FLAT: &str = "roman_wfi_flat_0002.rmap";
 
 fn run(arguments: &[&str]) -> Output {
     program().args(arguments).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 fn told(arguments: &[&str]) -> Value {

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use crate::hold::{IMAP, Place, RMAP, names, path, rules, text};
+use crate::caches::{IMAP, Place, RMAP, names, path, rules};
 use crate::origin::Origin;
+use crate::outputs::text;
 use crate::rig::Rig;
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 

@@ -11,8 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::library::Library;
+use crate::library::{Library, dataset_file};
 use crate::origin::{Asked, Behaviour, Origin};
+use crate::outputs::{done, failed, said};
 use crate::rig::{PATIENCE, Rig, program, wait};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
@@ -67,26 +68,6 @@ impl Place {
             assert!(fs::read(here).unwrap() == fs::read(there).unwrap(), "{name}");
         }
         names
-    }
-}
-
-#[track_caller]
-fn done(output: &Output) -> String {
-    let said = said(output);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-#[track_caller]
-fn failed(output: &Output, status: i32, words: &[&str]) {
-    let said = said(output);
-    assert_eq!(output.status.code(), Some(status), "{said}");
-    for word in words {
-        assert!(said.contains(word), "no '{word}' in: {said}");
     }
 }
 
@@ -224,16 +205,6 @@ fn of_dataset() -> BTreeSet<String> {
         "roman_wfi_readnoise_0001.r4d",
         "roman_wfi_readnoise_0001.r4h",
     ])
-}
-
-/// A dataset file with the header of that dataset.
-fn dataset_file(directory: &Path) -> PathBuf {
-    let path = directory.join("r0000101_uncal.asdf");
-    let tree = "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n--- !core/asdf-1.1.0\nroman:\n  meta:\n    telescope: ROMAN\n    \
-                instrument: {name: WFI, detector: WFI01}\n    exposure: {type: WFI_IMAGE, start_time: '2027-01-01 \
-                00:00:00'}\n...\n";
-    fs::write(&path, tree).unwrap();
-    path
 }
 
 #[test]

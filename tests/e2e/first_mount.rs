@@ -300,3 +300,19 @@ fn contexts_that_are_known_to_be_wrong_are_refused() {
     fs::write(place.path().join("mappings/roman/roman_7777.pmap"), "mine").unwrap();
     place.mount(&server, &["--context", "roman_7777.pmap"]);
 }
+
+#[test]
+fn a_disk_on_which_nothing_can_be_kept_is_told() {
+    let origin = Origin::start(content());
+    let place = Place::new();
+    let server = server_flag(&origin);
+    let said = place.mount(&server, &["--keep-free", "1000P"]);
+    assert!(
+        said.contains("nothing can be fetched") && said.contains("--keep-free"),
+        "{said}"
+    );
+    place.umount();
+    let said = place.mount(&server, &["--keep-free", "0"]);
+    assert!(!said.contains("--keep-free"), "{said}");
+    place.umount();
+}

@@ -2,137 +2,17 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::origin::{Content, Origin};
-use crate::rig::{Rig, program};
+use crate::caches::{IMAP, Place, RMAP, names, path, rules};
+use crate::origin::Origin;
+use crate::outputs::text;
+use crate::rig::Rig;
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 const NEW: &str = "roman_wfi_new_0001.asdf";
-const OTHER: &str = "roman_0002.pmap";
-pub(crate) const IMAP: &str = "roman_wfi_0001.imap";
-pub(crate) const RMAP: &str = "roman_wfi_dark_0001.rmap";
-
-/// The mount of a rig, or its store when nothing is mounted.
-pub(crate) struct Place<'a> {
-    pub(crate) rig: &'a Rig,
-    pub(crate) origin: &'a Origin,
-    pub(crate) mounted: bool,
-}
-
-impl Place<'_> {
-    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        let (command, rest) = arguments.split_first().unwrap();
-        let mut program = program();
-        program.arg(command);
-        if self.mounted {
-            program.arg("--mount").arg(self.rig.mountpoint());
-        } else {
-            program.arg("--cache").arg(self.rig.store());
-        }
-        program
-            .args(rest)
-            .env("CRDS_FS_SERVER", server_flag(self.origin))
-            .env("CRDS_FS_OBSERVATORY", "roman")
-            .env("CRDS_IGNORE_MAPPING_CHECKSUM", "1")
-            .current_dir("/");
-        program.output().unwrap()
-    }
-
-    /// The output of a command that succeeds.
-    pub(crate) fn told(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        text(&output.stdout)
-    }
-
-    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.run(&[arguments, &["--json"]].concat());
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-    }
-
-    /// State and error of each file that a command tells in JSON.
-    pub(crate) fn states(&self, arguments: &[&str]) -> Vec<(String, String, Option<String>)> {
-        let told = self.json(arguments);
-        let line = |file: &Value| {
-            let of = |field: &str| file[field].as_str().map(str::to_owned);
-            (of("name").unwrap(), of("state").unwrap(), of("error"))
-        };
-        told["files"].as_array().unwrap().iter().map(line).collect()
-    }
-
-    /// Runs what is asked of a cache directory without a mount, and of a mount.
-    pub(crate) fn each(content: impl Fn() -> Content, arguments: &[&str], test: impl Fn(&Place<'_>)) {
-        for mounted in [false, true] {
-            let origin = Origin::start(content());
-            let mut rig = Rig::new(&[&server_flag(&origin)], arguments);
-            if mounted {
-                rig.mount();
-            }
-            test(&Place {
-                rig: &rig,
-                origin: &origin,
-                mounted,
-            });
-        }
-    }
-
-    /// Brings files here.
-    pub(crate) fn fetch(&self, names: &[&str]) {
-        let fetched = self.run(&[&["fetch"], names].concat());
-        assert!(fetched.status.success(), "{fetched:?}");
-    }
-
-    pub(crate) fn is_here(&self, name: &str) -> bool {
-        if self.mounted {
-            self.rig.settle();
-        }
-        self.rig.store().join(path(name)).exists()
-    }
-}
-
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-pub(crate) fn path(name: &str) -> PathBuf {
-    let area = if name.ends_with("map") {
-        "mappings"
-    } else {
-        "references"
-    };
-    Path::new(area).join("roman").join(name)
-}
-
-pub(crate) fn names(states: &[(String, String, Option<String>)], state: &str) -> Vec<String> {
-    let in_state = states.iter().filter(|(_, known, _)| known == state);
-    in_state.map(|(name, ..)| name.clone()).collect()
-}
-
-/// Rules in two contexts, which share all but the context itself.
-pub(crate) fn rules() -> Content {
-    let head = |kind: &str, parkey: &str, more: &str| {
-        format!(
-            "header = {{'mapping': '{kind}', 'parkey': {parkey}, 'name': 'x', 'derived_from': 'y', 'observatory': \
-             'ROMAN'{more}}}\n"
-        )
-    };
-    let pmap = head("PIPELINE", "('ROMAN.META.INSTRUMENT.NAME',)", "")
-        + &format!("selector = {{'WFI': '{IMAP}'}}\n");
-    let imap = head("INSTRUMENT", "('REFTYPE',)", ", 'instrument': 'WFI'")
-        + &format!("selector = {{'DARK': '{RMAP}'}}\n");
-    let parkey = "(('ROMAN.META.INSTRUMENT.DETECTOR',),)";
-    let rmap = head("REFERENCE", parkey, ", 'instrument': 'WFI', 'filekind': 'DARK'")
-        + &format!("selector = Match({{('WFI01',): '{DARK}'}})\n");
-    let texts = [(PMAP, &pmap), (OTHER, &pmap), (IMAP, &imap), (RMAP, &rmap)];
-    texts.into_iter().fold(content(), |content, (name, text)| {
-        content.share(name, &text.as_bytes().to_vec().into())
-    })
-}
-
 #[test]
 fn what_is_held_is_listed_with_its_state_and_released() {
     Place::each(content, &[], |place| {
@@ -296,11 +176,7 @@ fn the_file_that_takes_holds_has_defined_errors() {
 fn a_cache_that_a_mount_uses_is_reached_through_the_mount() {
     let origin = Origin::start(content());
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
-    let place = Place {
-        rig: &rig,
-        origin: &origin,
-        mounted: false,
-    };
+    let place = Place::unmounted(&rig, &origin);
     place.told(&["hold", DARK]);
     let held = fs::read_to_string(rig.path(".crds-fs/hold")).unwrap();
     assert_eq!(held, format!("hold roman/{DARK}\n"));
@@ -311,11 +187,7 @@ fn a_cache_that_a_mount_uses_is_reached_through_the_mount() {
 fn what_is_held_without_a_catalog_is_not_complete() {
     let origin = Origin::start(content());
     let rig = Rig::new(&[&server_flag(&origin)], &[]);
-    let place = Place {
-        rig: &rig,
-        origin: &origin,
-        mounted: false,
-    };
+    let place = Place::unmounted(&rig, &origin);
     origin.refuse();
     let own = rig.store().join(".crds-fs");
     fs::create_dir(&own).unwrap();
@@ -340,11 +212,7 @@ fn what_is_held_without_a_catalog_is_not_complete() {
 fn a_store_in_use_by_another_process_is_told_with_its_number() {
     let origin = Origin::start(content());
     let rig = Rig::new(&[&server_flag(&origin)], &[]);
-    let place = Place {
-        rig: &rig,
-        origin: &origin,
-        mounted: false,
-    };
+    let place = Place::unmounted(&rig, &origin);
     place.fetch(&[FLAT]);
     let lock = rig.store().join(".crds-fs/lock");
     let file = fs::OpenOptions::new().write(true).open(&lock).unwrap();
@@ -355,4 +223,26 @@ fn a_store_in_use_by_another_process_is_told_with_its_number() {
         let told = text(&refused.stderr);
         assert!(told.contains("the store is in use by process "), "{told}");
     }
+}
+
+/// Who holds a file wants it to stay, also from himself.
+#[test]
+fn what_is_held_cannot_be_removed() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let place = Place::mounted(&rig, &origin);
+    place.fetch(&[FLAT]);
+    place.told(&["hold", FLAT]);
+    let flat = rig.path(path(FLAT));
+    let refused = fs::remove_file(&flat).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    assert!(place.is_here(FLAT));
+    // A file of one's own in its place is no copy.
+    let own = rig.path("references/roman/mine.asdf");
+    fs::write(&own, "mine").unwrap();
+    fs::rename(&own, &flat).unwrap();
+    fs::remove_file(&flat).unwrap();
+    place.told(&["release", FLAT]);
+    place.fetch(&[FLAT]);
+    fs::remove_file(&flat).unwrap();
 }

@@ -106,3 +106,13 @@ impl Library {
         }
     }
 }
+
+/// A dataset file of the demonstration's observatory in a directory.
+pub(crate) fn dataset_file(directory: &Path) -> PathBuf {
+    let path = directory.join("r0000101_uncal.asdf");
+    let tree = "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n--- !core/asdf-1.1.0\nroman:\n  meta:\n    telescope: ROMAN\n    \
+                instrument: {name: WFI, detector: WFI01}\n    exposure: {type: WFI_IMAGE, start_time: '2027-01-01 \
+                00:00:00'}\n...\n";
+    std::fs::write(&path, tree).unwrap();
+    path
+}

@@ -6,10 +6,14 @@
     reason = "a step that cannot go on fails its test"
 )]
 
+#[path = "../common/caches.rs"]
+mod caches;
 #[path = "../common/mounts.rs"]
 mod mounts;
 #[path = "../common/origin.rs"]
 mod origin;
+#[path = "../common/outputs.rs"]
+mod outputs;
 #[path = "../common/rig.rs"]
 mod rig;
 #[path = "../common/small_disk.rs"]
@@ -19,6 +23,7 @@ mod bestrefs;
 mod bestrefs_command;
 mod bombs;
 mod calls;
+mod completions;
 mod contents;
 mod context_commands;
 mod contexts;

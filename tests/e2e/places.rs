@@ -7,6 +7,7 @@ use std::process::Output;
 use tempfile::TempDir;
 
 use crate::mounts;
+use crate::outputs::{done, failed};
 use crate::rig::program;
 
 /// A directory for one test, in which nothing stays mounted.
@@ -43,22 +44,6 @@ impl Drop for Place {
                 self.run(&["umount", "--lazy", entry.mountpoint.to_str().unwrap()]);
             }
         }
-    }
-}
-
-#[track_caller]
-fn done(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-#[track_caller]
-fn failed(output: &Output, status: i32, words: &[&str]) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(status), "{said}");
-    for word in words {
-        assert!(said.contains(word), "no '{word}' in: {said}");
     }
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::library::Library;
+use crate::library::{Library, dataset_file};
 use crate::origin::{Behaviour, Content, Origin};
+use crate::outputs::{done, failed, said};
 use crate::rig::{Rig, program, within};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
@@ -73,26 +74,6 @@ impl Place {
 
     fn json(&self, name: &str) -> Value {
         serde_json::from_slice(&fs::read(self.path(name)).unwrap()).unwrap()
-    }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-#[track_caller]
-fn done(output: &Output) -> String {
-    let said = said(output);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-#[track_caller]
-fn failed(output: &Output, status: i32, words: &[&str]) {
-    let said = said(output);
-    assert_eq!(output.status.code(), Some(status), "{said}");
-    for word in words {
-        assert!(said.contains(word), "no '{word}' in: {said}");
     }
 }
 
@@ -210,21 +191,11 @@ fn a_mount_shows_the_context_of_a_release() {
     assert!(fs::read_link(rig.path("bestrefs/jwst-build-1.17.0")).is_err());
 }
 
-/// A dataset file of the demonstration's observatory.
-fn dataset_file(place: &Place) -> String {
-    let path = place.name("r0000101_uncal.asdf");
-    let tree = "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n--- !core/asdf-1.1.0\nroman:\n  meta:\n    telescope: ROMAN\n    \
-                instrument: {name: WFI, detector: WFI01}\n    exposure: {type: WFI_IMAGE, start_time: '2027-01-01 \
-                00:00:00'}\n...\n";
-    fs::write(&path, tree).unwrap();
-    path
-}
-
 #[test]
 fn references_of_dataset_files_among_the_arguments_are_fetched_beforehand() {
     let library = Library::demo();
     let place = Place::new(&library.flags()[0]);
-    let file = dataset_file(&place);
+    let file = dataset_file(&place.path("")).display().to_string();
     done(&place.run(&["--no-prefetch", "--", "true", &file]));
     assert_eq!(place.references(), BTreeSet::new());
     // The command opens nothing; it waits until the last of them is here.
@@ -242,7 +213,7 @@ fn a_command_that_ends_early_does_not_wait_for_what_is_fetched() {
     let origin = Origin::start(content());
     origin.set(PMAP, Behaviour::StallBeforeHead);
     let place = Place::new(&server_flag(&origin));
-    let file = dataset_file(&place);
+    let file = dataset_file(&place.path("")).display().to_string();
     let mut command = place.command(&["--", "sh", "-c", "exit 3", &file]);
     let status = within(Duration::from_secs(15), move || command.output().unwrap().status);
     assert_eq!(status.code(), Some(3));
@@ -317,7 +288,7 @@ fn what_a_run_opened_is_recorded_and_a_lock_lets_nothing_else_be_opened() {
 fn a_record_has_what_the_command_opened_and_nothing_else() {
     let library = Library::demo();
     let place = Place::new(&library.flags()[0]);
-    let file = dataset_file(&place);
+    let file = dataset_file(&place.path("")).display().to_string();
     // Of `run` there are two children: the process of the mount, and the command.
     let script = format!(
         "{}; wc -w < /proc/$PPID/task/$PPID/children",

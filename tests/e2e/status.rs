@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{Rig, program};
+use crate::rig::{PATIENCE, Rig, program, within};
 use crate::{DARK, FLAT, content, server_flag};
 
 fn status(arguments: &[&str], directory: &Path) -> Output {
@@ -300,4 +300,23 @@ fn who_waits_and_who_has_a_file_open_is_told_and_what_helps_against_a_failure() 
         .unwrap();
     assert_eq!(described["error"]["remedy"], failure["remedy"]);
     assert_eq!(described["error"]["when"], failure["when"]);
+}
+
+#[test]
+fn a_cache_that_was_removed_is_told() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    fs::read(rig.path("references/roman").join(FLAT)).unwrap();
+    // Something may just be written there.
+    let store = rig.store();
+    within(PATIENCE, move || {
+        while store.exists() {
+            let _ = fs::remove_dir_all(&store);
+        }
+    });
+    let output = program().arg("status").arg(rig.mountpoint()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("has been removed"), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("(it has been removed)"));
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use crate::hold::{Place, names, path, text};
+use crate::caches::{Place, names, path};
 use crate::origin::{Behaviour, Origin};
+use crate::outputs::text;
 use crate::rig::Rig;
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
@@ -54,11 +55,7 @@ fn verify_tells_what_is_wrong_and_repairs_it() {
 fn what_cannot_be_repaired_is_told() {
     let origin = Origin::start(content());
     let rig = Rig::new(&[&server_flag(&origin)], &[]);
-    let place = Place {
-        rig: &rig,
-        origin: &origin,
-        mounted: false,
-    };
+    let place = Place::unmounted(&rig, &origin);
     place.fetch(&[FLAT]);
     fs::write(rig.store().join(path(FLAT)), "short").unwrap();
     origin.set(FLAT, Behaviour::Status(403));
@@ -114,11 +111,7 @@ fn verify_tells_of_local_overrides() {
 fn what_a_mount_finds_wrong_on_opening_is_told() {
     let origin = Origin::start(content());
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
-    let place = Place {
-        rig: &rig,
-        origin: &origin,
-        mounted: true,
-    };
+    let place = Place::mounted(&rig, &origin);
     place.fetch(&[DARK, FLAT]);
     rig.settle();
     fs::write(rig.store().join(path(FLAT)), vec![7; 20_000]).unwrap();
@@ -140,11 +133,7 @@ fn what_a_mount_finds_wrong_on_opening_is_told() {
 fn what_killed_processes_leave_is_told_and_removed() {
     let origin = Origin::start(content());
     let rig = Rig::new(&[&server_flag(&origin)], &[]);
-    let place = Place {
-        rig: &rig,
-        origin: &origin,
-        mounted: false,
-    };
+    let place = Place::unmounted(&rig, &origin);
     place.fetch(&[FLAT]);
     let left = rig.store().join(".crds-fs/.crds-fs~1~2~order");
     let file = fs::File::create(&left).unwrap();
