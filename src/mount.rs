@@ -18,6 +18,7 @@ mod open_mode;
 mod owner;
 mod passthrough;
 pub(crate) mod remount;
+mod service_manager;
 mod session;
 pub(crate) mod unmount;
 mod users;

@@ -41,8 +41,8 @@ pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Re
             Some(log) => ready_message::ready_message(settings, log, cache.fetcher().catalogs()).await,
             None => String::new(),
         };
-        let served = if ready.ready(&message).is_ok() {
-            daemon::serve(&mounted, &mut signals).await
+        let served = if let Ok(manager) = ready.ready(&message, &service_status(settings)) {
+            daemon::serve(&mounted, &mut signals, &manager).await
         } else {
             log::warn!("who asked for this mount has gone; unmounting");
             Ok(())
@@ -58,6 +58,17 @@ pub(super) fn serve(settings: &Settings, ready: Ready, log: Option<&Path>) -> Re
         Err(failure) => log::error!("{failure}"),
     }
     result
+}
+
+/// The status of a mounted file system, for the service manager.
+fn service_status(settings: &Settings) -> String {
+    let observatories: Vec<_> = settings.observatories.iter().map(ToString::to_string).collect();
+    format!(
+        "{} at '{}'{}; more: crds-fs status",
+        observatories.join(", "),
+        settings.mountpoint.display(),
+        if settings.offline { ", offline" } else { "" },
+    )
 }
 
 /// Saves the cache's state for the next mount now and then, since this one may be killed.

@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.foreground {
         let file = settings.log_file.as_deref().map(logging::open).transpose()?;
         logging::start(settings.log_level, file);
-        return daemon_main::serve(&settings, Ready::nobody(), None);
+        return daemon_main::serve(&settings, Ready::foreground(), None);
     }
     let log = open_log(&settings, &environment)?;
     let path = log.path().to_owned();

@@ -18,6 +18,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::service_manager::ServiceManager;
 use super::unmount::{self, How};
 use super::{Error, Mounted, device};
 
@@ -31,6 +32,9 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// The time that the users of the file system have to leave it; then it is detached, and ends with the last of them.
 const USERS_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The status of a file system that is not mounted any more, but in use.
+const DETACHED: &str = "detached; it ends with the last who has something of it open";
+
 /// The time for which a thread that was joined may still be listed.
 const THREAD_END: Duration = Duration::from_millis(500);
 
@@ -43,9 +47,12 @@ pub(crate) enum DaemonMode {
     Attached,
 }
 
-/// The pipe from the new process to its parent, which waits for one message.
+/// The way to those who wait for the file system: a pipe to the parent, which waits for one message, or the service manager.
 #[derive(Debug)]
-pub(crate) struct Ready(Option<File>);
+pub(crate) struct Ready {
+    parent: Option<File>,
+    manager: ServiceManager,
+}
 
 /// A process made by [`launch`].
 #[derive(Debug)]
@@ -55,26 +62,43 @@ pub(crate) struct Daemon {
 }
 
 impl Ready {
-    /// For a process whose parent does not wait.
-    pub(crate) fn nobody() -> Self {
-        Self(None)
+    /// For a process in the foreground: its parent does not wait, but a service manager may.
+    pub(crate) fn foreground() -> Self {
+        Self {
+            parent: None,
+            manager: ServiceManager::of_environment(),
+        }
     }
 
-    /// Tells the parent that the file system answers, with a message about it, which is cut at [`MAX_MESSAGE`] bytes.
-    /// Fails when the parent has died meanwhile.
-    pub(crate) fn ready(self, message: &str) -> io::Result<()> {
+    /// For a process made by [`launch`]. A service manager waits for the parent, not for it.
+    fn parent(pipe: File) -> Self {
+        Self {
+            parent: Some(pipe),
+            manager: ServiceManager::nobody(),
+        }
+    }
+
+    /// Tells that the file system answers: the parent with a message for the user, which is cut at [`MAX_MESSAGE`] bytes, the
+    /// service manager with a status. The service manager wants to hear of the end as well. Fails when the parent has died
+    /// meanwhile.
+    pub(crate) fn ready(mut self, message: &str, status: &str) -> io::Result<ServiceManager> {
         let text = [&[READY], message.as_bytes()].concat();
-        self.tell(text.get(..MAX_MESSAGE).unwrap_or(&text))
+        self.tell(text.get(..MAX_MESSAGE).unwrap_or(&text))?;
+        self.manager.ready(status);
+        Ok(self.manager)
     }
 
-    /// Tells the parent the reason why the file system could not be started.
-    pub(crate) fn failed(self, reason: &str) {
+    /// Tells the reason why the file system could not be started.
+    pub(crate) fn failed(mut self, reason: &str) {
+        self.manager.status(reason);
         // A parent that has died needs no message.
         let _ = self.tell(reason.as_bytes().get(..MAX_MESSAGE).unwrap_or(reason.as_bytes()));
     }
 
-    fn tell(self, message: &[u8]) -> io::Result<()> {
-        self.0.map_or(Ok(()), |mut pipe| pipe.write_all(message))
+    fn tell(&mut self, message: &[u8]) -> io::Result<()> {
+        self.parent
+            .take()
+            .map_or(Ok(()), |mut pipe| pipe.write_all(message))
     }
 }
 
@@ -95,7 +119,7 @@ pub(crate) fn launch(mode: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result
     match fork().map_err(Error::fork)? {
         ForkResult::Child => {
             drop(receiver);
-            let ready = Ready(Some(File::from(sender)));
+            let ready = Ready::parent(File::from(sender));
             let status = match enter(mode) {
                 Ok(()) => work(ready),
                 Err(errno) => {
@@ -305,20 +329,27 @@ impl StopSignals {
 /// Serves until the file system is unmounted, by any process. The first signal unmounts it as soon as its users have
 /// left; the second one detaches it at once and serves those that have it open until they leave; the third one ends
 /// that too.
-pub(crate) async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> Result<(), Error> {
+pub(crate) async fn serve(
+    mounted: &Arc<Mounted>,
+    signals: &mut StopSignals,
+    manager: &ServiceManager,
+) -> Result<(), Error> {
     tokio::select! {
         end = mounted.ended() => {
+            manager.stopping("unmounted");
             mounted.stop_waiting();
             return end;
         }
         () = signals.next() => {}
     }
     log::info!("told to stop");
+    manager.stopping("unmounting");
     mounted.stop_waiting();
     tokio::select! {
-        end = unmount_when_free(mounted) => end,
+        end = unmount_when_free(mounted, manager) => end,
         () = signals.next() => {
             log::warn!("told to stop again: detaching the file system, it ends with the last who has something of it open");
+            manager.status(DETACHED);
             take_away(mounted, How::Lazy).await?;
             tokio::select! {
                 end = mounted.ended() => end,
@@ -333,7 +364,7 @@ pub(crate) async fn serve(mounted: &Arc<Mounted>, signals: &mut StopSignals) -> 
 
 /// Unmounts as soon as the file system is not in use. After [`USERS_TIMEOUT`] it is only detached, and served to its
 /// last user.
-async fn unmount_when_free(mounted: &Arc<Mounted>) -> Result<(), Error> {
+async fn unmount_when_free(mounted: &Arc<Mounted>, manager: &ServiceManager) -> Result<(), Error> {
     if mounted.path().is_none() {
         // Another process mounted it, and unmounts it when the device is closed.
         return Ok(());
@@ -345,6 +376,7 @@ async fn unmount_when_free(mounted: &Arc<Mounted>) -> Result<(), Error> {
                 Err(error @ Error::Busy { .. }) => {
                     if !told {
                         log::warn!("{error}");
+                        manager.status(&error.to_string());
                         told = true;
                     }
                     tokio::time::sleep(RETRY_INTERVAL).await;
@@ -357,6 +389,7 @@ async fn unmount_when_free(mounted: &Arc<Mounted>) -> Result<(), Error> {
         gone?;
     } else {
         log::warn!("still in use: detaching it; it ends when its last user leaves");
+        manager.status(DETACHED);
         take_away(mounted, How::Lazy).await?;
     }
     mounted.ended().await

@@ -62,6 +62,7 @@ mod room;
 mod run;
 mod serve;
 mod servers;
+mod service_manager;
 mod slow_store;
 mod sources;
 mod stalls;
