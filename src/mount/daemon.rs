@@ -51,6 +51,8 @@ pub(crate) enum DaemonMode {
 #[derive(Debug)]
 pub(crate) struct Ready {
     parent: Option<File>,
+    /// Whether this process leaves the session of its parent when it is ready.
+    leaves: bool,
     manager: ServiceManager,
 }
 
@@ -66,14 +68,16 @@ impl Ready {
     pub(crate) fn foreground() -> Self {
         Self {
             parent: None,
+            leaves: false,
             manager: ServiceManager::of_environment(),
         }
     }
 
     /// For a process made by [`launch`]. A service manager waits for the parent, not for it.
-    fn parent(pipe: File) -> Self {
+    fn parent(pipe: File, leaves: bool) -> Self {
         Self {
             parent: Some(pipe),
+            leaves,
             manager: ServiceManager::nobody(),
         }
     }
@@ -82,6 +86,11 @@ impl Ready {
     /// service manager with a status. The service manager wants to hear of the end as well. Fails when the parent has died
     /// meanwhile.
     pub(crate) fn ready(mut self, message: &str, status: &str) -> io::Result<ServiceManager> {
+        if self.leaves
+            && let Err(errno) = nix::unistd::setsid()
+        {
+            log::warn!("it stays in the session of who mounted: {errno}");
+        }
         let text = [&[READY], message.as_bytes()].concat();
         self.tell(text.get(..MAX_MESSAGE).unwrap_or(&text))?;
         self.manager.ready(status);
@@ -119,7 +128,7 @@ pub(crate) fn launch(mode: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result
     match fork().map_err(Error::fork)? {
         ForkResult::Child => {
             drop(receiver);
-            let ready = Ready::parent(File::from(sender));
+            let ready = Ready::parent(File::from(sender), matches!(mode, DaemonMode::Detached(_)));
             let status = match enter(mode) {
                 Ok(()) => work(ready),
                 Err(errno) => {
@@ -162,7 +171,8 @@ fn is_single_threaded() -> bool {
 fn enter(mode: DaemonMode) -> nix::Result<()> {
     match mode {
         DaemonMode::Detached(output) => {
-            nix::unistd::setsid()?;
+            // It leaves the session when it is ready, not before: an automounter lets nobody past its trap but the process
+            // group of who mounts.
             let nothing = File::open("/dev/null")
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
             nix::unistd::dup2_stdin(&nothing)?;
