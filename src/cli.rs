@@ -15,6 +15,7 @@ mod daemon_main;
 mod demo;
 mod diff;
 mod directories;
+mod doctor;
 mod env;
 mod evict;
 pub(crate) mod failure;
@@ -72,6 +73,7 @@ enum Command {
     Mount(mount::Args),
     Bestrefs(bestrefs::Args),
     Completions(completions::Args),
+    Doctor(doctor::Args),
     Env(env::Args),
     Fetch(fetch::Args),
     Contexts(contexts::Args),
@@ -118,6 +120,10 @@ pub fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Command::Completions(args) => completions::run(&args, CommandLine::command()),
+        Command::Doctor(args) => match doctor::run(&args) {
+            Ok(status) => return ExitCode::from(status),
+            Err(failure) => Err(failure),
+        },
         Command::Env(args) => env::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Contexts(args) => contexts::run(&args),

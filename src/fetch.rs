@@ -29,7 +29,7 @@ mod outcome;
 mod own_rules;
 mod rate;
 mod receive;
-mod remedy;
+pub(crate) mod remedy;
 mod settings;
 mod short_work;
 mod small;

@@ -5,9 +5,10 @@
 
 mod adapter;
 pub(crate) mod daemon;
-mod device;
+pub(crate) mod device;
 mod error;
 pub(crate) mod health;
+pub(crate) mod helper;
 mod interrupt;
 pub(crate) mod limits;
 pub(crate) mod mountinfo;
@@ -19,7 +20,8 @@ mod owner;
 mod passthrough;
 pub(crate) mod remount;
 mod service_manager;
-mod session;
+pub(crate) mod session;
+pub(crate) mod trial;
 pub(crate) mod unmount;
 mod users;
 

@@ -10,6 +10,7 @@ mod file;
 mod http;
 #[cfg(test)]
 pub(crate) mod loopback;
+pub(crate) mod measure;
 #[cfg(test)]
 pub(crate) mod memory;
 mod origin;
@@ -20,9 +21,8 @@ mod url;
 
 pub(crate) use endpoints::{EndpointError, Endpoints, ServerSetting, Settings};
 pub(crate) use error::{Hint, RemoteError, RemoteErrorKind, Retry};
-pub(crate) use http::{HttpClient, HttpOrigin, HttpSettings};
+pub(crate) use http::{Certificates, HttpClient, HttpOrigin, HttpSettings, Proxy, proxies};
 pub(crate) use origin::{ByteRange, Download, Origin};
-#[cfg(test)]
 pub(crate) use rpc::JsonRpcServer;
 pub(crate) use service::{BestReferences, CrdsServer};
 pub(crate) use sources::{SourceError, SourcePlace, SourceSetting};

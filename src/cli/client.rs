@@ -8,10 +8,12 @@ use std::process::Command;
 
 use super::settings::NO_SERVER;
 use crate::crds::{FileName, Observatory};
-pub(super) use in_force::{InForce, Job, dataset_files};
+use crate::machine::shell_word;
+pub(super) use in_force::{InForce, Job, build, dataset_files};
+pub(super) use python::Packages;
 
 /// Variables that would lead clients past the mount.
-const MISLEADING: [&str; 16] = [
+pub(super) const MISLEADING: [&str; 16] = [
     "CRDS_PATH_SINGLE",
     "CRDS_MAPPATH",
     "CRDS_MAPPATH_SINGLE",
@@ -81,19 +83,10 @@ impl ClientVariables {
     /// Lines for a shell. Misleading variables are unset if they are set.
     pub(super) fn exports(&self, is_set: impl Fn(&str) -> bool) -> String {
         let set = self.values().into_iter();
-        let set = set.map(|(name, value)| format!("export {name}={}\n", quoted(&value)));
+        let set = set.map(|(name, value)| format!("export {name}={}\n", shell_word(&value)));
         let unset = MISLEADING.into_iter().filter(|name| is_set(name));
         set.chain(unset.map(|name| format!("unset {name}\n"))).collect()
     }
-}
-
-/// A text as one word of a POSIX shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:-+,@%".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -115,7 +108,5 @@ mod tests {
              export CRDS_CONTEXT=jwst_1322.pmap\n\
              unset CRDS_MAPPATH\n"
         );
-        assert_eq!(quoted(""), "''");
-        assert_eq!(quoted("$HOME"), "'$HOME'");
     }
 }

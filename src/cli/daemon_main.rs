@@ -9,7 +9,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use super::settings::Settings;
 use super::{Failure, allocator, directories, logging, ready_message, wiring};
 use crate::cache::Cache;
-use crate::crds::{FileName, Url};
+use crate::crds::context::latest_advice;
+use crate::crds::{ContextError, Url};
 use crate::fetch::Catalogs;
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::limits;
@@ -81,7 +82,7 @@ async fn note_periodically(cache: Cache) {
 
 /// Reports a failure to the process that waits for the mount.
 fn report_failure(ready: Ready, failure: Failure) -> Failure {
-    ready.failed(&failure.to_string());
+    ready.failed(&failure.told());
     failure
 }
 
@@ -154,21 +155,23 @@ fn check_context(settings: &Settings, catalogs: &Catalogs) -> Result<(), Failure
         if age > settings.catalog_ttl && !catalogs.is_offline(*observatory) {
             continue;
         }
-        let latest = info.default_context().map_or("unknown", FileName::as_str);
-        let wrong = |why: &str| {
-            let text = format!("--context: {why}; the latest context of {observatory} is {latest}");
+        let wrong = |why: &ContextError| {
+            let text = format!("--context: {why}; {}", latest_advice(&info));
             Err(Failure::usage(text))
         };
         let name = match spec.resolve(&info) {
             Ok(found) => found.mapping,
-            Err(error) => return wrong(&error.to_string()),
+            Err(error) => return wrong(&error),
         };
         let own = Path::new("mappings")
             .join(observatory.as_str())
             .join(name.as_str());
         let directory = catalogs.store().directory();
         if !info.catalog().contains(name.as_str()) && !directory.is_some_and(|store| store.exists(&own)) {
-            return wrong(&format!("the catalog of {observatory} does not list '{name}'"));
+            return wrong(&ContextError::NotListed {
+                name,
+                observatory: *observatory,
+            });
         }
     }
     Ok(())

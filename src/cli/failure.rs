@@ -3,6 +3,11 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::cache::{self, ErrorKind};
+use crate::fetch::FetchError;
+use crate::mount;
+use crate::remote::RemoteError;
+
 /// Exit status of a command that failed.
 pub(crate) const FAILED: u8 = 1;
 
@@ -11,6 +16,9 @@ pub(crate) const USAGE: u8 = 2;
 
 /// Exit status of a command that was asked whether anything has changed, where something has.
 pub(crate) const CHANGED: u8 = 3;
+
+/// The line that follows a failure whose cause may be this machine.
+pub(super) const DOCTOR: &str = "'crds-fs doctor' tells what is wrong on this machine, and how to mend it";
 
 /// A command's failure. Any error becomes one with `?`; it is printed as a chain, outermost first.
 ///
@@ -58,6 +66,35 @@ impl Failure {
     /// The outermost error.
     pub(crate) fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.error
+    }
+
+    /// The failure in words, with a line on where to look where the cause may be this machine.
+    pub(crate) fn told(&self) -> String {
+        if self.is_of_machine() {
+            format!("{self}\n         {DOCTOR}")
+        } else {
+            self.to_string()
+        }
+    }
+
+    /// Whether the cause is that mounting does not work here, or that a server cannot be reached.
+    fn is_of_machine(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&*self.error);
+        while let Some(error) = cause {
+            let mount = error.downcast_ref::<mount::Error>();
+            let fetch = error.downcast_ref::<FetchError>();
+            let remote = error.downcast_ref::<RemoteError>();
+            let cache = error.downcast_ref::<cache::Error>();
+            if mount.is_some_and(mount::Error::is_of_machine)
+                || fetch.is_some_and(FetchError::is_of_network)
+                || remote.is_some_and(RemoteError::is_of_network)
+                || cache.is_some_and(|error| error.kind() == ErrorKind::Unreachable)
+            {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// The exit status it leads to.
@@ -114,6 +151,24 @@ impl Error for While {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remote::RemoteErrorKind;
+
+    #[test]
+    fn failures_of_the_machine_point_to_the_doctor() {
+        let refused = RemoteError::new(RemoteErrorKind::Unreachable, "http://x/", "refused");
+        let failure = Failure::because("asking", refused);
+        assert_eq!(
+            failure.told(),
+            format!("asking: refused (http://x/)\n         {DOCTOR}")
+        );
+        let denied = RemoteError::new(RemoteErrorKind::Denied, "http://x/", "401");
+        assert!(!Failure::from(denied).told().contains("doctor"));
+        let namespace = mount::Error::Namespace {
+            advice: crate::machine::Advice::cause("no"),
+            source: std::io::Error::other("no"),
+        };
+        assert!(Failure::from(namespace).told().contains("doctor"));
+    }
 
     #[test]
     fn a_chain_is_told_once_from_the_outside_in() {

@@ -41,7 +41,7 @@ pub(super) fn failure(failure: &Failure) {
         return;
     }
     // With standard error closed the text is lost.
-    let _ = writeln!(io::stderr().lock(), "crds-fs: {failure}");
+    let _ = writeln!(io::stderr().lock(), "crds-fs: {}", failure.told());
 }
 
 /// A number of files in words: `1 file`, `3 files`.

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::failure::DOCTOR;
 use super::settings::Settings;
 use crate::crds::{FileName, Observatory, ServerInfo};
 use crate::fetch::{Catalogs, FetchError};
+use crate::machine::shell_word;
 use crate::store::Store;
 
 /// The time that a first mount waits for catalogs before it prints the message.
@@ -37,7 +39,11 @@ pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Ca
         return text;
     }
     let lines = join_all(new.iter().map(|observatory| line(*observatory, catalogs))).await;
-    text.extend(lines);
+    let failed = lines.iter().any(|(_, is_of_network)| *is_of_network);
+    text.extend(lines.into_iter().map(|(line, _)| line));
+    if failed {
+        _ = writeln!(text, "    {DOCTOR}");
+    }
     let mountpoint = shell_word(&mountpoint);
     _ = writeln!(
         text,
@@ -61,22 +67,23 @@ fn has_catalog(catalogs: &Catalogs, observatory: Observatory) -> bool {
     matches!(catalogs.store().snapshot(observatory), Ok(Some(_)))
 }
 
-/// The result of asking one server.
-async fn line(observatory: Observatory, catalogs: &Catalogs) -> String {
+/// The result of asking one server, and whether it failed by the network.
+async fn line(observatory: Observatory, catalogs: &Catalogs) -> (String, bool) {
     if let Ok(loaded) = tokio::time::timeout(CATALOG_TIMEOUT, catalogs.load(observatory).wait()).await {
         let mut text = told(observatory, loaded.as_deref());
         if let Some(problem) = catalogs.context_problem(observatory) {
             _ = writeln!(text, "    {problem}");
         }
-        return text;
+        return (text, loaded.is_err_and(|error| error.is_of_network()));
     }
     let server = catalogs
         .server(observatory)
         .map_or("the server", |server| server.url());
-    format!(
+    let text = format!(
         "{observatory}: {server} has not told its catalog yet; it is waited for, and 'crds-fs status' tells what came of \
          it\n"
-    )
+    );
+    (text, false)
 }
 
 fn told(observatory: Observatory, loaded: Result<&ServerInfo, &FetchError>) -> String {
@@ -98,32 +105,6 @@ fn told(observatory: Observatory, loaded: Result<&ServerInfo, &FetchError>) -> S
                 _ = writeln!(text, "    {remedy}");
             }
             text
-        }
-    }
-}
-
-/// A text as one word of a shell's command line.
-fn shell_word(text: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@%".contains(letter);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_for_a_shell() {
-        for (text, word) in [
-            ("/data/crds_cache", "/data/crds_cache"),
-            ("/my data", "'/my data'"),
-            ("/it's", r"'/it'\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(shell_word(text), word);
         }
     }
 }

@@ -5,7 +5,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub(super) use parse::{duration, size};
+pub(super) use parse::{duration, is_serverless, size};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use clap::error::{ContextKind, ContextValue};
 use log::LevelFilter;
 
 use super::Failure;
+use super::failure::USAGE;
 use super::flags::MountFlags;
 use crate::crds::{ContextSpec, Observatory, Url};
 use crate::remote;
@@ -60,6 +61,16 @@ pub(super) fn default_state(environment: &Environment) -> Option<PathBuf> {
     let absolute = |name| Some(PathBuf::from(variable(environment, name)?)).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(caches.join("crds-fs/stores"))
+}
+
+/// A setting that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{by}: {why}")]
+pub(super) struct WrongSetting {
+    /// The flag, option or variable.
+    pub(super) by: String,
+    /// The reason, with the value.
+    pub(super) why: String,
 }
 
 /// Everything that can be set.
@@ -186,6 +197,28 @@ impl Settings {
             use_of_files: UseOfFiles::Free,
             remote,
         })
+    }
+}
+
+impl Settings {
+    /// Reads all settings as [`Settings::new`] does, but goes on without the variables that make no sense, and gives those.
+    pub(super) fn tolerant(
+        mountpoint: &str,
+        flags: &MountFlags,
+        environment: &Environment,
+    ) -> Result<(Self, Vec<WrongSetting>), Failure> {
+        let mut rest = environment.clone();
+        let mut wrong = Vec::new();
+        loop {
+            let failure = match Self::new(Some(mountpoint), flags, &rest) {
+                Ok(settings) => return Ok((settings, wrong)),
+                Err(failure) => failure,
+            };
+            match failure.error().downcast_ref::<WrongSetting>() {
+                Some(setting) if rest.remove(&setting.by).is_some() => wrong.push(setting.clone()),
+                _ => return Err(failure),
+            }
+        }
     }
 }
 
@@ -385,5 +418,8 @@ fn parse_setting<T>(
     value: &str,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, Failure> {
-    parse(value).map_err(|why| Failure::usage(format!("{by}: {why}")))
+    parse(value).map_err(|why| {
+        let by = by.to_owned();
+        Failure::from(WrongSetting { by, why }).with_status(USAGE)
+    })
 }

@@ -92,6 +92,14 @@ pub enum ContextError {
         /// The reason why it cannot be resolved.
         reason: String,
     },
+    /// The catalog lists no such mapping.
+    #[error("the catalog of {observatory} does not list '{name}'")]
+    NotListed {
+        /// The mapping that is meant.
+        name: FileName,
+        /// The observatory of the catalog.
+        observatory: Observatory,
+    },
     /// The history begins later, or is empty.
     #[error("the history of {observatory} contexts has none in use at {date}")]
     BeforeHistory {
@@ -152,6 +160,12 @@ impl ContextSpec {
             }),
         }
     }
+}
+
+/// The advice on a context that is not known.
+pub(crate) fn latest_advice(info: &ServerInfo) -> String {
+    let latest = info.default_context().map_or("unknown", FileName::as_str);
+    format!("the latest context of {} is {latest}", info.observatory())
 }
 
 impl SymbolicContext {

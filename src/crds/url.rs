@@ -105,7 +105,6 @@ impl Url {
     }
 
     /// The host in lower case, if there is one.
-    #[cfg(test)]
     pub(crate) fn host(&self) -> Option<String> {
         self.parsed()?.host_str().map(str::to_owned)
     }

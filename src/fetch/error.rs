@@ -124,6 +124,11 @@ impl FetchError {
         }
     }
 
+    /// Whether the network, or what is set for it, may be the cause.
+    pub(crate) fn is_of_network(&self) -> bool {
+        matches!(self.kind, FetchErrorKind::Unreachable | FetchErrorKind::TimedOut)
+    }
+
     pub(super) fn not_in_catalog(key: &FileKey) -> Self {
         let message = format!("the catalog of {} has no such file", key.observatory);
         Self::new(FetchErrorKind::NotInCatalog, key, message)

@@ -8,9 +8,11 @@ use crate::store::StoreError;
 const CERTIFICATE: &str = "its certificate is not trusted here: check the host name and the clock, or name its authority in SSL_CERT_FILE";
 
 /// The advice on a failure to get a catalog from the server at `url`.
-pub(super) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -> String {
+pub(crate) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -> String {
     let flag = |url: &str| format!("--server {observatory}={url}");
     let secure = url.strip_prefix("https://");
+    let mended = server_setting(observatory, url, error)
+        .map_or_else(String::new, |setting| format!(" --server {setting}"));
     match (&error.hint, error.kind) {
         (Some(Hint::UnknownHost), _) => format!(
             "nobody knows that host: check the network and the URL ({}); to do without, mount with --offline",
@@ -22,27 +24,18 @@ pub(super) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -
             flag("URL")
         ),
         (Some(Hint::NotHttps), _) => match secure {
-            Some(rest) => format!(
-                "no https is spoken there: try {}",
-                flag(&format!("http://{rest}"))
-            ),
+            Some(_) => format!("no https is spoken there: try{mended}"),
             None => format!("no https is spoken there: check the URL ({})", flag("http://...")),
         },
         (Some(Hint::NotHttp), _) => match url.strip_prefix("http://") {
-            Some(rest) => format!(
-                "no plain http is spoken there: try {}",
-                flag(&format!("https://{rest}"))
-            ),
+            Some(_) => format!("no plain http is spoken there: try{mended}"),
             None => format!("no CRDS server answers there: check the URL ({})", flag("URL")),
         },
         (Some(Hint::Certificate), _) => CERTIFICATE.to_owned(),
-        (Some(Hint::Redirect(next)), _) => {
-            let text = next.as_str();
-            let base = text.split_once("/json/").map_or(text, |(base, _)| base);
-            format!("name the server by the URL that it redirects to: {}", flag(base))
-        }
-        (Some(Hint::OtherObservatory(found)), _) => format!(
-            "say whose server it is (--server {found}={url}), and name the one of {observatory} ({})",
+        (Some(Hint::Redirect(_)), _) => format!("name the server by the URL that it redirects to:{mended}"),
+        (Some(Hint::OtherObservatory(_)), _) => format!(
+            "say whose server it is ({}), and name the one of {observatory} ({})",
+            mended.trim_start(),
             flag("URL")
         ),
         (Some(Hint::NoService), _) => format!(
@@ -61,6 +54,23 @@ pub(super) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -
         (None, RemoteErrorKind::Offline) => offline(observatory),
         (None, _) => "the server has trouble, and is asked again at the next access".to_owned(),
     }
+}
+
+/// The value of `--server` that mends a failure, where it can be told.
+pub(crate) fn server_setting(observatory: Observatory, url: &str, error: &RemoteError) -> Option<String> {
+    let mended = match error.hint.as_ref()? {
+        Hint::NotHttps => format!("http://{}", url.strip_prefix("https://")?),
+        Hint::NotHttp => format!("https://{}", url.strip_prefix("http://")?),
+        Hint::Redirect(next) => {
+            let text = next.as_str();
+            text.split_once("/json/")
+                .map_or(text, |(base, _)| base)
+                .to_owned()
+        }
+        Hint::OtherObservatory(found) => return Some(format!("{found}={url}")),
+        Hint::UnknownHost | Hint::NobodyListens | Hint::Certificate | Hint::NoService => return None,
+    };
+    Some(format!("{observatory}={mended}"))
 }
 
 /// The advice where no server may be asked and no catalog is stored.

@@ -151,12 +151,12 @@ pub(crate) fn launch(mode: DaemonMode, work: impl FnOnce(Ready) -> u8) -> Result
 }
 
 #[expect(unsafe_code, reason = "fork is unsafe where other threads exist")]
-fn fork() -> nix::Result<ForkResult> {
+pub(super) fn fork() -> nix::Result<ForkResult> {
     // SAFETY: the caller has seen that this is the only thread, so the child inherits no lock that another holds.
     unsafe { nix::unistd::fork() }
 }
 
-fn is_single_threaded() -> bool {
+pub(super) fn is_single_threaded() -> bool {
     let limit = Instant::now() + THREAD_END;
     loop {
         match std::fs::read_dir("/proc/self/task").map(Iterator::count) {

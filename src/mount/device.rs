@@ -7,11 +7,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::Error;
+use crate::machine::{Advice, CONTAINER_WITH_FUSE, as_root, is_container};
 
 const DEVICE: &str = "/dev/fuse";
 
 /// Opens the device for a mount of our own.
-pub(super) fn open() -> Result<OwnedFd, Error> {
+pub(crate) fn open() -> Result<OwnedFd, Error> {
     open_at(Path::new(DEVICE))
 }
 
@@ -22,22 +23,28 @@ fn open_at(path: &Path) -> Result<OwnedFd, Error> {
         .open(path)
         .map_err(|source| Error::Device {
             path: path.to_owned(),
-            remedy: remedy(&source),
+            advice: advice(&source),
             source,
         })?;
     Ok(device.into())
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+/// The advice where it cannot be opened.
+fn advice(error: &io::Error) -> Advice {
     match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) if is_container() => {
+            Advice::new("this container was started without FUSE", CONTAINER_WITH_FUSE)
+        }
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
-            "this kernel has no FUSE at hand: load it with 'modprobe fuse'; in a container, start it with \
-             '--device /dev/fuse --cap-add SYS_ADMIN'"
+            Advice::new("this kernel has no FUSE at hand", as_root("modprobe fuse"))
+        }
+        Some(libc::EPERM) if is_container() => {
+            Advice::new("this container may not use FUSE", CONTAINER_WITH_FUSE)
         }
         Some(libc::EACCES | libc::EPERM) => {
-            "it is not open to you: let an administrator run 'chmod 666 /dev/fuse', which is the usual mode, or run as root"
+            Advice::new("it is not open to you", as_root("chmod 666 /dev/fuse"))
         }
-        _ => "FUSE does not work on this machine",
+        _ => Advice::cause("FUSE does not work on this machine"),
     }
 }
 
@@ -74,15 +81,21 @@ mod tests {
     use std::error::Error as _;
 
     #[test]
-    fn a_missing_device_is_told_with_the_remedy() {
+    fn a_missing_device_is_told_with_the_advice() {
         let error = open_at(Path::new("/nonexistent/fuse")).unwrap_err();
         let text = error.to_string();
+        let remedy = if is_container() {
+            "--device /dev/fuse"
+        } else {
+            "modprobe fuse"
+        };
         assert!(
-            text.contains("/nonexistent/fuse") && text.contains("modprobe fuse"),
+            text.contains("/nonexistent/fuse") && text.contains(remedy),
             "{text}"
         );
         assert!(error.source().is_some());
-        assert!(remedy(&io::Error::from_raw_os_error(libc::EACCES)).contains("chmod"));
+        let closed = advice(&io::Error::from_raw_os_error(libc::EACCES));
+        assert!(closed.to_string().contains("chmod 666 /dev/fuse"), "{closed}");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use crate::machine::Advice;
+
 /// A failure to mount, unmount or serve a file system, with the remedy where there is one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -40,15 +42,15 @@ pub(crate) enum Error {
     #[error("fusermount3 says: {0}")]
     Helper(String),
     /// There is no helper, and without it only root may mount.
-    #[error("only root may mount by itself, and fusermount3 is not installed: install the package fuse3")]
-    NoHelper,
+    #[error("{0}")]
+    NoHelper(Advice),
     /// The FUSE device cannot be opened.
-    #[error("cannot open '{path}': {remedy}")]
+    #[error("cannot open '{path}': {advice}")]
     Device {
         /// The device.
         path: PathBuf,
-        /// The remedy.
-        remedy: &'static str,
+        /// The cause and the remedy.
+        advice: Advice,
         /// The error of open(2).
         source: io::Error,
     },
@@ -117,18 +119,27 @@ pub(crate) enum Error {
     #[error("{0}")]
     Told(String),
     /// The kernel refuses a private namespace.
-    #[error(
-        "this kernel does not let you have a namespace of your own: an administrator can allow it with \
-         'sysctl -w user.max_user_namespaces=10000' (and kernel.unprivileged_userns_clone=1 on Debian, \
-         kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu)"
-    )]
-    Namespace(#[source] io::Error),
+    #[error("there can be no namespace of your own here: {advice}")]
+    Namespace {
+        /// The cause and the remedy.
+        advice: Advice,
+        /// The error of the system call.
+        source: io::Error,
+    },
     /// The session with the kernel could not be started, or failed.
     #[error("cannot serve the file system")]
     Session(#[source] io::Error),
 }
 
 impl Error {
+    /// Whether the cause is that mounting does not work on this machine, or not for this user.
+    pub(crate) fn is_of_machine(&self) -> bool {
+        matches!(
+            self,
+            Self::Helper(_) | Self::NoHelper(_) | Self::Device { .. } | Self::Namespace { .. }
+        )
+    }
+
     pub(super) fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io {
             doing,
@@ -150,9 +161,5 @@ impl Error {
 
     pub(super) fn fork(source: impl Into<io::Error>) -> Self {
         Self::Fork(source.into())
-    }
-
-    pub(super) fn namespace(source: impl Into<io::Error>) -> Self {
-        Self::Namespace(source.into())
     }
 }

@@ -70,13 +70,18 @@ pub(crate) enum Server {
 impl MountEntry {
     /// The health of this mount. Takes up to [`ANSWER_TIMEOUT`] when it does not answer, and never hangs.
     pub(crate) fn health(&self) -> Health {
+        self.health_within(ANSWER_TIMEOUT)
+    }
+
+    /// The health of this mount, for whoever waits no longer than this for an answer.
+    pub(crate) fn health_within(&self, timeout: Duration) -> Health {
         let mut early = Vec::new();
         let question = |_: &OwnedFd| {
             nix::sys::stat::stat(&self.mountpoint)?;
             // Attributes may be remembered by the kernel; the size of the file system never is.
             nix::sys::statvfs::statvfs(&self.mountpoint).map(drop)
         };
-        match in_child(&mut early, self, question) {
+        match in_child(&mut early, self, timeout, question) {
             Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)) => Health::Dead,
             // Such as no permission to look.
             Ok(_) | Err(Unanswered::NotAsked) => Health::Answers,
@@ -99,9 +104,14 @@ impl MountEntry {
 
     /// The contents of a file in it, by its path below the mount point.
     pub(crate) fn read(&self, file: &str) -> Result<Vec<u8>, Error> {
+        self.read_within(ANSWER_TIMEOUT, file)
+    }
+
+    /// The contents of a file in it, for whoever waits no longer than this for them.
+    pub(crate) fn read_within(&self, timeout: Duration, file: &str) -> Result<Vec<u8>, Error> {
         let path = self.mountpoint.join(file);
         let mut contents = Vec::new();
-        let answer = in_child(&mut contents, self, |out| copy(&path, out));
+        let answer = in_child(&mut contents, self, timeout, |out| copy(&path, out));
         match answer {
             Ok(Ok(())) => Ok(contents),
             Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)) => Err(Error::Dead(self.mountpoint.clone())),
@@ -191,6 +201,7 @@ enum Unanswered {
 fn in_child(
     written: &mut Vec<u8>,
     entry: &MountEntry,
+    timeout: Duration,
     work: impl FnOnce(&OwnedFd) -> nix::Result<()>,
 ) -> Result<nix::Result<()>, Unanswered> {
     let Ok((receiver, sender)) = nix::unistd::pipe2(OFlag::O_CLOEXEC) else {
@@ -205,7 +216,7 @@ fn in_child(
         }
         Ok(ForkResult::Parent { child }) => {
             drop(sender);
-            let answer = collect(receiver, written, child, entry);
+            let answer = collect(receiver, written, child, entry, timeout);
             if answer.is_none() {
                 // It ends when the system call that it hangs in ends; it is not waited for.
                 let _ = kill(child, Signal::SIGKILL);
@@ -222,6 +233,7 @@ fn collect(
     written: &mut Vec<u8>,
     child: Pid,
     entry: &MountEntry,
+    timeout: Duration,
 ) -> Option<nix::Result<()>> {
     let begun = Instant::now();
     let mut pipe = File::from(receiver);
@@ -257,7 +269,7 @@ fn collect(
                 return None;
             }
         }
-        if begun.elapsed() > ANSWER_TIMEOUT {
+        if begun.elapsed() > timeout {
             return None;
         }
     }

@@ -17,7 +17,7 @@ use nix::unistd::{getgid, getuid};
 use super::health::Health;
 use super::remount::Flags;
 use super::unmount;
-use super::{Error, device, mountinfo};
+use super::{Error, device, helper, mountinfo};
 
 /// The properties of a mount that other processes see.
 #[derive(Debug, Clone)]
@@ -101,10 +101,10 @@ pub(super) fn mount(mountpoint: &Path, appearance: &Appearance) -> Result<OwnedF
     let device = match device::open() {
         Ok(device) => device,
         // The helper may be allowed where we are not.
-        Err(Error::Device { source, remedy, path })
+        Err(Error::Device { source, advice, path })
             if source.kind() == io::ErrorKind::PermissionDenied && !getuid().is_root() =>
         {
-            return by_helper(mountpoint, appearance).map_err(|_| Error::Device { path, remedy, source });
+            return by_helper(mountpoint, appearance).map_err(|_| Error::Device { path, advice, source });
         }
         Err(error) => return Err(error),
     };
@@ -118,7 +118,7 @@ pub(super) fn mount(mountpoint: &Path, appearance: &Appearance) -> Result<OwnedF
     }
 }
 
-fn directly(device: &OwnedFd, mountpoint: &Path, appearance: &Appearance) -> nix::Result<()> {
+pub(super) fn directly(device: &OwnedFd, mountpoint: &Path, appearance: &Appearance) -> nix::Result<()> {
     let data = format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions{}",
         device.as_raw_fd(),
@@ -145,7 +145,7 @@ fn by_helper(mountpoint: &Path, appearance: &Appearance) -> Result<OwnedFd, Erro
     let (theirs, ours) =
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::empty()).map_err(Error::helper)?;
     fcntl(&ours, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(Error::helper)?;
-    let helper = Command::new("fusermount3")
+    let child = Command::new(helper::PROGRAM)
         .arg("-o")
         .arg(helper_options(appearance))
         .arg("--")
@@ -156,14 +156,16 @@ fn by_helper(mountpoint: &Path, appearance: &Appearance) -> Result<OwnedFd, Erro
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn();
-    let helper = match helper {
-        Ok(helper) => helper,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NoHelper),
+    let child = match child {
+        Ok(child) => child,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NoHelper(helper::missing()));
+        }
         Err(source) => return Err(Error::io("running fusermount3 for", mountpoint, source)),
     };
     drop(theirs);
     let device = receive(&ours);
-    let output = helper
+    let output = child
         .wait_with_output()
         .map_err(|source| Error::io("waiting for fusermount3 on", mountpoint, source))?;
     match device {

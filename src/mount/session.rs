@@ -14,6 +14,7 @@ use super::mountpoint::{self, Appearance, Mountpoint};
 use super::notify::Invalidator;
 use super::unmount::{self, How};
 use super::{Error, health, mountinfo, passthrough};
+use crate::machine::{Advice, as_root};
 use crate::tree::ops::{FileSystem, MAY_WAIT};
 
 /// Threads that read requests. None waits for the network, and of those that wait for a disk there are always fewer.
@@ -195,16 +196,26 @@ impl Mount {
     }
 }
 
-/// Warns when the kernel is set to cut the whole connection if one request takes too long, as a download does (Linux
-/// 6.15 and later).
 fn warn_of_timeouts() {
-    for name in ["default_request_timeout", "max_request_timeout"] {
-        let setting = format!("/proc/sys/fs/fuse/{name}");
-        let seconds = std::fs::read_to_string(&setting)
-            .ok()
-            .and_then(|text| text.trim().parse::<u64>().ok());
-        if let Some(seconds @ 1..) = seconds {
-            log::warn!("{setting} is {seconds}: a download that takes longer ends this mount; set it to 0");
-        }
+    for advice in request_timeouts() {
+        log::warn!("{advice}");
     }
+}
+
+/// The advice on settings by which the kernel cuts the whole connection if one request takes too long, as a download does
+/// (Linux 6.15 and later).
+pub(crate) fn request_timeouts() -> Vec<Advice> {
+    let settings = ["default_request_timeout", "max_request_timeout"].into_iter();
+    let seconds = settings.filter_map(|name| {
+        let text = std::fs::read_to_string(format!("/proc/sys/fs/fuse/{name}")).ok()?;
+        Some((name, text.trim().parse::<u64>().ok()?))
+    });
+    let set = seconds.filter(|(_, seconds)| *seconds > 0);
+    set.map(|(name, seconds)| {
+        Advice::new(
+            format!("fs.fuse.{name} is {seconds}: a download that takes longer ends the mount"),
+            as_root(&format!("sysctl -w fs.fuse.{name}=0")),
+        )
+    })
+    .collect()
 }

@@ -107,6 +107,14 @@ impl RemoteError {
         }
     }
 
+    /// Whether the network, or what is set for it, may be the cause.
+    pub(crate) fn is_of_network(&self) -> bool {
+        matches!(
+            self.kind,
+            RemoteErrorKind::Unreachable | RemoteErrorKind::TimedOut
+        )
+    }
+
     /// The same failure with another advice.
     #[must_use]
     pub(crate) fn with_retry(self, retry: Retry) -> Self {

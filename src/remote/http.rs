@@ -17,13 +17,17 @@ use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::{ByteRange, Download, Origin};
 use crate::crds::Url;
 
+mod certificates;
 mod client;
 mod failure;
+mod proxies;
 mod reach;
 mod route;
 
+pub(crate) use certificates::Certificates;
 use failure::{from_reqwest, too_near};
 pub(super) use failure::{from_status, timed_out};
+pub(crate) use proxies::{Proxy, proxies};
 use reach::Reach;
 use route::Route;
 
@@ -88,7 +92,7 @@ impl HttpClient {
             Reach::Loopback => loopback,
         };
         client
-            .get_or_init(|| client::build(connect_timeout, client::machine_roots(), allowed))
+            .get_or_init(|| client::build(connect_timeout, certificates::roots(), allowed))
             .as_ref()
             .map_err(|message| RemoteError::new(RemoteErrorKind::Unreachable, url, message.as_str()))
     }

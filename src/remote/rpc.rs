@@ -1,6 +1,7 @@
 //! JSON-RPC as CRDS servers speak it (spec/crds-service 1.1).
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::error::{Hint, RemoteError, RemoteErrorKind};
 use super::http::{HttpClient, from_status, timed_out};
+use super::measure::{self, Measure};
 use super::service::{CrdsServer, UNREAD, in_background};
 use crate::crds::{Observatory, Url, encoded, json};
 
@@ -76,7 +78,11 @@ impl JsonRpcServer {
     }
 
     /// A call from its beginning to the last byte of the reply, within the time that a call may take.
-    async fn post(&self, method: &str, params: Value) -> Result<Value, RemoteError> {
+    pub(super) async fn measured(
+        &self,
+        method: &str,
+        params: Value,
+    ) -> Result<(Value, Measure), RemoteError> {
         if is_serverless(self.url.as_str()) {
             return Err(RemoteError::offline(&self.url));
         }
@@ -99,7 +105,8 @@ impl JsonRpcServer {
         }
     }
 
-    async fn exchange(&self, method: &str, params: Value) -> Result<Value, RemoteError> {
+    async fn exchange(&self, method: &str, params: Value) -> Result<(Value, Measure), RemoteError> {
+        let begun = Instant::now();
         let id = self.calls.next();
         // The service is at /json/; the rest is for the server's access log, as in the Python client.
         let url = self.url.below(&format!("json/{method}/{id}/"));
@@ -118,14 +125,20 @@ impl JsonRpcServer {
                 timeout,
             )
             .await?;
+        let (date, head) = (measure::date(response.headers()), begun.elapsed());
         let refusal = (!response.status().is_success()).then(|| from_status(&response, &url));
         let text = match self.read(&url, response).await {
             Ok(text) => text,
             Err(error) => return Err(no_service(refusal.unwrap_or(error))),
         };
-        in_background(move || result(&text, refusal, &url))
-            .await
-            .unwrap_or_else(|| Err(self.nonsense(&UNREAD)))
+        let measure = Measure {
+            date,
+            head,
+            whole: begun.elapsed(),
+            bytes: text.len() as u64,
+        };
+        let value = in_background(move || result(&text, refusal, &url)).await;
+        Ok((value.unwrap_or_else(|| Err(self.nonsense(&UNREAD)))?, measure))
     }
 
     async fn read(&self, url: &Url, response: reqwest::Response) -> Result<Bytes, RemoteError> {
@@ -212,7 +225,7 @@ impl CrdsServer for JsonRpcServer {
     }
 
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
-        Box::pin(self.post(method, params))
+        Box::pin(async move { Ok(self.measured(method, params).await?.0) })
     }
 }
 

@@ -82,25 +82,33 @@ pub(crate) trait CrdsServer: Send + Sync {
     fn server_info(&self) -> BoxFuture<'_, Result<ServerInfo, RemoteError>> {
         Box::pin(async move {
             let described = self.call("get_server_info", json!([])).await?;
-            let info = in_background(move || ServerInfo::from_json_value(described))
-                .await
-                .ok_or_else(|| self.nonsense(&UNREAD))?
-                .map_err(|error| self.nonsense(&error))?;
-            let (asked, found) = (self.observatory(), info.observatory());
-            if asked != found {
-                let error = self.nonsense(&format!("this is the server of {found}, not of {asked}"));
-                return Err(error.with_hint(Hint::OtherObservatory(found)));
-            }
+            let info = self.read_description(described).await?;
             let info = info.received_from(self.url());
             if info.has_metadata() {
                 return Ok(info);
             }
-            let params = json!([asked.as_str(), null, ["sha1sum", "size"]]);
+            let params = json!([self.observatory().as_str(), null, ["sha1sum", "size"]]);
             let files = self.call("get_file_info_map", params).await?;
             in_background(move || info.with_metadata(files.to_string().as_bytes()))
                 .await
                 .ok_or_else(|| self.nonsense(&UNREAD))?
                 .map_err(|error| self.nonsense(&error))
+        })
+    }
+
+    /// The description in a server's reply, which must be of the observatory that was asked for.
+    fn read_description(&self, described: Value) -> BoxFuture<'_, Result<ServerInfo, RemoteError>> {
+        Box::pin(async move {
+            let info = in_background(move || ServerInfo::from_json_value(described))
+                .await
+                .ok_or_else(|| self.nonsense(&UNREAD))?
+                .map_err(|error| self.nonsense(&error))?;
+            let (asked, found) = (self.observatory(), info.observatory());
+            if asked == found {
+                return Ok(info);
+            }
+            let error = self.nonsense(&format!("this is the server of {found}, not of {asked}"));
+            Err(error.with_hint(Hint::OtherObservatory(found)))
         })
     }
 

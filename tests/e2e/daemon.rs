@@ -228,7 +228,7 @@ if command -v fusermount3 > /dev/null; then
     ! is_mounted
 else
     ! mount 2> "$2/said"
-    grep -q 'install the package fuse3' "$2/said"
+    grep -q 'the package fuse3 is missing' "$2/said"
 fi
 "$program" run --offline --cache "$cache" -- sh -c 'test "$(cat "$CRDS_PATH/pickles/roman/mine.pkl")" = mine'
 "#;

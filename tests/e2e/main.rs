@@ -32,6 +32,7 @@ mod crashes;
 mod credentials;
 mod daemon;
 mod descriptors;
+mod doctor;
 mod errors;
 mod evict;
 mod fetch;

@@ -57,7 +57,7 @@ impl InForce {
         let mut remark = None;
         let mut context = None;
         if let Some(release) = release {
-            match literal(target, &build(&release)).await {
+            match literal(target, &build(Observatory::Jwst, &release)).await {
                 Ok(found) => context = Some(found),
                 Err(why) => {
                     remark = Some(format!(
@@ -94,17 +94,17 @@ fn of(spec: &ContextSpec, observatory: Observatory) -> Option<String> {
     }
 }
 
-/// The context of a release of the `jwst` package, as the client chooses it.
-fn build(release: &str) -> String {
+/// The context of a release of the calibration package of an observatory, as the client chooses it.
+pub(in crate::cli) fn build(observatory: Observatory, release: &str) -> String {
     if release.contains("dev") {
-        return "jwst-edit".to_owned();
+        return format!("{observatory}-edit");
     }
     // Digits and dots, as the client asks for it.
     let end = release.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
     let release = release.get(..end.unwrap_or(release.len())).unwrap_or_default();
     match release.trim_end_matches('.').parse::<BuildVersion>() {
-        Ok(version) => format!("jwst-build-{version}"),
-        Err(_) => "jwst-latest".to_owned(),
+        Ok(version) => format!("{observatory}-build-{version}"),
+        Err(_) => format!("{observatory}-latest"),
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
             ("1.18.0rc1", "jwst-build-1.18.0"),
             ("nonsense", "jwst-latest"),
         ] {
-            assert_eq!(build(release), spec);
+            assert_eq!(build(Observatory::Jwst, release), spec);
         }
     }
 

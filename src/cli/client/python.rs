@@ -13,15 +13,15 @@ const HEAD: u64 = 4096;
 
 /// Versions of installed calibration packages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Packages {
-    pub(super) jwst: Option<String>,
-    pub(super) romancal: Option<String>,
+pub(in crate::cli) struct Packages {
+    pub(in crate::cli) jwst: Option<String>,
+    pub(in crate::cli) romancal: Option<String>,
 }
 
 impl Packages {
     /// Those that `program` would import: of the Python that it is, or that its first line names; else of the environment
     /// that is active, else of the Python of the search path.
-    pub(super) fn of(program: Option<&str>, environment: &Environment) -> Self {
+    pub(in crate::cli) fn of(program: Option<&str>, environment: &Environment) -> Self {
         let path = environment.get("PATH").map(String::as_str).unwrap_or_default();
         let own = program.and_then(|program| interpreter(program, path));
         if let Some(own) = own {

@@ -212,6 +212,6 @@ pub(super) fn source(text: &str) -> Result<SourceSetting, String> {
 }
 
 /// Whether a URL stands for "no server" (spec/crds-service 8.1).
-pub(super) fn is_serverless(url: &str) -> bool {
+pub(in crate::cli) fn is_serverless(url: &str) -> bool {
     url.contains("serverless") || url.contains("server-less")
 }

@@ -158,7 +158,7 @@ fn here() -> Result<Option<PathBuf>, Failure> {
 }
 
 /// The mounts of ours that this user has made; of root all.
-pub(super) fn own() -> Result<Vec<MountEntry>, Failure> {
+pub(in crate::cli) fn own() -> Result<Vec<MountEntry>, Failure> {
     let me = getuid();
     let is_own = |entry: &MountEntry| entry.is_ours() && (me.is_root() || entry.owner == Some(me.as_raw()));
     Ok(mountinfo::read()?.into_iter().filter(is_own).collect())

@@ -19,17 +19,6 @@ pub(super) struct Built {
     pub(super) has_roots: bool,
 }
 
-/// The certificates that this machine trusts. There may be none: plain HTTP works without.
-pub(super) fn machine_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        log::debug!("certificates of this machine: {error}");
-    }
-    roots.add_parsable_certificates(found.certs);
-    roots
-}
-
 /// Builds a client that trusts the servers vouched for by `roots`, and goes to no address that is nearer than allowed.
 /// It follows no redirects: the caller decides where they may lead.
 pub(super) fn build(

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
+use super::certificates::Certificates;
 use super::reach::{NoSuchHost, TooNear};
 use crate::crds::{Url, times};
 use crate::remote::error::{Hint, RemoteError, RemoteErrorKind, Retry};
@@ -31,8 +32,8 @@ pub(super) fn from_reqwest(error: reqwest::Error, url: &Url, has_roots: bool) ->
     let message = match kind {
         RemoteErrorKind::TimedOut => format!("no connection in time: {reason}"),
         RemoteErrorKind::Unreachable if reason.contains("certificate") && !has_roots => format!(
-            "the server cannot be reached: {reason}; this machine has no certificates to check servers with: install \
-             the package ca-certificates, or set SSL_CERT_FILE"
+            "the server cannot be reached: {reason}; {}",
+            Certificates::missing()
         ),
         RemoteErrorKind::Unreachable => format!("the server cannot be reached: {reason}"),
         RemoteErrorKind::Protocol => format!("the request cannot be carried out: {reason}"),

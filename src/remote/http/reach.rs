@@ -7,6 +7,8 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url as Parsed};
 
+use super::proxies::proxies;
+
 /// The reach of an address, the nearest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reach {
@@ -143,7 +145,10 @@ impl Resolver {
     pub(super) fn new(allowed: Reach) -> Self {
         Self {
             allowed,
-            proxies: proxies(|name| std::env::var(name).ok()).into(),
+            proxies: proxies(|name| std::env::var(name).ok())
+                .iter()
+                .filter_map(|proxy| proxy.url.host())
+                .collect(),
         }
     }
 }
@@ -173,25 +178,6 @@ impl Resolve for Resolver {
             }
         })
     }
-}
-
-/// The hosts of the proxies that the environment names.
-fn proxies(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let names = ["http_proxy", "https_proxy", "all_proxy"];
-    let texts = names
-        .into_iter()
-        .flat_map(|name| [variable(name), variable(&name.to_ascii_uppercase())])
-        .flatten();
-    texts
-        .filter_map(|text| {
-            let whole = if text.contains("://") {
-                text
-            } else {
-                format!("http://{text}")
-            };
-            Some(Parsed::parse(&whole).ok()?.host_str()?.to_owned())
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -253,15 +239,5 @@ mod tests {
         };
         let error = error.downcast_ref::<TooNear>().unwrap().to_string();
         assert!(error.contains("localhost is at the loopback address"), "{error}");
-    }
-
-    #[test]
-    fn proxies_are_known_by_their_hosts() {
-        let environment = |name: &str| match name {
-            "http_proxy" => Some("proxy.example:3128".to_owned()),
-            "HTTPS_PROXY" => Some("http://me:pw@other.example:1/".to_owned()),
-            _ => None,
-        };
-        assert_eq!(proxies(environment), ["proxy.example", "other.example"]);
     }
 }

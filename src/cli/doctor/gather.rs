@@ -1,0 +1,124 @@
+//! Gathers the facts, all at once and each within its time; nothing is changed by it.
+
+mod disk;
+mod outside;
+
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+
+use super::facts::Facts;
+use super::machine::MachineFacts;
+use super::mounts::MountFacts;
+use crate::cli::client::Packages;
+use crate::cli::settings::{Environment, Settings, WrongSetting};
+use crate::cli::target::find;
+use crate::machine::Advice;
+use crate::mount::helper::Helper;
+use crate::mount::namespace::Restrictions;
+use crate::mount::trial::{Running, Trial};
+use crate::mount::{Error, device, session};
+use crate::tree::report::StatusReport;
+
+/// The time for what is on this machine.
+const LOCAL: Duration = Duration::from_secs(2);
+
+/// Gathers them. `place` is the path of the mount or of the directory to mount on; `trial` was begun before.
+pub(super) async fn facts(
+    place: Option<&str>,
+    settings: Settings,
+    mut wrong: Vec<WrongSetting>,
+    environment: Environment,
+    trial: Option<Running>,
+) -> Facts {
+    let endpoints = outside::endpoints(&settings, &mut wrong);
+    let packages = within(LOCAL, {
+        let environment = environment.clone();
+        move || Packages::of(None, &environment)
+    });
+    let behind_network = async {
+        let packages = packages.await.unwrap_or_default();
+        let found = outside::gather(&settings, &endpoints, &environment, &packages).await;
+        (packages, found)
+    };
+    let on_disk = async {
+        let mounts = mounts().await;
+        let (cache, places) = tokio::join!(
+            disk::cache(place, &settings, &environment, &mounts),
+            disk::places(&environment, &settings, &mounts),
+        );
+        (mounts, cache, places)
+    };
+    let (machine, behind_network, on_disk) =
+        tokio::join!(machine(trial, settings.allow_other), behind_network, on_disk);
+    let (packages, (network, servers, sources)) = behind_network;
+    let (mounts, cache, (places, has_central_store, has_own_context)) = on_disk;
+    Facts {
+        machine,
+        mounts,
+        cache,
+        network,
+        servers,
+        sources,
+        environment,
+        wrong,
+        places,
+        packages,
+        has_central_store,
+        has_own_context,
+    }
+}
+
+/// Does `work` on a thread for blocking work; `None` when it takes too long, and then it is left alone.
+async fn within<T: Send + 'static>(time: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::time::timeout(time, spawn_blocking(work)).await.ok()?.ok()
+}
+
+async fn machine(trial: Option<Running>, allow_other: bool) -> MachineFacts {
+    let tried = spawn_blocking(move || trial.map(|trial| trial.finish(LOCAL)));
+    let trial = tried.await.ok().flatten().unwrap_or_else(Trial::default);
+    let device = within(LOCAL, || device::open().map(drop)).await;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    MachineFacts {
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        device: match device {
+            Some(Ok(())) => Ok(()),
+            Some(Err(Error::Device { advice, .. })) => Err(advice),
+            Some(Err(other)) => Err(Advice::cause(other.to_string())),
+            None => Err(Advice::cause("opening it takes too long")),
+        },
+        helper: within(LOCAL, Helper::find).await.flatten(),
+        no_new_rights: status
+            .lines()
+            .any(|line| line.starts_with("NoNewPrivs:") && line.ends_with('1')),
+        is_root: rustix::process::geteuid().is_root(),
+        allow_other,
+        trial,
+        namespace_advice: Restrictions::read().advice(),
+        request_timeouts: session::request_timeouts(),
+        program: std::env::current_exe()
+            .map_or_else(|_| "crds-fs".to_owned(), |path| path.display().to_string()),
+    }
+}
+
+/// The mounts of this user, or all for root, each asked by a process of its own.
+async fn mounts() -> Vec<MountFacts> {
+    let Ok(entries) = find::own() else {
+        return Vec::new();
+    };
+    let asked = entries.into_iter().map(|entry| {
+        spawn_blocking(move || {
+            let health = entry.health_within(LOCAL);
+            let read = || entry.read_within(LOCAL, find::STATUS).ok();
+            let answers = health == crate::mount::health::Health::Answers;
+            let report = answers.then(read).flatten();
+            MountFacts {
+                report: report.and_then(|text| serde_json::from_slice::<StatusReport>(&text).ok()),
+                mountpoint: entry.mountpoint,
+                health,
+            }
+        })
+    });
+    let asked = futures_util::future::join_all(asked).await;
+    asked.into_iter().flatten().collect()
+}

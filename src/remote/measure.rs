@@ -1,0 +1,70 @@
+//! Measures servers and other places of files: whether they answer, how fast, and what time they have. No data of files is
+//! asked for.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use reqwest::header::{DATE, HeaderMap};
+use serde_json::json;
+
+use super::error::{RemoteError, RemoteErrorKind};
+use super::http::{HttpClient, from_status};
+use super::rpc::JsonRpcServer;
+use super::service::CrdsServer;
+use crate::crds::{ServerInfo, Url};
+
+/// The measurements of one reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Measure {
+    /// The time that the server has.
+    pub date: Option<SystemTime>,
+    /// The time until the head of the reply was there.
+    pub head: Duration,
+    /// The time until all of it was there.
+    pub whole: Duration,
+    /// The length of its body, in bytes.
+    pub bytes: u64,
+}
+
+/// The time that a server has, as the head of its reply tells.
+pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp().into())
+}
+
+/// A server's description of itself, and the measurements of the reply.
+pub(crate) async fn server(server: &JsonRpcServer) -> Result<(ServerInfo, Measure), RemoteError> {
+    let (described, measure) = server.measured("get_server_info", json!([])).await?;
+    Ok((server.read_description(described).await?, measure))
+}
+
+/// The time that the place of files at `url` takes to answer. That it has no page of its own is an answer, too.
+pub(crate) async fn place(url: &Url, client: &HttpClient) -> Result<Duration, RemoteError> {
+    let begun = Instant::now();
+    if url.scheme().as_deref() == Some("file") {
+        let path = url.parsed().and_then(|parsed| parsed.to_file_path().ok());
+        let nowhere = |why: String| RemoteError::new(RemoteErrorKind::NotFound, url, why);
+        let path = path.ok_or_else(|| nowhere("it names no directory".to_owned()))?;
+        return match tokio::fs::metadata(&path).await {
+            Ok(metadata) if metadata.is_dir() => Ok(begun.elapsed()),
+            Ok(_) => Err(nowhere("it is not a directory".to_owned())),
+            Err(error) => Err(nowhere(error.to_string())),
+        };
+    }
+    let timeout = client.settings().stall_timeout;
+    let (response, _) = client.send(url, |client, url| client.head(url), timeout).await?;
+    if response.status().is_server_error() || matches!(response.status().as_u16(), 401 | 407) {
+        return Err(from_status(&response, url));
+    }
+    Ok(begun.elapsed())
+}
+
+/// Whether a host has an address; the reason why not otherwise.
+pub(crate) async fn address(host: &str) -> Result<(), String> {
+    match tokio::net::lookup_host((host, 0)).await {
+        Ok(mut found) => found
+            .next()
+            .map(drop)
+            .ok_or_else(|| "it has no address".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
