@@ -44,6 +44,7 @@ mod process;
 mod refused_moves;
 mod removals;
 pub(crate) mod report;
+mod room;
 mod scan;
 mod serials;
 mod status;

@@ -59,9 +59,8 @@ impl Core {
         let Fixed::ControlFile(file) = fixed else {
             return ready(Ok((attr, keep)));
         };
-        // Its text includes facts about the disk.
-        self.on_disk(move |core| {
-            let size = u64::try_from(core.control_text(file).len()).unwrap_or_default();
+        self.control_text(file).map(move |text| {
+            let size = u64::try_from(text?.len()).unwrap_or_default();
             Ok((Attr { size, ..attr }, keep))
         })
     }

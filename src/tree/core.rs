@@ -29,6 +29,7 @@ use super::ops::{Ino, Invalidation, InvalidationSink, OpCounts, Outcome};
 use super::options::TreeOptions;
 use super::refused_moves::RefusedMoves;
 use super::removals::Removals;
+use super::room::Room;
 use super::scan::Scan;
 use super::untold::Untold;
 use super::views::{View, Views};
@@ -66,6 +67,7 @@ pub(super) struct Core {
     pub(super) operations: OnceLock<OpCounts>,
     pub(super) started: SystemTime,
     pub(super) scan: Scan,
+    pub(super) room: Room,
     /// The beginning of each load of a catalog that a lookup waits for.
     loads: Mutex<HashMap<Observatory, Instant>>,
     /// The last change of the names in a directory during this mount, by the directory's inode number.
@@ -204,6 +206,7 @@ impl Core {
             operations: OnceLock::new(),
             started: SystemTime::now(),
             scan: Scan::default(),
+            room: Room::default(),
             loads: Mutex::default(),
             directory_times: Mutex::default(),
         })

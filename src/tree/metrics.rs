@@ -1,18 +1,21 @@
-//! `.crds-fs/metrics`: the state of the mount in Prometheus' text format. Made when it is opened, from memory.
+//! `.crds-fs/metrics`: the state of the mount in Prometheus' text format. Made when it is opened, as the
+//! status is.
 
 use std::fmt::{Display, Write as _};
 use std::time::UNIX_EPOCH;
+
+use crate::store::Usage;
 
 use super::core::Core;
 use super::status::seconds_since;
 
 impl Core {
-    pub(super) fn metrics(&self) -> String {
+    pub(super) fn metrics(&self, usage: &Usage) -> String {
         let mut text = Text::default();
         self.write_process(&mut text);
         self.write_counters(&mut text);
         self.write_operations(&mut text);
-        self.write_store(&mut text);
+        self.write_store(&mut text, usage);
         self.write_catalogs(&mut text);
         text.0
     }
@@ -101,8 +104,7 @@ impl Core {
         }
     }
 
-    fn write_store(&self, text: &mut Text) {
-        let usage = self.fetcher.store().usage().unwrap_or_default();
+    fn write_store(&self, text: &mut Text, usage: &Usage) {
         let help = "Copies that had to make room for others.";
         text.family("evicted_files_total", "counter", help)
             .value(usage.evicted.files);

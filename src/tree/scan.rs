@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use crate::crds::Observatory;
 use crate::store::Store;
 
-/// The longest wait for the scan before the status is shown without it: it must be readable also while the disk is
-/// slow.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest wait for the scan, and for a look at the disk, before the status is shown without it: it must be readable
+/// also while the disk is slow.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether the store's files are counted.
 #[derive(Debug, Default)]

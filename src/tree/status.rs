@@ -1,4 +1,5 @@
-//! The state of the mount: `statfs` and `.crds-fs/status.json`. Made when it is opened, from memory.
+//! The state of the mount: `statfs` and `.crds-fs/status.json`. Made when it is opened, from memory and with a look at the
+//! space on the disk, which is not waited for long.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,6 +8,7 @@ use bytes::Bytes;
 
 use crate::crds::{FileKey, Observatory};
 use crate::fetch::{SourceStatus, TransferStatus};
+use crate::store::Usage;
 
 use super::core::{Core, ready};
 use super::descriptors::Descriptors;
@@ -23,13 +25,18 @@ use super::stored::StoredFiles;
 
 impl Core {
     /// The text of a file in `.crds-fs` as it is now.
-    pub(super) fn control_text(&self, file: ControlFile) -> Bytes {
-        match file {
-            ControlFile::Status => report::text(&self.status()),
-            ControlFile::Metrics => self.metrics().into(),
-            ControlFile::Hold => self.hold_text(),
-            ControlFile::Opened => self.opened_json(),
-        }
+    pub(super) fn control_text(self: &Arc<Self>, file: ControlFile) -> Outcome<Bytes, Error> {
+        let make: fn(&Self, &Usage) -> Bytes = match file {
+            ControlFile::Status => |core, usage| report::text(&core.status(usage)),
+            ControlFile::Metrics => |core, usage| core.metrics(usage).into(),
+            ControlFile::Hold => return ready(Ok(self.hold_text())),
+            ControlFile::Opened => return ready(Ok(self.opened_json())),
+        };
+        let core = Arc::clone(self);
+        Outcome::Later(Box::pin(async move {
+            let usage = core.usage_soon().await;
+            Ok(make(&core, &usage))
+        }))
     }
 
     /// The files in `.crds-fs` that there are.
@@ -42,17 +49,20 @@ impl Core {
     /// Opens a file in `.crds-fs`, after waiting for the scan of the store, but not for long.
     pub(super) fn open_control(self: &Arc<Self>, file: ControlFile) -> Outcome<Opened, Error> {
         let ino = Fixed::ControlFile(file).ino();
+        let core = Arc::clone(self);
+        let opened = move |text: Result<Bytes, Error>| Ok(core.opened_text(ino, text?));
         if self.scan.is_done() || file == ControlFile::Opened {
-            return ready(Ok(self.opened_text(ino, self.control_text(file))));
+            return self.control_text(file).map(opened);
         }
         let core = Arc::clone(self);
-        Outcome::Later(Box::pin(async move {
+        let scanned = Outcome::Later(Box::pin(async move {
             core.scan.run(core.fetcher.store()).await;
-            Ok(core.opened_text(ino, core.control_text(file)))
-        }))
+            core.control_text(file).wait().await
+        }));
+        scanned.map(opened)
     }
 
-    fn status(&self) -> StatusReport {
+    fn status(&self, usage: &Usage) -> StatusReport {
         let observatories = self.fetcher.catalogs().observatories().iter();
         let stored: Vec<_> = observatories.map(|one| (*one, self.stored_files(*one))).collect();
         let overrides = stored.iter().flat_map(|(_, stored)| self.overrides_among(stored));
@@ -83,7 +93,7 @@ impl Core {
                 message: panics.text,
             }),
             local_overrides,
-            space: self.space(),
+            space: self.space(usage),
             failures_by_kind: self
                 .fetcher
                 .failures_by_kind()
@@ -116,8 +126,7 @@ impl Core {
         Some(transfer_report(&transfer, waiting))
     }
 
-    fn space(&self) -> SpaceReport {
-        let usage = self.fetcher.store().usage().unwrap_or_default();
+    fn space(&self, usage: &Usage) -> SpaceReport {
         let (held_files, held_bytes) = self.fetcher.store().held_copies();
         SpaceReport {
             total: usage.total,

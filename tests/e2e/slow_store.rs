@@ -8,14 +8,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
     Generation, INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, SessionACL, TimeOrNow,
-    WriteFlags,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, SessionACL,
+    TimeOrNow, WriteFlags,
 };
 
 use crate::origin::Origin;
@@ -37,6 +38,8 @@ const TTL: Duration = Duration::ZERO;
 struct Gate {
     state: Mutex<(usize, bool)>,
     changed: Condvar,
+    /// Whether looks at the size of the file system wait as well.
+    keeps_room: AtomicBool,
 }
 
 impl Gate {
@@ -346,6 +349,16 @@ impl Filesystem for Double {
         reply.ok();
     }
 
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let gate = Arc::clone(&self.gate);
+        std::thread::spawn(move || {
+            if gate.keeps_room.load(Ordering::Relaxed) {
+                gate.wait();
+            }
+            reply.statfs(1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 4096, 255, 4096);
+        });
+    }
+
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let path = self.path(ino);
         let mut names: Vec<_> = fs::read_dir(&path)
@@ -519,6 +532,48 @@ fn a_removal_that_hangs_in_the_store_delays_nobody_else() {
 #[test]
 fn a_close_that_hangs_in_the_store_delays_nobody_else() {
     delays_nobody_else(HUNG[4], |path| File::open(path).map(drop));
+}
+
+#[test]
+fn the_status_is_told_while_the_disk_says_nothing() {
+    let origin = Origin::start(content());
+    let slow = mounted(&origin);
+    let rig = &slow.rig;
+    fs::metadata(rig.path("mappings/roman").join(PMAP)).unwrap();
+    let total = || rig.json(".crds-fs/status.json").unwrap()["space"]["total"].clone();
+    let before = total();
+    slow.gate.keeps_room.store(true, Ordering::Relaxed);
+    let (own, mappings) = (rig.path(".crds-fs"), rig.path("mappings/roman"));
+    let told = catch_unwind(|| {
+        within(PATIENCE, move || {
+            let read = |number: usize| {
+                let name = if number.is_multiple_of(2) {
+                    "status.json"
+                } else {
+                    "metrics"
+                };
+                let path = own.join(name);
+                std::thread::spawn(move || fs::read(path).unwrap())
+            };
+            let readers: Vec<_> = (0..READERS).map(read).collect();
+            fs::metadata(mappings.join(PMAP)).unwrap();
+            assert!(fs::read_dir(&mappings).unwrap().count() > 0);
+            for reader in readers {
+                assert!(!reader.join().unwrap().is_empty());
+            }
+        });
+    });
+    // Where the disk does not answer, it is what was known of it before.
+    let after = catch_unwind(|| {
+        within(PATIENCE, {
+            let path = rig.path(".crds-fs/status.json");
+            move || fs::read(path).unwrap()
+        })
+    });
+    slow.gate.open();
+    told.unwrap();
+    let after: serde_json::Value = serde_json::from_slice(&after.unwrap()).unwrap();
+    assert_eq!(after["space"]["total"], before);
 }
 
 #[test]
