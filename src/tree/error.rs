@@ -108,13 +108,16 @@ impl Error {
     }
 }
 
-/// An error with all its reasons, on one line.
+/// An error with all its reasons, on one line. What is said already is not said again.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(reason) = source {
-        text.push_str(": ");
-        text.push_str(&reason.to_string());
+        let told = reason.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         source = reason.source();
     }
     text

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::caches::{Place, names, path};
-use crate::origin::{Behaviour, Origin};
+use crate::origin::{Behaviour, Blob, Origin};
 use crate::outputs::text;
 use crate::rig::Rig;
 use crate::{DARK, FLAT, PMAP, content, server_flag};
@@ -148,4 +148,29 @@ fn what_killed_processes_leave_is_told_and_removed() {
         "{told}"
     );
     assert!(!left.exists());
+}
+
+/// What is held stays held when it is set aside and fetched anew, through a mount too.
+#[test]
+fn a_held_copy_whose_bytes_have_changed_is_repaired_in_a_mount() {
+    let before = Origin::start(content().share(FLAT, &Blob::random("others", 20_000)));
+    let origin = Origin::start(content());
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    Place::unmounted(&rig, &before).fetch(&[FLAT]);
+    // As if the bytes had been others when they were verified.
+    let memory = rig.store().join(".crds-fs/verified/roman");
+    let text_before = fs::read_to_string(&memory).unwrap();
+    let (before, after) = (before.blob(FLAT), origin.blob(FLAT));
+    let text_after = text_before.replace(before.sha1(), after.sha1());
+    assert_ne!(text_before, text_after);
+    fs::write(&memory, text_after).unwrap();
+    rig.mount();
+    let place = Place::mounted(&rig, &origin);
+    place.told(&["hold", FLAT]);
+    let verified = place.run(&["verify", FLAT]);
+    assert!(text(&verified.stdout).contains("its SHA-1 is"), "{verified:?}");
+    let told = place.told(&["verify", "--repair", FLAT]);
+    assert!(told.contains("1 repaired"), "{told}");
+    assert!(rig.read(path(FLAT)).unwrap() == origin.contents(FLAT));
+    assert_eq!(names(&place.states(&["hold", "--list"]), "cached"), [FLAT]);
 }

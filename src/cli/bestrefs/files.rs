@@ -94,7 +94,7 @@ fn one(
 
 /// The header of a file as it is looked up, or why there is none.
 pub(super) fn load(path: &Path, observatory: Option<Observatory>) -> Result<DatasetHeader, String> {
-    let header = dataset::read(path, observatory).map_err(|error| chain(&error))?;
+    let header = dataset::read(path, observatory).map_err(|error| Failure::from(error).to_string())?;
     header.for_lookup().map_err(|error| {
         let path = path.display();
         format!("Failed loading source '{path}' from 'FileHeaderGenerator' : {error}")
@@ -205,7 +205,7 @@ impl Updater {
         match written {
             Ok(true) => self.tell(context, &data, header, &plan.changes)?,
             Ok(false) => self.tell(context, &data, header, &[])?,
-            Err(error) => return Ok(complain(&chain(&error))),
+            Err(error) => return Ok(complain(&Failure::from(error).to_string())),
         }
         let bad_files = self.bad_files(lookup, context);
         for (reftype, file) in plan
@@ -314,10 +314,4 @@ fn recordable<'a>(answer: &BestRef<'a>) -> Option<Cow<'a, str>> {
         BestRef::File(_) | BestRef::NotApplicable | BestRef::NotFound(_) => Some(answer.text()),
         BestRef::Several(_) | BestRef::Named(_) | BestRef::Value(_) | BestRef::Object(_) => None,
     }
-}
-
-/// An error with its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

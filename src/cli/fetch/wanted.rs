@@ -168,7 +168,8 @@ impl Wanted {
 
 /// The best references of a dataset file.
 async fn of_file(path: &Path, rules: &Rules<'_>, contexts: &Contexts<'_>) -> Result<Vec<FileKey>, String> {
-    let header = dataset::read(path, contexts.observatory()).map_err(|error| chain(&error))?;
+    let header =
+        dataset::read(path, contexts.observatory()).map_err(|error| Failure::from(error).to_string())?;
     let header = header
         .for_lookup()
         .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -241,10 +242,4 @@ impl<'a> Contexts<'a> {
         let context = self.target.context(&spec).await;
         context.map_err(|failure| failure.to_string())
     }
-}
-
-/// An error with its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
