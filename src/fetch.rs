@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use tokio::runtime::Handle;
 #[cfg(test)]
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +24,7 @@ mod catalogs;
 mod counters;
 mod digester;
 mod error;
+mod histogram;
 mod in_flight;
 mod lanes;
 mod outcome;
@@ -43,6 +45,7 @@ mod tests;
 pub(crate) use catalogs::{CatalogSource, Catalogs};
 pub(crate) use counters::Counters;
 pub(crate) use error::{FetchError, FetchErrorKind};
+pub(crate) use histogram::Durations;
 pub(crate) use in_flight::TransferStatus;
 pub(crate) use outcome::Outcome;
 pub(crate) use own_rules::{OwnVersion, own_path, own_version};
@@ -52,6 +55,7 @@ pub(crate) use short_work::short_work;
 #[cfg(test)]
 pub(crate) use sources::{Served, SourceHealth};
 pub(crate) use sources::{SourceStatus, WrongFile};
+pub(crate) use state_machine::State as TransferState;
 
 use counters::Metrics;
 use in_flight::{InFlightTable, Joined};
@@ -218,6 +222,7 @@ impl Fetcher {
             }
         }
         inner.metrics.misses.add(1);
+        let wait = OpenWait::begin(inner, key.observatory);
         let in_flight = match inner.running.join(key, self.url(key), entry) {
             Joined::Running(in_flight) => in_flight,
             Joined::New(in_flight) => {
@@ -229,6 +234,7 @@ impl Fetcher {
         let (fetcher, key, arrival) = (self.clone(), key.clone(), in_flight.wait());
         Outcome::Later(Box::pin(async move {
             let answer = arrival.await;
+            drop(wait);
             if in_flight.entry() == entry {
                 return answer;
             }
@@ -331,6 +337,16 @@ impl Fetcher {
         self.inner.metrics.failures()
     }
 
+    /// The times that opens have waited for transfers and verifications.
+    pub(crate) fn open_waits(&self) -> [(Observatory, Durations); Observatory::ALL.len()] {
+        self.inner.metrics.open_waits.durations()
+    }
+
+    /// The times from requests for file data to the beginnings of the answers.
+    pub(crate) fn source_latencies(&self) -> [(Observatory, Durations); Observatory::ALL.len()] {
+        self.inner.metrics.source_latencies.durations()
+    }
+
     /// The catalogs.
     pub(crate) fn catalogs(&self) -> &Catalogs {
         &self.inner.catalogs
@@ -376,6 +392,30 @@ impl fmt::Debug for Fetcher {
         out.debug_struct("Fetcher")
             .field("settings", &self.inner.settings)
             .finish_non_exhaustive()
+    }
+}
+
+/// An open that waits, whose time is counted when this is dropped: it has its answer, or has left.
+struct OpenWait {
+    inner: Arc<Inner>,
+    observatory: Observatory,
+    since: Instant,
+}
+
+impl OpenWait {
+    fn begin(inner: &Arc<Inner>, observatory: Observatory) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            observatory,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Drop for OpenWait {
+    fn drop(&mut self) {
+        let waits = &self.inner.metrics.open_waits;
+        waits.note(self.observatory, self.since.elapsed());
     }
 }
 

@@ -4,30 +4,27 @@
 
 mod describe;
 mod file;
+mod look;
+mod mounts;
+mod screen;
+mod watch;
 
-use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::target::STATUS;
 use super::target::find::{self, Chosen};
 use super::{Failure, output, settings};
 use crate::fetch::FetchErrorKind;
-use crate::mount::health::Server;
-use crate::mount::mountinfo::MountEntry;
-use crate::mount::{Error, unmount};
+use crate::mount::unmount;
 use crate::tree::report::{CatalogState, StatusReport};
 use describe::describe;
+use look::Look;
 
 const UNREADABLE: &str = "the status is not as it should be";
 
-/// The time between two reports of `--watch`.
-const PERIOD: Duration = Duration::from_secs(1);
-
-/// Show how a mounted file system is: its catalogs, transfers, space and last failures.
+/// Show how a mounted file system is: its catalogs, transfers, space and last failures; or what is known of one file.
 ///
 /// The exit status is 1 when it is not well: its process has died, or the catalog of an observatory cannot be had, or the
 /// default context means nothing.
@@ -40,34 +37,57 @@ pub(super) struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Print it again every second until interrupted.
+    /// Show it anew every second until interrupted (on a terminal also by 'q'); with --json one report after the other.
     #[arg(long)]
     watch: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let environment = settings::environment();
-    loop {
-        let report = match find::choose(args.mountpoint.as_deref(), &environment)? {
-            Chosen::One(mountpoint) => {
-                let file = args.mountpoint.as_deref();
-                let report = file.map_or(Ok(None), |file| file::report(&mountpoint, file, args.json))?;
-                report.map_or_else(|| one(&mountpoint, args.json), Ok)?
+    let subject = Subject::choose(args)?;
+    if !args.watch {
+        let report = subject.report(args.json, &Look::of_output())?;
+        output::write(report.text.as_bytes())?;
+        return report.trouble.map_or(Ok(()), |text| Err(Failure::new(text)));
+    }
+    let json = args.json;
+    watch::watch(json, move |look| subject.report(json, look))
+}
+
+/// The thing that is reported on. It is chosen once: whoever watches a mount goes on when it is mounted again.
+enum Subject {
+    /// A mount, or a file in it.
+    One {
+        mountpoint: PathBuf,
+        path: Option<PathBuf>,
+    },
+    /// All mounts there are.
+    Several,
+}
+
+impl Subject {
+    fn choose(args: &Args) -> Result<Self, Failure> {
+        let chosen = find::choose(args.mountpoint.as_deref(), &settings::environment())?;
+        Ok(match chosen {
+            Chosen::One(mountpoint) => Self::One {
+                mountpoint,
+                path: args.mountpoint.clone(),
+            },
+            Chosen::Several(_) => Self::Several,
+        })
+    }
+
+    fn report(&self, json: bool, look: &Look) -> Result<Report, Failure> {
+        match self {
+            Self::One { mountpoint, path } => {
+                let file = path.as_deref();
+                let file = file.map_or(Ok(None), |path| file::report(mountpoint, path, json, look))?;
+                file.map_or_else(|| one(mountpoint, json, look), Ok)
             }
-            Chosen::Several(mounts) => several(&mounts, args.json),
-        };
-        let mut out = io::stdout().lock();
-        if args.watch && !args.json && out.is_terminal() {
-            // Back to the top of an empty screen.
-            write!(out, "\x1b[2J\x1b[H").map_err(output::OutputError::from)?;
+            Self::Several => match find::choose(None, &settings::environment())? {
+                Chosen::One(mountpoint) => one(&mountpoint, json, look),
+                Chosen::Several(mounts) => Ok(mounts::report(&mounts, json, look)),
+            },
         }
-        let written = write!(out, "{}", report.text).and_then(|()| out.flush());
-        written.map_err(output::OutputError::from)?;
-        drop(out);
-        if !args.watch {
-            return report.trouble.map_or(Ok(()), |text| Err(Failure::new(text)));
-        }
-        std::thread::sleep(PERIOD);
     }
 }
 
@@ -78,139 +98,13 @@ struct Report {
 }
 
 /// The report on one mount.
-fn one(mountpoint: &Path, json: bool) -> Result<Report, Failure> {
+fn one(mountpoint: &Path, json: bool, look: &Look) -> Result<Report, Failure> {
     let text = text_of(unmount::find(mountpoint)?.read(STATUS)?)?;
     let status = parse(&text)?;
     Ok(Report {
         trouble: trouble(&status),
-        text: if json { text } else { describe(&status) },
+        text: if json { text } else { describe(&status, look) },
     })
-}
-
-/// The report on several mounts: a line for each.
-fn several(mounts: &[MountEntry], json: bool) -> Report {
-    let mounts: Vec<MountLine> = mounts.iter().map(line).collect();
-    let count = mounts.len();
-    let unwell = mounts
-        .iter()
-        .filter(|line| line.state != MountState::Well)
-        .count();
-    let text = if json {
-        let all = MountList { mounts };
-        format!("{}\n", serde_json::to_string_pretty(&all).unwrap_or_default())
-    } else {
-        mounts.iter().map(MountLine::text).collect()
-    };
-    Report {
-        text,
-        trouble: (unwell > 0).then(|| {
-            format!("{unwell} of {count} mounts are not well; 'crds-fs status MOUNTPOINT' tells more of one")
-        }),
-    }
-}
-
-/// The JSON about several mounts.
-#[derive(Debug, Serialize)]
-struct MountList {
-    mounts: Vec<MountLine>,
-}
-
-/// The entry of one mount among several.
-#[derive(Debug, Serialize)]
-struct MountLine {
-    mountpoint: String,
-    /// The process that serves it, where that can be seen.
-    pid: Option<u32>,
-    /// The directory of the store, if the mount answers.
-    store: Option<String>,
-    state: MountState,
-    /// The reason why it is not well.
-    error: Option<String>,
-}
-
-/// The state of a mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum MountState {
-    /// It answers, and nothing is wrong with it.
-    Well,
-    /// It answers, but something does not work.
-    Failing,
-    /// Its process has ended.
-    Dead,
-    /// It does not answer.
-    Silent,
-    /// It cannot be asked.
-    Unknown,
-}
-
-impl MountLine {
-    fn text(&self) -> String {
-        let pid = self.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        let store = self.store.as_deref().unwrap_or("-");
-        let state = match self.state {
-            MountState::Well => "well",
-            MountState::Failing => "failing",
-            MountState::Dead => "dead",
-            MountState::Silent => "silent",
-            MountState::Unknown => "unknown",
-        };
-        let error = self.error.as_ref();
-        let error = error.map_or_else(String::new, |text| format!(" ({text})"));
-        format!(
-            "{}: process {pid}, cache {store}, {state}{error}\n",
-            self.mountpoint
-        )
-    }
-}
-
-fn line(mount: &MountEntry) -> MountLine {
-    let mountpoint = mount.mountpoint.display().to_string();
-    let text = match mount.read(STATUS) {
-        Ok(text) => text,
-        Err(error) => {
-            let state = match &error {
-                Error::Dead(_) => MountState::Dead,
-                Error::Silent { .. } => MountState::Silent,
-                _ => MountState::Unknown,
-            };
-            let pid = match mount.server() {
-                Server::Running(pid) | Server::Exiting(pid) => Some(pid),
-                Server::Gone | Server::Unknown => None,
-            };
-            return MountLine {
-                mountpoint,
-                pid,
-                store: None,
-                state,
-                error: Some(Failure::from(error).to_string()),
-            };
-        }
-    };
-    match text_of(text).and_then(|text| parse::<StatusReport>(&text)) {
-        Ok(status) => {
-            let error = trouble(&status);
-            let state = if error.is_some() {
-                MountState::Failing
-            } else {
-                MountState::Well
-            };
-            MountLine {
-                mountpoint,
-                pid: Some(status.pid),
-                store: Some(status.store),
-                state,
-                error,
-            }
-        }
-        Err(failure) => MountLine {
-            mountpoint,
-            pid: None,
-            store: None,
-            state: MountState::Failing,
-            error: Some(failure.to_string()),
-        },
-    }
 }
 
 /// The reasons why a mount that answers is not well; `None` when it is.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::error::FetchErrorKind;
+use super::histogram::ByObservatory;
 
 /// Counters as they are at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -41,6 +42,10 @@ pub(super) struct Metrics {
     failures: Mutex<BTreeMap<&'static str, u64>>,
     pub(super) mismatches: Count,
     pub(super) adopted: Count,
+    /// The times that opens have waited.
+    pub(super) open_waits: ByObservatory,
+    /// The times until sources began to answer.
+    pub(super) source_latencies: ByObservatory,
 }
 
 /// A counter.

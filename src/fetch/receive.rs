@@ -316,7 +316,11 @@ impl Receiver {
         let download = loop {
             let patience = self.patience(begun)?;
             match self.hear(patience, &mut asked).await {
-                Some(Ok(download)) => break download,
+                Some(Ok(download)) => {
+                    let latencies = &self.inner.metrics.source_latencies;
+                    latencies.note(self.in_flight.key.observatory, begun.elapsed());
+                    break download;
+                }
                 Some(Err(error)) => return Err(self.broken(error)),
                 None => {}
             }

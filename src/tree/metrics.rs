@@ -1,209 +1,275 @@
 //! `.crds-fs/metrics`: the state of the mount in Prometheus' text format. Made when it is opened, as the
 //! status is.
+//!
+//! The names and their meaning are in docs/metrics.md. What is counted while the mount works is counted in atomics of the layers
+//! below; nothing here is known to them.
 
-use std::fmt::{Display, Write as _};
 use std::time::UNIX_EPOCH;
 
+use nix::errno::Errno;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::crds::Observatory;
+use crate::fetch::Durations;
 use crate::store::Usage;
 
 use super::core::Core;
 use super::status::seconds_since;
 
+/// The values of a metric, by their labels.
+#[derive(Debug)]
+enum Samples {
+    Counter(Vec<(Labels, u64)>),
+    Gauge(Vec<(Labels, u64)>),
+    Histogram(Vec<(Labels, Durations)>),
+}
+
+/// No label, or one with its value.
+type Labels = Vec<(&'static str, String)>;
+
+impl EncodeMetric for Samples {
+    fn encode(&self, mut encoder: MetricEncoder) -> std::fmt::Result {
+        match self {
+            Self::Counter(values) => values.iter().try_for_each(|(labels, value)| {
+                encoder
+                    .encode_family(labels)?
+                    .encode_counter::<Labels, _, u64>(value, None)
+            }),
+            Self::Gauge(values) => values
+                .iter()
+                .try_for_each(|(labels, value)| encoder.encode_family(labels)?.encode_gauge(value)),
+            Self::Histogram(values) => values.iter().try_for_each(|(labels, value)| {
+                let mut encoder = encoder.encode_family(labels)?;
+                encoder.encode_histogram::<Labels>(value.sum, value.count(), &value.buckets, None)
+            }),
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        match self {
+            Self::Counter(_) => MetricType::Counter,
+            Self::Gauge(_) => MetricType::Gauge,
+            Self::Histogram(_) => MetricType::Histogram,
+        }
+    }
+}
+
+fn counter(value: u64) -> Samples {
+    Samples::Counter(vec![(Labels::new(), value)])
+}
+
+fn gauge(value: u64) -> Samples {
+    Samples::Gauge(vec![(Labels::new(), value)])
+}
+
+fn count(things: usize) -> Samples {
+    gauge(u64::try_from(things).unwrap_or(u64::MAX))
+}
+
+fn label(name: &'static str, value: &str) -> Labels {
+    vec![(name, value.to_owned())]
+}
+
+fn of(observatory: Observatory) -> Labels {
+    label("observatory", observatory.as_str())
+}
+
 impl Core {
     pub(super) fn metrics(&self, usage: &Usage) -> String {
-        let mut text = Text::default();
-        self.write_process(&mut text);
-        self.write_counters(&mut text);
-        self.write_operations(&mut text);
-        self.write_store(&mut text, usage);
-        self.write_catalogs(&mut text);
-        text.0
+        let mut registry = Registry::with_prefix("crds_fs");
+        self.write_process(&mut registry);
+        self.write_opens(&mut registry);
+        self.write_transfers(&mut registry);
+        self.write_operations(&mut registry);
+        self.write_store(&mut registry, usage);
+        self.write_catalogs(&mut registry);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_text::encode(&mut text, &registry);
+        text
     }
 
-    fn write_process(&self, text: &mut Text) {
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        let help = "The program that serves this mount; always 1.";
-        text.family("build_info", "gauge", help).labelled(&version, 1);
+    fn write_process(&self, registry: &mut Registry) {
+        let build = Samples::Gauge(vec![(label("version", env!("CARGO_PKG_VERSION")), 1)]);
+        registry.register(
+            "build_info",
+            "The program that serves this mount; always 1",
+            build,
+        );
         let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let help = "When the mount was made, in seconds since 1970.";
-        text.family("start_time_seconds", "gauge", help)
-            .value(started.as_secs());
-        let help = "Seconds since the mount was made.";
-        text.family("uptime_seconds", "gauge", help)
-            .value(seconds_since(self.started));
-        let help = "Open files.";
-        text.family("open_files", "gauge", help).value(self.files.len());
-        let help = "Local files and entries of /bestrefs that the kernel knows.";
-        text.family("nodes", "gauge", help).value(self.nodes.len());
-        let help = "Transfers that run.";
-        text.family("transfers", "gauge", help)
-            .value(self.fetcher.transfers().len());
+        registry.register(
+            "start_time_seconds",
+            "When the mount was made, in seconds since 1970",
+            gauge(started.as_secs()),
+        );
+        let help = "Seconds since the mount was made";
+        registry.register("uptime_seconds", help, gauge(seconds_since(self.started)));
+        registry.register("open_files", "Open files", count(self.files.len()));
+        registry.register(
+            "nodes",
+            "Local files and entries of /bestrefs that the kernel knows",
+            count(self.nodes.len()),
+        );
+        registry.register(
+            "panics",
+            "Panics: mistakes in crds-fs, which the log describes",
+            counter(self.counters().panics),
+        );
     }
 
-    fn write_counters(&self, text: &mut Text) {
-        let counters = self.counters();
-        // Failures are not among these: they are counted by kind below.
-        for (name, count, help) in [
-            ("hits", counters.transfers.hits, "Opens answered by the store."),
-            (
-                "misses",
-                counters.transfers.misses,
-                "Opens that waited for a transfer or a verification.",
-            ),
-            (
-                "downloads",
-                counters.transfers.downloads,
-                "Files downloaded and published.",
-            ),
-            ("bytes", counters.transfers.bytes, "Bytes of file data received."),
-            (
-                "retries",
-                counters.transfers.retries,
-                "Requests made again after a failure.",
-            ),
+    fn write_opens(&self, registry: &mut Registry) {
+        let counts = self.fetcher.counters();
+        registry.register("hits", "Opens answered by the store", counter(counts.hits));
+        let help = "Opens that waited for a transfer or a verification";
+        registry.register("misses", help, counter(counts.misses));
+        let transfers = self.fetcher.transfers();
+        let waiters = transfers.iter().map(|transfer| transfer.waiters).sum();
+        registry.register(
+            "waiting_opens",
+            "Opens that wait for a transfer now",
+            count(waiters),
+        );
+        let waits = self.by_observatory(self.fetcher.open_waits());
+        registry.register(
+            "open_wait_seconds",
+            "The time that opens waited for a transfer or a verification, those that gave up included",
+            Samples::Histogram(waits),
+        );
+    }
+
+    fn write_transfers(&self, registry: &mut Registry) {
+        let counts = self.fetcher.counters();
+        registry.register(
+            "transfers",
+            "Transfers that run",
+            count(self.fetcher.transfers().len()),
+        );
+        for (name, value, help) in [
+            ("downloads", counts.downloads, "Files downloaded and published"),
+            ("received_bytes", counts.bytes, "Bytes of file data received"),
+            ("retries", counts.retries, "Requests made again after a failure"),
             (
                 "mismatches",
-                counters.transfers.mismatches,
-                "Downloads thrown away for a wrong length or digest.",
+                counts.mismatches,
+                "Downloads thrown away for a wrong length or digest",
             ),
-            (
-                "adopted",
-                counters.transfers.adopted,
-                "Files found in the store and verified.",
-            ),
-            (
-                "panics",
-                counters.panics,
-                "Panics: mistakes in crds-fs, which the log describes.",
-            ),
+            ("adopted", counts.adopted, "Files found in the store and verified"),
         ] {
-            text.family(&format!("{name}_total"), "counter", help)
-                .value(count);
+            registry.register(name, help, counter(value));
         }
-        let help = "Transfers that failed in the end, by the kind of failure.";
-        let mut family = text.family("failures_total", "counter", help);
-        for (kind, count) in self.fetcher.failures_by_kind() {
-            family.labelled(&[("kind", kind.as_str())], count);
-        }
+        let kinds = self.fetcher.failures_by_kind().into_iter();
+        let failures = kinds.map(|(kind, count)| (label("kind", kind.as_str()), count));
+        registry.register(
+            "failures",
+            "Transfers that failed in the end, by the kind of failure",
+            Samples::Counter(failures.collect()),
+        );
+        let latencies = self.by_observatory(self.fetcher.source_latencies());
+        registry.register(
+            "source_latency_seconds",
+            "The time from a request for file data until its source began to answer",
+            Samples::Histogram(latencies),
+        );
     }
 
-    fn write_operations(&self, text: &mut Text) {
+    /// Histograms of the observatories that are shown.
+    fn by_observatory<const N: usize>(
+        &self,
+        histograms: [(Observatory, Durations); N],
+    ) -> Vec<(Labels, Durations)> {
+        let shown = histograms
+            .into_iter()
+            .filter(|(observatory, _)| self.shows(*observatory));
+        shown
+            .map(|(observatory, durations)| (of(observatory), durations))
+            .collect()
+    }
+
+    fn write_operations(&self, registry: &mut Registry) {
         let Some(counts) = self.operations.get() else {
             return;
         };
         let counts = counts();
-        let help = "Requests of the kernel, by operation.";
-        let mut family = text.family("fuse_operations_total", "counter", help);
-        for count in &counts {
-            family.labelled(&[("op", count.op)], count.requests);
-        }
-        let help = "Requests of the kernel that were answered with an error, by operation.";
-        let mut family = text.family("fuse_errors_total", "counter", help);
-        for count in &counts {
-            family.labelled(&[("op", count.op)], count.errors);
-        }
-    }
-
-    fn write_store(&self, text: &mut Text, usage: &Usage) {
-        let help = "Copies that had to make room for others.";
-        text.family("evicted_files_total", "counter", help)
-            .value(usage.evicted.files);
-        let help = "Bytes of copies that had to make room for others.";
-        text.family("evicted_bytes_total", "counter", help)
-            .value(usage.evicted.bytes);
-        let help = "Bytes that files in the store take.";
-        text.family("store_used_bytes", "gauge", help).value(usage.used);
-        let help = "Bytes that can be stored without evicting anything.";
-        text.family("store_available_bytes", "gauge", help)
-            .value(usage.available);
-        let help = "Files in the store.";
-        text.family("store_files", "gauge", help).value(usage.files);
-        let help = "Bytes that interrupted transfers have left, to go on with.";
-        text.family("store_partial_bytes", "gauge", help)
-            .value(usage.partial);
-        let help = "Bytes of files that were found to be wrong and moved to quarantine.";
-        text.family("store_quarantine_bytes", "gauge", help)
-            .value(usage.quarantined);
-        let (_, bytes) = self.fetcher.store().held_copies();
-        let help = "Bytes of copies that are held.";
-        text.family("store_held_bytes", "gauge", help).value(bytes);
-        if let Some(limit) = usage.limit {
-            let help = "Bytes that the store may hold (--cache-size).";
-            text.family("store_limit_bytes", "gauge", help).value(limit);
-        }
-    }
-
-    fn write_catalogs(&self, text: &mut Text) {
-        let catalogs = self.fetcher.catalogs();
-        let observatories = catalogs.observatories();
-        let mut family = text.family("catalog_files", "gauge", "Files in the catalog.");
-        for observatory in observatories {
-            if let Some(view) = self.view(*observatory) {
-                family.labelled(&[("observatory", observatory.as_str())], view.catalog().len());
-            }
-        }
-        let help = "Seconds since the server said that the catalog is current.";
-        let mut family = text.family("catalog_age_seconds", "gauge", help);
-        for observatory in observatories {
-            if let Some(age) = catalogs.age(*observatory) {
-                family.labelled(&[("observatory", observatory.as_str())], age.as_secs());
-            }
-        }
-        let help = "Whether the catalog could not be had when it was last tried.";
-        let mut family = text.family("catalog_failed", "gauge", help);
-        for observatory in observatories {
-            let failed = u8::from(catalogs.failure(*observatory).is_some());
-            family.labelled(&[("observatory", observatory.as_str())], failed);
-        }
-        let help = "Whether the server could not be reached the last time.";
-        let mut family = text.family("server_unreachable", "gauge", help);
-        for observatory in observatories {
-            let unreachable = u8::from(catalogs.offline_since(*observatory).is_some());
-            family.labelled(&[("observatory", observatory.as_str())], unreachable);
-        }
-    }
-}
-
-/// Text in Prometheus' format.
-#[derive(Default)]
-struct Text(String);
-
-/// The values of one metric.
-struct Family<'a> {
-    text: &'a mut String,
-    name: String,
-}
-
-impl Text {
-    /// Begins a metric `crds_fs_<name>`.
-    fn family(&mut self, name: &str, kind: &str, help: &str) -> Family<'_> {
-        let name = format!("crds_fs_{name}");
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        Family {
-            text: &mut self.0,
-            name,
-        }
-    }
-}
-
-impl Family<'_> {
-    fn value(&mut self, value: impl Display) {
-        self.labelled(&[], value);
-    }
-
-    /// Labels are names and words of our own: there is nothing to escape.
-    fn labelled(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        let labels: Vec<String> = labels
-            .iter()
-            .map(|(name, value)| format!("{name}=\"{value}\""))
-            .collect();
-        let labels = if labels.is_empty() {
-            String::new()
-        } else {
-            format!("{{{}}}", labels.join(","))
+        let by_kind = |number: fn(&super::ops::OpCount) -> u64| {
+            let kinds = counts.by_kind.iter();
+            Samples::Counter(
+                kinds
+                    .map(|count| (label("op", count.op), number(count)))
+                    .collect(),
+            )
         };
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "{}{labels} {value}", self.name);
+        let help = "Requests of the kernel, by operation";
+        registry.register("fuse_operations", help, by_kind(|count| count.requests));
+        let help = "Requests of the kernel that were answered with an error, by operation";
+        registry.register("fuse_errors", help, by_kind(|count| count.errors));
+        let errors = counts.errors.iter().map(|(errno, count)| {
+            let name = format!("{:?}", Errno::from_raw(*errno));
+            (label("errno", &name), *count)
+        });
+        registry.register(
+            "fuse_error_replies",
+            "Requests of the kernel that were answered with an error, by its number",
+            Samples::Counter(errors.collect()),
+        );
+    }
+
+    fn write_store(&self, registry: &mut Registry, usage: &Usage) {
+        let (_, held_bytes) = self.fetcher.store().held_copies();
+        let help = "Copies that had to make room for others";
+        registry.register("evicted_files", help, counter(usage.evicted.files));
+        let help = "Bytes of copies that had to make room for others";
+        registry.register("evicted_bytes", help, counter(usage.evicted.bytes));
+        registry.register("store_files", "Files in the store", gauge(usage.files));
+        for (name, value, help) in [
+            (
+                "store_used_bytes",
+                usage.used,
+                "Bytes that files in the store take",
+            ),
+            (
+                "store_available_bytes",
+                usage.available,
+                "Bytes that can be stored without evicting anything",
+            ),
+            (
+                "store_partial_bytes",
+                usage.partial,
+                "Bytes that interrupted transfers have left, to go on with",
+            ),
+            (
+                "store_quarantine_bytes",
+                usage.quarantined,
+                "Bytes of files that were found to be wrong and moved to quarantine",
+            ),
+            ("store_held_bytes", held_bytes, "Bytes of copies that are held"),
+        ] {
+            registry.register(name, help, gauge(value));
+        }
+        if let Some(limit) = usage.limit {
+            let help = "Bytes that the store may hold (--cache-size)";
+            registry.register("store_limit_bytes", help, gauge(limit));
+        }
+    }
+
+    fn write_catalogs(&self, registry: &mut Registry) {
+        let catalogs = self.fetcher.catalogs();
+        let each = |value: &dyn Fn(Observatory) -> Option<u64>| {
+            let observatories = catalogs.observatories().iter();
+            let values = observatories.filter_map(|one| Some((of(*one), value(*one)?)));
+            Samples::Gauge(values.collect())
+        };
+        let names = each(&|one| u64::try_from(self.view(one)?.catalog().len()).ok());
+        registry.register("catalog_files", "Files in the catalog", names);
+        let help = "Seconds since the server said that the catalog is current";
+        let ages = each(&|one| catalogs.age(one).map(|age| age.as_secs()));
+        registry.register("catalog_age_seconds", help, ages);
+        let help = "Whether the catalog could not be had when it was last tried";
+        let failed = each(&|one| Some(catalogs.failure(one).is_some().into()));
+        registry.register("catalog_failed", help, failed);
+        let help = "Whether the server could not be reached the last time";
+        let unreachable = each(&|one| Some(catalogs.offline_since(one).is_some().into()));
+        registry.register("server_unreachable", help, unreachable);
     }
 }

@@ -230,8 +230,17 @@ pub(crate) struct OpCount {
     pub errors: u64,
 }
 
+/// The kernel's requests since the mount was made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Operations {
+    /// Their numbers, for every kind of operation.
+    pub by_kind: Vec<OpCount>,
+    /// The errors that were answered, by errno; those that were never answered are not there.
+    pub errors: Vec<(i32, u64)>,
+}
+
 /// Reads the counts of all operations at the moment of the call.
-pub(crate) type OpCounts = Box<dyn Fn() -> Vec<OpCount> + Send + Sync>;
+pub(crate) type OpCounts = Box<dyn Fn() -> Operations + Send + Sync>;
 
 /// A file system. Names are as the kernel gives them and may be anything.
 ///

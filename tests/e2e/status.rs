@@ -30,7 +30,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The samples of the metrics, by name with labels. Every metric has its help, its type, and a name that fits.
+/// The samples of the metrics, by name with labels, without those of sums, which are no whole numbers. Every metric has its
+/// help, its type, and a name that fits.
 fn metrics(rig: &Rig) -> BTreeMap<String, u64> {
     let all = text(&rig.read(".crds-fs/metrics").unwrap());
     let (mut helped, mut types, mut samples) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
@@ -47,7 +48,16 @@ fn metrics(rig: &Rig) -> BTreeMap<String, u64> {
         } else {
             let (sample, value) = line.rsplit_once(' ').unwrap();
             let name = sample.split('{').next().unwrap();
-            assert!(types.contains_key(name) && name.starts_with("crds_fs_"), "{line}");
+            let of_histogram = ["_bucket", "_sum", "_count"].into_iter().any(|end| {
+                let family = name.strip_suffix(end);
+                family.is_some_and(|family| types.get(family) == Some(&"histogram"))
+            });
+            assert!(of_histogram || types.contains_key(name), "{line}");
+            assert!(name.starts_with("crds_fs_"), "{line}");
+            if of_histogram && name.ends_with("_sum") {
+                assert!(value.parse::<f64>().unwrap() >= 0.0, "{line}");
+                continue;
+            }
             let earlier = samples.insert(sample.to_owned(), value.parse().unwrap());
             assert_eq!(earlier, None, "{line}");
         }
@@ -145,19 +155,23 @@ fn a_mount_is_chosen_by_the_working_directory_and_the_environment() {
         );
     }
     let told = text(&status(&[], Path::new("/")).stdout);
-    assert!(
-        told.lines()
-            .any(|line| line.starts_with(&format!("{one}: process "))),
-        "{told}"
-    );
+    let row = |told: &str, place: &str| {
+        let mut lines = told.lines().map(str::trim_start);
+        let (row, next) = (lines.find(|line| line.starts_with(place)), lines.next());
+        (row.unwrap().to_owned(), next.unwrap_or_default().to_owned())
+    };
+    assert!(row(&told, &one).0.contains("  well  "), "{told}");
     // One that has died is told as such, in the list too.
     first.kill_shared();
     first.reap();
     let output = status(&[], Path::new("/"));
     let told = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    let line = told.lines().find(|line| line.starts_with(&one)).unwrap();
-    assert!(line.contains("dead") && line.contains("crds-fs mount"), "{line}");
+    let (line, reason) = row(&told, &one);
+    assert!(
+        line.contains("  dead  ") && reason.contains("crds-fs mount"),
+        "{told}"
+    );
     for inside in [first.mountpoint(), first.path(format!("references/roman/{DARK}"))] {
         let output = status(&[inside.to_str().unwrap()], Path::new("/"));
         assert_eq!(output.status.code(), Some(1));
@@ -251,6 +265,11 @@ fn operations_of_the_kernel_are_counted_and_their_errors() {
     assert_eq!((grown("operations", "create"), grown("errors", "create")), (1, 0));
     assert_eq!((grown("operations", "write"), grown("errors", "write")), (1, 0));
     assert!(grown("operations", "lookup") > 0);
+    let refused = "crds_fs_fuse_error_replies_total{errno=\"EPERM\"}";
+    assert_eq!(
+        after[refused] - before.get(refused).copied().unwrap_or_default(),
+        1
+    );
     assert_eq!(grown("errors", "lookup"), 0, "what is absent is no error");
     assert_eq!(grown("operations", "symlink"), 0);
 }
@@ -319,4 +338,49 @@ fn a_cache_that_was_removed_is_told() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("has been removed"), "{said}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("(it has been removed)"));
+}
+
+#[test]
+fn metrics_are_those_that_are_documented_and_waits_are_counted() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(
+        &[&server_flag(&origin)],
+        &["--cache-size", "10M", "--keep-free", "0"],
+    );
+    let dark = format!("references/roman/{DARK}");
+    rig.read(&dark).unwrap();
+    rig.read(&dark).unwrap();
+    let samples = metrics(&rig);
+    for histogram in ["open_wait_seconds", "source_latency_seconds"] {
+        let labels = "observatory=\"roman\"";
+        assert_eq!(
+            samples[&format!("crds_fs_{histogram}_count{{{labels}}}")],
+            1,
+            "{samples:?}"
+        );
+        assert_eq!(
+            samples[&format!("crds_fs_{histogram}_bucket{{{labels},le=\"+Inf\"}}")],
+            1,
+            "{samples:?}"
+        );
+    }
+    assert_eq!(
+        (samples["crds_fs_hits_total"], samples["crds_fs_misses_total"]),
+        (1, 1)
+    );
+    assert_eq!(samples["crds_fs_received_bytes_total"], 300_000);
+    let page = include_str!("../../docs/metrics.md");
+    let rows = page.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+        Some((name.to_owned(), rest.split(' ').next()?.to_owned()))
+    });
+    let documented: BTreeMap<String, String> = rows.collect();
+    let all = text(&rig.read(".crds-fs/metrics").unwrap());
+    let types = all
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let told: BTreeMap<String, String> = types
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect();
+    assert_eq!(documented, told);
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::describe::shown;
+use super::describe::{progress, shown, waiting};
+use super::look::{Look, Tone};
 use super::{Report, parse};
 use crate::cli::{Failure, output};
 use crate::fetch::FileState;
@@ -12,10 +13,16 @@ use crate::mount::unmount;
 use crate::tree::report::FileReport;
 
 const LOCAL: &str = FileState::Local.as_str();
+const CACHED: &str = FileState::Cached.as_str();
 const FETCHING: &str = FileState::Fetching { done: 0, total: 0 }.as_str();
 
 /// The report on `path`, if that is a file in the mount at `mountpoint`; directories are about the mount as a whole.
-pub(super) fn report(mountpoint: &Path, path: &Path, json: bool) -> Result<Option<Report>, Failure> {
+pub(super) fn report(
+    mountpoint: &Path,
+    path: &Path,
+    json: bool,
+    look: &Look,
+) -> Result<Option<Report>, Failure> {
     let failed = |error: io::Error| {
         let doing = format!(
             "cannot look at '{}' ('crds-fs status {}' tells how the mount is)",
@@ -46,7 +53,7 @@ pub(super) fn report(mountpoint: &Path, path: &Path, json: bool) -> Result<Optio
     };
     let file: FileReport = parse(&text)?;
     Ok(Some(Report {
-        text: if json { text } else { describe(&file) },
+        text: if json { text } else { describe(&file, look) },
         trouble: None,
     }))
 }
@@ -70,11 +77,62 @@ fn own(inside: &Path) -> String {
     format!("{report:#}\n")
 }
 
-fn describe(file: &FileReport) -> String {
-    let line = |name: &str, value: Option<&str>| match value {
+fn describe(file: &FileReport, look: &Look) -> String {
+    let line = |name: &str, value: Option<String>, tone: Tone| match value {
         None => String::new(),
-        Some(value) => format!("{name}: {value}\n"),
+        Some(value) => look.field(name, &value, tone),
     };
+    let is_local = file.state == LOCAL;
+    let sha1 = if is_local { "in catalog:" } else { "sha1:" };
+    let transfer = file.transfer.as_ref();
+    let seen: Vec<String> = file
+        .openers
+        .iter()
+        .map(|opener| format!("{} ({})", opener.command, opener.pid))
+        .collect();
+    let open = match (file.open, seen.is_empty()) {
+        (_, false) => Some(format!("in {}", seen.join(", "))),
+        (true, true) => Some("in processes that cannot be seen from here".to_owned()),
+        (false, true) => None,
+    };
+    let error = file.error.as_ref();
+    let written = file.written.as_deref().map(|when| look.ago(when));
+    head(file, look)
+        + &line(sha1, file.sha1.clone(), Tone::Plain)
+        + &line("source:", file.source.clone().filter(|_| !is_local), Tone::Plain)
+        + &line(
+            "transfer:",
+            transfer.map(|transfer| progress(transfer, look)),
+            Tone::Plain,
+        )
+        + &line("", transfer.and_then(waiting), Tone::Plain)
+        + &line(
+            if is_local { "written:" } else { "fetched:" },
+            written,
+            Tone::Plain,
+        )
+        + &line(
+            "last used:",
+            file.last_used.as_deref().map(|when| look.ago(when)),
+            Tone::Plain,
+        )
+        + &line("open:", open, Tone::Plain)
+        + &line(
+            "held:",
+            file.held.then(|| "never evicted".to_owned()),
+            Tone::Plain,
+        )
+        + &line("failed:", error.map(|error| error.message.clone()), Tone::Bad)
+        + &line("when:", error.map(|error| look.ago(&error.when)), Tone::Plain)
+        + &line(
+            "remedy:",
+            error.and_then(|error| error.remedy.clone()),
+            Tone::Doubtful,
+        )
+}
+
+/// The name, the state and the size.
+fn head(file: &FileReport, look: &Look) -> String {
     let size = match file.size.map(output::size) {
         None => String::new(),
         Some(size) if file.state == FETCHING => {
@@ -86,11 +144,11 @@ fn describe(file: &FileReport) -> String {
         }
         Some(size) => format!(", {size}"),
     };
-    let head = format!("{}: {}{size}\n", shown(&file.path), shown(&file.state));
-    let sha1 = file.sha1.as_deref();
-    if file.state == LOCAL {
-        return head + &line("sha1 in the catalog", sha1);
-    }
-    let error = file.error.as_ref().map(|error| error.message.as_str());
-    head + &line("sha1", sha1) + &line("source", file.source.as_deref()) + &line("failed", error)
+    let unverified = if file.state == CACHED && !file.verified {
+        ", to be verified when it is opened"
+    } else {
+        ""
+    };
+    let name = look.paint(&format!("{}:", shown(&file.path)), Tone::Title);
+    format!("{name} {}{size}{unverified}\n", shown(&file.state))
 }

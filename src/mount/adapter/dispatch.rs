@@ -135,7 +135,7 @@ impl<F: FileSystem> Core<F> {
             Ok(answer) => answer.map_err(|error| self.errno(op, &error)),
             Err(Panicked) => Err(Errno::EIO),
         };
-        answer.inspect_err(|_| self.op_counters.count_error(op))
+        answer.inspect_err(|errno| self.op_counters.count_error(op, errno.code()))
     }
 
     /// Tells the tree something that needs no answer.
@@ -179,7 +179,7 @@ impl<F: FileSystem> Core<F> {
     }
 
     fn refuse<R: Reply>(&self, op: Op, reply: R, errno: Errno) {
-        self.op_counters.count_error(op);
+        self.op_counters.count_error(op, errno.code());
         reply.refuse(errno);
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::tree::ops::OpCount;
+use crate::tree::ops::{OpCount, Operations};
 
 macro_rules! ops {
     ($($op:ident => $name:literal),* $(,)?) => {
@@ -60,32 +60,53 @@ ops! {
 
 const KINDS: usize = Op::ALL.len();
 
+/// The numbers of errors: errno(3) has none beyond 133 on Linux, and a larger one is counted as 0.
+const ERRNOS: usize = 134;
+
 /// Counts of the requests of one mount.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct OpCounters {
     requests: [AtomicU64; KINDS],
     errors: [AtomicU64; KINDS],
+    by_errno: [AtomicU64; ERRNOS],
+}
+
+impl Default for OpCounters {
+    fn default() -> Self {
+        Self {
+            requests: Default::default(),
+            errors: Default::default(),
+            by_errno: std::array::from_fn(|_| AtomicU64::default()),
+        }
+    }
 }
 
 impl OpCounters {
     /// All counts at this moment.
-    pub(in crate::mount) fn counts(&self) -> Vec<OpCount> {
-        Op::ALL
-            .iter()
-            .map(|&op| OpCount {
-                op: op.as_str(),
-                requests: read(&self.requests, op),
-                errors: read(&self.errors, op),
-            })
-            .collect()
+    pub(in crate::mount) fn counts(&self) -> Operations {
+        let by_kind = Op::ALL.iter().map(|&op| OpCount {
+            op: op.as_str(),
+            requests: read(&self.requests, op),
+            errors: read(&self.errors, op),
+        });
+        let by_errno = (0..).zip(&self.by_errno);
+        let errors = by_errno.map(|(errno, count)| (errno, count.load(Ordering::Relaxed)));
+        Operations {
+            by_kind: by_kind.collect(),
+            errors: errors.filter(|(_, count)| *count > 0).collect(),
+        }
     }
 
     pub(super) fn count(&self, op: Op) {
         add(&self.requests, op);
     }
 
-    pub(super) fn count_error(&self, op: Op) {
+    pub(super) fn count_error(&self, op: Op, errno: i32) {
         add(&self.errors, op);
+        let number = usize::try_from(errno).ok().filter(|number| *number < ERRNOS);
+        if let Some(count) = self.by_errno.get(number.unwrap_or_default()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -497,7 +497,12 @@ impl TestMount {
     /// The number of the kernel's requests for an operation, by its name in metrics.
     pub(super) fn requests(&self, op: &str) -> u64 {
         let counts = (self.tree.counts.get().unwrap())();
-        counts.iter().find(|count| count.op == op).unwrap().requests
+        counts
+            .by_kind
+            .iter()
+            .find(|count| count.op == op)
+            .unwrap()
+            .requests
     }
 }
 
