@@ -217,8 +217,9 @@ if command -v fusermount3 > /dev/null; then
     mount
     is_mounted
     test "$(cat "$place/pickles/roman/mine.pkl")" = mine
-    kill -TERM "$(pid)"
-    while is_mounted; do sleep 0.05; done
+    process=$(pid)
+    kill -TERM "$process"
+    while is_mounted || readlink "/proc/$process/exe" > /dev/null; do sleep 0.05; done
     mount
     kill -KILL "$(pid)"
     while "$program" status "$place" > /dev/null 2>&1; do sleep 0.05; done

@@ -118,7 +118,7 @@ test "$(cat "$2/$4")" = mine
 pid=$("$1" status --json "$2" | sed -n 's/^  "pid": \([0-9]*\),$/\1/p')
 umount "$2"
 # It ends with the connection.
-while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+while readlink "/proc/$pid/exe" >/dev/null; do sleep 0.05; done
 "#;
 
 #[test]
