@@ -19,6 +19,7 @@ use super::{Failure, output};
 use crate::mount::trial;
 use check::{Check, Group, State};
 use facts::Facts;
+use gather::Named;
 
 /// Tell what is wrong with this machine, and the commands that mend it.
 ///
@@ -27,7 +28,7 @@ use facts::Facts;
 /// changed, no file is fetched, and no check takes more than a few seconds. Exit status 1 if something must be mended.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The mount point, or a directory to mount on [default: $CRDS_PATH].
+    /// The mount point, or a directory to mount on [default: $CRDS_PATH, and all your mounts].
     mountpoint: Option<String>,
     /// Print JSON.
     #[arg(long)]
@@ -47,7 +48,10 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let (settings, wrong) = Settings::tolerant(named, &args.flags, &environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let facts = runtime.block_on(gather::facts(
-        place.as_deref(),
+        Named {
+            place: place.as_deref(),
+            is_argument: args.mountpoint.is_some(),
+        },
         settings,
         wrong,
         environment,

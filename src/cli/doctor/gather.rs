@@ -23,9 +23,17 @@ use crate::tree::report::StatusReport;
 /// The time for what is on this machine.
 const LOCAL: Duration = Duration::from_secs(2);
 
-/// Gathers them. `place` is the path of the mount or of the directory to mount on; `trial` was begun before.
+/// The mount, or the directory to mount on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) place: Option<&'a str>,
+    /// Whether the command line names it: then it is about no other mount.
+    pub(super) is_argument: bool,
+}
+
+/// Gathers them. `trial` was begun before.
 pub(super) async fn facts(
-    place: Option<&str>,
+    named: Named<'_>,
     settings: Settings,
     mut wrong: Vec<WrongSetting>,
     environment: Environment,
@@ -42,9 +50,9 @@ pub(super) async fn facts(
         (packages, found)
     };
     let on_disk = async {
-        let mounts = mounts().await;
+        let mounts = mounts(named).await;
         let (cache, places) = tokio::join!(
-            disk::cache(place, &settings, &environment, &mounts),
+            disk::cache(named.place, &settings, &environment, &mounts),
             disk::places(&environment, &settings, &mounts),
         );
         (mounts, cache, places)
@@ -102,10 +110,13 @@ async fn machine(trial: Option<Running>, allow_other: bool) -> MachineFacts {
 }
 
 /// The mounts of this user, or all for root, each asked by a process of its own.
-async fn mounts() -> Vec<MountFacts> {
-    let Ok(entries) = find::own() else {
+async fn mounts(named: Named<'_>) -> Vec<MountFacts> {
+    let Ok(mut entries) = find::own() else {
         return Vec::new();
     };
+    if let Some(Ok(only)) = named.place.filter(|_| named.is_argument).map(std::path::absolute) {
+        entries.retain(|entry| only.starts_with(&entry.mountpoint));
+    }
     let asked = entries.into_iter().map(|entry| {
         spawn_blocking(move || {
             let health = entry.health_within(LOCAL);

@@ -5,7 +5,10 @@ use std::io::{self, IsTerminal as _};
 
 use serde_json::json;
 
-use super::check::{Check, State};
+use super::check::{Check, Group, State};
+
+/// The widest column of names, in characters.
+const MAX_WIDTH: usize = 24;
 
 /// The way to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +50,11 @@ impl Style {
 pub(super) fn text(checks: &[Check], style: Style) -> String {
     let mut text = String::new();
     let mut group = None;
-    let width = checks.iter().map(|check| check.name.chars().count()).max();
-    let width = width.unwrap_or_default().min(24);
+    let mut width = 0;
     for check in checks {
         if group != Some(check.group) {
             group = Some(check.group);
+            width = name_width(checks, check.group);
             // Writing to a String cannot fail.
             _ = writeln!(text, "{}", style.paint("1", check.group.as_str()));
         }
@@ -76,6 +79,13 @@ pub(super) fn text(checks: &[Check], style: Style) -> String {
     text
 }
 
+/// The width of the column of names in a group, in characters.
+fn name_width(checks: &[Check], group: Group) -> usize {
+    let names = checks.iter().filter(|check| check.group == group);
+    let longest = names.map(|check| check.name.chars().count()).max();
+    longest.unwrap_or_default().min(MAX_WIDTH)
+}
+
 /// `{"checks": [{"group", "name", "state", "message", "remedy"}...], "totals": {"ok", "note", "wrong"}}`.
 pub(super) fn json(checks: &[Check]) -> String {
     let all = json!({
@@ -95,7 +105,6 @@ fn count(checks: &[Check], state: State) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Group;
     use super::*;
 
     fn some() -> Vec<Check> {
@@ -111,7 +120,7 @@ mod tests {
     fn a_line_for_each_and_the_command_below() {
         assert_eq!(
             text(&some(), Style::Plain),
-            "machine\n  ok     kernel     Linux 6.18\nenvironment\n  wrong  CRDS_PATH  it is not there\n           \
+            "machine\n  ok     kernel  Linux 6.18\nenvironment\n  wrong  CRDS_PATH  it is not there\n           \
              crds-fs mount /x\n1 thing to mend\n"
         );
         assert!(text(&some(), Style::Coloured).contains("\x1b[1;31mwrong\x1b[0m"));
