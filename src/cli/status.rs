@@ -6,9 +6,11 @@ mod describe;
 mod file;
 mod look;
 mod mounts;
+mod page;
 mod screen;
 mod watch;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -40,10 +42,29 @@ pub(super) struct Args {
     /// Show it anew every second until interrupted (on a terminal also by 'q'); with --json one report after the other.
     #[arg(long)]
     watch: bool,
+    /// Serve a page about one mount for a browser, on a loopback address (HOST:PORT; port 0 takes any free one), until
+    /// interrupted. From another machine: ssh -L 7480:127.0.0.1:7480 HOST.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        num_args = 0..=1,
+        default_missing_value = page::DEFAULT,
+        value_parser = page::address,
+        conflicts_with_all = ["json", "watch"]
+    )]
+    serve: Option<SocketAddr>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let subject = Subject::choose(args)?;
+    if let Some(address) = args.serve {
+        return match subject {
+            Subject::One { mountpoint, .. } => page::serve(&mountpoint, address),
+            Subject::Several => Err(Failure::usage(
+                "several file systems are mounted; name one, as in 'crds-fs status MOUNTPOINT --serve' ('crds-fs status' lists them)",
+            )),
+        };
+    }
     if !args.watch {
         let report = subject.report(args.json, &Look::of_output())?;
         output::write(report.text.as_bytes())?;

@@ -85,7 +85,7 @@ impl MountEntry {
             Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)) => Health::Dead,
             // Such as no permission to look.
             Ok(_) | Err(Unanswered::NotAsked) => Health::Answers,
-            Err(Unanswered::TimedOut) => match self.server() {
+            Err(Unanswered::TimedOut(_)) => match self.server() {
                 Server::Exiting(_) | Server::Gone => Health::Hanging,
                 Server::Running(pid) => Health::Unresponsive { pid: Some(pid) },
                 Server::Unknown => Health::Unresponsive { pid: None },
@@ -109,20 +109,7 @@ impl MountEntry {
 
     /// The contents of a file in it, for whoever waits no longer than this for them.
     pub(crate) fn read_within(&self, timeout: Duration, file: &str) -> Result<Vec<u8>, Error> {
-        let path = self.mountpoint.join(file);
-        let mut contents = Vec::new();
-        let answer = in_child(&mut contents, self, timeout, |out| copy(&path, out));
-        match answer {
-            Ok(Ok(())) => Ok(contents),
-            Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)) => Err(Error::Dead(self.mountpoint.clone())),
-            Ok(Err(errno)) => Err(Error::io("reading", &path, errno)),
-            Err(Unanswered::NotAsked) => Err(Error::io("reading", &path, Errno::EAGAIN)),
-            Err(Unanswered::TimedOut) => match self.server() {
-                Server::Exiting(_) | Server::Gone => Err(Error::Dead(self.mountpoint.clone())),
-                Server::Running(pid) => Err(Error::silent(&self.mountpoint, Some(pid))),
-                Server::Unknown => Err(Error::silent(&self.mountpoint, None)),
-            },
-        }
+        Reader::default().read(self, file, timeout)
     }
 
     /// The process that serves it, found without touching it.
@@ -141,6 +128,15 @@ impl MountEntry {
         }
     }
 
+    /// The error that it does not answer.
+    fn no_answer(&self) -> Error {
+        match self.server() {
+            Server::Exiting(_) | Server::Gone => Error::Dead(self.mountpoint.clone()),
+            Server::Running(pid) => Error::silent(&self.mountpoint, Some(pid)),
+            Server::Unknown => Error::silent(&self.mountpoint, None),
+        }
+    }
+
     /// Waits until the last thread of the process that serves it has ended, and the process's locks with it. False if
     /// that takes longer than `timeout`.
     pub(crate) fn await_end(&self, server: Server, timeout: Duration) -> bool {
@@ -156,6 +152,52 @@ impl MountEntry {
             std::thread::sleep(Duration::from_millis(10));
         }
         true
+    }
+}
+
+/// Reads files of mounts, one after the other, and leaves at most one process behind that hangs: as long as there is one, no
+/// other file is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    /// A process that was told to end, and may hang in a system call.
+    left: Option<Pid>,
+}
+
+impl Reader {
+    /// As [`MountEntry::read`], with a limit of time for the answer.
+    pub(crate) fn read(
+        &mut self,
+        entry: &MountEntry,
+        file: &str,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, Error> {
+        let path = entry.mountpoint.join(file);
+        if self.is_left() {
+            return Err(entry.no_answer());
+        }
+        let mut contents = Vec::new();
+        match in_child(&mut contents, entry, timeout, |out| copy(&path, out)) {
+            Ok(Ok(())) => Ok(contents),
+            Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)) => Err(Error::Dead(entry.mountpoint.clone())),
+            Ok(Err(errno)) => Err(Error::io("reading", &path, errno)),
+            Err(Unanswered::NotAsked) => Err(Error::io("reading", &path, Errno::EAGAIN)),
+            Err(Unanswered::TimedOut(child)) => {
+                self.left = Some(child);
+                Err(entry.no_answer())
+            }
+        }
+    }
+
+    /// Whether the process that was left behind is still there.
+    fn is_left(&mut self) -> bool {
+        let is_there = |child| {
+            matches!(
+                waitpid(child, Some(WaitPidFlag::WNOHANG)),
+                Ok(WaitStatus::StillAlive)
+            )
+        };
+        self.left = self.left.filter(|child| is_there(*child));
+        self.left.is_some()
     }
 }
 
@@ -190,8 +232,8 @@ pub(super) fn announce(minor: u32, runtime: &Handle) -> io::Result<()> {
 
 /// The reason why there is no answer.
 enum Unanswered {
-    /// It takes too long.
-    TimedOut,
+    /// It takes too long. The process that asks was told to end.
+    TimedOut(Pid),
     /// The process that asks could not be made.
     NotAsked,
 }
@@ -220,9 +262,8 @@ fn in_child(
             if answer.is_none() {
                 // It ends when the system call that it hangs in ends; it is not waited for.
                 let _ = kill(child, Signal::SIGKILL);
-                let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
             }
-            answer.ok_or(Unanswered::TimedOut)
+            answer.ok_or(Unanswered::TimedOut(child))
         }
     }
 }
@@ -360,6 +401,26 @@ mod tests {
         nix::unistd::mkfifo(&directory.path().join("fifo"), Mode::S_IRWXU).unwrap();
         let hanging = entry(directory.path()).read("fifo").unwrap_err();
         assert!(matches!(hanging, Error::Dead(_)), "{hanging}");
+    }
+
+    /// A process that is left behind hangs until its system call ends.
+    #[test]
+    fn a_reader_leaves_one_process_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("file"), "text").unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut reader = Reader {
+            left: Some(Pid::from_raw(i32::try_from(child.id()).unwrap())),
+        };
+        let mut read = || reader.read(&entry(directory.path()), "file", ANSWER_TIMEOUT);
+        assert!(matches!(read(), Err(Error::Dead(_))), "nothing is asked");
+        child.kill().unwrap();
+        while read().is_err() {
+            std::thread::yield_now();
+        }
+        assert_eq!(read().unwrap(), b"text");
+        // The reader has asked how it ended.
+        assert!(child.wait().is_err());
     }
 
     #[test]

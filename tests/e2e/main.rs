@@ -51,6 +51,7 @@ mod names;
 mod offline;
 mod overlay;
 mod overrides;
+mod page;
 mod places;
 mod posix;
 mod prefetch;
