@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -383,4 +384,52 @@ fn metrics_are_those_that_are_documented_and_waits_are_counted() {
         .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
         .collect();
     assert_eq!(documented, told);
+}
+
+/// Reads on until `wanted` has come.
+fn read_until(mut from: ChildStdout, mut seen: String, wanted: String) -> (ChildStdout, String) {
+    within(PATIENCE, move || {
+        let mut buffer = [0; 4096];
+        while !seen.contains(&wanted) {
+            let count = from.read(&mut buffer).unwrap();
+            assert!(count > 0, "it ends without '{wanted}': {seen:?}");
+            seen += &String::from_utf8_lossy(&buffer[..count]);
+        }
+        (from, seen)
+    })
+}
+
+#[test]
+fn a_watch_draws_in_place_follows_a_remount_and_gives_the_terminal_back() {
+    let origin = Origin::start(content());
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let command = format!(
+        "'{}' status '{}' --watch; stty -a",
+        env!("CARGO_BIN_EXE_crds-fs"),
+        rig.mountpoint().display()
+    );
+    // A terminal of its own: script(1) of util-linux.
+    let mut child = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (out, mut keys) = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
+    let process = |rig: &Rig| format!("process {}", rig.pid());
+    let (out, seen) = read_until(out, String::new(), process(&rig));
+    rig.umount();
+    let (out, seen) = read_until(out, seen, "is mounted at".to_owned());
+    rig.mount();
+    let (out, seen) = read_until(out, seen, process(&rig));
+    keys.write_all(b"q").unwrap();
+    let (_out, seen) = read_until(out, seen, " icanon".to_owned());
+    let (enter, leave) = (seen.find("\x1b[?1049h"), seen.rfind("\x1b[?1049l"));
+    assert!(enter < leave && enter.is_some(), "{seen:?}");
+    assert!(!seen.contains("\x1b[2J"), "nothing is wiped: {seen:?}");
+    assert!(seen.contains("\x1b[1m"), "a terminal has colour: {seen:?}");
+    let _ = child.kill();
+    let _ = child.wait();
 }
