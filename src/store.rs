@@ -100,6 +100,8 @@ pub(crate) struct Usage {
     pub files: u64,
     /// Inodes that its file system can still make.
     pub files_free: u64,
+    /// Whether its directory has been removed, so that nothing in it has a name any more.
+    pub removed: bool,
     /// The cache size (`--cache-size`), if there is one.
     pub limit: Option<u64>,
     /// The copies evicted since the store was opened.

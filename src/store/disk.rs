@@ -235,11 +235,6 @@ impl Files for DiskStore {
         Some(&self.disk.root)
     }
 
-    fn is_removed(&self) -> bool {
-        // A directory that is somewhere has two links at least, or one where they are not counted.
-        rustix::fs::fstat(&self.disk.root).is_ok_and(|stat| stat.st_nlink == 0)
-    }
-
     fn is_writable(&self) -> bool {
         self.disk.can_write()
     }
@@ -426,6 +421,7 @@ impl State for DiskStore {
             used,
             files: u64::try_from(files).unwrap_or(u64::MAX),
             files_free: disk.files_free,
+            removed: disk.removed,
             limit: index.ledger.limit(),
             evicted: index.evicted,
             partial: index.ledger.partial_bytes(),

@@ -23,11 +23,6 @@ pub(crate) trait Files: Send + Sync + 'static {
         true
     }
 
-    /// Whether the directory of the store has been removed, so that nothing in it has a name any more.
-    fn is_removed(&self) -> bool {
-        false
-    }
-
     /// Indexes the files of an observatory. The first call scans its directories, which may take long; later ones
     /// return at once.
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError>;

@@ -32,6 +32,8 @@ pub(super) struct DiskSpace {
     pub(super) total: u64,
     pub(super) free: u64,
     pub(super) files_free: u64,
+    /// Whether the directory of the store has been removed.
+    pub(super) removed: bool,
 }
 
 /// A file that was opened by its name.
@@ -47,7 +49,10 @@ impl Disk {
     pub(super) fn disk_space(&self) -> Result<DiskSpace, StoreError> {
         let disk = rustix::fs::fstatvfs(self.root.as_fd())
             .map_err(|error| StoreError::io("measure", ".", error.into()))?;
+        // A directory that is somewhere has two links at least, or one where they are not counted.
+        let removed = rustix::fs::fstat(&self.root).is_ok_and(|stat| stat.st_nlink == 0);
         Ok(DiskSpace {
+            removed,
             total: disk.f_blocks.saturating_mul(disk.f_frsize),
             free: disk.f_bavail.saturating_mul(disk.f_frsize),
             files_free: disk.f_favail,
