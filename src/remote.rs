@@ -4,6 +4,8 @@
 //! above decides.
 
 mod config;
+#[cfg(test)]
+mod conformance;
 pub(crate) mod endpoints;
 mod error;
 mod file;
@@ -13,6 +15,7 @@ pub(crate) mod loopback;
 pub(crate) mod measure;
 #[cfg(test)]
 pub(crate) mod memory;
+mod object;
 mod origin;
 mod rpc;
 pub(crate) mod service;
@@ -22,6 +25,7 @@ mod url;
 pub(crate) use endpoints::{EndpointError, Endpoints, ServerSetting, Settings};
 pub(crate) use error::{Hint, RemoteError, RemoteErrorKind, Retry};
 pub(crate) use http::{Certificates, HttpClient, HttpOrigin, HttpSettings, Proxy, proxies};
+pub(crate) use object::{CloudSettings, ObjectOrigin};
 pub(crate) use origin::{ByteRange, Download, Origin};
 pub(crate) use rpc::JsonRpcServer;
 pub(crate) use service::{BestReferences, CrdsServer};

@@ -10,7 +10,7 @@ use super::{Cache, Error};
 use crate::crds::{ContextSpec, Observatory};
 use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
 use crate::remote::{
-    self, Endpoints, HttpClient, HttpOrigin, HttpSettings, Origin, ServerSetting, UrlOrigin,
+    self, Endpoints, HttpClient, HttpOrigin, HttpSettings, ObjectOrigin, Origin, ServerSetting, UrlOrigin,
 };
 use crate::resolve::{BadFilePolicy, Mode, Prefetch, ResolveOptions, Resolver};
 use crate::store::{DiskStore, Store, StoreOptions};
@@ -199,7 +199,10 @@ impl Builder {
         let store = DiskStore::open(&self.directory, self.store).map_err(Error::store)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let http = HttpClient::new(self.http);
-        let origin: Arc<dyn Origin> = Arc::new(UrlOrigin::new(HttpOrigin::new(http.clone())));
+        let origin: Arc<dyn Origin> = Arc::new(UrlOrigin::new(
+            HttpOrigin::new(http.clone()),
+            ObjectOrigin::new(http.clone(), self.remote.cloud.clone()),
+        ));
         let source = |&observatory| CatalogSource {
             observatory,
             server: endpoints

@@ -20,8 +20,8 @@ pub(super) struct MountFlags {
     /// The server to ask; may be given once per observatory.
     #[arg(long, value_name = "[OBS=]URL", value_hint = UrlHint, value_parser = SERVERS, hide_possible_values = true)]
     pub(super) server: Vec<String>,
-    /// Fetch files from here first: the root of a cache (https://, http://, file:///), or a URL with {obs}, {kind} and
-    /// {name}. May be given several times, which are asked in order; 'crds', the server's own URLs, come last unless named.
+    /// Fetch files from here first: the root of a cache (https://, http://, file:///, s3://, gs://, az://), or a URL with
+    /// {obs}, {kind} and {name}. May be given several times, which are asked in order; 'crds', the server's own URLs, come last unless named.
     #[arg(long, value_name = "[OBS=]URL")]
     pub(super) source: Vec<String>,
     /// Show only these observatories [default: hst, jwst, roman].

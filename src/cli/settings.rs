@@ -372,6 +372,7 @@ impl SettingSources<'_> {
             },
             servers,
             sources,
+            cloud: self.environment.clone().into_iter().collect(),
             mapping_uri: text("CRDS_MAPPING_URI"),
             reference_uri: text("CRDS_REFERENCE_URI"),
             config_uri: text("CRDS_CONFIG_URI"),

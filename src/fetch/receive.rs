@@ -125,7 +125,7 @@ impl Receiver {
         let record = target.partial().and_then(|partial| partial.record.clone());
         let earlier = record.filter(|record| {
             record.validator.is_some()
-                && sources.iter().any(|source| source.url.as_str() == record.url)
+                && sources.iter().any(|source| source.has(&record.url))
                 && expected.is_none_or(|size| size == record.size)
         });
         let part_map = PartMap::new(earlier, expected, target.digester(), settings, Instant::now());

@@ -38,6 +38,10 @@ pub(crate) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -
             mended.trim_start(),
             flag("URL")
         ),
+        (Some(Hint::NoBucket | Hint::Credentials), _) => {
+            "check the URL of the source (--source), and the variables by which its store is told who asks (AWS_* and the like)"
+                .to_owned()
+        }
         (Some(Hint::NoService), _) => format!(
             "no CRDS server answers at this URL: check host and path ({}); http in place of https, or a login page on the \
              way, look like this too",
@@ -68,7 +72,12 @@ pub(crate) fn server_setting(observatory: Observatory, url: &str, error: &Remote
                 .to_owned()
         }
         Hint::OtherObservatory(found) => return Some(format!("{found}={url}")),
-        Hint::UnknownHost | Hint::NobodyListens | Hint::Certificate | Hint::NoService => return None,
+        Hint::UnknownHost
+        | Hint::NobodyListens
+        | Hint::Certificate
+        | Hint::NoService
+        | Hint::NoBucket
+        | Hint::Credentials => return None,
     };
     Some(format!("{observatory}={mended}"))
 }

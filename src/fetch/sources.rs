@@ -3,7 +3,7 @@
 use super::Inner;
 use super::error::FetchError;
 use crate::crds::{CatalogEntry, FileKey, Observatory, ReferenceLayout, ServerInfo, Url};
-use crate::remote::{RemoteError, RemoteErrorKind, SourcePlace};
+use crate::remote::{Hint, RemoteError, RemoteErrorKind, SourcePlace};
 
 mod states;
 
@@ -23,6 +23,34 @@ pub(super) struct Source {
     pub(super) url: Url,
     /// The layout of the source, if it has the file there.
     pub(super) layout: ReferenceLayout,
+    /// The URL of the file in the other layout, as long as it is not known which one the source has.
+    pub(super) other: Option<(ReferenceLayout, Url)>,
+}
+
+impl Source {
+    /// Whether the file may have this URL there.
+    pub(super) fn has(&self, url: &str) -> bool {
+        let other = self.other.iter().map(|(_, url)| url);
+        std::iter::once(&self.url)
+            .chain(other)
+            .any(|own| own.as_str() == url)
+    }
+
+    /// The same source in the other layout, where it did not have the file in this one.
+    pub(super) fn in_other_layout(&self, error: &RemoteError) -> Option<Self> {
+        // A bucket that may not be listed denies what is not there.
+        let is_absent = matches!(error.kind, RemoteErrorKind::NotFound | RemoteErrorKind::Denied);
+        let (layout, url) = self
+            .other
+            .as_ref()
+            .filter(|_| is_absent && !is_of_source(error))?;
+        Some(Self {
+            number: self.number,
+            url: url.clone(),
+            layout: *layout,
+            other: None,
+        })
+    }
 }
 
 /// The places where a file may be had.
@@ -108,12 +136,21 @@ impl Inner {
                     number,
                     url,
                     layout: ReferenceLayout::Flat,
+                    other: None,
                 }),
                 Some(Err(error)) => failure = Some(error.into()),
                 None => {
                     let layout = self.source_states.layout(key.observatory, number);
-                    let urls = place.file_urls(key, layout).into_iter();
-                    sources.extend(urls.map(|(layout, url)| Source { number, url, layout }));
+                    let mut urls = place.file_urls(key, layout).into_iter();
+                    if let Some((layout, url)) = urls.next() {
+                        let other = urls.next();
+                        sources.push(Source {
+                            number,
+                            url,
+                            layout,
+                            other,
+                        });
+                    }
                 }
             }
         }
@@ -124,6 +161,7 @@ impl Inner {
 /// Whether a failure is one of the source, not of the one file that was asked for.
 pub(super) fn is_of_source(error: &RemoteError) -> bool {
     match error.kind {
+        _ if matches!(error.hint, Some(Hint::NoBucket | Hint::Credentials)) => true,
         RemoteErrorKind::Unreachable
         | RemoteErrorKind::TimedOut
         | RemoteErrorKind::Interrupted

@@ -184,6 +184,20 @@ impl Transfer<'_> {
         Ok(())
     }
 
+    /// Goes on with the other layout of a source that does not have the file in this one; false if that is known.
+    fn try_other_layout(&mut self, source: usize, error: &RemoteError) -> Result<bool, FetchError> {
+        let other = self
+            .sources
+            .get(source)
+            .and_then(|source| source.in_other_layout(error));
+        let Some(other) = other else { return Ok(false) };
+        self.receiver()?.go_on_with(&other);
+        if let Some(source) = self.sources.get_mut(source) {
+            *source = other;
+        }
+        Ok(true)
+    }
+
     /// Notes that a source is left because of a failure, which is the transfer's for now.
     fn leave(&mut self, source: usize, error: &RemoteError, reason: &FetchError) {
         if let Some(Source { number, .. }) = self.sources.get(source) {
@@ -321,6 +335,9 @@ impl Transfer<'_> {
         let url = receiver.url().clone();
         Ok(match outcome {
             Ok(()) => self.enter(machine, &Event::Complete),
+            Err(Break::Remote { error, .. }) if self.try_other_layout(machine.source(), &error)? => {
+                Step::Receive
+            }
             Err(Break::Remote {
                 error,
                 progress,
@@ -328,7 +345,7 @@ impl Transfer<'_> {
             }) => {
                 let fault = FetchError::remote(&key, &error);
                 log::debug!("{fault}");
-                receiver.note_fault(&fault);
+                self.receiver()?.note_fault(&fault);
                 // Silence tells less than what was told before, whatever ends it: the server, or the time limit in the
                 // middle of a try.
                 let is_silent = error.kind == RemoteErrorKind::TimedOut;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::config::{DescribedServer, Description};
 use super::error::RemoteError;
 use super::http::HttpClient;
+use super::object::CloudSettings;
 use super::origin::Origin;
 use super::rpc::{JsonRpcServer, is_serverless};
 use super::service::CrdsServer;
-use super::sources::{SourcePlace, SourceSetting};
+use super::sources::{SourceError, SourcePlace, SourceSetting, check_directory};
 use crate::crds::{FileKey, FileName, Observatory, ServerInfo, Teller, Url};
 
 /// The user's settings for servers and places, as plain text. `None`, `none`, `NONE` and the empty text count as not
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     pub config_uri: Option<Url>,
     /// `--source`, any number of times, in order.
     pub sources: Vec<SourceSetting>,
+    /// The variables about object stores.
+    pub cloud: CloudSettings,
 }
 
 impl Settings {
@@ -82,23 +85,13 @@ pub(crate) enum EndpointError {
         "it is not clear whose server {0} is: write OBSERVATORY=URL, or name the observatory with --observatory"
     )]
     WhoseServer(Url),
-    /// An override that is no URL.
-    #[error("{variable} is '{value}', which is not a URL: it must begin with https://, http:// or file:///")]
+    /// An override that says no directory.
+    #[error("{variable}: {error}")]
     Uri {
         /// The environment variable.
         variable: &'static str,
-        /// Its value.
-        value: Url,
-    },
-    /// An override that leads to S3.
-    #[error(
-        "{variable} is '{value}': reading from S3 is not yet supported; unset {variable}, or give an https:// URL"
-    )]
-    S3 {
-        /// The environment variable.
-        variable: &'static str,
-        /// Its value.
-        value: Url,
+        /// The error in its value.
+        error: SourceError,
     },
 }
 
@@ -218,14 +211,16 @@ impl Endpoints {
     }
 
     /// The sources of an observatory's files in the order in which they are asked, each with its number. The URLs that the
-    /// server tells come last, unless they are named.
+    /// server tells come last, unless they are named, or no server is asked.
     pub(crate) fn sources(&self, observatory: Observatory) -> Vec<(usize, &SourcePlace)> {
         let numbered = self.sources.iter().enumerate();
         let mut all: Vec<_> = numbered
             .filter(|(_, source)| source.is_for(observatory))
             .map(|(number, source)| (number, &source.place))
             .collect();
-        if !all.iter().any(|(_, place)| **place == SourcePlace::Server) {
+        let uris = [&self.mapping_uri, &self.reference_uri];
+        let has_server = !self.is_offline(observatory) || uris.into_iter().any(Option::is_some);
+        if has_server && !all.iter().any(|(_, place)| **place == SourcePlace::Server) {
             all.push((self.sources.len(), &SourcePlace::Server));
         }
         all
@@ -335,18 +330,9 @@ fn check_uri(variable: &'static str, value: Option<&Url>) -> Result<Option<Url>,
     let Some(value) = said(value) else {
         return Ok(None);
     };
-    let owned = value.clone();
-    match value.parsed() {
-        Some(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(owned)),
-        Some(url) if url.scheme() == "file" && url.to_file_path().is_ok() => Ok(Some(owned)),
-        Some(url) if url.scheme() == "s3" => Err(EndpointError::S3 {
-            variable,
-            value: owned,
-        }),
-        _ => Err(EndpointError::Uri {
-            variable,
-            value: owned,
-        }),
+    match check_directory(value) {
+        Ok(()) => Ok(Some(value.clone())),
+        Err(error) => Err(EndpointError::Uri { variable, error }),
     }
 }
 

@@ -39,6 +39,10 @@ pub(crate) enum Hint {
     NoService,
     /// It is the server of another observatory.
     OtherObservatory(Observatory),
+    /// There is no such bucket.
+    NoBucket,
+    /// The credentials for a bucket are wrong, or cannot be had.
+    Credentials,
 }
 
 /// Whether the same request may succeed later.

@@ -140,6 +140,30 @@ impl HttpClient {
         }
     }
 
+    /// The file that a 200 or 206 from `from` gives, the reply to a request for `range`. Errors in its head tell `url`.
+    pub(super) fn download(
+        &self,
+        url: &Url,
+        from: Url,
+        response: Response,
+        range: Option<ByteRange>,
+    ) -> Result<Download, RemoteError> {
+        let head = Head::read(&response, range)
+            .map_err(|message| RemoteError::new(RemoteErrorKind::Protocol, url, message))?;
+        let body = self.body(from.clone(), response);
+        Ok(Download {
+            url: from.clone(),
+            body: match head.length {
+                Some(length) => exactly(length, from, body),
+                None => body,
+            },
+            offset: head.offset,
+            total: head.total,
+            length: head.length,
+            validator: head.validator,
+        })
+    }
+
     /// The body of a reply, every part of which must arrive within the stall timeout.
     pub(super) fn body(
         &self,
@@ -197,20 +221,7 @@ impl HttpOrigin {
         if !matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Err(from_status(&response, url));
         }
-        let head = Head::read(&response, range)
-            .map_err(|message| RemoteError::new(RemoteErrorKind::Protocol, url, message))?;
-        let body = self.client.body(final_url.clone(), response);
-        Ok(Download {
-            url: final_url.clone(),
-            body: match head.length {
-                Some(length) => exactly(length, final_url, body),
-                None => body,
-            },
-            offset: head.offset,
-            total: head.total,
-            length: head.length,
-            validator: head.validator,
-        })
+        self.client.download(url, final_url, response, range)
     }
 }
 

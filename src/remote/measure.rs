@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::error::{RemoteError, RemoteErrorKind};
 use super::http::{HttpClient, from_status};
+use super::object::{self, CloudSettings, ObjectOrigin};
+use super::origin::{ByteRange, Origin as _};
 use super::rpc::JsonRpcServer;
 use super::service::CrdsServer;
 use crate::crds::{ServerInfo, Url};
@@ -38,8 +40,26 @@ pub(crate) async fn server(server: &JsonRpcServer) -> Result<(ServerInfo, Measur
 }
 
 /// The time that the place of files at `url` takes to answer. That it has no page of its own is an answer, too.
-pub(crate) async fn place(url: &Url, client: &HttpClient) -> Result<Duration, RemoteError> {
+pub(crate) async fn place(
+    url: &Url,
+    client: &HttpClient,
+    cloud: &CloudSettings,
+) -> Result<Duration, RemoteError> {
     let begun = Instant::now();
+    if url
+        .scheme()
+        .is_some_and(|scheme| object::SCHEMES.contains(&scheme.as_str()))
+    {
+        let bucket = ObjectOrigin::new(client.clone(), cloud.clone());
+        let first = ByteRange {
+            start: 0,
+            end: Some(1),
+        };
+        return match bucket.get(&url.below("config"), Some(first), None).await {
+            Err(error) if error.kind != RemoteErrorKind::NotFound || error.hint.is_some() => Err(error),
+            _ => Ok(begun.elapsed()),
+        };
+    }
     if url.scheme().as_deref() == Some("file") {
         let path = url.parsed().and_then(|parsed| parsed.to_file_path().ok());
         let nowhere = |why: String| RemoteError::new(RemoteErrorKind::NotFound, url, why);

@@ -45,8 +45,8 @@ pub(crate) enum SourceError {
     Path(String),
     /// No URL of a kind that can be read.
     #[error(
-        "'{0}' is not the URL of a source: it must begin with https://, http:// or file:///, or be 'crds', which means the \
-         URLs that the CRDS server tells"
+        "'{0}' is not the URL of a source: it must begin with https://, http://, file:///, s3://, gs:// or az://, or be \
+         'crds', which means the URLs that the CRDS server tells"
     )]
     NotUrl(Url),
     /// A file URL with a host or without a path.
@@ -61,6 +61,14 @@ pub(crate) enum SourceError {
         url: Url,
         /// The text in braces.
         field: String,
+    },
+    /// Something in the URL of a bucket that does not belong there, or nothing.
+    #[error("'{url}' is not the URL of a bucket: {remedy}")]
+    Bucket {
+        /// The URL.
+        url: Url,
+        /// The remedy.
+        remedy: &'static str,
     },
     /// A template that is the same for all files.
     #[error(
@@ -211,6 +219,26 @@ fn check(url: &Url, example: &Url) -> Result<(), SourceError> {
         "http" | "https" if parsed.has_host() => Ok(()),
         "file" if parsed.to_file_path().is_ok() => Ok(()),
         "file" => Err(SourceError::NoPath(url.clone())),
+        "s3" | "gs" | "az" => {
+            let url = || url.clone();
+            let has_user = !parsed.username().is_empty() || parsed.password().is_some();
+            let remedy = match parsed.host_str().unwrap_or_default() {
+                "" => "name one, as in s3://bucket/prefix",
+                _ if has_user => {
+                    "keys do not belong there; export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the like"
+                }
+                _ if parsed.port().is_some() || parsed.query().is_some() || parsed.fragment().is_some() => {
+                    "only a bucket and a prefix belong there; export AWS_ENDPOINT_URL and AWS_REGION, or the like"
+                }
+                _ => return Ok(()),
+            };
+            Err(SourceError::Bucket { url: url(), remedy })
+        }
         _ => Err(not_url()),
     }
+}
+
+/// Checks the value of a variable of the client (`CRDS_REFERENCE_URI` and the like), which says where a directory is.
+pub(super) fn check_directory(url: &Url) -> Result<(), SourceError> {
+    check(url, url)
 }

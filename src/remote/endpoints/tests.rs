@@ -144,19 +144,16 @@ fn wrong_settings_are_named() {
         (with_query.observatory, with_query.url.as_str()),
         (None, "http://localhost/hst?a=***")
     );
-    for (value, is_s3) in [
-        ("s3://stpubdata/roman", true),
-        ("/data/crds", false),
-        ("ftp://x/", false),
-        ("file://x/y", false),
-    ] {
+    for value in ["/data/crds", "ftp://x/", "file://x/y", "s3:///roman"] {
         let settings = Settings {
             reference_uri: Some(value.into()),
             ..Settings::default()
         };
-        let error = Endpoints::new(&settings, &ALL).unwrap_err();
-        assert_eq!(matches!(error, EndpointError::S3 { .. }), is_s3, "{error}");
-        assert!(error.to_string().contains("CRDS_REFERENCE_URI") && error.to_string().contains(value));
+        let error = Endpoints::new(&settings, &ALL).unwrap_err().to_string();
+        assert!(
+            error.starts_with("CRDS_REFERENCE_URI: ") && error.contains(value),
+            "{error}"
+        );
     }
 }
 

@@ -7,6 +7,13 @@ use crate::crds::Teller;
 use crate::remote::error::{Hint, Retry};
 use crate::remote::loopback::{Loopback, Reply, reply};
 
+fn object() -> crate::remote::ObjectOrigin {
+    crate::remote::ObjectOrigin::new(
+        HttpClient::new(HttpSettings::default()),
+        crate::remote::object::CloudSettings::default(),
+    )
+}
+
 fn origin() -> HttpOrigin {
     HttpOrigin::new(HttpClient::new(HttpSettings::default()))
 }
@@ -432,13 +439,13 @@ async fn urls_choose_the_origin() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "from disk").unwrap();
     let file_url = url::Url::from_file_path(file.path()).unwrap().to_string();
-    let both = crate::remote::UrlOrigin::new(origin());
+    let both = crate::remote::UrlOrigin::new(origin(), object());
     for (url, expected) in [(&server.url, "over http"), (&file_url, "from disk")] {
         let download = both.get(&url.into(), None, None).await.unwrap();
         let parts: Vec<Bytes> = download.body.try_collect().await.unwrap();
         assert_eq!(parts.concat(), expected.as_bytes());
     }
-    for url in ["s3://bucket/x", "x", ""] {
+    for url in ["ftp://x/y", "x", ""] {
         let error = both.get(&url.into(), None, None).await.unwrap_err();
         assert_eq!(error.kind, RemoteErrorKind::Protocol);
     }

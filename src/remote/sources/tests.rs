@@ -30,6 +30,7 @@ fn a_root_has_the_places_of_a_cache() {
         "https://me:pw@mirror/crds",
         "https://me:pw@mirror/crds/",
         "file:///grp/crds",
+        "s3://bucket/crds",
     ] {
         let place = place(root);
         let root = root.trim_end_matches('/');
@@ -124,6 +125,13 @@ fn errors_name_the_remedy() {
         ("", "'' is not the URL of a source"),
         ("https://", "is not the URL of a source"),
         ("file://host/x", "with three slashes"),
+        ("s3://", "name one, as in s3://bucket/prefix"),
+        ("s3:///prefix", "name one"),
+        (
+            "s3://KEY:secret@bucket/x",
+            "'s3://***@bucket/x' is not the URL of a bucket: keys do not belong there",
+        ),
+        ("gs://bucket/x?region=eu", "AWS_ENDPOINT_URL and AWS_REGION"),
         (
             "https://x/{file}",
             "has {file} in it, but only {obs}, {kind} and {name}",
@@ -140,13 +148,13 @@ fn errors_name_the_remedy() {
 proptest! {
     /// Whatever is given: it is refused, or every file has a URL of the same scheme that ends in its name.
     #[test]
-    fn any_text_is_a_source_or_an_error(text in "(hst=|jwst=|x=)?(https?|file|s3|ftp|crds)?(://|:|/)?[a-z{}/@:?=&#. ]{0,30}(\\{name\\})?") {
+    fn any_text_is_a_source_or_an_error(text in "(hst=|jwst=|x=)?(https?|file|s3|gs|az|ftp|crds)?(://|:|/)?[a-z{}/@:?=&#. ]{0,30}(\\{name\\})?") {
         let Ok(setting) = text.parse::<SourceSetting>() else { return Ok(()) };
         let key = key(Observatory::Hst, "hst_acs_dark_0001.fits");
         for (_, url) in setting.place.file_urls(&key, None) {
             let parsed = url.parsed();
             prop_assert!(parsed.is_some(), "{text}: {url}");
-            prop_assert!(["https", "http", "file"].contains(&parsed.unwrap().scheme()));
+            prop_assert!(["https", "http", "file", "s3", "gs", "az"].contains(&parsed.unwrap().scheme()));
             prop_assert!(url.with_credentials().contains("hst_acs_dark_0001.fits"));
         }
         // What it is shown as means the same, unless it has secrets.

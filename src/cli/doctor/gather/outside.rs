@@ -12,8 +12,8 @@ use crate::cli::doctor::servers::{ServerFacts, SourceFacts};
 use crate::cli::settings::{self, Environment, Settings, WrongSetting};
 use crate::crds::{ContextSpec, ContextVersion, FileName, Observatory, Url};
 use crate::remote::{
-    Certificates, CrdsServer as _, EndpointError, Endpoints, HttpClient, HttpSettings, JsonRpcServer,
-    RemoteError, SourcePlace, SourceSetting, measure, proxies,
+    Certificates, CloudSettings, CrdsServer as _, EndpointError, Endpoints, HttpClient, HttpSettings,
+    JsonRpcServer, RemoteError, SourcePlace, SourceSetting, measure, proxies,
 };
 
 /// The time limits of requests.
@@ -35,9 +35,7 @@ pub(super) fn endpoints(settings: &Settings, wrong: &mut Vec<WrongSetting>) -> E
             Err(error) => error,
         };
         let by = match &error {
-            EndpointError::Uri { variable, .. } | EndpointError::S3 { variable, .. } => {
-                (*variable).to_owned()
-            }
+            EndpointError::Uri { variable, .. } => (*variable).to_owned(),
             _ if remote.server_url.is_some() => "CRDS_SERVER_URL".to_owned(),
             _ => "server".to_owned(),
         };
@@ -67,7 +65,8 @@ pub(super) async fn gather(
     let servers = join_all(
         observatories.map(|observatory| server(*observatory, endpoints, settings, &client, packages)),
     );
-    let sources = join_all(sources(settings).map(|(by, url)| source(by, url, &client)));
+    let cloud = &settings.remote.cloud;
+    let sources = join_all(sources(settings).map(|(by, url)| source(by, url, &client, cloud)));
     tokio::join!(network(environment), servers, sources)
 }
 
@@ -194,7 +193,7 @@ fn is_needed(settings: &Settings, observatory: Observatory) -> bool {
     settings.remote.config_uri.is_none() && !sources.any(describes)
 }
 
-async fn source(by: String, url: Url, client: &HttpClient) -> SourceFacts {
-    let answer: Result<Duration, RemoteError> = measure::place(&url, client).await;
+async fn source(by: String, url: Url, client: &HttpClient, cloud: &CloudSettings) -> SourceFacts {
+    let answer: Result<Duration, RemoteError> = measure::place(&url, client, cloud).await;
     SourceFacts { by, url, answer }
 }

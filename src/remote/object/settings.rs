@@ -1,0 +1,139 @@
+//! The settings of object stores: the variables that every program for them knows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::{ObjectStore, RetryConfig};
+
+use super::service::Connector;
+
+/// Buckets that anybody may read, and for which the Python client signs nothing (spec/crds-service 3.2).
+const PUBLIC: [&str; 1] = ["stpubdata"];
+
+/// The variables that name credentials, of which one is enough.
+const CREDENTIALS: [&str; 16] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_PATH",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_BEARER_TOKEN",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_TOKEN",
+    "AZURE_CLIENT_ID",
+    "AZURE_STORAGE_CLIENT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+];
+
+/// The variables `AWS_*`, `GOOGLE_*` and `AZURE_*`. They hold secrets, which are never shown.
+#[derive(Clone, Default)]
+pub(crate) struct CloudSettings(BTreeMap<String, String>);
+
+impl FromIterator<(String, String)> for CloudSettings {
+    /// Those of these variables that are about object stores.
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let prefixes = ["AWS_", "GOOGLE_", "AZURE_"];
+        let is_ours = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let ours = variables
+            .into_iter()
+            .filter(|(name, value)| is_ours(name) && !value.is_empty());
+        Self(ours.collect())
+    }
+}
+
+impl fmt::Debug for CloudSettings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl CloudSettings {
+    /// A bucket, or a container, of the store that the scheme means. The error says what is missing.
+    pub(super) fn bucket(
+        &self,
+        scheme: &str,
+        name: &str,
+        connector: Connector,
+    ) -> Result<Arc<dyn ObjectStore>, String> {
+        // Tries are counted by who asks.
+        let retry = RetryConfig {
+            max_retries: 0,
+            ..RetryConfig::default()
+        };
+        let built: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
+            "s3" => {
+                let mut builder = AmazonS3Builder::new();
+                for (key, value) in self.of::<AmazonS3ConfigKey>("AWS_") {
+                    builder = builder.with_config(key, value);
+                }
+                if let Some(anonymous) = self.anonymous("AWS_", name) {
+                    builder = builder.with_skip_signature(anonymous);
+                }
+                let builder = builder.with_bucket_name(name).with_retry(retry);
+                let built = builder.with_http_connector(connector).build();
+                built.map(|store| Arc::new(store) as _)
+            }
+            "gs" => {
+                let mut builder = GoogleCloudStorageBuilder::new();
+                for (key, value) in self.of::<GoogleConfigKey>("GOOGLE_") {
+                    builder = builder.with_config(key, value);
+                }
+                if let Some(anonymous) = self.anonymous("GOOGLE_", name) {
+                    builder = builder.with_skip_signature(anonymous);
+                }
+                let builder = builder.with_bucket_name(name).with_retry(retry);
+                let built = builder.with_http_connector(connector).build();
+                built.map(|store| Arc::new(store) as _)
+            }
+            _ => {
+                let mut builder = MicrosoftAzureBuilder::new();
+                for (key, value) in self.of::<AzureConfigKey>("AZURE_") {
+                    builder = builder.with_config(key, value);
+                }
+                if let Some(anonymous) = self.anonymous("AZURE_", name) {
+                    builder = builder.with_skip_signature(anonymous);
+                }
+                let builder = builder.with_container_name(name).with_retry(retry);
+                let built = builder.with_http_connector(connector).build();
+                built.map(|store| Arc::new(store) as _)
+            }
+        };
+        built.map_err(|error| {
+            let reason =
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            let variables = match scheme {
+                "s3" => "AWS_*",
+                "gs" => "GOOGLE_*",
+                _ => "AZURE_*, above all AZURE_STORAGE_ACCOUNT_NAME",
+            };
+            format!("the settings of the bucket make no sense: {reason} (variables {variables})")
+        })
+    }
+
+    /// The variables with this prefix that the crate knows.
+    fn of<K: FromStr>(&self, prefix: &'static str) -> impl Iterator<Item = (K, &str)> {
+        let own = self.0.iter().filter(move |(name, _)| name.starts_with(prefix));
+        own.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.as_str())))
+    }
+
+    /// Whether requests are not signed; `None` where the user says it. Without credentials in the environment the machine's
+    /// role would be asked for, which takes long where there is none: so that has to be said.
+    fn anonymous(&self, prefix: &str, bucket: &str) -> Option<bool> {
+        if self.0.contains_key(&format!("{prefix}SKIP_SIGNATURE")) {
+            return None;
+        }
+        let named = |variable: &str| variable.starts_with(prefix) && self.0.contains_key(variable);
+        let is_public = prefix == "AWS_" && PUBLIC.contains(&bucket);
+        Some(is_public || !CREDENTIALS.into_iter().any(named))
+    }
+}
