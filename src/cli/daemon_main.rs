@@ -94,6 +94,20 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::because("cannot start the threads of the file system", error))
 }
 
+/// Refuses a source below the mount point, where the mount would ask itself.
+fn check_sources(settings: &Settings, mounted_on: &Path) -> Result<(), Failure> {
+    let is_below = |directory: PathBuf| directory.starts_with(mounted_on);
+    let mut places = settings.remote.sources.iter().map(|source| &source.place);
+    match places.find(|place| place.directory().is_some_and(is_below)) {
+        Some(own) => Err(Failure::new(format!(
+            "--source: {own} is in {}, which is mounted over: name another directory, or none, since what is in the cache is \
+             not fetched",
+            mounted_on.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn start(settings: &Settings) -> Result<(Arc<Mounted>, Cache, StopSignals), Failure> {
     let signals = StopSignals::listen(logging::reopener())
         .map_err(|error| Failure::because("cannot listen for signals", error))?;
@@ -105,6 +119,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Cache, StopSignals), Fail
         directories::must_be_cache(&directory, settings.log_file.as_deref())?;
     }
     let mounted_on = mountpoint.path().unwrap_or(&settings.mountpoint).to_owned();
+    check_sources(settings, &mounted_on)?;
     let runtime = Handle::current();
     let cache = wiring::cache(settings, &directory, &runtime)?;
     check_context(settings, cache.fetcher().catalogs())?;

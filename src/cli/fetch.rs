@@ -60,6 +60,9 @@ pub(super) struct Args {
     /// The files of a lock file, as 'crds-fs run --record' writes it.
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
+    /// Fetch from here first into the cache directory, as 'crds-fs mount --source' does. May be given several times.
+    #[arg(long, value_name = "[OBS=]URL", conflicts_with = "mount")]
+    source: Vec<String>,
     #[command(flatten)]
     target: TargetFlags,
     /// Only tell what would be fetched. Rules that have to be read for that are fetched all the same.
@@ -84,8 +87,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Missing::Make
     };
     let target = Target::choose(&args.target, &environment, missing)?;
+    if let (Target::Mount(mount), false) = (&target, args.source.is_empty()) {
+        return Err(Failure::usage(format!(
+            "--source: the mount at {} fetches from the sources that it was mounted with: mount with --source, or name a cache \
+             directory with --cache",
+            mount.display()
+        )));
+    }
     let flags = MountFlags {
         jobs: args.jobs.clone(),
+        source: args.source.clone(),
         ..MountFlags::default()
     };
     let settings = target.settings(&args.target, flags, &environment)?;

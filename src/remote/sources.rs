@@ -1,6 +1,7 @@
 //! The sources of files that the user names (`--source`): their syntax, and the URLs of a file at each. Pure.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::crds::{FileKey, Observatory, ReferenceLayout, Url};
@@ -166,6 +167,14 @@ impl SourcePlace {
             vec![by_instrument]
         } else {
             vec![flat, by_instrument]
+        }
+    }
+
+    /// The directory of this machine that it is, if it is one.
+    pub(crate) fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Self::Root(url) => url.parsed()?.to_file_path().ok(),
+            Self::Server | Self::Template(_) => None,
         }
     }
 

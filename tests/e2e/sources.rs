@@ -198,6 +198,39 @@ fn a_server_that_is_named_describes_itself() {
 }
 
 #[test]
+fn a_mount_is_no_source_of_itself() {
+    let filled = cache();
+    let directory = filled.store();
+    let output = program()
+        .args(["mount", "--source", &file_url(&directory)])
+        .arg(&directory)
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("which is mounted over: name another directory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_cache_directory_is_filled_from_a_source() {
+    let filled = cache();
+    let target = tempfile::tempdir().unwrap();
+    let output = program()
+        .args(["fetch", DARK, "--source", &file_url(&filled.store()), "--cache"])
+        .arg(target.path())
+        .env("CRDS_SERVER_URL", "https://crds-serverless-mode.stsci.edu")
+        .env("CRDS_OBSERVATORY", "roman")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let fetched = fs::read(target.path().join(reference(DARK))).unwrap();
+    assert!(fetched == content().files[DARK].to_vec());
+}
+
+#[test]
 fn a_source_that_makes_no_sense_is_refused_with_the_remedy() {
     let directory = tempfile::tempdir().unwrap();
     for (source, told) in [
