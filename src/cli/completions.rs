@@ -56,11 +56,13 @@ mod tests {
                     command.get_name()
                 );
             }
-            for value in ["keep-free", "jwst-latest", "roman=https", "rules"] {
-                let value = value.replace(':', "");
-                let script = script.replace("\\:", ":");
-                assert!(script.contains(&value), "{shell}: {value}");
-            }
+            assert!(script.contains("keep-free"), "{shell}");
+            // Of elvish and PowerShell no values are written.
+            let has_values = matches!(shell, Shell::Bash | Shell::Zsh | Shell::Fish);
+            let missing = ["jwst-latest", "roman=https", "rules"]
+                .into_iter()
+                .find(|value| has_values && !script.contains(value));
+            assert_eq!(missing, None, "{shell}");
         }
     }
 }
