@@ -222,7 +222,7 @@ class Failover(SourcesTest):
         self.assertEqual((here["state"], there["state"]), ("failing", "ready"), mount.sources())
         self.assertGreater(here["bytes"], LARGE // 8)
         self.assertEqual(here["bytes"] + there["bytes"], LARGE, "each byte came once")
-        self.assertIn("; failing since ", mount.status())
+        self.assertIn(": failing since ", mount.status())
         print(f"\nsources: {here['bytes'] / MIB:.0f} MiB, and {there['bytes'] / MIB:.0f} MiB after the first had died\n{mount.status()}")
         # It is left alone, and tried again later.
         self.assertEqual(mount.read(f"references/roman/{other}"), cache.files[other])
