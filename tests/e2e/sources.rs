@@ -128,7 +128,7 @@ fn a_source_that_dies_in_the_middle_is_succeeded_by_the_next() {
     );
     let told = program().arg("status").arg(rig.mountpoint()).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
-    assert!(told.contains("; failing since 2"), "{told}");
+    assert!(told.contains(": failing since 2"), "{told}");
     assert!(told.contains("; others are asked before it for "), "{told}");
     rig.umount();
 }
