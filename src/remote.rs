@@ -17,6 +17,7 @@ pub(crate) mod measure;
 pub(crate) mod memory;
 mod object;
 mod origin;
+pub(crate) mod probe;
 mod rpc;
 pub(crate) mod service;
 mod sources;

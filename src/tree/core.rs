@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::crds::{Catalog, FileKey, FileName, Observatory};
 use crate::fetch::Fetcher;
 use crate::resolve::Resolver;
-use crate::store::{ReferenceLayout, StoreError, file_path};
+use crate::store::{ReferenceLayout, StoreError, Usage, file_path};
 
 use super::copies::Copies;
 use super::descriptors::Descriptors;
@@ -67,7 +67,7 @@ pub(super) struct Core {
     pub(super) operations: OnceLock<OpCounts>,
     pub(super) started: SystemTime,
     pub(super) scan: Scan,
-    pub(super) room: Room,
+    room: Arc<Room>,
     /// The beginning of each load of a catalog that a lookup waits for.
     loads: Mutex<HashMap<Observatory, Instant>>,
     /// The last change of the names in a directory during this mount, by the directory's inode number.
@@ -148,6 +148,11 @@ impl Core {
         self.disk_calls.make_few(move || work(&core)).await
     }
 
+    /// The usage of the store, as far as its disk tells it soon, as [`Room::soon`].
+    pub(super) async fn usage_soon(&self) -> Usage {
+        self.room.soon(self.fetcher.store(), &self.disk_calls).await
+    }
+
     /// Permission to make calls on the store's disk on the calling thread.
     pub(super) fn disk_permission(&self) -> Option<Permission<'_>> {
         self.disk_calls.permission()
@@ -206,7 +211,7 @@ impl Core {
             operations: OnceLock::new(),
             started: SystemTime::now(),
             scan: Scan::default(),
-            room: Room::default(),
+            room: Arc::default(),
             loads: Mutex::default(),
             directory_times: Mutex::default(),
         })

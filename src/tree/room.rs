@@ -6,9 +6,9 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::store::Usage;
+use crate::store::{Store, Usage};
 
-use super::core::Core;
+use super::disk_calls::DiskCalls;
 use super::scan::PATIENCE;
 
 /// The usage of the store as it was measured last. One measurement runs at a time: on a disk that hangs further ones would
@@ -31,27 +31,31 @@ impl Default for Room {
     }
 }
 
-impl Core {
+impl Room {
     /// The usage of the store; where its disk has not answered within [`PATIENCE`], as it was measured last, all zeros
     /// before that.
-    pub(super) async fn usage_soon(self: &Arc<Self>) -> Usage {
-        let begun = self.room.begun.lock().unwrap_or_else(Instant::now);
-        if timeout_at(begun + PATIENCE, self.measure_usage()).await.is_err() {
+    pub(super) async fn soon(self: &Arc<Self>, store: &Arc<dyn Store>, calls: &DiskCalls) -> Usage {
+        let begun = self.begun.lock().unwrap_or_else(Instant::now);
+        if timeout_at(begun + PATIENCE, self.measure(store, calls))
+            .await
+            .is_err()
+        {
             log::debug!("the store's disk does not tell its usage in time");
         }
-        *self.room.last.lock()
+        *self.last.lock()
     }
 
-    async fn measure_usage(self: &Arc<Self>) {
-        let Ok(turn) = Arc::clone(&self.room.measuring).acquire_owned().await else {
+    async fn measure(self: &Arc<Self>, store: &Arc<dyn Store>, calls: &DiskCalls) {
+        let Ok(turn) = Arc::clone(&self.measuring).acquire_owned().await else {
             return;
         };
+        let (room, store) = (Arc::clone(self), Arc::clone(store));
         // It goes on when nobody waits any more, and keeps its turn until it is done.
-        let measured = self.blocking(move |core| {
-            *core.room.begun.lock() = Some(Instant::now());
-            let usage = core.fetcher.store().usage();
-            *core.room.begun.lock() = None;
-            *core.room.last.lock() = usage?;
+        let measured = calls.make(move || {
+            *room.begun.lock() = Some(Instant::now());
+            let usage = store.usage();
+            *room.begun.lock() = None;
+            *room.last.lock() = usage?;
             drop(turn);
             Ok(())
         });

@@ -13,7 +13,7 @@ use crate::cli::settings::{self, Environment, Settings, WrongSetting};
 use crate::crds::{ContextSpec, ContextVersion, FileName, Observatory, Url};
 use crate::remote::{
     Certificates, CloudSettings, CrdsServer as _, EndpointError, Endpoints, HttpClient, HttpSettings,
-    JsonRpcServer, RemoteError, SourcePlace, SourceSetting, measure, proxies,
+    JsonRpcServer, RemoteError, SourcePlace, SourceSetting, probe, proxies,
 };
 
 /// The time limits of requests.
@@ -90,7 +90,7 @@ async fn network(environment: &Environment) -> NetworkFacts {
 }
 
 async fn address(host: &str) -> Result<(), String> {
-    let found = timeout(ADDRESS, measure::address(host)).await;
+    let found = timeout(ADDRESS, probe::address(host)).await;
     found.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }
 
@@ -123,7 +123,7 @@ async fn server(
             Some(address(&host).await)
         }
     };
-    let answer = measure::server(&server);
+    let answer = probe::server(&server);
     let (address, answer, build) = tokio::join!(looked_up, answer, build_context(&server, packages));
     ServerFacts {
         observatory,
@@ -194,6 +194,6 @@ fn is_needed(settings: &Settings, observatory: Observatory) -> bool {
 }
 
 async fn source(by: String, url: Url, client: &HttpClient, cloud: &CloudSettings) -> SourceFacts {
-    let answer: Result<Duration, RemoteError> = measure::place(&url, client, cloud).await;
+    let answer: Result<Duration, RemoteError> = probe::place(&url, client, cloud).await;
     SourceFacts { by, url, answer }
 }
