@@ -54,7 +54,7 @@ fn missing(bench: &dyn Bench) -> Url {
 }
 
 fn content() -> Vec<u8> {
-    (0..50_000_u32).flat_map(|number| number.to_le_bytes()).collect()
+    (0..50_000_u32).flat_map(u32::to_le_bytes).collect()
 }
 
 async fn read(download: Download) -> Result<Vec<u8>, RemoteError> {
@@ -218,7 +218,7 @@ struct Server {
     origin: Arc<dyn Origin>,
     url: Url,
     unreachable: (Arc<dyn Origin>, Url),
-    _loopback: Loopback,
+    loopback: Loopback,
 }
 
 impl Bench for Server {
@@ -280,7 +280,7 @@ async fn http() -> Server {
             Url::new(&format!("http://{}{path}", nobody().await)),
         ),
         origin,
-        _loopback: loopback,
+        loopback,
     }
 }
 
@@ -345,7 +345,7 @@ async fn object(scheme: &'static str) -> Server {
         origin: origin(&loopback.url),
         unreachable: (origin(&format!("http://{}", nobody().await)), url.clone()),
         url,
-        _loopback: loopback,
+        loopback,
     }
 }
 
@@ -377,7 +377,7 @@ async fn object_stores_say_what_is_wrong() {
     let error = server.origin.get(&elsewhere, None, None).await.unwrap_err();
     assert_eq!(error.kind, RemoteErrorKind::NotFound);
     assert!(error.message.contains("there is no bucket 'other'"), "{error}");
-    let address = server._loopback.url.clone();
+    let address = server.loopback.url.clone();
     let anonymous = [("AWS_ENDPOINT_URL".to_owned(), address.clone())]
         .into_iter()
         .collect();
