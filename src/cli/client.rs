@@ -12,8 +12,8 @@ use crate::machine::shell_word;
 pub(super) use in_force::{InForce, Job, build, dataset_files};
 pub(super) use python::Packages;
 
-/// Variables that would lead clients past the mount.
-pub(super) const MISLEADING: [&str; 16] = [
+/// Variables of clients that name directories beside `CRDS_PATH`.
+pub(super) const DIRECTORIES: [&str; 10] = [
     "CRDS_PATH_SINGLE",
     "CRDS_MAPPATH",
     "CRDS_MAPPATH_SINGLE",
@@ -24,6 +24,10 @@ pub(super) const MISLEADING: [&str; 16] = [
     "CRDS_PICKLEPATH",
     "CRDS_PICKLEPATH_SINGLE",
     "CRDS_DEFAULT_CACHE",
+];
+
+/// Variables of clients that name other places of files.
+const PLACES: [&str; 6] = [
     "CRDS_CONFIG_URI",
     "CRDS_MAPPING_URI",
     "CRDS_REFERENCE_URI",
@@ -31,6 +35,11 @@ pub(super) const MISLEADING: [&str; 16] = [
     "CRDS_S3_ENABLED",
     "CRDS_S3_RETURN_URI",
 ];
+
+/// Variables that would lead clients past the mount.
+pub(super) fn misleading() -> impl Iterator<Item = &'static str> {
+    DIRECTORIES.into_iter().chain(PLACES)
+}
 
 /// The variables by which clients use a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +81,7 @@ impl ClientVariables {
 
     /// Gives them to a command.
     pub(super) fn apply(&self, command: &mut Command) {
-        for name in MISLEADING {
+        for name in misleading() {
             command.env_remove(name);
         }
         command.envs(self.values());
@@ -84,7 +93,7 @@ impl ClientVariables {
     pub(super) fn exports(&self, is_set: impl Fn(&str) -> bool) -> String {
         let set = self.values().into_iter();
         let set = set.map(|(name, value)| format!("export {name}={}\n", shell_word(&value)));
-        let unset = MISLEADING.into_iter().filter(|name| is_set(name));
+        let unset = misleading().filter(|name| is_set(name));
         set.chain(unset.map(|name| format!("unset {name}\n"))).collect()
     }
 }

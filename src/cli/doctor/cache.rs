@@ -235,7 +235,7 @@ fn room(facts: &CacheFacts, directory: &DirectoryFacts) -> Option<Check> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::State;
+    use super::super::check::{State, assert_found};
     use super::*;
 
     fn well() -> DirectoryFacts {
@@ -260,15 +260,7 @@ mod tests {
 
     #[track_caller]
     fn finds(facts: &CacheFacts, name: &str, state: State, remedy: &str) {
-        let found = checks(Some(facts))
-            .into_iter()
-            .find(|check| check.name == name)
-            .unwrap();
-        assert_eq!(found.state, state, "{found:?}");
-        assert!(
-            found.remedy.clone().unwrap_or_default().contains(remedy),
-            "{found:?}"
-        );
+        assert_found(&checks(Some(facts)), name, state, remedy);
     }
 
     #[test]

@@ -122,3 +122,13 @@ impl Check {
         Self { group, ..self }
     }
 }
+
+/// Asserts that the check of this name has this state, and a remedy with these words.
+#[cfg(test)]
+#[track_caller]
+pub(super) fn assert_found(checks: &[Check], name: &str, state: State, remedy: &str) {
+    let found = checks.iter().find(|check| check.name == name).unwrap();
+    assert_eq!(found.state, state, "{found:?}");
+    let given = found.remedy.as_deref().unwrap_or_default();
+    assert!(given.contains(remedy), "{found:?}");
+}

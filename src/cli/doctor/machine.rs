@@ -152,7 +152,7 @@ fn passthrough(facts: &MachineFacts) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::State;
+    use super::super::check::{State, assert_found};
     use super::*;
 
     fn well() -> MachineFacts {
@@ -187,9 +187,7 @@ mod tests {
 
     #[track_caller]
     fn finds(facts: &MachineFacts, name: &str, state: State, remedy: &str) {
-        let found = find(facts, name);
-        assert_eq!(found.state, state, "{found:?}");
-        assert!(found.remedy.unwrap().contains(remedy));
+        assert_found(&checks(facts), name, state, remedy);
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn certificates(facts: &NetworkFacts, servers: &[ServerFacts]) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::State;
+    use super::super::check::{State, assert_found};
     use super::*;
     use crate::crds::{Observatory, ServerInfo, Url};
     use crate::remote::measure::Measure;
@@ -193,15 +193,7 @@ mod tests {
 
     #[track_caller]
     fn finds(facts: &NetworkFacts, servers: &[ServerFacts], name: &str, state: State, remedy: &str) {
-        let found = checks(facts, servers)
-            .into_iter()
-            .find(|check| check.name == name)
-            .unwrap();
-        assert_eq!(found.state, state, "{found:?}");
-        assert!(
-            found.remedy.clone().unwrap_or_default().contains(remedy),
-            "{found:?}"
-        );
+        assert_found(&checks(facts, servers), name, state, remedy);
     }
 
     #[test]

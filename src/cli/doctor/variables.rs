@@ -10,7 +10,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub(super) use paths::{CENTRAL_STORE, DIRECTORIES, is_misspelt};
+pub(super) use paths::{CENTRAL_STORE, directories, is_misspelt};
 
 use super::check::Check;
 use super::mounts::MountFacts;

@@ -13,7 +13,7 @@ use super::{LOCAL, within};
 use crate::cli::directories;
 use crate::cli::doctor::cache::{CacheFacts, DirectoryFacts, Found};
 use crate::cli::doctor::mounts::MountFacts;
-use crate::cli::doctor::variables::{CENTRAL_STORE, CacheDirectory, DIRECTORIES, Place, is_misspelt};
+use crate::cli::doctor::variables::{CENTRAL_STORE, CacheDirectory, Place, directories, is_misspelt};
 use crate::cli::settings::{self, Environment, Settings};
 use crate::crds::{ContextSpec, Observatory};
 use crate::mount::health::Health;
@@ -176,7 +176,7 @@ pub(super) async fn places(
     settings: &Settings,
     mounts: &[MountFacts],
 ) -> (BTreeMap<String, Place>, bool, bool) {
-    let variables = std::iter::once("CRDS_PATH").chain(DIRECTORIES);
+    let variables = std::iter::once("CRDS_PATH").chain(directories());
     let named = variables.filter_map(|name| Some((name, settings::variable(environment, name)?)));
     let looks = named.map(|(name, path)| {
         let path = PathBuf::from(path);

@@ -1,7 +1,7 @@
 //! Checks of the remaining CRDS variables.
 
 use super::{Place, Variables};
-use crate::cli::client::MISLEADING;
+use crate::cli::client::misleading;
 use crate::cli::doctor::check::Check;
 use crate::cli::settings;
 use crate::crds::Url;
@@ -142,7 +142,7 @@ fn places(variables: &Variables<'_>) -> Vec<Check> {
         return Vec::new();
     }
     let set = PLACES.into_iter().chain(TRUTHS);
-    set.filter(|name| MISLEADING.contains(name) && !variables.is_wrong(name))
+    set.filter(|name| misleading().any(|one| one == *name) && !variables.is_wrong(name))
         .filter_map(|name| {
             let value = variables.get(name)?;
             if TRUTHS.contains(&name) && settings::truth(variables.environment, name).ok()? != Some(true) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{CacheDirectory, Place, Variables};
-use crate::cli::client::MISLEADING;
+use crate::cli::client::{self, misleading};
 use crate::cli::doctor::check::Check;
 use crate::machine::shell_word;
 use crate::mount::health::Health;
@@ -15,20 +15,11 @@ pub(in crate::cli::doctor) const CENTRAL_STORE: &str = "/grp/crds/cache";
 const OWN: &str = "\"$HOME/crds_cache\"";
 
 /// The variables that name directories, beside `CRDS_PATH`.
-pub(in crate::cli::doctor) const DIRECTORIES: [&str; 12] = [
-    "CRDS_PATH_SINGLE",
-    "CRDS_MAPPATH",
-    "CRDS_MAPPATH_SINGLE",
-    "CRDS_REFPATH",
-    "CRDS_REFPATH_SINGLE",
-    "CRDS_CFGPATH",
-    "CRDS_CFGPATH_SINGLE",
-    "CRDS_PICKLEPATH",
-    "CRDS_PICKLEPATH_SINGLE",
-    "CRDS_DEFAULT_CACHE",
-    "CRDS_FS_CACHE",
-    "CRDS_FS_STATE",
-];
+pub(in crate::cli::doctor) fn directories() -> impl Iterator<Item = &'static str> {
+    client::DIRECTORIES
+        .into_iter()
+        .chain(["CRDS_FS_CACHE", "CRDS_FS_STATE"])
+}
 
 /// The directory of the clients' cache.
 pub(super) fn crds_path(variables: &Variables<'_>) -> Check {
@@ -203,11 +194,11 @@ fn spelling(name: &str, value: &str) -> Option<Check> {
 /// The other variables that name directories: they lead past the mount, or nowhere.
 pub(super) fn others(variables: &Variables<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
-    for name in DIRECTORIES {
+    for name in directories() {
         let Some(value) = variables.get(name) else {
             continue;
         };
-        let leads_past = variables.mount().is_some() && MISLEADING.contains(&name);
+        let leads_past = variables.mount().is_some() && misleading().any(|one| one == name);
         let is_same = variables.place(name) == variables.place("CRDS_PATH");
         if let Some(check) = spelling(name, value) {
             checks.push(check);

@@ -15,27 +15,30 @@ impl Rect {
         self.width * self.height
     }
 
-    /// Cuts off a strip with this area along the shorter side: the strip, and what remains.
-    fn cut(self, area: f64) -> (Self, Self) {
-        if self.width >= self.height {
-            let width = (area / self.height).min(self.width);
-            let strip = Self { width, ..self };
-            let rest = Self {
-                x: self.x + width,
-                width: self.width - width,
-                ..self
-            };
-            (strip, rest)
-        } else {
-            let height = (area / self.width).min(self.height);
-            let strip = Self { height, ..self };
-            let rest = Self {
-                y: self.y + height,
-                height: self.height - height,
-                ..self
-            };
-            (strip, rest)
-        }
+    /// Cuts off this area on the left: the piece, and what remains.
+    fn cut_left(self, area: f64) -> (Self, Self) {
+        let width = (area / self.height).min(self.width);
+        let rest = Self {
+            x: self.x + width,
+            width: self.width - width,
+            ..self
+        };
+        (Self { width, ..self }, rest)
+    }
+
+    /// Cuts off this area at the top: the piece, and what remains.
+    fn cut_top(self, area: f64) -> (Self, Self) {
+        let height = (area / self.width).min(self.height);
+        let rest = Self {
+            y: self.y + height,
+            height: self.height - height,
+            ..self
+        };
+        (Self { height, ..self }, rest)
+    }
+
+    fn is_wide(self) -> bool {
+        self.width >= self.height
     }
 
     /// The shorter side, along which a strip is laid.
@@ -62,10 +65,18 @@ pub(super) fn layout(weights: &[f64], area: Rect) -> Vec<Option<Rect>> {
     while !items.is_empty() {
         let (strip, others) = items.split_at(strip_length(items, scale, room.shorter()));
         let part: f64 = strip.iter().map(|(_, weight)| weight * scale).sum();
-        let (mut left, rest) = room.cut(part);
+        let (mut left, rest) = if room.is_wide() {
+            room.cut_left(part)
+        } else {
+            room.cut_top(part)
+        };
         for (index, weight) in strip {
-            // A strip is cut across: along its own longer side, where that is not that of the room.
-            let (piece, remains) = cut_across(left, weight * scale, room);
+            // A strip is cut across.
+            let (piece, remains) = if room.is_wide() {
+                left.cut_top(weight * scale)
+            } else {
+                left.cut_left(weight * scale)
+            };
             left = remains;
             if let Some(place) = rects.get_mut(*index) {
                 *place = Some(piece);
@@ -75,29 +86,6 @@ pub(super) fn layout(weights: &[f64], area: Rect) -> Vec<Option<Rect>> {
         room = rest;
     }
     rects
-}
-
-/// Cuts off a piece of a strip that was cut from `room`.
-fn cut_across(strip: Rect, area: f64, room: Rect) -> (Rect, Rect) {
-    if room.width >= room.height {
-        let height = (area / strip.width).min(strip.height);
-        let piece = Rect { height, ..strip };
-        let rest = Rect {
-            y: strip.y + height,
-            height: strip.height - height,
-            ..strip
-        };
-        (piece, rest)
-    } else {
-        let width = (area / strip.height).min(strip.width);
-        let piece = Rect { width, ..strip };
-        let rest = Rect {
-            x: strip.x + width,
-            width: strip.width - width,
-            ..strip
-        };
-        (piece, rest)
-    }
 }
 
 /// The number of items in the next strip: one more as long as the worst proportion does not grow.
