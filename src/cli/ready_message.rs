@@ -12,6 +12,7 @@ use super::settings::Settings;
 use crate::crds::{FileName, Observatory, ServerInfo};
 use crate::fetch::{Catalogs, FetchError};
 use crate::machine::shell_word;
+use crate::mount::device::is_handed_over;
 use crate::store::Store;
 
 /// The time that a first mount waits for catalogs before it prints the message.
@@ -43,6 +44,10 @@ pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Ca
     text.extend(lines.into_iter().map(|(line, _)| line));
     if failed {
         _ = writeln!(text, "    {DOCTOR}");
+    }
+    // Only whoever handed it over knows the directory.
+    if is_handed_over(&settings.mountpoint) {
+        return text;
     }
     let mountpoint = shell_word(&mountpoint);
     _ = writeln!(

@@ -55,7 +55,7 @@ pub(super) fn handed_over(mountpoint: &Path) -> Option<Result<OwnedFd, Error>> {
 }
 
 /// Whether a mount point is of that form.
-pub(super) fn is_handed_over(mountpoint: &Path) -> bool {
+pub(crate) fn is_handed_over(mountpoint: &Path) -> bool {
     number(mountpoint).is_some()
 }
 

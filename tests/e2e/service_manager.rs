@@ -148,5 +148,7 @@ fn a_device_that_is_mounted_already_is_served() {
         .expect("unshare: apt install util-linux");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
+    assert!(said.contains("mounted at"), "{said}");
+    assert!(!said.contains("CRDS_PATH=/dev/fd"), "{said}");
     assert_eq!(mounts::at(&mountpoint.canonicalize().unwrap()), None);
 }
