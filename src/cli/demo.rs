@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::flags::MountFlags;
+use super::flags::{CacheFlags, MountFlags};
 use super::settings::{Environment, Settings};
 use super::{Failure, daemon_main, logging};
 use crate::crds::Observatory;
@@ -115,10 +115,13 @@ impl Scene {
         let server = format!("roman=http://{}/{}", socket.local_addr()?, Observatory::Roman);
         let flags = MountFlags {
             server: vec![server],
-            observatory: Some(Observatory::Roman.to_string()),
-            // Downloads are counted for each command: none may come behind it.
-            prefetch: Some("none".to_owned()),
-            log_file: Some(directory.path().join("log").display().to_string()),
+            common: CacheFlags {
+                observatory: Some(Observatory::Roman.to_string()),
+                // Downloads are counted for each command: none may come behind it.
+                prefetch: Some("none".to_owned()),
+                log_file: Some(directory.path().join("log").display().to_string()),
+                ..CacheFlags::default()
+            },
             ..MountFlags::default()
         };
         // The user's settings must not change what the demonstration shows.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::flags::MountFlags;
+use super::flags::{CacheFlags, MountFlags};
 use super::reference_filter::{FilterFlags, ReferenceFilter};
 use super::selection::{self, Selected};
 use super::settings::{self, Settings};
@@ -95,8 +95,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         )));
     }
     let flags = MountFlags {
-        jobs: args.jobs.clone(),
-        source: args.source.clone(),
+        common: CacheFlags {
+            jobs: args.jobs.clone(),
+            source: args.source.clone(),
+            ..CacheFlags::default()
+        },
         ..MountFlags::default()
     };
     let settings = target.settings(&args.target, flags, &environment)?;

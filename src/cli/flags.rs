@@ -20,61 +20,20 @@ pub(super) struct MountFlags {
     /// The server to ask; may be given once per observatory.
     #[arg(long, value_name = "[OBS=]URL", value_hint = UrlHint, value_parser = SERVERS, hide_possible_values = true)]
     pub(super) server: Vec<String>,
-    /// Fetch files from here first: the root of a cache (https://, http://, file:///, s3://, gs://, az://), or a URL with
-    /// {obs}, {kind} and {name}. May be given several times, which are asked in order; 'crds', the server's own URLs, come last unless named.
-    #[arg(long, value_name = "[OBS=]URL")]
-    pub(super) source: Vec<String>,
-    /// Show only these observatories [default: hst, jwst, roman].
-    #[arg(long, value_name = "OBS,...", value_parser = OBSERVATORIES, hide_possible_values = true)]
-    pub(super) observatory: Option<String>,
-    /// The default context, instead of the server's: what 'latest' means, and what clients on the mount use.
-    #[arg(long, value_name = "NAME", value_parser = CONTEXTS, hide_possible_values = true)]
-    pub(super) context: Option<String>,
-    /// Never use the network: only what is in the cache can be opened.
-    #[arg(long)]
-    pub(super) offline: bool,
+    #[command(flatten)]
+    pub(super) common: CacheFlags,
     /// Refuse all writes.
     #[arg(long)]
     pub(super) read_only: bool,
-    /// Remember what is learnt of a cache that cannot be written below DIR [default: ~/.cache/crds-fs/stores].
-    #[arg(long, value_name = "DIR", value_hint = DirPath)]
-    pub(super) state: Option<String>,
-    /// Keep the cache below this size, such as 100G [default: unlimited].
-    #[arg(long, value_name = "SIZE")]
-    pub(super) cache_size: Option<String>,
-    /// Keep this much of the disk free [default: 1G].
-    #[arg(long, value_name = "SIZE")]
-    pub(super) keep_free: Option<String>,
-    /// Fetch at most so many large files at a time [default: 8].
-    #[arg(long, value_name = "N")]
-    pub(super) jobs: Option<String>,
-    /// Fetch each large file over at most so many connections, as many as help [default: 8].
-    #[arg(long, value_name = "N")]
-    pub(super) streams: Option<String>,
-    /// Fetch the rules below a context together when it is used, or none before they are opened [default: rules].
-    #[arg(long, value_name = "rules|none", value_parser = PREFETCH, hide_possible_values = true)]
-    pub(super) prefetch: Option<String>,
     /// Show best references as symbolic links or as files [default: link].
     #[arg(long, value_name = "link|file", value_parser = BESTREFS_AS, hide_possible_values = true)]
     pub(super) bestrefs_as: Option<String>,
-    /// Ask for a new catalog when the present one is older [default: 10min].
-    #[arg(long, value_name = "DUR")]
-    pub(super) catalog_ttl: Option<String>,
-    /// Believe an answer on best references for so long [default: 1h].
-    #[arg(long, value_name = "DUR")]
-    pub(super) bestrefs_ttl: Option<String>,
     /// Extended attributes: user.crds.* of all files, and those of your own files. 'ls -l' of large directories is slower.
     #[arg(long)]
     pub(super) xattr: bool,
     /// No extended attributes, which is the default.
     #[arg(long, hide = true)]
     pub(super) no_xattr: bool,
-    /// Retry a transfer that makes no progress for so long [default: 30s].
-    #[arg(long, value_name = "DUR")]
-    pub(super) stall_timeout: Option<String>,
-    /// Give up opening a file when no byte came for so long [default: 5min].
-    #[arg(long, value_name = "DUR")]
-    pub(super) timeout: Option<String>,
     /// Let other users in, too.
     #[arg(long)]
     pub(super) allow_other: bool,
@@ -97,6 +56,55 @@ pub(super) struct MountFlags {
     /// observatories are separated by colons, observatory=hst:jwst.
     #[arg(short = 'o', value_name = "OPT,...")]
     pub(super) options: Vec<String>,
+}
+
+/// The flags of everything that keeps a cache and fetches into it, mounted or served. Each may also be given as
+/// `CRDS_FS_<FLAG>` in the environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub(super) struct CacheFlags {
+    /// Fetch files from here first: the root of a cache (https://, http://, file:///, s3://, gs://, az://), or a URL with
+    /// {obs}, {kind} and {name}. May be given several times, which are asked in order; 'crds', the server's own URLs, come last unless named.
+    #[arg(long, value_name = "[OBS=]URL")]
+    pub(super) source: Vec<String>,
+    /// Show only these observatories [default: hst, jwst, roman].
+    #[arg(long, value_name = "OBS,...", value_parser = OBSERVATORIES, hide_possible_values = true)]
+    pub(super) observatory: Option<String>,
+    /// The default context, instead of the server's: what 'latest' means, and what clients on the mount use.
+    #[arg(long, value_name = "NAME", value_parser = CONTEXTS, hide_possible_values = true)]
+    pub(super) context: Option<String>,
+    /// Never use the network: only what is in the cache can be opened.
+    #[arg(long)]
+    pub(super) offline: bool,
+    /// Remember what is learnt of a cache that cannot be written below DIR [default: ~/.cache/crds-fs/stores].
+    #[arg(long, value_name = "DIR", value_hint = DirPath)]
+    pub(super) state: Option<String>,
+    /// Keep the cache below this size, such as 100G [default: unlimited].
+    #[arg(long, value_name = "SIZE")]
+    pub(super) cache_size: Option<String>,
+    /// Keep this much of the disk free [default: 1G].
+    #[arg(long, value_name = "SIZE")]
+    pub(super) keep_free: Option<String>,
+    /// Fetch at most so many large files at a time [default: 8].
+    #[arg(long, value_name = "N")]
+    pub(super) jobs: Option<String>,
+    /// Fetch each large file over at most so many connections, as many as help [default: 8].
+    #[arg(long, value_name = "N")]
+    pub(super) streams: Option<String>,
+    /// Fetch the rules below a context together when it is used, or none before they are opened [default: rules].
+    #[arg(long, value_name = "rules|none", value_parser = PREFETCH, hide_possible_values = true)]
+    pub(super) prefetch: Option<String>,
+    /// Ask for a new catalog when the present one is older [default: 10min].
+    #[arg(long, value_name = "DUR")]
+    pub(super) catalog_ttl: Option<String>,
+    /// Believe an answer on best references for so long [default: 1h].
+    #[arg(long, value_name = "DUR")]
+    pub(super) bestrefs_ttl: Option<String>,
+    /// Retry a transfer that makes no progress for so long [default: 30s].
+    #[arg(long, value_name = "DUR")]
+    pub(super) stall_timeout: Option<String>,
+    /// Give up opening a file when no byte came for so long [default: 5min].
+    #[arg(long, value_name = "DUR")]
+    pub(super) timeout: Option<String>,
     /// Log to this file [default: standard error; in the background a file below ~/.local/state/crds-fs].
     #[arg(long, value_name = "PATH", value_hint = FilePath)]
     pub(super) log_file: Option<String>,
@@ -188,23 +196,23 @@ impl MountFlags {
         let value = match name {
             "fsname" => &self.fsname,
             "cache" => &self.cache,
-            "state" => &self.state,
-            "observatory" => &self.observatory,
-            "context" => &self.context,
-            "cache-size" => &self.cache_size,
-            "keep-free" => &self.keep_free,
-            "jobs" => &self.jobs,
-            "streams" => &self.streams,
-            "prefetch" => &self.prefetch,
+            "state" => &self.common.state,
+            "observatory" => &self.common.observatory,
+            "context" => &self.common.context,
+            "cache-size" => &self.common.cache_size,
+            "keep-free" => &self.common.keep_free,
+            "jobs" => &self.common.jobs,
+            "streams" => &self.common.streams,
+            "prefetch" => &self.common.prefetch,
             "bestrefs-as" => &self.bestrefs_as,
-            "catalog-ttl" => &self.catalog_ttl,
-            "bestrefs-ttl" => &self.bestrefs_ttl,
-            "stall-timeout" => &self.stall_timeout,
-            "timeout" => &self.timeout,
+            "catalog-ttl" => &self.common.catalog_ttl,
+            "bestrefs-ttl" => &self.common.bestrefs_ttl,
+            "stall-timeout" => &self.common.stall_timeout,
+            "timeout" => &self.common.timeout,
             "uid" => &self.uid,
             "gid" => &self.gid,
             "umask" => &self.umask,
-            "log-file" => &self.log_file,
+            "log-file" => &self.common.log_file,
             _ => &None,
         };
         value.as_deref()
@@ -214,7 +222,7 @@ impl MountFlags {
     pub(super) fn is_on(&self, name: &str) -> bool {
         match name {
             "over" => self.over,
-            "offline" => self.offline,
+            "offline" => self.common.offline,
             "read-only" => self.read_only,
             "xattr" => self.xattr,
             "no-xattr" => self.no_xattr,

@@ -102,7 +102,7 @@ fn run(line: &Line) -> Result<(), Failure> {
     flags.options = source(&line.source)?.into_iter().collect();
     flags.options.extend(line.options.iter().cloned());
     flags.sloppy = line.sloppy;
-    flags.verbose = u8::from(line.verbose);
+    flags.common.verbose = u8::from(line.verbose);
     if !line.source.contains("://") {
         // The source as in fstab, so that 'mount -a' sees that it is mounted.
         flags.fsname = Some(line.source.clone());

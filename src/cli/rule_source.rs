@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::cache_dirs::CacheDirs;
 use super::cache_rules::CacheRules;
-use super::flags::MountFlags;
+use super::flags::{CacheFlags, MountFlags};
 use super::settings::{Environment, variable};
 use super::target::{Missing, Session, Target, TargetFlags};
 use super::{Failure, failure, fetch, output};
@@ -39,8 +39,11 @@ impl RuleSource {
         environment.retain(|name, _| !matches!(name.as_str(), "CRDS_CONTEXT" | "CRDS_FS_CONTEXT"));
         let target = Target::choose(flags, &environment, Missing::AskServers)?;
         let own = MountFlags {
-            observatory: observatory.map(|observatory| observatory.as_str().to_owned()),
-            prefetch: Some("none".to_owned()),
+            common: CacheFlags {
+                observatory: observatory.map(|observatory| observatory.as_str().to_owned()),
+                prefetch: Some("none".to_owned()),
+                ..CacheFlags::default()
+            },
             ..MountFlags::default()
         };
         let settings = target.settings(flags, own, &environment)?;

@@ -15,7 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tokio::runtime::Runtime;
 
 use super::client::{ClientVariables, InForce, Job, dataset_files};
-use super::flags::MountFlags;
+use super::flags::{CacheFlags, MountFlags};
 use super::lock_files::{self, NewLockFile};
 use super::settings::{self, Environment, Settings};
 use super::target::{Opened, Target, TargetFlags};
@@ -208,8 +208,11 @@ fn only_the_cache(args: &Args, mounted: &Path) -> Result<(), Failure> {
     let flags = &args.flags;
     let telling = MountFlags {
         cache: flags.cache.clone(),
-        verbose: flags.verbose,
-        quiet: flags.quiet,
+        common: CacheFlags {
+            verbose: flags.common.verbose,
+            quiet: flags.common.quiet,
+            ..CacheFlags::default()
+        },
         ..MountFlags::default()
     };
     if args.record.is_some() || args.lock.is_some() {

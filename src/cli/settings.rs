@@ -355,7 +355,7 @@ impl SettingSources<'_> {
             .map(|(by, url)| parse_setting(&by, url, parse::server))
             .collect::<Result<_, _>>()?;
         let sources = self
-            .list("source", &self.flags.source)
+            .list("source", &self.flags.common.source)
             .into_iter()
             .map(|(by, url)| parse_setting(&by, url, parse::source))
             .collect::<Result<_, _>>()?;
@@ -383,7 +383,7 @@ impl SettingSources<'_> {
         let talkative = self
             .get_variable("CRDS_VERBOSITY", parse::from_str::<i64>)?
             .is_some_and(|level| level >= 50);
-        Ok(match (self.flags.quiet, self.flags.verbose) {
+        Ok(match (self.flags.common.quiet, self.flags.common.verbose) {
             (0, 0) if talkative => LevelFilter::Debug,
             (0, 0) => LevelFilter::Info,
             (0, 1) => LevelFilter::Debug,

@@ -10,7 +10,7 @@ mod session;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use super::flags::MountFlags;
+use super::flags::{CacheFlags, MountFlags};
 use super::settings::{Environment, Settings};
 use super::suggestions::SERVERS;
 pub(super) use find::STATUS;
@@ -154,14 +154,17 @@ impl Target {
     ) -> Result<Settings, Failure> {
         let mut flags = MountFlags {
             server: flags.server.clone(),
-            offline: flags.offline,
+            common: CacheFlags {
+                offline: flags.offline,
+                ..more.common
+            },
             ..more
         };
         let directory = match self {
             Self::Mount(directory) | Self::Cache(directory) => directory.to_string_lossy(),
             Self::Servers => {
                 // What is kept for the time of a command need not leave room for others.
-                flags.keep_free = Some("0".to_owned());
+                flags.common.keep_free = Some("0".to_owned());
                 ".".into()
             }
         };
