@@ -1,0 +1,297 @@
+//! The view of one node: what its calls do, from memory or at the directory itself.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fuser::{FileAttr, FileHandle, INodeNo, OpenFlags, RenameFlags};
+use parking_lot::Mutex;
+use rustix::fs::{self, AtFlags, Mode, OFlags, Stat};
+
+use super::calls;
+use super::memory::{Listed, Memory, Remembered};
+use super::{Locks, Options, between};
+
+/// The view of one node.
+pub struct View {
+    pub(super) options: Options,
+    pub(super) memory: Mutex<Memory>,
+    pub(super) files: Mutex<HashMap<u64, Arc<File>>>,
+    pub(super) listings: Mutex<HashMap<u64, Arc<Vec<Listed>>>>,
+    next: AtomicU64,
+}
+
+impl View {
+    pub(super) fn new(directory: &Path, options: Options) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = fs::open(directory, flags, Mode::empty())?;
+        let stat = fs::fstat(&root)?;
+        Ok(Self {
+            options,
+            memory: Mutex::new(Memory::new(root, &stat, options)),
+            files: Mutex::default(),
+            listings: Mutex::default(),
+            next: AtomicU64::new(1),
+        })
+    }
+
+    /// Takes the time that the network takes.
+    pub(super) fn travel(&self) {
+        if self.options.delay > 0.0 {
+            std::thread::sleep(between((0.0, self.options.delay)));
+        }
+    }
+
+    pub(super) fn place(&self, ino: INodeNo) -> io::Result<Arc<OwnedFd>> {
+        self.memory.lock().place(ino.0).ok_or_else(|| error(libc::ESTALE))
+    }
+
+    pub(super) fn file(&self, handle: FileHandle) -> io::Result<Arc<File>> {
+        let files = self.files.lock();
+        files.get(&handle.0).cloned().ok_or_else(|| error(libc::EBADF))
+    }
+
+    pub(super) fn handle(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn keep(&self, file: File) -> FileHandle {
+        let handle = self.handle();
+        self.files.lock().insert(handle, Arc::new(file));
+        FileHandle(handle)
+    }
+
+    /// Enters a file that was found or made, and remembers its name and attributes.
+    pub(super) fn enter(&self, parent: u64, name: &OsStr, (place, stat): (OwnedFd, Stat)) -> FileAttr {
+        let mut memory = self.memory.lock();
+        let ino = memory.enter(place, &stat);
+        let attributes = calls::attributes(ino, &stat, self.options.clock);
+        memory.set_attributes(ino, Some(attributes));
+        memory.found(parent, name, Some(ino));
+        attributes
+    }
+
+    pub(super) fn find(&self, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
+        {
+            let mut memory = self.memory.lock();
+            match memory.look(parent.0, name) {
+                Remembered::Absent => return Err(error(libc::ENOENT)),
+                Remembered::Present(ino) => {
+                    if let Some(attributes) = memory.attributes(ino) {
+                        memory.again(ino);
+                        return Ok(attributes);
+                    }
+                }
+                Remembered::Nothing => {}
+            }
+        }
+        self.travel();
+        match calls::place(self.place(parent)?.as_fd(), name) {
+            Ok(found) => Ok(self.enter(parent.0, name, found)),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.memory.lock().found(parent.0, name, None);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The attributes of a file, remembered ones too unless `now`.
+    pub(super) fn look(&self, ino: INodeNo, open: Option<&File>, now: bool) -> io::Result<FileAttr> {
+        if !now && let Some(attributes) = self.memory.lock().attributes(ino.0) {
+            return Ok(attributes);
+        }
+        let stat = match open {
+            Some(file) => fs::fstat(file)?,
+            None => fs::fstat(self.place(ino)?)?,
+        };
+        let mut memory = self.memory.lock();
+        if memory.is_stale(ino.0, stat.st_nlink, open.is_some()) {
+            return Err(error(libc::ESTALE));
+        }
+        let attributes = calls::attributes(ino.0, &stat, self.options.clock);
+        memory.set_attributes(ino.0, Some(attributes));
+        Ok(attributes)
+    }
+
+    /// Makes a name, and enters what it leads to.
+    pub(super) fn make<T>(
+        &self,
+        parent: INodeNo,
+        name: &OsStr,
+        make: impl FnOnce(&OwnedFd) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.travel();
+        let directory = self.place(parent)?;
+        match make(&directory) {
+            Ok(new) => {
+                self.memory.lock().changed(parent.0, name);
+                // The reply is lost, and what is asked again finds that it is done.
+                if fastrand::u32(..1000) < self.options.lost {
+                    return Err(error(libc::EEXIST));
+                }
+                Ok(new)
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::AlreadyExists && !self.options.stubborn {
+                    self.memory.lock().drop_name(parent.0, name);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes something other than an open file.
+    pub(super) fn made(
+        &self,
+        parent: INodeNo,
+        name: &OsStr,
+        make: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
+    ) -> io::Result<FileAttr> {
+        self.make(parent, name, |directory| Ok(make(directory)?))?;
+        let found = calls::place(self.place(parent)?, name)?;
+        Ok(self.enter(parent.0, name, found))
+    }
+
+    pub(super) fn create_file(
+        &self,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        flags: i32,
+    ) -> io::Result<(FileAttr, FileHandle)> {
+        let file = self.make(parent, name, |directory| {
+            calls::create(directory, name, flags, mode)
+        })?;
+        let attributes = self.enter(parent.0, name, calls::place_of(&file)?);
+        Ok((attributes, self.keep(file)))
+    }
+
+    pub(super) fn open_file(&self, ino: INodeNo, flags: OpenFlags) -> io::Result<FileHandle> {
+        self.travel();
+        // From close to open, data is right: so is the length.
+        self.look(ino, None, true)?;
+        Ok(self.keep(calls::open(self.place(ino)?, flags.0)?))
+    }
+
+    pub(super) fn read_file(
+        &self,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+    ) -> io::Result<Vec<u8>> {
+        let file = self.file(handle)?;
+        if self
+            .memory
+            .lock()
+            .is_stale(ino.0, fs::fstat(&file)?.st_nlink, true)
+        {
+            return Err(error(libc::ESTALE));
+        }
+        let mut bytes = vec![0; size as usize];
+        let mut read = 0;
+        while read < bytes.len() {
+            match file.read_at(&mut bytes[read..], offset + read as u64)? {
+                0 => break,
+                count => read += count,
+            }
+        }
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    pub(super) fn write_file(
+        &self,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+    ) -> io::Result<u32> {
+        self.file(handle)?.write_all_at(data, offset)?;
+        self.memory.lock().set_attributes(ino.0, None);
+        Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn remove(&self, parent: INodeNo, name: &OsStr, flags: AtFlags) -> io::Result<()> {
+        self.travel();
+        let directory = self.place(parent)?;
+        self.removes(&directory, name);
+        fs::unlinkat(&directory, name, flags)?;
+        self.memory.lock().changed(parent.0, name);
+        Ok(())
+    }
+
+    /// Notes that what a name leads to loses it by this node.
+    pub(super) fn removes(&self, directory: &OwnedFd, name: &OsStr) {
+        if let Ok(stat) = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            self.memory.lock().removes(&stat);
+        }
+    }
+
+    pub(super) fn move_name(
+        &self,
+        from: (INodeNo, &OsStr),
+        to: (INodeNo, &OsStr),
+        flags: RenameFlags,
+    ) -> io::Result<()> {
+        if !flags.is_empty() {
+            return Err(error(libc::EINVAL));
+        }
+        self.travel();
+        let (source, target) = (self.place(from.0)?, self.place(to.0)?);
+        self.removes(&target, to.1);
+        fs::renameat(&source, from.1, &target, to.1)?;
+        let mut memory = self.memory.lock();
+        memory.changed(from.0.0, from.1);
+        memory.changed(to.0.0, to.1);
+        Ok(())
+    }
+
+    pub(super) fn link_file(&self, ino: INodeNo, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
+        if !self.options.links {
+            return Err(error(libc::EPERM));
+        }
+        let place = self.place(ino)?;
+        self.made(parent, name, |directory| {
+            let source = calls::path(&place);
+            fs::linkat(fs::CWD, &*source, directory, name, AtFlags::SYMLINK_FOLLOW)
+        })
+    }
+
+    pub(super) fn open_directory(&self, ino: INodeNo) -> io::Result<FileHandle> {
+        let known = self.memory.lock().listing(ino.0);
+        let listing = if let Some(listing) = known {
+            listing
+        } else {
+            self.travel();
+            let directory = self.place(ino)?;
+            let listed = calls::list(&directory, ino.0, |stat| self.memory.lock().number(stat))?;
+            let listing = Arc::new(listed);
+            self.memory.lock().set_listing(ino.0, &listing);
+            listing
+        };
+        let handle = self.handle();
+        self.listings.lock().insert(handle, listing);
+        Ok(FileHandle(handle))
+    }
+
+    pub(super) fn locks(&self) -> io::Result<()> {
+        match self.options.locks {
+            Locks::Granted => Ok(()),
+            Locks::Refused => Err(error(libc::ENOLCK)),
+            Locks::Unknown => Err(error(libc::ENOSYS)),
+        }
+    }
+}
+
+fn error(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
+}
