@@ -151,8 +151,16 @@ impl Builder {
         self
     }
 
-    /// The directory for the state of caches that cannot be written, in which each gets one of its own; without it
-    /// nothing is remembered of them.
+    /// Whether others use the directory at the same time, on this node or on others: then nothing is evicted, and what is
+    /// under way lies in [`Builder::state`], which has to be there.
+    #[must_use]
+    pub fn shared(mut self, shared: bool) -> Self {
+        self.store.shared = shared;
+        self
+    }
+
+    /// The directory for the state of shared caches, and of such as cannot be written, in which each gets one of its own;
+    /// without it nothing is remembered of the latter.
     #[must_use]
     pub fn state(mut self, directory: Option<PathBuf>) -> Self {
         self.store.state = directory;

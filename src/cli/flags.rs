@@ -75,7 +75,11 @@ pub(super) struct CacheFlags {
     /// Never use the network: only what is in the cache can be opened.
     #[arg(long)]
     pub(super) offline: bool,
-    /// Remember what is learnt of a cache that cannot be written below DIR [default: ~/.cache/crds-fs/stores].
+    /// Use the cache together with other mounts, on this node or on others. Nothing is evicted from it by itself.
+    #[arg(long)]
+    pub(super) shared: bool,
+    /// Keep what is learnt of a shared cache and what is half fetched, or what is learnt of a cache that cannot be written,
+    /// below DIR, on a disk of this node [default: ~/.cache/crds-fs/stores].
     #[arg(long, value_name = "DIR", value_hint = DirPath)]
     pub(super) state: Option<String>,
     /// Keep the cache below this size, such as 100G [default: unlimited].
@@ -141,7 +145,15 @@ const VALUED: [&str; 20] = [
 ];
 
 /// The names of all flags that are on or off.
-const SWITCHES: [&str; 6] = ["over", "offline", "read-only", "xattr", "no-xattr", "allow-other"];
+const SWITCHES: [&str; 7] = [
+    "over",
+    "offline",
+    "read-only",
+    "shared",
+    "xattr",
+    "no-xattr",
+    "allow-other",
+];
 
 /// Options that mount(8) and systemd put in fstab for themselves, and those that are the case anyway.
 const OTHERS: [&str; 43] = [
@@ -224,6 +236,7 @@ impl MountFlags {
             "over" => self.over,
             "offline" => self.common.offline,
             "read-only" => self.read_only,
+            "shared" => self.common.shared,
             "xattr" => self.xattr,
             "no-xattr" => self.no_xattr,
             "allow-other" => self.allow_other,

@@ -55,7 +55,7 @@ pub(super) fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&
     (!nothing).then_some(value)
 }
 
-/// The directory in which the state directories of caches that cannot be written are made, when none is given: below
+/// The directory in which the state directories of caches are made, when none is given: below
 /// `XDG_CACHE_HOME`, else `HOME`. `None` when neither is an absolute path.
 pub(super) fn default_state(environment: &Environment) -> Option<PathBuf> {
     let absolute = |name| Some(PathBuf::from(variable(environment, name)?)).filter(|path| path.is_absolute());
@@ -82,7 +82,9 @@ pub(super) struct Settings {
     pub(super) cache: Option<PathBuf>,
     /// Mount over a directory although that hides what is in it.
     pub(super) over: bool,
-    /// The directory in which the state directories of caches that cannot be written are made.
+    /// Use the store together with others.
+    pub(super) shared: bool,
+    /// The directory in which the state directories of shared caches, and of such as cannot be written, are made.
     pub(super) state: Option<PathBuf>,
     pub(super) remote: remote::Settings,
     pub(super) observatories: Vec<Observatory>,
@@ -150,10 +152,12 @@ impl Settings {
             .is_some_and(|url| parse::is_serverless(url.as_str()));
         // Without a server there may be other places.
         let is_alone = serverless && !remote.names_places();
+        let shared = sources.switch("shared", &[])?.unwrap_or(false);
         Ok(Self {
             mountpoint: mountpoint.into(),
             cache: sources.get("cache", &[], parse::text)?.map(PathBuf::from),
             over: sources.switch("over", &[])?.unwrap_or(false),
+            shared,
             state: sources
                 .get("state", &[], parse::text)?
                 .map(PathBuf::from)
@@ -166,7 +170,7 @@ impl Settings {
                 .unwrap_or(false),
             no_exec: sources.switch("noexec", &[])?.unwrap_or(false),
             fsname: sources.get("fsname", &[], parse::text)?,
-            cache_size: sources.get("cache-size", &[], parse::cache_size)?,
+            cache_size: sources.cache_size(shared)?,
             keep_free: sources.get("keep-free", &[], parse::size)?.unwrap_or(1 << 30),
             jobs: sources.get("jobs", &[], parse::jobs)?.unwrap_or(8),
             streams: sources.get("streams", &[], parse::streams)?.unwrap_or(8),
@@ -376,6 +380,19 @@ impl SettingSources<'_> {
             mapping_uri: text("CRDS_MAPPING_URI"),
             reference_uri: text("CRDS_REFERENCE_URI"),
             config_uri: text("CRDS_CONFIG_URI"),
+        })
+    }
+
+    /// The size of the cache; a shared one has none.
+    fn cache_size(&self, shared: bool) -> Result<Option<u64>, Failure> {
+        self.get("cache-size", &[], |text| {
+            let size = parse::cache_size(text)?;
+            if shared {
+                let why = "nothing is evicted from a shared cache by itself, since other nodes may have any file open: leave it \
+                           out with --shared, and let whoever looks after the cache run 'crds-fs evict' (--to SIZE)";
+                return Err(why.to_owned());
+            }
+            Ok(size)
         })
     }
 

@@ -36,6 +36,9 @@ pub(super) struct TargetFlags {
     /// Ask no server: what is in the cache directory has to do.
     #[arg(long)]
     pub(super) offline: bool,
+    /// The cache directory is used by mounts, or other commands, at the same time.
+    #[arg(long)]
+    pub(super) shared: bool,
 }
 
 /// The mount or the cache directory of a command.
@@ -156,6 +159,7 @@ impl Target {
             server: flags.server.clone(),
             common: CacheFlags {
                 offline: flags.offline,
+                shared: flags.shared,
                 ..more.common
             },
             ..more
@@ -175,10 +179,13 @@ impl Target {
 impl TargetFlags {
     /// Refuses flags that a mount does not heed.
     fn allow(&self, target: Target, origin: Origin) -> Result<(Target, Origin), Failure> {
-        let flag = match (self.server.is_empty(), self.offline) {
-            (false, _) => "--server",
-            (true, true) => "--offline",
-            (true, false) => return Ok((target, origin)),
+        let given = [
+            ("--server", !self.server.is_empty()),
+            ("--offline", self.offline),
+            ("--shared", self.shared),
+        ];
+        let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) else {
+            return Ok((target, origin));
         };
         let Target::Mount(mount) = target else {
             return Ok((target, origin));

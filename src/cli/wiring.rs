@@ -30,6 +30,7 @@ pub(super) fn cache(settings: &Settings, directory: &Path, runtime: &Handle) -> 
         .catalog_ttl(settings.catalog_ttl)
         .bestrefs_ttl(settings.bestrefs_ttl)
         .state(settings.state.clone())
+        .shared(settings.shared)
         .checks(settings.lengths, settings.checksums)
         .bad_files(BadFilePolicy {
             allow_references: settings.allow_bad_references,

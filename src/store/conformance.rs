@@ -53,6 +53,15 @@ impl Subject for Memory {
     }
 }
 
+/// A directory for a store with a layout.
+fn with_layout(layout: ReferenceLayout) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let config = dir.path().join("config/jwst");
+    std::fs::create_dir_all(&config).unwrap();
+    std::fs::write(config.join("ref_cache_subdir_mode"), layout.as_str()).unwrap();
+    dir
+}
+
 struct Disk {
     store: DiskStore,
     layout: ReferenceLayout,
@@ -61,10 +70,7 @@ struct Disk {
 
 impl Disk {
     fn new(layout: ReferenceLayout, limit: Option<u64>) -> Self {
-        let dir = TempDir::new().unwrap();
-        let config = dir.path().join("config/jwst");
-        std::fs::create_dir_all(&config).unwrap();
-        std::fs::write(config.join("ref_cache_subdir_mode"), layout.as_str()).unwrap();
+        let dir = with_layout(layout);
         let options = StoreOptions {
             cache_size: limit,
             keep_free: 0,
@@ -72,6 +78,44 @@ impl Disk {
         };
         let store = DiskStore::open(dir.path(), options).unwrap();
         Self { store, layout, dir }
+    }
+}
+
+/// A shared store that this is alone with.
+struct Shared {
+    disk: Disk,
+    _state: TempDir,
+}
+
+impl Shared {
+    fn new(layout: ReferenceLayout) -> Self {
+        let dir = with_layout(layout);
+        let state = TempDir::new().unwrap();
+        let options = StoreOptions {
+            keep_free: 0,
+            shared: true,
+            state: Some(state.path().to_owned()),
+            ..StoreOptions::default()
+        };
+        let store = DiskStore::open(dir.path(), options).unwrap();
+        Self {
+            disk: Disk { store, layout, dir },
+            _state: state,
+        }
+    }
+}
+
+impl Subject for Shared {
+    fn store(&self) -> &dyn Store {
+        &self.disk.store
+    }
+
+    fn layout(&self) -> ReferenceLayout {
+        self.disk.layout
+    }
+
+    fn put_own(&self, key: &FileKey, contents: &[u8]) {
+        self.disk.put_own(key, contents);
     }
 }
 
@@ -105,6 +149,35 @@ macro_rules! for_every_store {
             $(#[test] fn $test() { super::$test(&super::Disk::new(Instrument, $limit)); })*
         }
     };
+}
+
+/// Every test that needs no eviction, for shared stores.
+macro_rules! for_shared_stores {
+    ($($test:ident;)*) => {
+        mod shared_disk {
+            use super::ReferenceLayout::Flat;
+            $(#[test] fn $test() { super::$test(&super::Shared::new(Flat)); })*
+        }
+        mod shared_disk_by_instrument {
+            use super::ReferenceLayout::Instrument;
+            $(#[test] fn $test() { super::$test(&super::Shared::new(Instrument)); })*
+        }
+    };
+}
+
+for_shared_stores! {
+    what_is_published_is_there;
+    what_is_stored_whole_is_there;
+    an_open_file_is_shared;
+    other_contents_than_wanted_are_not_given;
+    the_users_file_wins;
+    a_transfer_that_the_user_overtook_is_refused;
+    a_transfer_goes_on_from_its_record;
+    copies_and_own_files_are_removed;
+    snapshots_and_notes_are_kept;
+    a_copy_is_evicted_by_name_unless_it_must_stay;
+    what_lies_under_a_name_is_told;
+    only_right_bytes_are_seen_while_everything_changes;
 }
 
 for_every_store! {

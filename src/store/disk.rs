@@ -33,6 +33,8 @@ mod partials;
 mod possession;
 mod publisher;
 mod quarantine;
+mod shared;
+mod sharing;
 mod state_dir;
 mod transfer;
 mod upkeep;
@@ -54,14 +56,15 @@ use durability::Durability;
 use file_state::{Event, Guards, Refused, State as FileState};
 use index::{Entry, ObservatoryIndex};
 use moments::Moments;
-use possession::Possession;
+use possession::{Access, Possession};
 use publisher::{Publisher, Queue};
 use quarantine::Quarantined;
+use shared::Shared;
 
 /// The options of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct StoreOptions {
-    /// The most bytes that it may hold; `None` for as many as the disk gives.
+    /// The most bytes that it may hold; `None` for as many as the disk gives, as it is in any case where it is shared.
     pub cache_size: Option<u64>,
     /// The bytes of its disk that stay free.
     pub keep_free: u64,
@@ -69,8 +72,10 @@ pub(crate) struct StoreOptions {
     pub checksums: bool,
     /// Whether lengths are compared (`CRDS_DOWNLOAD_LENGTHS`).
     pub lengths: bool,
-    /// The directory for the state of stores that cannot be written, in which each gets one of its own.
+    /// The directory for the state of shared stores, and of such as cannot be written, in which each gets one of its own.
     pub state: Option<PathBuf>,
+    /// Whether others use the store at the same time.
+    pub shared: bool,
 }
 
 impl Default for StoreOptions {
@@ -81,11 +86,12 @@ impl Default for StoreOptions {
             checksums: true,
             lengths: true,
             state: None,
+            shared: false,
         }
     }
 }
 
-/// A CRDS cache in a directory, used through one handle on it. One process at a time.
+/// A CRDS cache in a directory, used through one handle on it: by one process at a time, or shared by many.
 ///
 /// A published file is durable under its name when [`State::close`] returns without an error, or after this was
 /// dropped.
@@ -105,7 +111,7 @@ impl Drop for DiskStore {
 #[derive(Debug)]
 struct Disk {
     root: Dir,
-    /// `.crds-fs` in it; where it cannot be written a directory elsewhere.
+    /// `.crds-fs` in it; where it is shared or cannot be written a directory elsewhere.
     state_dir: Dir,
     options: StoreOptions,
     layout: ReferenceLayout,
@@ -119,8 +125,7 @@ struct Disk {
     queue: Queue,
     durability: Durability,
     moments: Moments,
-    /// Held for its lock as long as the store is in use; none where the store cannot be written.
-    owner: Option<state_dir::Lock>,
+    access: Access,
     /// More of our own files, for reading only, in a store that cannot be written.
     theirs: Option<Dir>,
     /// Whether anything can be kept in `state_dir`.
@@ -133,7 +138,9 @@ struct Index {
     observatories: HashMap<Observatory, ObservatoryIndex>,
     ledger: Ledger,
     evicted: Evicted,
-    /// Whether copies may be evicted that crds-fs did not fetch itself.
+    /// Whether copies may be evicted to make room.
+    evicts: bool,
+    /// Among them such that crds-fs did not fetch itself.
     any_copy: bool,
     /// Open files, whose handles later openers share.
     open: HashMap<FileKey, Weak<File>>,
@@ -167,18 +174,25 @@ impl DiskStore {
         let Possession {
             state_dir,
             theirs,
-            owner,
+            access,
             remembers,
-        } = possession::take(&root, options.state.as_deref())?;
+        } = possession::take(&root, options.state.as_deref(), options.shared)?;
         let layout = state_dir::find_layout(&root);
-        let mut ledger = Ledger::new(options.cache_size, options.keep_free);
+        let is_shared = matches!(access, Access::Shared(_));
+        let limit = options.cache_size.filter(|_| !is_shared);
+        let mut ledger = Ledger::new(limit, options.keep_free);
         let ours = remembers.then_some(&state_dir);
-        ledger.set_held(holds::kept([theirs.as_ref(), ours].into_iter().flatten())?);
+        let owns = match &access {
+            Access::Shared(shared) => [Some(shared.own()), None],
+            Access::Alone(_) | Access::Reading => [theirs.as_ref(), ours],
+        };
+        ledger.set_held(holds::kept(owns.into_iter().flatten())?);
         let index = Index {
             observatories: HashMap::new(),
             ledger,
             evicted: Evicted::default(),
-            any_copy: options.cache_size.is_some(),
+            evicts: !is_shared,
+            any_copy: limit.is_some(),
             open: HashMap::new(),
             running: HashMap::new(),
             quarantined: Quarantined::default(),
@@ -197,7 +211,7 @@ impl DiskStore {
             moments: Moments::default(),
             queue: Queue::default(),
             durability: Durability::default(),
-            owner,
+            access,
             theirs,
             remembers,
         };
@@ -212,7 +226,20 @@ impl DiskStore {
 impl Disk {
     /// Whether files can be brought into it.
     fn can_write(&self) -> bool {
-        self.owner.is_some()
+        !matches!(self.access, Access::Reading)
+    }
+
+    /// What this mount has of a store that it shares; `None` for any other.
+    fn shared(&self) -> Option<&Shared> {
+        match &self.access {
+            Access::Shared(shared) => Some(shared),
+            Access::Alone(_) | Access::Reading => None,
+        }
+    }
+
+    /// The directory of our own on the file system of the store, for what loses its name there.
+    fn aside(&self) -> &Dir {
+        self.shared().map_or(&self.state_dir, Shared::own)
     }
 
     /// The refusal to change a store that cannot be written.
@@ -237,6 +264,10 @@ impl Files for DiskStore {
 
     fn is_writable(&self) -> bool {
         self.disk.can_write()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.disk.shared().is_some()
     }
 
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError> {
@@ -279,6 +310,10 @@ impl Files for DiskStore {
 
     fn move_in(&self, from: &Path, key: &FileKey) -> Result<(), StoreError> {
         self.disk.move_local(from, key)
+    }
+
+    fn take_copy(&self, from: &Path, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
+        self.disk.take_copy_from(from, key, wanted)
     }
 
     fn recount(&self, key: &FileKey) -> Result<(), StoreError> {
@@ -520,7 +555,7 @@ impl Index {
     fn count(&mut self, key: &FileKey, entry: &Entry, used: SystemTime) {
         match entry.kind() {
             HoldingKind::Catalogued => {
-                let evictable = self.any_copy || entry.origin == Origin::Fetched;
+                let evictable = self.evicts && (self.any_copy || entry.origin == Origin::Fetched);
                 self.ledger.add_copy(key, entry.bytes(), evictable, used);
             }
             HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, entry.bytes(), used),

@@ -28,6 +28,16 @@ pub(crate) enum StoreError {
         /// The holder of the lock as the lock file names it ("process 12 (crds-fs)"), or "another process".
         holder: String,
     },
+    /// The store is shared by mounts, and was to be used alone.
+    #[error(
+        "the store is shared by several mounts: say --shared, or, if none of them uses it any more, remove .crds-fs/shared in it"
+    )]
+    IsShared,
+    /// There is no place for the state of a shared store.
+    #[error(
+        "a shared store needs a directory for the state of this mount: name one on a disk of this node with --state"
+    )]
+    NoState,
     /// The store was made by a newer crds-fs.
     #[error(
         "the store has format '{found}', this crds-fs knows '{known}': use a newer crds-fs or another --cache"

@@ -23,6 +23,12 @@ pub(crate) trait Files: Send + Sync + 'static {
         true
     }
 
+    /// Whether others use the store at the same time. Then copies are never removed by themselves, and no user's file takes
+    /// the place of a catalogued one: it would be everybody's.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Indexes the files of an observatory. The first call scans its directories, which may take long; later ones
     /// return at once.
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError>;
@@ -52,6 +58,14 @@ pub(crate) trait Files: Send + Sync + 'static {
     /// Renames the user's file at `from` (a path below the root of the store) to this name, replacing a copy that is
     /// there; from now on it is a local file. A transfer that ends at the same moment does not touch it.
     fn move_in(&self, from: &Path, key: &FileKey) -> Result<(), StoreError>;
+
+    /// Renames the user's file at `from` (a path below the root of the store) to this name, if it has the length and the
+    /// digest of the catalog; then it is a copy like any other. False, and it stays, if not. Takes as long as reading the
+    /// file. For stores that are shared.
+    fn take_copy(&self, from: &Path, key: &FileKey, wanted: CatalogEntry) -> Result<bool, StoreError> {
+        let _ = (from, key, wanted);
+        Ok(false)
+    }
 
     /// Counts the user's file under this name as it is now, after it has come, gone or changed. One that is no longer there is
     /// forgotten.

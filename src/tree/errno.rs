@@ -58,8 +58,8 @@ fn store(error: &StoreError) -> Errno {
     match error {
         StoreError::NoSpace(_) => Errno::NOSPC,
         StoreError::Io { source, .. } => system(source),
-        StoreError::InUse { .. } => Errno::BUSY,
-        StoreError::Format { .. } => Errno::IO,
+        StoreError::InUse { .. } | StoreError::IsShared => Errno::BUSY,
+        StoreError::Format { .. } | StoreError::NoState => Errno::IO,
         StoreError::Overridden(_) => Errno::EXIST,
         StoreError::ReadOnly => Errno::ROFS,
         StoreError::Wrong { .. } => Errno::BADMSG,

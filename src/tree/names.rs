@@ -233,6 +233,11 @@ impl Core {
                     "this file is held: 'crds-fs release' lets it go",
                 ));
             }
+            if self.fetcher.store().is_shared() {
+                return Err(Error::NotPermitted(
+                    "the cache is shared, and this copy is everybody's: 'crds-fs evict --cache DIR --shared' removes it",
+                ));
+            }
             return self.remove_copy(Self::number_of(file), &file.key, caller);
         }
         let found = self.find_dir(parent, &directory)?;
@@ -314,6 +319,17 @@ impl Core {
         let from = found.path.join(name);
         match self.catalogued_at(&to) {
             Some((_, true)) if keep_target => return Err(Error::Exists),
+            Some((file, true)) if self.fetcher.store().is_shared() => {
+                self.hold(&found, name);
+                let removing = self.nodes.removing(&from);
+                if !self.fetcher.store().take_copy(&from, &file.key, file.entry)? {
+                    return Err(Error::NotPermitted(
+                        "the cache is shared, and a file of yours in place of a catalogued one would be everybody's: give it \
+                         another name, or use a cache of your own",
+                    ));
+                }
+                removing.done();
+            }
             Some((file, true)) => {
                 if let Ok(target) = self.find_dir(new_parent, &to_directory) {
                     self.hold(&target, new_name);

@@ -37,6 +37,8 @@ pub(crate) struct StatusReport {
     pub read_only: bool,
     /// Whether files can be fetched into the store.
     pub store_writable: bool,
+    /// Whether the store is used together with others (`--shared`).
+    pub store_shared: bool,
     /// Whether the directory of the store has been removed.
     pub store_removed: bool,
     /// `flat` or `instrument`.

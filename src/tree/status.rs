@@ -78,6 +78,7 @@ impl Core {
             offline: self.options.offline,
             read_only: self.options.read_only,
             store_writable: self.fetcher.store().is_writable(),
+            store_shared: self.fetcher.store().is_shared(),
             store_removed: usage.removed,
             layout: self.layout().as_str().to_owned(),
             observatories: stored

@@ -30,6 +30,8 @@ pub struct Rig {
     environment: Vec<(String, String)>,
     /// The argument of `ulimit` before the process starts.
     limit: Option<String>,
+    /// The umask of the process; that of this one if not set.
+    umask: Option<String>,
     daemon: Option<Child>,
 }
 
@@ -76,6 +78,7 @@ impl Rig {
             arguments: all,
             environment: Vec::new(),
             limit: None,
+            umask: None,
             daemon: None,
         }
     }
@@ -113,6 +116,11 @@ impl Rig {
     /// The process may have so many descriptors, from the next mount on.
     pub fn limit_descriptors(&mut self, limit: u32) {
         self.limit = Some(format!("-n {limit}"));
+    }
+
+    /// The process has this umask, in octal, from the next mount on.
+    pub fn set_umask(&mut self, umask: &str) {
+        self.umask = Some(umask.to_owned());
     }
 
     /// As [`Rig::limit_descriptors`], but the process may change it.
@@ -195,13 +203,21 @@ impl Rig {
 
     fn command(&self) -> Command {
         let program = program();
-        let Some(limit) = &self.limit else {
+        if self.limit.is_none() && self.umask.is_none() {
             return program;
-        };
+        }
+        let limit = self
+            .limit
+            .as_ref()
+            .map_or(String::new(), |limit| format!("ulimit {limit} && "));
+        let umask = self
+            .umask
+            .as_ref()
+            .map_or(String::new(), |umask| format!("umask {umask} && "));
         let mut limited = Command::new("sh");
         limited
             .arg("-c")
-            .arg(format!("ulimit {limit} && exec \"$0\" \"$@\""))
+            .arg(format!("{limit}{umask}exec \"$0\" \"$@\""))
             .arg(program.get_program())
             .env_clear()
             .stdin(Stdio::null());

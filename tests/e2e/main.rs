@@ -65,6 +65,7 @@ mod run;
 mod serve;
 mod servers;
 mod service_manager;
+mod shared;
 mod slow_store;
 mod sources;
 mod stalls;

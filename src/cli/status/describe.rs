@@ -41,7 +41,11 @@ fn head(status: &StatusReport, look: &Look) -> String {
         format!("since {}", shown(&status.started))
     };
     let mut text = format!("crds-fs {}, process {}, {up}", shown(&status.version), status.pid);
-    for (is_so, word) in [(status.offline, "offline"), (status.read_only, "read-only")] {
+    for (is_so, word) in [
+        (status.offline, "offline"),
+        (status.read_only, "read-only"),
+        (status.store_shared, "shared"),
+    ] {
         if is_so {
             text.push_str(", ");
             text.push_str(word);

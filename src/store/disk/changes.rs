@@ -8,8 +8,9 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, Metadata, MetadataExt as _};
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
@@ -18,6 +19,7 @@ use super::files::place;
 use super::index::Entry;
 use super::moments::Moment;
 use super::partials::partial_path;
+use super::shared::Shared;
 use super::state_dir::{self, Durable, is_absence};
 use super::{Disk, Guard};
 use crate::crds::{FileKey, FileName, Observatory};
@@ -111,7 +113,7 @@ impl Disk {
     }
 
     /// Removes the partial file of a published file that shall not get its name.
-    fn remove_published(&self, key: &FileKey) {
+    pub(super) fn remove_published(&self, key: &FileKey) {
         self.forget_record(key);
         let path = partial_path(key);
         if let Err(error) = self.state_dir.remove_file(&path)
@@ -124,15 +126,15 @@ impl Disk {
     /// Removes a file by way of a private name; false, and it stays, if it is not the one that is meant.
     fn discard(&self, key: &FileKey, entry: &Entry) -> io::Result<bool> {
         let directory = Path::new(REMOVING).join(key.observatory.as_str());
-        self.state_dir.create_dir_all(&directory)?;
+        self.aside().create_dir_all(&directory)?;
         let instrument = entry.instrument.unwrap_or_default();
-        let turn = state_dir::turn();
+        let turn = format!("{}{}", state_dir::turn(), self.mark());
         let target = directory.join(format!("{turn}{SEPARATOR}{instrument}{SEPARATOR}{}", key.name));
         if !self.take_aside(&entry.path(key), &target, Some(entry.identity))? {
             return Ok(false);
         }
         self.moments.reach(Moment::VictimAside);
-        self.state_dir.remove_file(&target)?;
+        self.aside().remove_file(&target)?;
         self.moments.reach(Moment::VictimRemoved);
         Ok(true)
     }
@@ -145,12 +147,12 @@ impl Disk {
         target: &Path,
         expected: Option<Identity>,
     ) -> io::Result<bool> {
-        match self.root.rename(path, &self.state_dir, target) {
+        match self.root.rename(path, self.aside(), target) {
             Ok(()) => {}
             Err(error) if is_absence(&error) => return Ok(false),
             Err(error) => return Err(error),
         }
-        let taken = Identity::of(&self.state_dir.symlink_metadata(target)?);
+        let taken = Identity::of(&self.aside().symlink_metadata(target)?);
         let right = |expected: Identity| {
             // A rename is a change of status.
             expected.is_same_file(&taken) && expected.has_same_contents(&taken)
@@ -162,23 +164,36 @@ impl Disk {
         Ok(false)
     }
 
+    /// The part of names in [`Disk::aside`] that no other process gives.
+    pub(super) fn mark(&self) -> String {
+        self.shared().map_or_else(String::new, Shared::mark)
+    }
+
+    /// Renames, but never over something that is there.
+    pub(super) fn rename_new(&self, source: &Dir, from: &Path, target: &Dir, to: &Path) -> io::Result<()> {
+        match self.shared() {
+            Some(_) => name_new(source, from, target, to),
+            None => rename_new(source, from, target, to),
+        }
+    }
+
     /// Gives a file its name back; if that is taken by now, it goes to quarantine.
     fn put_back(&self, from: &Path, path: &Path) -> io::Result<()> {
-        let back = rename_new(&self.state_dir, from, &self.root, path);
+        let back = self.rename_new(self.aside(), from, &self.root, path);
         if let Err(error) = &back
             && error.kind() == ErrorKind::AlreadyExists
         {
             let name = path.file_name().unwrap_or_default();
-            let mut aside = OsString::from(format!("{}-", state_dir::turn()));
+            let mut aside = OsString::from(format!("{}{}-", state_dir::turn(), self.mark()));
             aside.push(name);
-            self.state_dir.create_dir_all("quarantine")?;
+            self.aside().create_dir_all("quarantine")?;
             let aside = Path::new("quarantine").join(aside);
             log::warn!(
                 "{} in the store was replaced while it was looked at: what was there is in {}",
                 path.display(),
                 Path::new(state_dir::OWN).join(&aside).display()
             );
-            return rename_new(&self.state_dir, from, &self.state_dir, &aside);
+            return self.rename_new(self.aside(), from, self.aside(), &aside);
         }
         back
     }
@@ -189,10 +204,15 @@ impl Disk {
             return;
         }
         let directory = Path::new(REMOVING).join(observatory.as_str());
-        let Ok(entries) = self.state_dir.read_dir(&directory) else {
+        let Ok(entries) = self.aside().read_dir(&directory) else {
             return;
         };
         for entry in entries.flatten() {
+            // Another mount may be about to remove it.
+            let is_left = || entry.metadata().is_ok_and(|metadata| is_long_aside(&metadata));
+            if self.shared().is_some() && !is_left() {
+                continue;
+            }
             let Some(path) = entry
                 .file_name()
                 .to_str()
@@ -376,6 +396,14 @@ impl Disk {
     }
 }
 
+/// Whether a file lost its name longer ago than a removal takes.
+fn is_long_aside(metadata: &Metadata) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let renamed = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or_default());
+    now.checked_sub(renamed)
+        .is_some_and(|age| age > Duration::from_secs(3600))
+}
+
 /// The final path of a file in [`REMOVING`], from its name there.
 fn discarded(observatory: Observatory, text: &str) -> Option<PathBuf> {
     let mut parts = text.splitn(3, SEPARATOR);
@@ -390,8 +418,42 @@ fn discarded(observatory: Observatory, text: &str) -> Option<PathBuf> {
     }
 }
 
+/// Renames, but never over something that is there, in a directory in which others do the same on other nodes: by a
+/// second name, which the server gives or refuses, where there are such.
+pub(super) fn name_new(source: &Dir, from: &Path, target: &Dir, to: &Path) -> io::Result<()> {
+    match source.hard_link(from, target, to) {
+        Ok(()) => source.remove_file(from),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let (ours, there) = (source.symlink_metadata(from)?, target.symlink_metadata(to));
+            // A network file system may have asked twice, and heard only the second answer.
+            let is_ours = there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
+            if is_ours {
+                source.remove_file(from)
+            } else {
+                Err(error)
+            }
+        }
+        Err(error) if has_no_links(&error) => rename_new(source, from, target, to),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file cannot have a second name there, or not by this user.
+fn has_no_links(error: &io::Error) -> bool {
+    let refusals = [
+        Errno::PERM,
+        Errno::OPNOTSUPP,
+        Errno::NOSYS,
+        Errno::MLINK,
+        Errno::INVAL,
+    ];
+    refusals
+        .into_iter()
+        .any(|refusal| error.raw_os_error() == Some(refusal.raw_os_error()))
+}
+
 /// Renames, but never over something that is there.
-pub(super) fn rename_new(source: &Dir, from: &Path, target: &Dir, to: &Path) -> io::Result<()> {
+fn rename_new(source: &Dir, from: &Path, target: &Dir, to: &Path) -> io::Result<()> {
     let (source, from) = parent(source, from)?;
     let (target, to) = parent(target, to)?;
     match rustix::fs::renameat_with(source.as_fd(), from, target.as_fd(), to, RenameFlags::NOREPLACE) {

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cap_fs_ext::MetadataExt as _;
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt as _};
@@ -23,6 +23,8 @@ use crate::store::layout::directory_path;
 use crate::store::verified::{Identity, Mark, Origin};
 use crate::store::{Found, HoldingKind, ReferenceLayout, StoreError};
 
+/// The age up to which a file that is too short may be a download of another client.
+const YOUNG: Duration = Duration::from_secs(5 * 60);
 /// Bytes hashed at a time.
 const BUFFER: usize = 1 << 20;
 
@@ -61,7 +63,7 @@ impl Disk {
 
     pub(super) fn open_file(&self, key: &FileKey, wanted: CatalogEntry) -> Result<Found, StoreError> {
         self.ensure_indexed(key.observatory)?;
-        if let Some(file) = self.shared(key, wanted) {
+        if let Some(file) = self.opened_before(key, wanted) {
             return Ok(Found::Catalogued(file));
         }
         let guard = self.guards.of(key);
@@ -85,7 +87,7 @@ impl Disk {
                 entry.identity.size,
                 wanted.size.unwrap_or_default()
             );
-            return self.reject(&guard, &entry, None, &why);
+            return self.reject(&guard, &entry, None, wanted, &why);
         }
         let verified = entry.state == State::Held && self.is_right(&entry, wanted);
         if !verified && accepted {
@@ -101,7 +103,7 @@ impl Disk {
     /// Opens a published file that has not got its name yet. If a new catalog wants other contents meanwhile, it is
     /// dropped.
     fn open_verified(&self, guard: &Guard<'_>, wanted: CatalogEntry) -> Found {
-        let shared = self.shared(guard.key(), wanted);
+        let shared = self.opened_before(guard.key(), wanted);
         shared.map_or_else(
             || {
                 self.give_way(guard);
@@ -141,7 +143,7 @@ impl Disk {
         }
         if self.has_wrong_length(entry.identity.size, wanted) || found != expected {
             let why = format!("its SHA-1 is {found} instead of {expected}");
-            return self.reject(&guard, &entry, Some(found), &why);
+            return self.reject(&guard, &entry, Some(found), wanted, &why);
         }
         entry.sha1 = Some(found);
         self.accept(&guard, entry)?;
@@ -192,17 +194,18 @@ impl Disk {
     }
 
     /// The handle that other openers share already, if the file is still the wanted one.
-    fn shared(&self, key: &FileKey, wanted: CatalogEntry) -> Option<Arc<File>> {
+    fn opened_before(&self, key: &FileKey, wanted: CatalogEntry) -> Option<Arc<File>> {
         let index = self.index();
         let file = index.open.get(key)?.upgrade()?;
         let entry = index.entry(key)?;
         let fits = entry.kind() == HoldingKind::Catalogued && self.is_right(entry, wanted);
         let entry = *entry;
         drop(index);
+        let is_twin = |twin: Identity, now: &Identity| twin.is_same_file(now) && twin.has_same_contents(now);
         let is_same = |now: Identity| match entry.state {
             // It may get its name at this moment, which changes its status; the publisher looks at the rest.
             State::Verified => now.is_same_file(&entry.identity) && now.size == entry.identity.size,
-            _ => now == entry.identity,
+            _ => now == entry.identity || entry.twin.is_some_and(|twin| is_twin(twin, &now)),
         };
         if fits && opened_identity(&file, Path::new(key.name.as_str())).is_ok_and(is_same) {
             self.index().ledger.touch(key, SystemTime::now());
@@ -310,8 +313,9 @@ impl Disk {
             .copied()
             .map(Some)
             .chain([None]);
-        let elsewhere =
-            elsewhere.filter(|place| *place != home && self.layout == ReferenceLayout::Instrument);
+        // Each look at a shared store is a request over a network.
+        let looks = self.layout == ReferenceLayout::Instrument && self.shared().is_none();
+        let elsewhere = elsewhere.filter(|place| looks && *place != home);
         std::iter::once(home).chain(elsewhere).collect()
     }
 
@@ -362,6 +366,14 @@ impl Disk {
         self.is_digest(entry.sha1, wanted) && !self.has_wrong_length(entry.identity.size, wanted)
     }
 
+    /// Whether a file in a shared store may still be on its way: clients of other kinds write to the final name.
+    fn may_be_arriving(&self, entry: &Entry, wanted: CatalogEntry) -> bool {
+        self.shared().is_some()
+            && wanted
+                .size
+                .is_some_and(|size| is_young_part(&entry.identity, size))
+    }
+
     /// Takes an open file away that is not what the catalog says; `found` is its digest, if it was hashed. A copy that was
     /// fetched by an earlier catalog is removed, and any other file moved to quarantine. Its guard is held.
     fn reject(
@@ -369,12 +381,19 @@ impl Disk {
         guard: &Guard<'_>,
         entry: &Entry,
         found: Option<Sha1Sum>,
+        wanted: CatalogEntry,
         why: &str,
     ) -> Result<Found, StoreError> {
         let key = guard.key();
         let path = entry.path(key);
+        if self.may_be_arriving(entry, wanted) {
+            log::debug!("{key} in the store: {why}; it may still be on its way");
+            self.remove_vanished(guard);
+            return Ok(Found::Absent);
+        }
         let is_superseded = entry.origin == Origin::Fetched && found.is_some() && found == entry.sha1;
-        if is_superseded && self.can_write() {
+        // In a shared store others may have it open, who on some network file systems would lose it with its last name.
+        if is_superseded && self.can_write() && self.shared().is_none() {
             if !self.drop_copy(guard, *entry)? {
                 return Ok(Found::Unverified);
             }
@@ -389,6 +408,13 @@ impl Disk {
         self.remove_vanished(guard);
         Ok(Found::Absent)
     }
+}
+
+/// Whether the file of an identity is shorter than `size` and was written to a short while ago. A time in the future is that
+/// of another node's clock.
+pub(super) fn is_young_part(identity: &Identity, size: u64) -> bool {
+    let age = SystemTime::now().duration_since(identity.modified());
+    identity.size < size && age.unwrap_or_default() < YOUNG
 }
 
 /// The path of a file in an instrument directory or directly below its observatory.

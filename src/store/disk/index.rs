@@ -31,6 +31,9 @@ pub(super) struct Entry {
     pub(super) blocks: u64,
     /// The instrument directory that it lies in.
     pub(super) instrument: Option<&'static str>,
+    /// The identity of the verified file that openers had before it was copied into a shared store: who has that open
+    /// shares it with later openers.
+    pub(super) twin: Option<Identity>,
 }
 
 impl Entry {
@@ -42,6 +45,7 @@ impl Entry {
             origin: Origin::Found,
             blocks: metadata.blocks(),
             instrument,
+            twin: None,
         }
     }
 

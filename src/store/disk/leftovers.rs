@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::{Dir, Metadata};
 
 use super::Disk;
+use super::shared::INCOMING;
 use super::state_dir::{OWN, TEMPORARY};
 use crate::crds::Observatory;
 use crate::store::Leftover;
@@ -28,7 +29,9 @@ pub(super) fn find(disk: &Disk) -> Vec<Leftover> {
         let is_temporary = |name: &str| name.starts_with(TEMPORARY);
         collect(&disk.root, &directory, is_temporary, &mut found);
     }
-    collect(&disk.root, &own.join("uploads"), |_| true, &mut found);
+    for directory in ["uploads", INCOMING] {
+        collect(&disk.root, &own.join(directory), |_| true, &mut found);
+    }
     found.sort_by(|one, other| one.path.cmp(&other.path));
     found
 }

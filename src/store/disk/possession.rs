@@ -1,4 +1,4 @@
-//! Taking possession of a store: by one process where it can be written, else by any number that read it.
+//! Taking possession of a store: by one process where it can be written, by any number that share it, or that only read it.
 //!
 //! The state of a store that cannot be written (identities of verified files, catalogs, answers) is kept in a directory
 //! of the user's, or only as long as the process lives where that cannot be written either.
@@ -10,6 +10,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _};
 
 use super::StoreError;
+use super::shared::{self, Shared};
 use super::state_dir::{self, Durable};
 
 /// A store that was taken possession of.
@@ -18,23 +19,38 @@ pub(super) struct Possession {
     pub(super) state_dir: Dir,
     /// The `.crds-fs` of a store that cannot be written, for reading.
     pub(super) theirs: Option<Dir>,
-    /// Held for its lock as long as the store is in use; none where it cannot be written.
-    pub(super) owner: Option<state_dir::Lock>,
+    pub(super) access: Access,
     /// Whether anything can be kept in `state_dir`.
     pub(super) remembers: bool,
 }
 
-/// Takes possession of an open directory. `state` is the directory in which those for stores that cannot be written are
-/// made.
-pub(super) fn take(root: &Dir, state: Option<&Path>) -> Result<Possession, StoreError> {
-    let why = match take_alone(root) {
+/// The way in which a store is used.
+#[derive(Debug)]
+pub(super) enum Access {
+    /// By this process alone; the lock is held as long as the store is in use.
+    Alone(state_dir::Lock),
+    /// With others.
+    Shared(Shared),
+    /// As it is: it cannot be written.
+    Reading,
+}
+
+/// Takes possession of an open directory, for sharing it if `shared`. `state` is the directory in which those for shared
+/// stores, and for such as cannot be written, are made.
+pub(super) fn take(root: &Dir, state: Option<&Path>, shared: bool) -> Result<Possession, StoreError> {
+    let taken = if shared {
+        enter(root, state)
+    } else {
+        take_alone(root)
+    };
+    let why = match taken {
         Err(StoreError::Io { source, .. }) if is_refusal(source.kind()) => source,
         Err(error) => return Err(error),
-        Ok((state_dir, owner)) => {
+        Ok((state_dir, access)) => {
             return Ok(Possession {
                 state_dir,
                 theirs: None,
-                owner: Some(owner),
+                access,
                 remembers: true,
             });
         }
@@ -70,20 +86,32 @@ pub(super) fn take(root: &Dir, state: Option<&Path>) -> Result<Possession, Store
     Ok(Possession {
         state_dir,
         theirs,
-        owner: None,
+        access: Access::Reading,
         remembers,
     })
 }
 
-fn take_alone(root: &Dir) -> Result<(Dir, state_dir::Lock), StoreError> {
+fn take_alone(root: &Dir) -> Result<(Dir, Access), StoreError> {
+    refuse_protected(root)?;
+    let state_dir = state_dir::open(root)?;
+    let owner = state_dir::lock(&state_dir)?;
+    shared::refuse_shared(&state_dir)?;
+    state_dir::check_format(&state_dir, state_dir::Missing::Make)?;
+    Ok((state_dir, Access::Alone(owner)))
+}
+
+fn enter(root: &Dir, state: Option<&Path>) -> Result<(Dir, Access), StoreError> {
+    refuse_protected(root)?;
+    let (state_dir, shared) = Shared::enter(root, state)?;
+    Ok((state_dir, Access::Shared(shared)))
+}
+
+fn refuse_protected(root: &Dir) -> Result<(), StoreError> {
     if is_protected(root) {
         let protected = ErrorKind::ReadOnlyFilesystem.into();
         return Err(StoreError::io("write to", ".", protected));
     }
-    let state_dir = state_dir::open(root)?;
-    let owner = state_dir::lock(&state_dir)?;
-    state_dir::check_format(&state_dir, state_dir::Missing::Make)?;
-    Ok((state_dir, owner))
+    Ok(())
 }
 
 /// Whether it is a cache whose directory has no write permission for anybody, which is respected for root as well.

@@ -14,17 +14,17 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use cap_std::fs::Dir;
 use parking_lot::{Condvar, Mutex};
 use rustix::process::{Resource, getrlimit};
 
-use super::Disk;
-use super::changes::rename_new;
 use super::file_state::{Event, State};
-use super::files::{digest, identity_at, opened_identity, place};
+use super::files::{digest, identity_at, is_young_part, opened_identity, place};
 use super::index::Entry;
 use super::moments::Moment;
 use super::partials::partial_path;
-use super::state_dir::Lock;
+use super::possession::Access;
+use super::{Disk, Guard};
 use crate::crds::FileKey;
 use crate::store::verified::{Identity, Mark};
 use crate::store::{StoreError, Unkept};
@@ -39,6 +39,9 @@ const PENDING_FILES: usize = 1_000;
 /// The share of the limit of descriptors for one such file, which has two: all of them together take an eighth of it.
 const DESCRIPTORS_FOR_ONE: u64 = 16;
 const PENDING_BYTES: u64 = 512 << 20;
+/// The time until publication is tried again after something else had the name, and the number of files that wait so.
+const AGAIN: Duration = Duration::from_secs(5);
+const POSTPONED: usize = 64;
 /// So many of the last failures are remembered.
 const LAST: usize = 20;
 
@@ -82,9 +85,27 @@ struct QueueState {
     failure: Option<StoreError>,
     /// The last failures, oldest first.
     unkept: VecDeque<Unkept>,
+    /// Files whose name something else had, and the time to try again. They count as left.
+    postponed: Vec<(Instant, Pending)>,
 }
 
 impl QueueState {
+    /// Lets files wait again that were postponed to a time.
+    fn take_up(&mut self, is_due: impl Fn(Instant) -> bool) {
+        let due: Vec<Pending> = self
+            .postponed
+            .extract_if(.., |(when, _)| is_due(*when))
+            .map(|(_, one)| one)
+            .collect();
+        for one in due {
+            self.files += 1;
+            self.bytes = self.bytes.saturating_add(one.entry.bytes());
+            self.pushed += 1;
+            self.since.get_or_insert_with(Instant::now);
+            self.waiting.push(one);
+        }
+    }
+
     /// Whether the files that wait are a batch without waiting for more.
     fn is_full(&self) -> bool {
         let bytes = self.waiting.iter().map(|one| one.entry.bytes());
@@ -158,10 +179,27 @@ impl Queue {
                 self.changed.wait_until(&mut state, since + GATHER);
             } else if state.ending {
                 return None;
+            } else if let Some(due) = state.postponed.iter().map(|(due, _)| *due).min() {
+                if due > Instant::now() {
+                    self.changed.wait_until(&mut state, due);
+                } else {
+                    state.take_up(|when| when <= due);
+                }
             } else {
                 self.changed.wait(&mut state);
             }
         }
+    }
+
+    /// Whether another file can be tried again later.
+    fn can_postpone(&self) -> bool {
+        let state = self.state.lock();
+        !state.ending && state.postponed.len() < POSTPONED
+    }
+
+    /// Tries a file of a batch again later.
+    fn postpone(&self, one: Pending) {
+        self.state.lock().postponed.push((Instant::now() + AGAIN, one));
     }
 
     fn leave(&self, files: usize, bytes: u64) {
@@ -195,7 +233,10 @@ impl Queue {
     }
 
     fn end(&self) {
-        self.state.lock().ending = true;
+        let mut state = self.state.lock();
+        state.ending = true;
+        state.take_up(|_| true);
+        drop(state);
         self.changed.notify_all();
     }
 }
@@ -274,34 +315,30 @@ impl Disk {
 
     fn name_batch(&self, mut batch: Vec<Pending>) {
         batch.retain(|one| self.index().is_pending(&one.key, &one.entry));
-        let files: Vec<&File> = batch.iter().map(|one| &*one.partial).collect();
-        let synced = self
-            .durability
-            .data_of(&files, self.owner.as_ref().map(Lock::file));
-        self.moments.reach(Moment::DataSynced);
+        let named = match &self.access {
+            Access::Shared(shared) => self.share_batch(shared, &batch),
+            Access::Alone(lock) => self.name_durable(&batch, Some(lock.file())),
+            Access::Reading => self.name_durable(&batch, None),
+        };
         let mut directories = BTreeSet::new();
-        for (one, synced) in batch.iter().zip(synced) {
-            let named = synced
-                .map_err(|error| StoreError::io("write", partial_path(&one.key), error))
-                .and_then(|()| checked(one))
-                .and_then(|now| self.give_name(one, now));
+        for (one, named) in batch.into_iter().zip(named) {
             match named {
-                Ok(Some(directory)) => {
+                Ok(Named::In(directory)) => {
                     directories.insert(directory);
                 }
+                Ok(Named::Later) => self.queue.postpone(one),
                 // What has come to its place meanwhile takes room as well.
-                Ok(None) => {
+                Ok(Named::Dropped) => {
                     if let Err(error) = self.recount_file(&one.key) {
                         log::debug!("{error}");
                     }
                 }
                 Err(error) => {
-                    self.drop_pending(one);
+                    self.drop_pending(&one);
                     self.queue.failed(Some(&one.key), error);
                 }
             }
         }
-        drop(batch);
         for directory in directories {
             let synced = self
                 .root
@@ -315,33 +352,58 @@ impl Disk {
         self.moments.reach(Moment::NamesSynced);
     }
 
-    /// Renames a durable file to its final name, never over something that is there: that may be somebody's work. Gives
-    /// the directory, unless the file has been dropped or overridden meanwhile.
-    fn give_name(&self, one: &Pending, now: Identity) -> Result<Option<PathBuf>, StoreError> {
+    /// Makes the bytes of files durable and gives them their names.
+    fn name_durable(&self, batch: &[Pending], file_system: Option<&File>) -> Vec<Result<Named, StoreError>> {
+        let files: Vec<&File> = batch.iter().map(|one| &*one.partial).collect();
+        let synced = self.durability.data_of(&files, file_system);
+        self.moments.reach(Moment::DataSynced);
+        let named = batch.iter().zip(synced).map(|(one, synced)| {
+            synced
+                .map_err(|error| StoreError::io("write", partial_path(&one.key), error))
+                .and_then(|()| checked(one))
+                .and_then(|now| self.give_name(one, now))
+        });
+        named.collect()
+    }
+
+    /// Renames a durable file to its final name, never over something that is there: that may be somebody's work.
+    pub(super) fn give_name(&self, one: &Pending, now: Identity) -> Result<Named, StoreError> {
+        let from = partial_path(&one.key);
+        self.name_file(
+            one,
+            &Ready {
+                dir: &self.state_dir,
+                path: &from,
+                now,
+                is_copy: false,
+            },
+        )
+    }
+
+    /// As [`Disk::give_name`], for a file with the bytes of the pending one.
+    pub(super) fn name_file(&self, one: &Pending, ready: &Ready<'_>) -> Result<Named, StoreError> {
         let guard = self.guards.of(&one.key);
         if !self.index().is_pending(&one.key, &one.entry) {
-            return Ok(None);
+            return Ok(Named::Dropped);
         }
-        let (from, to) = (partial_path(&one.key), place(&one.key, one.entry.instrument));
+        let (from, now, to) = (ready.path, &ready.now, place(&one.key, one.entry.instrument));
         let failed = |error| StoreError::io("publish", &to, error);
-        let there = identity_at(&self.state_dir, &from).map_err(failed)?;
-        if there.is_none_or(|there| !there.is_same_file(&now)) {
+        let there = identity_at(ready.dir, from).map_err(failed)?;
+        if there.is_none_or(|there| !there.is_same_file(now)) {
             let message = "its partial file was replaced by somebody";
             return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
         }
         let directory = to.parent().unwrap_or(Path::new(""));
-        let renamed = match rename_new(&self.state_dir, &from, &self.root, &to) {
+        let renamed = match self.rename_new(ready.dir, from, &self.root, &to) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.root.create_dir_all(directory).map_err(failed)?;
-                rename_new(&self.state_dir, &from, &self.root, &to)
+                self.rename_new(ready.dir, from, &self.root, &to)
             }
             other => other,
         };
         match renamed {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                log::warn!("{} has come to its place by other means meanwhile", one.key);
-                self.give_way(&guard);
-                return Ok(None);
+                return self.met_another(&guard, one, &to);
             }
             other => other.map_err(failed)?,
         }
@@ -349,7 +411,8 @@ impl Disk {
         let metadata = self.root.symlink_metadata(&to).map_err(failed)?;
         let mut entry = Entry::new(State::Held, &metadata, one.entry.instrument);
         (entry.sha1, entry.origin) = (one.entry.sha1, one.entry.origin);
-        if !entry.identity.is_same_file(&now) || !entry.identity.has_same_contents(&now) {
+        entry.twin = ready.is_copy.then_some(one.entry.identity);
+        if !entry.identity.is_same_file(now) || !entry.identity.has_same_contents(now) {
             let message = "something else has come to its place";
             return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
         }
@@ -357,8 +420,28 @@ impl Disk {
         entered.map_err(|refused| refused.error(&one.key))?;
         self.remember(&one.key, &Mark::Copy(entry.identity, entry.sha1, entry.origin));
         self.moments.reach(Moment::Remembered);
-        self.forget_record(&one.key);
-        Ok(Some(directory.to_owned()))
+        if ready.is_copy {
+            self.remove_published(&one.key);
+        } else {
+            self.forget_record(&one.key);
+        }
+        Ok(Named::In(directory.to_owned()))
+    }
+
+    /// Leaves a name to what has come there meanwhile. In a shared store that may be a part of the file, which another
+    /// client is still writing: then publication is tried again later.
+    fn met_another(&self, guard: &Guard<'_>, one: &Pending, to: &Path) -> Result<Named, StoreError> {
+        if self.shared().is_none() {
+            log::warn!("{} has come to its place by other means meanwhile", one.key);
+        } else if self
+            .lies_there(to)?
+            .is_some_and(|there| is_young_part(&there, one.entry.identity.size))
+            && self.queue.can_postpone()
+        {
+            return Ok(Named::Later);
+        }
+        self.give_way(guard);
+        Ok(Named::Dropped)
     }
 
     /// Drops a file that cannot be made durable, or cannot get its name: nobody gets it any more.
@@ -370,9 +453,31 @@ impl Disk {
     }
 }
 
+/// The result of giving a file its name.
+#[derive(Debug)]
+pub(super) enum Named {
+    /// It has its name, in this directory.
+    In(PathBuf),
+    /// It was dropped or overridden meanwhile, or something else has the name.
+    Dropped,
+    /// Something else has the name that may go.
+    Later,
+}
+
+/// A durable file that is to get its name.
+#[derive(Debug)]
+pub(super) struct Ready<'a> {
+    pub(super) dir: &'a Dir,
+    /// Its path below `dir`.
+    pub(super) path: &'a Path,
+    pub(super) now: Identity,
+    /// Whether it is a copy of the verified file, on another file system.
+    pub(super) is_copy: bool,
+}
+
 /// The identity of a durable partial file. If it has changed since the file was verified, as on network file systems
 /// that report times late, the bytes are hashed once more; fails if they are others.
-fn checked(one: &Pending) -> Result<Identity, StoreError> {
+pub(super) fn checked(one: &Pending) -> Result<Identity, StoreError> {
     let path = partial_path(&one.key);
     let now = opened_identity(&one.partial, &path)?;
     let failed = |error| StoreError::io("publish", &path, error);

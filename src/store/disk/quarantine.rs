@@ -40,9 +40,9 @@ impl Disk {
             });
         }
         let failed = |error| StoreError::io("move to quarantine", path, error);
-        self.state_dir.create_dir_all(QUARANTINE).map_err(failed)?;
+        self.aside().create_dir_all(QUARANTINE).map_err(failed)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let target = Path::new(QUARANTINE).join(format!("{name}.{}", now.as_nanos()));
+        let target = Path::new(QUARANTINE).join(format!("{name}.{}{}", now.as_nanos(), self.mark()));
         if self.take_aside(path, &target, expected).map_err(failed)? {
             log::warn!(
                 "{} in the store: {why}; moved to {}",
@@ -58,7 +58,7 @@ impl Disk {
 
     /// The contents of quarantine, counted anew when its directory has changed: users may take files out at any time.
     pub(super) fn count_quarantine(&self) -> Quarantined {
-        let metadata = self.state_dir.symlink_metadata(QUARANTINE).ok();
+        let metadata = self.aside().symlink_metadata(QUARANTINE).ok();
         let changed = metadata.map(|metadata| (metadata.mtime(), metadata.mtime_nsec()));
         let known = self.index().quarantined;
         if known.changed == changed {
@@ -69,7 +69,7 @@ impl Disk {
             ..Quarantined::default()
         };
         if changed.is_some()
-            && let Ok(dir) = self.state_dir.open_dir(QUARANTINE)
+            && let Ok(dir) = self.aside().open_dir(QUARANTINE)
         {
             count(&dir, &mut counted, DEPTH);
         }

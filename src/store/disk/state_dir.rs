@@ -153,13 +153,9 @@ pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let _ = (&file).take(SMALL_LIMIT).read_to_string(&mut holder);
-                let holder = match holder.trim() {
-                    "" => "another process".to_owned(),
-                    text => text.to_owned(),
-                };
-                return Err(StoreError::InUse { holder });
+                return Err(StoreError::InUse {
+                    holder: holder(&file),
+                });
             }
             Err(error) => return Err(failed(error.into())),
         }
@@ -175,6 +171,66 @@ pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
     file.set_len(0).map_err(failed)?;
     writeln!(file, "process {} ({})", std::process::id(), program.display()).map_err(failed)?;
     Ok(Lock(file))
+}
+
+/// A lock of a directory, as far as the file system has locks.
+pub(super) enum Truthful {
+    /// Nobody else has it.
+    Locked(Lock),
+    /// Locks exclude nobody there, or there are none.
+    Unknown,
+}
+
+/// Takes the lock as [`lock`] does, and finds out whether a second one would be refused.
+pub(super) fn lock_truthfully(own: &Dir) -> Result<Truthful, StoreError> {
+    let held = match lock(own) {
+        Ok(held) => held,
+        Err(StoreError::Io { source, .. }) if has_no_locks(&source) => return Ok(Truthful::Unknown),
+        Err(error) => return Err(error),
+    };
+    let path = Path::new("lock");
+    let failed = |error| StoreError::io("lock", Path::new(OWN).join(path), error);
+    let second = own.open(path).map_err(failed)?;
+    Ok(match flock(&second, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Truthful::Locked(held),
+        _ => Truthful::Unknown,
+    })
+}
+
+/// Whether the error says that the file system has no locks.
+fn has_no_locks(error: &io::Error) -> bool {
+    [Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOLCK, Errno::INVAL]
+        .into_iter()
+        .any(|errno| is(error, errno))
+}
+
+/// Fails with [`StoreError::InUse`] if a process has the store for itself, as far as its lock can be seen from here.
+pub(super) fn refuse_owner(own: &Dir) -> Result<(), StoreError> {
+    let Ok(Plain::File(file, _)) = open_plain(own, Path::new("lock")) else {
+        return Ok(());
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse {
+            holder: holder(&file),
+        }),
+        Ok(()) => {
+            let _ = flock(&file, FlockOperation::Unlock);
+            Ok(())
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+/// The holder of a lock, as its file names it.
+fn holder(mut file: &File) -> String {
+    let mut holder = String::new();
+    let _ = io::Read::by_ref(&mut file)
+        .take(SMALL_LIMIT)
+        .read_to_string(&mut holder);
+    match holder.trim() {
+        "" => "another process".to_owned(),
+        text => text.to_owned(),
+    }
 }
 
 /// The process that took the lock of the store in `root` last, as is written in the lock's file.

@@ -13,6 +13,7 @@ mod interleavings;
 mod power_loss;
 mod promises;
 mod publication;
+mod shared;
 #[path = "../../../tests/common/small_disk.rs"]
 mod small_disk;
 mod upkeep;

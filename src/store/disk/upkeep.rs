@@ -32,7 +32,7 @@ impl Upkeep for DiskStore {
     }
 
     fn change_holds(&self, changes: Vec<HoldChange>) -> Result<(), StoreError> {
-        holds::change(&self.disk, changes)
+        holds::change(&self.disk, &changes)
     }
 
     fn last_used(&self, key: &FileKey) -> Option<SystemTime> {
@@ -78,6 +78,10 @@ impl Disk {
         self.ensure_indexed(key.observatory)?;
         if !self.can_write() {
             return Err(Self::protected());
+        }
+        if self.shared().is_some() {
+            let held = holds::current(self)?;
+            self.index().ledger.set_held(held);
         }
         if self.index().ledger.held().contains(key) {
             return Ok(Eviction::Held);

@@ -1,0 +1,197 @@
+//! A store that many mounts, on one node or on several, use at the same time, beside clients of other kinds.
+//!
+//! Nothing in it is trusted to a lock. What a mount knows and has under way lies in a state directory of its own, on the
+//! node; in the store it writes verified files, temporary names on their way there, and configuration. The marker
+//! [`MARKER`] tells later mounts that others may be there, and gives the store an identity that is the same on all nodes.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
+
+use super::StoreError;
+use super::state_dir::{self, Durable, Lock, Missing, OWN, Truthful};
+
+/// The file in `.crds-fs` that says that the store is shared; its first line is the store's identity.
+const MARKER: &str = "shared";
+/// The directory in `.crds-fs` of files that are being copied into the store.
+pub(super) const INCOMING: &str = "incoming";
+/// The text of the marker after the identity.
+const EXPLANATION: &str = "This cache is used by several mounts of crds-fs (--shared). One without --shared refuses it, \
+    since it would evict and move files that others use.\nIf no such mount uses it any more, this file can be removed.\n";
+/// The largest marker, in bytes.
+const MARKER_LIMIT: u64 = 4096;
+/// The number of looks at a marker that is there and cannot be seen yet, and the time between two.
+const LOOKS: usize = 100;
+const LATE: Duration = Duration::from_millis(50);
+/// The number of state directories of one store on one node.
+const MOUNTS: usize = 1000;
+
+/// What a mount has of a store that it shares.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// `.crds-fs` in the store.
+    own: Dir,
+    /// Held for the lock of the state directory.
+    _state: Option<Lock>,
+    /// The part of temporary names that no other mount has.
+    token: String,
+    /// Whether the state directory is on the store's file system.
+    same_disk: bool,
+}
+
+impl Shared {
+    /// Enters a store with others. `state` is the directory in which the state directories are made.
+    pub(super) fn enter(root: &Dir, state: Option<&Path>) -> Result<(Dir, Self), StoreError> {
+        let own = state_dir::open(root)?;
+        state_dir::check_format(&own, Missing::Make)?;
+        let token = format!("{:016x}", fastrand::u64(..));
+        let incoming = Path::new(INCOMING);
+        own.create_dir_all(incoming)
+            .map_err(|error| StoreError::io("make", Path::new(OWN).join(incoming), error))?;
+        let keeps_group_out = try_to_write(&own, &incoming.join(&token))?;
+        let (id, is_new) = mark(&own, &token)?;
+        if let Err(error) = state_dir::refuse_owner(&own) {
+            if is_new {
+                let _ = own.remove_file(MARKER);
+            }
+            return Err(error);
+        }
+        let state = state.ok_or(StoreError::NoState)?;
+        let (state_dir, lock) = own_state(&state.join(format!("shared-{id}")), &token)?;
+        let same_disk = match (root.dir_metadata(), state_dir.dir_metadata()) {
+            (Ok(store), Ok(state)) => store.dev() == state.dev(),
+            _ => false,
+        };
+        if keeps_group_out {
+            warn_of_modes(root);
+        }
+        let shared = Self {
+            own,
+            _state: lock,
+            token,
+            same_disk,
+        };
+        Ok((state_dir, shared))
+    }
+
+    /// `.crds-fs` in the store.
+    pub(super) fn own(&self) -> &Dir {
+        &self.own
+    }
+
+    /// Whether files can get their final names from the state directory by a link.
+    pub(super) fn same_disk(&self) -> bool {
+        self.same_disk
+    }
+
+    /// As if the state directory lay on another disk.
+    #[cfg(test)]
+    pub(super) fn pretend_other_disk(&mut self) {
+        self.same_disk = false;
+    }
+
+    /// The path in `.crds-fs` of a new temporary file.
+    pub(super) fn temporary(&self, name: &str) -> PathBuf {
+        let turn = state_dir::turn();
+        Path::new(INCOMING).join(format!("{}~{turn}~{name}", self.token))
+    }
+
+    /// The part of other names that no other mount has.
+    pub(super) fn mark(&self) -> String {
+        format!(".{}", self.token)
+    }
+}
+
+/// Fails if there is a marker: the store is shared by others.
+pub(super) fn refuse_shared(own: &Dir) -> Result<(), StoreError> {
+    match state_dir::read_text(own, Path::new(MARKER), MARKER_LIMIT)? {
+        Some(_) => Err(StoreError::IsShared),
+        None => Ok(()),
+    }
+}
+
+/// Fails unless a file can be made at a path; gives whether its group may not write to it.
+fn try_to_write(own: &Dir, path: &Path) -> Result<bool, StoreError> {
+    let failed = |error| StoreError::io("write", Path::new(OWN).join(path), error);
+    let file = own.open_with(path, OpenOptions::new().write(true).create_new(true));
+    let mode = file.map_err(failed)?.metadata().map_err(failed)?.mode();
+    own.remove_file(path).map_err(failed)?;
+    Ok(mode & 0o020 == 0)
+}
+
+/// The identity of the store, and whether it was given just now.
+fn mark(own: &Dir, token: &str) -> Result<(String, bool), StoreError> {
+    let failed = |error| StoreError::io("write", Path::new(OWN).join(MARKER), error);
+    let mut is_new = false;
+    for _ in 0..LOOKS {
+        if let Some(text) = state_dir::read_text(own, Path::new(MARKER), MARKER_LIMIT)? {
+            let id: String = text.lines().next().unwrap_or_default().trim().to_owned();
+            let is_sound = (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            // Emptied or made by somebody's hand: then what is remembered is lost when it is mended.
+            return Ok((if is_sound { id } else { "0".repeat(8) }, is_new));
+        }
+        // With its contents at once, and never over another's.
+        let beside = Path::new(INCOMING).join(format!("{token}~{MARKER}"));
+        let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let text = format!("{id}\n{EXPLANATION}");
+        state_dir::replace(own, &beside, text.as_bytes(), Durable::Yes)?;
+        let named = super::changes::name_new(own, &beside, own, Path::new(MARKER));
+        let _ = own.remove_file(&beside);
+        match named {
+            Ok(()) => is_new = true,
+            // Some file systems show names of other nodes late.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => std::thread::sleep(LATE),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Err(failed(ErrorKind::NotFound.into()))
+}
+
+/// A state directory of this mount's own below `state`: one that an earlier mount of this node has left, else a new one.
+fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>), StoreError> {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().replace(['/', '\0'], "_");
+    for number in 0..MOUNTS {
+        let path = state.join(format!("{host}-{number}"));
+        let dir = made(&path)?;
+        match state_dir::lock_truthfully(&dir) {
+            Ok(Truthful::Locked(lock)) => {
+                state_dir::check_format(&dir, Missing::Make)?;
+                return Ok((dir, Some(lock)));
+            }
+            Ok(Truthful::Unknown) => break,
+            Err(StoreError::InUse { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let path = state.join(format!("{host}-{token}"));
+    log::warn!(
+        "locks mean nothing in {}, so that what is learnt and half fetched cannot be used by the next mount: name a directory \
+         on a disk of this node with --state",
+        state.display()
+    );
+    let dir = made(&path)?;
+    state_dir::check_format(&dir, Missing::Make)?;
+    Ok((dir, None))
+}
+
+fn made(path: &Path) -> Result<Dir, StoreError> {
+    let failed = |source| StoreError::io("make the state directory", path, source);
+    std::fs::create_dir_all(path).map_err(failed)?;
+    Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)
+}
+
+/// Warns where the store is meant for a group and the umask of this process keeps that out.
+fn warn_of_modes(root: &Dir) {
+    const FOR_GROUP: u32 = 0o2020;
+    let mode = root.dir_metadata().map_or(0, |metadata| metadata.mode());
+    if mode & FOR_GROUP == FOR_GROUP {
+        log::warn!(
+            "the store is for a group, but directories that this mount makes in it will not be writable for the group: set the \
+             umask to 002 before mounting (UMask=0002 in a systemd unit)"
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! A store that several have open at the same time, each with a state of its own.
+
+use super::*;
+
+/// A directory for a shared store, and one for the state of those who use it.
+struct Place {
+    dir: TempDir,
+    state: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            dir: TempDir::new().unwrap(),
+            state: TempDir::new().unwrap(),
+        }
+    }
+
+    fn options(&self) -> StoreOptions {
+        StoreOptions {
+            shared: true,
+            state: Some(self.state.path().to_owned()),
+            ..options()
+        }
+    }
+
+    fn open(&self) -> DiskStore {
+        DiskStore::open(self.dir.path(), self.options()).unwrap()
+    }
+
+    /// What lies in a directory below `.crds-fs`.
+    fn own(&self, directory: &str) -> Vec<std::ffi::OsString> {
+        let names = fs::read_dir(self.dir.path().join(".crds-fs").join(directory));
+        names
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().file_name())
+            .collect()
+    }
+}
+
+/// As if the state lay on another disk.
+fn open_apart(place: &Place) -> DiskStore {
+    let mut store = place.open();
+    let disk = Arc::get_mut(&mut store.disk).unwrap();
+    let Access::Shared(shared) = &mut disk.access else {
+        panic!("not shared")
+    };
+    shared.pretend_other_disk();
+    store
+}
+
+#[test]
+fn what_one_brings_others_find_and_check_once() {
+    for open in [Place::open, open_apart as fn(&Place) -> DiskStore] {
+        let place = Place::new();
+        let rule = key("hst_0001.pmap");
+        let (one, other) = (open(&place), open(&place));
+        assert!(matches!(
+            other.open(&rule, entry(b"good")).unwrap(),
+            Found::Absent
+        ));
+        put(&one, &rule, b"good").unwrap();
+        catalogued(&one.open(&rule, entry(b"good")).unwrap());
+        assert!(matches!(
+            other.open(&rule, entry(b"good")).unwrap(),
+            Found::Unverified
+        ));
+        catalogued(&other.verify(&rule, entry(b"good")).unwrap());
+        catalogued(&other.open(&rule, entry(b"good")).unwrap());
+        assert_eq!(fs::read(path(&place.dir, &rule)).unwrap(), b"good");
+        assert!(place.own("incoming").is_empty());
+        assert!(place.own("partial").is_empty() && place.own("verified").is_empty());
+        // Each remembers what it has verified, whichever comes first.
+        drop((one, other));
+        for store in [place.open(), place.open()] {
+            catalogued(&store.open(&rule, entry(b"good")).unwrap());
+        }
+    }
+}
+
+#[test]
+fn who_comes_second_keeps_what_openers_have_and_leaves_the_name_to_the_first() {
+    for open in [Place::open, open_apart as fn(&Place) -> DiskStore] {
+        let place = Place::new();
+        let rule = key("hst_0001.pmap");
+        let (one, other) = (open(&place), open(&place));
+        other.load_index(Observatory::Hst).unwrap();
+        put(&one, &rule, b"good").unwrap();
+        let first = fs::metadata(path(&place.dir, &rule)).unwrap().ino();
+        let second = put(&other, &rule, b"good").unwrap();
+        assert_eq!(bytes_of(&second), b"good");
+        assert_eq!(fs::metadata(path(&place.dir, &rule)).unwrap().ino(), first);
+        assert!(matches!(
+            other.open(&rule, entry(b"good")).unwrap(),
+            Found::Unverified
+        ));
+        assert!(place.own("incoming").is_empty() && place.own("quarantine").is_empty());
+    }
+}
+
+/// Otherwise every file that somebody has open would be another one to the kernel as soon as it lies in the store.
+#[test]
+fn an_open_file_is_shared_while_it_is_copied_into_the_store_and_afterwards() {
+    let place = Place::new();
+    let store = open_apart(&place);
+    let rule = key("hst_0001.pmap");
+    let first = put(&store, &rule, b"good").unwrap();
+    let second = store.open(&rule, entry(b"good")).unwrap();
+    let inode = |file: &File| file.metadata().unwrap().ino();
+    assert_eq!(inode(catalogued(&second)), inode(&first));
+    assert_ne!(
+        inode(&first),
+        fs::metadata(path(&place.dir, &rule)).unwrap().ino()
+    );
+    drop((first, second));
+    let third = store.open(&rule, entry(b"good")).unwrap();
+    assert_eq!(
+        inode(catalogued(&third)),
+        fs::metadata(path(&place.dir, &rule)).unwrap().ino()
+    );
+}
+
+#[test]
+fn a_part_that_another_client_is_writing_stays_and_publication_waits_for_its_end() {
+    let place = Place::new();
+    let store = place.open();
+    let rule = key("hst_0001.pmap");
+    fs::create_dir_all(place.dir.path().join("mappings/hst")).unwrap();
+    fs::write(path(&place.dir, &rule), b"go").unwrap();
+    assert!(matches!(
+        store.open(&rule, entry(b"good")).unwrap(),
+        Found::Absent
+    ));
+    let given = put(&store, &rule, b"good").unwrap();
+    assert_eq!(bytes_of(&given), b"good");
+    catalogued(&store.open(&rule, entry(b"good")).unwrap());
+    assert_eq!(fs::read(path(&place.dir, &rule)).unwrap(), b"go");
+    // Its client has given up.
+    fs::remove_file(path(&place.dir, &rule)).unwrap();
+    drop(given);
+    drop(store);
+    assert_eq!(fs::read(path(&place.dir, &rule)).unwrap(), b"good");
+    assert!(place.own("quarantine").is_empty());
+}
+
+#[test]
+fn an_old_part_and_a_wrong_file_are_set_aside() {
+    let place = Place::new();
+    let store = place.open();
+    fs::create_dir_all(place.dir.path().join("mappings/hst")).unwrap();
+    let (part, wrong) = (key("hst_0001.pmap"), key("hst_0002.pmap"));
+    fs::write(path(&place.dir, &part), b"go").unwrap();
+    let long_ago = SystemTime::now() - std::time::Duration::from_secs(3600);
+    File::open(path(&place.dir, &part))
+        .unwrap()
+        .set_modified(long_ago)
+        .unwrap();
+    fs::write(path(&place.dir, &wrong), b"evil").unwrap();
+    assert!(matches!(
+        store.open(&part, entry(b"good")).unwrap(),
+        Found::Absent
+    ));
+    assert!(matches!(
+        store.verify(&wrong, entry(b"good")).unwrap(),
+        Found::Absent
+    ));
+    assert_eq!(place.own("quarantine").len(), 2);
+}
+
+#[test]
+fn a_shared_store_and_one_alone_exclude_each_other() {
+    let place = Place::new();
+    let alone = open(&place.dir);
+    let refused = DiskStore::open(place.dir.path(), place.options()).unwrap_err();
+    assert!(matches!(refused, StoreError::InUse { .. }), "{refused}");
+    drop(alone);
+    drop(open(&place.dir));
+    let shared = place.open();
+    let refused = DiskStore::open(place.dir.path(), options()).unwrap_err();
+    assert!(refused.to_string().contains("--shared"), "{refused}");
+    drop(shared);
+    assert!(matches!(
+        DiskStore::open(place.dir.path(), options()),
+        Err(StoreError::IsShared)
+    ));
+}
+
+#[test]
+fn mounts_of_a_node_have_states_of_their_own_and_later_ones_use_them_again() {
+    let place = Place::new();
+    let states = || {
+        let stores = fs::read_dir(place.state.path()).unwrap();
+        let stores = stores.flat_map(|store| fs::read_dir(store.unwrap().path()).unwrap());
+        stores.count()
+    };
+    let first = [place.open(), place.open(), place.open()];
+    assert_eq!(states(), 3);
+    drop(first);
+    let _again = [place.open(), place.open()];
+    assert_eq!(states(), 3);
+    let nowhere = StoreOptions {
+        state: None,
+        ..place.options()
+    };
+    assert!(matches!(
+        DiskStore::open(place.dir.path(), nowhere),
+        Err(StoreError::NoState)
+    ));
+}
+
+#[test]
+fn new_files_have_the_group_of_their_directory_and_the_mode_of_the_process() {
+    let place = Place::new();
+    let mappings = place.dir.path().join("mappings/hst");
+    fs::create_dir_all(&mappings).unwrap();
+    let own = fs::metadata(&mappings).unwrap().gid();
+    let groups = rustix::process::getgroups().unwrap();
+    // Root gives any group.
+    let other = groups
+        .iter()
+        .map(|group| group.as_raw())
+        .find(|group| *group != own);
+    let root = rustix::process::geteuid().is_root().then_some(own + 1);
+    let group = other.or(root).unwrap_or(own);
+    std::os::unix::fs::chown(&mappings, None, Some(group)).unwrap();
+    fs::set_permissions(&mappings, fs::Permissions::from_mode(0o2775)).unwrap();
+    let expected = {
+        let new = mappings.join("new");
+        fs::write(&new, "").unwrap();
+        fs::metadata(new).unwrap()
+    };
+    for (number, open) in [Place::open, open_apart as fn(&Place) -> DiskStore]
+        .into_iter()
+        .enumerate()
+    {
+        let rule = key(&format!("hst_000{number}.pmap"));
+        put(&open(&place), &rule, b"good").unwrap();
+        let metadata = fs::metadata(path(&place.dir, &rule)).unwrap();
+        assert_eq!(
+            (metadata.gid(), metadata.mode()),
+            (expected.gid(), expected.mode())
+        );
+    }
+}
+
+#[test]
+fn a_file_of_the_users_is_taken_if_it_is_the_catalogued_one() {
+    let place = Place::new();
+    let store = place.open();
+    let rule = key("hst_0001.pmap");
+    for (contents, is_taken) in [(&b"evil"[..], false), (b"good", true), (b"good", true)] {
+        fs::write(place.dir.path().join("mine"), contents).unwrap();
+        let taken = store.take_copy(Path::new("mine"), &rule, entry(b"good"));
+        assert_eq!(taken.unwrap(), is_taken);
+        assert_eq!(place.dir.path().join("mine").exists(), !is_taken);
+    }
+    catalogued(&store.open(&rule, entry(b"good")).unwrap());
+}
+
+#[test]
+fn holds_of_all_mounts_are_kept() {
+    let place = Place::new();
+    let (one, other) = (place.open(), place.open());
+    let (first, second) = (key("hst_0001.pmap"), key("hst_0002.pmap"));
+    one.change_holds(vec![crate::store::HoldChange::Hold(first.clone())])
+        .unwrap();
+    other
+        .change_holds(vec![crate::store::HoldChange::Hold(second.clone())])
+        .unwrap();
+    put(&one, &second, b"good").unwrap();
+    assert_eq!(
+        one.evict(&second, entry(b"good")).unwrap(),
+        crate::store::Eviction::Held
+    );
+    assert_eq!(place.open().held(), [first, second].into());
+}

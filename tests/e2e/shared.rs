@@ -1,0 +1,280 @@
+//! One store for several mounts (`--shared`): each with a state of its own, and clients of other kinds beside them.
+
+use std::fs;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::process::Output;
+
+use crate::origin::Origin;
+use crate::rig::{Rig, program};
+use crate::{DARK, FLAT, PMAP, content, server_flag};
+
+/// Mounts of one store.
+struct Mounts {
+    origin: Origin,
+    state: tempfile::TempDir,
+    rigs: Vec<Rig>,
+}
+
+impl Mounts {
+    /// So many mounts of the store of the first, whose state lies in one directory.
+    fn new(count: usize) -> Self {
+        let origin = Origin::start(content());
+        let state = tempfile::Builder::new()
+            .prefix("crds-fs-state-")
+            .tempdir()
+            .unwrap();
+        let mut rigs: Vec<Rig> = Vec::new();
+        for _ in 0..count {
+            let mut rig = Rig::new(&[&server_flag(&origin)], &["--shared"]);
+            rig.set("CRDS_FS_STATE", &state.path().display().to_string());
+            if let Some(first) = rigs.first() {
+                rig.use_store(&first.store());
+            }
+            rig.mount();
+            rigs.push(rig);
+        }
+        Self { origin, state, rigs }
+    }
+
+    /// The directory that they share.
+    fn store(&self) -> PathBuf {
+        self.rigs[0].store()
+    }
+
+    fn reads(&self, name: &str) {
+        for rig in &self.rigs {
+            let place = if name == PMAP { "mappings" } else { "references" };
+            let read = rig.read(format!("{place}/roman/{name}")).unwrap();
+            assert!(read == self.origin.contents(name), "{name} is another one");
+            rig.settle();
+        }
+    }
+
+    fn quarantined(&self) -> usize {
+        fs::read_dir(self.store().join(".crds-fs/quarantine")).map_or(0, Iterator::count)
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    program().args(arguments).output().unwrap()
+}
+
+#[test]
+fn what_one_mount_fetches_all_have() {
+    let mut mounts = Mounts::new(3);
+    for name in [PMAP, DARK, FLAT] {
+        mounts.reads(name);
+        assert_eq!(mounts.origin.asked(name).len(), 1, "{name}");
+    }
+    let status = mounts.rigs[1].json(".crds-fs/status.json").unwrap();
+    assert_eq!(status["store_shared"], true);
+    // What a mount has verified it knows the next time.
+    for rig in &mut mounts.rigs {
+        rig.umount();
+    }
+    mounts.origin.refuse();
+    for rig in &mut mounts.rigs {
+        rig.mount();
+    }
+    for name in [PMAP, DARK, FLAT] {
+        mounts.reads(name);
+    }
+    let mut own: Vec<_> = fs::read_dir(mounts.store().join(".crds-fs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    own.sort();
+    for kept_apart in ["partial", "verified", "order", "notes", "lock"] {
+        assert!(!own.iter().any(|name| name == kept_apart), "{own:?}");
+    }
+    assert!(mounts.state.path().exists());
+}
+
+#[test]
+fn a_file_that_another_client_puts_there_is_checked_and_used() {
+    let mounts = Mounts::new(2);
+    let directory = mounts.store().join("references/roman");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join(DARK), mounts.origin.contents(DARK)).unwrap();
+    mounts.reads(DARK);
+    assert_eq!(mounts.origin.asked(DARK).len(), 0);
+}
+
+/// Clients before 14 write to the final name.
+#[test]
+fn a_file_that_another_client_has_half_written_is_not_used_and_not_moved() {
+    let mut mounts = Mounts::new(1);
+    let directory = mounts.store().join("references/roman");
+    fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(DARK);
+    let right = mounts.origin.contents(DARK);
+    fs::write(&path, &right[..1000]).unwrap();
+    let half = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    mounts.reads(DARK);
+    mounts.reads(DARK);
+    assert_eq!(mounts.origin.asked(DARK).len(), 1);
+    assert_eq!(mounts.quarantined(), 0);
+    half.write_all_at(&right[1000..], 1000).unwrap();
+    drop(half);
+    mounts.rigs[0].umount();
+    assert!(fs::read(&path).unwrap() == right);
+    mounts.origin.refuse();
+    mounts.rigs[0].mount();
+    mounts.reads(DARK);
+    assert_eq!(mounts.quarantined(), 0);
+}
+
+#[test]
+fn a_byte_that_somebody_changes_is_never_read_after_the_next_open() {
+    let mounts = Mounts::new(2);
+    mounts.reads(FLAT);
+    let path = mounts.store().join("references/roman").join(FLAT);
+    let mut wrong = mounts.origin.contents(FLAT);
+    wrong[77] ^= 1;
+    fs::write(&path, &wrong).unwrap();
+    mounts.reads(FLAT);
+    assert_eq!(mounts.quarantined(), 1);
+    assert!(fs::read(&path).unwrap() == mounts.origin.contents(FLAT));
+}
+
+#[test]
+fn new_files_are_for_the_group_of_the_store() {
+    let mut mounts = Mounts::new(0);
+    let mut rig = Rig::new(&[&server_flag(&mounts.origin)], &["--shared"]);
+    rig.set("CRDS_FS_STATE", &mounts.state.path().display().to_string());
+    rig.set_umask("002");
+    fs::set_permissions(rig.store(), fs::Permissions::from_mode(0o2775)).unwrap();
+    rig.mount();
+    mounts.rigs.push(rig);
+    mounts.reads(DARK);
+    mounts.reads(PMAP);
+    let group = fs::metadata(mounts.store()).unwrap().gid();
+    for (path, mode) in [
+        ("references/roman", 0o42775),
+        ("mappings", 0o42775),
+        (".crds-fs/incoming", 0o42775),
+        (&format!("references/roman/{DARK}"), 0o100_664),
+        ("config/roman/server_config", 0o100_664),
+    ] {
+        let metadata = fs::metadata(mounts.store().join(path)).unwrap();
+        assert_eq!(
+            (metadata.mode(), metadata.gid()),
+            (mode, group),
+            "{path}: {:o}",
+            metadata.mode()
+        );
+    }
+}
+
+#[test]
+fn the_state_may_lie_on_another_file_system() {
+    let Some(memory) = ["/dev/shm", "/run/user"].iter().find(|path| {
+        let other = fs::metadata(path).map(|there| there.dev()).ok();
+        let here = fs::metadata(std::env::temp_dir()).unwrap().dev();
+        other.is_some_and(|other| other != here)
+    }) else {
+        panic!("this test needs a file system in memory at /dev/shm");
+    };
+    let state = tempfile::Builder::new()
+        .prefix("crds-fs-state-")
+        .tempdir_in(memory)
+        .unwrap();
+    let mut mounts = Mounts::new(0);
+    for _ in 0..2 {
+        let mut rig = Rig::new(&[&server_flag(&mounts.origin)], &["--shared"]);
+        if let Some(first) = mounts.rigs.first() {
+            rig.use_store(&first.store());
+        }
+        rig.set("CRDS_FS_STATE", &state.path().display().to_string());
+        rig.mount();
+        mounts.rigs.push(rig);
+    }
+    for name in [PMAP, DARK, FLAT] {
+        mounts.reads(name);
+        assert_eq!(mounts.origin.asked(name).len(), 1, "{name}");
+    }
+    assert_eq!(
+        fs::read_dir(mounts.store().join(".crds-fs/incoming"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_copy_that_all_use_is_not_removed_and_no_own_file_takes_its_place() {
+    let mounts = Mounts::new(1);
+    mounts.reads(DARK);
+    let rig = &mounts.rigs[0];
+    let path = rig.path(format!("references/roman/{DARK}"));
+    let refused = fs::remove_file(&path).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    let mine = rig.path("references/roman/mine.asdf");
+    fs::write(&mine, "mine").unwrap();
+    let refused = fs::rename(&mine, &path).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    assert_eq!(fs::read(&mine).unwrap(), b"mine");
+    // The same contents are no file of one's own: so clients bring what they download.
+    for name in [DARK, FLAT] {
+        fs::write(&mine, mounts.origin.contents(name)).unwrap();
+        fs::rename(&mine, rig.path(format!("references/roman/{name}"))).unwrap();
+        assert!(!mine.exists());
+        mounts.reads(name);
+    }
+    assert_eq!(mounts.origin.asked(FLAT).len(), 0);
+    assert_eq!(
+        rig.json(".crds-fs/status.json").unwrap()["local_overrides"],
+        serde_json::json!([])
+    );
+}
+
+#[test]
+fn commands_work_beside_mounts() {
+    let mounts = Mounts::new(1);
+    let (store, state) = (
+        mounts.store().display().to_string(),
+        mounts.state.path().display().to_string(),
+    );
+    let url = mounts.origin.url();
+    let command = |command: &str, more: &[&str]| {
+        let mut all = vec![command, "--cache", &store];
+        all.extend(more);
+        program().args(all).env("CRDS_FS_STATE", &state).output().unwrap()
+    };
+    let refused = command("fetch", &["--server", &url, DARK]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("--shared"), "{told}");
+    let fetched = command("fetch", &["--shared", "--server", &url, DARK, FLAT]);
+    assert!(
+        fetched.status.success(),
+        "{}",
+        String::from_utf8_lossy(&fetched.stderr)
+    );
+    mounts.reads(DARK);
+    assert_eq!(mounts.origin.asked(DARK).len(), 1);
+    let evicted = command("evict", &["--shared", "--offline", FLAT]);
+    assert!(
+        evicted.status.success(),
+        "{}",
+        String::from_utf8_lossy(&evicted.stderr)
+    );
+    assert!(!mounts.store().join("references/roman").join(FLAT).exists());
+    mounts.reads(FLAT);
+    assert_eq!(mounts.origin.asked(FLAT).len(), 2);
+    let verified = command("verify", &["--shared", "--offline"]);
+    assert!(
+        verified.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
+}
+
+#[test]
+fn a_size_is_no_setting_of_a_shared_store() {
+    let refused = run(&["mount", "/nonexistent", "--shared", "--cache-size", "1G"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("crds-fs evict"), "{told}");
+}
