@@ -306,12 +306,15 @@ impl Receiver {
         self.broken(RemoteError::new(RemoteErrorKind::Protocol, self.url(), message))
     }
 
-    async fn get(&self, range: Option<ByteRange>) -> Result<Download, Break> {
+    /// The validator of the version that has come from this source, for the condition of a request that goes on with it.
+    fn validator(&self) -> Option<String> {
+        self.part_map().validator(self.url()).map(str::to_owned)
+    }
+
+    async fn get(&self, range: Option<ByteRange>, if_range: Option<&str>) -> Result<Download, Break> {
         let (origin, url) = (&self.inner.origin, self.url());
-        let validator = self.part_map().validator(url).map(str::to_owned);
-        let validator = validator.filter(|_| range.is_some());
         let begun = Instant::now();
-        let asked = origin.get(url, range, validator.as_deref());
+        let asked = origin.get(url, range, if_range);
         let mut asked = std::pin::pin!(asked);
         let download = loop {
             let patience = self.patience(begun)?;

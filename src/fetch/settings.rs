@@ -24,6 +24,9 @@ pub(crate) struct FetchSettings {
     pub part: u64,
     /// The least bytes that each of two connections must receive when they share the rest of a part.
     pub least: u64,
+    /// Parts begin at multiples of so many bytes. A cache in between keeps files in slices, whose length divides this,
+    /// and is asked for each slice by one connection.
+    pub align: u64,
     /// The time without a byte after which a transfer is tried again.
     pub stall_timeout: Duration,
     /// The time without progress, over all tries, after which a transfer has failed; bytes beyond the farthest so far
@@ -58,6 +61,7 @@ impl Default for FetchSettings {
             streams: 8,
             part: 32 << 20,
             least: 2 << 20,
+            align: 4 << 20,
             stall_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(300),
             tries: 5,

@@ -24,6 +24,8 @@ pub(super) struct PartMap {
     /// The running streams, by the first byte of their part.
     streams: BTreeMap<u64, Stream>,
     pub(super) stream_count: StreamCount,
+    /// Parts begin at multiples of it, unless an earlier transfer has begun them elsewhere.
+    align: u64,
     /// The digester of the partial file.
     pub(super) digester: Option<Digester>,
     pub(super) progress: Progress,
@@ -82,6 +84,7 @@ impl PartMap {
             parts,
             streams: BTreeMap::new(),
             stream_count: StreamCount::new(settings.streams, now),
+            align: settings.align.max(1),
             digester,
             progress: Progress::new(arrived, settings.timeout, now),
             received: 0,
@@ -149,7 +152,7 @@ impl PartMap {
     }
 
     /// A part for one more stream: the first unfinished one without a stream, else the second half of the longest rest
-    /// of another stream, if each half has at least `least` bytes.
+    /// of another stream, if that can be cut in two of at least `least` bytes each.
     pub(super) fn take_piece(&mut self, least: u64) -> Option<Piece> {
         let idle = |part: &&Part| part.done < part.end && !self.streams.contains_key(&part.start);
         let piece = match self.parts.iter().find(idle) {
@@ -171,17 +174,16 @@ impl PartMap {
         if self.parts.len() >= PARTS_AT_MOST {
             return None;
         }
-        let left = |(index, part): (usize, &Part)| {
-            let stream = self.streams.get(&part.start)?;
-            Some((part.end - stream.read, index))
+        let (least, align) = (least.max(1), self.align);
+        let cut = |(index, part): (usize, &Part)| {
+            let read = self.streams.get(&part.start)?.read;
+            let middle = middle(read, part.end, align);
+            let halves = (middle.checked_sub(read)?, part.end.checked_sub(middle)?);
+            (halves.0.min(halves.1) >= least).then_some((part.end - read, index, middle))
         };
-        let (left, index) = self.parts.iter().enumerate().filter_map(left).max()?;
-        if left < least.max(1).saturating_mul(2) {
-            return None;
-        }
+        let (_, index, middle) = self.parts.iter().enumerate().filter_map(cut).max()?;
         let part = self.parts.get_mut(index)?;
-        let (middle, end) = (part.end - left / 2, part.end);
-        part.end = middle;
+        let end = std::mem::replace(&mut part.end, middle);
         let second = Part {
             start: middle,
             end,
@@ -283,8 +285,9 @@ fn plan(expected: Option<u64>, settings: &FetchSettings) -> Vec<Part> {
     let step = if whole {
         size.max(1)
     } else {
-        let part = settings.part.min(size.div_ceil(2));
-        part.max(size.div_ceil(PARTS)).max(1)
+        let align = settings.align.max(1);
+        let part = settings.part.min(size.div_ceil(2)).next_multiple_of(align);
+        part.max(size.div_ceil(PARTS).next_multiple_of(align))
     };
     let mut parts = Vec::new();
     let mut start = 0;
@@ -300,16 +303,28 @@ fn plan(expected: Option<u64>, settings: &FetchSettings) -> Vec<Part> {
     parts
 }
 
+/// The multiple of `align` nearest to the middle of what is left of a part.
+fn middle(read: u64, end: u64, align: u64) -> u64 {
+    let middle = end - end.saturating_sub(read) / 2;
+    let below = middle - middle % align;
+    if middle - below <= align / 2 {
+        below
+    } else {
+        below.saturating_add(align)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn map(size: u64, part: u64) -> PartMap {
+    fn map(size: u64, part: u64, align: u64) -> PartMap {
         let settings = FetchSettings {
             large: 1,
             part,
+            align,
             streams: 8,
             ..FetchSettings::default()
         };
@@ -324,7 +339,7 @@ mod tests {
 
     #[test]
     fn whoever_has_nothing_to_do_shares_the_longest_part() {
-        let mut map = map(1000, 500);
+        let mut map = map(1000, 500, 1);
         let first = map.take_piece(100).unwrap();
         let second = map.take_piece(100).unwrap();
         assert_eq!((first.start, second.start), (0, 500));
@@ -345,11 +360,44 @@ mod tests {
         assert_eq!(map.flowing(), 2);
     }
 
+    #[test]
+    fn parts_begin_at_multiples() {
+        let starts = |map: &PartMap| map.parts.iter().map(|part| part.start).collect::<Vec<_>>();
+        let mut map = map(2_300, 1_000, 256);
+        assert_eq!(starts(&map), [0, 1_024, 2_048]);
+        let streams: Vec<Piece> = std::iter::from_fn(|| map.take_piece(100)).collect();
+        // The last part is too short to be cut at a multiple.
+        assert_eq!(
+            starts(&map),
+            [0, 256, 512, 768, 1_024, 1_280, 1_536, 1_792, 2_048]
+        );
+        assert_eq!(streams.len(), 9);
+        assert!(is_sound(&map));
+        // What is left of a part is cut at the multiple nearest to its middle, if each half is long enough.
+        assert_eq!(middle(0, 1_024, 256), 512);
+        assert_eq!(middle(300, 1_024, 256), 768);
+        assert_eq!(middle(10, 1_000, 256), 512);
+        assert_eq!(middle(700, 1_000, 1), 850);
+        assert_eq!(middle(513, 760, 256), 512, "below what has been read");
+    }
+
+    #[test]
+    fn a_rest_without_a_multiple_is_left_to_its_stream() {
+        let mut map = map(1_000, 1_000, 256);
+        let streams = [map.take_piece(10).unwrap(), map.take_piece(10).unwrap()];
+        assert_eq!(streams.map(|piece| piece.start), [0, 512]);
+        map.note_read(streams[0], 0, 260, Instant::now());
+        map.note_read(streams[1], 512, 100, Instant::now());
+        // The first has 252 bytes left and the second 388, which has a multiple in it.
+        assert_eq!(map.take_piece(10).unwrap().start, 768);
+        assert!(map.take_piece(10).is_none());
+    }
+
     proptest! {
-        /// Each byte is read by one stream, in any order of their steps.
+        /// Each byte is read by one stream, and each slice of a cache in between by one as well, in any order of their steps.
         #[test]
-        fn every_byte_comes_once(size in 2..5_000_u64, part in 1..3_000_u64, steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>(), 1..500_u64), 0..300)) {
-            let mut map = map(size, part);
+        fn every_byte_comes_once(size in 2..5_000_u64, part in 1..3_000_u64, align in prop::sample::select(vec![1_u64, 7, 64, 256]), steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>(), 1..500_u64), 0..300)) {
+            let mut map = map(size, part, align);
             let mut count = vec![0_u8; usize::try_from(size).unwrap()];
             let mut streams: Vec<(Piece, u64)> = Vec::new();
             for (what, index, bytes) in steps {
@@ -378,6 +426,7 @@ mod tests {
                     streams.swap_remove(at);
                 }
                 prop_assert!(is_sound(&map));
+                prop_assert!(map.parts.iter().all(|part| part.start % align == 0));
             }
             prop_assert!(count.iter().all(|count| *count <= 1));
             prop_assert_eq!(map.arrived(), count.iter().map(|count| u64::from(*count)).sum::<u64>());

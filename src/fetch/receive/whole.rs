@@ -13,19 +13,24 @@ const RECORD_FROM: u64 = 256 << 10;
 
 impl Receiver {
     pub(super) async fn receive_whole(&self) -> Result<(), Break> {
-        let (from, end, is_known) = {
+        let validator = self.validator();
+        let (from, end) = {
             let part_map = self.part_map();
             let part = part_map.parts.first();
             (
                 part.map_or(0, |part| part.done),
                 part.map_or(u64::MAX, |part| part.end),
-                part_map.validator(self.url()).is_some(),
             )
         };
-        if from == end && is_known {
+        if from == end && validator.is_some() {
             return Ok(());
         }
-        let download = self.get((from > 0).then(|| ByteRange::from(from))).await?;
+        let (range, validator) = if from > 0 {
+            (Some(ByteRange::from(from)), validator)
+        } else {
+            (None, None)
+        };
+        let download = self.get(range, validator.as_deref()).await?;
         self.receive_one(download, from).await
     }
 

@@ -11,10 +11,9 @@ tests! {
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
         let mut asked = world.place.asked();
         asked.sort_unstable();
-        let part = |number: u64, condition| {
-            (number * 100_000, Some(((number + 1) * 100_000).min(420_000)), condition)
-        };
-        assert_eq!(asked, [part(0, false), part(1, true), part(2, true), part(3, true), part(4, true)]);
+        // Without a condition: caches serve that best, and the validators of the replies are compared.
+        let part = |number: u64| (number * 100_000, Some(((number + 1) * 100_000).min(420_000)), false);
+        assert_eq!(asked, [0, 1, 2, 3, 4].map(part));
         assert_eq!(world.fetcher.counters().bytes, 420_000);
         world.check_store();
     }

@@ -314,6 +314,7 @@ pub(in crate::fetch) fn settings() -> FetchSettings {
         whole: 8000,
         large: 300_000,
         part: 100_000,
+        align: 1,
         streams: 3,
         ..FetchSettings::default()
     }

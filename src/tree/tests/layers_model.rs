@@ -127,6 +127,7 @@ impl World {
                 // Files come in one request, in two, and in three.
                 large: 1_500,
                 part: 1_000,
+                align: 1,
                 pause: Duration::from_millis(1),
                 failure_memory: Duration::ZERO,
                 offline,
