@@ -36,6 +36,7 @@ impl Manager {
     fn hears_no_more(&self) {
         self.socket.set_nonblocking(true).unwrap();
         let nothing = self.socket.recv(&mut [0; 1]).unwrap_err();
+        self.socket.set_nonblocking(false).unwrap();
         assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
     }
 }
