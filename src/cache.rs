@@ -66,6 +66,8 @@ use crate::fetch::Fetcher;
 use crate::resolve::Resolver;
 use crate::store::Store;
 
+/// The longest wait, when a cache is closed, for what was fetched to be written to the tier.
+const WRITE_BACK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest wait, when a cache is closed, for transfers to save their bytes and end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -112,7 +114,8 @@ impl Cache {
         answer.wait().await.map_err(Error::resolve)
     }
 
-    /// Ends transfers, which are resumed another time where they can be, and waits for that for ten seconds at most.
+    /// Ends transfers, which are resumed another time where they can be, and waits for that for ten seconds at most. Writes
+    /// what still waits to the tier, if there is one, for twenty seconds at most.
     /// Then waits, without a limit of time, until every fetched file is durable under its final name, and saves the
     /// answers and the order of last use. Failures are logged.
     ///
@@ -127,6 +130,7 @@ impl Cache {
         {
             log::warn!("some transfers did not stop in time; they are resumed from what is on disk");
         }
+        self.fetcher.finish_write_back(WRITE_BACK_TIMEOUT).await;
         // Once more, for answers that have come meanwhile.
         self.resolver.save().await;
         self.note_order_of_use().await;

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 #[cfg(test)]
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::crds::{CatalogEntry, FileKey, Observatory, Url};
-use crate::remote::{Endpoints, Origin};
+use crate::remote::{Destination, Endpoints, Origin};
 use crate::store::{Found, HoldingKind, Store};
 
 mod catalogs;
@@ -38,6 +38,7 @@ mod small;
 mod sources;
 mod state_machine;
 mod transfer;
+mod write_back;
 
 #[cfg(test)]
 mod tests;
@@ -56,11 +57,13 @@ pub(crate) use short_work::short_work;
 pub(crate) use sources::{Served, SourceHealth};
 pub(crate) use sources::{SourceStatus, WrongFile};
 pub(crate) use state_machine::State as TransferState;
+pub(crate) use write_back::{TierStatus, WriteBackCounts};
 
 use counters::Metrics;
 use in_flight::{InFlightTable, Joined};
 use lanes::Lanes;
 use sources::SourceStates;
+use write_back::WriteBack;
 
 /// The state of a catalogued file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,15 +135,30 @@ struct Inner {
     metrics: Metrics,
     lanes: Lanes,
     source_states: SourceStates,
+    /// The way back to the tier, if there is one.
+    write_back: Option<WriteBack>,
     end: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Fetcher {
-    /// A fetcher whose tasks run on `runtime`.
+    /// A fetcher whose tasks run on `runtime`, without a tier.
+    #[cfg(test)]
     pub(crate) fn new(
         runtime: Handle,
         origin: Arc<dyn Origin>,
+        endpoints: Endpoints,
+        catalogs: Catalogs,
+        settings: FetchSettings,
+    ) -> Self {
+        Self::with_tier(runtime, origin, None, endpoints, catalogs, settings)
+    }
+
+    /// A fetcher whose tasks run on `runtime`, and the place of the tier, if there is one.
+    pub(crate) fn with_tier(
+        runtime: Handle,
+        origin: Arc<dyn Origin>,
+        tier: Option<Arc<dyn Destination>>,
         endpoints: Endpoints,
         catalogs: Catalogs,
         settings: FetchSettings,
@@ -154,6 +172,7 @@ impl Fetcher {
             running: InFlightTable::default(),
             metrics: Metrics::default(),
             source_states: SourceStates::default(),
+            write_back: tier.map(WriteBack::new),
             lanes: Lanes::new(settings.jobs),
             settings,
             end: CancellationToken::new(),
@@ -325,6 +344,16 @@ impl Fetcher {
     /// What is known of the sources of an observatory's files, in the order in which they are asked.
     pub(crate) fn sources(&self, observatory: Observatory) -> Vec<SourceStatus> {
         self.inner.source_statuses(observatory)
+    }
+
+    /// What is known of the tier, if there is one.
+    pub(crate) fn tier(&self) -> Option<TierStatus> {
+        self.inner.tier_status()
+    }
+
+    /// Writes to the tier what still waits for that, for `longest` at most. To be called when no transfer runs any more.
+    pub(crate) async fn finish_write_back(&self, longest: Duration) {
+        self.inner.finish_write_back(longest).await;
     }
 
     /// The counters as they are now.

@@ -6,6 +6,7 @@
 mod config;
 #[cfg(test)]
 mod conformance;
+mod destination;
 pub(crate) mod endpoints;
 mod error;
 mod file;
@@ -21,8 +22,10 @@ pub(crate) mod probe;
 mod rpc;
 pub(crate) mod service;
 mod sources;
+mod tier;
 mod url;
 
+pub(crate) use destination::{Destination, Put, PutError, Upload};
 pub(crate) use endpoints::{EndpointError, Endpoints, ServerSetting, Settings};
 pub(crate) use error::{Hint, RemoteError, RemoteErrorKind, Retry};
 pub(crate) use http::{Certificates, HttpClient, HttpOrigin, HttpSettings, Proxy, proxies};
@@ -31,4 +34,5 @@ pub(crate) use origin::{ByteRange, Download, Origin};
 pub(crate) use rpc::JsonRpcServer;
 pub(crate) use service::{BestReferences, CrdsServer};
 pub(crate) use sources::{SourceError, SourcePlace, SourceSetting};
+pub(crate) use tier::{TierError, TierSetting};
 pub(crate) use url::UrlOrigin;

@@ -1,6 +1,6 @@
 //! The settings of a cache, and the layers put together by them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use super::{Cache, Error};
 use crate::crds::{ContextSpec, Observatory};
 use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
 use crate::remote::{
-    self, Endpoints, HttpClient, HttpOrigin, HttpSettings, ObjectOrigin, Origin, ServerSetting, UrlOrigin,
+    self, Endpoints, HttpClient, HttpOrigin, HttpSettings, ObjectOrigin, Origin, ServerSetting, TierSetting,
+    UrlOrigin,
 };
 use crate::resolve::{BadFilePolicy, Mode, Prefetch, ResolveOptions, Resolver};
 use crate::store::{DiskStore, Store, StoreOptions};
@@ -204,6 +205,7 @@ impl Builder {
     /// As [`Builder::open`], with tasks on `runtime`.
     pub(crate) fn open_on(self, runtime: &Handle) -> Result<Cache, Error> {
         let endpoints = Endpoints::new(&self.remote, &self.observatories).map_err(Error::settings)?;
+        check_tier(&self.remote, &self.directory)?;
         let store = DiskStore::open(&self.directory, self.store).map_err(Error::store)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let http = HttpClient::new(self.http);
@@ -219,8 +221,25 @@ impl Builder {
         };
         let sources = self.observatories.iter().map(source).collect();
         let catalogs = Catalogs::new(runtime.clone(), store, sources, self.catalogs);
-        let fetcher = Fetcher::new(runtime.clone(), origin, endpoints, catalogs, self.fetch);
+        let tier = self.remote.tier.as_ref();
+        let tier = tier.map(|tier| tier.destination(&http, &self.remote.cloud));
+        let fetcher = Fetcher::with_tier(runtime.clone(), origin, tier, endpoints, catalogs, self.fetch);
         let resolver = Resolver::new(fetcher.clone(), self.resolve, runtime.clone());
         Ok(Cache { fetcher, resolver })
     }
 }
+
+/// Refuses the cache itself as its tier, which would have nothing to give.
+fn check_tier(remote: &remote::Settings, directory: &Path) -> Result<(), Error> {
+    let tier = remote.tier.as_ref().and_then(TierSetting::directory);
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match tier {
+        Some(tier) if real(&tier) == real(directory) => Err(Error::settings(OwnTier(tier))),
+        _ => Ok(()),
+    }
+}
+
+/// A tier that is the cache itself.
+#[derive(Debug, thiserror::Error)]
+#[error("--tier: '{}' is the cache itself: name another directory, or none", .0.display())]
+struct OwnTier(PathBuf);

@@ -97,10 +97,14 @@ fn runtime() -> Result<Runtime, Failure> {
 /// Refuses a source below the mount point, where the mount would ask itself.
 fn check_sources(settings: &Settings, mounted_on: &Path) -> Result<(), Failure> {
     let is_below = |directory: PathBuf| directory.starts_with(mounted_on);
-    let mut places = settings.remote.sources.iter().map(|source| &source.place);
-    match places.find(|place| place.directory().is_some_and(is_below)) {
-        Some(own) => Err(Failure::new(format!(
-            "--source: {own} is in {}, which is mounted over: name another directory, or none, since what is in the cache is \
+    let sources = settings.remote.sources.iter();
+    let tier = settings.remote.tier.iter();
+    let mut places = sources
+        .map(|source| ("--source", &source.place))
+        .chain(tier.map(|tier| ("--tier", &tier.place)));
+    match places.find(|(_, place)| place.directory().is_some_and(is_below)) {
+        Some((flag, own)) => Err(Failure::new(format!(
+            "{flag}: {own} is in {}, which is mounted over: name another directory, or none, since what is in the cache is \
              not fetched",
             mounted_on.display()
         ))),

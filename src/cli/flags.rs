@@ -66,6 +66,10 @@ pub(super) struct CacheFlags {
     /// {obs}, {kind} and {name}. May be given several times, which are asked in order; 'crds', the server's own URLs, come last unless named.
     #[arg(long, value_name = "[OBS=]URL")]
     pub(super) source: Vec<String>,
+    /// Look for files here before anywhere else, and write what came from elsewhere here: a directory, or the URL of one or of
+    /// a bucket (s3://, gs://, az://).
+    #[arg(long, value_name = "URL|DIR")]
+    pub(super) tier: Option<String>,
     /// Show only these observatories [default: hst, jwst, roman].
     #[arg(long, value_name = "OBS,...", value_parser = OBSERVATORIES, hide_possible_values = true)]
     pub(super) observatory: Option<String>,
@@ -121,12 +125,13 @@ pub(super) struct CacheFlags {
 }
 
 /// The names of all flags that take a value.
-const VALUED: [&str; 20] = [
+const VALUED: [&str; 21] = [
     "fsname",
     "cache",
     "state",
     "server",
     "source",
+    "tier",
     "observatory",
     "context",
     "cache-size",
@@ -209,6 +214,7 @@ impl MountFlags {
             "fsname" => &self.fsname,
             "cache" => &self.cache,
             "state" => &self.common.state,
+            "tier" => &self.common.tier,
             "observatory" => &self.common.observatory,
             "context" => &self.common.context,
             "cache-size" => &self.common.cache_size,

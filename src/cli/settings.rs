@@ -376,6 +376,7 @@ impl SettingSources<'_> {
             },
             servers,
             sources,
+            tier: self.get("tier", &[], parse::tier)?,
             cloud: self.environment.clone().into_iter().collect(),
             mapping_uri: text("CRDS_MAPPING_URI"),
             reference_uri: text("CRDS_REFERENCE_URI"),

@@ -279,6 +279,11 @@ impl InFlightTable {
         Joined::New(in_flight)
     }
 
+    /// Whether no transfer runs.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running().is_empty()
+    }
+
     pub(super) fn get(&self, key: &FileKey) -> Option<Arc<InFlight>> {
         self.running().get(key).cloned()
     }

@@ -164,6 +164,11 @@ impl Receiver {
         &self.source.url
     }
 
+    /// Whether they come from the tier.
+    pub(super) fn is_of_tier(&self) -> bool {
+        self.source.is_tier
+    }
+
     /// Requests the missing bytes from another source from now on.
     pub(super) fn go_on_with(&mut self, source: &Source) {
         self.source = source.clone();

@@ -1,9 +1,12 @@
 //! The sources of files: where one is asked for, in which order, and what is known of each source.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::Inner;
 use super::error::FetchError;
 use crate::crds::{CatalogEntry, FileKey, Observatory, ReferenceLayout, ServerInfo, Url};
-use crate::remote::{Hint, RemoteError, RemoteErrorKind, SourcePlace};
+use crate::remote::{ByteRange, Hint, RemoteError, RemoteErrorKind, SourcePlace};
 
 mod states;
 
@@ -13,6 +16,9 @@ pub(super) use states::SourceStates;
 #[cfg(test)]
 pub(super) use states::{FIRST_PAUSE, LEFT_ALONE};
 pub(crate) use states::{SourceStatus, WrongFile};
+
+/// The time without a byte after which a tier is given up: others have what it has.
+pub(super) const TIER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A file at a source that may have it.
 #[derive(Debug, Clone)]
@@ -25,6 +31,8 @@ pub(super) struct Source {
     pub(super) layout: ReferenceLayout,
     /// The URL of the file in the other layout, as long as it is not known which one the source has.
     pub(super) other: Option<(ReferenceLayout, Url)>,
+    /// Whether it is the tier, which may not have it, and whose failures are nobody's.
+    pub(super) is_tier: bool,
 }
 
 impl Source {
@@ -38,17 +46,13 @@ impl Source {
 
     /// The same source in the other layout, where it did not have the file in this one.
     pub(super) fn in_other_layout(&self, error: &RemoteError) -> Option<Self> {
-        // A bucket that may not be listed denies what is not there.
-        let is_absent = matches!(error.kind, RemoteErrorKind::NotFound | RemoteErrorKind::Denied);
-        let (layout, url) = self
-            .other
-            .as_ref()
-            .filter(|_| is_absent && !is_of_source(error))?;
+        let (layout, url) = self.other.as_ref().filter(|_| is_absence(error))?;
         Some(Self {
             number: self.number,
             url: url.clone(),
             layout: *layout,
             other: None,
+            is_tier: self.is_tier,
         })
     }
 }
@@ -66,7 +70,7 @@ impl Inner {
     ///
     /// Where no source is the server's, the current catalog will do; else it must be one of the server in force, or, where
     /// there is none, the server is left out.
-    pub(super) async fn locate(&self, key: &FileKey) -> Result<Located, FetchError> {
+    pub(super) async fn locate(self: &Arc<Self>, key: &FileKey) -> Result<Located, FetchError> {
         let current = self.catalogs.current(key.observatory);
         let info = match current {
             Some(info) if self.endpoints.own_url(key).is_some() => info,
@@ -85,6 +89,7 @@ impl Inner {
                 |error| FetchError::remote(key, &error),
             ));
         }
+        self.probe_tier(key, &sources);
         self.order(key.observatory, &mut sources);
         let is_taken = |first: &Source| self.source_states.try_now(key.observatory, first.number);
         if !sources.first().is_some_and(is_taken) {
@@ -94,9 +99,47 @@ impl Inner {
         Ok(Located { entry, sources })
     }
 
-    /// Moves the sources that are left alone behind the others.
+    /// Moves the sources that are left alone behind the others, and the tier as long as it fails: it is no transfer's task to
+    /// try it.
     fn order(&self, observatory: Observatory, sources: &mut [Source]) {
-        sources.sort_by_cached_key(|source| self.source_states.is_left_alone(observatory, source.number));
+        sources.sort_by_cached_key(|source| {
+            let states = &self.source_states;
+            let fails = source.is_tier && states.is_failing(observatory, source.number);
+            fails || states.is_left_alone(observatory, source.number)
+        });
+    }
+
+    /// Tries the tier in the background if it has failed and its time is over.
+    fn probe_tier(self: &Arc<Self>, key: &FileKey, sources: &[Source]) {
+        let observatory = key.observatory;
+        let states = &self.source_states;
+        let Some(tier) = sources.first().filter(|source| source.is_tier) else {
+            return;
+        };
+        if !states.is_failing(observatory, tier.number) || !states.try_now(observatory, tier.number) {
+            return;
+        }
+        let (inner, url, number) = (Arc::clone(self), tier.url.clone(), tier.number);
+        self.tasks.spawn_on(
+            async move {
+                let first = ByteRange {
+                    start: 0,
+                    end: Some(1),
+                };
+                let asked = tokio::select! {
+                    asked = inner.origin.get(&url, Some(first), None) => asked,
+                    () = tokio::time::sleep(TIER_PATIENCE) => Err(silent(&url)),
+                    () = inner.end.cancelled() => return,
+                };
+                match asked {
+                    Err(error) if is_of_source(&error) => {
+                        inner.source_states.note_failure(observatory, number, &error);
+                    }
+                    _ => inner.source_states.note_answer(observatory, number),
+                }
+            },
+            &self.runtime,
+        );
     }
 
     /// The URL at which a file is looked for first, as far as it is known without asking anybody.
@@ -104,7 +147,9 @@ impl Inner {
         let info = self.catalogs.current(key.observatory);
         let (mut sources, _) = self.sources(key, info.as_deref());
         self.order(key.observatory, &mut sources);
-        sources.first().map(|source| source.url.clone())
+        // Whether the tier has it is not known.
+        let other = sources.iter().find(|source| !source.is_tier);
+        other.or(sources.first()).map(|source| source.url.clone())
     }
 
     /// Whether files of this observatory come from places that the user names.
@@ -115,9 +160,13 @@ impl Inner {
 
     /// What is known of the sources of an observatory's files, in the order of the settings.
     pub(super) fn source_statuses(&self, observatory: Observatory) -> Vec<SourceStatus> {
+        let tier = self.endpoints.tier().map(|(number, _)| number);
         let places = self.endpoints.sources(observatory).into_iter();
         places
-            .map(|(number, place)| self.source_states.status(observatory, number, place.to_string()))
+            .map(|(number, place)| SourceStatus {
+                is_tier: tier == Some(number),
+                ..self.source_states.status(observatory, number, place.to_string())
+            })
             .collect()
     }
 
@@ -125,6 +174,7 @@ impl Inner {
     /// the file's place, those that need none; and the reason.
     fn sources(&self, key: &FileKey, info: Option<&ServerInfo>) -> (Vec<Source>, Option<RemoteError>) {
         let (mut sources, mut failure) = (Vec::new(), None);
+        let tier = self.endpoints.tier().map(|(number, _)| number);
         for (number, place) in self.endpoints.sources(key.observatory) {
             let of_server = match (place, info) {
                 (SourcePlace::Server, Some(info)) => self.endpoints.server_file_url(info, &key.name),
@@ -137,9 +187,11 @@ impl Inner {
                     url,
                     layout: ReferenceLayout::Flat,
                     other: None,
+                    is_tier: false,
                 }),
                 Some(Err(error)) => failure = Some(error.into()),
                 None => {
+                    let is_tier = tier == Some(number);
                     let layout = self.source_states.layout(key.observatory, number);
                     let mut urls = place.file_urls(key, layout).into_iter();
                     if let Some((layout, url)) = urls.next() {
@@ -149,6 +201,7 @@ impl Inner {
                             url,
                             layout,
                             other,
+                            is_tier,
                         });
                     }
                 }
@@ -156,6 +209,18 @@ impl Inner {
         }
         (sources, failure)
     }
+}
+
+/// The failure of a tier that does not answer.
+fn silent(url: &Url) -> RemoteError {
+    let message = format!("no answer for {} s", TIER_PATIENCE.as_secs());
+    RemoteError::new(RemoteErrorKind::TimedOut, url, message)
+}
+
+/// Whether a failure says that a source does not have a file. A bucket that may not be listed denies what is not there.
+pub(super) fn is_absence(error: &RemoteError) -> bool {
+    let is_absent = matches!(error.kind, RemoteErrorKind::NotFound | RemoteErrorKind::Denied);
+    is_absent && !is_of_source(error)
 }
 
 /// Whether a failure is one of the source, not of the one file that was asked for.

@@ -104,6 +104,8 @@ pub(super) struct StateMachine {
     sources: usize,
     /// The index of the source that is tried.
     source: usize,
+    /// The index of the tier, which gets one try where there are others.
+    tier: Option<usize>,
     /// The number of tries of it in a row that brought nothing new.
     fruitless: u32,
     /// The number of whole files with wrong contents that it has given.
@@ -137,6 +139,7 @@ impl StateMachine {
             state: State::Queued,
             sources,
             source: 0,
+            tier: None,
             fruitless: 0,
             mismatches: 0,
             changes: 0,
@@ -149,6 +152,11 @@ impl StateMachine {
                 longest_pause: settings.longest_pause,
             },
         }
+    }
+
+    /// The same transfer with the tier as the source of this index.
+    pub(super) fn with_tier(self, tier: Option<usize>) -> Self {
+        Self { tier, ..self }
     }
 
     pub(super) fn state(&self) -> State {
@@ -260,6 +268,7 @@ impl StateMachine {
     /// The pause before the next try of this source; `None` if it gets no other.
     fn pause_after(&self, error: &RemoteError, chance: &mut Rng) -> Option<Duration> {
         let tries = match error.kind {
+            _ if self.tier == Some(self.source) && self.sources > 1 => 1,
             RemoteErrorKind::Unreachable => self.rules.tries_unreachable,
             RemoteErrorKind::TimedOut if self.has_others() => self.rules.tries_unreachable,
             // Without others, a server that says nothing is bounded by time alone.

@@ -12,10 +12,10 @@ use super::lanes::{NoSlot, Slot};
 use super::receive::{Break, Receiver, Target};
 use super::short_work::short_work;
 use super::small::{self, Stored};
-use super::sources::{Located, Source, is_of_source};
+use super::sources::{Located, Source, is_absence, is_of_source};
 use super::state_machine::{Event, State, StateMachine, Step};
 use super::{Inner, Provided};
-use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
+use crate::crds::{CatalogEntry, FileKey, FileKind, Sha1Sum, Url};
 use crate::remote::{RemoteError, RemoteErrorKind};
 use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
 
@@ -31,6 +31,7 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
         entry,
         sources: Vec::new(),
         answer: None,
+        tier_is_wrong: false,
         receiver: None,
         stored: None,
     };
@@ -99,6 +100,8 @@ struct Transfer<'a> {
     sources: Vec<Source>,
     /// The last failure that was an answer of a source that was left for the next one.
     answer: Option<FetchError>,
+    /// Whether the tier has another file in its place.
+    tier_is_wrong: bool,
     receiver: Option<Receiver>,
     /// A small file that is in the store already.
     stored: Option<Stored>,
@@ -124,7 +127,8 @@ impl Transfer<'_> {
             return Err(FetchError::offline(self.key()));
         }
         self.prepare(slot).await?;
-        let mut machine = StateMachine::new(&self.inner.settings, self.sources.len());
+        let tier = self.sources.iter().position(|source| source.is_tier);
+        let mut machine = StateMachine::new(&self.inner.settings, self.sources.len()).with_tier(tier);
         let mut step = self.enter(&mut machine, &Event::Slot);
         let mut reason = FetchError::shutting_down(self.key());
         loop {
@@ -174,7 +178,11 @@ impl Transfer<'_> {
         };
         let receiver = self.receiver()?;
         if *receiver.url() != source.url {
-            log::warn!("{reason}; now from {}", source.url);
+            if receiver.is_of_tier() {
+                log::debug!("now from {}", source.url);
+            } else {
+                log::warn!("{reason}; now from {}", source.url);
+            }
             receiver.go_on_with(&source);
             if !can_verify {
                 // It could not be noticed that the bytes do not belong together.
@@ -198,17 +206,35 @@ impl Transfer<'_> {
         Ok(true)
     }
 
+    /// Whether a source is the tier, and not the only one: then its failures are not those of the transfer.
+    fn is_mere_tier(&self, source: usize) -> bool {
+        self.sources.len() > 1 && self.sources.get(source).is_some_and(|source| source.is_tier)
+    }
+
     /// Notes that a source is left because of a failure, which is the transfer's for now.
     fn leave(&mut self, source: usize, error: &RemoteError, reason: &FetchError) {
-        if let Some(Source { number, .. }) = self.sources.get(source) {
+        let observatory = self.key().observatory;
+        let mut is_tier = false;
+        if let Some(Source { number, other, .. }) = self.sources.get(source) {
+            is_tier = self.is_mere_tier(source);
             let states = &self.inner.source_states;
             if is_of_source(error) {
-                states.note_failure(self.key().observatory, *number, error);
+                if is_tier && !states.is_failing(observatory, *number) {
+                    log::warn!("the tier is left alone for a while: {error}");
+                }
+                states.note_failure(observatory, *number, error);
             } else {
-                states.note_answer(self.key().observatory, *number);
+                states.note_answer(observatory, *number);
+            }
+            if is_tier
+                && is_absence(error)
+                && other.is_none()
+                && self.key().name.kind() == FileKind::Reference
+            {
+                states.note_absent(observatory, *number);
             }
         }
-        if !is_silence(reason) {
+        if !is_tier && !is_silence(reason) {
             self.answer = Some(reason.clone());
         }
     }
@@ -345,7 +371,11 @@ impl Transfer<'_> {
             }) => {
                 let fault = FetchError::remote(&key, &error);
                 log::debug!("{fault}");
-                self.receiver()?.note_fault(&fault);
+                let tried = machine.source();
+                let is_tier = self.is_mere_tier(tried);
+                if !is_tier {
+                    self.receiver()?.note_fault(&fault);
+                }
                 // Silence tells less than what was told before, whatever ends it: the server, or the time limit in the
                 // middle of a try.
                 let is_silent = error.kind == RemoteErrorKind::TimedOut;
@@ -353,10 +383,9 @@ impl Transfer<'_> {
                     reason.kind,
                     FetchErrorKind::ShuttingDown | FetchErrorKind::TimedOut
                 );
-                if !is_silent || is_first {
+                if !is_tier && (!is_silent || is_first) {
                     *reason = fault;
                 }
-                let tried = machine.source();
                 let step = self.enter(
                     machine,
                     &Event::Broke {
@@ -434,8 +463,13 @@ impl Transfer<'_> {
         mixed: bool,
     ) -> Step {
         self.inner.metrics.mismatches.add(1);
+        let is_tier = self.is_mere_tier(machine.source());
         if !mixed && let Some(Source { number, .. }) = self.sources.get(machine.source()) {
             self.inner.source_states.note_wrong(*number, self.key(), url);
+            if is_tier {
+                self.tier_is_wrong = true;
+                self.inner.note_wrong_in_tier(self.key(), url);
+            }
         }
         let step = self.enter(machine, &Event::Mismatch { mixed });
         let fault = |message| FetchError::new(FetchErrorKind::Corrupt, self.key(), message).at(url);
@@ -444,10 +478,22 @@ impl Transfer<'_> {
         } else {
             let once_more = fault(format!("{what}: thrown away and fetched once more"));
             log::warn!("{once_more}");
-            self.answer = Some(once_more.clone());
-            *reason = once_more;
+            if !is_tier {
+                self.answer = Some(once_more.clone());
+                *reason = once_more;
+            }
         }
         step
+    }
+
+    /// Has the file written to the tier, if none of it came from there.
+    fn offer_to_tier(&self) {
+        let served = self.in_flight.served();
+        let gave = |source: &Source| served.iter().any(|one| one.url == source.url);
+        let has_it = self.sources.iter().any(|source| source.is_tier && gave(source));
+        if !has_it && !self.tier_is_wrong {
+            self.inner.offer_to_tier(self.key(), self.entry);
+        }
     }
 
     /// Notes which sources have given the file.
@@ -483,6 +529,7 @@ impl Transfer<'_> {
         };
         self.inner.metrics.downloads.add(1);
         self.note_served();
+        self.offer_to_tier();
         log::info!(
             "fetched {} ({} bytes in {:.2?})",
             self.key(),

@@ -18,7 +18,7 @@ use super::origin::{ByteRange, Download, Origin};
 use crate::crds::Url;
 
 /// A secret that no text may repeat.
-const SECRET: &str = "s3cret-k3y";
+pub(super) const SECRET: &str = "s3cret-k3y";
 
 const NAME: &str = "a b.fits";
 
@@ -254,7 +254,7 @@ fn client() -> HttpClient {
 }
 
 /// An address where nobody listens.
-async fn nobody() -> String {
+pub(super) async fn nobody() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().to_string()
 }
@@ -285,7 +285,7 @@ async fn http() -> Server {
 }
 
 /// The variables for a store of this kind at an address.
-fn variables(scheme: &str, address: &str) -> CloudSettings {
+pub(super) fn variables(scheme: &str, address: &str) -> CloudSettings {
     let variables = match scheme {
         "s3" => vec![
             ("AWS_ENDPOINT_URL", address.to_owned()),

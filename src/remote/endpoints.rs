@@ -12,6 +12,7 @@ use super::origin::Origin;
 use super::rpc::{JsonRpcServer, is_serverless};
 use super::service::CrdsServer;
 use super::sources::{SourceError, SourcePlace, SourceSetting, check_directory};
+use super::tier::TierSetting;
 use crate::crds::{FileKey, FileName, Observatory, ServerInfo, Teller, Url};
 
 /// The user's settings for servers and places, as plain text. `None`, `none`, `NONE` and the empty text count as not
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub config_uri: Option<Url>,
     /// `--source`, any number of times, in order.
     pub sources: Vec<SourceSetting>,
+    /// `--tier`.
+    pub tier: Option<TierSetting>,
     /// The variables about object stores.
     pub cloud: CloudSettings,
 }
@@ -39,7 +42,9 @@ impl Settings {
     pub(crate) fn names_places(&self) -> bool {
         let uris = [&self.mapping_uri, &self.reference_uri, &self.config_uri];
         let is_place = |source: &SourceSetting| source.place != SourcePlace::Server;
-        self.sources.iter().any(is_place) || uris.into_iter().any(|uri| said(uri.as_ref()).is_some())
+        self.tier.is_some()
+            || self.sources.iter().any(is_place)
+            || uris.into_iter().any(|uri| said(uri.as_ref()).is_some())
     }
 }
 
@@ -110,6 +115,7 @@ pub(crate) struct Endpoints {
     /// The observatories whose server the user has named.
     named: BTreeSet<Observatory>,
     sources: Vec<SourceSetting>,
+    tier: Option<TierSetting>,
     mapping_uri: Option<Url>,
     reference_uri: Option<Url>,
     config_uri: Option<Url>,
@@ -147,6 +153,7 @@ impl Endpoints {
             servers,
             named,
             sources: settings.sources.clone(),
+            tier: settings.tier.clone(),
             mapping_uri: check_uri("CRDS_MAPPING_URI", settings.mapping_uri.as_ref())?,
             reference_uri: check_uri("CRDS_REFERENCE_URI", settings.reference_uri.as_ref())?,
             config_uri: check_uri("CRDS_CONFIG_URI", settings.config_uri.as_ref())?,
@@ -210,8 +217,14 @@ impl Endpoints {
         !self.descriptions(observatory).is_empty()
     }
 
-    /// The sources of an observatory's files in the order in which they are asked, each with its number. The URLs that the
-    /// server tells come last, unless they are named, or no server is asked.
+    /// The number of the tier among the sources, and its place, if there is one.
+    pub(crate) fn tier(&self) -> Option<(usize, &SourcePlace)> {
+        let tier = self.tier.as_ref()?;
+        Some((self.sources.len() + 1, &tier.place))
+    }
+
+    /// The sources of an observatory's files in the order in which they are asked, each with its number: the tier first. The
+    /// URLs that the server tells come last, unless they are named, or no server is asked.
     pub(crate) fn sources(&self, observatory: Observatory) -> Vec<(usize, &SourcePlace)> {
         let numbered = self.sources.iter().enumerate();
         let mut all: Vec<_> = numbered
@@ -223,7 +236,7 @@ impl Endpoints {
         if has_server && !all.iter().any(|(_, place)| **place == SourcePlace::Server) {
             all.push((self.sources.len(), &SourcePlace::Server));
         }
-        all
+        self.tier().into_iter().chain(all).collect()
     }
 
     /// The URL of a file where the server tells, or the user in its stead (`CRDS_REFERENCE_URI`); `None` where no server is

@@ -9,6 +9,8 @@ use futures_util::{StreamExt as _, stream};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use super::destination::conformance::Fault;
+use super::destination::{Destination, Put, PutError, Sum, Upload, other};
 use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::{ByteRange, Download, Origin};
 use crate::crds::Url;
@@ -321,5 +323,64 @@ mod tests {
         assert!(futures_util::poll!(body.next()).is_pending());
         origin.release();
         assert_eq!(body.try_next().await.unwrap().unwrap(), "x");
+    }
+}
+
+/// Files in memory, by URL, that are written to. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryDestination {
+    files: Arc<Mutex<HashMap<String, Bytes>>>,
+    faults: Arc<Mutex<VecDeque<Fault>>>,
+}
+
+impl MemoryDestination {
+    /// What is there.
+    pub(crate) fn found(&self, url: &str) -> Option<Bytes> {
+        self.files.lock().get(url).cloned()
+    }
+
+    /// Puts this there, or nothing.
+    pub(crate) fn place(&self, url: &str, content: Option<&[u8]>) {
+        let mut files = self.files.lock();
+        match content {
+            Some(content) => files.insert(url.to_owned(), Bytes::copy_from_slice(content)),
+            None => files.remove(url),
+        };
+    }
+
+    /// Lets the next write go wrong.
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.faults.lock().push_back(fault);
+    }
+
+    fn write(&self, url: &Url, upload: &Upload) -> Result<Put, PutError> {
+        let told = |kind| RemoteError::new(kind, url, "told to fail");
+        match self.faults.lock().pop_front() {
+            Some(Fault::Forbidden) => return Err(PutError::Refused(told(RemoteErrorKind::Denied))),
+            Some(Fault::Full) => return Err(PutError::Full(told(RemoteErrorKind::Server))),
+            Some(Fault::Broken) => return Err(PutError::Failed(told(RemoteErrorKind::Server))),
+            Some(Fault::Race) | None => {}
+        }
+        let size = usize::try_from(upload.size).unwrap();
+        let bytes = upload.read_at(0, size)?;
+        let mut sum = Sum::default();
+        sum.add(&bytes);
+        let (found, size) = sum.finish();
+        upload.check(found, size)?;
+        let mut files = self.files.lock();
+        match files.get(url.as_str()) {
+            Some(there) if *there == bytes => Ok(Put::Exists),
+            Some(_) => Err(other(url, "its SHA-1 is not the catalog's")),
+            None => {
+                files.insert(url.as_str().to_owned(), bytes);
+                Ok(Put::Written)
+            }
+        }
+    }
+}
+
+impl Destination for MemoryDestination {
+    fn put<'a>(&'a self, url: &'a Url, upload: &'a Upload) -> BoxFuture<'a, Result<Put, PutError>> {
+        Box::pin(std::future::ready(self.write(url, upload)))
     }
 }

@@ -19,9 +19,11 @@ use crate::crds::Url;
 mod failure;
 mod service;
 mod settings;
+mod write;
 
 use service::{Connector, Exchange};
 pub(crate) use settings::CloudSettings;
+pub(crate) use write::ObjectDestination;
 
 /// The schemes of object stores.
 pub(super) const SCHEMES: [&str; 3] = ["s3", "gs", "az"];
@@ -95,22 +97,49 @@ impl Origin for ObjectOrigin {
 impl Shared {
     /// The bucket and the path of an object.
     fn find(&self, url: &Url) -> Result<(Arc<dyn ObjectStore>, Path), RemoteError> {
+        let place = Place::of(url)?;
+        let key = format!("{}://{}", place.scheme, place.bucket);
+        if let Some(bucket) = self.buckets.lock().get(&key) {
+            return Ok((Arc::clone(bucket), place.path));
+        }
+        let bucket = place.open(url, &self.settings, Connector::new(self.client.clone()))?;
+        let bucket = Arc::clone(self.buckets.lock().entry(key).or_insert(bucket));
+        Ok((bucket, place.path))
+    }
+}
+
+/// The place of an object.
+struct Place {
+    scheme: String,
+    bucket: String,
+    path: Path,
+}
+
+impl Place {
+    /// The place that a URL names.
+    fn of(url: &Url) -> Result<Self, RemoteError> {
         let wrong = |message: String| RemoteError::new(RemoteErrorKind::Protocol, url, message);
         let parsed = url.parsed().ok_or_else(|| wrong("it is not a URL".to_owned()))?;
-        let name = parsed.host_str().unwrap_or_default();
         let path = Path::from_url_path(parsed.path())
             .map_err(|error| wrong(format!("it cannot be the URL of an object: {error}")))?;
-        let key = format!("{}://{name}", parsed.scheme());
-        if let Some(bucket) = self.buckets.lock().get(&key) {
-            return Ok((Arc::clone(bucket), path));
-        }
-        let connector = Connector::new(self.client.clone());
-        let bucket = self
-            .settings
-            .bucket(parsed.scheme(), name, connector)
-            .map_err(|error| wrong(error).with_hint(Hint::Credentials))?;
-        let bucket = Arc::clone(self.buckets.lock().entry(key).or_insert(bucket));
-        Ok((bucket, path))
+        Ok(Self {
+            scheme: parsed.scheme().to_owned(),
+            bucket: parsed.host_str().unwrap_or_default().to_owned(),
+            path,
+        })
+    }
+
+    /// The bucket of the object at `url`.
+    fn open(
+        &self,
+        url: &Url,
+        settings: &CloudSettings,
+        connector: Connector,
+    ) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+        let bucket = settings.bucket(&self.scheme, &self.bucket, connector);
+        bucket.map_err(|error| {
+            RemoteError::new(RemoteErrorKind::Protocol, url, error).with_hint(Hint::Credentials)
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::crds::{LockFile, times};
-use crate::fetch::Counters;
+use crate::fetch::{Counters, WriteBackCounts};
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +45,8 @@ pub(crate) struct StatusReport {
     pub layout: String,
     /// The observatories that are shown, in their order.
     pub observatories: Vec<ObservatoryReport>,
+    /// The tier, where there is one.
+    pub tier: Option<TierReport>,
     /// The transfers that run, oldest first.
     pub transfers: Vec<TransferReport>,
     /// The counts since it was mounted.
@@ -99,7 +101,7 @@ pub(crate) struct ObservatoryReport {
     pub online_since: Option<String>,
     /// The files of the observatory in the store: rules, then references by instrument. Empty until they are counted.
     pub stored: Vec<StoredReport>,
-    /// The sources of its files, in the order of the settings.
+    /// The sources of its files, in the order of the settings, the tier first.
     pub sources: Vec<SourceStateReport>,
 }
 
@@ -121,6 +123,8 @@ pub(crate) struct StoredReport {
 pub(crate) struct SourceStateReport {
     /// The source as it was named, without credentials; `crds` for the URLs that the server tells.
     pub source: String,
+    /// Whether it is the tier: what it does not have is asked of the others.
+    pub tier: bool,
     /// `unused`, `ready`, `failing` or `wrong`: it gave a wrong file. Others are asked before the last two.
     pub state: String,
     /// Files that came from it, the last of their bytes at least.
@@ -133,6 +137,33 @@ pub(crate) struct SourceStateReport {
     pub since: Option<String>,
     /// Seconds until it is tried again.
     pub retry_in_seconds: Option<u64>,
+}
+
+/// The tier: what came from it, and what was written to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TierReport {
+    /// The tier as a URL, without credentials.
+    pub tier: String,
+    /// Files that came from it, the last of their bytes at least.
+    pub served_files: u64,
+    /// Bytes that came from it.
+    pub served_bytes: u64,
+    /// Whether files are written to it: `ready`, `failing`, `full` or `read-only`.
+    pub state: String,
+    /// The reason why none are.
+    pub error: Option<String>,
+    /// The time since which none are.
+    pub since: Option<String>,
+    /// Seconds until that is tried again.
+    pub retry_in_seconds: Option<u64>,
+    /// Files that wait to be written to it, or are being written.
+    pub queued_files: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// What was written to it, and what was not.
+    #[serde(flatten)]
+    pub counts: WriteBackCounts,
 }
 
 /// The state of an observatory's catalog.

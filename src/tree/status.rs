@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::crds::{FileKey, Observatory};
-use crate::fetch::{SourceStatus, TransferStatus};
+use crate::fetch::{SourceStatus, TierStatus, TransferStatus};
 use crate::store::Usage;
 
 use super::core::{Core, ready};
@@ -18,8 +18,8 @@ use super::ops::{Opened, Outcome, StatFs};
 use super::panics;
 use super::report::{
     self, CatalogFailure, CatalogState, CounterReport, DescriptorReport, FailureReport, ObservatoryReport,
-    PanicReport, SourceReport, SourceStateReport, SpaceReport, StatusReport, TransferReport, WaiterReport,
-    WrongSourceReport, timestamp,
+    PanicReport, SourceReport, SourceStateReport, SpaceReport, StatusReport, TierReport, TransferReport,
+    WaiterReport, WrongSourceReport, timestamp,
 };
 use super::stored::StoredFiles;
 
@@ -85,6 +85,7 @@ impl Core {
                 .iter()
                 .map(|(one, stored)| self.observatory_status(*one, stored))
                 .collect(),
+            tier: self.fetcher.tier().map(tier_report),
             transfers: self.transfer_reports(),
             counters: self.counters(),
             wrong_sources: self.wrong_sources(),
@@ -252,12 +253,29 @@ impl Core {
 fn source_state(source: SourceStatus) -> SourceStateReport {
     SourceStateReport {
         source: source.source,
+        tier: source.is_tier,
         state: source.health.as_str().to_owned(),
         files: source.files,
         bytes: source.bytes,
         error: source.error,
         since: source.since.map(timestamp),
         retry_in_seconds: source.retry_in.map(|left| left.as_secs()),
+    }
+}
+
+fn tier_report(status: TierStatus) -> TierReport {
+    let write_back = status.write_back;
+    TierReport {
+        tier: status.tier,
+        served_files: status.served_files,
+        served_bytes: status.served_bytes,
+        state: write_back.state.as_str().to_owned(),
+        error: write_back.error,
+        since: write_back.since.map(timestamp),
+        retry_in_seconds: write_back.retry_in.map(|left| left.as_secs()),
+        queued_files: write_back.queued_files,
+        queued_bytes: write_back.queued_bytes,
+        counts: write_back.counts,
     }
 }
 

@@ -71,6 +71,7 @@ mod sources;
 mod stalls;
 mod status;
 mod strange;
+mod tier;
 mod told_urls;
 mod tree;
 mod verify;

@@ -12,13 +12,13 @@ use crate::small_disk::inside;
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 /// A store that cannot be written, until it is dropped.
-enum Unwritable<'a> {
+pub(crate) enum Unwritable<'a> {
     Mounted(&'a Path),
     Permitted(&'a Path),
 }
 
 impl<'a> Unwritable<'a> {
-    fn by_mount(store: &'a Path) -> Self {
+    pub(crate) fn by_mount(store: &'a Path) -> Self {
         let nothing = None::<&str>;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(nothing, "/", nothing, private, nothing).unwrap();

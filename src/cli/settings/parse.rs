@@ -9,7 +9,7 @@ use jiff::civil::date;
 use nix::unistd::{Group, User};
 
 use crate::crds::{ContextSpec, FileKind, Observatory};
-use crate::remote::{EndpointError, ServerSetting, SourceError, SourceSetting};
+use crate::remote::{EndpointError, ServerSetting, SourceError, SourceSetting, TierError, TierSetting};
 use crate::tree::BestrefsAs;
 
 #[expect(
@@ -209,6 +209,11 @@ pub(super) fn server(text: &str) -> Result<ServerSetting, String> {
 /// A source of files. The text may hold a password, which no error repeats.
 pub(super) fn source(text: &str) -> Result<SourceSetting, String> {
     text.parse().map_err(|error: SourceError| error.to_string())
+}
+
+/// The tier. The text may hold a password, which no error repeats.
+pub(super) fn tier(text: &str) -> Result<TierSetting, String> {
+    text.parse().map_err(|error: TierError| error.to_string())
 }
 
 /// Whether a URL stands for "no server" (spec/crds-service 8.1).

@@ -10,6 +10,7 @@ use super::part_map::Piece;
 use super::writer::Writer;
 use super::{Break, Ended, Receiver};
 use crate::fetch::lanes::PACE_TIME;
+use crate::fetch::sources::TIER_PATIENCE;
 use crate::remote::{Download, RemoteError, RemoteErrorKind};
 
 /// The longest time that bytes wait for others before they are written.
@@ -31,7 +32,12 @@ impl Receiver {
         };
         let left = settings.timeout.saturating_sub(idle);
         let silent = now.saturating_duration_since(heard);
-        let patience = settings.stall_timeout.saturating_sub(silent).min(left);
+        let longest = if self.is_of_tier() {
+            settings.stall_timeout.min(TIER_PATIENCE)
+        } else {
+            settings.stall_timeout
+        };
+        let patience = longest.saturating_sub(silent).min(left);
         if !patience.is_zero() {
             return Ok(patience);
         }

@@ -17,6 +17,9 @@ pub(in crate::fetch) const LEFT_ALONE: Duration = Duration::from_secs(600);
 pub(in crate::fetch) const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
+/// The references that a tier may lack in both layouts before it is taken for flat: each costs one request more.
+const ABSENT: u32 = 4;
+
 /// A file from one source whose length or digest is not what the catalog says.
 #[derive(Debug, Clone)]
 pub(crate) struct WrongFile {
@@ -58,6 +61,8 @@ impl SourceHealth {
 pub(crate) struct SourceStatus {
     /// The source as the user named it, without credentials; `crds` for the server's own URLs.
     pub source: String,
+    /// Whether it is the tier.
+    pub is_tier: bool,
     /// Its condition.
     pub health: SourceHealth,
     /// Files that came from it, most of their bytes at least.
@@ -85,6 +90,8 @@ struct State {
     /// Whether it has answered, if only that it does not have a file.
     is_used: bool,
     layout: Option<ReferenceLayout>,
+    /// References that it had in neither layout.
+    absent: u32,
     wrong: Option<(Instant, WrongFile)>,
     failing: Option<Failing>,
 }
@@ -169,6 +176,16 @@ impl SourceStates {
         });
     }
 
+    /// Notes that the tier does not have a reference in either layout. After some it is flat for who writes to it.
+    pub(in crate::fetch) fn note_absent(&self, observatory: Observatory, tier: usize) {
+        self.with(observatory, tier, |state| {
+            state.absent += 1;
+            if state.absent >= ABSENT {
+                state.layout.get_or_insert(ReferenceLayout::Flat);
+            }
+        });
+    }
+
     /// Notes that `bytes` of a right file came from a source, and whether they were its last.
     pub(in crate::fetch) fn note_served(
         &self,
@@ -197,6 +214,13 @@ impl SourceStates {
         state.is_some_and(|state| state.lies() || state.fails())
     }
 
+    /// Whether a source has failed and has not answered since.
+    pub(in crate::fetch) fn is_failing(&self, observatory: Observatory, source: usize) -> bool {
+        let states = self.states.lock();
+        let state = states.get(&(observatory, source));
+        state.is_some_and(|state| state.failing.is_some())
+    }
+
     /// Whether a transfer may begin with a source. One that fails, and whose time is over, is tried by the first that asks,
     /// for all others.
     pub(in crate::fetch) fn try_now(&self, observatory: Observatory, source: usize) -> bool {
@@ -221,6 +245,13 @@ impl SourceStates {
         self.states.lock().get(&(observatory, source))?.layout
     }
 
+    /// The files that came from a source, the last of their bytes at least, and all bytes.
+    pub(in crate::fetch) fn served(&self, observatory: Observatory, source: usize) -> (u64, u64) {
+        let states = self.states.lock();
+        let state = states.get(&(observatory, source));
+        state.map_or((0, 0), |state| (state.files, state.bytes))
+    }
+
     /// The last wrong file of each source that is to be left alone, oldest first.
     pub(in crate::fetch) fn wrong_files(&self) -> Vec<WrongFile> {
         let states = self.states.lock();
@@ -243,6 +274,7 @@ impl SourceStates {
         self.with(observatory, number, |state| {
             let mut status = SourceStatus {
                 source,
+                is_tier: false,
                 health: if state.is_used {
                     SourceHealth::Ready
                 } else {

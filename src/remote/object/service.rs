@@ -4,15 +4,17 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 use object_store::ClientOptions;
 use object_store::client::{
-    HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
+    HttpService,
 };
 use parking_lot::Mutex;
-use reqwest::header::{HeaderMap, IF_RANGE};
+use reqwest::header::{HeaderMap, IF_NONE_MATCH, IF_RANGE};
 use reqwest::{Method, StatusCode};
 
 use super::failure;
@@ -21,18 +23,43 @@ use crate::remote::error::{RemoteError, RemoteErrorKind};
 use crate::remote::http::HttpClient;
 use crate::remote::origin::{ByteRange, Download};
 
-/// The most bytes of a reply that gives credentials.
-const MAX_CREDENTIALS: usize = 1 << 20;
+/// The most bytes of a reply that does not give an object.
+const MAX_REPLY: usize = 1 << 20;
+
+/// The bytes of a request for each second that it may take in addition.
+const SLOWEST: u64 = 100_000;
 
 /// Gives our client to the crate.
 #[derive(Clone)]
 pub(super) struct Connector {
     client: HttpClient,
+    /// Whether requests are to write objects: then a refusal is a [`RemoteError`] that tells all that the store says.
+    writes: bool,
+    /// Whether the store can be asked to make no object of parts where there is one: then it is.
+    has_conditions: bool,
 }
 
 impl Connector {
     pub(super) fn new(client: HttpClient) -> Self {
-        Self { client }
+        Self {
+            client,
+            writes: false,
+            has_conditions: false,
+        }
+    }
+
+    /// Whether it is for requests that write objects.
+    pub(super) fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// For requests that write objects.
+    pub(super) fn for_writing(client: HttpClient, scheme: &str) -> Self {
+        Self {
+            client,
+            writes: true,
+            has_conditions: scheme == "s3",
+        }
     }
 }
 
@@ -100,7 +127,7 @@ struct Signed {
     url: Url,
     method: Method,
     headers: HeaderMap,
-    body: Bytes,
+    body: HttpRequestBody,
 }
 
 impl Signed {
@@ -111,19 +138,33 @@ impl Signed {
             url: Url::new(&parts.uri.to_string()),
             method: parts.method,
             headers: parts.headers,
-            body: body.as_bytes().cloned().unwrap_or_default(),
+            body,
         };
         (signed, exchange)
     }
 
     /// The request to `url`. The signature is for one host, and goes to no other.
     fn build(&self, client: &reqwest::Client, url: &str) -> reqwest::RequestBuilder {
-        let request = client.request(self.method.clone(), url).body(self.body.clone());
+        let body = match self.body.as_bytes() {
+            Some(bytes) => reqwest::Body::from(bytes.clone()),
+            None => reqwest::Body::wrap(self.body.clone()),
+        };
+        let request = client.request(self.method.clone(), url).body(body);
         if url == self.url.with_credentials() {
             request.headers(self.headers.clone())
         } else {
             request
         }
+    }
+
+    /// The end of an upload in parts.
+    fn completes_upload(&self) -> bool {
+        let query = self
+            .url
+            .with_credentials()
+            .split_once('?')
+            .map(|(_, query)| query);
+        self.method == Method::POST && query.is_some_and(|query| query.starts_with("uploadId="))
     }
 
     fn is_signed(&self) -> bool {
@@ -140,18 +181,37 @@ impl Connector {
         HttpResponse::new(HttpResponseBody::from(Bytes::new()))
     }
 
-    /// The whole reply to a request for credentials.
-    async fn credentials(&self, request: &Signed) -> Result<HttpResponse, RemoteError> {
-        let timeout = self.client.settings().stall_timeout;
-        let build = |client: &reqwest::Client, url: &str| request.build(client, url);
+    /// The whole reply to a request for credentials, or to one that writes.
+    async fn whole(&self, request: &Signed) -> Result<HttpResponse, RemoteError> {
+        let length = u64::try_from(request.body.content_length()).unwrap_or(u64::MAX);
+        let timeout = self.client.settings().stall_timeout + Duration::from_secs(length / SLOWEST);
+        let build = |client: &reqwest::Client, url: &str| {
+            let built = request.build(client, url);
+            if self.has_conditions && request.completes_upload() {
+                // The crate has no way to ask for it. Only headers of the store's own have to be signed.
+                built.header(IF_NONE_MATCH, "*")
+            } else {
+                built
+            }
+        };
         let (response, from) = self.client.send(&request.url, build, timeout).await?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        let status = response.status();
+        // What the crate makes something of.
+        let is_answer = match status {
+            StatusCode::NOT_MODIFIED | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => true,
+            StatusCode::NOT_FOUND => request.method == Method::HEAD,
+            _ => status.is_success(),
+        };
+        if self.writes && !is_answer {
+            return Err(failure::of_reply(&self.client, &request.url, response, request.is_signed()).await);
+        }
+        let headers = response.headers().clone();
         let mut body = self.client.body(from, response);
         let mut bytes = BytesMut::new();
         while let Some(part) = body.try_next().await? {
             bytes.extend_from_slice(&part);
-            if bytes.len() > MAX_CREDENTIALS {
-                let message = "the reply is too long to be credentials";
+            if bytes.len() > MAX_REPLY {
+                let message = "the reply is too long";
                 return Err(RemoteError::new(RemoteErrorKind::Protocol, &request.url, message));
             }
         }
@@ -184,7 +244,7 @@ impl HttpService for Connector {
                 };
                 HttpError::new(kind, error)
             };
-            self.credentials(&request).await.map_err(failed)
+            self.whole(&request).await.map_err(failed)
         })
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ObjectStore, RetryConfig};
@@ -78,6 +78,10 @@ impl CloudSettings {
                 }
                 if let Some(anonymous) = self.anonymous("AWS_", name) {
                     builder = builder.with_skip_signature(anonymous);
+                }
+                if connector.writes() && !self.0.contains_key("AWS_CHECKSUM_ALGORITHM") {
+                    // Then the store compares what has come.
+                    builder = builder.with_checksum_algorithm(Checksum::SHA256);
                 }
                 let builder = builder.with_bucket_name(name).with_retry(retry);
                 let built = builder.with_http_connector(connector).build();

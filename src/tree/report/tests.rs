@@ -15,6 +15,7 @@ fn full_status() -> StatusReport {
             sources: vec![SourceStateReport::default()],
             ..ObservatoryReport::default()
         }],
+        tier: Some(TierReport::default()),
         transfers: vec![TransferReport {
             sources: vec![SourceReport::default()],
             waiting: vec![WaiterReport::default()],
@@ -50,10 +51,15 @@ fn the_json_has_these_fields() {
                 "server": null, "catalog_age_seconds": null, "offline": false, "offline_since": null,
                 "online_since": null, "stored": [{"group": "", "files": 0, "bytes": 0}],
                 "sources": [{
-                    "source": "", "state": "", "files": 0, "bytes": 0, "error": null, "since": null,
+                    "source": "", "tier": false, "state": "", "files": 0, "bytes": 0, "error": null, "since": null,
                     "retry_in_seconds": null,
                 }],
             }],
+            "tier": {
+                "tier": "", "served_files": 0, "served_bytes": 0, "state": "", "error": null, "since": null,
+                "retry_in_seconds": null, "queued_files": 0, "queued_bytes": 0, "written_files": 0, "written_bytes": 0,
+                "existing_files": 0, "unwritten_files": 0, "wrong_files": 0, "damaged_files": 0,
+            },
             "transfers": [{
                 "file": "", "url": null, "state": "", "done": 0, "total": 0, "bytes_per_second": 0,
                 "remaining_seconds": null, "waiters": 0, "waiting": [{"pid": 0, "command": "", "waited_seconds": 0}],
