@@ -34,6 +34,9 @@ const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 /// The time that a process may take to save its transfers and end. It needs moments, unless the disk is very slow.
 pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The pause between two looks at whether the name of a connection is free.
+const BIND_PAUSE: Duration = Duration::from_millis(50);
+
 /// The size, in bytes, from which on a file is not read further.
 const MAX_FILE: usize = 64 << 20;
 
@@ -216,18 +219,43 @@ fn address(minor: u32) -> io::Result<SocketAddr> {
 }
 
 /// Lets others find this process as the one that serves a connection, as long as it lives.
+///
+/// The kernel gives the number of a connection to the next one while the process of the earlier one still saves what it has:
+/// then the name is taken when that has ended.
 pub(super) fn announce(minor: u32, runtime: &Handle) -> io::Result<()> {
-    let listener = UnixListener::bind_addr(&address(minor)?)?;
-    listener.set_nonblocking(true)?;
-    let _context = runtime.enter();
-    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let address = address(minor)?;
+    let first = match UnixListener::bind_addr(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+        bound => Some(bound?),
+    };
     runtime.spawn(async move {
-        // A client only asks the kernel for the process id of this end.
-        while let Ok(caller) = listener.accept().await {
-            drop(caller);
+        let listener = match first {
+            Some(listener) => Ok(listener),
+            None => bind_later(&address).await,
+        };
+        match listener.and_then(to_tokio) {
+            // A client only asks the kernel for the process id of this end.
+            Ok(listener) => while listener.accept().await.is_ok() {},
+            Err(error) => log::debug!("commands cannot ask for this process: {error}"),
         }
     });
     Ok(())
+}
+
+fn to_tokio(listener: UnixListener) -> io::Result<tokio::net::UnixListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::UnixListener::from_std(listener)
+}
+
+/// Binds a name as soon as it is free.
+async fn bind_later(address: &SocketAddr) -> io::Result<UnixListener> {
+    loop {
+        tokio::time::sleep(BIND_PAUSE).await;
+        match UnixListener::bind_addr(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
 }
 
 /// The reason why there is no answer.
@@ -421,6 +449,26 @@ mod tests {
         assert_eq!(read().unwrap(), b"text");
         // The reader has asked how it ended.
         assert!(child.wait().is_err());
+    }
+
+    /// The process that had the number of the connection before may take its time to end.
+    #[test]
+    fn a_name_that_is_taken_is_waited_for() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mount = MountEntry {
+            minor: (1 << 21) + std::process::id(),
+            ..entry(directory.path())
+        };
+        let before = UnixListener::bind_addr(&address(mount.minor).unwrap()).unwrap();
+        announce(mount.minor, runtime.handle()).unwrap();
+        drop(before);
+        let begun = Instant::now();
+        while mount.server() == Server::Gone {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(mount.server(), Server::Running(std::process::id()));
     }
 
     #[test]
