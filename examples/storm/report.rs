@@ -1,0 +1,121 @@
+//! What is seen, and what is made of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::nodes::Told;
+use crate::origin::Origin;
+use crate::{Fallible, library};
+
+/// Requests for each file, at most, when nobody is killed.
+const MOST: f64 = 1.05;
+
+/// All that was wrong, and what the nodes of a run have told.
+#[derive(Default)]
+pub(crate) struct Report {
+    told: Vec<Told>,
+    problems: Vec<String>,
+}
+
+impl Report {
+    fn problem(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        println!("WRONG: {what}");
+        self.problems.push(what);
+    }
+
+    /// Counts the requests of the mounts; there may be few of them only if they are `judged`.
+    pub(crate) fn requests(&mut self, origin: &Origin, files: u32, judged: bool) {
+        let counts = (0..files).map(|number| origin.asked(&library::name(number)).len());
+        let (mut requests, mut most, mut never) = (0, 0, 0);
+        for count in counts {
+            requests += count;
+            most = most.max(count);
+            never += u32::from(count == 0);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let factor = requests as f64 / f64::from(files);
+        println!(
+            "   {files} files, {requests} GETs by mounts, factor {factor:.3}, at most {most} for one file, none for {never}"
+        );
+        if judged && factor > MOST {
+            self.problem(format!("each file is fetched {factor:.3} times, not {MOST}"));
+        }
+    }
+
+    pub(crate) fn node(&mut self, told: Told) {
+        self.told.push(told);
+    }
+
+    /// Sums up what the nodes have told.
+    pub(crate) fn waits(&mut self, patience: Duration) {
+        let told = std::mem::take(&mut self.told);
+        let (mut reads, mut cut, mut short) = (0, 0, 0);
+        let (mut errors, mut said) = (BTreeMap::new(), BTreeMap::new());
+        let mut longest = Vec::new();
+        for node in &told {
+            reads += node.seen.reads;
+            cut += node.seen.cut;
+            short += node.seen.short;
+            for (error, count) in &node.seen.errors {
+                *errors.entry(error.clone()).or_insert(0) += count;
+            }
+            for (count, text) in &node.said {
+                *said.entry(text.clone()).or_insert(0) += count;
+            }
+            for problem in &node.seen.problems {
+                self.problem(format!("{}: {problem}", node.name));
+            }
+            longest.extend(node.seen.longest.iter().cloned());
+        }
+        longest.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let waits: Vec<_> = longest
+            .iter()
+            .take(5)
+            .map(|(wait, _)| format!("{wait:.1}"))
+            .collect();
+        println!(
+            "   {reads} whole reads, {cut} cut off by kills; the longest opens took {} s",
+            waits.join(", ")
+        );
+        if short > 0 {
+            println!(
+                "   {short} reads of the beginning of a file only, which another one was about to write"
+            );
+        }
+        for (error, count) in &errors {
+            println!("   {count} times, then read all the same: {error}");
+        }
+        for (text, count) in said.iter().take(12) {
+            println!("   said {count} times: {text}");
+        }
+        if reads == 0 {
+            self.problem("nothing was read");
+        }
+        if let Some((wait, name)) = longest.first()
+            && *wait > patience.as_secs_f64()
+        {
+            self.problem(format!("opening {name} took {wait:.1} s"));
+        }
+    }
+
+    /// Runs a check of the end.
+    pub(crate) fn check(&mut self, what: &str, check: impl FnOnce() -> Fallible<()>) {
+        if let Err(error) = check() {
+            self.problem(format!("{what}: {error}"));
+        }
+    }
+
+    /// Prints it, and tells whether all was well.
+    pub(crate) fn verdict(&self) -> bool {
+        if self.problems.is_empty() {
+            println!("all well");
+        } else {
+            println!("{} problems:", self.problems.len());
+            for problem in &self.problems {
+                println!("  {problem}");
+            }
+        }
+        self.problems.is_empty()
+    }
+}
