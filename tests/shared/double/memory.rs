@@ -141,11 +141,6 @@ impl Memory {
         self.names.remove(&(parent, name.to_owned()));
     }
 
-    /// Forgets the names of a file.
-    pub(super) fn drop_names_of(&mut self, ino: u64) {
-        self.names.retain(|_, (_, found)| *found != Some(ino));
-    }
-
     /// Forgets what is known of a directory in which this node has changed a name, and that name.
     pub(super) fn changed(&mut self, parent: u64, name: &OsStr) {
         self.drop_name(parent, name);
@@ -203,8 +198,8 @@ impl Memory {
         if open {
             return gone.elapsed() >= seconds(self.options.stale);
         }
+        // So its names are looked up anew.
         node.attributes = None;
-        self.drop_names_of(ino);
         true
     }
 }
