@@ -39,7 +39,7 @@ use clap::Parser as _;
 
 use double::Locks;
 use node::Setup;
-use nodes::{Client, Node};
+use nodes::Node;
 use origin::{Behaviour, Origin};
 use report::Report;
 use shared::Shared;
@@ -189,29 +189,27 @@ fn storm(options: &Options, kills: u32, random: &mut fastrand::Rng, report: &mut
     };
     let mut nodes = Vec::new();
     for number in 0..options.mounts {
-        nodes.push(Node::start(&setup(format!("node-{number}"), random.u64(..)))?);
+        nodes.push(Node::mount(&setup(format!("node-{number}"), random.u64(..)))?);
     }
-    for node in &mut nodes {
-        node.ready()?;
-    }
+    nodes.iter_mut().try_for_each(Node::ready)?;
     // Clients find the layout that the mounts have noted.
-    let mut clients = Vec::new();
     for (number, python) in options.client.iter().enumerate() {
         let setup = setup(format!("client-{number}"), random.u64(..));
-        clients.push(Client::start(&setup, python, &beside.url())?);
+        nodes.push(Node::client(&setup, python, &beside.url())?);
     }
+    let mounts = options.mounts as usize;
+    nodes[mounts..].iter_mut().try_for_each(Node::ready)?;
     let begun = Instant::now();
     if kills == 0 {
         nodes.iter_mut().try_for_each(|node| node.tell("pass"))?;
-        nodes.iter_mut().try_for_each(Node::done)?;
     } else {
         nodes.iter_mut().try_for_each(|node| node.tell("loop"))?;
-        kill(options, kills, random, &mut nodes, &shared)?;
+        kill(options, kills, random, &mut nodes[..mounts], &shared)?;
         nodes.iter_mut().try_for_each(|node| node.tell("stop"))?;
-        nodes.iter_mut().try_for_each(Node::done)?;
     }
-    for client in &mut clients {
-        println!("   {}", client.finish()?);
+    nodes.iter_mut().try_for_each(Node::done)?;
+    for client in nodes.drain(mounts..) {
+        client.end()?;
     }
     println!("   {:.1} s", begun.elapsed().as_secs_f64());
     finish(options, kills, report, &mut nodes, &shared, &origin)

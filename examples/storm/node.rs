@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::BufRead as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -99,7 +99,7 @@ fn see(setup: &Setup) -> Fallible<(Option<View>, PathBuf)> {
     }
 }
 
-/// Runs a client in the shared directory until it has downloaded everything.
+/// Runs a client in the shared directory, which is told what to do like a node with a mount.
 fn run_client(setup: &ClientSetup) -> Fallible<()> {
     let (_view, store) = see(&setup.node)?;
     let mut command = Command::new("setpriv");
@@ -126,11 +126,12 @@ fn run_client(setup: &ClientSetup) -> Fallible<()> {
         .env("CRDS_SERVER_URL", &setup.server)
         .env("CRDS_CLIENT_RETRY_COUNT", "3")
         .env(MARK, "client")
-        .stdin(Stdio::null())
         .stderr(fs::File::create(setup.node.scratch.join("log"))?)
         .status()?;
     if !status.success() {
-        return Err(format!("the client ended with {status}").into());
+        let log = fs::read_to_string(setup.node.scratch.join("log")).unwrap_or_default();
+        let words: Vec<_> = log.lines().rev().take(3).collect();
+        return Err(format!("the client ended with {status}: {}", words.join(" | ")).into());
     }
     Ok(())
 }

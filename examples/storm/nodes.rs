@@ -20,7 +20,7 @@ pub(crate) struct Told {
     pub(crate) said: Vec<(u64, String)>,
 }
 
-/// A node with a mount; killed, with all that it has started, when dropped.
+/// A node with a mount or a client; killed, with all that it has started, when dropped.
 pub(crate) struct Node {
     name: String,
     process: Child,
@@ -29,19 +29,33 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn start(setup: &Setup) -> Fallible<Self> {
-        let (process, lines) = start(&serde_json::to_string(setup)?)?;
-        let mut node = Self {
-            name: setup.name.clone(),
-            process,
-            input: None,
-            lines,
-        };
-        node.input = node.process.stdin.take();
-        Ok(node)
+    /// Starts a node with a mount.
+    pub(crate) fn mount(setup: &Setup) -> Fallible<Self> {
+        Self::start(&setup.name, &serde_json::to_string(setup)?)
     }
 
-    /// Waits until it is mounted.
+    /// Starts a node with a Python client.
+    pub(crate) fn client(setup: &Setup, python: &Path, server: &str) -> Fallible<Self> {
+        let client = ClientSetup {
+            node: setup.clone(),
+            python: python.to_owned(),
+            script: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/shared/client.py"),
+            server: server.to_owned(),
+        };
+        Self::start(&setup.name, &serde_json::to_string(&client)?)
+    }
+
+    fn start(name: &str, setup: &str) -> Fallible<Self> {
+        let (mut process, lines) = start(setup)?;
+        Ok(Self {
+            name: name.to_owned(),
+            input: process.stdin.take(),
+            process,
+            lines,
+        })
+    }
+
+    /// Waits until it can be told what to do.
     pub(crate) fn ready(&mut self) -> Fallible<()> {
         self.wait_for("ready", PATIENCE)
     }
@@ -51,7 +65,7 @@ impl Node {
         writeln!(input, "{word}").map_err(|error| format!("{}: {error}", self.name).into())
     }
 
-    /// Waits until its readers have done what they were told.
+    /// Waits until it has done what they were told.
     pub(crate) fn done(&mut self) -> Fallible<()> {
         self.tell("done")?;
         self.wait_for("done", PATIENCE * 60)
@@ -98,52 +112,6 @@ impl Node {
 }
 
 impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A node with a Python client.
-pub(crate) struct Client {
-    name: String,
-    process: Child,
-    lines: Receiver<String>,
-}
-
-impl Client {
-    pub(crate) fn start(setup: &Setup, python: &Path, server: &str) -> Fallible<Self> {
-        let name = setup.name.clone();
-        let setup = ClientSetup {
-            node: setup.clone(),
-            python: python.to_owned(),
-            script: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/shared/client.py"),
-            server: server.to_owned(),
-        };
-        let (process, lines) = start(&serde_json::to_string(&setup)?)?;
-        Ok(Self { name, process, lines })
-    }
-
-    /// Waits until it has downloaded everything, and gives its last line.
-    pub(crate) fn finish(&mut self) -> Fallible<String> {
-        let mut last = String::new();
-        loop {
-            program::go_on()?;
-            match self.lines.recv_timeout(Duration::from_millis(200)) {
-                Ok(line) => last = line,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        let status = self.process.wait()?;
-        if !status.success() {
-            return Err(format!("{} ended with {status}: {last}", self.name).into());
-        }
-        Ok(last)
-    }
-}
-
-impl Drop for Client {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();

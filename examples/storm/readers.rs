@@ -141,6 +141,7 @@ impl Readers {
             if !killed() {
                 self.note_wait(waited, &name);
             }
+            let during = if opened.is_ok() { "read" } else { "open" };
             let read = opened.and_then(|mut file| {
                 let mut bytes = Vec::with_capacity(right.len());
                 file.read_to_end(&mut bytes).map(|_| bytes)
@@ -164,7 +165,10 @@ impl Readers {
                     return;
                 }
                 Err(error) if killed() && was_killed(&error) => self.seen.lock().cut += 1,
-                Err(error) => *self.seen.lock().errors.entry(error.to_string()).or_default() += 1,
+                Err(error) => {
+                    let text = format!("{during}: {error}");
+                    *self.seen.lock().errors.entry(text).or_default() += 1;
+                }
             }
             if first.elapsed() > PATIENCE * 2 {
                 self.problem(format!(
