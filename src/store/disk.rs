@@ -36,6 +36,7 @@ mod quarantine;
 mod shared;
 mod sharing;
 mod state_dir;
+mod tags;
 mod transfer;
 mod upkeep;
 mod whole;
@@ -407,7 +408,8 @@ impl State for DiskStore {
         } else {
             &self.disk.state_dir
         };
-        state_dir::save_snapshot(root, observatory, literal, bad_files, self.disk.layout)
+        let others = self.disk.shared().is_some();
+        state_dir::save_snapshot(root, observatory, literal, bad_files, self.disk.layout, others)
     }
 
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {

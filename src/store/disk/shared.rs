@@ -24,8 +24,8 @@ const EXPLANATION: &str = "This cache is used by several mounts of crds-fs (--sh
 /// The largest marker, in bytes.
 const MARKER_LIMIT: u64 = 4096;
 /// The number of looks at a marker that is there and cannot be seen yet, and the time between two.
-const LOOKS: usize = 100;
-const LATE: Duration = Duration::from_millis(50);
+pub(super) const LOOKS: usize = 100;
+pub(super) const LATE: Duration = Duration::from_millis(50);
 /// The number of state directories of one store on one node.
 const MOUNTS: usize = 1000;
 
@@ -59,6 +59,7 @@ impl Shared {
             }
             return Err(error);
         }
+        super::tags::settle(root, &own, &incoming.join(&token))?;
         let state = state.ok_or(StoreError::NoState)?;
         let (state_dir, lock) = own_state(&state.join(format!("shared-{id}")), &token)?;
         let same_disk = match (root.dir_metadata(), state_dir.dir_metadata()) {

@@ -267,11 +267,21 @@ pub(super) fn check_format(own: &Dir, missing: Missing) -> Result<(), StoreError
     }
 }
 
+/// The path of the tag that says how the references of an observatory lie.
+pub(super) fn layout_tag(observatory: Observatory) -> PathBuf {
+    config_path(observatory, "ref_cache_subdir_mode")
+}
+
+/// Whether there is a small file of text at a path.
+pub(super) fn has_text(dir: &Dir, path: &Path) -> Result<bool, StoreError> {
+    Ok(read_text(dir, path, SMALL_LIMIT)?.is_some())
+}
+
 /// The layout of references: that of the tag `ref_cache_subdir_mode`, else by instrument if an instrument directory has
 /// entries, else flat.
 pub(super) fn find_layout(root: &Dir) -> ReferenceLayout {
     for observatory in Observatory::ALL {
-        let path = config_path(observatory, "ref_cache_subdir_mode");
+        let path = layout_tag(observatory);
         let Ok(Some(text)) = read_text(root, &path, SMALL_LIMIT) else {
             continue;
         };
@@ -329,13 +339,16 @@ pub(super) fn save_snapshot(
     literal: &str,
     bad_files: &str,
     layout: ReferenceLayout,
+    others: bool,
 ) -> Result<(), StoreError> {
     let directory: PathBuf = ["config", observatory.as_str()].iter().collect();
     root.create_dir_all(&directory)
         .map_err(|error| StoreError::io("make", &directory, error))?;
     let at = |name| config_path(observatory, name);
-    let tag = at("ref_cache_subdir_mode");
-    if read_text(root, &tag, SMALL_LIMIT)?.as_deref().map(str::trim) != Some(layout.as_str()) {
+    let tag = layout_tag(observatory);
+    let found = read_text(root, &tag, SMALL_LIMIT)?;
+    // Others go by the tag that they have found.
+    if !(others && found.is_some()) && found.as_deref().map(str::trim) != Some(layout.as_str()) {
         replace(root, &tag, layout.as_str().as_bytes(), Durable::No)?;
     }
     replace(root, &at("bad_files.txt"), bad_files.as_bytes(), Durable::No)?;

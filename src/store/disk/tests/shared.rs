@@ -275,3 +275,41 @@ fn holds_of_all_mounts_are_kept() {
     );
     assert_eq!(place.open().held(), [first, second].into());
 }
+
+/// A client that finds no tag chooses another layout than a mount, and neither finds the other's files.
+#[test]
+fn how_references_lie_is_said_before_anybody_asks_and_whoever_says_it_first_decides() {
+    let place = Place::new();
+    let tag = |observatory: &str| {
+        place
+            .dir
+            .path()
+            .join("config")
+            .join(observatory)
+            .join("ref_cache_subdir_mode")
+    };
+    drop(place.open());
+    for observatory in ["hst", "jwst", "roman"] {
+        assert_eq!(fs::read_to_string(tag(observatory)).unwrap(), "flat");
+    }
+    // A client was there first; what its tag says also holds when a catalog is kept.
+    let place = Place::new();
+    let tag = |observatory: &str| {
+        place
+            .dir
+            .path()
+            .join("config")
+            .join(observatory)
+            .join("ref_cache_subdir_mode")
+    };
+    fs::create_dir_all(tag("jwst").parent().unwrap()).unwrap();
+    fs::write(tag("jwst"), "instrument\n").unwrap();
+    let store = place.open();
+    assert_eq!(store.layout(), ReferenceLayout::Instrument);
+    assert_eq!(fs::read_to_string(tag("jwst")).unwrap(), "instrument\n");
+    assert_eq!(fs::read_to_string(tag("roman")).unwrap(), "instrument");
+    fs::write(tag("roman"), "flat").unwrap();
+    store.save_snapshot(Observatory::Roman, "{}", "").unwrap();
+    assert_eq!(fs::read_to_string(tag("roman")).unwrap(), "flat");
+    assert!(place.own("incoming").is_empty());
+}
