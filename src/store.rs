@@ -15,6 +15,7 @@ mod error;
 mod files;
 pub(crate) mod holds;
 mod layout;
+mod leases;
 mod ledger;
 #[cfg(test)]
 mod memory;
@@ -29,10 +30,12 @@ pub(crate) use error::{StoreError, is_disk_full};
 pub(crate) use files::Files;
 pub(crate) use holds::HoldChange;
 pub(crate) use layout::{ReferenceLayout, file_path};
+pub(crate) use leases::Sought;
 #[cfg(test)]
 pub(crate) use memory::MemoryStore;
 pub(crate) use partial::{Part, Partial, Record};
 pub(crate) use state::State;
+pub(crate) use transfers::LeaseSeeker;
 pub(crate) use transfers::Transfers;
 pub(crate) use upkeep::{Eviction, Finding, Leftover, Upkeep};
 
@@ -106,12 +109,27 @@ pub(crate) struct Usage {
     pub limit: Option<u64>,
     /// The copies evicted since the store was opened.
     pub evicted: Evicted,
+    /// The leases of this mount, where the store is shared.
+    pub leases: Option<LeaseCounts>,
     /// The size of the partial files of interrupted transfers; part of `used`.
     pub partial: u64,
     /// The size of the files in quarantine, which only the user removes; part of `used`.
     pub quarantined: u64,
     /// The number of files in quarantine.
     pub quarantined_files: u64,
+}
+
+/// The leases of a mount on files of a shared store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LeaseCounts {
+    /// Leases that it holds now.
+    pub held: u64,
+    /// Files that it has waited for because another fetched them.
+    pub waited: u64,
+    /// Leases of others that it has taken over, because they showed no sign of life.
+    pub taken_over: u64,
+    /// Files that others brought while it waited, or was about to fetch them.
+    pub found: u64,
 }
 
 /// A published file that openers have got and that could not be kept: it was not made durable, or did not get its name.

@@ -15,6 +15,8 @@ mod tests;
 pub(crate) enum State {
     /// Waits for a slot of its lane.
     Queued,
+    /// Another mount of the shared store fetches the file.
+    Elsewhere,
     /// Bytes arrive.
     Receiving,
     /// Pauses before the next try.
@@ -34,6 +36,7 @@ impl State {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
+            Self::Elsewhere => "elsewhere",
             Self::Receiving => "receiving",
             Self::Waiting => "waiting",
             Self::Verifying => "verifying",

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::task::JoinError;
@@ -17,7 +18,7 @@ use super::state_machine::{Event, State, StateMachine, Step};
 use super::{Inner, Provided};
 use crate::crds::{CatalogEntry, FileKey, FileKind, Sha1Sum, Url};
 use crate::remote::{RemoteError, RemoteErrorKind};
-use crate::store::{Found, HoldingKind, Partial, Store, StoreError};
+use crate::store::{Found, HoldingKind, LeaseSeeker, Partial, Sought, Store, StoreError};
 
 /// The task of a transfer. It ends with the file, with a failure, or at the end of the mount.
 pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: CatalogEntry) {
@@ -56,7 +57,20 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
         );
         inner.metrics.failed(error.kind);
     }
+    if inner.store.is_shared() {
+        transfer.end_seeking().await;
+    }
     completion.complete(answer);
+}
+
+/// What [`Transfer::go`] has found.
+enum Here {
+    /// The file is here.
+    Provided(Provided),
+    /// Another mount fetches it; look again after a pause.
+    Elsewhere(Duration),
+    /// It is to be fetched.
+    Not,
 }
 
 /// Completes a transfer for those who wait, at the latest when it is dropped.
@@ -113,19 +127,26 @@ impl Transfer<'_> {
     }
 
     async fn go(&mut self) -> Answer {
-        let slot = Arc::new(self.slot().await?);
-        let answer = self.go_on(&slot).await;
-        slot.lane().note_end(answer.as_ref().err());
-        answer
+        let mut seeker = LeaseSeeker::default();
+        loop {
+            let slot = Arc::new(self.slot().await?);
+            let answer = match self.here_or_leased(&mut seeker).await {
+                // Nobody waits in a slot for another mount.
+                Ok(Here::Elsewhere(pause)) => {
+                    drop(slot);
+                    self.wait_elsewhere(&mut seeker, pause).await?;
+                    continue;
+                }
+                Ok(Here::Provided(provided)) => Ok(provided),
+                Ok(Here::Not) => self.go_on(&slot).await,
+                Err(error) => Err(error),
+            };
+            slot.lane().note_end(answer.as_ref().err());
+            return answer;
+        }
     }
 
     async fn go_on(&mut self, slot: &Arc<Slot>) -> Answer {
-        if let Some(provided) = self.adopt().await? {
-            return Ok(provided);
-        }
-        if self.inner.is_offline(self.key().observatory) {
-            return Err(FetchError::offline(self.key()));
-        }
         self.prepare(slot).await?;
         let tier = self.sources.iter().position(|source| source.is_tier);
         let mut machine = StateMachine::new(&self.inner.settings, self.sources.len()).with_tier(tier);
@@ -162,6 +183,73 @@ impl Transfer<'_> {
                 Step::Finish | Step::GiveUp => return Err(self.telling(reason)),
             };
         }
+    }
+
+    /// Looks whether the file is here by now, and else asks for the lease on it, where the store is shared.
+    async fn here_or_leased(&mut self, seeker: &mut LeaseSeeker) -> Result<Here, FetchError> {
+        loop {
+            if let Some(provided) = self.adopt().await? {
+                return Ok(Here::Provided(provided));
+            }
+            if self.inner.is_offline(self.key().observatory) {
+                return Err(FetchError::offline(self.key()));
+            }
+            match self.seek(seeker, true).await? {
+                Sought::Fetch | Sought::Free => return Ok(Here::Not),
+                Sought::Wait(pause) => return Ok(Here::Elsewhere(pause)),
+                Sought::There => self.look().await?,
+            }
+        }
+    }
+
+    /// Waits until another mount has brought the file, or nobody fetches it.
+    async fn wait_elsewhere(&mut self, seeker: &mut LeaseSeeker, pause: Duration) -> Result<(), FetchError> {
+        self.in_flight.enter(State::Elsewhere);
+        let mut pause = Some(pause);
+        while let Some(time) = pause {
+            tokio::time::sleep(time).await;
+            pause = match self.seek(seeker, false).await? {
+                Sought::Wait(pause) => Some(pause),
+                Sought::There => {
+                    self.look().await?;
+                    None
+                }
+                Sought::Fetch | Sought::Free => None,
+            };
+        }
+        self.in_flight.enter(State::Queued);
+        Ok(())
+    }
+
+    async fn seek(&self, seeker: &mut LeaseSeeker, may_take: bool) -> Result<Sought, FetchError> {
+        if !self.inner.store.is_shared() {
+            return Ok(Sought::Fetch);
+        }
+        let (entry, mut asked) = (self.entry, std::mem::take(seeker));
+        let asking = self.blocking(move |store, key| {
+            let sought = store.seek(key, entry, &mut asked, may_take)?;
+            Ok((sought, asked))
+        });
+        let (sought, asked) = asking.await?;
+        *seeker = asked;
+        Ok(sought)
+    }
+
+    async fn end_seeking(&self) {
+        let ended = self.blocking(|store, key| {
+            store.end_seeking(key);
+            Ok(())
+        });
+        if let Err(error) = ended.await {
+            log::debug!("{error}");
+        }
+    }
+
+    /// Lets the store look at what lies under the name, which [`Transfer::adopt`] then verifies.
+    async fn look(&self) -> Result<(), FetchError> {
+        let entry = self.entry;
+        self.short_work(move |store, key| store.open(key, entry).map(drop))
+            .await
     }
 
     fn enter(&self, machine: &mut StateMachine, event: &Event<'_>) -> Step {
@@ -421,6 +509,7 @@ impl Transfer<'_> {
     ) -> Result<Step, FetchError> {
         let checksums = self.inner.settings.checksums;
         let expected = self.entry.sha1.filter(|_| checksums);
+        self.inner.store.note_complete(self.key());
         let receiver = self.receiver()?;
         let url = receiver.url().clone();
         let found = match receiver.take_bytes() {

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak, mpsc};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::leases::Seeking;
 use super::ledger::Ledger;
 use super::verified::Origin;
 use super::{
-    Evicted, Files, Found, Holding, HoldingKind, Partial, Record, ReferenceLayout, Snapshot, State,
-    StoreError, Transfers, Unkept, Usage,
+    Evicted, Files, Found, Holding, HoldingKind, LeaseSeeker, Partial, Record, ReferenceLayout, Snapshot,
+    Sought, State, StoreError, Transfers, Unkept, Usage,
 };
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
@@ -25,6 +26,7 @@ mod file_state;
 mod files;
 mod holds;
 mod index;
+mod leases;
 mod leftovers;
 mod moments;
 mod order;
@@ -77,6 +79,8 @@ pub(crate) struct StoreOptions {
     pub state: Option<PathBuf>,
     /// Whether others use the store at the same time.
     pub shared: bool,
+    /// The time without a sign of life after which the lease of another on a file of a shared store is taken over.
+    pub lease: Duration,
 }
 
 impl Default for StoreOptions {
@@ -88,6 +92,7 @@ impl Default for StoreOptions {
             lengths: true,
             state: None,
             shared: false,
+            lease: Duration::from_secs(10),
         }
     }
 }
@@ -105,6 +110,7 @@ pub(crate) struct DiskStore {
 impl Drop for DiskStore {
     fn drop(&mut self) {
         self.publisher.end(&self.disk);
+        self.disk.end_leases();
     }
 }
 
@@ -177,7 +183,7 @@ impl DiskStore {
             theirs,
             access,
             remembers,
-        } = possession::take(&root, options.state.as_deref(), options.shared)?;
+        } = possession::take(&root, &options)?;
         let layout = state_dir::find_layout(&root);
         let is_shared = matches!(access, Access::Shared(_));
         let limit = options.cache_size.filter(|_| !is_shared);
@@ -267,8 +273,8 @@ impl Files for DiskStore {
         self.disk.can_write()
     }
 
-    fn is_shared(&self) -> bool {
-        self.disk.shared().is_some()
+    fn shared_state(&self) -> Option<&Path> {
+        self.disk.shared().map(Shared::state_path)
     }
 
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError> {
@@ -335,6 +341,29 @@ impl Files for DiskStore {
 }
 
 impl Transfers for DiskStore {
+    fn seek(
+        &self,
+        key: &FileKey,
+        wanted: CatalogEntry,
+        seeker: &mut LeaseSeeker,
+        may_take: bool,
+    ) -> Result<Sought, StoreError> {
+        let seeking = seeker
+            .0
+            .get_or_insert_with(|| Seeking::new(self.disk.options.lease));
+        self.disk.seek_lease(key, wanted, seeking, may_take)
+    }
+
+    fn note_complete(&self, key: &FileKey) {
+        if let Some(shared) = self.disk.shared() {
+            shared.leases().note_busy(key);
+        }
+    }
+
+    fn end_seeking(&self, key: &FileKey) {
+        self.disk.end_lease(key);
+    }
+
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError> {
         self.disk.reserve_bytes(key, size).map(drop)
     }
@@ -443,6 +472,7 @@ impl State for DiskStore {
         let disk = self.disk.disk_space()?;
         let quarantined = self.disk.count_quarantine();
         self.disk.measure_running();
+        let leases = self.disk.shared().map(|shared| shared.leases().counts());
         let index = self.disk.index();
         let (used, files) = (index.ledger.used(), index.ledger.files());
         let taken = index.ledger.floor().saturating_add(index.ledger.untaken());
@@ -461,6 +491,7 @@ impl State for DiskStore {
             removed: disk.removed,
             limit: index.ledger.limit(),
             evicted: index.evicted,
+            leases,
             partial: index.ledger.partial_bytes(),
             quarantined: quarantined.bytes,
             quarantined_files: quarantined.files,

@@ -26,7 +26,12 @@ pub(crate) trait Files: Send + Sync + 'static {
     /// Whether others use the store at the same time. Then copies are never removed by themselves, and no user's file takes
     /// the place of a catalogued one: it would be everybody's.
     fn is_shared(&self) -> bool {
-        false
+        self.shared_state().is_some()
+    }
+
+    /// The directory of what this process has of its own of a store that is shared; `None` for any other.
+    fn shared_state(&self) -> Option<&Path> {
+        None
     }
 
     /// Indexes the files of an observatory. The first call scans its directories, which may take long; later ones

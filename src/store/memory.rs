@@ -367,6 +367,7 @@ impl State for MemoryStore {
             files_free: 1 << 20,
             limit: contents.ledger.limit(),
             evicted: contents.evicted,
+            leases: None,
             ..Usage::default()
         })
     }

@@ -4,13 +4,42 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use super::leases::{Seeking, Sought};
+use super::verified::Identity;
 use super::{Partial, Record, StoreError, Unkept};
-use crate::crds::{FileKey, Observatory, Sha1Sum};
+use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
+
+/// One who wants to fetch a file, and asks whether another does so already.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseSeeker(pub(super) Option<Seeking<Identity>>);
 
 /// Files on their way: room, partial files, publication.
 ///
 /// Methods may wait for the disk.
 pub(crate) trait Transfers: Send + Sync + 'static {
+    /// Asks whether to fetch a file, or to wait until another has brought it. Without `may_take` nothing is taken, and the
+    /// answer says when that should be done. Holds a lease on the file after [`Sought::Fetch`], where there are leases.
+    fn seek(
+        &self,
+        key: &FileKey,
+        wanted: CatalogEntry,
+        seeker: &mut LeaseSeeker,
+        may_take: bool,
+    ) -> Result<Sought, StoreError> {
+        let _ = (key, wanted, seeker, may_take);
+        Ok(Sought::Fetch)
+    }
+
+    /// Notes that all bytes of a transfer have come, and are being hashed.
+    fn note_complete(&self, key: &FileKey) {
+        let _ = key;
+    }
+
+    /// Ends what [`Transfers::seek`] has begun, when the transfer has ended in whatever way.
+    fn end_seeking(&self, key: &FileKey) {
+        let _ = key;
+    }
+
     /// Reserves room for a file before its first byte is asked for. Nothing is evicted yet, but enough could be. Called
     /// again for the same file it changes the amount. Fails with [`StoreError::NoSpace`].
     fn reserve(&self, key: &FileKey, size: u64) -> Result<(), StoreError>;

@@ -37,8 +37,8 @@ pub(crate) struct StatusReport {
     pub read_only: bool,
     /// Whether files can be fetched into the store.
     pub store_writable: bool,
-    /// Whether the store is used together with others (`--shared`).
-    pub store_shared: bool,
+    /// The store as it is used together with others (`--shared`).
+    pub shared: Option<SharedReport>,
     /// Whether the directory of the store has been removed.
     pub store_removed: bool,
     /// `flat` or `instrument`.
@@ -69,6 +69,22 @@ pub(crate) struct StatusReport {
     pub descriptors: DescriptorReport,
     /// Local files and entries of `/bestrefs` that the kernel knows.
     pub nodes: usize,
+}
+
+/// A store that is used together with others.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SharedReport {
+    /// The directory of what this mount has of its own.
+    pub state: String,
+    /// Files that others brought while this mount waited, or was about to fetch them.
+    pub found: u64,
+    /// Files that others have fetched while this mount waited.
+    pub waited: u64,
+    /// Leases that this mount holds now: it fetches these files.
+    pub leases_held: u64,
+    /// Leases of others that this mount has taken over, because they showed no sign of life.
+    pub leases_taken_over: u64,
 }
 
 /// One observatory of a mount.

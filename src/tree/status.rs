@@ -18,8 +18,8 @@ use super::ops::{Opened, Outcome, StatFs};
 use super::panics;
 use super::report::{
     self, CatalogFailure, CatalogState, CounterReport, DescriptorReport, FailureReport, ObservatoryReport,
-    PanicReport, SourceReport, SourceStateReport, SpaceReport, StatusReport, TierReport, TransferReport,
-    WaiterReport, WrongSourceReport, timestamp,
+    PanicReport, SharedReport, SourceReport, SourceStateReport, SpaceReport, StatusReport, TierReport,
+    TransferReport, WaiterReport, WrongSourceReport, timestamp,
 };
 use super::stored::StoredFiles;
 
@@ -78,7 +78,7 @@ impl Core {
             offline: self.options.offline,
             read_only: self.options.read_only,
             store_writable: self.fetcher.store().is_writable(),
-            store_shared: self.fetcher.store().is_shared(),
+            shared: self.shared_report(usage),
             store_removed: usage.removed,
             layout: self.layout().as_str().to_owned(),
             observatories: stored
@@ -110,6 +110,18 @@ impl Core {
             },
             nodes: self.nodes.len(),
         }
+    }
+
+    fn shared_report(&self, usage: &Usage) -> Option<SharedReport> {
+        let state = self.fetcher.store().shared_state()?;
+        let leases = usage.leases.unwrap_or_default();
+        Some(SharedReport {
+            state: state.display().to_string(),
+            found: leases.found,
+            waited: leases.waited,
+            leases_held: leases.held,
+            leases_taken_over: leases.taken_over,
+        })
     }
 
     fn transfer_reports(&self) -> Vec<TransferReport> {

@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
-use crate::origin::Origin;
-use crate::rig::{Rig, program};
+use crate::origin::{Behaviour, Origin};
+use crate::rig::{PATIENCE, Rig, program};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 /// Mounts of one store.
@@ -68,7 +69,7 @@ fn what_one_mount_fetches_all_have() {
         assert_eq!(mounts.origin.asked(name).len(), 1, "{name}");
     }
     let status = mounts.rigs[1].json(".crds-fs/status.json").unwrap();
-    assert_eq!(status["store_shared"], true);
+    assert_eq!(status["shared"]["leases_held"], 0);
     // What a mount has verified it knows the next time.
     for rig in &mut mounts.rigs {
         rig.umount();
@@ -89,6 +90,67 @@ fn what_one_mount_fetches_all_have() {
         assert!(!own.iter().any(|name| name == kept_apart), "{own:?}");
     }
     assert!(mounts.state.path().exists());
+}
+
+#[test]
+fn who_wants_what_another_mount_fetches_waits_for_it() {
+    let mounts = Mounts::new(3);
+    mounts
+        .origin
+        .set_each(DARK, &[Behaviour::StallAfter(1000), Behaviour::Well]);
+    std::thread::scope(|scope| {
+        for rig in &mounts.rigs {
+            scope.spawn(|| {
+                let read = rig.read(format!("references/roman/{DARK}")).unwrap();
+                assert!(read == mounts.origin.contents(DARK));
+            });
+        }
+        mounts.origin.wait_for_stalled(1);
+        let waits = |rig: &Rig| {
+            let status = rig.json(".crds-fs/status.json").unwrap();
+            status["transfers"][0]["state"] == "elsewhere"
+        };
+        let begun = Instant::now();
+        while mounts.rigs.iter().filter(|rig| waits(rig)).count() < 2 {
+            assert!(begun.elapsed() < PATIENCE, "nobody waits for another");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        mounts.origin.release();
+    });
+    assert_eq!(mounts.origin.asked(DARK).len(), 1);
+    let found: u64 = mounts
+        .rigs
+        .iter()
+        .map(|rig| {
+            rig.json(".crds-fs/status.json").unwrap()["shared"]["found"]
+                .as_u64()
+                .unwrap()
+        })
+        .sum();
+    assert_eq!(found, 2);
+}
+
+#[test]
+fn who_waits_for_a_mount_that_is_killed_goes_on_by_himself() {
+    let mut mounts = Mounts::new(2);
+    mounts
+        .origin
+        .set_each(DARK, &[Behaviour::StallAfter(1000), Behaviour::Well]);
+    std::thread::scope(|scope| {
+        let (first, second) = (&mounts.rigs[0], &mounts.rigs[1]);
+        scope.spawn(|| first.read(format!("references/roman/{DARK}")).unwrap_err());
+        mounts.origin.wait_for_stalled(1);
+        let other = scope.spawn(|| second.read(format!("references/roman/{DARK}")).unwrap());
+        first.kill_shared();
+        assert!(other.join().unwrap() == mounts.origin.contents(DARK));
+    });
+    mounts.rigs[0].reap();
+    assert_eq!(mounts.origin.asked(DARK).len(), 2);
+    let status = mounts.rigs[1].json(".crds-fs/status.json").unwrap();
+    assert_eq!(status["shared"]["leases_taken_over"], 1);
+    mounts.rigs[0].mount();
+    mounts.reads(DARK);
+    assert_eq!(mounts.origin.asked(DARK).len(), 2);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn head(status: &StatusReport, look: &Look) -> String {
     for (is_so, word) in [
         (status.offline, "offline"),
         (status.read_only, "read-only"),
-        (status.store_shared, "shared"),
+        (status.shared.is_some(), "shared"),
     ] {
         if is_so {
             text.push_str(", ");

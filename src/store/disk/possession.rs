@@ -5,13 +5,14 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _};
 
-use super::StoreError;
 use super::shared::{self, Shared};
 use super::state_dir::{self, Durable};
+use super::{StoreError, StoreOptions};
 
 /// A store that was taken possession of.
 pub(super) struct Possession {
@@ -30,16 +31,17 @@ pub(super) enum Access {
     /// By this process alone; the lock is held as long as the store is in use.
     Alone(state_dir::Lock),
     /// With others.
-    Shared(Shared),
+    Shared(Box<Shared>),
     /// As it is: it cannot be written.
     Reading,
 }
 
-/// Takes possession of an open directory, for sharing it if `shared`. `state` is the directory in which those for shared
-/// stores, and for such as cannot be written, are made.
-pub(super) fn take(root: &Dir, state: Option<&Path>, shared: bool) -> Result<Possession, StoreError> {
-    let taken = if shared {
-        enter(root, state)
+/// Takes possession of an open directory, for sharing it if the options say so; their `state` is the directory in which those
+/// for shared stores, and for such as cannot be written, are made.
+pub(super) fn take(root: &Dir, options: &StoreOptions) -> Result<Possession, StoreError> {
+    let state = options.state.as_deref();
+    let taken = if options.shared {
+        enter(root, state, options.lease)
     } else {
         take_alone(root)
     };
@@ -100,10 +102,10 @@ fn take_alone(root: &Dir) -> Result<(Dir, Access), StoreError> {
     Ok((state_dir, Access::Alone(owner)))
 }
 
-fn enter(root: &Dir, state: Option<&Path>) -> Result<(Dir, Access), StoreError> {
+fn enter(root: &Dir, state: Option<&Path>, term: Duration) -> Result<(Dir, Access), StoreError> {
     refuse_protected(root)?;
-    let (state_dir, shared) = Shared::enter(root, state)?;
-    Ok((state_dir, Access::Shared(shared)))
+    let (state_dir, shared) = Shared::enter(root, state, term)?;
+    Ok((state_dir, Access::Shared(Box::new(shared))))
 }
 
 fn refuse_protected(root: &Dir) -> Result<(), StoreError> {

@@ -24,7 +24,7 @@ use super::index::Entry;
 use super::moments::Moment;
 use super::partials::partial_path;
 use super::possession::Access;
-use super::{Disk, Guard};
+use super::{Disk, Guard, leases};
 use crate::crds::FileKey;
 use crate::store::verified::{Identity, Mark};
 use crate::store::{StoreError, Unkept};
@@ -322,6 +322,8 @@ impl Disk {
         };
         let mut directories = BTreeSet::new();
         for (one, named) in batch.into_iter().zip(named) {
+            let key = one.key.clone();
+            let has_name = matches!(named, Ok(Named::In(_) | Named::Dropped));
             match named {
                 Ok(Named::In(directory)) => {
                     directories.insert(directory);
@@ -338,6 +340,7 @@ impl Disk {
                     self.queue.failed(Some(&one.key), error);
                 }
             }
+            self.end_lease_of_published(&key, has_name);
         }
         for directory in directories {
             let synced = self
@@ -350,6 +353,17 @@ impl Disk {
             }
         }
         self.moments.reach(Moment::NamesSynced);
+    }
+
+    /// Ends the lease on a file that was published, or could not be.
+    fn end_lease_of_published(&self, key: &FileKey, has_name: bool) {
+        if let Some(shared) = self.shared() {
+            if has_name {
+                shared.leases().note_published(key, shared.term());
+            } else {
+                leases::give_back(shared, key);
+            }
+        }
     }
 
     /// Makes the bytes of files durable and gives them their names.

@@ -6,12 +6,13 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
 
 use super::StoreError;
+use super::leases::Leases;
 use super::state_dir::{self, Durable, Lock, Missing, OWN, Truthful};
 
 /// The file in `.crds-fs` that says that the store is shared; its first line is the store's identity.
@@ -36,15 +37,20 @@ pub(super) struct Shared {
     own: Dir,
     /// Held for the lock of the state directory.
     _state: Option<Lock>,
+    state_path: PathBuf,
     /// The part of temporary names that no other mount has.
     token: String,
     /// Whether the state directory is on the store's file system.
     same_disk: bool,
+    leases: Leases,
+    /// The time without a sign of life after which a lease is taken over.
+    term: Duration,
+    begun: Instant,
 }
 
 impl Shared {
-    /// Enters a store with others. `state` is the directory in which the state directories are made.
-    pub(super) fn enter(root: &Dir, state: Option<&Path>) -> Result<(Dir, Self), StoreError> {
+    /// Enters a store with others. `state` is the directory in which the state directories are made, `term` that of leases.
+    pub(super) fn enter(root: &Dir, state: Option<&Path>, term: Duration) -> Result<(Dir, Self), StoreError> {
         let own = state_dir::open(root)?;
         state_dir::check_format(&own, Missing::Make)?;
         let token = format!("{:016x}", fastrand::u64(..));
@@ -61,7 +67,7 @@ impl Shared {
         }
         super::tags::settle(root, &own, &incoming.join(&token))?;
         let state = state.ok_or(StoreError::NoState)?;
-        let (state_dir, lock) = own_state(&state.join(format!("shared-{id}")), &token)?;
+        let (state_dir, lock, state_path) = own_state(&state.join(format!("shared-{id}")), &token)?;
         let same_disk = match (root.dir_metadata(), state_dir.dir_metadata()) {
             (Ok(store), Ok(state)) => store.dev() == state.dev(),
             _ => false,
@@ -72,8 +78,12 @@ impl Shared {
         let shared = Self {
             own,
             _state: lock,
+            state_path,
             token,
             same_disk,
+            leases: Leases::default(),
+            term,
+            begun: Instant::now(),
         };
         Ok((state_dir, shared))
     }
@@ -81,6 +91,11 @@ impl Shared {
     /// `.crds-fs` in the store.
     pub(super) fn own(&self) -> &Dir {
         &self.own
+    }
+
+    /// The directory of this mount's own state.
+    pub(super) fn state_path(&self) -> &Path {
+        &self.state_path
     }
 
     /// Whether files can get their final names from the state directory by a link.
@@ -92,6 +107,21 @@ impl Shared {
     #[cfg(test)]
     pub(super) fn pretend_other_disk(&mut self) {
         self.same_disk = false;
+    }
+
+    /// The leases of this mount.
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// The time without a sign of life after which a lease is taken over.
+    pub(super) fn term(&self) -> Duration {
+        self.term
+    }
+
+    /// A reading of this process's clock.
+    pub(super) fn now(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// The path in `.crds-fs` of a new temporary file.
@@ -152,7 +182,7 @@ fn mark(own: &Dir, token: &str) -> Result<(String, bool), StoreError> {
 }
 
 /// A state directory of this mount's own below `state`: one that an earlier mount of this node has left, else a new one.
-fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>), StoreError> {
+fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>, PathBuf), StoreError> {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy().replace(['/', '\0'], "_");
     for number in 0..MOUNTS {
@@ -161,7 +191,7 @@ fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>), StoreErro
         match state_dir::lock_truthfully(&dir) {
             Ok(Truthful::Locked(lock)) => {
                 state_dir::check_format(&dir, Missing::Make)?;
-                return Ok((dir, Some(lock)));
+                return Ok((dir, Some(lock), path));
             }
             Ok(Truthful::Unknown) => break,
             Err(StoreError::InUse { .. }) => {}
@@ -176,7 +206,7 @@ fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>), StoreErro
     );
     let dir = made(&path)?;
     state_dir::check_format(&dir, Missing::Make)?;
-    Ok((dir, None))
+    Ok((dir, None, path))
 }
 
 fn made(path: &Path) -> Result<Dir, StoreError> {

@@ -163,7 +163,8 @@ impl Disk {
         {
             log::debug!("{} does not get the group of its directory: {error}", one.key);
         }
-        let found = copy_hashed(&one.partial, &copy).map_err(failed)?;
+        let found =
+            copy_hashed(&one.partial, &copy, || shared.leases().note_busy(&one.key)).map_err(failed)?;
         if Some(found) != one.entry.sha1 {
             let message = "its partial file was changed by somebody";
             return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
@@ -198,8 +199,8 @@ fn hands_down_list(directory: &Dir) -> bool {
         .is_ok_and(|open| rustix::fs::fgetxattr(&open, DEFAULT_ACL, &mut nothing).is_ok_and(|size| size > 0))
 }
 
-/// Copies all bytes of a file and gives their digest.
-fn copy_hashed(from: &File, to: &File) -> io::Result<Sha1Sum> {
+/// Copies all bytes of a file and gives their digest; calls `progress` now and then.
+fn copy_hashed(from: &File, to: &File, progress: impl Fn()) -> io::Result<Sha1Sum> {
     let mut hasher = Sha1::new();
     let mut buffer = vec![0; BUFFER];
     let mut at = 0;
@@ -210,6 +211,7 @@ fn copy_hashed(from: &File, to: &File) -> io::Result<Sha1Sum> {
                 let bytes = buffer.get(..count).unwrap_or_default();
                 hasher.update(bytes);
                 to.write_all_at(bytes, at)?;
+                progress();
                 at += u64::try_from(count).unwrap_or_default();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -10,6 +10,7 @@ use crate::store::{Part, Upkeep as _, file_path};
 
 mod full;
 mod interleavings;
+mod leases;
 mod power_loss;
 mod promises;
 mod publication;

@@ -205,6 +205,9 @@ impl Disk {
             index.running.remove(key);
             index.open.insert(key.clone(), Arc::downgrade(&file));
         }
+        if let Some(shared) = self.shared() {
+            shared.leases().note_busy(key);
+        }
         admission.push(Pending {
             key: key.clone(),
             partial: Arc::clone(partial),

@@ -1,0 +1,399 @@
+//! The leases of a shared store on the disk: `.crds-fs/leases/OBSERVATORY/NAME`, a line for people, renewed by its times.
+//!
+//! A thread renews those of this mount while their transfers show signs of life. A lease outlives the publication of its
+//! file by a while, for who does not see the new name at once.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
+use parking_lot::{Condvar, Mutex};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat};
+
+use super::changes::name_new;
+use super::files::{is_young_part, place};
+use super::shared::Shared;
+use super::state_dir::{self, Plain, is_absence};
+use super::{Disk, FileState};
+use crate::crds::{CatalogEntry, FileKey};
+use crate::store::leases::{Creation, LeaseFiles, Presence, Seeking, Sought, seek};
+use crate::store::verified::Identity;
+use crate::store::{LeaseCounts, StoreError};
+
+/// The directory of leases in `.crds-fs`.
+pub(super) const LEASES: &str = "leases";
+/// Leases are renewed so many times within their term.
+const RENEWALS: u32 = 4;
+/// Hashing and publication of a file count as signs of life for so long without any other.
+const BUSY: Duration = Duration::from_secs(60);
+
+/// The leases of this mount.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<FileKey, Held>,
+    counts: LeaseCounts,
+    keeper: Option<JoinHandle<()>>,
+    is_over: bool,
+}
+
+/// A lease of this mount.
+#[derive(Debug)]
+struct Held {
+    /// Device and inode of its file.
+    identity: (u64, u64),
+    /// The file, open as long as it is renewed.
+    file: Option<Arc<File>>,
+    /// Its transfer is at work although no byte comes, until then.
+    busy_until: Option<Instant>,
+    /// The partial file as it was seen last.
+    seen: Option<Identity>,
+    /// The file is published, and the lease is to be removed then.
+    over: Option<Instant>,
+}
+
+impl Leases {
+    /// The counts as they are now.
+    pub(super) fn counts(&self) -> LeaseCounts {
+        let state = self.state.lock();
+        let held = state.held.values().filter(|held| held.over.is_none());
+        LeaseCounts {
+            held: u64::try_from(held.count()).unwrap_or(u64::MAX),
+            ..state.counts
+        }
+    }
+
+    fn put(&self, key: &FileKey, file: File, identity: (u64, u64)) {
+        let held = Held {
+            identity,
+            file: Some(Arc::new(file)),
+            busy_until: None,
+            seen: None,
+            over: None,
+        };
+        self.state.lock().held.insert(key.clone(), held);
+    }
+
+    fn has(&self, key: &FileKey) -> bool {
+        self.state.lock().held.contains_key(key)
+    }
+
+    /// Notes that the transfer of a file is at work although no byte comes.
+    pub(super) fn note_busy(&self, key: &FileKey) {
+        if let Some(held) = self.state.lock().held.get_mut(key) {
+            held.busy_until = Some(Instant::now() + BUSY);
+        }
+    }
+
+    /// Ends a lease a while after its file has been published.
+    pub(super) fn note_published(&self, key: &FileKey, term: Duration) {
+        if let Some(held) = self.state.lock().held.get_mut(key) {
+            held.over = Some(Instant::now() + term);
+            held.file = None;
+        }
+    }
+}
+
+/// The leases to renew, and the files whose leases are over.
+type Due = (Vec<(FileKey, Arc<File>)>, Vec<FileKey>);
+
+impl Disk {
+    /// Takes the steps towards a lease on a file that can be taken now.
+    pub(super) fn seek_lease(
+        self: &Arc<Self>,
+        key: &FileKey,
+        wanted: CatalogEntry,
+        seeking: &mut Seeking<Identity>,
+        may_take: bool,
+    ) -> Result<Sought, StoreError> {
+        let Some(shared) = self.shared() else {
+            return Ok(Sought::Fetch);
+        };
+        let had = (seeking.has_waited(), seeking.has_displaced());
+        let files = FilesOfLease {
+            disk: self,
+            shared,
+            key,
+            wanted,
+        };
+        let sought = seek(seeking, &files, shared.now(), may_take);
+        {
+            let mut state = shared.leases().state.lock();
+            let counts = &mut state.counts;
+            counts.waited += u64::from(!had.0 && seeking.has_waited());
+            counts.taken_over += u64::from(!had.1 && seeking.has_displaced());
+            counts.found += u64::from(sought == Sought::There);
+        }
+        if shared.leases().has(key) {
+            self.keep_leases(shared)?;
+        }
+        Ok(sought)
+    }
+
+    /// Ends the lease on a file whose transfer has ended, unless its publication is to end it.
+    pub(super) fn end_lease(&self, key: &FileKey) {
+        if let Some(shared) = self.shared()
+            && shared.leases().has(key)
+            && self.index().state(key) != FileState::Verified
+        {
+            let is_published = {
+                let state = shared.leases().state.lock();
+                state.held.get(key).is_some_and(|held| held.over.is_some())
+            };
+            if !is_published {
+                give_back(shared, key);
+            }
+        }
+    }
+
+    /// Begins the thread that renews leases, if it does not run.
+    fn keep_leases(self: &Arc<Self>, shared: &Shared) -> Result<(), StoreError> {
+        let mut state = shared.leases().state.lock();
+        if state.keeper.is_none() && !state.is_over {
+            let (disk, pause) = (Arc::downgrade(self), shared.term() / RENEWALS);
+            let begun = std::thread::Builder::new()
+                .name("crds-fs-leases".to_owned())
+                .spawn(move || keep(&disk, pause));
+            state.keeper = Some(begun.map_err(|error| StoreError::io("keep leases of", ".", error))?);
+        }
+        Ok(())
+    }
+
+    /// Ends the thread, and all leases.
+    pub(super) fn end_leases(&self) {
+        let Some(shared) = self.shared() else { return };
+        let (keeper, held) = {
+            let mut state = shared.leases().state.lock();
+            state.is_over = true;
+            let held: Vec<FileKey> = state.held.keys().cloned().collect();
+            (state.keeper.take(), held)
+        };
+        shared.leases().changed.notify_all();
+        for key in held {
+            give_back(shared, &key);
+        }
+        if let Some(keeper) = keeper.filter(|keeper| keeper.thread().id() != std::thread::current().id())
+            && keeper.join().is_err()
+        {
+            log::error!("the thread that renews leases has panicked");
+        }
+    }
+
+    /// Renews the leases whose transfers show signs of life, and removes those that are over.
+    pub(super) fn renew_leases(&self, shared: &Shared) {
+        let (alive, over) = self.due(shared);
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        for (key, file) in alive {
+            if let Err(error) = futimens(&*file, &times) {
+                log::debug!("the lease on {key} is not renewed: {error}");
+            }
+        }
+        for key in over {
+            give_back(shared, &key);
+        }
+    }
+
+    fn due(&self, shared: &Shared) -> Due {
+        let running: HashMap<FileKey, Arc<File>> = {
+            let index = self.index();
+            let running = index.running.iter();
+            running
+                .filter_map(|(key, file)| Some((key.clone(), file.upgrade()?)))
+                .collect()
+        };
+        let identity = |file: &Arc<File>| Some(Identity::of(&Metadata::from_file(file).ok()?));
+        let seen: HashMap<_, _> = running.iter().map(|(key, file)| (key, identity(file))).collect();
+        let now = Instant::now();
+        let mut state = shared.leases().state.lock();
+        let (mut alive, mut over) = (Vec::new(), Vec::new());
+        for (key, held) in &mut state.held {
+            if held.over.is_some_and(|over| over <= now) {
+                over.push(key.clone());
+                continue;
+            }
+            let seen = seen.get(key).copied().flatten();
+            let has_moved = seen.is_some() && seen != held.seen;
+            held.seen = seen.or(held.seen);
+            let is_alive = has_moved || held.busy_until.is_some_and(|until| until > now);
+            if let Some(file) = held.file.as_ref().filter(|_| is_alive) {
+                alive.push((key.clone(), Arc::clone(file)));
+            }
+        }
+        (alive, over)
+    }
+}
+
+/// Renews leases until the store is closed.
+fn keep(disk: &Weak<Disk>, pause: Duration) {
+    loop {
+        let Some(disk) = disk.upgrade() else { return };
+        let Some(shared) = disk.shared() else { return };
+        let leases = shared.leases();
+        let mut state = leases.state.lock();
+        let end = Instant::now() + pause;
+        while !state.is_over && Instant::now() < end {
+            leases.changed.wait_until(&mut state, end);
+        }
+        if state.is_over {
+            return;
+        }
+        drop(state);
+        disk.renew_leases(shared);
+    }
+}
+
+/// Removes a lease of this mount. One that another has taken over meanwhile is his, and stays as far as that can be seen.
+pub(super) fn give_back(shared: &Shared, key: &FileKey) {
+    let Some(held) = shared.leases().state.lock().held.remove(key) else {
+        return;
+    };
+    // Network file systems keep a removed file as long as it is open.
+    drop(held.file);
+    let path = lease_path(key);
+    let there = shared.own().symlink_metadata(&path);
+    let is_ours = there.is_ok_and(|there| held.identity == (there.dev(), there.ino()));
+    if is_ours && let Err(error) = shared.own().remove_file(&path) {
+        log::debug!("the lease on {key} is not given back: {error}");
+    }
+}
+
+fn lease_path(key: &FileKey) -> PathBuf {
+    [LEASES, key.observatory.as_str(), key.name.as_str()]
+        .iter()
+        .collect()
+}
+
+/// The operations on the lease of one file.
+struct FilesOfLease<'a> {
+    disk: &'a Disk,
+    shared: &'a Shared,
+    key: &'a FileKey,
+    wanted: CatalogEntry,
+}
+
+impl FilesOfLease<'_> {
+    fn make(&self) -> io::Result<File> {
+        let (own, path) = (self.shared.own(), lease_path(self.key));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let file = match own.open_with(&path, &options) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                own.create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+                own.open_with(&path, &options)?
+            }
+            other => other?,
+        };
+        let mut file = file.into_std();
+        let host = rustix::system::uname();
+        let host = host.nodename().to_string_lossy();
+        let line = format!("{host} process {}{}\n", std::process::id(), self.shared.mark());
+        // It counts without the text as well.
+        if let Err(error) = file.write_all(line.as_bytes()) {
+            log::debug!("the lease on {} says nothing: {error}", self.key);
+        }
+        Ok(file)
+    }
+}
+
+impl LeaseFiles for FilesOfLease<'_> {
+    type Stamp = Identity;
+
+    fn create(&self) -> Creation {
+        // What was published a moment ago may be gone again.
+        give_back(self.shared, self.key);
+        let made = self.make().and_then(|file| {
+            let metadata = Metadata::from_file(&file)?;
+            Ok((file, (metadata.dev(), metadata.ino())))
+        });
+        match made {
+            Ok((file, identity)) => {
+                self.shared.leases().put(self.key, file, identity);
+                Creation::Made
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Creation::Exists,
+            Err(error) => {
+                log::debug!("no lease on {}: {error}", self.key);
+                Creation::Refused
+            }
+        }
+    }
+
+    /// Opens it: so network file systems tell its times as they are now.
+    fn lease(&self) -> Option<Identity> {
+        match state_dir::open_plain(self.shared.own(), &lease_path(self.key)) {
+            Ok(Plain::File(_, metadata)) => Some(Identity::of(&metadata)),
+            _ => None,
+        }
+    }
+
+    fn file(&self) -> Presence<Identity> {
+        let path = place(self.key, self.disk.home(self.key));
+        let parent = path.parent().unwrap_or(Path::new("."));
+        // A directory that is opened for reading is looked at anew by network file systems, with all names that were absent.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Ok(dir) = self.disk.root.open_dir(parent) {
+            let _ = openat(dir.as_fd(), ".", flags, Mode::empty());
+        }
+        match self.disk.root.symlink_metadata(&path) {
+            Ok(metadata) => {
+                let identity = Identity::of(&metadata);
+                let size = self.wanted.size.unwrap_or_default();
+                if metadata.is_file() && is_young_part(&identity, size) {
+                    Presence::Part(identity)
+                } else {
+                    Presence::Whole
+                }
+            }
+            Err(error) if is_absence(&error) => Presence::Absent,
+            // Whoever opens it is told.
+            Err(_) => Presence::Whole,
+        }
+    }
+
+    fn displace(&self, stale: Identity) {
+        let (own, path) = (self.shared.own(), lease_path(self.key));
+        let aside = self.shared.temporary(self.key.name.as_str());
+        if own.rename(&path, own, &aside).is_err() {
+            return;
+        }
+        let taken = own.symlink_metadata(&aside);
+        let is_stale = taken.is_ok_and(|taken| {
+            let taken = Identity::of(&taken);
+            taken.is_same_file(&stale) && taken.has_same_contents(&stale)
+        });
+        // Somebody was faster, and this is his.
+        if !is_stale && name_new(own, &aside, own, &path).is_ok() {
+            return;
+        }
+        if let Err(error) = own.remove_file(&aside) {
+            log::debug!("a lease on {} is left aside: {error}", self.key);
+        } else {
+            log::info!(
+                "{} is fetched here: whoever was at it shows no sign of life",
+                self.key
+            );
+        }
+    }
+
+    fn give_back(&self) {
+        give_back(self.shared, self.key);
+    }
+}

@@ -1,0 +1,165 @@
+//! Leases on the disk: exclusive, renewed while bytes come, given back, outlived by nobody.
+
+use super::*;
+use crate::store::LeaseSeeker;
+use crate::store::leases::Sought;
+
+/// Stores that share a directory, each with a term for leases.
+struct Mounts {
+    dir: TempDir,
+    state: TempDir,
+    stores: Vec<DiskStore>,
+}
+
+impl Mounts {
+    fn new(count: usize, lease: Duration) -> Self {
+        let (dir, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let options = StoreOptions {
+            shared: true,
+            state: Some(state.path().to_owned()),
+            lease,
+            ..options()
+        };
+        let stores = (0..count).map(|_| DiskStore::open(dir.path(), options.clone()).unwrap());
+        let stores = stores.collect();
+        Self { dir, state, stores }
+    }
+
+    fn leases(&self) -> Vec<PathBuf> {
+        let leases = fs::read_dir(self.dir.path().join(".crds-fs/leases/hst"));
+        let leases = leases.into_iter().flatten();
+        leases.map(|lease| lease.unwrap().path()).collect()
+    }
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn rule() -> FileKey {
+    key("hst_0001.pmap")
+}
+
+fn seek(store: &DiskStore, seeker: &mut LeaseSeeker) -> Sought {
+    store.seek(&rule(), entry(b"good"), seeker, true).unwrap()
+}
+
+fn shared(store: &DiskStore) -> &Shared {
+    store.disk.shared().unwrap()
+}
+
+#[test]
+fn one_fetches_and_the_others_find_what_he_brings() {
+    let mounts = Mounts::new(3, LONG);
+    let [one, other, third] = mounts.stores.as_slice() else {
+        panic!()
+    };
+    let mut seekers: [LeaseSeeker; 3] = Default::default();
+    assert_eq!(seek(one, &mut seekers[0]), Sought::Fetch);
+    assert!(matches!(seek(other, &mut seekers[1]), Sought::Wait(_)));
+    put(one, &rule(), b"good").unwrap();
+    one.end_seeking(&rule());
+    assert_eq!(seek(other, &mut seekers[1]), Sought::There);
+    // Who does not see the name yet sees the lease: it outlives the publication.
+    assert_eq!(mounts.leases().len(), 1);
+    fs::rename(path(&mounts.dir, &rule()), mounts.dir.path().join("late")).unwrap();
+    assert!(matches!(seek(third, &mut seekers[2]), Sought::Wait(_)));
+    fs::rename(mounts.dir.path().join("late"), path(&mounts.dir, &rule())).unwrap();
+    assert_eq!(seek(third, &mut seekers[2]), Sought::There);
+    let counts = shared(other).leases().counts();
+    assert_eq!(
+        (counts.waited, counts.found, counts.taken_over, counts.held),
+        (1, 1, 0, 0)
+    );
+    drop(mounts.stores);
+    assert!(
+        fs::read_dir(mounts.dir.path().join(".crds-fs/leases/hst"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
+    drop(mounts.state);
+}
+
+#[test]
+fn a_lease_is_given_back_by_a_transfer_that_fails_and_taken_again_by_its_own_mount() {
+    let mounts = Mounts::new(2, LONG);
+    let [one, other] = mounts.stores.as_slice() else {
+        panic!()
+    };
+    let mut waiting = LeaseSeeker::default();
+    assert_eq!(seek(one, &mut LeaseSeeker::default()), Sought::Fetch);
+    assert!(matches!(seek(other, &mut waiting), Sought::Wait(_)));
+    one.end_seeking(&rule());
+    assert_eq!(seek(other, &mut waiting), Sought::Fetch);
+    put(other, &rule(), b"good").unwrap();
+    other.end_seeking(&rule());
+    // What was published is gone: whoever has brought it need not wait for his own lease.
+    fs::remove_file(path(&mounts.dir, &rule())).unwrap();
+    assert_eq!(seek(other, &mut LeaseSeeker::default()), Sought::Fetch);
+    assert_eq!(mounts.leases().len(), 1);
+}
+
+#[test]
+fn a_lease_without_a_sign_of_life_is_taken_over() {
+    let mounts = Mounts::new(2, Duration::from_millis(200));
+    let [one, other] = mounts.stores.as_slice() else {
+        panic!()
+    };
+    assert_eq!(seek(one, &mut LeaseSeeker::default()), Sought::Fetch);
+    let mut waiting = LeaseSeeker::default();
+    loop {
+        match seek(other, &mut waiting) {
+            Sought::Wait(pause) => std::thread::sleep(pause),
+            Sought::Fetch => break,
+            sought => panic!("{sought:?}"),
+        }
+    }
+    assert_eq!(shared(other).leases().counts().taken_over, 1);
+    // The lease of the other is not given back by the first.
+    one.end_seeking(&rule());
+    assert_eq!(mounts.leases().len(), 1);
+    assert!(
+        fs::read_dir(mounts.dir.path().join(".crds-fs/incoming"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
+}
+
+#[test]
+fn leases_are_renewed_while_bytes_come() {
+    let mounts = Mounts::new(1, LONG);
+    let store = &mounts.stores[0];
+    assert_eq!(seek(store, &mut LeaseSeeker::default()), Sought::Fetch);
+    let lease = mounts.leases().remove(0);
+    let old = SystemTime::now() - LONG;
+    let is_renewed = || {
+        File::open(&lease).unwrap().set_modified(old).unwrap();
+        store.disk.renew_leases(shared(store));
+        fs::metadata(&lease).unwrap().modified().unwrap() != old
+    };
+    assert!(!is_renewed(), "nothing has come");
+    let partial = store.begin(&rule()).unwrap();
+    assert!(is_renewed());
+    assert!(!is_renewed(), "nothing more has come");
+    partial.file.write_all_at(b"go", 0).unwrap();
+    assert!(is_renewed());
+    assert!(!is_renewed());
+    store.note_complete(&rule());
+    assert!(is_renewed() && is_renewed(), "it is hashed and published");
+    let text = fs::read_to_string(&lease).unwrap();
+    assert!(text.contains(&std::process::id().to_string()), "{text}");
+}
+
+#[test]
+fn where_there_can_be_no_leases_everybody_fetches() {
+    let mounts = Mounts::new(2, LONG);
+    fs::write(mounts.dir.path().join(".crds-fs/leases"), "").unwrap();
+    for store in &mounts.stores {
+        store.load_index(Observatory::Hst).unwrap();
+    }
+    for store in &mounts.stores {
+        assert_eq!(seek(store, &mut LeaseSeeker::default()), Sought::Fetch);
+        put(store, &rule(), b"good").unwrap();
+        store.end_seeking(&rule());
+    }
+}

@@ -1,0 +1,398 @@
+//! Leases on files of a store that many use: whoever fetches a file says so in a small file beside it, so that others wait
+//! for it instead of fetching it as well.
+//!
+//! They save bandwidth and decide about nothing else: without leases, or with leases that are wrong in any way, files are
+//! fetched more often than once, and every file in the store is right all the same. Whoever holds one shows signs of life
+//! while bytes come. An observer for whom nothing has changed for the term, by its own clock, takes the lease over. A part
+//! of the file under its final name, which clients of other kinds write, counts as a sign of life of its writer.
+//!
+//! [`Seeking`] is the state machine of one who wants to fetch. It is pure; [`seek`] takes its steps with a [`LeaseFiles`].
+
+use std::time::Duration;
+
+/// The pauses between looks at another's lease: the first one, and the longest.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What lies under the final name of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence<S> {
+    /// Nothing.
+    Absent,
+    /// A part of it, which somebody may be writing.
+    Part(S),
+    /// Something that has to be checked, and used or set aside.
+    Whole,
+}
+
+/// The result of an exclusive creation of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Creation {
+    /// It is ours.
+    Made,
+    /// There is one.
+    Exists,
+    /// There cannot be leases: the directory cannot be written, or is full.
+    Refused,
+}
+
+/// The operations on the files of one lease. A stamp tells two states of a file apart.
+pub(crate) trait LeaseFiles {
+    /// Tells two states of a file apart: inode and times.
+    type Stamp: Copy + PartialEq;
+
+    /// Makes the lease, if there is none.
+    fn create(&self) -> Creation;
+
+    /// The stamp of the lease; `None` if there is none, or it cannot be looked at.
+    fn lease(&self) -> Option<Self::Stamp>;
+
+    /// What lies under the final name.
+    fn file(&self) -> Presence<Self::Stamp>;
+
+    /// Removes a lease of another that has this stamp.
+    fn displace(&self, stale: Self::Stamp);
+
+    /// Removes the lease that [`LeaseFiles::create`] has made.
+    fn give_back(&self);
+}
+
+/// The result of seeking a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sought {
+    /// Fetch the file: the lease is ours, or there are none.
+    Fetch,
+    /// The file is there.
+    There,
+    /// Another fetches it: look again after this pause.
+    Wait(Duration),
+    /// Nobody fetches it: take the lease.
+    Free,
+}
+
+/// A step towards a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step<S> {
+    /// Make the lease.
+    Create,
+    /// Look at the file, holding the lease.
+    Check,
+    /// Look at the file, then at the lease.
+    Look,
+    /// Remove a lease that shows no sign of life.
+    Displace(S),
+}
+
+/// One who wants to fetch a file. Times are readings of any clock that only goes forward.
+#[derive(Debug)]
+pub(crate) struct Seeking<S> {
+    term: Duration,
+    next: Step<S>,
+    /// The signs of life that were seen last, and when they were first seen.
+    watched: Option<(Signs<S>, Duration)>,
+    /// A part of the file that nobody is writing any more.
+    dead: Option<S>,
+    pause: Duration,
+    has_waited: bool,
+    has_displaced: bool,
+}
+
+/// The signs of life of those who fetch a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Signs<S> {
+    lease: Option<S>,
+    part: Option<S>,
+}
+
+impl<S: Copy + PartialEq> Seeking<S> {
+    /// One who has not looked yet. A lease is stale once it has shown no sign of life for `term`.
+    pub(crate) fn new(term: Duration) -> Self {
+        Self {
+            term,
+            next: Step::Create,
+            watched: None,
+            dead: None,
+            pause: PAUSE,
+            has_waited: false,
+            has_displaced: false,
+        }
+    }
+
+    /// Whether it has waited for another.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.has_waited
+    }
+
+    /// Whether it has removed the lease of another.
+    pub(crate) fn has_displaced(&self) -> bool {
+        self.has_displaced
+    }
+
+    /// What follows from a creation.
+    fn created(&mut self, creation: Creation) -> Option<Sought> {
+        match creation {
+            Creation::Made => self.next = Step::Check,
+            Creation::Exists => self.next = Step::Look,
+            Creation::Refused => return Some(Sought::Fetch),
+        }
+        None
+    }
+
+    /// What follows from what lies under the name while the lease is ours. If it is `None`, the lease is to be given back.
+    fn checked(&mut self, file: Presence<S>, now: Duration) -> Option<Sought> {
+        match file {
+            Presence::Absent => Some(Sought::Fetch),
+            Presence::Part(part) if self.dead == Some(part) => Some(Sought::Fetch),
+            Presence::Whole => {
+                self.next = Step::Create;
+                None
+            }
+            Presence::Part(part) => {
+                let signs = Signs {
+                    lease: None,
+                    part: Some(part),
+                };
+                self.watched = Some((signs, now));
+                self.next = Step::Look;
+                None
+            }
+        }
+    }
+
+    /// What follows from a look at the file and at the lease.
+    fn looked(&mut self, file: Presence<S>, lease: Option<S>, now: Duration) -> Option<Sought> {
+        let part = match file {
+            Presence::Whole => {
+                self.next = Step::Create;
+                return Some(Sought::There);
+            }
+            Presence::Part(part) => Some(part).filter(|part| self.dead != Some(*part)),
+            Presence::Absent => None,
+        };
+        let signs = Signs { lease, part };
+        if lease.is_none() && part.is_none() {
+            self.next = Step::Create;
+            return None;
+        }
+        let since = match self.watched {
+            Some((watched, since)) if watched == signs => since,
+            _ => {
+                self.watched = Some((signs, now));
+                now
+            }
+        };
+        let left = self.term.saturating_sub(now.saturating_sub(since));
+        if left.is_zero() {
+            self.dead = part.or(self.dead);
+            self.next = lease.map_or(Step::Create, Step::Displace);
+            return None;
+        }
+        self.has_waited = true;
+        let pause = self.pause.min(left);
+        self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+        Some(Sought::Wait(pause))
+    }
+}
+
+/// Takes steps until there is a result. Without `may_take` no lease is made or removed, and [`Sought::Free`] says when that
+/// is to be done.
+pub(crate) fn seek<F: LeaseFiles>(
+    seeking: &mut Seeking<F::Stamp>,
+    files: &F,
+    now: Duration,
+    may_take: bool,
+) -> Sought {
+    loop {
+        let result = match seeking.next {
+            Step::Create | Step::Displace(_) if !may_take => Some(Sought::Free),
+            Step::Create => seeking.created(files.create()),
+            Step::Displace(stale) => {
+                seeking.has_displaced = true;
+                files.displace(stale);
+                seeking.next = Step::Create;
+                None
+            }
+            Step::Check => {
+                let file = files.file();
+                let result = seeking.checked(file, now);
+                if result.is_none() {
+                    files.give_back();
+                    if file == Presence::Whole {
+                        return Sought::There;
+                    }
+                }
+                result
+            }
+            Step::Look => {
+                // The lease first: it outlives the publication, so that who sees neither knows that nobody has published.
+                let lease = files.lease();
+                seeking.looked(files.file(), lease, now)
+            }
+        };
+        if let Some(result) = result {
+            return result;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    const TERM: Duration = Duration::from_secs(10);
+
+    /// The files of a lease, as the others leave them.
+    #[derive(Default)]
+    struct Others {
+        lease: Option<u32>,
+        file: Option<Presence<u32>>,
+        refuses: bool,
+        done: Vec<&'static str>,
+    }
+
+    impl LeaseFiles for RefCell<Others> {
+        type Stamp = u32;
+
+        fn create(&self) -> Creation {
+            let mut others = self.borrow_mut();
+            others.done.push("create");
+            if others.refuses {
+                return Creation::Refused;
+            }
+            if others.lease.is_some() {
+                return Creation::Exists;
+            }
+            others.lease = Some(0);
+            Creation::Made
+        }
+
+        fn lease(&self) -> Option<u32> {
+            self.borrow().lease
+        }
+
+        fn file(&self) -> Presence<u32> {
+            self.borrow().file.unwrap_or(Presence::Absent)
+        }
+
+        fn displace(&self, stale: u32) {
+            let mut others = self.borrow_mut();
+            others.done.push("displace");
+            others.lease.take_if(|lease| *lease == stale);
+        }
+
+        fn give_back(&self) {
+            let mut others = self.borrow_mut();
+            others.done.push("give back");
+            others.lease = None;
+        }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn held() -> RefCell<Others> {
+        RefCell::new(Others {
+            lease: Some(7),
+            ..Others::default()
+        })
+    }
+
+    #[test]
+    fn a_free_lease_is_taken() {
+        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(TERM));
+        assert_eq!(seek(&mut seeking, &files, seconds(0), false), Sought::Free);
+        assert!(files.borrow().done.is_empty());
+        assert_eq!(seek(&mut seeking, &files, seconds(0), true), Sought::Fetch);
+        assert!(!seeking.has_waited());
+    }
+
+    #[test]
+    fn without_leases_it_is_fetched() {
+        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(TERM));
+        files.borrow_mut().refuses = true;
+        assert_eq!(seek(&mut seeking, &files, seconds(0), true), Sought::Fetch);
+    }
+
+    #[test]
+    fn a_file_that_came_meanwhile_is_used_and_the_lease_given_back() {
+        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(TERM));
+        files.borrow_mut().file = Some(Presence::Whole);
+        assert_eq!(seek(&mut seeking, &files, seconds(0), true), Sought::There);
+        assert_eq!(files.borrow().done, ["create", "give back"]);
+    }
+
+    #[test]
+    fn who_waits_looks_more_and_more_seldom_and_uses_what_comes() {
+        let (files, mut seeking) = (held(), Seeking::new(TERM));
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            match seek(&mut seeking, &files, seconds(1), true) {
+                Sought::Wait(pause) => pauses.push(u64::try_from(pause.as_millis()).unwrap()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
+        files.borrow_mut().file = Some(Presence::Whole);
+        assert_eq!(seek(&mut seeking, &files, seconds(2), false), Sought::There);
+        assert!(seeking.has_waited() && !seeking.has_displaced());
+    }
+
+    #[test]
+    fn a_lease_is_taken_over_a_term_after_its_last_sign_of_life() {
+        let (files, mut seeking) = (held(), Seeking::new(TERM));
+        for (now, lease) in [(0, 7), (9, 8), (18, 9)] {
+            files.borrow_mut().lease = Some(lease);
+            let may_take = now == 0;
+            assert!(matches!(
+                seek(&mut seeking, &files, seconds(now), may_take),
+                Sought::Wait(_)
+            ));
+        }
+        let now = Duration::from_millis(27_700);
+        // Never longer than the lease.
+        assert_eq!(
+            seek(&mut seeking, &files, now, false),
+            Sought::Wait(Duration::from_millis(300))
+        );
+        assert_eq!(seek(&mut seeking, &files, seconds(28), false), Sought::Free);
+        assert_eq!(seek(&mut seeking, &files, seconds(28), true), Sought::Fetch);
+        assert!(seeking.has_displaced());
+    }
+
+    #[test]
+    fn a_lease_that_is_given_back_is_free() {
+        let (files, mut seeking) = (held(), Seeking::new(TERM));
+        assert!(matches!(
+            seek(&mut seeking, &files, seconds(0), true),
+            Sought::Wait(_)
+        ));
+        files.borrow_mut().lease = None;
+        assert_eq!(seek(&mut seeking, &files, seconds(1), false), Sought::Free);
+        // Another was faster.
+        files.borrow_mut().lease = Some(8);
+        assert!(matches!(
+            seek(&mut seeking, &files, seconds(2), true),
+            Sought::Wait(_)
+        ));
+    }
+
+    #[test]
+    fn a_part_that_grows_is_waited_for_and_one_that_does_not_is_not() {
+        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(TERM));
+        for (now, part) in [(0, 1), (9, 2), (18, 3)] {
+            files.borrow_mut().file = Some(Presence::Part(part));
+            let may_take = now == 0;
+            assert!(matches!(
+                seek(&mut seeking, &files, seconds(now), may_take),
+                Sought::Wait(_)
+            ));
+            assert_eq!(files.borrow().lease, None, "nobody waits for who waits");
+        }
+        assert_eq!(seek(&mut seeking, &files, seconds(28), false), Sought::Free);
+        assert_eq!(seek(&mut seeking, &files, seconds(28), true), Sought::Fetch);
+        assert_eq!(files.borrow().lease, Some(0));
+    }
+}
