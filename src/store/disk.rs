@@ -109,6 +109,9 @@ pub(crate) struct DiskStore {
 
 impl Drop for DiskStore {
     fn drop(&mut self) {
+        if let Some(shared) = self.disk.shared() {
+            shared.close();
+        }
         self.publisher.end(&self.disk);
         self.disk.end_leases();
     }
@@ -278,7 +281,15 @@ impl Files for DiskStore {
     }
 
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError> {
-        self.disk.ensure_indexed(observatory)
+        self.disk.ensure_indexed(observatory)?;
+        if let Some(shared) = self.disk.shared() {
+            shared.list_later(&self.disk, observatory)?;
+        }
+        Ok(())
+    }
+
+    fn list(&self, observatory: Observatory) -> Result<(), StoreError> {
+        self.disk.ensure_listed(observatory)
     }
 
     fn holding(&self, key: &FileKey) -> Option<Holding> {
@@ -286,7 +297,7 @@ impl Files for DiskStore {
     }
 
     fn holdings(&self, observatory: Observatory) -> Result<Vec<(FileKey, Holding)>, StoreError> {
-        self.disk.ensure_indexed(observatory)?;
+        self.disk.ensure_listed(observatory)?;
         let index = self.disk.index();
         let entry = index.observatories.get(&observatory);
         Ok(entry
@@ -416,7 +427,7 @@ impl Transfers for DiskStore {
 impl State for DiskStore {
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
         let there = state_dir::snapshot(&self.disk.root, observatory)?;
-        if self.disk.can_write() {
+        if matches!(self.disk.access, Access::Alone(_)) {
             return Ok(there);
         }
         let here = state_dir::snapshot(&self.disk.state_dir, observatory)?;
@@ -432,20 +443,27 @@ impl State for DiskStore {
         if !self.disk.remembers {
             return Ok(());
         }
-        let root = if self.disk.can_write() {
-            &self.disk.root
-        } else {
-            &self.disk.state_dir
-        };
         let others = self.disk.shared().is_some();
-        state_dir::save_snapshot(root, observatory, literal, bad_files, self.disk.layout, others)
+        let save =
+            |root| state_dir::save_snapshot(root, observatory, literal, bad_files, self.disk.layout, others);
+        match &self.disk.access {
+            Access::Alone(_) => save(&self.disk.root),
+            Access::Reading => save(&self.disk.state_dir),
+            // Its directory may be another user's, who has not let others write to it.
+            Access::Shared(_) => save(&self.disk.root).or_else(|error| {
+                log::debug!("{error}");
+                save(&self.disk.state_dir)
+            }),
+        }
     }
 
     fn set_aside_snapshot(&self, observatory: Observatory) -> Result<(), StoreError> {
         let path = state_dir::config_path(observatory, "server_config");
-        if !self.disk.can_write() {
+        if !matches!(self.disk.access, Access::Alone(_)) {
             // Either of the two may be damaged: without the one here that in the store counts.
             let _ = self.disk.state_dir.remove_file(&path);
+        }
+        if !self.disk.can_write() {
             return Ok(());
         }
         let name = format!("{observatory}-server_config");
@@ -578,6 +596,15 @@ impl Index {
             files.put(key.name.clone(), entry);
         }
         Ok(entry)
+    }
+
+    /// Enters a file that was found in a directory.
+    fn find(&mut self, key: &FileKey, entry: Entry, used: SystemTime) {
+        if let Some(files) = self.observatories.get_mut(&key.observatory) {
+            files.put(key.name.clone(), entry);
+            self.count(key, &entry, used);
+            self.tell(key);
+        }
     }
 
     fn tell(&mut self, key: &FileKey) {

@@ -35,8 +35,14 @@ pub(crate) trait Files: Send + Sync + 'static {
     }
 
     /// Indexes the files of an observatory. The first call scans its directories, which may take long; later ones
-    /// return at once.
+    /// return at once. In a store that is shared they are scanned in the background, and what was not seen so far is known
+    /// when it is opened.
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError>;
+
+    /// Indexes the files of an observatory and waits until all are seen.
+    fn list(&self, observatory: Observatory) -> Result<(), StoreError> {
+        self.load_index(observatory)
+    }
 
     /// The file that the store holds under this name, from memory; `None` as long as the observatory is not indexed.
     fn holding(&self, key: &FileKey) -> Option<Holding>;

@@ -33,7 +33,7 @@ impl Scan {
             let store = Arc::clone(store);
             tokio::task::spawn_blocking(move || {
                 for observatory in Observatory::ALL {
-                    if let Err(error) = store.load_index(observatory) {
+                    if let Err(error) = store.list(observatory) {
                         log::warn!("the files of {observatory} in the store cannot be counted: {error}");
                     }
                 }

@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use sha1::{Digest as _, Sha1};
 
 use super::file_state::{Event, State};
-use super::index::Entry;
+use super::index::{Entry, as_known};
 use super::moments::Moment;
 use super::state_dir::{self, Plain, is_absence};
 use super::{Disk, Guard};
@@ -51,12 +51,17 @@ impl Disk {
     pub(super) fn disk_space(&self) -> Result<DiskSpace, StoreError> {
         let disk = rustix::fs::fstatvfs(self.root.as_fd())
             .map_err(|error| StoreError::io("measure", ".", error.into()))?;
+        let mut free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // What arrives lies in the state directory before it is copied.
+        if let Some(shared) = self.shared().filter(|shared| !shared.same_disk()) {
+            free = free.min(free_in(&self.state_dir, shared.state_path())?);
+        }
         // A directory that is somewhere has two links at least, or one where they are not counted.
         let removed = rustix::fs::fstat(&self.root).is_ok_and(|stat| stat.st_nlink == 0);
         Ok(DiskSpace {
             removed,
             total: disk.f_blocks.saturating_mul(disk.f_frsize),
-            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            free,
             files_free: disk.f_favail,
         })
     }
@@ -96,6 +101,9 @@ impl Disk {
         } else if !verified {
             self.enter_with(&guard, Event::Find, entry);
             return Ok(Found::Unverified);
+        } else if self.index().state(key) != State::Held {
+            // It is remembered, and was not seen before.
+            self.enter_with(&guard, Event::Accept, entry);
         }
         Ok(Found::Catalogued(self.share(key, opened.file)))
     }
@@ -340,8 +348,16 @@ impl Disk {
                     now.state = State::Held;
                 }
             }
+            return now;
         }
-        now
+        let remembered = {
+            let index = self.index();
+            let known = index.observatories.get(&key.observatory);
+            known.and_then(|known| known.unseen(&key.name)).copied()
+        };
+        remembered
+            .and_then(|known| as_known(&opened.metadata, opened.instrument, &known))
+            .unwrap_or(now)
     }
 
     /// Enters a file into the index as verified, or as accepted without a digest, and writes that down.
@@ -408,6 +424,13 @@ impl Disk {
         self.remove_vanished(guard);
         Ok(Found::Absent)
     }
+}
+
+/// The free bytes of the disk below a directory.
+pub(super) fn free_in(dir: &Dir, path: &Path) -> Result<u64, StoreError> {
+    let disk =
+        rustix::fs::fstatvfs(dir.as_fd()).map_err(|error| StoreError::io("measure", path, error.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Whether the file of an identity is shorter than `size` and was written to a short while ago. A time in the future is that

@@ -11,6 +11,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 use super::Disk;
 use super::file_state::State;
 use super::order::{self, Used};
+use super::shared::Shared;
 use super::state_dir::{self, Durable};
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum, grammar};
 use crate::store::layout::directory_path;
@@ -94,6 +95,10 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct ObservatoryIndex {
     files: HashMap<FileName, Entry>,
+    /// What is remembered of files that were not seen yet, in a shared store, whose directories are listed later.
+    unseen: HashMap<FileName, Known>,
+    /// Whether the directories were listed.
+    is_listed: bool,
     /// The memory file, open for appending; `None` where nothing can be remembered.
     log: Option<Arc<std::fs::File>>,
 }
@@ -108,7 +113,13 @@ impl ObservatoryIndex {
     }
 
     pub(super) fn put(&mut self, name: FileName, entry: Entry) {
+        self.unseen.remove(&name);
         self.files.insert(name, entry);
+    }
+
+    /// What is remembered of a file that was not seen yet.
+    pub(super) fn unseen(&self, name: &FileName) -> Option<&Known> {
+        self.unseen.get(name)
     }
 
     pub(super) fn take(&mut self, name: &FileName) -> Option<Entry> {
@@ -137,16 +148,39 @@ impl Disk {
             .get(&key.observatory)
             .and_then(|index| index.log.clone());
         let Some(log) = log else { return Ok(()) };
-        let written = (&*log)
-            .write_all(verified::line(&key.name, mark).as_bytes())
-            .and_then(|()| match durable {
-                Durable::Yes => log.sync_data(),
-                Durable::No => Ok(()),
-            });
+        let line = verified::line(&key.name, &self.as_remembered(*mark));
+        let written = (&*log).write_all(line.as_bytes()).and_then(|()| match durable {
+            Durable::Yes => log.sync_data(),
+            Durable::No => Ok(()),
+        });
         written.map_err(|error| StoreError::io("write", memory_path(key.observatory), error))
     }
 
-    /// Reads the directories of an observatory, once.
+    /// The mark to write down for a mark. The number of a network file system is another one after each time that it is
+    /// mounted: that of the store counts as 0.
+    fn as_remembered(&self, mark: Mark) -> Mark {
+        match (mark, self.shared()) {
+            (Mark::Copy(mut identity, sha1, origin), Some(shared)) if identity.device == shared.device() => {
+                identity.device = 0;
+                Mark::Copy(identity, sha1, origin)
+            }
+            (mark, _) => mark,
+        }
+    }
+
+    /// What is remembered, with the number that the store's file system has now.
+    fn with_device(&self, known: &mut HashMap<FileName, Known>) {
+        let Some(shared) = self.shared() else { return };
+        for known in known.values_mut() {
+            if let Some((identity, ..)) = &mut known.copy
+                && identity.device == 0
+            {
+                identity.device = shared.device();
+            }
+        }
+    }
+
+    /// Reads the memory of an observatory's files, and the directories unless the store is shared, once.
     pub(super) fn ensure_indexed(&self, observatory: Observatory) -> Result<(), StoreError> {
         let is_there = || self.index().observatories.contains_key(&observatory);
         if is_there() {
@@ -154,6 +188,28 @@ impl Disk {
         }
         let _once = self.indexing.lock();
         if is_there() {
+            return Ok(());
+        }
+        self.restore_discarded(observatory);
+        if self.shared().is_some() {
+            let path = memory_path(observatory);
+            let (unseen, untidy) = self.read_memory(&path)?;
+            let marks = unseen.iter().flat_map(|(name, known)| {
+                let copy = known
+                    .copy
+                    .map(|(identity, sha1, origin)| Mark::Copy(identity, sha1, origin));
+                let local = known.local.then_some(Mark::Local);
+                [copy, local].into_iter().flatten().map(move |mark| (name, mark))
+            });
+            let tidy = untidy.then(|| self.memory_of(marks));
+            let found = ObservatoryIndex {
+                files: HashMap::new(),
+                unseen,
+                is_listed: false,
+                log: Some(Arc::new(self.open_memory(&path, tidy)?)),
+            };
+            self.find_partials(observatory);
+            self.index().observatories.insert(observatory, found);
             return Ok(());
         }
         let (found, mut ranked) = self.read_directories(observatory)?;
@@ -168,20 +224,100 @@ impl Disk {
         Ok(())
     }
 
+    /// Lists the directories of an observatory in a shared store, once. Files that were found meanwhile stay as they are
+    /// known.
+    pub(super) fn ensure_listed(&self, observatory: Observatory) -> Result<(), StoreError> {
+        self.ensure_indexed(observatory)?;
+        let is_listed = || {
+            let index = self.index();
+            let known = index.observatories.get(&observatory);
+            known.is_some_and(|known| known.is_listed)
+        };
+        if is_listed() {
+            return Ok(());
+        }
+        let _once = self.indexing.lock();
+        if is_listed() {
+            return Ok(());
+        }
+        let unseen = {
+            let index = self.index();
+            let known = index.observatories.get(&observatory);
+            known.map(|known| known.unseen.clone()).unwrap_or_default()
+        };
+        let (found, mut ranked) = self.list_directories(observatory, &unseen);
+        ranked.sort_by_key(|(_, used)| used.rank);
+        let mut index = self.index();
+        for (name, used) in ranked {
+            let Some(entry) = found.get(&name) else { continue };
+            let key = FileKey { observatory, name };
+            if index.state(&key) == State::Absent {
+                index.find(&key, *entry, used.when);
+            }
+        }
+        if let Some(known) = index.observatories.get_mut(&observatory) {
+            known.is_listed = true;
+            known.unseen = HashMap::new();
+        }
+        Ok(())
+    }
+
     fn read_directories(
         &self,
         observatory: Observatory,
     ) -> Result<(ObservatoryIndex, Vec<(FileName, Used)>), StoreError> {
-        self.restore_discarded(observatory);
         let path = memory_path(observatory);
+        let (known, mut untidy) = self.read_memory(&path)?;
+        let (files, ranked) = self.list_directories(observatory, &known);
+        // The mark of a user's file that is gone shall not be taken for that of the next file there.
+        untidy |= known
+            .iter()
+            .any(|(name, known)| known.local && !files.contains_key(name));
+        let marks = files
+            .iter()
+            .filter_map(|(name, entry)| Some((name, entry.mark()?)));
+        let tidy = untidy.then(|| self.memory_of(marks));
+        let log = if self.remembers {
+            Some(Arc::new(self.open_memory(&path, tidy)?))
+        } else {
+            None
+        };
+        let found = ObservatoryIndex {
+            files,
+            unseen: HashMap::new(),
+            is_listed: true,
+            log,
+        };
+        Ok((found, ranked))
+    }
+
+    /// What is remembered of files, and whether the memory file is to be rewritten.
+    fn read_memory(&self, path: &Path) -> Result<(HashMap<FileName, Known>, bool), StoreError> {
         // The memory of the store's owner comes first: of two lines on a name the later one counts, and that is our
         // own.
         let mut text = match &self.theirs {
-            Some(theirs) => state_dir::read_text(theirs, &path, state_dir::MEMORY_LIMIT)?.unwrap_or_default(),
+            Some(theirs) => state_dir::read_text(theirs, path, state_dir::MEMORY_LIMIT)?.unwrap_or_default(),
             None => String::new(),
         };
-        text += &state_dir::read_text(&self.state_dir, &path, state_dir::MEMORY_LIMIT)?.unwrap_or_default();
-        let (known, mut untidy) = verified::read(&text);
+        text += &state_dir::read_text(&self.state_dir, path, state_dir::MEMORY_LIMIT)?.unwrap_or_default();
+        let (mut known, untidy) = verified::read(&text);
+        self.with_device(&mut known);
+        Ok((known, untidy || has_other_names(&self.state_dir, path)))
+    }
+
+    /// The memory file for these marks.
+    fn memory_of<'a>(&self, marks: impl Iterator<Item = (&'a FileName, Mark)>) -> String {
+        marks
+            .map(|(name, mark)| verified::line(name, &self.as_remembered(mark)))
+            .collect()
+    }
+
+    /// The files in the directories of an observatory, as far as they are known, and their last use.
+    fn list_directories(
+        &self,
+        observatory: Observatory,
+        known: &HashMap<FileName, Known>,
+    ) -> (HashMap<FileName, Entry>, Vec<(FileName, Used)>) {
         let order = order::last_use(&self.state_dir, observatory);
         let mut files = HashMap::new();
         let mut ranked = Vec::new();
@@ -194,8 +330,9 @@ impl Disk {
                 .iter()
                 .map(|instrument| (references.join(instrument), Some(*instrument))),
         );
+        let is_closing = || self.shared().is_some_and(Shared::is_closing);
         for (directory, within) in places {
-            scan(&self.root, &directory, |name, metadata| {
+            scan(&self.root, &directory, is_closing, |name, metadata| {
                 // Anything else has no place of its own by its name.
                 if name.kind().is_mapping() != directory.starts_with("mappings") {
                     return;
@@ -214,31 +351,13 @@ impl Disk {
                 files.insert(name, entry);
             });
         }
-        // The mark of a user's file that is gone shall not be taken for that of the next file there.
-        untidy |= known
-            .iter()
-            .any(|(name, known)| known.local && !files.contains_key(name));
-        untidy |= has_other_names(&self.state_dir, &path);
-        let log = if self.remembers {
-            Some(Arc::new(self.open_memory(&path, untidy.then_some(&files))?))
-        } else {
-            None
-        };
-        Ok((ObservatoryIndex { files, log }, ranked))
+        (files, ranked)
     }
 
-    /// Opens a memory file for appending, after rewriting it from `files` where they are given.
-    fn open_memory(
-        &self,
-        path: &Path,
-        files: Option<&HashMap<FileName, Entry>>,
-    ) -> Result<std::fs::File, StoreError> {
-        if let Some(files) = files {
-            let lines: String = files
-                .iter()
-                .filter_map(|(name, entry)| Some(verified::line(name, &entry.mark()?)))
-                .collect();
-            state_dir::replace(&self.state_dir, path, lines.as_bytes(), Durable::Yes)?;
+    /// Opens a memory file for appending, after rewriting it where its new contents are given.
+    fn open_memory(&self, path: &Path, contents: Option<String>) -> Result<std::fs::File, StoreError> {
+        if let Some(contents) = contents {
+            state_dir::replace(&self.state_dir, path, contents.as_bytes(), Durable::Yes)?;
         }
         let failed = |error| StoreError::io("open", path, error);
         self.state_dir.create_dir_all("verified").map_err(failed)?;
@@ -259,7 +378,11 @@ fn has_other_names(own: &Dir, path: &Path) -> bool {
 
 /// The entry of a file that was found in the store, by what is remembered of its name; `None` for anything but a file
 /// or the user's own.
-fn as_known(metadata: &Metadata, instrument: Option<&'static str>, known: &Known) -> Option<Entry> {
+pub(super) fn as_known(
+    metadata: &Metadata,
+    instrument: Option<&'static str>,
+    known: &Known,
+) -> Option<Entry> {
     let mut entry = Entry::new(State::Unverified, metadata, instrument);
     if !metadata.is_file() {
         // Only users make links.
@@ -287,8 +410,13 @@ fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
 }
 
 /// Calls `each` for every entry of a directory whose name is a file name. A directory that is not there or cannot be
-/// read (such as a link that leads out of the store) counts as empty.
-fn scan(root: &Dir, directory: &Path, mut each: impl FnMut(FileName, &Metadata)) {
+/// read (such as a link that leads out of the store) counts as empty. Ends where the store is being closed.
+fn scan(
+    root: &Dir,
+    directory: &Path,
+    is_closing: impl Fn() -> bool,
+    mut each: impl FnMut(FileName, &Metadata),
+) {
     let entries = match root.read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
@@ -298,6 +426,9 @@ fn scan(root: &Dir, directory: &Path, mut each: impl FnMut(FileName, &Metadata))
         }
     };
     for entry in entries.flatten() {
+        if is_closing() {
+            return;
+        }
         let Some(name) = entry.file_name().to_str().and_then(|text| text.parse().ok()) else {
             continue;
         };

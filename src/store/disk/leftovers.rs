@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::{Dir, Metadata};
 
 use super::Disk;
+use super::leases::LEASES;
 use super::shared::INCOMING;
 use super::state_dir::{OWN, TEMPORARY};
 use crate::crds::Observatory;
 use crate::store::Leftover;
 
-/// The age from which on a temporary file is a leftover: no small file takes so long to write.
+/// The age from which on a temporary file is a leftover: nothing takes so long between two writes, and clocks of nodes are
+/// not so wrong.
 const UNUSED: Duration = Duration::from_secs(60 * 60);
 
 /// The leftovers that have not changed for an hour, sorted by path.
@@ -34,6 +36,27 @@ pub(super) fn find(disk: &Disk) -> Vec<Leftover> {
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));
     found
+}
+
+impl Disk {
+    /// Removes what killed mounts have left in the directories of a shared store for temporary files and leases.
+    pub(super) fn remove_leftovers(&self, observatory: Observatory) {
+        let own = Path::new(OWN);
+        let leases = own.join(LEASES).join(observatory.as_str());
+        let mut found = Vec::new();
+        for directory in [own.join(INCOMING), leases] {
+            collect(&self.root, &directory, |_| true, &mut found);
+        }
+        for leftover in found {
+            match self.root.remove_file(&leftover.path) {
+                Ok(()) => log::info!(
+                    "removed {}, which a killed mount has left",
+                    leftover.path.display()
+                ),
+                Err(error) => log::debug!("{} is not removed: {error}", leftover.path.display()),
+            }
+        }
+    }
 }
 
 fn collect(root: &Dir, directory: &PathBuf, is_meant: impl Fn(&str) -> bool, found: &mut Vec<Leftover>) {

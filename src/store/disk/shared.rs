@@ -4,16 +4,22 @@
 //! node; in the store it writes verified files, temporary names on their way there, and configuration. The marker
 //! [`MARKER`] tells later mounts that others may be there, and gives the store an identity that is the same on all nodes.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
+use parking_lot::Mutex;
 
-use super::StoreError;
 use super::leases::Leases;
 use super::state_dir::{self, Durable, Lock, Missing, OWN, Truthful};
+use super::{Disk, StoreError};
+use crate::crds::Observatory;
 
 /// The file in `.crds-fs` that says that the store is shared; its first line is the store's identity.
 const MARKER: &str = "shared";
@@ -42,6 +48,10 @@ pub(super) struct Shared {
     token: String,
     /// Whether the state directory is on the store's file system.
     same_disk: bool,
+    device: u64,
+    /// The threads that list directories.
+    listing: Mutex<HashMap<Observatory, JoinHandle<()>>>,
+    closing: AtomicBool,
     leases: Leases,
     /// The time without a sign of life after which a lease is taken over.
     term: Duration,
@@ -68,10 +78,11 @@ impl Shared {
         super::tags::settle(root, &own, &incoming.join(&token))?;
         let state = state.ok_or(StoreError::NoState)?;
         let (state_dir, lock, state_path) = own_state(&state.join(format!("shared-{id}")), &token)?;
-        let same_disk = match (root.dir_metadata(), state_dir.dir_metadata()) {
-            (Ok(store), Ok(state)) => store.dev() == state.dev(),
-            _ => false,
+        let device = |dir: &Dir| {
+            let metadata = dir.dir_metadata();
+            metadata.map_err(|error| StoreError::io("look at", ".", error))
         };
+        let (device, own_device) = (device(root)?.dev(), device(&state_dir)?.dev());
         if keeps_group_out {
             warn_of_modes(root);
         }
@@ -80,7 +91,10 @@ impl Shared {
             _state: lock,
             state_path,
             token,
-            same_disk,
+            same_disk: device == own_device,
+            device,
+            listing: Mutex::default(),
+            closing: AtomicBool::new(false),
             leases: Leases::default(),
             term,
             begun: Instant::now(),
@@ -96,6 +110,53 @@ impl Shared {
     /// The directory of this mount's own state.
     pub(super) fn state_path(&self) -> &Path {
         &self.state_path
+    }
+
+    /// The number of the store's file system on this node.
+    pub(super) fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Lists the directories of an observatory in the background, once.
+    pub(super) fn list_later(&self, disk: &Arc<Disk>, observatory: Observatory) -> Result<(), StoreError> {
+        let mut listing = self.listing.lock();
+        if listing.contains_key(&observatory) || self.is_closing() {
+            return Ok(());
+        }
+        let disk = Arc::clone(disk);
+        let list = move || {
+            if let Err(error) = disk.ensure_listed(observatory) {
+                log::warn!("the files of {observatory} in the store cannot be listed: {error}");
+            }
+            disk.remove_leftovers(observatory);
+        };
+        let begun = std::thread::Builder::new()
+            .name("crds-fs-list".to_owned())
+            .spawn(list);
+        listing.insert(
+            observatory,
+            begun.map_err(|error| StoreError::io("list", ".", error))?,
+        );
+        Ok(())
+    }
+
+    /// Whether the store is about to be closed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Ends what goes on in the background.
+    pub(super) fn close(&self) {
+        let listing = {
+            let mut listing = self.listing.lock();
+            self.closing.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *listing)
+        };
+        for (_, thread) in listing {
+            if thread.join().is_err() {
+                log::error!("the thread that lists a directory has panicked");
+            }
+        }
     }
 
     /// Whether files can get their final names from the state directory by a link.

@@ -10,7 +10,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::file_state::{Event, State};
-use super::files::DiskSpace;
+use super::files::{DiskSpace, free_in};
 use super::index::Entry;
 use super::moments::Moment;
 use super::partials::{on_disk, partial_path};
@@ -31,8 +31,13 @@ impl Disk {
         if !self.can_write() {
             return Err(StoreError::ReadOnly);
         }
-        for observatory in Observatory::ALL {
-            self.ensure_indexed(observatory)?;
+        // Where nothing is evicted, it does not matter how much there is.
+        if self.shared().is_some() {
+            self.ensure_indexed(key.observatory)?;
+        } else {
+            for observatory in Observatory::ALL {
+                self.ensure_indexed(observatory)?;
+            }
         }
         let reserve = || -> Result<DiskSpace, StoreError> {
             let disk = self.measure()?;
@@ -43,10 +48,30 @@ impl Disk {
         };
         let disk = match self.or_when_durable(reserve) {
             Err(StoreError::NoSpace(_)) if self.has_less_in_quarantine() => reserve(),
+            Err(StoreError::NoSpace(full)) => Err(StoreError::NoSpace(self.with_state(full))),
             other => other,
         }?;
         self.moments.reach(Moment::Reserved);
         Ok(disk)
+    }
+
+    /// Says of a full store where the state directory lies, if that is full, and what is not done in a shared one.
+    fn with_state(&self, full: Full) -> Full {
+        let Some(shared) = self.shared() else { return full };
+        let free = free_in(&self.state_dir, shared.state_path()).unwrap_or(u64::MAX);
+        let why = if !shared.same_disk() && free < full.needed.saturating_add(self.options.keep_free) {
+            format!(
+                "{}; files arrive in {}, which has {free} bytes free: name a directory on a larger disk with --state",
+                full.why,
+                shared.state_path().display()
+            )
+        } else {
+            format!(
+                "{}; nothing is evicted from a shared store by itself: 'crds-fs evict --cache DIR --shared' does it",
+                full.why
+            )
+        };
+        Full { why, ..full }
     }
 
     /// The space on the disk, with what transfers have taken of it so far.

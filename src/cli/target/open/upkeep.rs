@@ -181,7 +181,7 @@ impl Opened {
     pub(in crate::cli) fn aside(&self) -> Result<Aside, Failure> {
         if let Some(store) = self.store() {
             for observatory in Observatory::ALL {
-                store.load_index(observatory)?;
+                store.list(observatory)?;
             }
             let usage = store.usage()?;
             return Ok(Aside {

@@ -1,5 +1,6 @@
 //! A store that several have open at the same time, each with a state of its own.
 
+use super::super::moments::Moment;
 use super::*;
 
 /// A directory for a shared store, and one for the state of those who use it.
@@ -312,4 +313,72 @@ fn how_references_lie_is_said_before_anybody_asks_and_whoever_says_it_first_deci
     store.save_snapshot(Observatory::Roman, "{}", "").unwrap();
     assert_eq!(fs::read_to_string(tag("roman")).unwrap(), "flat");
     assert!(place.own("incoming").is_empty());
+}
+
+#[test]
+fn two_who_find_the_same_wrong_file_do_not_set_aside_the_right_one() {
+    let place = Place::new();
+    let rule = key("hst_0001.pmap");
+    fs::create_dir_all(place.dir.path().join("mappings/hst")).unwrap();
+    fs::write(path(&place.dir, &rule), b"evil").unwrap();
+    let (one, other) = (place.open(), Arc::new(place.open()));
+    let (second, again) = (Arc::clone(&other), rule.clone());
+    one.disk.moments.plan(Moment::Hashed, move || {
+        assert!(matches!(second.verify(&again, entry(b"good")), Ok(Found::Absent)));
+        put(&second, &again, b"good").unwrap();
+    });
+    assert!(matches!(
+        one.verify(&rule, entry(b"good")).unwrap(),
+        Found::Unverified
+    ));
+    catalogued(&one.verify(&rule, entry(b"good")).unwrap());
+    assert_eq!(fs::read(path(&place.dir, &rule)).unwrap(), b"good");
+    assert_eq!(place.own("quarantine").len(), 1);
+}
+
+#[test]
+fn what_a_killed_mount_has_left_goes_when_it_is_old() {
+    let place = Place::new();
+    let own = place.dir.path().join(".crds-fs");
+    drop(place.open());
+    fs::create_dir_all(own.join("leases/hst")).unwrap();
+    let left = [own.join("incoming/old"), own.join("leases/hst/hst_0001.pmap")];
+    let young = own.join("incoming/young");
+    for path in left.iter().chain([&young]) {
+        fs::write(path, "").unwrap();
+    }
+    for path in &left {
+        let long_ago = SystemTime::now() - Duration::from_secs(24 * 3600);
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+    }
+    let store = place.open();
+    store.load_index(Observatory::Hst).unwrap();
+    // The end waits for what goes on in the background.
+    drop(store);
+    assert!(!left.iter().any(|path| path.exists()));
+    assert!(young.exists());
+}
+
+/// The number of a network file system changes, that of the store's does not count.
+#[test]
+fn what_is_remembered_holds_on_another_device_and_without_a_listing() {
+    let place = Place::new();
+    let rule = key("hst_0001.pmap");
+    {
+        let store = place.open();
+        put(&store, &rule, b"good").unwrap();
+    }
+    let stores = fs::read_dir(place.state.path()).unwrap().next().unwrap().unwrap();
+    let state = fs::read_dir(stores.path()).unwrap().next().unwrap().unwrap();
+    let text = fs::read_to_string(state.path().join("verified/hst")).unwrap();
+    assert_eq!(text.split('\t').nth(1), Some("0"), "{text}");
+    let store = place.open();
+    assert!(store.holding(&rule).is_none(), "nothing is listed");
+    catalogued(&store.open(&rule, entry(b"good")).unwrap());
+    assert!(store.holding(&rule).is_some());
 }
