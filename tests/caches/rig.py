@@ -96,14 +96,16 @@ class Cache:
 
 
 class Nginx(Cache):
-    def start(self):
+    def configuration(self):
         with open(os.path.join(CONTRIB, "nginx/crds-cache.conf")) as text:
             conf = text.read()
         conf = put(conf, "/var/cache/nginx/crds", self.kept)
         conf = put(conf, "min_free=10g", "min_free=1m")
         conf = put(conf, "listen 8080;", f"listen 127.0.0.1:{self.port};")
         conf = put(conf, r"server [a-z]+-crds\.stsci\.edu:443;", f"server 127.0.0.1:{self.institute.port};")
-        conf = put(conf, "/etc/ssl/certs/ca-certificates.crt", self.institute.certificate[0])
+        return put(conf, "/etc/ssl/certs/ca-certificates.crt", self.institute.certificate[0])
+
+    def start(self):
         places = "".join(
             f"{kind}_temp_path {self.path('temp')};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
@@ -111,7 +113,7 @@ class Nginx(Cache):
         with open(self.path("nginx.conf"), "w") as out:
             out.write(
                 f"daemon off; {user} pid {self.path('pid')}; error_log {self.path('error.log')};\n"
-                f"events {{}}\nhttp {{\naccess_log {self.path('access.log')};\n{places}{conf}}}\n"
+                f"events {{}}\nhttp {{\naccess_log {self.path('access.log')};\n{places}{self.configuration()}}}\n"
             )
         self.run("nginx", "-c", self.path("nginx.conf"), "-e", self.path("error.log"))
 
