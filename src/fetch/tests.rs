@@ -8,6 +8,7 @@ use crate::store::{MemoryStore, Part, Record};
 mod catalog_changes;
 mod large;
 mod sources;
+mod tier;
 pub(super) mod world;
 
 use world::{Act, FILE, World, content, fetcher, key, settings};

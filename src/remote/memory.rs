@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -9,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::destination::conformance::Fault;
+pub(crate) use super::destination::conformance::Fault;
 use super::destination::{Destination, Put, PutError, Sum, Upload, other};
 use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::{ByteRange, Download, Origin};
@@ -331,6 +332,7 @@ mod tests {
 pub(crate) struct MemoryDestination {
     files: Arc<Mutex<HashMap<String, Bytes>>>,
     faults: Arc<Mutex<VecDeque<Fault>>>,
+    hangs: Arc<AtomicBool>,
 }
 
 impl MemoryDestination {
@@ -346,6 +348,11 @@ impl MemoryDestination {
             Some(content) => files.insert(url.to_owned(), Bytes::copy_from_slice(content)),
             None => files.remove(url),
         };
+    }
+
+    /// From now on no write ends.
+    pub(crate) fn hang(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
     }
 
     /// Lets the next write go wrong.
@@ -381,6 +388,9 @@ impl MemoryDestination {
 
 impl Destination for MemoryDestination {
     fn put<'a>(&'a self, url: &'a Url, upload: &'a Upload) -> BoxFuture<'a, Result<Put, PutError>> {
+        if self.hangs.load(Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
         Box::pin(std::future::ready(self.write(url, upload)))
     }
 }

@@ -129,6 +129,11 @@ impl Place {
         })
     }
 
+    /// The URL of the bucket.
+    fn root(&self) -> Url {
+        Url::new(&format!("{}://{}", self.scheme, self.bucket))
+    }
+
     /// The bucket of the object at `url`.
     fn open(
         &self,

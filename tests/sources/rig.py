@@ -140,9 +140,13 @@ class Between:
     def __init__(self, url):
         address = urllib.parse.urlsplit(url)
         self.upstream = (address.hostname, address.port)
-        self.requests = []
+        self.requests, self.methods = [], []
         # By the end of a path: how many times it is 503, or after how many bytes the connection ends.
         self.busy, self.cut = {}, {}
+        # By the end of a path: how many times it is not there, whatever is there.
+        self.absent = {}
+        # How many writes of anything are 503.
+        self.busy_writes = 0
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -151,12 +155,14 @@ class Between:
             def log_message(self, *_):
                 pass
 
-            def do_GET(self):
+            def do(self):
                 try:
                     outer.answer(self)
                 except ConnectionError:
                     # The mount may leave at any moment; that is its right.
                     self.close_connection = True
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -164,18 +170,30 @@ class Between:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, request):
-        name = request.path.rsplit("/", 1)[-1]
+        name = request.path.split("?")[0].rsplit("/", 1)[-1]
         self.requests.append((name, request.headers.get("Range")))
-        if self.busy.get(name, 0) > 0:
+        self.methods.append((request.command, name))
+        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        is_write = request.command in ("PUT", "POST")
+        error = None
+        if is_write and self.busy_writes > 0:
+            self.busy_writes -= 1
+            error = 503, "SlowDown"
+        elif self.busy.get(name, 0) > 0:
             self.busy[name] -= 1
-            text = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-            request.send_response(503)
+            error = 503, "SlowDown"
+        elif request.command in ("GET", "HEAD") and self.absent.get(name, 0) > 0:
+            self.absent[name] -= 1
+            error = 404, "NoSuchKey"
+        if error:
+            text = f"<Error><Code>{error[1]}</Code><Message>As told.</Message></Error>".encode()
+            request.send_response(error[0])
             request.send_header("Content-Length", str(len(text)))
             request.end_headers()
-            request.wfile.write(text)
+            request.wfile.write(b"" if request.command == "HEAD" else text)
             return
         connection = http.client.HTTPConnection(*self.upstream)
-        connection.request("GET", request.path, headers=dict(request.headers))
+        connection.request(request.command, request.path, body=body or None, headers=dict(request.headers))
         reply = connection.getresponse()
         request.send_response(reply.status)
         for key, value in reply.getheaders():
@@ -251,6 +269,25 @@ class Mount:
 
     def status(self):
         return self.run(BINARY, "status", self.path, check=False)
+
+    def tier(self):
+        return self.json("status.json")["tier"]
+
+    def settle(self, wanted=lambda tier: True):
+        """Waits until nothing waits to be written to the tier, and it is as wanted."""
+        begun = time.monotonic()
+        while not ((tier := self.tier())["queued_files"] == 0 and wanted(tier)):
+            assert time.monotonic() - begun < LIMIT, f"{tier}\n{self.log()}"
+            time.sleep(0.05)
+        return tier
+
+    def umount(self):
+        """Unmounts; gives the log after the end."""
+        self.run(BINARY, "umount", self.path)
+        begun = time.monotonic()
+        while not self.log().rstrip().endswith("the end") and time.monotonic() - begun < LIMIT:
+            time.sleep(0.05)
+        return self.log()
 
     def close(self):
         done = subprocess.run(

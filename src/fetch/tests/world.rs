@@ -14,7 +14,10 @@ use sha1::{Digest as _, Sha1};
 
 use super::*;
 use crate::crds::{ServerInfo, Sha1Sum};
-use crate::remote::{ByteRange, CrdsServer, Download, RemoteError, RemoteErrorKind, Retry, Settings};
+use crate::remote::memory::MemoryDestination;
+use crate::remote::{
+    ByteRange, CrdsServer, Download, RemoteError, RemoteErrorKind, Retry, Settings, SourcePlace, TierSetting,
+};
 use crate::store::{DiskStore, MemoryStore, StoreOptions};
 
 /// The way in which the origin treats one request.
@@ -357,6 +360,38 @@ impl World {
         }
     }
 
+    /// A world with one file of this content, and a tier, which has nothing in it but what `tier` has.
+    pub(in crate::fetch) fn with_tier(
+        bytes: &[u8],
+        tier: &Arc<Place>,
+        destination: &MemoryDestination,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Arc::new(Place::default());
+        place.put(FILE, bytes);
+        let archive = Arc::new(Archive::new(&[(FILE, Some(bytes))]));
+        let remote = Settings {
+            tier: Some(TierSetting {
+                place: SourcePlace::Root(Url::new("http://127.0.0.2/tier")),
+            }),
+            ..Settings::default()
+        };
+        let fetcher = Fetcher::with_tier(
+            Handle::current(),
+            Arc::new(Places(vec![Arc::clone(&place), Arc::clone(tier)])),
+            Some(Arc::new(destination.clone())),
+            Endpoints::new(&remote, &[Observatory::Hst]).unwrap(),
+            catalogs(disk_store(&dir), &archive, CatalogSettings::default()),
+            settings(),
+        );
+        Self {
+            place,
+            archive,
+            fetcher,
+            dir: Some(dir),
+        }
+    }
+
     pub(in crate::fetch) fn in_memory(files: &[(&str, &[u8])], cache_size: Option<u64>) -> Self {
         Self::on(Arc::new(MemoryStore::with_size(cache_size)), files, settings())
     }
@@ -499,20 +534,24 @@ fn fetcher_with(
     settings: FetchSettings,
     catalog_settings: CatalogSettings,
 ) -> Fetcher {
-    let server: Arc<dyn CrdsServer> = Arc::<Archive>::clone(archive);
-    let source = CatalogSource {
-        observatory: Observatory::Hst,
-        server: Some(server),
-    };
-    let runtime = Handle::current();
-    let catalogs = Catalogs::new(runtime.clone(), store, vec![source], catalog_settings);
+    let catalogs = catalogs(store, archive, catalog_settings);
     let named = (2..=places.len()).map(|number| format!("http://127.0.0.{number}/{{name}}").parse().unwrap());
     let remote = Settings {
         sources: named.collect(),
         ..Settings::default()
     };
     let endpoints = Endpoints::new(&remote, &[Observatory::Hst]).unwrap();
-    Fetcher::new(runtime, Arc::new(Places(places)), endpoints, catalogs, settings)
+    let origin = Arc::new(Places(places));
+    Fetcher::new(Handle::current(), origin, endpoints, catalogs, settings)
+}
+
+fn catalogs(store: Arc<dyn Store>, archive: &Arc<Archive>, settings: CatalogSettings) -> Catalogs {
+    let server: Arc<dyn CrdsServer> = Arc::<Archive>::clone(archive);
+    let source = CatalogSource {
+        observatory: Observatory::Hst,
+        server: Some(server),
+    };
+    Catalogs::new(Handle::current(), store, vec![source], settings)
 }
 
 /// The catalog of this text, for stores that exist already.

@@ -33,33 +33,35 @@ const SLOWEST: u64 = 100_000;
 #[derive(Clone)]
 pub(super) struct Connector {
     client: HttpClient,
-    /// Whether requests are to write objects: then a refusal is a [`RemoteError`] that tells all that the store says.
-    writes: bool,
-    /// Whether the store can be asked to make no object of parts where there is one: then it is.
-    has_conditions: bool,
+    /// The bucket that it writes objects to, if it does: then a refusal is a [`RemoteError`] that tells all that the store says.
+    written: Option<Url>,
 }
 
 impl Connector {
     pub(super) fn new(client: HttpClient) -> Self {
         Self {
             client,
-            writes: false,
-            has_conditions: false,
+            written: None,
         }
     }
 
     /// Whether it is for requests that write objects.
     pub(super) fn writes(&self) -> bool {
-        self.writes
+        self.written.is_some()
     }
 
-    /// For requests that write objects.
-    pub(super) fn for_writing(client: HttpClient, scheme: &str) -> Self {
+    /// For requests that write objects to this bucket.
+    pub(super) fn for_writing(client: HttpClient, bucket: Url) -> Self {
         Self {
             client,
-            writes: true,
-            has_conditions: scheme == "s3",
+            written: Some(bucket),
         }
+    }
+
+    /// Whether the store can be asked to make no object of parts where there is one.
+    fn has_conditions(&self) -> bool {
+        let scheme = self.written.as_ref().and_then(Url::scheme);
+        scheme.as_deref() == Some("s3")
     }
 }
 
@@ -187,7 +189,7 @@ impl Connector {
         let timeout = self.client.settings().stall_timeout + Duration::from_secs(length / SLOWEST);
         let build = |client: &reqwest::Client, url: &str| {
             let built = request.build(client, url);
-            if self.has_conditions && request.completes_upload() {
+            if self.has_conditions() && request.completes_upload() {
                 // The crate has no way to ask for it. Only headers of the store's own have to be signed.
                 built.header(IF_NONE_MATCH, "*")
             } else {
@@ -202,8 +204,8 @@ impl Connector {
             StatusCode::NOT_FOUND => request.method == Method::HEAD,
             _ => status.is_success(),
         };
-        if self.writes && !is_answer {
-            return Err(failure::of_reply(&self.client, &request.url, response, request.is_signed()).await);
+        if let Some(bucket) = self.written.as_ref().filter(|_| !is_answer) {
+            return Err(failure::of_reply(&self.client, bucket, response, request.is_signed()).await);
         }
         let headers = response.headers().clone();
         let mut body = self.client.body(from, response);

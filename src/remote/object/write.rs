@@ -55,7 +55,7 @@ impl ObjectDestination {
         let bucket = if let Some(bucket) = self.shared.bucket.get() {
             bucket
         } else {
-            let connector = Connector::for_writing(self.shared.client.clone(), &place.scheme);
+            let connector = Connector::for_writing(self.shared.client.clone(), place.root());
             let opened = place.open(url, &self.shared.settings, connector);
             let opened = opened.map_err(PutError::Failed)?;
             self.shared.bucket.get_or_init(|| opened)
