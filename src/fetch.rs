@@ -57,7 +57,7 @@ pub(crate) use short_work::short_work;
 pub(crate) use sources::{Served, SourceHealth};
 pub(crate) use sources::{SourceStatus, WrongFile};
 pub(crate) use state_machine::State as TransferState;
-pub(crate) use write_back::{TierStatus, WriteBackCounts};
+pub(crate) use write_back::{TierStatus, WriteBackCounts, WriteBackStatus};
 
 use counters::Metrics;
 use in_flight::{InFlightTable, Joined};
@@ -349,6 +349,12 @@ impl Fetcher {
     /// What is known of the tier, if there is one.
     pub(crate) fn tier(&self) -> Option<TierStatus> {
         self.inner.tier_status()
+    }
+
+    /// Waits until everything is written to the tier that can be written now, as long as something is written within
+    /// `patience`.
+    pub(crate) async fn written_back(&self, patience: Duration) -> WriteBackStatus {
+        self.inner.written_back(patience).await
     }
 
     /// Writes to the tier what still waits for that, for `longest` at most. To be called when no transfer runs any more.

@@ -232,9 +232,11 @@ impl Builder {
 /// Refuses the cache itself as its tier, which would have nothing to give.
 fn check_tier(remote: &remote::Settings, directory: &Path) -> Result<(), Error> {
     let tier = remote.tier.as_ref().and_then(TierSetting::directory);
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    // The tier itself is not looked at: it may hang.
+    let is_own =
+        |tier: &Path| tier == directory || directory.canonicalize().is_ok_and(|directory| directory == tier);
     match tier {
-        Some(tier) if real(&tier) == real(directory) => Err(Error::settings(OwnTier(tier))),
+        Some(tier) if is_own(&tier) => Err(Error::settings(OwnTier(tier))),
         _ => Ok(()),
     }
 }

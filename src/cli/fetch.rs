@@ -60,9 +60,6 @@ pub(super) struct Args {
     /// The files of a lock file, as 'crds-fs run --record' writes it.
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
-    /// Fetch from here first into the cache directory, as 'crds-fs mount --source' does. May be given several times.
-    #[arg(long, value_name = "[OBS=]URL", conflicts_with = "mount")]
-    source: Vec<String>,
     #[command(flatten)]
     target: TargetFlags,
     /// Only tell what would be fetched. Rules that have to be read for that are fetched all the same.
@@ -87,17 +84,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Missing::Make
     };
     let target = Target::choose(&args.target, &environment, missing)?;
-    if let (Target::Mount(mount), false) = (&target, args.source.is_empty()) {
-        return Err(Failure::usage(format!(
-            "--source: the mount at {} fetches from the sources that it was mounted with: mount with --source, or name a cache \
-             directory with --cache",
-            mount.display()
-        )));
-    }
     let flags = MountFlags {
         common: CacheFlags {
             jobs: args.jobs.clone(),
-            source: args.source.clone(),
             ..CacheFlags::default()
         },
         ..MountFlags::default()
@@ -150,6 +139,12 @@ async fn fetch(args: &Args, request: &Request, settings: &Settings, opened: &Ope
         }
     };
     let speed = transfers.progress().finish(begun);
+    if found.is_some() {
+        tokio::select! {
+            () = opened.write_back() => {}
+            _ = signals.next() => {}
+        }
+    }
     tokio::select! {
         () = opened.close() => {}
         _ = signals.next() => {}

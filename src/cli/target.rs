@@ -33,6 +33,13 @@ pub(super) struct TargetFlags {
     /// The server to ask, where no mount is; may be given once per observatory.
     #[arg(long, value_name = "[OBS=]URL", value_hint = clap::ValueHint::Url, value_parser = SERVERS, hide_possible_values = true)]
     pub(super) server: Vec<String>,
+    /// Fetch files from here first, where no mount is, as 'crds-fs mount --source' does. May be given several times.
+    #[arg(long, value_name = "[OBS=]URL")]
+    pub(super) source: Vec<String>,
+    /// Look for files here before anywhere else, where no mount is, as 'crds-fs mount --tier' does, and write what came from
+    /// elsewhere here.
+    #[arg(long, value_name = "URL|DIR")]
+    pub(super) tier: Option<String>,
     /// Ask no server: what is in the cache directory has to do.
     #[arg(long)]
     pub(super) offline: bool,
@@ -84,8 +91,8 @@ impl Target {
         Ok(Self::find(flags, environment, missing)?.0)
     }
 
-    /// The same, with what led to it. Mounts that are not named are passed over with `--server`, since they have servers of
-    /// their own.
+    /// The same, with what led to it. Mounts that are not named are passed over with `--server` and `--source`, since they
+    /// have their own.
     pub(super) fn find(
         flags: &TargetFlags,
         environment: &Environment,
@@ -105,7 +112,7 @@ impl Target {
             let found = found.ok_or_else(|| nothing_at(directory))?;
             return flags.allow(found, Origin::Named);
         }
-        let names_servers = !flags.server.is_empty();
+        let names_servers = flags.names_places();
         for candidate in find::candidates(environment)? {
             let origin = match &candidate {
                 Candidate::Variable("CRDS_PATH", _) => Origin::ClientVariable,
@@ -158,6 +165,8 @@ impl Target {
         let mut flags = MountFlags {
             server: flags.server.clone(),
             common: CacheFlags {
+                source: flags.source.clone(),
+                tier: flags.tier.clone(),
                 offline: flags.offline,
                 shared: flags.shared,
                 ..more.common
@@ -177,10 +186,17 @@ impl Target {
 }
 
 impl TargetFlags {
+    /// Whether servers or sources are named, as mounts have their own.
+    fn names_places(&self) -> bool {
+        !self.server.is_empty() || !self.source.is_empty()
+    }
+
     /// Refuses flags that a mount does not heed.
     fn allow(&self, target: Target, origin: Origin) -> Result<(Target, Origin), Failure> {
         let given = [
             ("--server", !self.server.is_empty()),
+            ("--source", !self.source.is_empty()),
+            ("--tier", self.tier.is_some()),
             ("--offline", self.offline),
             ("--shared", self.shared),
         ];
@@ -209,7 +225,7 @@ fn nothing_at(directory: &Path) -> Failure {
 /// The failure that a command does not know what it is about.
 fn which(flags: &TargetFlags) -> Result<Failure, Failure> {
     let mounts = find::own()?;
-    if mounts.is_empty() || !flags.server.is_empty() {
+    if mounts.is_empty() || flags.names_places() {
         return Ok(Failure::usage(
             "which cache is meant? Name a mount with --mount M, a directory with --cache DIR, or either in CRDS_PATH",
         ));

@@ -109,22 +109,31 @@ impl Inner {
         }
     }
 
+    /// Waits until everything is written to the tier that can be written now, as long as something is written within
+    /// `patience`.
+    pub(super) async fn written_back(&self, patience: Duration) -> WriteBackStatus {
+        let Some(write_back) = &self.write_back else {
+            return Queue::new().status(Instant::now());
+        };
+        loop {
+            let changed = write_back.changed.notified();
+            if write_back.queue.lock().is_at_rest() {
+                break;
+            }
+            if tokio::time::timeout(patience, changed).await.is_err() {
+                break;
+            }
+        }
+        write_back.queue.lock().status(Instant::now())
+    }
+
     /// Waits until everything is written to the tier that can be written now, for `longest` at most; then ends writing, and
     /// tells in the log what was not written.
     pub(super) async fn finish_write_back(&self, longest: Duration) {
         let Some(write_back) = &self.write_back else {
             return;
         };
-        let written = async {
-            loop {
-                let changed = write_back.changed.notified();
-                if write_back.queue.lock().is_at_rest() {
-                    break;
-                }
-                changed.await;
-            }
-        };
-        let _ = tokio::time::timeout(longest, written).await;
+        let _ = tokio::time::timeout(longest, self.written_back(longest)).await;
         let (left, bytes) = write_back.queue.lock().close();
         write_back.end.cancel();
         write_back.tell();

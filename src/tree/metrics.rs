@@ -82,6 +82,7 @@ impl Core {
         self.write_process(&mut registry);
         self.write_opens(&mut registry);
         self.write_transfers(&mut registry);
+        self.write_tier(&mut registry);
         self.write_operations(&mut registry);
         self.write_store(&mut registry, usage);
         self.write_catalogs(&mut registry);
@@ -171,6 +172,71 @@ impl Core {
             "source_latency_seconds",
             "The time from a request for file data until its source began to answer",
             Samples::Histogram(latencies),
+        );
+    }
+
+    fn write_tier(&self, registry: &mut Registry) {
+        let Some(tier) = self.fetcher.tier() else { return };
+        let counts = tier.write_back.counts;
+        for (name, value, help) in [
+            (
+                "tier_served_files",
+                tier.served_files,
+                "Files that came from the tier",
+            ),
+            (
+                "tier_served_bytes",
+                tier.served_bytes,
+                "Bytes that came from the tier",
+            ),
+            (
+                "tier_written_files",
+                counts.written_files,
+                "Files that were written to the tier",
+            ),
+            (
+                "tier_written_bytes",
+                counts.written_bytes,
+                "Bytes of files that were written to the tier",
+            ),
+            (
+                "tier_existing_files",
+                counts.existing_files,
+                "Files that were in the tier already when they were to be written",
+            ),
+            (
+                "tier_unwritten_files",
+                counts.unwritten_files,
+                "Files that could not be written to the tier, or did not fit into the queue",
+            ),
+            (
+                "tier_wrong_files",
+                counts.wrong_files,
+                "Files in whose place the tier has another file",
+            ),
+            (
+                "tier_damaged_files",
+                counts.damaged_files,
+                "Files that were not written to the tier because they are damaged in the store",
+            ),
+        ] {
+            registry.register(name, help, counter(value));
+        }
+        let queue = &tier.write_back;
+        registry.register(
+            "tier_queued_files",
+            "Files that wait to be written to the tier",
+            gauge(queue.queued_files),
+        );
+        registry.register(
+            "tier_queued_bytes",
+            "Bytes of files that wait to be written to the tier",
+            gauge(queue.queued_bytes),
+        );
+        registry.register(
+            "tier_writable",
+            "Whether files are written to the tier",
+            gauge(u64::from(queue.error.is_none())),
         );
     }
 

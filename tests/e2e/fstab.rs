@@ -102,9 +102,10 @@ fn a_line_of_fstab_is_mounted_with_everything_that_such_lines_have() {
     let fstab = Fstab::new();
     let options = format!(
         "rw,nosuid,nodev,noexec,relatime,_netdev,nofail,noauto,user,comment=a word,x-systemd.automount,X-mount.mkdir,\
-         cache={},server={},cache_size=1G",
+         cache={},server={},cache_size=1G,tier={}",
         fstab.path("store").display(),
-        server_flag(&origin)
+        server_flag(&origin),
+        fstab.path("tier").display()
     );
     done(&fstab.mount("roman", &options));
     let entry = mounts::at(&fstab.path("mnt")).unwrap();
@@ -115,6 +116,8 @@ fn a_line_of_fstab_is_mounted_with_everything_that_such_lines_have() {
     assert_eq!(observatories(&fstab.status()), ["roman"]);
     let dark = fstab.path("mnt/references/roman").join(DARK);
     assert_eq!(fs::read(dark).unwrap(), origin.contents(DARK));
+    let tier = format!("file://{}", fstab.path("tier").display());
+    assert_eq!(fstab.status()["tier"]["tier"], tier.as_str());
 
     // noexec holds.
     let script = fstab.path("mnt/pickles/roman/script");

@@ -343,10 +343,18 @@ fn a_cache_that_was_removed_is_told() {
 
 #[test]
 fn metrics_are_those_that_are_documented_and_waits_are_counted() {
+    let tier = tempfile::tempdir().unwrap();
     let origin = Origin::start(content());
     let rig = Rig::mounted(
         &[&server_flag(&origin)],
-        &["--cache-size", "10M", "--keep-free", "0"],
+        &[
+            "--cache-size",
+            "10M",
+            "--keep-free",
+            "0",
+            "--tier",
+            &tier.path().display().to_string(),
+        ],
     );
     let dark = format!("references/roman/{DARK}");
     rig.read(&dark).unwrap();

@@ -291,3 +291,160 @@ fn a_missing_file_of_the_tier_is_no_fault_of_the_mount() {
     assert_eq!(rig.read(reference(FLAT)), Err(libc::EHOSTUNREACH));
     rig.umount();
 }
+
+/// A mount as the tier of another: it hangs as a network file system does.
+#[test]
+fn a_tier_that_hangs_keeps_nobody_from_what_the_server_has() {
+    let origin = Origin::start(content());
+    let mut below = Rig::mounted(&[&server_flag(&origin)], &[]);
+    assert!(below.read(reference(DARK)).is_ok());
+    let mut rig = mounted(&origin, &below.mountpoint());
+    assert!(rig.read(reference(DARK)).unwrap() == origin.contents(DARK));
+    assert_eq!((origin.asked(DARK).len(), number(&rig, "served_files")), (1, 1));
+    // From here on nothing that it is asked for comes back.
+    below.signal(rustix::process::Signal::STOP);
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        assert!(rig.read(reference(FLAT)).unwrap() == origin.contents(FLAT));
+        assert!(rig.read(format!("mappings/roman/{PMAP}")).unwrap() == origin.contents(PMAP));
+        let status = rig.json(".crds-fs/status.json").unwrap();
+        let source = &status["observatories"][0]["sources"][0];
+        assert_eq!(source["state"], "failing", "{source}");
+        assert!(
+            source["error"].as_str().unwrap().contains("no byte has come"),
+            "{source}"
+        );
+    }));
+    below.signal(rustix::process::Signal::CONT);
+    read.unwrap();
+    rig.umount();
+    below.umount();
+}
+
+#[test]
+fn a_kill_in_the_middle_leaves_no_wrong_name() {
+    const SIZE: usize = 48 << 20;
+    let origin = Origin::start(
+        crate::origin::Content {
+            observatory: "roman",
+            context: PMAP.to_owned(),
+            ..crate::origin::Content::default()
+        }
+        .file(PMAP, 2_000)
+        .file(DARK, SIZE),
+    );
+    let tier_dir = directory();
+    let there = tier_dir.path().join("references/roman");
+    let mut killed = 0;
+    for part in [0, 1, 2, 3] {
+        let mut rig = mounted(&origin, tier_dir.path());
+        assert!(rig.read(reference(DARK)).is_ok());
+        let begun = Instant::now();
+        let is_under_way = || {
+            let lengths = fs::read_dir(&there).into_iter().flatten().flatten();
+            lengths
+                .filter_map(|entry| entry.metadata().ok())
+                .map(|data| data.len())
+                .max()
+        };
+        // In the middle of the copy, which other rounds may have left a part of; or after it, if it was too quick.
+        while is_under_way().is_none_or(|most| most < (SIZE / 4 * part) as u64) && !there.join(DARK).exists()
+        {
+            assert!(begun.elapsed() < PATIENCE * 2, "{}", rig.log());
+        }
+        rig.kill_shared();
+        rig.reap();
+        if let Ok(found) = fs::read(there.join(DARK)) {
+            assert!(found == origin.contents(DARK));
+            fs::remove_file(there.join(DARK)).unwrap();
+        } else {
+            killed += 1;
+        }
+        for left in files(&there) {
+            fs::remove_file(left).unwrap();
+        }
+    }
+    assert!(killed > 0, "it was too quick to be killed");
+    let mut rig = mounted(&origin, tier_dir.path());
+    assert!(rig.read(reference(DARK)).is_ok());
+    rig.umount();
+    assert_eq!(files(&there), [there.join(DARK)]);
+    assert!(fs::read(there.join(DARK)).unwrap() == origin.contents(DARK));
+}
+
+#[test]
+fn commands_on_a_cache_directory_know_it() {
+    let (origin, tier_dir) = (Origin::start(content()), directory());
+    let run = |arguments: &[&str]| {
+        let cache = tempfile::tempdir().unwrap();
+        let output = program()
+            .args(arguments)
+            .args(["--server", &server_flag(&origin), "--cache"])
+            .arg(cache.path())
+            .env("CRDS_OBSERVATORY", "roman")
+            .env("CRDS_FS_TIER", tier_dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        (cache, String::from_utf8(output.stderr).unwrap())
+    };
+    let (_, told) = run(&["fetch", DARK, FLAT]);
+    assert!(!told.contains("not written"), "{told}");
+    assert_eq!(files(&tier_dir.path().join("references")).len(), 2, "{told}");
+    let asked = origin.all_asked();
+    let (cache, _) = run(&["fetch", DARK, FLAT]);
+    assert_eq!(origin.all_asked(), asked);
+    // What is wrong is fetched anew, from there.
+    let copy = cache.path().join(reference(DARK));
+    fs::write(&copy, b"wrong").unwrap();
+    let output = program()
+        .args(["verify", "--repair", "--tier"])
+        .arg(tier_dir.path())
+        .args(["--server", &server_flag(&origin), "--cache"])
+        .arg(cache.path())
+        .env("CRDS_OBSERVATORY", "roman")
+        .output()
+        .unwrap();
+    assert!(fs::read(&copy).unwrap() == origin.contents(DARK), "{output:?}");
+    assert_eq!(origin.all_asked(), asked);
+    // A mount has its own.
+    let mut rig = mounted(&origin, tier_dir.path());
+    let output = program()
+        .args(["fetch", DARK, "--tier", "/tmp", "--mount"])
+        .arg(rig.mountpoint())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("--tier is an option of mounting"), "{told}");
+    rig.umount();
+}
+
+#[test]
+fn the_status_tells_of_it() {
+    let (origin, tier_dir) = (Origin::start(content()), directory());
+    let mut rig = mounted(&origin, tier_dir.path());
+    read_all(&rig, &origin);
+    let told = settle(&rig);
+    assert_eq!(
+        (&told["written_files"], &told["state"]),
+        (&3.into(), &"ready".into()),
+        "{told}"
+    );
+    let output = program().arg("status").arg(rig.mountpoint()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let url = format!("file://{}", tier_dir.path().display());
+    assert!(
+        text.contains(&format!("{url}: gave 0 files with 0 B, was given 3 files")),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("from {url} (the tier): answers")),
+        "{text}"
+    );
+    let metrics = String::from_utf8(rig.read(".crds-fs/metrics").unwrap()).unwrap();
+    assert!(
+        metrics.contains("crds_fs_tier_written_files_total 3\n"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("crds_fs_tier_writable 1\n"), "{metrics}");
+    rig.umount();
+}

@@ -5,6 +5,7 @@ mod failures;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tier;
 mod transfers;
 
 use super::look::{Look, Tone};
@@ -18,7 +19,10 @@ pub(super) use transfers::{progress, waiting};
 pub(super) fn describe(status: &StatusReport, look: &Look) -> String {
     let parts = [
         head(status, look),
-        store::write(status, look) + &counts(&status.counters, look) + &limits(status, look),
+        store::write(status, look)
+            + &counts(&status.counters, look)
+            + &tier::write(status.tier.as_ref(), look)
+            + &limits(status, look),
         catalogs::write(&status.observatories, look),
         transfers::write(&status.transfers, look),
         failures::overrides(&status.local_overrides, look),

@@ -20,7 +20,7 @@ use super::find::STATUS;
 use crate::cache::Cache;
 use crate::cli::cache_dirs::CacheDirs;
 use crate::cli::settings::Settings;
-use crate::cli::{Failure, wiring};
+use crate::cli::{Failure, output, wiring};
 use crate::crds::{ContextSpec, FileKey, FileName, Observatory, ServerInfo};
 use crate::fetch::{FetchError, FileState};
 use crate::mount::mountinfo::MountEntry;
@@ -32,6 +32,9 @@ const JUST_NOW: Duration = Duration::from_secs(10);
 
 /// So long a server may take that says again what is known already.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest wait for one more file that is written to the tier.
+const WRITE_BACK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// An open target.
 pub(in crate::cli) struct Opened {
@@ -321,6 +324,32 @@ impl Opened {
     pub(in crate::cli) async fn close(&self) {
         if let Place::Cache(cache) = &self.place {
             cache.close().await;
+        }
+    }
+
+    /// Writes to the tier of a cache directory what was fetched from elsewhere, as long as that goes on, and tells what it was
+    /// given. Dropping the future abandons it.
+    pub(in crate::cli) async fn write_back(&self) {
+        let Place::Cache(cache) = &self.place else { return };
+        let Some(before) = cache.fetcher().tier() else {
+            return;
+        };
+        if before.write_back.queued_files > 0 {
+            let left = output::files(before.write_back.queued_files);
+            output::remark(&format!(
+                "crds-fs: {left} to be written to the tier {}\n",
+                before.tier
+            ));
+        }
+        let after = cache.fetcher().written_back(WRITE_BACK_PATIENCE).await;
+        let left = after.counts.unwritten_files + after.counts.wrong_files + after.queued_files;
+        if left > 0 {
+            let why = after.error.map(|error| format!(": {error}")).unwrap_or_default();
+            let left = output::files(left);
+            output::remark(&format!(
+                "crds-fs: {left} not written to the tier {}{why}\n",
+                before.tier
+            ));
         }
     }
 }

@@ -66,8 +66,9 @@ impl Session {
         self.runtime.block_on(asked)
     }
 
-    /// Closes the target, and ends.
+    /// Closes the target, and ends. What was fetched is written to the tier before, if there is one.
     pub(in crate::cli) fn close(self) {
+        self.wait(self.target.write_back());
         self.wait(self.target.close());
         self.end();
     }

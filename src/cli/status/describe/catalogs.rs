@@ -139,7 +139,8 @@ fn source(source: &SourceStateReport, look: &Look) -> String {
         "wrong" => (format!("wrong file {}", look.ago(since)), Tone::Bad),
         _ => ("answers".to_owned(), Tone::Good),
     };
-    let mut text = format!("from {}: {state}", shown(&source.source));
+    let tier = if source.tier { " (the tier)" } else { "" };
+    let mut text = format!("from {}{tier}: {state}", shown(&source.source));
     if source.files > 0 || source.bytes > 0 {
         let given = output::files(source.files);
         text = format!("{text}, {given} with {}", output::size(source.bytes));

@@ -8,7 +8,7 @@ use super::text::{ago, count};
 use crate::cli::output;
 use crate::cli::status::page::watch::{Snapshot, Trouble, TroubleKind};
 use crate::fetch::FetchErrorKind;
-use crate::tree::report::{CatalogState, FailureReport, ObservatoryReport, StatusReport};
+use crate::tree::report::{CatalogState, FailureReport, ObservatoryReport, StatusReport, TierReport};
 
 /// Own files in the place of catalogued ones that are named; of others there is the number.
 const MAX_OVERRIDES: usize = 20;
@@ -40,6 +40,7 @@ pub(super) fn section(snapshot: &Snapshot) -> Markup {
     let report = &snapshot.status;
     items.extend(report.observatories.iter().flat_map(of_observatory));
     items.extend(of_store(report));
+    items.extend(report.tier.iter().flat_map(of_tier));
     items.sort_by_key(|item| !item.bad);
     html! {
         section #attention data-live aria-labelledby="attention-title" hidden[items.is_empty()] {
@@ -183,6 +184,36 @@ fn of_store(report: &StatusReport) -> Vec<Item> {
             format!("The last, at {}: {}", panic.when, panic.message),
             Some("please report it, with the log"),
         );
+    }
+    items
+}
+
+fn of_tier(tier: &TierReport) -> Vec<Item> {
+    let warning = |what: &str, why: String, remedy: Option<&str>| Item {
+        bad: false,
+        what: what.to_owned(),
+        why,
+        remedy: remedy.map(str::to_owned),
+    };
+    let mut items = Vec::new();
+    if let Some(error) = &tier.error {
+        let (what, remedy) = match tier.state.as_str() {
+            "read-only" => (
+                "The tier cannot be written to",
+                Some("give this user the right to write there, if it is to be filled"),
+            ),
+            "full" => ("The tier is full", Some("make room there")),
+            _ => ("The tier fails", None),
+        };
+        items.push(warning(what, error.clone(), remedy));
+    }
+    if tier.counts.wrong_files > 0 {
+        let files = output::files(tier.counts.wrong_files);
+        items.push(warning(
+            "The tier has wrong files",
+            format!("{files} in {} are not what the catalog says.", tier.tier),
+            Some("remove them; the log names them"),
+        ));
     }
     items
 }

@@ -6,7 +6,7 @@ use super::text::{count, percent};
 use crate::cli::output;
 use crate::cli::status::describe::shown;
 use crate::cli::status::page::treemap::{self, Rect};
-use crate::tree::report::{SpaceReport, StatusReport, StoredReport};
+use crate::tree::report::{SpaceReport, StatusReport, StoredReport, TierReport};
 
 /// The proportions of the picture on a wide screen.
 const AREA: Rect = Rect {
@@ -30,6 +30,7 @@ pub(super) fn section(status: &StatusReport) -> Markup {
             h2 #store-title { "Store" }
             p { code { (shown(&status.store)) } }
             (room(&status.space))
+            @if let Some(tier) = &status.tier { (of_tier(tier)) }
             @if tiles.is_empty() {
                 @if status.space.complete {
                     p.none { "No file is here yet. What is opened in the mount comes here and stays." }
@@ -40,6 +41,19 @@ pub(super) fn section(status: &StatusReport) -> Markup {
                 (picture(&tiles))
                 (table(status))
             }
+        }
+    }
+}
+
+/// What the tier gave, and what it was given.
+fn of_tier(tier: &TierReport) -> Markup {
+    let counts = &tier.counts;
+    html! {
+        p.tier {
+            "Tier " code { (tier.tier) } ": gave " (output::files(tier.served_files)) " with " (output::size(tier.served_bytes))
+            ", was given " (output::files(counts.written_files)) " with " (output::size(counts.written_bytes))
+            @if tier.queued_files > 0 { "; " (output::files(tier.queued_files)) " to be written" }
+            "."
         }
     }
 }
