@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
@@ -33,7 +34,6 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
 pub(crate) use answer::Header;
 pub use answer::{Answer, ComputedBy, TypeAnswer};
 pub(crate) use error::ResolveError;
@@ -250,6 +250,17 @@ impl Resolver {
         forms
     }
 
+    /// The matching parameters of a dataset, as far as they were ever told. From memory.
+    pub(crate) fn known_header(&self, context: &FileName, dataset: &DatasetName) -> Option<Arc<Header>> {
+        let question = Question::new(context, dataset)?;
+        let known = self
+            .shared
+            .lock()
+            .memory
+            .header(&question, self.shared.options.clock.now());
+        known.at_all.map(|known| known.header)
+    }
+
     /// The datasets that have an answer under a context, sorted.
     pub(crate) fn datasets(&self, context: &FileName) -> Vec<DatasetName> {
         self.shared.lock().memory.datasets(context)
@@ -297,6 +308,18 @@ impl Resolver {
     #[cfg(test)]
     pub(crate) fn remembered_count(&self) -> usize {
         self.shared.lock().memory.len()
+    }
+
+    /// The treatment of rules whose own checksum is wrong.
+    pub(crate) fn lookup_options(&self) -> LookupOptions {
+        LookupOptions {
+            ignore_checksum: self.shared.options.ignore_mapping_checksum,
+        }
+    }
+
+    /// The time for which answers hold.
+    pub(crate) fn ttl(&self) -> Duration {
+        self.shared.options.ttl
     }
 
     /// Saves the memory of answers, if it has changed since the last time. For the end of a mount.

@@ -1,4 +1,4 @@
-//! An embedded CRDS server over an existing cache directory: the service that the demo, the tests and a site without a
+//! An embedded CRDS server over a cache directory: the service that the demo, the tests and a site without a
 //! network use, and that any CRDS client can talk to.
 //!
 //! One base URL per observatory, `http://HOST:PORT/<obs>`. The catalog is made at start from the bytes that are there
@@ -11,6 +11,9 @@
 //! | `/<obs>/json/...` | JSON-RPC (spec/crds-service 1) |
 //! | `/<obs>/unchecked_get/{mappings,references,config}/<obs>/<name>` | files: GET, HEAD, ranges, validators |
 //! | `/.counters` | the counts of requests so far, as JSON |
+//!
+//! With [`Server::bind_cache`] the catalog is that of another server, the cache's own, and files that are not in the cache
+//! are fetched from there when they are asked for.
 //!
 //! ```
 //! use crds_fs::crds::Observatory;
@@ -31,41 +34,41 @@
 //! ```
 
 mod archive;
+mod calls;
+mod connection;
 mod counters;
 mod datasets;
 mod description;
 mod download;
 mod envelope;
+mod failure;
 mod methods;
 mod range;
 mod reply;
 mod router;
 mod rules;
 mod services;
+mod upstream;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use archive::HashProgress;
 pub use counters::{Counters, FileCount};
 pub use datasets::DatasetsError;
 
+use crate::cache::Cache;
 use crate::crds::Observatory;
-use services::Services;
-
-/// The time in which connections may finish what they are sending when the server goes away.
-const GRACE: Duration = Duration::from_secs(1);
+use connection::accept;
+use services::{Service, Services};
 
 /// Settings of a server.
 #[derive(Default)]
@@ -151,6 +154,37 @@ impl Server {
             state,
             progress,
         } = options;
+        let (listening, loaded) = Listening::start(listen).await?;
+        let root = cache.to_owned();
+        let services = tokio::task::spawn_blocking(move || {
+            let progress = progress.unwrap_or_else(|| Box::new(|_| ()));
+            Services::of_directory(&root, datasets.as_deref(), state.as_deref(), &*progress)
+        })
+        .await
+        .map_err(|error| ServeError::Interrupted(error.to_string()))??;
+        Ok(listening.serve(services, &loaded))
+    }
+
+    /// Listens, and serves what the servers of `cache` know: a file that is not there is fetched when it is asked for, once
+    /// however many ask, verified and kept. Nothing is asked of the network at the start. Whoever has opened the cache
+    /// closes it, after the server was shut down.
+    pub async fn bind_cache(cache: &Cache, options: Options) -> Result<Handle, ServeError> {
+        let (listening, loaded) = Listening::start(options.listen).await?;
+        Ok(listening.serve(Services::of_cache(cache), &loaded))
+    }
+}
+
+/// A server that listens, and has no services yet. It stops when this is dropped.
+struct Listening {
+    address: SocketAddr,
+    stop: CancellationToken,
+    connections: TaskTracker,
+    accepting: JoinHandle<()>,
+    abandoned: DropGuard,
+}
+
+impl Listening {
+    async fn start(listen: Listen) -> Result<(Self, watch::Sender<Option<Arc<Services>>>), ServeError> {
         let listener = listen.open().await?;
         let address = listener.local_addr().map_err(|source| ServeError::Listen {
             address: None,
@@ -165,25 +199,28 @@ impl Server {
             connections.clone(),
             stop.clone(),
         ));
-        // A caller that drops this future stops the server.
-        let abandoned = stop.clone().drop_guard();
-        let root = cache.to_owned();
-        let services = tokio::task::spawn_blocking(move || {
-            let progress = progress.unwrap_or_else(|| Box::new(|_| ()));
-            Services::load(&root, datasets.as_deref(), state.as_deref(), &*progress)
-        })
-        .await
-        .map_err(|error| ServeError::Interrupted(error.to_string()))??;
-        let services = Arc::new(services);
-        loaded.send_replace(Some(Arc::clone(&services)));
-        abandoned.disarm();
-        Ok(Handle {
+        let listening = Self {
             address,
-            services,
+            // A caller that drops this stops the server.
+            abandoned: stop.clone().drop_guard(),
             stop,
             connections,
             accepting,
-        })
+        };
+        Ok((listening, loaded))
+    }
+
+    fn serve(self, services: Services, loaded: &watch::Sender<Option<Arc<Services>>>) -> Handle {
+        let services = Arc::new(services);
+        loaded.send_replace(Some(Arc::clone(&services)));
+        self.abandoned.disarm();
+        Handle {
+            address: self.address,
+            services,
+            stop: self.stop,
+            connections: self.connections,
+            accepting: self.accepting,
+        }
     }
 }
 
@@ -255,14 +292,19 @@ impl Handle {
 
     /// The number of files of an observatory in the catalog.
     pub fn files(&self, observatory: Observatory) -> usize {
-        self.services
-            .get(observatory)
-            .map_or(0, |service| service.files.len())
+        self.services.get(observatory).map_or(0, Service::file_count)
     }
 
     /// The counts of requests so far.
     pub fn counters(&self) -> &Counters {
         &self.services.counters
+    }
+
+    /// Keeps what was learnt from upstream for the next start; to be called at intervals, since a process may be killed.
+    pub(crate) async fn save(&self) {
+        for service in self.services.iter() {
+            service.save().await;
+        }
     }
 
     /// Stops listening and closes every connection; answers that are being sent have a second to finish.
@@ -272,57 +314,13 @@ impl Handle {
         let _ = (&mut self.accepting).await;
         self.connections.close();
         self.connections.wait().await;
+        self.save().await;
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop.cancel();
-    }
-}
-
-/// Accepts connections until `stop`, each a task of its own.
-async fn accept(
-    listener: TcpListener,
-    router: axum::Router,
-    connections: TaskTracker,
-    stop: CancellationToken,
-) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(converse(stream, router.clone(), stop.clone()));
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: the connections that are open will give some back.
-                log::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-/// Answers the requests of one connection until it closes, or until `stop` and the time of grace.
-async fn converse(stream: TcpStream, router: axum::Router, stop: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        log::debug!("cannot switch off Nagle's algorithm: {error}");
-    }
-    let connection = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GRACE, connection).await.ok()
-        }
-    };
-    if let Some(Err(error)) = ended {
-        log::debug!("a connection ended early: {error}");
     }
 }
 

@@ -1,4 +1,6 @@
-//! `crds-fs serve`: the CRDS protocol over an existing cache directory.
+//! `crds-fs serve`: the CRDS protocol over a cache directory, which another server may fill.
+
+mod site;
 
 use std::io::{IsTerminal, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -9,21 +11,26 @@ use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::flags::CacheFlags;
 use super::settings::{default_state, environment};
+use super::suggestions::SERVERS;
 use super::{Failure, logging, output};
 use crate::serve::{Handle, HashProgress, Listen, Options, Server};
 
 /// The pause between two lines of progress where there is no terminal.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Serve an existing CRDS cache to any CRDS client.
+/// Serve a CRDS cache to any CRDS client.
 ///
 /// Every file is hashed first: the catalog says what is really there. Digests are remembered in the cache, or in your own
 /// cache directory where that cannot be written, so that the next start is fast. Then one base URL per observatory is
 /// printed; give it to clients as `CRDS_SERVER_URL`, or to `crds-fs mount --server`.
+///
+/// With --upstream the catalog is that of another CRDS server. What is not in the cache is fetched from there when a client
+/// asks for it, once however many ask, verified and kept; calls are answered here where rules and memory allow.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The cache directory, with `mappings` and `references` in it.
+    /// The cache directory, with `mappings` and `references` in it; with --upstream it may be new.
     cache: PathBuf,
     /// The address to listen on; port 0 takes any free port. There is no access control: mind who can reach the address.
     #[arg(
@@ -35,11 +42,39 @@ pub(super) struct Args {
     )]
     listen: SocketAddr,
     /// Answers for best references: JSON, {id: {"header": {...}, "bestrefs": {context: {type: file}}}}.
-    #[arg(long, value_name = "FILE", env = "CRDS_FS_DATASETS")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CRDS_FS_DATASETS",
+        conflicts_with = "upstream"
+    )]
     datasets: Option<PathBuf>,
+    /// Be a site server: fetch what is missing from this CRDS server, and serve all that it knows. May be given once per
+    /// observatory. The options below are for that.
+    #[arg(long, value_name = "[OBS=]URL", env = "CRDS_FS_UPSTREAM", value_delimiter = ',', value_parser = SERVERS, hide_possible_values = true)]
+    upstream: Vec<String>,
+    #[command(flatten)]
+    common: CacheFlags,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
+    if args.upstream.is_empty() {
+        return run_directory(args);
+    }
+    site::run(&args)
+}
+
+/// Serves a directory as it lies there.
+fn run_directory(args: Args) -> Result<(), Failure> {
+    let unused = CacheFlags {
+        state: args.common.state.clone(),
+        ..CacheFlags::default()
+    };
+    if args.common != unused {
+        return Err(Failure::usage(
+            "these options are for a server that fetches: name the CRDS server to fetch from with --upstream",
+        ));
+    }
     logging::to_standard_error("warn");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -48,7 +83,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         let options = Options {
             listen: Listen::Address(args.listen),
             datasets: args.datasets,
-            state: default_state(&environment()),
+            state: args
+                .common
+                .state
+                .map(PathBuf::from)
+                .or_else(|| default_state(&environment())),
             progress: Some(Box::new(progress())),
         };
         let starting = Server::bind(&args.cache, options);

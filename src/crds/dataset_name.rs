@@ -54,6 +54,13 @@ impl DatasetId {
         &self.typed
     }
 
+    /// Whether servers may take one of these ids for the other in one call: they look for an id that they do not know in the
+    /// others of the call.
+    pub(crate) fn may_be_taken_for(&self, other: &Self) -> bool {
+        let (one, other) = (self.as_str(), other.as_str());
+        one != other && (one.contains(other) || other.contains(one))
+    }
+
     /// The observatory whose exposure it names, as far as its form tells.
     pub fn observatory(&self) -> Option<Observatory> {
         product::observatory(&self.upper)

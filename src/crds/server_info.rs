@@ -220,6 +220,35 @@ impl ServerInfo {
         self
     }
 
+    /// The same description as a server at `base`, `http(s)://host/<obs>`, gives it: files are downloaded from there. What
+    /// clients add (`server`, `status`, `connected`) and pickles are left out.
+    #[must_use]
+    pub(crate) fn served_at(mut self, base: &str) -> Self {
+        let observatory = self.observatory;
+        self.fields = self.fields.to_be_served(observatory);
+        for (key, part) in [
+            ("mapping_url", "mappings"),
+            ("reference_url", "references"),
+            ("config_url", "config"),
+        ] {
+            let url = format!("{base}/unchecked_get/{part}/{observatory}/");
+            let urls = vec![(Value::from(observatory.as_str()), Value::Str(url))];
+            self.fields.set(key, Value::Dict(urls));
+        }
+        self
+    }
+
+    /// The result of `get_server_info`.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        self.fields.to_json()
+    }
+
+    /// The result of `get_context_history`, as the server tells it.
+    pub(crate) fn history_json(&self) -> serde_json::Value {
+        let history = self.fields.get("context_history").map(fields::to_json);
+        history.unwrap_or_else(|| serde_json::Value::Array(Vec::new()))
+    }
+
     /// The same description, which does not say where files are downloaded from.
     #[must_use]
     pub(crate) fn without_urls(self) -> Self {

@@ -139,6 +139,11 @@ impl FetchError {
         Self::new(FetchErrorKind::Offline, subject, message)
     }
 
+    /// The work on it has ended without a result.
+    pub(crate) fn gave_up(subject: &impl ToString, why: &impl ToString) -> Self {
+        Self::new(FetchErrorKind::Store, subject, why.to_string())
+    }
+
     pub(super) fn shutting_down(subject: &impl ToString) -> Self {
         Self::new(
             FetchErrorKind::ShuttingDown,

@@ -76,6 +76,13 @@ impl FromStr for ServerSetting {
     }
 }
 
+impl ServerSetting {
+    /// The observatory of the server: the one that is said, else the one that its URL names.
+    pub(crate) fn named(&self) -> Option<Observatory> {
+        self.observatory.or_else(|| named_in(self.url.as_str()).next())
+    }
+}
+
 /// An error in the settings of servers and places.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EndpointError {

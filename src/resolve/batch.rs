@@ -264,13 +264,9 @@ impl Batcher {
 /// Divides datasets into groups that may share a request: servers take an id that they do not know for another one of
 /// the same request that contains it.
 fn separate(asks: Asks) -> Vec<Asks> {
-    let clash = |one: &DatasetId, other: &DatasetId| {
-        let (one, other) = (one.as_str(), other.as_str());
-        one != other && (one.contains(other) || other.contains(one))
-    };
     let mut groups: Vec<Asks> = Vec::new();
     for ask in asks {
-        let fits = |group: &&mut Asks| !group.iter().any(|(other, _)| clash(other, &ask.0));
+        let fits = |group: &&mut Asks| !group.iter().any(|(other, _)| other.may_be_taken_for(&ask.0));
         match groups.iter_mut().find(fits) {
             Some(group) => group.push(ask),
             None => groups.push(vec![ask]),

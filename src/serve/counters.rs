@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::reply::Came;
 use crate::crds::FileKey;
 
 /// Requests so far, by JSON-RPC method and by file.
@@ -14,6 +15,7 @@ pub struct Counters(Mutex<Counts>);
 struct Counts {
     methods: BTreeMap<String, u64>,
     files: BTreeMap<FileKey, FileCount>,
+    came: BTreeMap<Came, u64>,
 }
 
 /// Requests for one file.
@@ -65,7 +67,17 @@ impl Counters {
                 (key.to_string(), count)
             })
             .collect();
-        serde_json::json!({"methods": &counts.methods, "files": files})
+        let came: BTreeMap<&str, u64> = counts
+            .came
+            .iter()
+            .map(|(came, count)| (came.as_str(), *count))
+            .collect();
+        serde_json::json!({"methods": &counts.methods, "files": files, "answers": came})
+    }
+
+    /// Counts a file that is given out, whole or in part, by where it came from.
+    pub(super) fn gave(&self, came: Came) {
+        *self.counts().came.entry(came).or_default() += 1;
     }
 
     pub(super) fn called(&self, method: &str) {

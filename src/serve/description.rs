@@ -89,16 +89,13 @@ impl Description {
         }
     }
 
-    /// The result of `get_server_info`.
+    /// The result of `get_server_info`, without the places of downloads.
     pub(super) fn to_json<'a>(
         &self,
         observatory: Observatory,
         mappings: impl Iterator<Item = &'a FileName>,
         catalog: &Value,
-        base: &str,
     ) -> Value {
-        let url =
-            |part: &str| json!({observatory.as_str(): format!("{base}/unchecked_get/{part}/{observatory}/")});
         json!({
             "observatory": observatory.as_str(),
             "latest_context": self.latest,
@@ -111,9 +108,6 @@ impl Description {
             "bad_files_list": self.bad_files,
             "force_remote_mode": i32::from(self.remote_mode),
             "download_metadata": catalog,
-            "mapping_url": url("mappings"),
-            "reference_url": url("references"),
-            "config_url": url("config"),
             "max_bestrefs_per_rpc": MAX_PER_CALL,
             "max_headers_per_rpc": MAX_PER_CALL,
             "crds_version": {"str": concat!("crds-fs-", env!("CARGO_PKG_VERSION"))},

@@ -1,5 +1,6 @@
 //! The JSON-RPC 1.0 envelope: requests in, results and error objects out (spec/crds-service 1.1).
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
@@ -19,16 +20,43 @@ pub(super) struct Params(Vec<Value>);
 /// An error as the servers tell it: the name of its class and a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RpcError {
-    name: &'static str,
+    name: Cow<'static, str>,
     message: String,
+    is_no_contact: bool,
 }
 
 impl RpcError {
     pub(super) fn new(name: &'static str, message: impl Display) -> Self {
         Self {
-            name,
+            name: Cow::Borrowed(name),
             message: message.to_string(),
+            is_no_contact: false,
         }
+    }
+
+    /// The error that another server has told: `Class: text`.
+    pub(super) fn told(text: &str) -> Self {
+        let is_class = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        match text.split_once(": ").filter(|(name, _)| is_class(name)) {
+            Some((name, message)) => Self {
+                name: Cow::Owned(name.to_owned()),
+                ..Self::other(message)
+            },
+            None => Self::other(text),
+        }
+    }
+
+    /// Upstream would have to be asked, and cannot be.
+    pub(super) fn no_contact(message: impl Display) -> Self {
+        Self {
+            is_no_contact: true,
+            ..Self::new("UpstreamError", message)
+        }
+    }
+
+    /// Whether it only says that upstream cannot be asked.
+    pub(super) fn is_no_contact(&self) -> bool {
+        self.is_no_contact
     }
 
     /// The message, without the class.
@@ -44,8 +72,8 @@ impl RpcError {
 
 impl Call {
     /// Reads a request; the error is for the caller, with the `id` if there is one.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, (Value, RpcError)> {
-        let unusable = |message: String| (Value::Null, RpcError::new("ParseError", message));
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Box<(Value, RpcError)>> {
+        let unusable = |message: String| Box::new((Value::Null, RpcError::new("ParseError", message)));
         let request: Value = serde_json::from_slice(body)
             .map_err(|error| unusable(format!("the request is not JSON: {error}")))?;
         let Value::Object(mut request) = request else {
@@ -53,10 +81,8 @@ impl Call {
         };
         let id = request.remove("id").unwrap_or(Value::Null);
         let Some(Value::String(method)) = request.remove("method") else {
-            return Err((
-                id,
-                RpcError::new("InvalidRequestError", "the request names no method"),
-            ));
+            let error = RpcError::new("InvalidRequestError", "the request names no method");
+            return Err(Box::new((id, error)));
         };
         match request.remove("params") {
             Some(Value::Array(params)) => Ok(Self {
@@ -69,7 +95,10 @@ impl Call {
                 id,
                 params: Params(Vec::new()),
             }),
-            Some(_) => Err((id, RpcError::new("InvalidParamsError", "params is not an array"))),
+            Some(_) => {
+                let error = RpcError::new("InvalidParamsError", "params is not an array");
+                Err(Box::new((id, error)))
+            }
         }
     }
 }
@@ -98,6 +127,16 @@ fn escape(text: &str) -> String {
 }
 
 impl Params {
+    /// All of them.
+    pub(super) fn to_json(&self) -> Value {
+        Value::Array(self.0.clone())
+    }
+
+    /// A parameter as it came.
+    pub(super) fn value(&self, index: usize) -> &Value {
+        self.at(index)
+    }
+
     /// A parameter; one that was left out is null.
     fn at(&self, index: usize) -> &Value {
         self.0.get(index).unwrap_or(&Value::Null)
@@ -184,7 +223,7 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"method":1}"#, r#"{"method":"m","params":{}}"#] {
             assert!(Call::parse(body.as_bytes()).is_err(), "{body}");
         }
-        let (id, _) = Call::parse(br#"{"id":7}"#).unwrap_err();
+        let (id, _) = *Call::parse(br#"{"id":7}"#).unwrap_err();
         assert_eq!(id, json!(7));
     }
 

@@ -1,26 +1,28 @@
 //! The JSON-RPC methods (spec/crds-service 1.3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
-use super::archive::ServedFile;
-use super::datasets::Dataset;
+use super::datasets::{Dataset, Datasets};
 use super::description::MAX_PER_CALL;
 use super::envelope::{Call, Params, RpcError};
-use super::services::{Service, Services};
-use crate::crds::{FileKind, FileName};
+use super::services::{Service, types};
+use crate::crds::catalog::CatalogItem;
+use crate::crds::{CatalogEntry, FileKind, FileName, ServerInfo};
 
 /// A call with all that its answer may depend on.
 struct MethodCall<'a> {
-    services: &'a Services,
     service: &'a Service,
+    info: &'a ServerInfo,
+    datasets: &'a Datasets,
     base: &'a str,
     params: &'a Params,
 }
 
-type MethodResult = Result<Value, RpcError>;
+/// A result, or the error that is told.
+pub(super) type MethodResult = Result<Value, RpcError>;
 
 type Method = fn(&MethodCall<'_>) -> MethodResult;
 
@@ -43,21 +45,39 @@ const METHODS: &[(&str, Method)] = &[
     ("get_best_references", best_references),
     ("get_best_references_by_header_map", best_references_by_header_map),
     ("get_best_references_by_ids", best_references_by_ids),
+    ("get_url", url),
+    ("get_mapping_url", url),
+    ("get_reference_url", url),
 ];
 
-/// Answers a call, and counts it.
-pub(super) fn answer(services: &Services, service: &Service, base: &str, call: &Call) -> MethodResult {
-    let Some((name, method)) = METHODS.iter().find(|(name, _)| *name == call.method) else {
-        services.counters.called("(unknown)");
+/// The methods that only upstream answers.
+const PASSED_ON: [&str; 5] = [
+    "get_aui_best_references",
+    "get_sqlite_db",
+    "get_affected_datasets",
+    "get_remote_context",
+    "get_system_versions",
+];
+
+/// The name under which calls of a method are counted.
+pub(super) fn known_name(method: &str) -> &'static str {
+    let here = METHODS.iter().map(|(name, _)| *name);
+    let known = here.chain(PASSED_ON).find(|name| *name == method);
+    known.unwrap_or("(unknown)")
+}
+
+/// Answers a call from the catalog, the rules and the datasets that are here. Blocking: rules may have to be fetched.
+pub(super) fn answer(service: &Service, info: &ServerInfo, base: &str, call: &Call) -> MethodResult {
+    let Some((_, method)) = METHODS.iter().find(|(name, _)| *name == call.method) else {
         return Err(RpcError::new(
             "MethodNotFoundError",
             format_args!("this server has no method '{}'", call.method),
         ));
     };
-    services.counters.called(name);
     method(&MethodCall {
-        services,
         service,
+        info,
+        datasets: &service.datasets(),
         base,
         params: &call.params,
     })
@@ -80,22 +100,20 @@ impl MethodCall<'_> {
     /// The mapping that a parameter means, which may be symbolic or a date.
     fn context(&self, index: usize) -> Result<FileName, RpcError> {
         self.service
-            .resolve_context(self.params.text(index, "the context")?)
+            .resolve_context(self.info, self.params.text(index, "the context")?)
     }
 
-    fn file(&self, name: &str) -> Option<(&FileName, &ServedFile)> {
-        self.service.files.get_key_value(name)
+    fn file(&self, name: &str) -> Option<CatalogItem<'_>> {
+        let catalog = self.info.catalog();
+        catalog.at(catalog.index_of(name)?)
     }
 
     /// The fields of a file, as texts.
-    fn fields(&self, name: &FileName, file: &ServedFile) -> Map<String, Value> {
-        let bad = self
-            .service
-            .description
-            .bad_files
-            .iter()
-            .any(|bad| bad == name.as_str());
-        let text = name.as_str();
+    fn fields(&self, file: CatalogItem<'_>) -> Map<String, Value> {
+        let text = file.name;
+        let bad = self.info.bad_files().iter().any(|bad| bad.as_str() == text);
+        let CatalogEntry { size, sha1 } = file.entry;
+        let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
         let parts: Vec<_> = text
             .rsplit_once('.')
             .map_or(text, |(stem, _)| stem)
@@ -116,15 +134,15 @@ impl MethodCall<'_> {
             ("filekind", part(2).to_owned()),
             (
                 "type",
-                if name.kind().is_mapping() {
+                if file.kind().is_mapping() {
                     "mapping"
                 } else {
                     "reference"
                 }
                 .to_owned(),
             ),
-            ("size", file.size.to_string()),
-            ("sha1sum", file.sha1.to_string()),
+            ("size", or_none(size.map(|size| size.to_string()))),
+            ("sha1sum", or_none(sha1.map(|sha1| sha1.to_string()))),
             ("state", "operational".to_owned()),
             ("rejected", bad.to_string()),
             ("blacklisted", "false".to_owned()),
@@ -138,15 +156,15 @@ impl MethodCall<'_> {
 
 #[expect(clippy::unnecessary_wraps, reason = "a method like the others")]
 fn server_info(call: &MethodCall<'_>) -> MethodResult {
-    Ok(call.service.info(call.base))
+    Ok(call.info.clone().served_at(call.base).to_json())
 }
 
 fn file_info_map(call: &MethodCall<'_>) -> MethodResult {
     call.check_observatory(0)?;
     let files = call.params.optional_texts(1, "files")?;
     let wanted = call.params.optional_texts(2, "fields")?;
-    let fields = |name: &FileName, file: &ServedFile| {
-        let mut fields = call.fields(name, file);
+    let fields = |file: CatalogItem<'_>| {
+        let mut fields = call.fields(file);
         if let Some(wanted) = &wanted {
             fields.retain(|key, _| wanted.contains(&key.as_str()));
         }
@@ -154,15 +172,15 @@ fn file_info_map(call: &MethodCall<'_>) -> MethodResult {
     };
     let answer: Map<_, _> = match files {
         None => call
-            .service
-            .files
+            .info
+            .catalog()
             .iter()
-            .map(|(name, file)| (name.to_string(), fields(name, file)))
+            .map(|file| (file.name.to_owned(), fields(file)))
             .collect(),
         Some(names) => names
             .into_iter()
             .map(|name| {
-                let known = call.file(name).map(|(name, file)| fields(name, file));
+                let known = call.file(name).map(fields);
                 (name.to_owned(), known.unwrap_or_else(|| json!("NOT FOUND")))
             })
             .collect(),
@@ -172,10 +190,28 @@ fn file_info_map(call: &MethodCall<'_>) -> MethodResult {
 
 fn file_info(call: &MethodCall<'_>) -> MethodResult {
     let name = call.params.text(1, "the file name")?;
-    let (name, file) = call
-        .file(name)
-        .ok_or_else(|| RpcError::new("UnknownFile", format_args!("file '{name}' is not known to CRDS")))?;
-    Ok(Value::Object(call.fields(name, file)))
+    let file = call.file(name).ok_or_else(|| unknown_file(name))?;
+    Ok(Value::Object(call.fields(file)))
+}
+
+fn unknown_file(name: &str) -> RpcError {
+    RpcError::new("UnknownFile", format_args!("file '{name}' is not known to CRDS"))
+}
+
+/// The URL of a file; the first parameter is a context, which does not matter.
+fn url(call: &MethodCall<'_>) -> MethodResult {
+    let name = call.params.text(1, "the file name")?;
+    let file = call.file(name).ok_or_else(|| unknown_file(name))?;
+    let part = if file.kind().is_mapping() {
+        "mappings"
+    } else {
+        "references"
+    };
+    let observatory = call.service.observatory;
+    Ok(json!(format!(
+        "{}/unchecked_get/{part}/{observatory}/{name}",
+        call.base
+    )))
 }
 
 fn mapping_names(call: &MethodCall<'_>) -> MethodResult {
@@ -198,11 +234,11 @@ fn list(call: &MethodCall<'_>, of_kind: impl Fn(FileKind) -> bool) -> MethodResu
     call.check_observatory(0)?;
     let pattern = glob(call.params.text(1, "the glob pattern")?)?;
     let names = call
-        .service
-        .files
-        .keys()
-        .filter(|name| of_kind(name.kind()) && pattern.is_match(name.as_str()));
-    Ok(names.map(FileName::as_str).collect())
+        .info
+        .catalog()
+        .iter()
+        .filter(|file| of_kind(file.kind()) && pattern.is_match(file.name));
+    Ok(names.map(|file| file.name).collect())
 }
 
 /// A shell pattern as a regular expression; the servers allow few characters in one.
@@ -227,12 +263,12 @@ fn glob(text: &str) -> Result<Regex, RpcError> {
 
 fn default_context(call: &MethodCall<'_>) -> MethodResult {
     call.check_observatory(0)?;
-    let description = &call.service.description;
+    let info = call.info;
     let context = match call.params.optional_text(1, "the state")? {
-        None | Some("latest" | "operational") => &description.latest,
-        Some("edit") => &description.edit,
-        Some("versions") => &description.versions,
-        Some("build") => &description.build,
+        None | Some("latest" | "operational") => info.default_context(),
+        Some("edit") => info.edit_context(),
+        Some("versions") => info.versions_context(),
+        Some("build") => info.build_context(),
         Some(other) => return Err(RpcError::other(format_args!("unknown context state '{other}'"))),
     };
     known(context)
@@ -246,16 +282,13 @@ fn build_context(call: &MethodCall<'_>) -> MethodResult {
             "invalid calibration software version '{version}'"
         )));
     }
-    known(&call.service.description.build)
+    known(call.info.build_context())
 }
 
 /// A context, unless it is not known.
-fn known(context: &str) -> MethodResult {
-    if context.is_empty() {
-        Err(RpcError::other("no such context is known"))
-    } else {
-        Ok(json!(context))
-    }
+fn known(context: Option<&FileName>) -> MethodResult {
+    let context = context.ok_or_else(|| RpcError::other("no such context is known"))?;
+    Ok(json!(context.as_str()))
 }
 
 fn context_by_date(call: &MethodCall<'_>) -> MethodResult {
@@ -265,7 +298,7 @@ fn context_by_date(call: &MethodCall<'_>) -> MethodResult {
 
 fn context_history(call: &MethodCall<'_>) -> MethodResult {
     call.check_observatory(0)?;
-    Ok(json!(call.service.description.history))
+    Ok(call.info.history_json())
 }
 
 fn dataset_ids(call: &MethodCall<'_>) -> MethodResult {
@@ -273,7 +306,6 @@ fn dataset_ids(call: &MethodCall<'_>) -> MethodResult {
     let instrument = call.params.text(1, "the instrument")?.to_ascii_lowercase();
     let of_instrument = |dataset: &Dataset| dataset.instrument().is_none_or(|named| named == instrument);
     let ids = call
-        .services
         .datasets
         .of(call.service.observatory)
         .filter(|(_, dataset)| of_instrument(dataset));
@@ -292,22 +324,20 @@ fn dataset_ids(call: &MethodCall<'_>) -> MethodResult {
 fn asked_ids<'a>(call: &'a MethodCall<'_>) -> Result<Vec<&'a str>, RpcError> {
     let ids = call.params.texts(1, "the dataset ids")?;
     if ids.len() > MAX_PER_CALL {
-        return Err(too_many(ids.len()));
+        return Err(too_many(ids.len(), MAX_PER_CALL));
     }
     Ok(ids)
 }
 
-fn too_many(count: usize) -> RpcError {
-    RpcError::other(format_args!(
-        "{count} datasets in one call; the limit is {MAX_PER_CALL}"
-    ))
+pub(super) fn too_many(count: usize, limit: usize) -> RpcError {
+    RpcError::other(format_args!("{count} datasets in one call; the limit is {limit}"))
 }
 
 fn dataset_headers(call: &MethodCall<'_>) -> MethodResult {
     let context = call.context(0)?;
     let mut headers = Map::new();
     for id in asked_ids(call)? {
-        match call.services.datasets.find(call.service.observatory, id) {
+        match call.datasets.find(call.service.observatory, id) {
             Ok((key, dataset)) => {
                 let mut header = dataset.header.clone();
                 header.insert("PARAMS_SOURCE".to_owned(), json!("crds-fs serve"));
@@ -338,7 +368,7 @@ fn best_references_by_header_map(call: &MethodCall<'_>) -> MethodResult {
     let (context, types) = (call.context(0)?, wanted_types(call)?);
     let headers = call.params.fields(1, "the headers")?;
     if headers.len() > MAX_PER_CALL {
-        return Err(too_many(headers.len()));
+        return Err(too_many(headers.len(), MAX_PER_CALL));
     }
     let answer = |(id, header): (&String, &Value)| {
         let empty = Map::new();
@@ -354,7 +384,7 @@ fn best_references_by_ids(call: &MethodCall<'_>) -> MethodResult {
     let types = wanted_types(call)?;
     let (mut answers, mut headers) = (Map::new(), Map::new());
     for id in ids {
-        match call.services.datasets.find(call.service.observatory, id) {
+        match call.datasets.find(call.service.observatory, id) {
             Ok((key, dataset)) => {
                 let answer = match dataset.bestrefs.get(context.as_str()) {
                     Some(recorded) => chosen(recorded, types.as_deref()),
@@ -374,19 +404,29 @@ fn best_references_by_ids(call: &MethodCall<'_>) -> MethodResult {
     Ok(Value::Object(answers))
 }
 
-/// The types that a call asks for, none for all. One unknown type fails the call.
+/// The types that a call asks for, none for all.
 fn wanted_types(call: &MethodCall<'_>) -> Result<Option<Vec<String>>, RpcError> {
-    let Some(asked) = call
-        .params
-        .optional_texts(2, "the reference types")?
-        .filter(|types| !types.is_empty())
-    else {
+    known_types(
+        call.params,
+        call.info,
+        &call.datasets.types(call.service.observatory),
+    )
+}
+
+/// The types that parameters ask for, none for all. One that neither the rules nor `more` know fails the call.
+pub(super) fn known_types(
+    params: &Params,
+    info: &ServerInfo,
+    more: &BTreeSet<String>,
+) -> Result<Option<Vec<String>>, RpcError> {
+    let asked = params.optional_texts(2, "the reference types")?;
+    let Some(asked) = asked.filter(|types| !types.is_empty()) else {
         return Ok(None);
     };
-    let mut known = call.services.datasets.types(call.service.observatory);
-    known.extend(call.service.types());
+    let known = types(info);
     let asked: Vec<_> = asked.into_iter().map(str::to_ascii_lowercase).collect();
-    match asked.iter().find(|reftype| !known.contains(*reftype)) {
+    let is_unknown = |reftype: &&String| !known.contains(*reftype) && !more.contains(*reftype);
+    match asked.iter().find(is_unknown) {
         Some(unknown) => Err(RpcError::new(
             "UnknownReferenceTypeError",
             format_args!("Unknown reference type '{unknown}'"),

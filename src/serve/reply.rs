@@ -2,7 +2,30 @@
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode, header};
+use hyper::ext::ReasonPhrase;
 use serde_json::Value;
+
+/// The longest reason in a status line, in bytes.
+const MAX_REASON: usize = 200;
+
+/// The origin of the bytes of a reply, for the log and the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Came {
+    /// They were here, or were made here.
+    Here,
+    /// They were fetched for this request, or for another one that waits for them too.
+    Fetched,
+}
+
+impl Came {
+    /// The origin in a word.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Here => "hit",
+            Self::Fetched => "fetched",
+        }
+    }
+}
 
 /// A JSON-RPC reply.
 pub(super) fn json(value: &Value) -> Response<Body> {
@@ -14,9 +37,26 @@ pub(super) fn not_found(why: &str) -> Response<Body> {
     text(StatusCode::NOT_FOUND, why)
 }
 
-/// A line of text.
+/// A line of text. Of a failure clients show the status line alone: it has the reason too.
 pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
-    respond(status, "text/plain; charset=utf-8", format!("{text}\n").into())
+    let mut response = respond(status, "text/plain; charset=utf-8", format!("{text}\n").into());
+    let phrase = status.canonical_reason().unwrap_or_default();
+    let reason = format!("{phrase}: {text}");
+    let plain: Vec<u8> = reason
+        .bytes()
+        .map(|byte| {
+            if byte == b' ' || byte.is_ascii_graphic() {
+                byte
+            } else {
+                b'?'
+            }
+        })
+        .take(MAX_REASON)
+        .collect();
+    if let Ok(reason) = ReasonPhrase::try_from(plain) {
+        response.extensions_mut().insert(reason);
+    }
+    response
 }
 
 fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {

@@ -9,12 +9,13 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::Authority};
 use axum::routing::{get, post};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::envelope::{self, Call, RpcError};
-use super::reply::{json, not_found, text};
+use super::envelope::{self, Call};
+use super::reply::{self, not_found, text};
 use super::services::{Service, Services};
-use super::{download, methods};
+use super::{calls, download};
 use crate::crds::Observatory;
 
 /// The largest request; one that names every file of a large catalog is some megabytes.
@@ -117,23 +118,20 @@ async fn answer_call(context: &Context, observatory: &str, request: Request<Body
             "the request is too large or broke off",
         );
     };
-    let observatory = service.observatory;
-    // Rules are read from disk and evaluated: nothing for a thread that answers others.
-    let reply = tokio::task::spawn_blocking(move || match (Call::parse(&body), services.get(observatory)) {
-        (Ok(call), Some(service)) => {
-            envelope::reply(&call.id, methods::answer(&services, service, &base, &call))
+    let (id, answered) = match Call::parse(&body) {
+        Ok(call) => {
+            let id = call.id.clone();
+            (
+                id,
+                calls::answer(&services, service.observatory, base, call).await,
+            )
         }
-        (Ok(call), None) => envelope::reply(&call.id, Err(RpcError::other("the observatory is gone"))),
-        (Err((id, error)), _) => envelope::reply(&id, Err(error)),
-    })
-    .await;
-    match reply {
-        Ok(reply) => json(&reply),
-        Err(error) => text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            &format!("the call failed: {error}"),
-        ),
-    }
+        Err(unusable) => {
+            let (id, error) = *unusable;
+            (id, Err(error))
+        }
+    };
+    reply::json(&envelope::reply(&id, answered))
 }
 
 async fn file(
@@ -166,7 +164,19 @@ async fn file(
 
 async fn counters(State(context): State<Context>) -> Response<Body> {
     match context.services().await {
-        Ok(services) => json(&services.counters.to_json()),
+        Ok(services) => {
+            let mut counters = services.counters.to_json();
+            let upstream: Map<_, _> = services
+                .iter()
+                .filter_map(|service| {
+                    Some((service.observatory.to_string(), json!(service.upstream_calls()?)))
+                })
+                .collect();
+            if let Some(fields) = counters.as_object_mut().filter(|_| !upstream.is_empty()) {
+                fields.insert("upstream".to_owned(), Value::Object(upstream));
+            }
+            reply::json(&counters)
+        }
         Err(later) => later,
     }
 }

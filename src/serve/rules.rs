@@ -1,4 +1,4 @@
-//! Closures, parameters and best references by the rules of the served cache.
+//! Closures, parameters and best references by the rules that are served.
 
 use std::io;
 use std::sync::Arc;
@@ -7,12 +7,18 @@ use serde_json::{Map, Value, json};
 
 use super::archive::Files;
 use super::envelope::RpcError;
-use crate::crds::{FileName, Observatory};
+use crate::cache::Cache;
+use crate::crds::{FileKey, FileName, Observatory, Sha1Sum};
 use crate::dataset::{open_regular, read_text};
+use crate::fetch::Fetcher;
 use crate::rules::{
     Closure, Header, HeaderValue, LoadError, LoadErrorKind, LookupError, LookupOptions, MAX_TEXT_BYTES,
     Memory, OpenContext, Provider, Target, Texts,
 };
+
+/// The reason for which a file that somebody has put in place of a catalogued one is not given out.
+pub(super) const OWN_FILE: &str =
+    "another file is in its place in the cache of this server: whoever keeps it can take that away";
 
 /// The rules of one observatory, compiled when they are asked for.
 pub(super) struct Rules {
@@ -20,26 +26,71 @@ pub(super) struct Rules {
     provider: Provider<ServedTexts>,
 }
 
-/// The mappings among the files of one observatory.
-struct ServedTexts(Arc<Files>);
+/// The mappings of one observatory.
+enum ServedTexts {
+    /// Those in a directory.
+    Files(Arc<Files>),
+    /// Those of upstream's catalog, which are fetched when they are asked for.
+    Cache(Observatory, Fetcher),
+}
 
 impl Texts for ServedTexts {
-    type Version = ();
+    /// The SHA-1 that upstream's catalog gives.
+    type Version = Option<Sha1Sum>;
 
+    /// Blocking: waits until the mapping is there.
     fn text(&self, name: &str) -> Result<String, LoadError> {
-        let file = self.0.get(name).ok_or_else(|| LoadError::absent(name))?;
-        let text = open_regular(&file.path).and_then(|file| read_text(&file, MAX_TEXT_BYTES));
-        text.map_err(|error: io::Error| {
+        let unreadable = |error: &dyn std::fmt::Display| {
             LoadError::new(LoadErrorKind::Absent, format!("cannot read '{name}': {error}"))
-        })
+        };
+        match self {
+            Self::Files(files) => {
+                let file = files.get(name).ok_or_else(|| LoadError::absent(name))?;
+                let text = open_regular(&file.path).and_then(|file| read_text(&file, MAX_TEXT_BYTES));
+                text.map_err(|error: io::Error| unreadable(&error))
+            }
+            Self::Cache(observatory, fetcher) => {
+                let key = FileKey {
+                    observatory: *observatory,
+                    name: name.parse().map_err(|_| LoadError::absent(name))?,
+                };
+                let provided = fetcher.runtime().block_on(fetcher.provide(&key).wait());
+                let provided = provided.map_err(|error| unreadable(&error))?;
+                if provided.entry.is_none() {
+                    return Err(unreadable(&OWN_FILE));
+                }
+                read_text(&provided.file, MAX_TEXT_BYTES).map_err(|error| unreadable(&error))
+            }
+        }
+    }
+
+    fn version(&self, name: &str) -> Option<Self::Version> {
+        match self {
+            Self::Files(_) => None,
+            Self::Cache(observatory, fetcher) => {
+                let info = fetcher.catalogs().current(*observatory)?;
+                Some(info.catalog().get(name).and_then(|entry| entry.sha1))
+            }
+        }
     }
 }
 
 impl Rules {
-    pub(super) fn new(observatory: Observatory, files: Arc<Files>) -> Self {
+    /// The rules among the files of a directory.
+    pub(super) fn of_files(observatory: Observatory, files: Arc<Files>) -> Self {
+        Self::new(observatory, ServedTexts::Files(files), LookupOptions::default())
+    }
+
+    /// The rules of upstream. Every method may wait for their transfers.
+    pub(super) fn of_cache(observatory: Observatory, cache: &Cache) -> Self {
+        let texts = ServedTexts::Cache(observatory, cache.fetcher().clone());
+        Self::new(observatory, texts, cache.resolver().lookup_options())
+    }
+
+    fn new(observatory: Observatory, texts: ServedTexts, options: LookupOptions) -> Self {
         Self {
             observatory,
-            provider: Provider::new(ServedTexts(files), LookupOptions::default()),
+            provider: Provider::new(texts, options),
         }
     }
 

@@ -1,10 +1,11 @@
-//! The services of the observatories, made once at start: everything the server knows.
+//! The services of the observatories: a directory as it lies there, or a cache that fetches from upstream.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
 use super::ServeError;
 use super::archive::{self, Files, HashProgress};
@@ -13,44 +14,92 @@ use super::datasets::Datasets;
 use super::description::Description;
 use super::envelope::RpcError;
 use super::rules::Rules;
+use super::upstream::Upstream;
+use crate::cache::Cache;
 use crate::crds::{ContextSpec, FileKind, FileName, Observatory, ServerInfo, encoded};
+use crate::fetch::FetchError;
 
-/// The services of all observatories in the cache.
+/// The services of all observatories that are served.
 pub(super) struct Services {
     by_observatory: BTreeMap<Observatory, Service>,
-    pub(super) datasets: Datasets,
     pub(super) counters: Counters,
+    /// Turns of calls that are worked on at a time: each has a thread while it is, also while rules are fetched.
+    pub(super) turns: Semaphore,
 }
 
-/// The service of one observatory: its files and their descriptions.
+/// Calls that are worked on at a time.
+const AT_ONCE: usize = 64;
+
+/// The service of one observatory.
 pub(super) struct Service {
     pub(super) observatory: Observatory,
-    pub(super) files: Arc<Files>,
-    pub(super) description: Description,
-    /// `download_metadata`, encoded once.
-    pub(super) catalog: Value,
-    /// The same description as clients understand it.
-    known: ServerInfo,
+    pub(super) place: Place,
     pub(super) rules: Rules,
 }
 
+/// The place of the files that are served.
+pub(super) enum Place {
+    /// A directory whose files were hashed at the start; they are the catalog.
+    Directory(Directory),
+    /// A cache that fetches what it does not have; the catalog is upstream's.
+    Cache(Upstream),
+}
+
+/// The files of an observatory in a directory.
+pub(super) struct Directory {
+    pub(super) files: Arc<Files>,
+    pub(super) datasets: Arc<Datasets>,
+    info: Arc<ServerInfo>,
+}
+
 impl Services {
-    pub(super) fn load(
+    /// Those of the files below `root`.
+    pub(super) fn of_directory(
         root: &Path,
         datasets: Option<&Path>,
         state: Option<&Path>,
         progress: &(dyn Fn(HashProgress) + Sync),
     ) -> Result<Self, ServeError> {
-        let datasets = datasets.map(Datasets::read).transpose()?.unwrap_or_default();
-        let by_observatory = archive::read(root, state, progress)?
-            .into_iter()
-            .map(|(observatory, files)| Ok((observatory, Service::new(root, observatory, files)?)))
-            .collect::<Result<_, ServeError>>()?;
+        let datasets = Arc::new(datasets.map(Datasets::read).transpose()?.unwrap_or_default());
+        let service = |(observatory, files)| {
+            let files = Arc::new(files);
+            let info = described(root, observatory, &files)?;
+            let service = Service {
+                observatory,
+                rules: Rules::of_files(observatory, Arc::clone(&files)),
+                place: Place::Directory(Directory {
+                    files,
+                    datasets: Arc::clone(&datasets),
+                    info: Arc::new(info),
+                }),
+            };
+            Ok((observatory, service))
+        };
+        let found = archive::read(root, state, progress)?.into_iter();
         Ok(Self {
-            by_observatory,
-            datasets,
+            by_observatory: found.map(service).collect::<Result<_, ServeError>>()?,
             counters: Counters::default(),
+            turns: Semaphore::new(AT_ONCE),
         })
+    }
+
+    /// Those of a cache. To be called on the runtime of its tasks.
+    pub(super) fn of_cache(cache: &Cache) -> Self {
+        let service = |&observatory: &Observatory| {
+            let upstream = Upstream::new(cache.clone(), observatory);
+            let service = Service {
+                observatory,
+                rules: Rules::of_cache(observatory, cache),
+                place: Place::Cache(upstream),
+            };
+            (observatory, service)
+        };
+        let observatories = cache.fetcher().catalogs().observatories().iter();
+        Self {
+            by_observatory: observatories.map(service).collect(),
+            counters: Counters::default(),
+            turns: Semaphore::new(AT_ONCE),
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Service> {
@@ -63,62 +112,90 @@ impl Services {
 }
 
 impl Service {
-    fn new(root: &Path, observatory: Observatory, files: Files) -> Result<Self, ServeError> {
-        let description = Description::read(root, observatory, &files);
-        let catalog = encoded::encode(metadata(&files).to_string().as_bytes())
-            .map_err(|error| ServeError::Interrupted(error.to_string()))?;
-        let known = ServerInfo::empty(observatory);
-        let files = Arc::new(files);
-        let mut service = Self {
-            observatory,
-            files: Arc::clone(&files),
-            description,
-            catalog,
-            known,
-            rules: Rules::new(observatory, files),
-        };
-        service.known = ServerInfo::from_json_value(service.info(""))
-            .map_err(|error| ServeError::Interrupted(error.to_string()))?;
-        Ok(service)
+    /// The description by which everything is answered: upstream's last good one, which is waited for where there is none.
+    pub(super) async fn info(&self) -> Result<Arc<ServerInfo>, FetchError> {
+        match &self.place {
+            Place::Directory(directory) => Ok(Arc::clone(&directory.info)),
+            Place::Cache(upstream) => upstream.info().await,
+        }
     }
 
-    /// The result of `get_server_info` for a client that knows the server as `base`.
-    pub(super) fn info(&self, base: &str) -> Value {
-        let mappings = self.files.keys().filter(|name| name.kind().is_mapping());
-        self.description
-            .to_json(self.observatory, mappings, &self.catalog, base)
+    /// Keeps what was learnt for the next start.
+    pub(super) async fn save(&self) {
+        if let Place::Cache(upstream) = &self.place {
+            upstream.save().await;
+        }
     }
 
-    /// The literal name of the mapping that a text means.
-    pub(super) fn resolve_context(&self, text: &str) -> Result<FileName, RpcError> {
+    /// Calls to upstream so far, by method, other than for descriptions and best references.
+    pub(super) fn upstream_calls(&self) -> Option<BTreeMap<String, u64>> {
+        match &self.place {
+            Place::Directory(_) => None,
+            Place::Cache(upstream) => Some(upstream.calls()),
+        }
+    }
+
+    /// The number of files in the catalog, as far as it is loaded.
+    pub(super) fn file_count(&self) -> usize {
+        match &self.place {
+            Place::Directory(directory) => directory.files.len(),
+            Place::Cache(upstream) => upstream.known().map_or(0, |info| info.catalog().len()),
+        }
+    }
+
+    /// The datasets in place of an archive.
+    pub(super) fn datasets(&self) -> Arc<Datasets> {
+        match &self.place {
+            Place::Directory(directory) => Arc::clone(&directory.datasets),
+            Place::Cache(_) => Arc::default(),
+        }
+    }
+
+    /// The literal name of the mapping that a text means. Blocking: a cache may have to ask upstream.
+    pub(super) fn resolve_context(&self, info: &ServerInfo, text: &str) -> Result<FileName, RpcError> {
         let unknown = |why: &dyn std::fmt::Display| RpcError::new("UnknownContext", why);
-        let resolved = text
-            .parse::<ContextSpec>()
-            .and_then(|spec| spec.resolve(&self.known))
-            .map_err(|error| unknown(&error))?;
+        let spec = text.parse::<ContextSpec>().map_err(|error| unknown(&error))?;
+        if let Place::Cache(upstream) = &self.place {
+            return upstream.context(&spec);
+        }
+        let resolved = spec.resolve(info).map_err(|error| unknown(&error))?;
         if resolved.part.is_some() {
             return Err(unknown(&format_args!(
                 "'{text}': only whole contexts are resolved by this server"
             )));
         }
-        match self.files.get_key_value(resolved.mapping.as_str()) {
-            Some((name, _)) if name.kind().is_mapping() => Ok(name.clone()),
-            _ => Err(unknown(&format_args!(
+        if resolved.mapping.kind().is_mapping() && info.catalog().contains(resolved.mapping.as_str()) {
+            Ok(resolved.mapping)
+        } else {
+            Err(unknown(&format_args!(
                 "'{text}' means {}, which is not among the files of this server",
                 resolved.mapping
-            ))),
+            )))
         }
     }
+}
 
-    /// The types that the names of the rules tell of: `<obs>_<instrument>_<type>_<serial>.rmap`.
-    pub(super) fn types(&self) -> BTreeSet<String> {
-        self.files
-            .keys()
-            .filter(|name| name.kind() == FileKind::Rmap)
-            .filter_map(|name| name.as_str().split(['_', '.']).nth(2))
-            .map(str::to_owned)
-            .collect()
-    }
+/// The types that the names of the rules tell of: `<obs>_<instrument>_<type>_<serial>.rmap`.
+pub(super) fn types(info: &ServerInfo) -> BTreeSet<String> {
+    let rmaps = info
+        .catalog()
+        .mappings()
+        .filter(|item| item.kind() == FileKind::Rmap);
+    rmaps
+        .filter_map(|item| item.name.split(['_', '.']).nth(2))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The description of the files in a directory.
+fn described(root: &Path, observatory: Observatory, files: &Files) -> Result<ServerInfo, ServeError> {
+    let unusable = |error: &dyn std::fmt::Display| ServeError::Interrupted(error.to_string());
+    let description = Description::read(root, observatory, files);
+    let catalog =
+        encoded::encode(metadata(files).to_string().as_bytes()).map_err(|error| unusable(&error))?;
+    let mappings = files.keys().filter(|name| name.kind().is_mapping());
+    let described = description.to_json(observatory, mappings, &catalog);
+    ServerInfo::from_json_value(described).map_err(|error| unusable(&error))
 }
 
 /// The catalog as clients know it: sizes are texts.

@@ -66,6 +66,7 @@ mod serve;
 mod servers;
 mod service_manager;
 mod shared;
+mod site;
 mod slow_store;
 mod sources;
 mod stalls;

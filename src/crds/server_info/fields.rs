@@ -167,6 +167,22 @@ impl Fields {
         complete
     }
 
+    /// The fields that a server gives, those among them without which a client would crash.
+    pub(super) fn to_be_served(&self, observatory: Observatory) -> Self {
+        let mut served = self.completed(observatory);
+        let is_added = |key: &str| matches!(key, "server" | "status" | "connected" | "pickle_url");
+        served.0.retain(|(key, _)| !key.as_str().is_some_and(is_added));
+        served
+    }
+
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        let pairs = self.0.iter().map(|(key, value)| {
+            let key = key.as_str().map_or_else(|| literal::write(key), str::to_owned);
+            (key, to_json(value))
+        });
+        serde_json::Value::Object(pairs.collect())
+    }
+
     pub(super) fn to_literal(&self, observatory: Observatory) -> String {
         let mut lines: Vec<String> = self
             .completed(observatory)

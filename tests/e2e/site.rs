@@ -1,0 +1,390 @@
+//! `crds-fs serve --upstream`: a site server, as clients ask it over HTTP.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::caches::rules;
+use crate::origin::{Behaviour, Content, Origin};
+use crate::rig::{PATIENCE, Rig, program, wait};
+use crate::{DARK, FLAT, PMAP, content, server_flag};
+
+/// A site server, in a cache directory of its own that outlives it. It ends with this.
+struct Site {
+    root: TempDir,
+    arguments: Vec<String>,
+    process: Option<Child>,
+    address: SocketAddr,
+}
+
+/// A reply.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    /// The words beside the status.
+    reason: String,
+    /// By lower-case name.
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Site {
+    fn of(origin: &Origin, arguments: &[&str]) -> Self {
+        let mut site = Self {
+            root: TempDir::new().unwrap(),
+            arguments: vec!["--upstream".to_owned(), server_flag(origin)],
+            process: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        site.arguments
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+        site.start();
+        site
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.root.path().join("cache")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.root.path().join("log")).unwrap_or_default()
+    }
+
+    fn start(&mut self) {
+        let log = self.root.path().join("log");
+        let mut process = program()
+            .arg("serve")
+            .arg(self.cache())
+            .args(["--listen", "127.0.0.1:0"])
+            .args(&self.arguments)
+            .env("CRDS_IGNORE_MAPPING_CHECKSUM", "1")
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut lines = BufReader::new(process.stdout.take().unwrap());
+        self.process = Some(process);
+        while !said.ends_with("ready\n") {
+            assert_ne!(lines.read_line(&mut said).unwrap(), 0, "{said}{}", self.log());
+        }
+        let address = said.split("://").nth(1).and_then(|rest| rest.split('/').next());
+        self.address = address.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(self.process.as_ref().unwrap()), signal).unwrap();
+    }
+
+    fn end(&mut self) {
+        self.signal(Signal::TERM);
+        let status = wait(self.process.take().unwrap(), PATIENCE).expect("it ends");
+        assert!(status.success(), "{status}: {}", self.log());
+    }
+
+    /// Sends bytes as they are and reads until the server closes the connection.
+    fn send(&self, bytes: &[u8]) -> Reply {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE * 2)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).unwrap();
+        Reply::read(&reply)
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+        let (address, length) = (self.address, body.len());
+        self.send(
+            format!(
+                "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+            )
+            .as_bytes(),
+        )
+    }
+
+    fn get(&self, name: &str) -> Reply {
+        self.ask("GET", &path(name), "", "")
+    }
+
+    /// The reply to a call.
+    fn call(&self, method: &str, params: &Value) -> Value {
+        let body = json!({"jsonrpc": "1.0", "method": method, "params": params, "id": "it"}).to_string();
+        let reply = self.ask("POST", &format!("/roman/json/{method}/it/"), "", &body);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        serde_json::from_slice(&reply.body).unwrap()
+    }
+
+    fn result(&self, method: &str, params: &Value) -> Value {
+        let mut reply = self.call(method, params);
+        assert!(reply["error"].is_null(), "{reply}");
+        reply["result"].take()
+    }
+
+    fn error(&self, method: &str, params: &Value) -> String {
+        let reply = self.call(method, params);
+        reply["error"]["message"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{reply}"))
+            .to_owned()
+    }
+
+    /// Waits until the counters say so.
+    fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let counters = self.ask("GET", "/.counters", "", "");
+            let counters = serde_json::from_slice(&counters.body).unwrap();
+            if holds(&counters) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE * 2, "{what}: {counters}");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if thread::panicking() {
+            println!("the log of {}:\n{}", self.address, self.log());
+        }
+    }
+}
+
+impl Reply {
+    fn read(reply: &[u8]) -> Self {
+        let end = reply.windows(4).position(|window| window == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(reply)));
+        let head = String::from_utf8(reply[..end].to_vec()).unwrap();
+        let (status, headers) = head.split_once("\r\n").unwrap_or((&head, ""));
+        let mut words = status.splitn(3, ' ').skip(1);
+        Self {
+            status: words.next().unwrap().parse().unwrap(),
+            reason: words.next().unwrap_or_default().to_owned(),
+            headers: headers
+                .lines()
+                .map(|line| line.split_once(": ").unwrap())
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                .collect(),
+            body: reply[end + 4..].to_vec(),
+        }
+    }
+}
+
+/// The path of a file on any server of Roman's.
+fn path(name: &str) -> String {
+    let part = if name.ends_with("map") {
+        "mappings"
+    } else {
+        "references"
+    };
+    format!("/roman/unchecked_get/{part}/roman/{name}")
+}
+
+/// The reason in a status line and in a body, which must say the same.
+fn why(reply: &Reply) -> &str {
+    let text = String::from_utf8_lossy(&reply.body);
+    let begin: String = text.trim().chars().take(60).collect();
+    assert!(reply.reason.contains(&begin), "{reply:?}");
+    &reply.reason
+}
+
+#[test]
+fn however_many_ask_a_file_is_fetched_once() {
+    let origin = Origin::start(content());
+    let site = Site::of(&origin, &[]);
+    origin.set(DARK, Behaviour::StallBeforeHead);
+    let expected = origin.contents(DARK);
+    thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                let reply = site.get(DARK);
+                assert_eq!(reply.status, 200);
+                assert!(reply.body == expected);
+            });
+        }
+        site.until("all have asked", |counters| {
+            counters["files"][format!("roman/{DARK}")]["gets"] == 64
+        });
+        origin.wait_for_stalled(1);
+        origin.release();
+    });
+    assert_eq!(origin.asked(DARK).len(), 1);
+    assert!(site.get(DARK).body == expected);
+    assert_eq!(origin.asked(DARK).len(), 1, "it is kept");
+    assert_eq!(origin.called("get_server_info").len(), 1);
+}
+
+#[test]
+fn wrong_bytes_are_never_given_out() {
+    let origin = Origin::start(content());
+    let site = Site::of(&origin, &[]);
+    for behaviour in [
+        Behaviour::Flip(1000),
+        Behaviour::FlipUnseen(1000),
+        Behaviour::Truncate(1000),
+        Behaviour::Html,
+    ] {
+        origin.set(DARK, behaviour);
+        let reply = site.get(DARK);
+        assert_eq!(reply.status, 502, "{behaviour:?}: {reply:?}");
+        assert!(why(&reply).contains(DARK), "{behaviour:?}: {reply:?}");
+    }
+    origin.mend();
+    let begun = Instant::now();
+    // A failure is remembered for a moment.
+    while site.get(DARK).status != 200 {
+        assert!(begun.elapsed() < PATIENCE, "{}", site.log());
+    }
+    assert!(site.get(DARK).body == origin.contents(DARK));
+}
+
+#[test]
+fn what_is_here_is_served_without_upstream_and_over_restarts() {
+    let dataset = "SET1.WFI01";
+    let answers = BTreeMap::from([(PMAP.to_owned(), json!({"dark": DARK}))]);
+    let header = json!({"ROMAN.META.INSTRUMENT.NAME": "WFI", "ROMAN.META.INSTRUMENT.DETECTOR": "WFI01"});
+    let told = json!({"SET1.WFI01:SET1.WFI01": header});
+    let origin = Origin::start(Content {
+        datasets: [(dataset.to_owned(), (header.clone(), answers))].into(),
+        results: [
+            ("get_dataset_headers_by_id", told.to_string()),
+            ("get_build_context", json!(PMAP).to_string()),
+        ]
+        .into(),
+        ..rules()
+    });
+    let mut site = Site::of(&origin, &[]);
+    let questions = [
+        ("get_best_references_by_ids", json!([PMAP, [dataset], null, true])),
+        ("get_aui_best_references", json!([PMAP, [dataset]])),
+        ("get_dataset_headers_by_id", json!([PMAP, [dataset], null])),
+        ("get_build_context", json!(["roman", "1.2.3"])),
+        ("get_best_references", json!([PMAP, header, ["dark"]])),
+        ("get_mapping_names", json!(["roman-latest"])),
+        ("get_required_parkeys", json!([PMAP])),
+        ("get_file_info_map", json!(["roman", [DARK], ["sha1sum", "size"]])),
+        ("get_url", json!([PMAP, DARK])),
+    ];
+    let ask_all = |site: &Site| {
+        questions
+            .each_ref()
+            .map(|(method, params)| site.result(method, params))
+    };
+    let first = ask_all(&site);
+    assert_eq!(first[0]["SET1.WFI01:SET1.WFI01"], json!([true, {"dark": DARK}]));
+    assert_eq!(first[1][dataset], json!([true, [DARK]]));
+    assert_eq!(first[2], told);
+    assert_eq!(first[4], json!({"dark": DARK}));
+    assert!(site.get(DARK).status == 200);
+    let (called, asked) = (origin.all_called(), origin.all_asked());
+    assert_eq!(ask_all(&site), first, "remembered");
+    assert_eq!((origin.all_called(), origin.all_asked()), (called, asked));
+
+    origin.refuse();
+    site.end();
+    for more in [None, Some("--offline")] {
+        site.arguments.extend(more.map(str::to_owned));
+        site.start();
+        let mut again = ask_all(&site);
+        again[8] = first[8].clone();
+        assert_eq!(again, first, "{more:?}");
+        assert!(site.get(DARK).body == origin.contents(DARK));
+        let missing = site.get(FLAT);
+        assert_eq!(missing.status, 503, "{missing:?}");
+        assert_eq!(missing.headers["retry-after"], "5");
+        assert!(why(&missing).contains(FLAT));
+        assert_eq!(site.ask("HEAD", &path(FLAT), "", "").status, 200);
+        assert_eq!(site.get("roman_wfi_dark_9999.asdf").status, 404);
+        let unknown = site.error(
+            "get_best_references_by_ids",
+            &json!([PMAP, ["OTHER"], null, false]),
+        );
+        assert!(
+            unknown.contains("OTHER") || unknown.contains("cannot be asked"),
+            "{unknown}"
+        );
+        let unknown = site.error("get_affected_datasets", &json!(["roman", "a", "b"]));
+        assert!(unknown.starts_with("UpstreamError: "), "{unknown}");
+        site.end();
+    }
+}
+
+#[test]
+fn parts_and_conditions_are_those_of_http() {
+    let origin = Origin::start(content());
+    let site = Site::of(&origin, &[]);
+    let head = site.ask("HEAD", &path(DARK), "", "");
+    assert_eq!(
+        (head.status, head.headers["content-length"].as_str()),
+        (200, "300000")
+    );
+    assert_eq!(origin.asked(DARK).len(), 0, "a HEAD fetches nothing");
+    let etag = &head.headers["etag"];
+    assert_eq!(
+        head.headers["cache-control"],
+        "public, max-age=31536000, immutable"
+    );
+    let known = site.ask("GET", &path(DARK), &format!("If-None-Match: {etag}\r\n"), "");
+    assert_eq!((known.status, origin.asked(DARK).len()), (304, 0));
+    let bytes = origin.contents(DARK);
+    let part = site.ask(
+        "GET",
+        &path(DARK),
+        &format!("Range: bytes=100000-199999\r\nIf-Range: {etag}\r\n"),
+        "",
+    );
+    assert_eq!(part.status, 206);
+    assert_eq!(part.headers["content-range"], "bytes 100000-199999/300000");
+    assert!(part.body == bytes[100_000..200_000]);
+    assert_eq!(origin.asked(DARK).len(), 1, "it came whole");
+    let beyond = site.ask("GET", &path(DARK), "Range: bytes=300000-\r\n", "");
+    assert_eq!(
+        (beyond.status, beyond.headers["content-range"].as_str()),
+        (416, "bytes */300000")
+    );
+}
+
+#[test]
+fn calls_that_change_something_are_refused() {
+    let origin = Origin::start(content());
+    let site = Site::of(&origin, &[]);
+    for method in ["push_remote_context", "jpoll_abort", "jpoll_pull_messages"] {
+        let refused = site.error(method, &json!(["roman", "latest", "key", PMAP]));
+        assert!(refused.contains("not passed on by this site server"), "{refused}");
+    }
+    let unknown = site.error("submit_rules", &json!([]));
+    assert!(unknown.starts_with("MethodNotFoundError"), "{unknown}");
+    // Upstream's own error is told as it is.
+    let told = site.error("get_remote_context", &json!(["roman", "pipeline"]));
+    assert!(told.starts_with("OtherError: no method"), "{told}");
+    assert_eq!(origin.called("push_remote_context").len(), 0);
+    assert_eq!(origin.called("get_remote_context").len(), 1);
+}
+
+#[test]
+fn a_mount_shows_all_of_a_site_whose_upstream_is_dead() {
+    let origin = Origin::start(rules());
+    let site = Site::of(&origin, &[]);
+    assert_eq!(site.get(DARK).status, 200);
+    origin.refuse();
+    let server = format!("roman=http://{}/roman", site.address);
+    let rig = Rig::mounted(&[&server], &[]);
+    let listed = fs::read_dir(rig.path("references/roman")).unwrap().count();
+    assert_eq!(listed, 2);
+    assert!(rig.read(format!("references/roman/{DARK}")).unwrap() == origin.contents(DARK));
+    assert_eq!(rig.read(format!("references/roman/{FLAT}")), Err(libc::EREMOTEIO));
+}
