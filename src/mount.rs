@@ -31,4 +31,5 @@ mod tests;
 pub(crate) use error::Error;
 pub(crate) use mountpoint::{Appearance, Mountpoint};
 pub(crate) use owner::Owner;
+pub(crate) use service_manager::ServiceManager;
 pub(crate) use session::Mounted;

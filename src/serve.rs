@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+mod access_log;
 mod archive;
 mod calls;
 mod connection;
@@ -43,12 +44,17 @@ mod download;
 mod envelope;
 mod failure;
 mod methods;
+mod metrics;
 mod range;
 mod reply;
 mod router;
 mod rules;
+mod sending;
 mod services;
+mod tls;
+mod traffic;
 mod upstream;
+mod watched;
 
 use std::io;
 use std::net::SocketAddr;
@@ -61,14 +67,19 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub use access_log::{AccessLog, LogFormat};
 pub use archive::HashProgress;
+pub use connection::Limits;
 pub use counters::{Counters, FileCount};
 pub use datasets::DatasetsError;
+pub use tls::{TlsError, TlsFiles};
 
 use crate::cache::Cache;
 use crate::crds::Observatory;
-use connection::accept;
+use connection::{Shared, accept};
 use services::{Service, Services};
+use tls::Tls;
+use traffic::Traffic;
 
 /// Settings of a server.
 #[derive(Default)]
@@ -81,6 +92,12 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// Called with the progress of the catalog, while the files are hashed.
     pub progress: Option<Box<dyn Fn(HashProgress) + Send + Sync>>,
+    /// The limits of connections.
+    pub limits: Limits,
+    /// The certificate with which HTTPS is spoken; without one it is HTTP.
+    pub tls: Option<TlsFiles>,
+    /// The log of requests.
+    pub access_log: Option<AccessLog>,
 }
 
 /// The address that a server listens on.
@@ -127,6 +144,9 @@ pub enum ServeError {
     /// The datasets file is not usable.
     #[error(transparent)]
     Datasets(#[from] DatasetsError),
+    /// The certificate is not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Hashing the cache was cut short.
     #[error("the catalog was not finished: {0}")]
     Interrupted(String),
@@ -139,7 +159,7 @@ pub struct Server;
 pub struct Handle {
     address: SocketAddr,
     services: Arc<Services>,
-    stop: CancellationToken,
+    shared: Arc<Shared>,
     connections: TaskTracker,
     accepting: JoinHandle<()>,
 }
@@ -149,12 +169,13 @@ impl Server {
     /// that come before wait a while, and are then told to come again.
     pub async fn bind(cache: &Path, options: Options) -> Result<Handle, ServeError> {
         let Options {
-            listen,
             datasets,
             state,
             progress,
+            ..
         } = options;
-        let (listening, loaded) = Listening::start(listen).await?;
+        let (listening, loaded) =
+            Listening::start(options.listen, options.limits, options.tls, options.access_log).await?;
         let root = cache.to_owned();
         let services = tokio::task::spawn_blocking(move || {
             let progress = progress.unwrap_or_else(|| Box::new(|_| ()));
@@ -169,7 +190,14 @@ impl Server {
     /// however many ask, verified and kept. Nothing is asked of the network at the start. Whoever has opened the cache
     /// closes it, after the server was shut down.
     pub async fn bind_cache(cache: &Cache, options: Options) -> Result<Handle, ServeError> {
-        let (listening, loaded) = Listening::start(options.listen).await?;
+        let Options {
+            listen,
+            limits,
+            tls,
+            access_log,
+            ..
+        } = options;
+        let (listening, loaded) = Listening::start(listen, limits, tls, access_log).await?;
         Ok(listening.serve(Services::of_cache(cache), &loaded))
     }
 }
@@ -177,33 +205,47 @@ impl Server {
 /// A server that listens, and has no services yet. It stops when this is dropped.
 struct Listening {
     address: SocketAddr,
-    stop: CancellationToken,
+    shared: Arc<Shared>,
     connections: TaskTracker,
     accepting: JoinHandle<()>,
     abandoned: DropGuard,
 }
 
 impl Listening {
-    async fn start(listen: Listen) -> Result<(Self, watch::Sender<Option<Arc<Services>>>), ServeError> {
+    async fn start(
+        listen: Listen,
+        limits: Limits,
+        tls: Option<TlsFiles>,
+        access_log: Option<AccessLog>,
+    ) -> Result<(Self, watch::Sender<Option<Arc<Services>>>), ServeError> {
+        let tls = tls.map(Tls::new).transpose()?.map(Arc::new);
         let listener = listen.open().await?;
         let address = listener.local_addr().map_err(|source| ServeError::Listen {
             address: None,
             source,
         })?;
         let (loaded, services) = watch::channel(None);
-        let stop = CancellationToken::new();
+        let traffic = Arc::new(Traffic::new(access_log));
         let connections = TaskTracker::new();
-        let accepting = tokio::spawn(accept(
-            listener,
-            router::router(services, address),
-            connections.clone(),
-            stop.clone(),
-        ));
+        let shared = Arc::new(Shared {
+            router: router::router(router::Context {
+                services,
+                address,
+                is_https: tls.is_some(),
+                body_time: limits.body,
+                traffic: Arc::clone(&traffic),
+            }),
+            limits,
+            tls,
+            traffic,
+            stop: CancellationToken::new(),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), connections.clone()));
         let listening = Self {
             address,
             // A caller that drops this stops the server.
-            abandoned: stop.clone().drop_guard(),
-            stop,
+            abandoned: shared.stop.clone().drop_guard(),
+            shared,
             connections,
             accepting,
         };
@@ -217,7 +259,7 @@ impl Listening {
         Handle {
             address: self.address,
             services,
-            stop: self.stop,
+            shared: self.shared,
             connections: self.connections,
             accepting: self.accepting,
         }
@@ -287,7 +329,12 @@ impl Handle {
 
     /// The base URL of an observatory, as `CRDS_SERVER_URL` wants it.
     pub fn url(&self, observatory: Observatory) -> String {
-        format!("http://{}/{observatory}", self.address)
+        let scheme = if self.shared.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}/{observatory}", self.address)
     }
 
     /// The number of files of an observatory in the catalog.
@@ -300,6 +347,12 @@ impl Handle {
         &self.services.counters
     }
 
+    /// Reads the certificate anew, and continues the log of requests in the file that has its name now.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.shared.traffic.reopen_log();
+        self.shared.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
+    }
+
     /// Keeps what was learnt from upstream for the next start; to be called at intervals, since a process may be killed.
     pub(crate) async fn save(&self) {
         for service in self.services.iter() {
@@ -309,7 +362,7 @@ impl Handle {
 
     /// Stops listening and closes every connection; answers that are being sent have a second to finish.
     pub async fn shutdown(mut self) {
-        self.stop.cancel();
+        self.shared.stop.cancel();
         // A panic of the accepting task has been reported by the runtime; there is nothing left to stop.
         let _ = (&mut self.accepting).await;
         self.connections.close();
@@ -320,7 +373,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.shared.stop.cancel();
     }
 }
 

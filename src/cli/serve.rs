@@ -1,5 +1,6 @@
 //! `crds-fs serve`: the CRDS protocol over a cache directory, which another server may fill.
 
+mod connections;
 mod site;
 
 use std::io::{IsTerminal, Write as _};
@@ -9,13 +10,19 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::connections::ConnectionFlags;
 use super::flags::CacheFlags;
 use super::settings::{default_state, environment};
 use super::suggestions::SERVERS;
 use super::{Failure, logging, output};
-use crate::serve::{Handle, HashProgress, Listen, Options, Server};
+use crate::cache::Cache;
+use crate::mount::ServiceManager;
+use crate::serve::{Handle, HashProgress, Options, Server};
+
+/// The pause between two saves of a cache's state for the next start.
+const NOTE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The pause between two lines of progress where there is no terminal.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -54,6 +61,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "[OBS=]URL", env = "CRDS_FS_UPSTREAM", value_delimiter = ',', value_parser = SERVERS, hide_possible_values = true)]
     upstream: Vec<String>,
     #[command(flatten)]
+    connections: ConnectionFlags,
+    #[command(flatten)]
     common: CacheFlags,
 }
 
@@ -81,7 +90,6 @@ fn run_directory(args: Args) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let options = Options {
-            listen: Listen::Address(args.listen),
             datasets: args.datasets,
             state: args
                 .common
@@ -89,6 +97,7 @@ fn run_directory(args: Args) -> Result<(), Failure> {
                 .map(PathBuf::from)
                 .or_else(|| default_state(&environment())),
             progress: Some(Box::new(progress())),
+            ..args.connections.options(args.listen)?
         };
         let starting = Server::bind(&args.cache, options);
         let server = tokio::select! {
@@ -96,17 +105,55 @@ fn run_directory(args: Args) -> Result<(), Failure> {
             _ = interrupt.recv() => return Err(Failure::new("interrupted")),
             _ = terminate.recv() => return Err(Failure::new("terminated")),
         };
+        let manager = ServiceManager::of_environment();
         announce(&server)?;
+        manager.ready("serving");
+        until_told_to_stop(&server, &mut terminate, &mut interrupt, None).await?;
+        manager.stopping("finishing what is being sent");
         tokio::select! {
+            () = server.shutdown() => {}
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        server.shutdown().await;
         Ok(())
     });
     // Hashing that was interrupted need not come to its end.
     runtime.shutdown_background();
     outcome
+}
+
+/// Waits for a signal to stop; SIGHUP reads the certificate anew and continues logs in the files that have their names now.
+/// The state of a cache is saved now and then.
+async fn until_told_to_stop(
+    server: &Handle,
+    terminate: &mut Signal,
+    interrupt: &mut Signal,
+    cache: Option<&Cache>,
+) -> Result<(), Failure> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let reopen = logging::reopener();
+    let mut saving = tokio::time::interval(NOTE_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = hang_up.recv() => {
+                if let Some(reopen) = &reopen {
+                    reopen();
+                }
+                match server.reload() {
+                    Ok(()) => log::info!("SIGHUP: logs and certificate are read anew"),
+                    Err(error) => log::error!("the old certificate stays in use: {error}"),
+                }
+            }
+            _ = saving.tick(), if cache.is_some() => {
+                server.save().await;
+                if let Some(cache) = cache {
+                    cache.note_order_of_use().await;
+                }
+            }
+        }
+    }
 }
 
 /// One line per observatory: its base URL, and what is there.

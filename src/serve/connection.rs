@@ -1,31 +1,89 @@
-//! Connections: accepted, answered one request after the other, and closed.
+//! Connections: accepted up to a limit, answered one request after the other, watched, and closed.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The time in which connections may finish what they are sending when the server goes away.
-const GRACE: Duration = Duration::from_secs(1);
+use super::sending::Sending;
+use super::tls::Tls;
+use super::traffic::Traffic;
+use super::watched::{Watched, Watching};
 
-/// Accepts connections until `stop`, each a task of its own.
-pub(super) async fn accept(
-    listener: TcpListener,
-    router: axum::Router,
-    connections: TaskTracker,
-    stop: CancellationToken,
-) {
+/// Limits of connections and of what comes over them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time. Further clients wait until one of them closes.
+    pub connections: usize,
+    /// The time in which a request's head must have come; after it an idle connection is closed, too.
+    pub head: Duration,
+    /// The time in which a request's body must have come.
+    pub body: Duration,
+    /// The time without a byte taken by the client after which its connection is closed.
+    pub stalled: Duration,
+    /// The time in which connections may finish what they are sending when the server goes away.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            head: Duration::from_secs(30),
+            body: Duration::from_secs(60),
+            stalled: Duration::from_secs(300),
+            grace: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) router: axum::Router,
+    pub(super) limits: Limits,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Accepts connections until the server stops, each a task of its own.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, connections: TaskTracker) {
+    let slots = Arc::new(Semaphore::new(
+        shared.limits.connections.clamp(1, Semaphore::MAX_PERMITS),
+    ));
+    let mut told = false;
     loop {
+        if slots.available_permits() == 0 && !std::mem::replace(&mut told, true) {
+            let limit = shared.limits.connections;
+            log::warn!("all {limit} connections are in use (--max-connections): further clients wait");
+        }
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            () = shared.stop.cancelled() => return,
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
+            () = shared.stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(converse(stream, router.clone(), stop.clone()));
+            Ok((stream, peer)) => {
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    let _slot = slot;
+                    let _open = shared.traffic.opened();
+                    converse(stream, peer, &shared).await;
+                });
             }
             Err(error) => {
                 // Out of descriptors, most likely: the connections that are open will give some back.
@@ -36,22 +94,58 @@ pub(super) async fn accept(
     }
 }
 
-/// Answers the requests of one connection until it closes, or until `stop` and the time of grace.
-async fn converse(stream: TcpStream, router: axum::Router, stop: CancellationToken) {
+/// Answers the requests of one connection.
+async fn converse(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     if let Err(error) = stream.set_nodelay(true) {
         log::debug!("cannot switch off Nagle's algorithm: {error}");
     }
+    let stream = Sending::new(stream, shared.limits.stalled);
+    let Some(tls) = &shared.tls else {
+        return answer(stream, peer, shared).await;
+    };
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(shared.limits.head, tls.accept(stream)) => shaken,
+        () = shared.stop.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => answer(stream, peer, shared).await,
+        Ok(Err(error)) => log::debug!("{}: no TLS connection: {error}", peer.ip()),
+        Err(_) => log::debug!("{}: no TLS connection in time", peer.ip()),
+    }
+}
+
+/// Answers requests until the connection closes, or until the server stops and the time of grace is over.
+async fn answer<S>(stream: S, peer: SocketAddr, shared: &Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let router = TowerToHyperService::new(shared.router.clone());
+    let traffic = Arc::clone(&shared.traffic);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let watched = Watched::begin(&traffic, peer.ip(), &request);
+        let answering = router.call(request);
+        async move {
+            let Ok(response) = answering.await;
+            Ok::<_, Infallible>(Watching::over(response, watched).map(Body::new))
+        }
+    });
     let connection = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.limits.head)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        () = stop.cancelled() => {
+        () = shared.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GRACE, connection).await.ok()
+            tokio::time::timeout(shared.limits.grace, connection).await.ok()
         }
     };
     if let Some(Err(error)) = ended {
         log::debug!("a connection ended early: {error}");
     }
 }
+
+/// The largest head of a request; also what of a body is read ahead.
+const MAX_HEAD: usize = 64 << 10;

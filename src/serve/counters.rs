@@ -75,6 +75,16 @@ impl Counters {
         serde_json::json!({"methods": &counts.methods, "files": files, "answers": came})
     }
 
+    /// Calls so far, by method.
+    pub(super) fn methods(&self) -> BTreeMap<String, u64> {
+        self.counts().methods.clone()
+    }
+
+    /// Files given out so far, by where they came from.
+    pub(super) fn answers(&self) -> BTreeMap<Came, u64> {
+        self.counts().came.clone()
+    }
+
     /// Counts a file that is given out, whole or in part, by where it came from.
     pub(super) fn gave(&self, came: Came) {
         *self.counts().came.entry(came).or_default() += 1;

@@ -182,6 +182,7 @@ fn send(
     };
     let mut response = Response::new(body(services, key, file, start, length));
     *response.status_mut() = status;
+    response.extensions_mut().insert(about.came);
     services.counters.gave(about.came);
     let headers = response.headers_mut();
     describe(headers, about);

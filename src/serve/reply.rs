@@ -59,6 +59,15 @@ pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
     response
 }
 
+/// The text of metrics.
+pub(super) fn metrics(text: String) -> Response<Body> {
+    respond(
+        StatusCode::OK,
+        "text/plain; version=1.0.0; charset=utf-8",
+        text.into(),
+    )
+}
+
 fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;

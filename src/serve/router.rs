@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::Authority};
 use axum::routing::{get, post};
@@ -15,11 +15,12 @@ use tokio::sync::watch;
 use super::envelope::{self, Call};
 use super::reply::{self, not_found, text};
 use super::services::{Service, Services};
-use super::{calls, download};
+use super::traffic::Traffic;
+use super::{calls, download, metrics};
 use crate::crds::Observatory;
 
 /// The largest request; one that names every file of a large catalog is some megabytes.
-const MAX_REQUEST: usize = 64 << 20;
+const MAX_REQUEST: usize = 16 << 20;
 
 /// The longest wait of a request for a catalog that is being made. Clients give up somewhat later.
 const MAX_WAIT: Duration = Duration::from_secs(20);
@@ -27,22 +28,29 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 /// The services, once they are made.
 pub(super) type Pending = watch::Receiver<Option<Arc<Services>>>;
 
+/// What requests are answered with.
 #[derive(Clone)]
-struct Context {
-    services: Pending,
-    address: SocketAddr,
+pub(super) struct Context {
+    pub(super) services: Pending,
+    pub(super) address: SocketAddr,
+    /// Whether clients speak HTTPS with this server itself.
+    pub(super) is_https: bool,
+    /// The time in which the body of a request must have come.
+    pub(super) body_time: Duration,
+    pub(super) traffic: Arc<Traffic>,
 }
 
 /// All that the server answers. Before the catalog is there requests wait for it, and are told to come again when that
 /// takes long.
-pub(super) fn router(services: Pending, address: SocketAddr) -> Router {
+pub(super) fn router(context: Context) -> Router {
     Router::new()
         .route("/.counters", get(counters))
+        .route("/metrics", get(metrics))
         .route("/{observatory}/json/", post(call))
         .route("/{observatory}/json/{*rest}", post(call_below))
         .route("/{observatory}/unchecked_get/{part}/{of}/{name}", get(file))
         .fallback(nothing_here)
-        .with_state(Context { services, address })
+        .with_state(context)
 }
 
 /// The service of an observatory that a path names.
@@ -73,15 +81,19 @@ impl Context {
         })
     }
 
-    /// The base URL as the client knows the server, which may be reached under many names.
+    /// The base URL as the client knows the server, which may be reached under many names, and by way of a proxy that
+    /// speaks HTTPS for it.
     fn base(&self, headers: &HeaderMap, observatory: Observatory) -> String {
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok())
             .and_then(|host| host.parse::<Authority>().ok());
+        let proxy = headers.get("x-forwarded-proto");
+        let is_https = self.is_https || proxy.is_some_and(|scheme| scheme.as_bytes() == b"https");
+        let scheme = if is_https { "https" } else { "http" };
         match host {
-            Some(host) => format!("http://{host}/{observatory}"),
-            None => format!("http://{}/{observatory}", self.address),
+            Some(host) => format!("{scheme}://{host}/{observatory}"),
+            None => format!("{scheme}://{}/{observatory}", self.address),
         }
     }
 }
@@ -112,11 +124,18 @@ async fn answer_call(context: &Context, observatory: &str, request: Request<Body
         return not_found(&format!("no observatory '{observatory}' is served here"));
     };
     let base = context.base(request.headers(), service.observatory);
-    let Ok(body) = axum::body::to_bytes(request.into_body(), MAX_REQUEST).await else {
-        return text(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the request is too large or broke off",
-        );
+    let too_large = || {
+        let why = format!("the request is larger than {MAX_REQUEST} bytes, or broke off");
+        text(StatusCode::PAYLOAD_TOO_LARGE, &why)
+    };
+    if request.body().size_hint().lower() > MAX_REQUEST as u64 {
+        return too_large();
+    }
+    let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST);
+    let body = match tokio::time::timeout(context.body_time, body).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return too_large(),
+        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the request did not come in time"),
     };
     let (id, answered) = match Call::parse(&body) {
         Ok(call) => {
@@ -169,7 +188,10 @@ async fn counters(State(context): State<Context>) -> Response<Body> {
             let upstream: Map<_, _> = services
                 .iter()
                 .filter_map(|service| {
-                    Some((service.observatory.to_string(), json!(service.upstream_calls()?)))
+                    Some((
+                        service.observatory.to_string(),
+                        json!(service.upstream()?.calls()),
+                    ))
                 })
                 .collect();
             if let Some(fields) = counters.as_object_mut().filter(|_| !upstream.is_empty()) {
@@ -179,6 +201,15 @@ async fn counters(State(context): State<Context>) -> Response<Body> {
         }
         Err(later) => later,
     }
+}
+
+/// The state in the text format of Prometheus.
+async fn metrics(State(context): State<Context>) -> Response<Body> {
+    let services = match context.services().await {
+        Ok(services) => services,
+        Err(later) => return later,
+    };
+    reply::metrics(metrics::text(&services, &context.traffic))
 }
 
 async fn nothing_here(State(context): State<Context>) -> Response<Body> {

@@ -120,18 +120,18 @@ impl Service {
         }
     }
 
-    /// Keeps what was learnt for the next start.
-    pub(super) async fn save(&self) {
-        if let Place::Cache(upstream) = &self.place {
-            upstream.save().await;
+    /// The other server that is served from a cache.
+    pub(super) fn upstream(&self) -> Option<&Upstream> {
+        match &self.place {
+            Place::Directory(_) => None,
+            Place::Cache(upstream) => Some(upstream),
         }
     }
 
-    /// Calls to upstream so far, by method, other than for descriptions and best references.
-    pub(super) fn upstream_calls(&self) -> Option<BTreeMap<String, u64>> {
-        match &self.place {
-            Place::Directory(_) => None,
-            Place::Cache(upstream) => Some(upstream.calls()),
+    /// Keeps what was learnt for the next start.
+    pub(super) async fn save(&self) {
+        if let Some(upstream) = self.upstream() {
+            upstream.save().await;
         }
     }
 

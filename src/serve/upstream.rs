@@ -7,6 +7,7 @@ mod replies;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::envelope::{Call, RpcError};
 use super::methods::MethodResult;
@@ -91,7 +92,23 @@ impl Upstream {
         calls::answer(self, call).await
     }
 
-    /// Calls to upstream so far, by method.
+    /// The time since upstream's last answer, also over restarts.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.cache.fetcher().catalogs().age(self.observatory)
+    }
+
+    /// Whether upstream cannot be reached, or is not asked on purpose.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let catalogs = self.cache.fetcher().catalogs();
+        catalogs.is_offline(self.observatory) || catalogs.offline_since(self.observatory).is_some()
+    }
+
+    /// The cache that the files are kept in.
+    pub(super) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Calls to upstream so far, by method, other than for descriptions and best references.
     pub(super) fn calls(&self) -> BTreeMap<String, u64> {
         self.replies.calls()
     }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -387,4 +389,208 @@ fn a_mount_shows_all_of_a_site_whose_upstream_is_dead() {
     assert_eq!(listed, 2);
     assert!(rig.read(format!("references/roman/{DARK}")).unwrap() == origin.contents(DARK));
     assert_eq!(rig.read(format!("references/roman/{FLAT}")), Err(libc::EREMOTEIO));
+}
+
+/// Waits until something holds.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE * 2, "{what}");
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// A new certificate for localhost and its key, as files.
+fn certificate(directory: &Path) -> (PathBuf, PathBuf) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+    let pem = |kind: &str, bytes: &[u8]| {
+        let text = STANDARD.encode(bytes);
+        format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
+    };
+    fs::write(&certificate, pem("CERTIFICATE", made.cert.der())).unwrap();
+    fs::write(&key, pem("PRIVATE KEY", &made.signing_key.serialize_der())).unwrap();
+    (certificate, key)
+}
+
+#[test]
+fn https_is_spoken_with_a_certificate_that_can_be_replaced() {
+    let origin = Origin::start(content());
+    let files = TempDir::new().unwrap();
+    let (certificate_file, key) = certificate(files.path());
+    let [cert_flag, key_flag] = [&certificate_file, &key].map(|path| path.to_str().unwrap());
+    let site = Site::of(&origin, &["--tls-cert", cert_flag, "--tls-key", key_flag]);
+    let port = site.address.port();
+    let fetched = |name: &str| {
+        let cache = TempDir::new().unwrap();
+        let output = program()
+            .args([
+                "fetch",
+                "--server",
+                &format!("roman=https://localhost:{port}/roman"),
+                "--cache",
+            ])
+            .arg(cache.path())
+            .arg(name)
+            .env("SSL_CERT_FILE", &certificate_file)
+            .output()
+            .unwrap();
+        let bytes = fs::read(cache.path().join("references/roman").join(name)).unwrap_or_default();
+        (output, bytes)
+    };
+    let (output, bytes) = fetched(DARK);
+    assert!(bytes == origin.contents(DARK), "{output:?}");
+    // The same for clients that trust another certificate from now on, once the server has read it.
+    certificate(files.path());
+    let (output, _) = fetched(DARK);
+    assert!(!output.status.success(), "the old one is not trusted: {output:?}");
+    site.signal(Signal::HUP);
+    until("the certificate is read anew", || site.log().contains("SIGHUP"));
+    let (output, bytes) = fetched(FLAT);
+    assert!(bytes == origin.contents(FLAT), "{output:?}");
+    // A certificate that makes no sense changes nothing.
+    fs::write(&key, "nonsense").unwrap();
+    site.signal(Signal::HUP);
+    until("the failure is told", || {
+        site.log().contains("the old certificate stays in use")
+    });
+    assert!(fetched(DARK).0.status.success());
+}
+
+#[test]
+fn clients_that_send_nothing_are_closed_and_too_many_wait() {
+    let origin = Origin::start(content());
+    let site = Site::of(&origin, &["--max-connections", "2", "--idle-timeout", "1s"]);
+    let mut slow = TcpStream::connect(site.address).unwrap();
+    slow.write_all(b"GET /.counters HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        .unwrap();
+    let mut silent = TcpStream::connect(site.address).unwrap();
+    // It has its turn when the others have lost theirs.
+    assert_eq!(site.get(DARK).status, 200);
+    for stream in [&mut slow, &mut silent] {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        if stream.read_to_end(&mut rest).is_ok() {
+            assert!(
+                !rest.starts_with(b"HTTP/1.1 200"),
+                "{}",
+                String::from_utf8_lossy(&rest)
+            );
+        }
+    }
+    let mut endless = TcpStream::connect(site.address).unwrap();
+    endless.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+    // The server may close before it has read all.
+    let _ = endless.write_all(head.as_bytes());
+    let mut answer = Vec::new();
+    let _ = endless.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    let large = site.send(
+        b"POST /roman/json/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99999999999\r\n\r\n",
+    );
+    assert!((400..500).contains(&large.status), "{large:?}");
+}
+
+#[test]
+fn requests_are_logged_and_counted() {
+    let origin = Origin::start(content());
+    let logs = TempDir::new().unwrap();
+    let path_of = |name: &str| logs.path().join(name);
+    let log = path_of("access.log");
+    let site = Site::of(&origin, &["--access-log", log.to_str().unwrap()]);
+    assert_eq!(site.get(DARK).status, 200);
+    assert_eq!(site.get(DARK).status, 200);
+    assert_eq!(site.get("roman_wfi_none_0001.asdf").status, 404);
+    site.result("get_default_context", &json!(["roman", null]));
+    let secret = format!("{}?password=secret", path(FLAT));
+    assert_eq!(site.ask("HEAD", &secret, "", "").status, 200);
+    let read = || fs::read_to_string(&log).unwrap_or_default();
+    until("all requests are logged", || read().lines().count() == 5);
+    let lines = read();
+    let dark = path(DARK);
+    for part in [
+        format!("\"GET {dark} HTTP/1.1\" 200 300000 "),
+        " fetched\n".to_owned(),
+        " hit\n".to_owned(),
+        "roman_wfi_none_0001.asdf HTTP/1.1\" 404 ".to_owned(),
+        "\"POST /roman/json/get_default_context/it/ HTTP/1.1\" 200 ".to_owned(),
+        format!("\"HEAD {} HTTP/1.1\" 200 0 ", path(FLAT)),
+        "127.0.0.1 - - [".to_owned(),
+    ] {
+        assert!(lines.contains(&part), "{part}: {lines}");
+    }
+    assert!(!lines.contains("secret"), "{lines}");
+    fs::rename(&log, path_of("old")).unwrap();
+    site.signal(Signal::HUP);
+    until("the log is begun anew", || site.log().contains("SIGHUP"));
+    assert_eq!(site.get(FLAT).status, 200);
+    until("the log goes on", || read().contains(FLAT));
+
+    let metrics = String::from_utf8(site.ask("GET", "/metrics", "", "").body).unwrap();
+    for line in [
+        "crds_fs_serve_requests_total{kind=\"file\",status=\"200\"} 4",
+        "crds_fs_serve_requests_total{kind=\"file\",status=\"404\"} 1",
+        "crds_fs_serve_files_total{from=\"hit\"} 1",
+        "crds_fs_serve_files_total{from=\"fetched\"} 2",
+        "crds_fs_serve_calls_total{method=\"get_default_context\"} 1",
+        "crds_fs_serve_downloads_total 2",
+        "crds_fs_serve_catalog_files{observatory=\"roman\"} 3",
+        "crds_fs_serve_upstream_offline{observatory=\"roman\"} 0",
+        "crds_fs_serve_open_connections 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+}
+
+#[test]
+fn what_is_being_sent_is_finished_at_the_end() {
+    let name = "roman_wfi_dark_0002.asdf";
+    let origin = Origin::start(content().file(name, 64 << 20));
+    let mut site = Site::of(&origin, &[]);
+    let mut stream = TcpStream::connect(site.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE * 2)).unwrap();
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        path(name)
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = vec![0; 1000];
+    stream.read_exact(&mut answer).unwrap();
+    site.signal(Signal::TERM);
+    until("nobody is let in any more", || {
+        TcpStream::connect(site.address).is_err()
+    });
+    stream.read_to_end(&mut answer).unwrap();
+    let reply = Reply::read(&answer);
+    assert!(reply.body == origin.contents(name), "{} bytes", reply.body.len());
+    let status = wait(site.process.take().unwrap(), PATIENCE).expect("it ends");
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn wrong_usage_is_told() {
+    let root = TempDir::new().unwrap();
+    let cases: [(&[&str], &str); 4] = [
+        (&["--upstream", "nonsense"], "is not the URL of a server"),
+        (&["--offline"], "with --upstream"),
+        (
+            &["--upstream", "roman=http://127.0.0.1:1", "--tls-cert", "x"],
+            "--tls-key",
+        ),
+        (&["--upstream", "http://127.0.0.1:1"], "whose server"),
+    ];
+    for (arguments, words) in cases {
+        let mut command = program();
+        let output = command
+            .arg("serve")
+            .arg(root.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
 }

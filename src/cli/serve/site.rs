@@ -6,18 +6,16 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Args;
+use super::{Args, until_told_to_stop};
 use crate::cache::Cache;
 use crate::cli::flags::{CacheFlags, MountFlags};
 use crate::cli::settings::{self, Settings};
 use crate::cli::{Failure, directories, logging, output, wiring};
 use crate::crds::Observatory;
-use crate::mount::limits;
+use crate::mount::{ServiceManager, limits};
 use crate::remote::ServerSetting;
-use crate::serve::{Handle, Listen, Options, Server};
+use crate::serve::{Handle, Server};
 
-/// The pause between two saves of the cache's state for the next start.
-const NOTE_INTERVAL: Duration = Duration::from_secs(60);
 /// The time that threads for blocking work get to end.
 const BLOCKING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,14 +31,21 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let manager = ServiceManager::of_environment();
         let cache = wiring::cache(&settings, &args.cache, runtime.handle())?;
-        let options = Options {
-            listen: Listen::Address(args.listen),
-            ..Options::default()
-        };
+        let options = args.connections.options(args.listen)?;
         let server = Server::bind_cache(&cache, options).await?;
-        let outcome = serve(&server, &settings, &cache).await;
-        server.shutdown().await;
+        announce(&server, &cache)?;
+        manager.ready("serving");
+        let outcome = until_told_to_stop(&server, &mut terminate, &mut interrupt, Some(&cache)).await;
+        manager.stopping("finishing what is being sent");
+        tokio::select! {
+            () = server.shutdown() => {}
+            _ = interrupt.recv() => log::warn!("told to stop once more: connections are cut"),
+            _ = terminate.recv() => log::warn!("told to stop once more: connections are cut"),
+        }
         cache.close().await;
         outcome
     });
@@ -78,31 +83,18 @@ fn named(servers: &[String]) -> Result<Option<String>, Failure> {
     Ok((!names.is_empty()).then(|| names.join(",")))
 }
 
-/// Tells where the server is, and waits until it is told to stop.
-async fn serve(server: &Handle, settings: &Settings, cache: &Cache) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+/// Tells where the server is, one line per observatory, and begins to load the catalogs, so that the first client need not
+/// wait for them.
+fn announce(server: &Handle, cache: &Cache) -> Result<(), output::OutputError> {
     for observatory in server.observatories() {
-        // So that the first client need not wait for it.
-        let catalog = cache.fetcher().catalogs().load(observatory);
+        let catalogs = cache.fetcher().catalogs();
+        let catalog = catalogs.load(observatory);
         tokio::spawn(async move { drop(catalog.wait().await) });
-        let from = if settings.offline {
-            "offline"
-        } else {
-            "fetching what is missing"
+        let from = match catalogs.server(observatory) {
+            Some(server) => format!("from {}", server.url()),
+            None => "offline".to_owned(),
         };
         output::line(format!("{}  {from}", server.url(observatory)))?;
     }
-    output::line("ready")?;
-    let mut saving = tokio::time::interval(NOTE_INTERVAL);
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = saving.tick() => {
-                server.save().await;
-                cache.note_order_of_use().await;
-            }
-        }
-    }
+    output::line("ready")
 }
