@@ -47,11 +47,6 @@ impl Job {
             small: (SMALL.0, SMALL.1 * scale),
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> f64 {
-        self.large.iter().sum::<f64>() + self.small.1
-    }
 }
 
 #[cfg(test)]
@@ -62,6 +57,7 @@ mod tests {
     fn it_has_the_files_of_the_real_one() {
         let job = Job::real(1.0);
         assert_eq!(job.large.len(), 74);
-        assert!((job.bytes() - 13_933_711_409.0).abs() < 0.5, "{}", job.bytes());
+        let bytes = job.large.iter().sum::<f64>() + job.small.1;
+        assert!((bytes - 13_933_711_409.0).abs() < 0.5, "{bytes}");
     }
 }

@@ -1,15 +1,36 @@
-//! The simulation beside what can be told without one.
+//! The simulation of `examples/scale` beside what can be told without one, and beside docs/scale.md.
 
+#![expect(clippy::unwrap_used, reason = "a test: what goes wrong is its failure")]
+
+#[path = "../examples/scale/arguments.rs"]
+mod arguments;
+#[path = "../examples/scale/fluid.rs"]
+mod fluid;
+#[path = "../examples/scale/job.rs"]
+mod job;
+#[path = "../examples/scale/play.rs"]
+mod play;
+#[path = "../examples/scale/rate.rs"]
+mod rate;
+#[path = "../examples/scale/site.rs"]
+mod site;
+#[path = "../examples/scale/tables.rs"]
+mod tables;
+
+use arguments::Arguments;
 use clap::Parser as _;
-
-use crate::job::Job;
-use crate::play::play;
-use crate::site::{Setup, Site};
-use crate::{Arguments, tables};
+use job::Job;
+use play::play;
+use site::{Setup, Site};
 
 fn site(arguments: &[&str]) -> Site {
     let words = std::iter::once(&"scale").chain(arguments);
     Arguments::try_parse_from(words).unwrap().site()
+}
+
+/// The bytes of a job.
+fn bytes(job: &Job) -> f64 {
+    job.large.iter().sum::<f64>() + job.small.1
 }
 
 fn is_near(found: f64, wanted: f64, share: f64) {
@@ -25,9 +46,9 @@ fn without_a_cache_the_narrowest_link_carries_everything_for_each_node() {
     for (uplink, rate) in [("100M", 12.5e6), ("1G", 125e6)] {
         let site = site(&["--nodes", "100", "--uplink", uplink, "--spread", "0"]);
         let outcome = play(&site, Setup::Crds, &job);
-        let wanted = 100.0 * (job.bytes() + site.description);
+        let wanted = 100.0 * (bytes(&job) + site.description);
         is_near(outcome.institute, wanted, 1e-6);
-        is_near(outcome.time, 100.0 * job.bytes() / rate, 0.01);
+        is_near(outcome.time, 100.0 * bytes(&job) / rate, 0.01);
         assert_eq!(outcome.narrowest, ["uplink"]);
     }
 }
@@ -55,10 +76,10 @@ fn what_stands_in_the_middle_fetches_once() {
             let site = site(&["--nodes", "100", "--uplink", "1G", "--spread", spread]);
             let outcome = play(&site, setup, &job);
             let descriptions = site.description * if setup == Setup::SiteServer { 1.0 } else { 100.0 };
-            is_near(outcome.institute, job.bytes() + descriptions, 1e-6);
+            is_near(outcome.institute, bytes(&job) + descriptions, 1e-6);
             // It is no faster than its network, and than the uplink.
             let out = if setup == Setup::Squid { 0.2e9 } else { 1.25e9 };
-            assert!(outcome.time >= (100.0 * job.bytes() / out).max(job.bytes() / 125e6));
+            assert!(outcome.time >= (100.0 * bytes(&job) / out).max(bytes(&job) / 125e6));
         }
     }
 }
@@ -92,21 +113,21 @@ fn an_empty_tier_costs_as_much_as_starts_together() {
         Setup::Tier { filled: false },
         &job,
     );
-    is_near(together.institute, 100.0 * (job.bytes() + 404e3), 0.01);
+    is_near(together.institute, 100.0 * (bytes(&job) + 404e3), 0.01);
     // Those that start after the first ones have everything find it there.
     let apart = play(
         &site(&["--nodes", "100", "--spread", "100000"]),
         Setup::Tier { filled: false },
         &job,
     );
-    is_near(apart.institute, 10.0 * job.bytes() + 100.0 * 404e3, 0.01);
+    is_near(apart.institute, 10.0 * bytes(&job) + 100.0 * 404e3, 0.01);
     let filled = play(&site(&["--nodes", "100"]), Setup::Tier { filled: true }, &job);
     is_near(filled.institute, 100.0 * 404e3, 1e-6);
 }
 
 #[test]
 fn the_page_has_the_tables_that_are_printed() {
-    let page = include_str!("../../docs/scale.md");
+    let page = include_str!("../docs/scale.md");
     let printed = tables::page(&site(&[]), &Job::real(1.0));
     for table in printed.split("\n\n") {
         assert!(
