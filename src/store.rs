@@ -124,7 +124,7 @@ pub(crate) struct Usage {
 pub(crate) struct LeaseCounts {
     /// Leases that it holds now.
     pub held: u64,
-    /// Files that it has waited for because another fetched them.
+    /// Files that others were fetching when it wanted them.
     pub waited: u64,
     /// Leases of others that it has taken over, because they showed no sign of life.
     pub taken_over: u64,

@@ -82,6 +82,7 @@ impl Core {
         self.write_process(&mut registry);
         self.write_opens(&mut registry);
         self.write_transfers(&mut registry);
+        Self::write_shared(&mut registry, usage);
         self.write_tier(&mut registry);
         self.write_operations(&mut registry);
         self.write_store(&mut registry, usage);
@@ -172,6 +173,31 @@ impl Core {
             "source_latency_seconds",
             "The time from a request for file data until its source began to answer",
             Samples::Histogram(latencies),
+        );
+    }
+
+    /// Zeros where the store is not shared.
+    fn write_shared(registry: &mut Registry, usage: &Usage) {
+        let leases = usage.leases.unwrap_or_default();
+        registry.register(
+            "shared_found_files",
+            "Files that other mounts of a shared store brought while this one waited, or was about to fetch them",
+            counter(leases.found),
+        );
+        registry.register(
+            "shared_waited_files",
+            "Files that other mounts of a shared store were fetching when this one wanted them",
+            counter(leases.waited),
+        );
+        registry.register(
+            "shared_leases_taken_over",
+            "Leases of other mounts that showed no sign of life",
+            counter(leases.taken_over),
+        );
+        registry.register(
+            "shared_leases_held",
+            "Leases that this mount holds: it fetches these files",
+            gauge(leases.held),
         );
     }
 

@@ -79,7 +79,7 @@ pub(crate) struct SharedReport {
     pub state: String,
     /// Files that others brought while this mount waited, or was about to fetch them.
     pub found: u64,
-    /// Files that others have fetched while this mount waited.
+    /// Files that others were fetching when this mount wanted them.
     pub waited: u64,
     /// Leases that this mount holds now: it fetches these files.
     pub leases_held: u64,

@@ -15,6 +15,7 @@ fn full_status() -> StatusReport {
             sources: vec![SourceStateReport::default()],
             ..ObservatoryReport::default()
         }],
+        shared: Some(SharedReport::default()),
         tier: Some(TierReport::default()),
         transfers: vec![TransferReport {
             sources: vec![SourceReport::default()],
@@ -45,6 +46,7 @@ fn the_json_has_these_fields() {
         json!({
             "version": "", "pid": 0, "mountpoint": "", "store": "", "started": "", "uptime_seconds": 0,
             "offline": false, "read_only": false, "store_writable": false, "store_removed": false, "layout": "",
+            "shared": {"state": "", "found": 0, "waited": 0, "leases_held": 0, "leases_taken_over": 0},
             "observatories": [{
                 "name": "", "state": "unused", "files": null, "context": null, "context_chosen": false, "context_error": null,
                 "error": {"kind": "", "url": null, "message": "", "remedy": null, "when": ""},

@@ -2,7 +2,7 @@
 
 use crate::cli::output;
 use crate::cli::status::look::{Look, Tone};
-use crate::tree::report::{SpaceReport, StatusReport};
+use crate::tree::report::{SharedReport, SpaceReport, StatusReport};
 
 use super::shown;
 
@@ -15,7 +15,30 @@ pub(super) fn write(status: &StatusReport, look: &Look) -> String {
         (" (cannot be written: nothing is fetched into it)", Tone::Doubtful)
     };
     let place = format!("{}{unwritable}", shown(&status.store));
-    look.item("cache", &place, tone) + &space(&status.space, look) + &kept(&status.space, look)
+    look.item("cache", &place, tone)
+        + &shared(status.shared.as_ref(), look)
+        + &space(&status.space, look)
+        + &kept(&status.space, look)
+}
+
+/// What others who use the store have to do with this mount.
+fn shared(shared: Option<&SharedReport>, look: &Look) -> String {
+    let Some(shared) = shared else {
+        return String::new();
+    };
+    let mut words = format!(
+        "{} came from others, {} waited for",
+        output::files(shared.found),
+        shared.waited
+    );
+    if shared.leases_held > 0 {
+        words = format!("{words}; fetching {} for all", shared.leases_held);
+    }
+    if shared.leases_taken_over > 0 {
+        let count = shared.leases_taken_over;
+        words = format!("{words}; {count} taken over from others who were silent");
+    }
+    look.item("shared", &words, Tone::Plain) + &look.item("state", shown(&shared.state), Tone::Plain)
 }
 
 /// The space that the files take of what they may take.
