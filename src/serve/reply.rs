@@ -63,7 +63,7 @@ pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
 pub(super) fn metrics(text: String) -> Response<Body> {
     respond(
         StatusCode::OK,
-        "text/plain; version=1.0.0; charset=utf-8",
+        "text/plain; version=0.0.4; charset=utf-8",
         text.into(),
     )
 }
