@@ -422,11 +422,22 @@ impl Disk {
             other => other.map_err(failed)?,
         }
         self.moments.reach(Moment::Named);
-        let metadata = self.root.symlink_metadata(&to).map_err(failed)?;
+        let metadata = match self.root.symlink_metadata(&to) {
+            // Others may replace and remove what has just come, as if it had been there before.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.shared().is_some() => {
+                self.give_way(&guard);
+                return Ok(Named::Dropped);
+            }
+            other => other.map_err(failed)?,
+        };
         let mut entry = Entry::new(State::Held, &metadata, one.entry.instrument);
         (entry.sha1, entry.origin) = (one.entry.sha1, one.entry.origin);
         entry.twin = ready.is_copy.then_some(one.entry.identity);
         if !entry.identity.is_same_file(now) || !entry.identity.has_same_contents(now) {
+            if self.shared().is_some() {
+                self.give_way(&guard);
+                return Ok(Named::Dropped);
+            }
             let message = "something else has come to its place";
             return Err(failed(io::Error::new(ErrorKind::InvalidData, message)));
         }

@@ -382,3 +382,36 @@ fn what_is_remembered_holds_on_another_device_and_without_a_listing() {
     catalogued(&store.open(&rule, entry(b"good")).unwrap());
     assert!(store.holding(&rule).is_some());
 }
+
+/// Clients of other kinds replace files, and remove them, at any moment.
+#[test]
+fn a_name_that_others_change_as_soon_as_it_is_given_is_left_to_them() {
+    for open in [Place::open, open_apart as fn(&Place) -> DiskStore] {
+        for replaced in [true, false] {
+            let place = Place::new();
+            let store = open(&place);
+            let rule = key("hst_0001.pmap");
+            let (to, new) = (path(&place.dir, &rule), place.dir.path().join("new"));
+            store
+                .disk
+                .moments
+                .plan(super::super::moments::Moment::Named, move || {
+                    if replaced {
+                        fs::write(&new, b"good").unwrap();
+                        fs::rename(&new, &to).unwrap();
+                    } else {
+                        fs::remove_file(&to).unwrap();
+                    }
+                });
+            let given = put(&store, &rule, b"good").unwrap();
+            assert_eq!(bytes_of(&given), b"good");
+            assert!(store.unkept().is_empty());
+            match store.open(&rule, entry(b"good")).unwrap() {
+                Found::Unverified => assert!(replaced),
+                Found::Absent => assert!(!replaced),
+                other => panic!("{other:?}"),
+            }
+            assert!(place.own("incoming").is_empty() && place.own("quarantine").is_empty());
+        }
+    }
+}
