@@ -26,6 +26,8 @@ const SNAPSHOT_LIMIT: u64 = 256 << 20;
 const NOTE_LIMIT: u64 = 256 << 20;
 pub(super) const MEMORY_LIMIT: u64 = 256 << 20;
 const SMALL_LIMIT: u64 = 4096;
+/// The number of tries of what others replace.
+const STALE_TRIES: usize = 5;
 /// The beginning of temporary names.
 pub(super) const TEMPORARY: &str = ".crds-fs~";
 /// Keeps temporary names apart.
@@ -55,6 +57,21 @@ pub(super) enum Plain {
 
 /// Opens a regular file without following a link and without waiting for a pipe.
 pub(super) fn open_plain(dir: &Dir, path: &Path) -> io::Result<Plain> {
+    unless_stale(|| open_plain_once(dir, path))
+}
+
+/// Does it again, a few times, where somebody has replaced the file on a network file system at that moment (ESTALE).
+pub(super) fn unless_stale<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..STALE_TRIES {
+        match act() {
+            Err(error) if is(&error, Errno::STALE) => {}
+            other => return other,
+        }
+    }
+    act()
+}
+
+fn open_plain_once(dir: &Dir, path: &Path) -> io::Result<Plain> {
     let mut options = OpenOptions::new();
     careful(options.read(true));
     match dir.open_with(path, &options) {
@@ -417,8 +434,11 @@ pub(super) fn replace(dir: &Dir, path: &Path, contents: &[u8], durable: Durable)
 
 /// The contents of a regular file of at most `limit` bytes; `None` if there is none. Fails for a larger one.
 pub(super) fn read(dir: &Dir, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    let failed = |error| StoreError::io("read", path, error);
-    let file = match open_plain(dir, path).map_err(failed)? {
+    unless_stale(|| read_once(dir, path, limit)).map_err(|error| StoreError::io("read", path, error))
+}
+
+fn read_once(dir: &Dir, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match open_plain_once(dir, path)? {
         Plain::File(file, _) => file,
         Plain::Absent => return Ok(None),
         Plain::Link | Plain::Other => {
@@ -430,14 +450,11 @@ pub(super) fn read(dir: &Dir, path: &Path, limit: u64) -> Result<Option<Vec<u8>>
         }
     };
     let mut contents = Vec::new();
-    file.take(limit + 1).read_to_end(&mut contents).map_err(failed)?;
+    file.take(limit + 1).read_to_end(&mut contents)?;
     if u64::try_from(contents.len()).is_ok_and(|length| length <= limit) {
         Ok(Some(contents))
     } else {
-        Err(failed(io::Error::new(
-            ErrorKind::FileTooLarge,
-            "it is absurdly large",
-        )))
+        Err(io::Error::new(ErrorKind::FileTooLarge, "it is absurdly large"))
     }
 }
 

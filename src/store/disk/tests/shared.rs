@@ -415,3 +415,16 @@ fn a_name_that_others_change_as_soon_as_it_is_given_is_left_to_them() {
         }
     }
 }
+
+#[test]
+fn what_others_replace_at_that_moment_is_looked_at_again_a_few_times() {
+    let stale = || std::io::Error::from(rustix::io::Errno::STALE);
+    let mut looks = 0;
+    let seen = super::super::state_dir::unless_stale(|| {
+        looks += 1;
+        if looks < 3 { Err(stale()) } else { Ok(looks) }
+    });
+    assert_eq!(seen.unwrap(), 3);
+    let never = super::super::state_dir::unless_stale(|| Err::<(), _>(stale()));
+    assert_eq!(never.unwrap_err().raw_os_error(), stale().raw_os_error());
+}
