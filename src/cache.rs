@@ -64,7 +64,6 @@ pub use crate::resolve::{Answer, ComputedBy, Mode, Prefetch, TypeAnswer, Unknown
 use crate::crds::{ContextSpec, DatasetName, FileKey, FileName, Observatory};
 use crate::fetch::Fetcher;
 use crate::resolve::Resolver;
-use crate::store::Store;
 
 /// The longest wait, when a cache is closed, for what was fetched to be written to the tier.
 const WRITE_BACK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -137,10 +136,14 @@ impl Cache {
     }
 
     /// Waits until every fetched file is durable under its final name, and saves the order of last use, by which copies
-    /// are evicted. To be called at intervals as well, since a process may be killed.
+    /// are evicted, and the sources that they came from. To be called at intervals as well, since a process may be killed.
     pub(crate) async fn note_order_of_use(&self) {
-        let store: Arc<dyn Store> = Arc::clone(self.fetcher.store());
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close()).await {
+        let (store, fetcher) = (Arc::clone(self.fetcher.store()), self.fetcher.clone());
+        let close = move || {
+            fetcher.save_origins();
+            store.close()
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(close).await {
             log::warn!("the cache is not written in full: {error}");
         }
     }

@@ -27,6 +27,7 @@ mod error;
 mod histogram;
 mod in_flight;
 mod lanes;
+mod origins;
 mod outcome;
 mod own_rules;
 mod rate;
@@ -62,6 +63,7 @@ pub(crate) use write_back::{TierStatus, WriteBackCounts, WriteBackStatus};
 use counters::Metrics;
 use in_flight::{InFlightTable, Joined};
 use lanes::Lanes;
+use origins::Origins;
 use sources::SourceStates;
 use write_back::WriteBack;
 
@@ -135,6 +137,8 @@ struct Inner {
     metrics: Metrics,
     lanes: Lanes,
     source_states: SourceStates,
+    /// The sources that files came from.
+    origins: Origins,
     /// The way back to the tier, if there is one.
     write_back: Option<WriteBack>,
     end: CancellationToken,
@@ -172,15 +176,19 @@ impl Fetcher {
             running: InFlightTable::default(),
             metrics: Metrics::default(),
             source_states: SourceStates::default(),
+            origins: Origins::default(),
             write_back: tier.map(WriteBack::new),
             lanes: Lanes::new(settings.jobs),
             settings,
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        let inner = Arc::new(inner);
+        let restored = Arc::clone(&inner);
+        inner
+            .runtime
+            .spawn_blocking(move || restored.origins.restore(&*restored.store));
+        Self { inner }
     }
 
     /// A verified open file. What the store has is answered with a few system calls; for everything else there is a
@@ -303,13 +311,29 @@ impl Fetcher {
         all
     }
 
-    /// The URL of a file: that of the source that is asked now, or that gave most of it since the mount began, else
-    /// that of the first source; `None` if that is the server and its catalog is not loaded.
+    /// The URL of a file: that of the source that is asked now, or that gave most of what is in the store, as far as that is
+    /// known; of one that is not there that of the first source, `None` if that is the server and its catalog is not loaded.
     pub(crate) fn url(&self, key: &FileKey) -> Option<Url> {
         if let Some(url) = self.inner.running.url(key) {
             return Some(url);
         }
-        self.inner.first_url(key)
+        match self.inner.store.holding(key).map(|holding| holding.kind) {
+            Some(HoldingKind::Local) => None,
+            Some(_) => self.inner.origin_of(key),
+            None => self.inner.first_url(key),
+        }
+    }
+
+    /// The URL that most of the file in the store came from, if it is known. May wait for the disk, unlike
+    /// [`Fetcher::url`].
+    pub(crate) fn came_from(&self, key: &FileKey) -> Option<Url> {
+        self.inner.origins.restore(&*self.inner.store);
+        self.inner.origin_of(key)
+    }
+
+    /// Saves for the next start what is known of the sources that files came from. Waits for the disk.
+    pub(crate) fn save_origins(&self) {
+        self.inner.origins.save(&*self.inner.store);
     }
 
     /// The bytes that each source gave of a file that is in flight, or was fetched since the mount began; as far as is
@@ -455,6 +479,12 @@ impl Drop for OpenWait {
 }
 
 impl Inner {
+    /// The URL that most of a file came from, if it is known.
+    fn origin_of(&self, key: &FileKey) -> Option<Url> {
+        let info = self.catalogs.current(key.observatory)?;
+        self.origins.url(key, info.catalog().get(key.name.as_str())?)
+    }
+
     fn is_offline(&self, observatory: Observatory) -> bool {
         let is_alone = || self.catalogs.is_offline(observatory) && !self.has_own_sources(observatory);
         self.settings.offline || is_alone()

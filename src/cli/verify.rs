@@ -117,7 +117,13 @@ async fn check_all(
     let one = |(key, entry): (FileKey, CatalogEntry)| {
         let is_held = held.contains(&key);
         async move {
-            let outcome = check(target, &key, entry, is_held).await;
+            let mut outcome = check(target, &key, entry, is_held).await;
+            if matches!(outcome.state, "wrong" | "truncated") {
+                let told = in_background(target, move |target| Ok(target.came_from(&key))).await;
+                if let (Some(error), Ok(Some(url))) = (&mut outcome.error, told) {
+                    *error = format!("{error}; it came from {url}");
+                }
+            }
             match outcome.error {
                 Some(_) if repair => mend(target, entry, outcome).await,
                 _ => outcome,

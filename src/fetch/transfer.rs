@@ -589,6 +589,9 @@ impl Transfer<'_> {
     fn note_served(&self) {
         let served = self.in_flight.served();
         let last = self.receiver.as_ref().map(Receiver::url);
+        if let Some(most) = served.iter().max_by_key(|source| source.bytes) {
+            self.inner.origins.note(self.key(), self.entry, &most.url);
+        }
         for source in &self.sources {
             if let Some(bytes) = served.iter().find(|one| one.url == source.url) {
                 let is_last = last == Some(&source.url);

@@ -17,6 +17,7 @@ use super::origin::{ByteRange, Download, Origin};
 use crate::crds::Url;
 
 mod failure;
+mod profile;
 mod service;
 mod settings;
 mod write;

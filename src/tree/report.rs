@@ -391,7 +391,7 @@ pub(crate) struct FileReport {
     pub sha1: Option<String>,
     /// The part of it that is here.
     pub progress: FileProgress,
-    /// The URL that it comes from, without credentials.
+    /// The URL that it comes from, or came from, without credentials; none where that is not known.
     pub source: Option<String>,
     /// Its transfer, if one runs.
     pub transfer: Option<TransferReport>,

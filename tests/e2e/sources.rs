@@ -198,6 +198,58 @@ fn a_server_that_is_named_describes_itself() {
 }
 
 #[test]
+fn who_served_a_file_is_known_after_a_restart() {
+    let (server, mirror) = (Origin::start(content()), Origin::start(content()));
+    let mut rig = Rig::mounted(&[&server_flag(&server)], &["--source", &mirror.url()]);
+    mirror.set(FLAT, Behaviour::Status(404));
+    for name in [DARK, FLAT] {
+        assert!(rig.read(reference(name)).is_ok());
+    }
+    rig.umount();
+    // The sources are others now.
+    let mut rig = {
+        let mut later = Rig::new(&[&server_flag(&server)], &[]);
+        later.use_store(&rig.store());
+        later
+    };
+    rig.mount();
+    let begun = std::time::Instant::now();
+    // It is read in the background.
+    let told = || {
+        let told = rig
+            .json(format!(".crds-fs/files/references/roman/{DARK}"))
+            .unwrap();
+        told["source"].as_str().map(ToOwned::to_owned)
+    };
+    while told().is_none() {
+        assert!(begun.elapsed() < crate::rig::PATIENCE, "{}", rig.log());
+    }
+    assert!(told_url(&rig, DARK).starts_with(&mirror.url()));
+    assert!(told_url(&rig, FLAT).starts_with(&server.url()));
+    rig.umount();
+}
+
+#[test]
+fn verify_tells_who_served_what_is_wrong() {
+    let (server, mirror) = (Origin::start(content()), Origin::start(content()));
+    let mut rig = Rig::mounted(&[&server_flag(&server)], &["--source", &mirror.url()]);
+    assert!(rig.read(reference(DARK)).is_ok());
+    rig.umount();
+    fs::write(rig.store().join(reference(DARK)), b"wrong").unwrap();
+    let output = program()
+        .args(["verify", "--server", &server_flag(&server), "--cache"])
+        .arg(rig.store())
+        .env("CRDS_OBSERVATORY", "roman")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let url = format!("it came from {}/references/roman/{DARK}", mirror.url());
+    // Tables are wrapped nowhere where there is no terminal.
+    assert!(told.contains(&url), "{told}");
+}
+
+#[test]
 fn a_mount_is_no_source_of_itself() {
     let filled = cache();
     let directory = filled.store();

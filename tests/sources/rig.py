@@ -221,6 +221,7 @@ class Mount:
     def __init__(self, *arguments, environment=(), observatory=None):
         self.root = tempfile.mkdtemp(prefix="crds-fs-sources-")
         self.path = os.path.join(self.root, "mnt")
+        self.ended = False
         self.store = os.path.join(self.root, "store")
         os.mkdir(self.path)
         os.mkdir(self.store)
@@ -284,12 +285,16 @@ class Mount:
     def umount(self):
         """Unmounts; gives the log after the end."""
         self.run(BINARY, "umount", self.path)
+        self.ended = True
         begun = time.monotonic()
         while not self.log().rstrip().endswith("the end") and time.monotonic() - begun < LIMIT:
             time.sleep(0.05)
         return self.log()
 
     def close(self):
+        if self.ended:
+            shutil.rmtree(self.root, ignore_errors=True)
+            return
         done = subprocess.run(
             [BINARY, "umount", self.path], env=self.environment, capture_output=True, text=True, timeout=LIMIT
         )

@@ -158,6 +158,18 @@ class S3Alone(SourcesTest):
         keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
         mount = self.mount("--source", "s3://crds/p", environment=self.environment(s3.url, **keys), observatory="roman")
         self.assertEqual(mount.read(f"references/roman/{DARK}"), cache.files[DARK])
+        # As in the file that other programs have.
+        home = os.path.join(self.root, "home")
+        os.makedirs(os.path.join(home, ".aws"))
+        with open(os.path.join(home, ".aws", "credentials"), "w") as profile:
+            profile.write(f"[default]\naws_access_key_id = nobody\naws_secret_access_key = x\n[work]\n")
+            for name, value in keys.items():
+                profile.write(f"{name.lower()} = {value}\n")
+        told = self.environment(s3.url, HOME=home, AWS_PROFILE="work")
+        told = {name: value for name, value in told.items() if name not in keys}
+        mount = self.mount("--source", "s3://crds/p", environment=told, observatory="roman")
+        self.assertEqual(mount.read(f"references/roman/{DARK}"), cache.files[DARK])
+        self.assertNotIn(key["SecretAccessKey"], mount.status() + mount.log())
         for wrong in [{"AWS_ACCESS_KEY_ID": "nobody"}, {"AWS_SECRET_ACCESS_KEY": "wr0ng-s3cret"}]:
             mount = self.mount(
                 "--source", "s3://crds/p", environment=self.environment(s3.url, **{**keys, **wrong}), observatory="roman"

@@ -310,6 +310,19 @@ impl Opened {
         self.status(key)
     }
 
+    /// The URL that the file that is here came from, as far as it is known. Waits for the disk.
+    pub(in crate::cli) fn came_from(&self, key: &FileKey) -> Option<String> {
+        match &self.place {
+            Place::Cache(cache) => cache.fetcher().came_from(key).map(|url| url.to_string()),
+            Place::Mount(mount) => {
+                let report = described(&mount.mountpoint, key)?;
+                report
+                    .source
+                    .filter(|_| report.state == FileState::Cached.as_str())
+            }
+        }
+    }
+
     /// Returns when all that was fetched is under its final name, where others find it.
     pub(in crate::cli) async fn flush(&self) -> Result<(), Failure> {
         let Place::Cache(cache) = &self.place else {

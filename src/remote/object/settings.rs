@@ -10,6 +10,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ObjectStore, RetryConfig};
 
+use super::profile;
 use super::service::Connector;
 
 /// Buckets that anybody may read, and for which the Python client signs nothing (spec/crds-service 3.2).
@@ -35,7 +36,7 @@ const CREDENTIALS: [&str; 16] = [
     "AZURE_FEDERATED_TOKEN_FILE",
 ];
 
-/// The variables `AWS_*`, `GOOGLE_*` and `AZURE_*`. They hold secrets, which are never shown.
+/// The variables `AWS_*`, `GOOGLE_*` and `AZURE_*`, and `HOME`. They hold secrets, which are never shown.
 #[derive(Clone, Default)]
 pub(crate) struct CloudSettings(BTreeMap<String, String>);
 
@@ -43,7 +44,7 @@ impl FromIterator<(String, String)> for CloudSettings {
     /// Those of these variables that are about object stores.
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         let prefixes = ["AWS_", "GOOGLE_", "AZURE_"];
-        let is_ours = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let is_ours = |name: &str| name == "HOME" || prefixes.iter().any(|prefix| name.starts_with(prefix));
         let ours = variables
             .into_iter()
             .filter(|(name, value)| is_ours(name) && !value.is_empty());
@@ -72,11 +73,12 @@ impl CloudSettings {
         };
         let built: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
             "s3" => {
+                let own = self.with_profile(name);
                 let mut builder = AmazonS3Builder::new();
-                for (key, value) in self.of::<AmazonS3ConfigKey>("AWS_") {
+                for (key, value) in own.of::<AmazonS3ConfigKey>("AWS_") {
                     builder = builder.with_config(key, value);
                 }
-                if let Some(anonymous) = self.anonymous("AWS_", name) {
+                if let Some(anonymous) = own.anonymous("AWS_", name) {
                     builder = builder.with_skip_signature(anonymous);
                 }
                 if connector.writes() && !self.0.contains_key("AWS_CHECKSUM_ALGORITHM") {
@@ -122,6 +124,19 @@ impl CloudSettings {
             };
             format!("the settings of the bucket make no sense: {reason} (variables {variables})")
         })
+    }
+
+    /// These settings with what the user's profile says beside. Its keys are not for buckets that anybody may read.
+    fn with_profile(&self, bucket: &str) -> Self {
+        let mut all = self.clone();
+        let is_said = CREDENTIALS
+            .into_iter()
+            .chain(["AWS_SKIP_SIGNATURE"])
+            .any(|variable| variable.starts_with("AWS_") && self.0.contains_key(variable));
+        for (variable, value) in profile::variables(&self.0, is_said || PUBLIC.contains(&bucket)) {
+            all.0.insert(variable.to_owned(), value);
+        }
+        all
     }
 
     /// The variables with this prefix that the crate knows.
