@@ -128,7 +128,7 @@ pub(crate) struct LeaseCounts {
     pub waited: u64,
     /// Leases of others that it has taken over, because they showed no sign of life.
     pub taken_over: u64,
-    /// Files that others brought while it waited, or was about to fetch them.
+    /// Files that others brought, and that it has verified.
     pub found: u64,
 }
 

@@ -181,7 +181,7 @@ impl Core {
         let leases = usage.leases.unwrap_or_default();
         registry.register(
             "shared_found_files",
-            "Files that other mounts of a shared store brought while this one waited, or was about to fetch them",
+            "Files that others brought into a shared store, and that this mount has verified",
             counter(leases.found),
         );
         registry.register(

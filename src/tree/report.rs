@@ -77,7 +77,7 @@ pub(crate) struct StatusReport {
 pub(crate) struct SharedReport {
     /// The directory of what this mount has of its own.
     pub state: String,
-    /// Files that others brought while this mount waited, or was about to fetch them.
+    /// Files that others brought, and that this mount has verified.
     pub found: u64,
     /// Files that others were fetching when this mount wanted them.
     pub waited: u64,

@@ -155,6 +155,9 @@ impl Disk {
         }
         entry.sha1 = Some(found);
         self.accept(&guard, entry)?;
+        if let Some(shared) = self.shared() {
+            shared.leases().note_found();
+        }
         Ok(Found::Catalogued(self.share(key, opened.file)))
     }
 

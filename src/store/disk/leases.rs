@@ -89,6 +89,11 @@ impl Leases {
         self.state.lock().held.contains_key(key)
     }
 
+    /// Counts a file that another has brought, and that was verified here.
+    pub(super) fn note_found(&self) {
+        self.state.lock().counts.found += 1;
+    }
+
     /// Notes that the transfer of a file is at work although no byte comes.
     pub(super) fn note_busy(&self, key: &FileKey) {
         if let Some(held) = self.state.lock().held.get_mut(key) {
@@ -133,7 +138,6 @@ impl Disk {
             let counts = &mut state.counts;
             counts.waited += u64::from(!had.0 && seeking.has_waited());
             counts.taken_over += u64::from(!had.1 && seeking.has_displaced());
-            counts.found += u64::from(sought == Sought::There);
         }
         if shared.leases().has(key) {
             self.keep_leases(shared)?;

@@ -64,6 +64,7 @@ fn one_fetches_and_the_others_find_what_he_brings() {
     assert!(matches!(seek(third, &mut seekers[2]), Sought::Wait(_)));
     fs::rename(mounts.dir.path().join("late"), path(&mounts.dir, &rule())).unwrap();
     assert_eq!(seek(third, &mut seekers[2]), Sought::There);
+    catalogued(&other.verify(&rule(), entry(b"good")).unwrap());
     let counts = shared(other).leases().counts();
     assert_eq!(
         (counts.waited, counts.found, counts.taken_over, counts.held),
