@@ -367,6 +367,18 @@ impl Receiver {
         if due { self.save_record().await } else { Ok(()) }
     }
 
+    /// Saves the progress, if there is any since it was saved last.
+    async fn save_progress(&self) -> Result<(), Break> {
+        {
+            let mut part_map = self.part_map();
+            if part_map.arrived() <= part_map.recorded.1 {
+                part_map.recorded.0 = Instant::now();
+                return Ok(());
+            }
+        }
+        self.save_record().await
+    }
+
     async fn save_record(&self) -> Result<(), Break> {
         let record = {
             let mut part_map = self.part_map();

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
@@ -10,6 +11,10 @@ use nix::mount::{MntFlags, umount2};
 use super::health::{EXIT_TIMEOUT, Health, Server};
 use super::mountinfo::{self, MountEntry};
 use super::{Error, users};
+
+/// The time for which a mount is tried to be detached that nobody seems to use, and the pause between two tries.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The way to unmount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +30,7 @@ pub(crate) fn unmount(path: &Path, how: How) -> Result<(), Error> {
     let entry = find(path)?;
     match entry.health() {
         health @ (Health::Dead | Health::Hanging) => take_away_dead(&entry, health),
-        Health::Answers | Health::Unresponsive { .. } => detach(&entry, how),
+        Health::Answers | Health::Unresponsive { .. } => detach_patiently(&entry, how),
     }
 }
 
@@ -74,6 +79,21 @@ fn abort(entry: &MountEntry) -> Result<(), Error> {
     }
 }
 
+/// Detaches a mount. Where it is in use by nobody who can be seen, as by a process that was just forked, it is tried again for a
+/// short while.
+fn detach_patiently(entry: &MountEntry, how: How) -> Result<(), Error> {
+    let limit = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match detach(entry, how) {
+            Err(Error::Busy { users, .. }) if users.is_empty() && Instant::now() < limit => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Detaches a mount.
 pub(super) fn detach(entry: &MountEntry, how: How) -> Result<(), Error> {
     let path = entry.mountpoint.as_path();
     let flags = match how {

@@ -215,7 +215,7 @@ mod tests {
             path: path.to_owned(),
             status: 200,
             bytes: 303,
-            seconds: 0.0123456,
+            seconds: 0.012_345_6,
             came: Some("hit"),
         }
     }
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(
             object,
             json!({"time": "2023-11-14T22:13:20Z", "client": "192.0.2.7", "method": "GET", "path": "/a\"b",
-                   "status": 200, "bytes": 303, "seconds": 0.012346, "from": "hit"})
+                   "status": 200, "bytes": 303, "seconds": 0.012_346, "from": "hit"})
         );
     }
 

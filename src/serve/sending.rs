@@ -100,7 +100,7 @@ mod tests {
 
         // What goes out in time begins a new wait.
         let mut taken = [0; 10];
-        let (written, _) = tokio::join!(sending.write_all(b"01234567890123456789"), async {
+        let (written, ()) = tokio::join!(sending.write_all(b"01234567890123456789"), async {
             for _ in 0..3 {
                 tokio::time::sleep(Duration::from_secs(50)).await;
                 tokio::io::AsyncReadExt::read(&mut far, &mut taken).await.unwrap();

@@ -331,7 +331,7 @@ fn interrupt(child: Child) -> i32 {
 }
 
 /// The bytes that the record of a partial file has noted as here.
-fn received(record: &Path) -> u64 {
+pub(crate) fn received(record: &Path) -> u64 {
     let record: Value = fs::read(record)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok())
@@ -348,12 +348,7 @@ fn an_interrupted_fetch_goes_on_where_it_stopped() {
     const LARGE: &str = "roman_wfi_large_0001.asdf";
     let origin = Origin::start(content().file(LARGE, 20_000_000));
     let place = Place::new(&server_flag(&origin));
-    // Slow, but never still: the progress of what stands still is not written down before the end.
-    let slow = Behaviour::Drip {
-        bytes: 50_000,
-        every: Duration::from_millis(100),
-    };
-    origin.set(LARGE, slow);
+    origin.set(LARGE, Behaviour::StallAfter(15_000_000));
     let mut command = place.command(&[LARGE, FLAT, "--cache", "cache"]);
     let running = command.stderr(Stdio::piped()).spawn().unwrap();
     let record = place

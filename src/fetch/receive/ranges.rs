@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::part_map::Piece;
-use super::{Break, Ended, Receiver};
+use super::{Break, Ended, RECORD_TIME, Receiver};
 use crate::remote::{ByteRange, Download, RemoteErrorKind, Retry};
 
 /// The end of a stream, and the piece that it received.
@@ -69,6 +69,7 @@ impl Receiver {
                 streams.push(self.stream(piece, None, &halt));
             }
             let look_at = self.part_map().stream_count.due(Instant::now());
+            let record_at = self.part_map().recorded.0 + RECORD_TIME;
             tokio::select! {
                 biased;
                 over = streams.next() => {
@@ -88,6 +89,8 @@ impl Receiver {
                     }
                 }
                 () = tokio::time::sleep_until(look_at) => self.part_map().look_at_streams(Instant::now()),
+                // Where all streams have stopped, nobody else writes down how far they have come.
+                () = tokio::time::sleep_until(record_at) => result = result.and(self.save_progress().await),
             }
         }
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt as _};
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt as _};
@@ -28,6 +29,9 @@ pub(super) const MEMORY_LIMIT: u64 = 256 << 20;
 const SMALL_LIMIT: u64 = 4096;
 /// The number of tries of what others replace.
 const STALE_TRIES: usize = 5;
+/// The time that a process may take to give up its files once it has given up its memory, and the pause between two looks at it.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
+const ENDING_PAUSE: Duration = Duration::from_millis(10);
 /// The beginning of temporary names.
 pub(super) const TEMPORARY: &str = ".crds-fs~";
 /// Keeps temporary names apart.
@@ -161,8 +165,10 @@ impl Drop for Lock {
     }
 }
 
-/// Takes the lock of the store and writes this process into its file. Fails with [`StoreError::InUse`].
+/// Takes the lock of the store and writes this process into its file. Fails with [`StoreError::InUse`]. A process that is just
+/// ending, as one that was killed, is waited for a short while.
 pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
+    let limit = Instant::now() + ENDING_TIMEOUT;
     let path = Path::new("lock");
     let failed = |error| StoreError::io("lock", Path::new(OWN).join(path), error);
     let mut file = loop {
@@ -170,9 +176,12 @@ pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                return Err(StoreError::InUse {
-                    holder: holder(&file),
-                });
+                let holder = holder(&file);
+                if Instant::now() < limit && process_in(&holder).is_some_and(is_ending) {
+                    std::thread::sleep(ENDING_PAUSE);
+                    continue;
+                }
+                return Err(StoreError::InUse { holder });
             }
             Err(error) => return Err(failed(error.into())),
         }
@@ -188,6 +197,16 @@ pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
     file.set_len(0).map_err(failed)?;
     writeln!(file, "process {} ({})", std::process::id(), program.display()).map_err(failed)?;
     Ok(Lock(file))
+}
+
+/// Whether a process has ended, or has given up its memory already, which comes before its files.
+fn is_ending(process: u32) -> bool {
+    std::fs::read_link(format!("/proc/{process}/exe")).is_err_and(|error| is_absence(&error))
+}
+
+/// The process that is named in the text of a lock.
+fn process_in(text: &str) -> Option<u32> {
+    text.split_whitespace().find_map(|word| word.parse().ok())
 }
 
 /// A lock of a directory, as far as the file system has locks.
@@ -253,7 +272,7 @@ fn holder(mut file: &File) -> String {
 /// The process that took the lock of the store in `root` last, as is written in the lock's file.
 pub(super) fn last_owner(root: &Dir) -> Option<u32> {
     let text = read_text(root, &Path::new(OWN).join("lock"), SMALL_LIMIT).ok()??;
-    text.split_whitespace().find_map(|word| word.parse().ok())
+    process_in(&text)
 }
 
 /// The way to treat a store without a format: make it, or leave it.
