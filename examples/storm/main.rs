@@ -2,7 +2,7 @@
 //! each file fetched once, and does anybody wait for the dead?
 //!
 //!     tests/shared/run                       small, with two Python clients, as CI runs it
-//!     tests/shared/run --files 5000 --kills 100 --pace 2
+//!     tests/shared/run --files 5000 --kills 100 --pace 2     ten minutes
 //!     cargo run --release --example storm -- --files 5000 --kills 100 --pace 2     without Python clients
 //!
 //! Each mount has a namespace, a state directory and a view of the shared directory of its own. The views are those of
@@ -10,10 +10,15 @@
 //! as it is. Readers on every mount open all files in orders drawn at random and compare every byte. Clients download the
 //! same files straight into the shared directory.
 //!
-//! First nobody is killed: the requests for files by all mounts, divided by the number of files, are at most 1.05. Then, on a
+//! First nobody is killed: mounts ask for each file that no client downloads 1.05 times at most. Then, on a
 //! new directory and with some files that come slowly, mounts are killed at random while files are removed below them; no
-//! open takes longer than `--patience`. At the end the shared directory is looked through. Exit status 1 when anything
-//! was wrong, with what.
+//! open takes longer than `--patience`. Who waits for a file of a mount that was killed waits for the rest of its lease, ten
+//! seconds, for the name that a view may show three seconds late, and for the transfer. At the end all files are removed and
+//! read once more, so that leases left behind would show, and the shared directory is looked through. Exit status 1 when
+//! anything was wrong, with what.
+//!
+//! A client of 13.x writes under the final name itself, and over what is there. Who has that file open meanwhile reads its
+//! beginning only: that is counted, and wrong bytes in it are not excused.
 
 #[path = "../../tests/shared/double.rs"]
 mod double;
@@ -51,7 +56,7 @@ pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Options {
     /// Files to read.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 200)]
     files: u32,
     /// Mounts at a time.
     #[arg(long, default_value_t = 8)]
@@ -60,7 +65,7 @@ struct Options {
     #[arg(long, default_value_t = 2)]
     readers: u32,
     /// Mounts to kill.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 6)]
     kills: u32,
     /// Seconds from one kill to the next, on average.
     #[arg(long, default_value_t = 1.0)]
@@ -212,7 +217,7 @@ fn storm(options: &Options, kills: u32, random: &mut fastrand::Rng, report: &mut
         client.end()?;
     }
     println!("   {:.1} s", begun.elapsed().as_secs_f64());
-    finish(options, kills, report, &mut nodes, &shared, &origin)
+    finish(options, kills, report, &mut nodes, &shared, (&origin, &beside))
 }
 
 /// Kills mounts at random, one after the other, while files disappear.
@@ -243,13 +248,13 @@ fn finish(
     report: &mut Report,
     nodes: &mut Vec<Node>,
     shared: &Shared,
-    origin: &Origin,
+    origins: (&Origin, &Origin),
 ) -> Fallible<()> {
-    report.requests(origin, options.files, kills == 0);
+    report.requests(origins.0, origins.1, options.files, kills == 0);
     if kills > 0 {
         // Those who died hold nothing back, whatever they have left behind.
         for number in 0..options.files {
-            origin.set(&library::name(number), Behaviour::Well);
+            origins.0.set(&library::name(number), Behaviour::Well);
         }
         shared.remove_all(options.files)?;
         nodes.iter_mut().try_for_each(|node| node.tell("pass"))?;

@@ -1,7 +1,7 @@
 //! The processes of a node: its view of the shared directory, and its mount.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -74,7 +74,8 @@ pub(crate) fn serve_view(words: &[String]) -> Fallible<()> {
         Path::new(point),
         serde_json::from_str(options)?,
     )?;
-    println!("ready");
+    // Whoever has started it may be gone.
+    let _ = writeln!(std::io::stdout(), "ready");
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     Ok(())
 }

@@ -24,19 +24,27 @@ impl Report {
         self.problems.push(what);
     }
 
-    /// Counts the requests of the mounts; there may be few of them only if they are `judged`.
-    pub(crate) fn requests(&mut self, origin: &Origin, files: u32, judged: bool) {
-        let counts = (0..files).map(|number| origin.asked(&library::name(number)).len());
-        let (mut requests, mut most, mut never) = (0, 0, 0);
-        for count in counts {
-            requests += count;
-            most = most.max(count);
-            never += u32::from(count == 0);
+    /// Counts the requests of the mounts, and of the clients `beside` them. What clients do not download, mounts may ask for
+    /// once only, if that is `judged`.
+    pub(crate) fn requests(&mut self, origin: &Origin, beside: &Origin, files: u32, judged: bool) {
+        let (mut by_mounts, mut by_clients, mut most) = (0, 0, 0);
+        let (mut alone, mut asked_alone) = (0_u32, 0);
+        for number in 0..files {
+            let asked = |origin: &Origin| origin.asked(&library::name(number)).len();
+            let (mounts, clients) = (asked(origin), asked(beside));
+            by_mounts += mounts;
+            by_clients += clients;
+            most = most.max(mounts);
+            if clients == 0 {
+                alone += 1;
+                asked_alone += mounts;
+            }
         }
-        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        let factor = requests as f64 / f64::from(files);
+        let factor = factor(asked_alone, alone);
         println!(
-            "   {files} files, {requests} GETs by mounts, factor {factor:.3}, at most {most} for one file, none for {never}"
+            "   {files} files, {} GETs, {by_clients} of them by clients; {asked_alone} GETs by mounts for {alone} files that no \
+             client took, factor {factor:.3}, at most {most} for one file",
+            by_mounts + by_clients
         );
         if judged && factor > MOST {
             self.problem(format!("each file is fetched {factor:.3} times, not {MOST}"));
@@ -118,4 +126,9 @@ impl Report {
         }
         self.problems.is_empty()
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+fn factor(requests: usize, files: u32) -> f64 {
+    requests as f64 / f64::from(files.max(1))
 }
