@@ -56,7 +56,7 @@ pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Options {
     /// Files to read.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 150)]
     files: u32,
     /// Mounts at a time.
     #[arg(long, default_value_t = 8)]
@@ -65,7 +65,7 @@ struct Options {
     #[arg(long, default_value_t = 2)]
     readers: u32,
     /// Mounts to kill.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 5)]
     kills: u32,
     /// Seconds from one kill to the next, on average.
     #[arg(long, default_value_t = 1.0)]
