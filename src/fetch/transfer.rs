@@ -63,6 +63,9 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
     completion.complete(answer);
 }
 
+/// The number of looks at a file that others have brought and that cannot be used, before it is fetched all the same.
+const LOOKS: usize = 5;
+
 /// What [`Transfer::go`] has found.
 enum Here {
     /// The file is here.
@@ -187,7 +190,7 @@ impl Transfer<'_> {
 
     /// Looks whether the file is here by now, and else asks for the lease on it, where the store is shared.
     async fn here_or_leased(&mut self, seeker: &mut LeaseSeeker) -> Result<Here, FetchError> {
-        loop {
+        for _ in 0..LOOKS {
             if let Some(provided) = self.adopt().await? {
                 return Ok(Here::Provided(provided));
             }
@@ -200,6 +203,8 @@ impl Transfer<'_> {
                 Sought::There => self.look().await?,
             }
         }
+        // What is there changes all the time.
+        Ok(Here::Not)
     }
 
     /// Waits until another mount has brought the file, or nobody fetches it.

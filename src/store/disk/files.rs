@@ -142,7 +142,13 @@ impl Disk {
             (opened, entry)
         };
         let path = entry.path(key);
-        let found = digest(&opened.file).map_err(|error| StoreError::io("read", &path, error))?;
+        let found = match digest(&opened.file) {
+            // Another node has set it aside or removed it.
+            Err(error) if state_dir::is_stale(&error) && self.shared().is_some() => {
+                return Ok(Found::Unverified);
+            }
+            other => other.map_err(|error| StoreError::io("read", &path, error))?,
+        };
         self.moments.reach(Moment::Hashed);
         let guard = self.guards.of(key);
         // The file may have been written to or replaced while it was hashed.

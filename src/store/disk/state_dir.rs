@@ -68,7 +68,7 @@ pub(super) fn open_plain(dir: &Dir, path: &Path) -> io::Result<Plain> {
 pub(super) fn unless_stale<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 0..STALE_TRIES {
         match act() {
-            Err(error) if is(&error, Errno::STALE) => {}
+            Err(error) if is_stale(&error) => {}
             other => return other,
         }
     }
@@ -105,6 +105,11 @@ fn careful(options: &mut OpenOptions) {
 
 fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// Whether the error says that a file is gone from its server.
+pub(super) fn is_stale(error: &io::Error) -> bool {
+    is(error, Errno::STALE)
 }
 
 /// Whether the error says that nothing is there.
