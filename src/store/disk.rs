@@ -518,6 +518,7 @@ impl State for DiskStore {
 
     fn close(&self) -> Result<(), StoreError> {
         let durable = self.flush();
+        self.disk.end_leases_on_published();
         self.disk.save_order()?;
         durable
     }

@@ -174,6 +174,19 @@ impl Disk {
         Ok(())
     }
 
+    /// Ends the leases on files that are published, before their time.
+    pub(super) fn end_leases_on_published(&self) {
+        let Some(shared) = self.shared() else { return };
+        let published: Vec<FileKey> = {
+            let state = shared.leases().state.lock();
+            let over = state.held.iter().filter(|(_, held)| held.over.is_some());
+            over.map(|(key, _)| key.clone()).collect()
+        };
+        for key in published {
+            give_back(shared, &key);
+        }
+    }
+
     /// Ends the thread, and all leases.
     pub(super) fn end_leases(&self) {
         let Some(shared) = self.shared() else { return };

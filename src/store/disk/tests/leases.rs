@@ -100,6 +100,18 @@ fn a_lease_is_given_back_by_a_transfer_that_fails_and_taken_again_by_its_own_mou
 }
 
 #[test]
+fn who_ends_leaves_no_lease_on_what_he_has_published() {
+    let mounts = Mounts::new(1, LONG);
+    let store = &mounts.stores[0];
+    assert_eq!(seek(store, &mut LeaseSeeker::default()), Sought::Fetch);
+    publish(store, &rule(), b"good").unwrap();
+    store.end_seeking(&rule());
+    assert_eq!(mounts.leases().len(), 1);
+    store.close().unwrap();
+    assert!(mounts.leases().is_empty());
+}
+
+#[test]
 fn a_lease_without_a_sign_of_life_is_taken_over() {
     let mounts = Mounts::new(2, Duration::from_millis(200));
     let [one, other] = mounts.stores.as_slice() else {
