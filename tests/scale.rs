@@ -126,6 +126,12 @@ fn an_empty_tier_costs_as_much_as_starts_together() {
 }
 
 #[test]
+fn a_table_for_a_terminal_has_columns() {
+    let shown = tables::aligned("| one | two |\n| --- | ---: |\n| a | bcdef |\n");
+    assert_eq!(shown, "one  two\na    bcdef\n");
+}
+
+#[test]
 fn the_page_has_the_tables_that_are_printed() {
     let page = include_str!("../docs/scale.md");
     let printed = tables::page(&site(&[]), &Job::real(1.0));

@@ -25,7 +25,8 @@ fn main() -> ExitCode {
     if arguments.tables {
         print!("{}", tables::page(&arguments.site(), &Job::real(1.0)));
     } else {
-        print!("{}", tables::one(&arguments.site(), &Job::real(arguments.sizes)));
+        let table = tables::one(&arguments.site(), &Job::real(arguments.sizes));
+        print!("{}", tables::aligned(&table));
     }
     ExitCode::SUCCESS
 }

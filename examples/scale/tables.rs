@@ -27,6 +27,34 @@ pub(crate) fn one(site: &Site, job: &Job) -> String {
     text
 }
 
+/// A table for a terminal: its columns have one width each.
+pub(crate) fn aligned(table: &str) -> String {
+    let rows = table.lines().filter(|line| !line.starts_with("| ---"));
+    let rows: Vec<Vec<&str>> = rows
+        .map(|line| line.trim_matches(['|', ' ']).split(" | ").collect())
+        .collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| width(column).unwrap_or_default())
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 /// The tables of docs/scale.md.
 pub(crate) fn page(site: &Site, job: &Job) -> String {
     format!(
