@@ -151,6 +151,10 @@ tests! {
             assert_eq!(world.fails(FILE).await, FetchErrorKind::Unreachable, "{kind:?}");
             let told = world.fetcher.last_error(&key(FILE)).unwrap();
             assert_eq!(told.url.unwrap().host().unwrap(), "127.0.0.1", "{kind:?}");
+            // Silence of the server is the server's, whatever the tier has said before.
+            tokio::time::sleep(LEFT_ALONE * 2).await;
+            world.place.always(Some(Act::Stall(0)));
+            assert_eq!(world.fails(FILE).await, FetchErrorKind::TimedOut, "{kind:?}");
         }
     }
 
