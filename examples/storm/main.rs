@@ -94,7 +94,7 @@ struct Options {
     /// References lie below their instrument.
     #[arg(long)]
     instrument: bool,
-    /// What locks do: granted to everybody, refused (ENOLCK) or unknown (ENOSYS).
+    /// What locks do: granted to everybody, refused (ENOLCK) or unknown (ENOSYS). Clients of 14.x give up where they are refused.
     #[arg(long, value_parser = ["granted", "refused", "unknown"], default_value = "granted")]
     locks: String,
     /// There are no hard links.

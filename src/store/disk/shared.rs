@@ -5,7 +5,7 @@
 //! [`MARKER`] tells later mounts that others may be there, and gives the store an identity that is the same on all nodes.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
+use cap_std::fs::{Dir, File, MetadataExt as _, OpenOptions};
 use parking_lot::Mutex;
 
 use super::leases::Leases;
@@ -33,6 +33,8 @@ const MARKER_LIMIT: u64 = 4096;
 /// The number of looks at a marker that is there and cannot be seen yet, and the time between two.
 pub(super) const LOOKS: usize = 100;
 pub(super) const LATE: Duration = Duration::from_millis(50);
+/// The number of replies that may be lost one after the other.
+const REPLIES: usize = 4;
 /// The number of state directories of one store on one node.
 const MOUNTS: usize = 1000;
 
@@ -208,10 +210,24 @@ pub(super) fn refuse_shared(own: &Dir) -> Result<(), StoreError> {
 /// Fails unless a file can be made at a path; gives whether its group may not write to it.
 fn try_to_write(own: &Dir, path: &Path) -> Result<bool, StoreError> {
     let failed = |error| StoreError::io("write", Path::new(OWN).join(path), error);
-    let file = own.open_with(path, OpenOptions::new().write(true).create_new(true));
+    let file = new_file(own, path);
     let mode = file.map_err(failed)?.metadata().map_err(failed)?.mode();
     own.remove_file(path).map_err(failed)?;
     Ok(mode & 0o020 == 0)
+}
+
+/// A new file at a path that nobody else uses. What is there was made by a request whose reply was lost: a network file
+/// system asks once more then, and says that the file exists.
+pub(super) fn new_file(own: &Dir, path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    for _ in 0..REPLIES {
+        match own.open_with(path, &options) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => own.remove_file(path)?,
+            other => return other,
+        }
+    }
+    own.open_with(path, &options)
 }
 
 /// The identity of the store, and whether it was given just now.

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions};
+use cap_std::fs::{Dir, Metadata, MetadataExt as _};
 use parking_lot::Mutex;
 use rustix::fs::{Gid, fchown};
 use rustix::io::Errno;
@@ -21,7 +21,7 @@ use super::index::Entry;
 use super::moments::Moment;
 use super::partials::partial_path;
 use super::publisher::{Named, Pending, Ready, checked};
-use super::shared::Shared;
+use super::shared::{Shared, new_file};
 use super::state_dir::{self, Plain};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
 use crate::store::StoreError;
@@ -153,9 +153,7 @@ impl Disk {
         path: &Path,
     ) -> Result<Identity, StoreError> {
         let failed = |error| StoreError::io("write", path, error);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        let copy = shared.own().open_with(path, &options).map_err(failed)?.into_std();
+        let copy = new_file(shared.own(), path).map_err(failed)?.into_std();
         let metadata = Metadata::from_file(&copy).map_err(failed)?;
         if let Some(group) = group_of_new(target).map_err(failed)?
             && group != metadata.gid()

@@ -428,3 +428,13 @@ fn what_others_replace_at_that_moment_is_looked_at_again_a_few_times() {
     let never = super::super::state_dir::unless_stale(|| Err::<(), _>(stale()));
     assert_eq!(never.unwrap_err().raw_os_error(), stale().raw_os_error());
 }
+
+#[test]
+fn a_creation_whose_reply_was_lost_is_made_again() {
+    let place = Place::new();
+    drop(place.open());
+    let own = Dir::open_ambient_dir(place.dir.path().join(".crds-fs"), ambient_authority()).unwrap();
+    own.write("incoming/mine", "what was begun").unwrap();
+    let file = super::super::shared::new_file(&own, Path::new("incoming/mine")).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 0);
+}
