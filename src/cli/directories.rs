@@ -66,24 +66,10 @@ pub(super) fn make(path: &Path) -> Result<(), Failure> {
 /// Refuses a directory in which the mount would hide files that it does not show. Such files beside a CRDS cache are
 /// only logged.
 pub(super) fn must_be_cache(directory: &Path, log: Option<&Path>) -> Result<(), Failure> {
-    let mut others = Vec::new();
-    // A directory that cannot be listed fails when it is used, with a better message.
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if log.is_some_and(|log| log == entry.path()) {
-            continue;
-        }
-        let name = entry.file_name();
-        let known = name.to_str().is_some_and(|name| {
-            CACHE.contains(&name) || BYSTANDERS.contains(&name) || name.starts_with(".nfs")
-        });
-        if !known {
-            others.push(name.to_string_lossy().into_owned());
-        }
-    }
+    let others = others(directory, log);
     if others.is_empty() {
         return Ok(());
     }
-    others.sort();
     let told = tell(&others);
     if is_cache(directory) {
         log::warn!(
@@ -100,6 +86,39 @@ pub(super) fn must_be_cache(directory: &Path, log: Option<&Path>) -> Result<(), 
 }
 
 /// Whether a directory has rules, references or settings of an observatory.
+/// Refuses a directory that holds something else than a CRDS cache, which nothing may be fetched into.
+pub(super) fn must_not_be_another(directory: &Path) -> Result<(), Failure> {
+    let others = others(directory, None);
+    if others.is_empty() || is_cache(directory) {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "'{}' is no CRDS cache, and has other things in it ({}): name a new or empty directory for the cache",
+        directory.display(),
+        tell(&others)
+    )))
+}
+
+/// The names in a directory, sorted, that belong to no CRDS cache.
+fn others(directory: &Path, log: Option<&Path>) -> Vec<String> {
+    let mut others = Vec::new();
+    // A directory that cannot be listed fails when it is used, with a better message.
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if log.is_some_and(|log| log == entry.path()) {
+            continue;
+        }
+        let name = entry.file_name();
+        let known = name.to_str().is_some_and(|name| {
+            CACHE.contains(&name) || BYSTANDERS.contains(&name) || name.starts_with(".nfs")
+        });
+        if !known {
+            others.push(name.to_string_lossy().into_owned());
+        }
+    }
+    others.sort();
+    others
+}
+
 fn is_cache(directory: &Path) -> bool {
     ["config", "mappings", "references"].iter().any(|area| {
         Observatory::ALL

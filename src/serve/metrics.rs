@@ -50,9 +50,9 @@ fn gauge(value: u64) -> Samples {
 
 /// All metrics.
 pub(super) fn text(services: &Services, traffic: &Traffic) -> String {
-    let mut registry = Registry::with_prefix("crds_fs_serve");
+    let mut registry = Registry::with_prefix("crds_fs");
     let build = Samples::Gauge(vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1)]);
-    registry.register("build_info", "The program that serves; always 1", build);
+    registry.register("serve_build_info", "The program that serves; always 1", build);
     write_traffic(&mut registry, services, traffic);
     write_upstream(&mut registry, services);
     let mut text = String::new();
@@ -63,28 +63,32 @@ pub(super) fn text(services: &Services, traffic: &Traffic) -> String {
 
 fn write_traffic(registry: &mut Registry, services: &Services, traffic: &Traffic) {
     registry.register(
-        "open_connections",
+        "serve_open_connections",
         "Connections that are open",
         gauge(traffic.open()),
     );
     registry.register(
-        "connections",
+        "serve_connections",
         "Connections that were accepted",
         counter(traffic.connections()),
     );
-    registry.register("sent_bytes", "Bytes of answers sent", counter(traffic.bytes()));
+    registry.register(
+        "serve_sent_bytes",
+        "Bytes of answers sent",
+        counter(traffic.bytes()),
+    );
     let requests = traffic.requests().into_iter().map(|((kind, status), count)| {
         let labels = vec![("kind", kind.as_str().to_owned()), ("status", status.to_string())];
         (labels, count)
     });
     registry.register(
-        "requests",
+        "serve_requests",
         "Requests that have ended, by kind (file, rpc, other) and HTTP status (499: the client left)",
         Samples::Counter(requests.collect()),
     );
     let methods = services.counters.methods().into_iter();
     registry.register(
-        "calls",
+        "serve_calls",
         "JSON-RPC calls, by method",
         Samples::Counter(
             methods
@@ -94,7 +98,7 @@ fn write_traffic(registry: &mut Registry, services: &Services, traffic: &Traffic
     );
     let answers = services.counters.answers().into_iter();
     registry.register(
-        "files",
+        "serve_files",
         "Files given out, whole or in part, by where they came from: hit (they were here) or fetched",
         Samples::Counter(
             answers
@@ -118,7 +122,7 @@ fn write_upstream(registry: &mut Registry, services: &Services) {
         calls.map(move |(method, count)| (vec![of(observatory), ("method", method)], count))
     });
     registry.register(
-        "upstream_calls",
+        "serve_upstream_calls",
         "Calls passed on to the upstream server, by observatory and method",
         Samples::Counter(calls.collect()),
     );
@@ -128,16 +132,16 @@ fn write_upstream(registry: &mut Registry, services: &Services) {
             values.filter_map(|(observatory, upstream)| Some((vec![of(observatory)], value(upstream)?)));
         registry.register(name, help, Samples::Gauge(values.collect()));
     };
-    gauges("catalog_files", "Files in the catalog", &|upstream| {
+    gauges("serve_catalog_files", "Files in the catalog", &|upstream| {
         u64::try_from(upstream.known()?.catalog().len()).ok()
     });
     gauges(
-        "catalog_age_seconds",
+        "serve_catalog_age_seconds",
         "Seconds since the upstream server's last answer",
         &|upstream| Some(upstream.age()?.as_secs()),
     );
     gauges(
-        "upstream_offline",
+        "serve_upstream_offline",
         "Whether the upstream server cannot be reached, or is not asked on purpose",
         &|upstream| Some(u64::from(upstream.is_cut_off())),
     );
@@ -146,16 +150,20 @@ fn write_upstream(registry: &mut Registry, services: &Services) {
 fn write_fetches(registry: &mut Registry, upstream: &Upstream) {
     let counters = upstream.cache().fetcher().counters();
     for (name, help, value) in [
-        ("downloads", "Files fetched and kept", counters.downloads),
-        ("received_bytes", "Bytes of files received", counters.bytes),
+        ("serve_downloads", "Files fetched and kept", counters.downloads),
+        ("serve_received_bytes", "Bytes of files received", counters.bytes),
         (
-            "retries",
+            "serve_retries",
             "Requests for files made again after a failure",
             counters.retries,
         ),
-        ("failures", "Transfers that failed in the end", counters.failures),
         (
-            "mismatches",
+            "serve_failures",
+            "Transfers that failed in the end",
+            counters.failures,
+        ),
+        (
+            "serve_mismatches",
             "Downloads thrown away because length or digest did not match",
             counters.mismatches,
         ),

@@ -25,6 +25,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let log = settings.log_file.as_deref().map(logging::open).transpose()?;
     logging::start(settings.log_level, log);
     directories::make(&args.cache)?;
+    directories::must_not_be_another(&args.cache)?;
     limits::raise_descriptors();
     let runtime = Builder::new_multi_thread()
         .thread_name("crds-fs")
