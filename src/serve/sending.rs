@@ -37,6 +37,7 @@ impl<S> Sending<S> {
             self.waiting.as_mut().reset(Instant::now() + self.limit);
         }
         ready!(self.waiting.as_mut().poll(context));
+        self.waits = false;
         let why = format!("the client has taken nothing for {:?}", self.limit);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
     }

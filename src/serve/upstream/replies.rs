@@ -258,3 +258,119 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use serde_json::json;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// The replies kept in a directory, each of which holds for so long.
+    fn replies(directory: &Path, ttl: Duration) -> (Replies, Cache) {
+        let cache = Cache::builder(directory)
+            .observatories([Observatory::Roman])
+            .offline(true)
+            .bestrefs_ttl(ttl)
+            .open()
+            .unwrap();
+        (Replies::new(&cache, Observatory::Roman), cache)
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn no_contact() -> MethodResult {
+        Err(RpcError::no_contact("nobody answers"))
+    }
+
+    #[tokio::test]
+    async fn callers_share_one_call_and_later_ones_its_reply() {
+        let directory = tempfile::tempdir().unwrap();
+        let (replies, _cache) = replies(directory.path(), LONG);
+        let (calls, go) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+        let ask = || {
+            let (calls, go) = (Arc::clone(&calls), Arc::clone(&go));
+            async move {
+                calls.fetch_add(1, Ordering::Relaxed);
+                go.notified().await;
+                Ok(json!([1, 2]))
+            }
+        };
+        go.notify_one();
+        let (one, other) = tokio::join!(replies.get("a", ask), replies.get("a", ask));
+        assert_eq!((one, other), (Ok(json!([1, 2])), Ok(json!([1, 2]))));
+        assert_eq!(replies.get("a", ask).await, Ok(json!([1, 2])));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn failures_are_not_remembered_and_old_replies_help_where_nobody_answers() {
+        let directory = tempfile::tempdir().unwrap();
+        let (replies, _cache) = replies(directory.path(), Duration::ZERO);
+        let wrong = || async { Err(RpcError::told("OtherError: no")) };
+        assert_eq!(
+            replies.get("a", wrong).await,
+            Err(RpcError::told("OtherError: no"))
+        );
+        assert!(replies.get("a", || async { no_contact() }).await.is_err());
+        assert_eq!(
+            replies.get("a", || async { Ok(json!("old")) }).await,
+            Ok(json!("old"))
+        );
+        assert_eq!(
+            replies.get("a", || async { no_contact() }).await,
+            Ok(json!("old"))
+        );
+        assert_eq!(
+            replies.get("a", wrong).await,
+            Err(RpcError::told("OtherError: no")),
+            "upstream's word counts"
+        );
+        assert_eq!(
+            replies.get("a", || async { Ok(json!("new")) }).await,
+            Ok(json!("new")),
+            "it has no age"
+        );
+    }
+
+    #[tokio::test]
+    async fn replies_are_kept_over_restarts() {
+        let directory = tempfile::tempdir().unwrap();
+        {
+            let (replies, cache) = replies(directory.path(), LONG);
+            replies.keep("a", &json!({"x": 1}));
+            replies.keep("long", &json!("x".repeat(LONGEST)));
+            replies.save().await;
+            cache.close().await;
+        }
+        let (replies, _cache) = replies(directory.path(), LONG);
+        assert_eq!(replies.fresh("a"), Some(json!({"x": 1})));
+        assert_eq!(replies.known("long"), None);
+    }
+
+    #[test]
+    fn what_was_not_used_goes_first_when_there_is_too_much() {
+        let mut memory = Memory {
+            kept: LruCache::unbounded(),
+            bytes: 0,
+            changed: false,
+        };
+        let reply = json!("x".repeat(LONGEST - 100));
+        for number in 0..=MAX_BYTES / LONGEST {
+            memory.keep(&number.to_string(), &reply, UNIX_EPOCH);
+            memory.kept.get("0");
+        }
+        assert!(memory.bytes <= MAX_BYTES);
+        assert!(memory.kept.contains("0") && !memory.kept.contains("1"));
+        memory.keep("0", &json!(1), UNIX_EPOCH);
+        let bytes: usize = memory
+            .kept
+            .iter()
+            .map(|(key, kept)| key.len() + kept.text.len())
+            .sum();
+        assert_eq!(memory.bytes, bytes);
+    }
+}
