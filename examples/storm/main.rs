@@ -260,6 +260,7 @@ fn finish(
         nodes.iter_mut().try_for_each(|node| node.tell("pass"))?;
         nodes.iter_mut().try_for_each(Node::done)?;
     }
+    nodes.iter_mut().for_each(Node::leave);
     for node in nodes.drain(..) {
         report.node(node.end()?);
     }

@@ -85,9 +85,14 @@ impl Node {
         Err(format!("{} never says {word}", self.name).into())
     }
 
-    /// Unmounts and ends it.
-    pub(crate) fn end(mut self) -> Fallible<Told> {
+    /// Tells it to unmount and end.
+    pub(crate) fn leave(&mut self) {
         drop(self.input.take());
+    }
+
+    /// Waits for its end, and gives what it has told.
+    pub(crate) fn end(mut self) -> Fallible<Told> {
+        self.leave();
         let mut told = Told {
             name: self.name.clone(),
             ..Told::default()
