@@ -2,23 +2,26 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::task::JoinError;
 
 use super::error::{FetchError, FetchErrorKind};
 use super::in_flight::{Answer, InFlight};
 use super::lanes::{NoSlot, Slot};
 use super::receive::{Break, Receiver, Target};
-use super::short_work::short_work;
 use super::small::{self, Stored};
-use super::sources::{Located, Source, is_absence, is_of_source};
+use super::sources::{Located, Source};
 use super::state_machine::{Event, State, StateMachine, Step};
 use super::{Inner, Provided};
-use crate::crds::{CatalogEntry, FileKey, FileKind, Sha1Sum, Url};
-use crate::remote::{RemoteError, RemoteErrorKind};
-use crate::store::{Found, HoldingKind, LeaseSeeker, Partial, Sought, Store, StoreError};
+use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
+use crate::remote::RemoteErrorKind;
+use crate::store::{Found, HoldingKind, LeaseSeeker, Partial, StoreError};
+
+mod choice;
+mod elsewhere;
+mod work;
+
+use elsewhere::Here;
 
 /// The task of a transfer. It ends with the file, with a failure, or at the end of the mount.
 pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: CatalogEntry) {
@@ -63,19 +66,6 @@ pub(super) async fn run(inner: Arc<Inner>, in_flight: Arc<InFlight>, entry: Cata
     completion.complete(answer);
 }
 
-/// The number of looks at a file that others have brought and that cannot be used, before it is fetched all the same.
-const LOOKS: usize = 5;
-
-/// What [`Transfer::go`] has found.
-enum Here {
-    /// The file is here.
-    Provided(Provided),
-    /// Another mount fetches it; look again after a pause.
-    Elsewhere(Duration),
-    /// It is to be fetched.
-    Not,
-}
-
 /// Completes a transfer for those who wait, at the latest when it is dropped.
 struct Completion {
     inner: Arc<Inner>,
@@ -97,11 +87,6 @@ impl Drop for Completion {
             self.inner.running.complete(&in_flight, Err(error));
         }
     }
-}
-
-/// Whether nobody has answered.
-fn is_silence(error: &FetchError) -> bool {
-    matches!(error.kind, FetchErrorKind::Unreachable | FetchErrorKind::TimedOut)
 }
 
 fn without_result(key: &FileKey) -> FetchError {
@@ -188,155 +173,10 @@ impl Transfer<'_> {
         }
     }
 
-    /// Looks whether the file is here by now, and else asks for the lease on it, where the store is shared.
-    async fn here_or_leased(&mut self, seeker: &mut LeaseSeeker) -> Result<Here, FetchError> {
-        for _ in 0..LOOKS {
-            if let Some(provided) = self.adopt().await? {
-                return Ok(Here::Provided(provided));
-            }
-            if self.inner.is_offline(self.key().observatory) {
-                return Err(FetchError::offline(self.key()));
-            }
-            match self.seek(seeker, true).await? {
-                Sought::Fetch | Sought::Free => return Ok(Here::Not),
-                Sought::Wait(pause) => return Ok(Here::Elsewhere(pause)),
-                Sought::There => self.look().await?,
-            }
-        }
-        // What is there changes all the time.
-        Ok(Here::Not)
-    }
-
-    /// Waits until another mount has brought the file, or nobody fetches it.
-    async fn wait_elsewhere(&mut self, seeker: &mut LeaseSeeker, pause: Duration) -> Result<(), FetchError> {
-        self.in_flight.enter(State::Elsewhere);
-        let mut pause = Some(pause);
-        while let Some(time) = pause {
-            tokio::time::sleep(time).await;
-            pause = match self.seek(seeker, false).await? {
-                Sought::Wait(pause) => Some(pause),
-                Sought::There => {
-                    self.look().await?;
-                    None
-                }
-                Sought::Fetch | Sought::Free => None,
-            };
-        }
-        self.in_flight.enter(State::Queued);
-        Ok(())
-    }
-
-    async fn seek(&self, seeker: &mut LeaseSeeker, may_take: bool) -> Result<Sought, FetchError> {
-        if !self.inner.store.is_shared() {
-            return Ok(Sought::Fetch);
-        }
-        let (entry, mut asked) = (self.entry, std::mem::take(seeker));
-        let asking = self.blocking(move |store, key| {
-            let sought = store.seek(key, entry, &mut asked, may_take)?;
-            Ok((sought, asked))
-        });
-        let (sought, asked) = asking.await?;
-        *seeker = asked;
-        Ok(sought)
-    }
-
-    async fn end_seeking(&self) {
-        let ended = self.blocking(|store, key| {
-            store.end_seeking(key);
-            Ok(())
-        });
-        if let Err(error) = ended.await {
-            log::debug!("{error}");
-        }
-    }
-
-    /// Lets the store look at what lies under the name, which [`Transfer::adopt`] then verifies.
-    async fn look(&self) -> Result<(), FetchError> {
-        let entry = self.entry;
-        self.short_work(move |store, key| store.open(key, entry).map(drop))
-            .await
-    }
-
     fn enter(&self, machine: &mut StateMachine, event: &Event<'_>) -> Step {
         let step = machine.on(event, &mut fastrand::Rng::new());
         self.in_flight.enter(machine.state());
         step
-    }
-
-    /// Changes the receiver over to the source whose turn it is, if it is another one.
-    fn choose_source(&mut self, machine: &StateMachine, reason: &FetchError) -> Result<(), FetchError> {
-        let can_verify = self.inner.settings.checksums && self.entry.sha1.is_some();
-        let Some(source) = self.sources.get(machine.source()).cloned() else {
-            return Ok(());
-        };
-        let receiver = self.receiver()?;
-        if *receiver.url() != source.url {
-            if receiver.is_of_tier() {
-                log::debug!("now from {}", source.url);
-            } else {
-                log::warn!("{reason}; now from {}", source.url);
-            }
-            receiver.go_on_with(&source);
-            if !can_verify {
-                // It could not be noticed that the bytes do not belong together.
-                receiver.begin_anew()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes on with the other layout of a source that does not have the file in this one; false if that is known.
-    fn try_other_layout(&mut self, source: usize, error: &RemoteError) -> Result<bool, FetchError> {
-        let other = self
-            .sources
-            .get(source)
-            .and_then(|source| source.in_other_layout(error));
-        let Some(other) = other else { return Ok(false) };
-        self.receiver()?.go_on_with(&other);
-        if let Some(source) = self.sources.get_mut(source) {
-            *source = other;
-        }
-        Ok(true)
-    }
-
-    /// Whether a source is the tier, and not the only one: then its failures are not those of the transfer.
-    fn is_mere_tier(&self, source: usize) -> bool {
-        self.sources.len() > 1 && self.sources.get(source).is_some_and(|source| source.is_tier)
-    }
-
-    /// Notes that a source is left because of a failure, which is the transfer's for now.
-    fn leave(&mut self, source: usize, error: &RemoteError, reason: &FetchError) {
-        let observatory = self.key().observatory;
-        let mut is_tier = false;
-        if let Some(Source { number, other, .. }) = self.sources.get(source) {
-            is_tier = self.is_mere_tier(source);
-            let states = &self.inner.source_states;
-            if is_of_source(error) {
-                if is_tier && !states.is_failing(observatory, *number) {
-                    log::warn!("the tier is left alone for a while: {error}");
-                }
-                states.note_failure(observatory, *number, error);
-            } else {
-                states.note_answer(observatory, *number);
-            }
-            if is_tier
-                && is_absence(error)
-                && other.is_none()
-                && self.key().name.kind() == FileKind::Reference
-            {
-                states.note_absent(observatory, *number);
-            }
-        }
-        if !is_tier && !is_silence(reason) {
-            self.answer = Some(reason.clone());
-        }
-    }
-
-    /// The failure that the transfer ends with: the last one, unless that source could not be reached and another one has
-    /// given an answer.
-    fn telling(&mut self, last: FetchError) -> FetchError {
-        let answer = self.answer.take().filter(|_| is_silence(&last));
-        answer.unwrap_or(last)
     }
 
     fn receiver(&mut self) -> Result<&mut Receiver, FetchError> {
@@ -580,32 +420,6 @@ impl Transfer<'_> {
         step
     }
 
-    /// Has the file written to the tier, if none of it came from there.
-    fn offer_to_tier(&self) {
-        let served = self.in_flight.served();
-        let gave = |source: &Source| served.iter().any(|one| one.url == source.url);
-        let has_it = self.sources.iter().any(|source| source.is_tier && gave(source));
-        if !has_it && !self.tier_is_wrong {
-            self.inner.offer_to_tier(self.key(), self.entry);
-        }
-    }
-
-    /// Notes which sources have given the file.
-    fn note_served(&self) {
-        let served = self.in_flight.served();
-        let last = self.receiver.as_ref().map(Receiver::url);
-        if let Some(most) = served.iter().max_by_key(|source| source.bytes) {
-            self.inner.origins.note(self.key(), self.entry, &most.url);
-        }
-        for source in &self.sources {
-            if let Some(bytes) = served.iter().find(|one| one.url == source.url) {
-                let is_last = last == Some(&source.url);
-                let states = &self.inner.source_states;
-                states.note_served(self.key().observatory, source, bytes.bytes, is_last);
-            }
-        }
-    }
-
     async fn publish(&mut self) -> Answer {
         let stored = if let Some(stored) = self.stored.take() {
             stored
@@ -673,52 +487,6 @@ impl Transfer<'_> {
         });
         if let Err(error) = put_away.await {
             log::debug!("{error}");
-        }
-    }
-
-    /// The error of work on another thread that ended without a result: by a panic, or with the runtime.
-    fn unfinished(&self, error: &JoinError) -> FetchError {
-        if error.is_panic() {
-            let message = "the store has panicked, which is a mistake in crds-fs: see the log";
-            FetchError::new(FetchErrorKind::Store, self.key(), message)
-        } else {
-            FetchError::shutting_down(self.key())
-        }
-    }
-
-    /// Does work that may take long on a thread for blocking work.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, FetchError> {
-        tokio::task::spawn_blocking(self.counted(work))
-            .await
-            .map_err(|error| self.unfinished(&error))?
-            .map_err(|error| FetchError::store(self.key(), error))
-    }
-
-    /// Does work of a few system calls.
-    async fn short_work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, FetchError> {
-        short_work(self.counted(work))
-            .await
-            .ok_or_else(|| FetchError::shutting_down(self.key()))?
-            .map_err(|error| FetchError::store(self.key(), error))
-    }
-
-    /// Work that the end of the mount waits for.
-    fn counted<T, W>(&self, work: W) -> impl FnOnce() -> Result<T, StoreError> + use<T, W>
-    where
-        W: FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError>,
-    {
-        let (store, key) = (Arc::clone(&self.inner.store), self.key().clone());
-        let under_way = self.inner.tasks.token();
-        move || {
-            let done = work(&*store, &key);
-            drop(under_way);
-            done
         }
     }
 }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::durability::Sync;
 use super::*;
-use crate::store::{Part, Upkeep as _, file_path};
+use crate::store::{Part, State as _, Upkeep as _, file_path};
 
 mod full;
 mod interleavings;
