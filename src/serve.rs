@@ -35,6 +35,7 @@
 
 mod access_log;
 mod archive;
+mod arguments;
 mod calls;
 mod connection;
 mod counters;

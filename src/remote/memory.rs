@@ -10,7 +10,6 @@ use futures_util::{StreamExt as _, stream};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-pub(crate) use super::destination::conformance::Fault;
 use super::destination::{Destination, Put, PutError, Sum, Upload, other};
 use super::error::{RemoteError, RemoteErrorKind};
 use super::origin::{ByteRange, Download, Origin};
@@ -325,6 +324,19 @@ mod tests {
         origin.release();
         assert_eq!(body.try_next().await.unwrap().unwrap(), "x");
     }
+}
+
+/// The way in which a place goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nobody may write.
+    Forbidden,
+    /// There is no room.
+    Full,
+    /// The place has trouble.
+    Broken,
+    /// Another one writes the file before this one does: it is not there when it is looked for.
+    Race,
 }
 
 /// Files in memory, by URL, that are written to. Clones share them.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::envelope::{Call, RpcError};
-use super::methods::{self, MethodResult};
+use super::envelope::{Call, MethodResult, RpcError};
+use super::methods;
 use super::services::{Place, Services};
 use crate::crds::Observatory;
 

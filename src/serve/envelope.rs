@@ -25,6 +25,9 @@ pub(super) struct RpcError {
     is_no_contact: bool,
 }
 
+/// A result, or the error that is told.
+pub(super) type MethodResult = Result<Value, RpcError>;
+
 impl RpcError {
     pub(super) fn new(name: &'static str, message: impl Display) -> Self {
         Self {

@@ -1,14 +1,15 @@
 //! The JSON-RPC methods (spec/crds-service 1.3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
+use super::arguments::{known_types, too_many};
 use super::datasets::{Dataset, Datasets};
 use super::description::MAX_PER_CALL;
-use super::envelope::{Call, Params, RpcError};
-use super::services::{Service, types};
+use super::envelope::{Call, MethodResult, Params, RpcError};
+use super::services::Service;
 use crate::crds::catalog::CatalogItem;
 use crate::crds::{CatalogEntry, FileKind, FileName, ServerInfo};
 
@@ -20,9 +21,6 @@ struct MethodCall<'a> {
     base: &'a str,
     params: &'a Params,
 }
-
-/// A result, or the error that is told.
-pub(super) type MethodResult = Result<Value, RpcError>;
 
 type Method = fn(&MethodCall<'_>) -> MethodResult;
 
@@ -329,10 +327,6 @@ fn asked_ids<'a>(call: &'a MethodCall<'_>) -> Result<Vec<&'a str>, RpcError> {
     Ok(ids)
 }
 
-pub(super) fn too_many(count: usize, limit: usize) -> RpcError {
-    RpcError::other(format_args!("{count} datasets in one call; the limit is {limit}"))
-}
-
 fn dataset_headers(call: &MethodCall<'_>) -> MethodResult {
     let context = call.context(0)?;
     let mut headers = Map::new();
@@ -411,28 +405,6 @@ fn wanted_types(call: &MethodCall<'_>) -> Result<Option<Vec<String>>, RpcError> 
         call.info,
         &call.datasets.types(call.service.observatory),
     )
-}
-
-/// The types that parameters ask for, none for all. One that neither the rules nor `more` know fails the call.
-pub(super) fn known_types(
-    params: &Params,
-    info: &ServerInfo,
-    more: &BTreeSet<String>,
-) -> Result<Option<Vec<String>>, RpcError> {
-    let asked = params.optional_texts(2, "the reference types")?;
-    let Some(asked) = asked.filter(|types| !types.is_empty()) else {
-        return Ok(None);
-    };
-    let known = types(info);
-    let asked: Vec<_> = asked.into_iter().map(str::to_ascii_lowercase).collect();
-    let is_unknown = |reftype: &&String| !known.contains(*reftype) && !more.contains(*reftype);
-    match asked.iter().find(is_unknown) {
-        Some(unknown) => Err(RpcError::new(
-            "UnknownReferenceTypeError",
-            format_args!("Unknown reference type '{unknown}'"),
-        )),
-        None => Ok(Some(asked)),
-    }
 }
 
 /// The answers that the datasets file gives for the types asked for.

@@ -1,6 +1,6 @@
 //! The services of the observatories: a directory as it lies there, or a cache that fetches from upstream.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::envelope::RpcError;
 use super::rules::Rules;
 use super::upstream::Upstream;
 use crate::cache::Cache;
-use crate::crds::{ContextSpec, FileKind, FileName, Observatory, ServerInfo, encoded};
+use crate::crds::{ContextSpec, FileName, Observatory, ServerInfo, encoded};
 use crate::fetch::FetchError;
 
 /// The services of all observatories that are served.
@@ -173,18 +173,6 @@ impl Service {
             )))
         }
     }
-}
-
-/// The types that the names of the rules tell of: `<obs>_<instrument>_<type>_<serial>.rmap`.
-pub(super) fn types(info: &ServerInfo) -> BTreeSet<String> {
-    let rmaps = info
-        .catalog()
-        .mappings()
-        .filter(|item| item.kind() == FileKind::Rmap);
-    rmaps
-        .filter_map(|item| item.name.split(['_', '.']).nth(2))
-        .map(str::to_owned)
-        .collect()
 }
 
 /// The description of the files in a directory.

@@ -3,14 +3,14 @@
 
 mod calls;
 mod datasets;
+mod pass_on;
 mod replies;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::envelope::{Call, RpcError};
-use super::methods::MethodResult;
+use super::envelope::{Call, MethodResult, RpcError};
 use super::reply::Came;
 use crate::cache::Cache;
 use crate::crds::{ContextSpec, FileKey, FileName, Observatory, ServerInfo};
@@ -130,7 +130,7 @@ impl Upstream {
 fn of_resolver(error: &ResolveError) -> RpcError {
     match error {
         ResolveError::UnknownContext { .. } => RpcError::new("UnknownContext", error),
-        ResolveError::Remote(error) => calls::of_remote(error),
+        ResolveError::Remote(error) => pass_on::of_remote(error),
         _ => RpcError::other(error),
     }
 }

@@ -230,7 +230,7 @@ fn a_killed_transfer_is_resumed() {
     let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     let path = format!("references/roman/{LARGE}");
     let record = rig.store().join(format!(".crds-fs/partial/roman/{LARGE}~record"));
-    origin.set(LARGE, Behaviour::StallAfter(15_000_000));
+    origin.set(LARGE, Behaviour::StallAfter(1_500_000));
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(rig.read(&path).is_err(), "the mount dies"));
         origin.wait_for_stalled(1);

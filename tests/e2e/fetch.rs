@@ -348,7 +348,7 @@ fn an_interrupted_fetch_goes_on_where_it_stopped() {
     const LARGE: &str = "roman_wfi_large_0001.asdf";
     let origin = Origin::start(content().file(LARGE, 20_000_000));
     let place = Place::new(&server_flag(&origin));
-    origin.set(LARGE, Behaviour::StallAfter(15_000_000));
+    origin.set(LARGE, Behaviour::StallAfter(1_500_000));
     let mut command = place.command(&[LARGE, FLAT, "--cache", "cache"]);
     let running = command.stderr(Stdio::piped()).spawn().unwrap();
     let record = place

@@ -14,23 +14,10 @@ use crate::crds::{Sha1Sum, Url};
 use crate::remote::conformance::{SECRET, nobody, variables};
 use crate::remote::http::{HttpClient, HttpSettings};
 use crate::remote::loopback::{Loopback, Reply, Seen, reply};
-use crate::remote::memory::MemoryDestination;
+use crate::remote::memory::{Fault, MemoryDestination};
 use crate::remote::object::ObjectDestination;
 
 const NAME: &str = "references/roman/a b.asdf";
-
-/// The way in which a place goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Nobody may write.
-    Forbidden,
-    /// There is no room.
-    Full,
-    /// The place has trouble.
-    Broken,
-    /// Another one writes the file before this one does: it is not there when it is looked for.
-    Race,
-}
 
 /// A place that goes wrong on command.
 trait Bench {

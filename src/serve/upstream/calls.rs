@@ -1,14 +1,8 @@
 //! The methods of which upstream knows more than its catalog tells: asked there, and remembered where that holds.
 
-use std::future::ready;
-
-use futures_util::future::BoxFuture;
-use serde_json::Value;
-
+use super::pass_on::pass_on;
 use super::{Upstream, datasets};
-use crate::remote::{RemoteError, RemoteErrorKind};
-use crate::serve::envelope::{Call, RpcError};
-use crate::serve::methods::MethodResult;
+use crate::serve::envelope::{Call, MethodResult, RpcError};
 
 /// The way to the answer of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,31 +112,4 @@ async fn remembered(upstream: &Upstream, call: &Call) -> MethodResult {
         .replies
         .get(&key, || pass_on(upstream, method, params.clone()))
         .await
-}
-
-/// Upstream's answer to a call, asked for now.
-pub(super) fn pass_on(upstream: &Upstream, method: &str, params: Value) -> BoxFuture<'static, MethodResult> {
-    let catalogs = upstream.cache.fetcher().catalogs();
-    let Some(server) = catalogs.server(upstream.observatory).cloned() else {
-        let error = RpcError::no_contact(format_args!(
-            "this site server works offline, and does not remember the answer to '{method}'"
-        ));
-        return Box::pin(ready(Err(error)));
-    };
-    upstream.replies.note_call(method);
-    let method = method.to_owned();
-    Box::pin(async move {
-        let answered = server.call(&method, params).await;
-        answered.map_err(|error| of_remote(&error))
-    })
-}
-
-/// The failure of a call to upstream; its own errors in its own words.
-pub(super) fn of_remote(error: &RemoteError) -> RpcError {
-    match error.kind {
-        RemoteErrorKind::Rpc => RpcError::told(&error.message),
-        _ => RpcError::no_contact(format_args!(
-            "the upstream CRDS server cannot be asked, and this site server does not know the answer: {error}"
-        )),
-    }
 }

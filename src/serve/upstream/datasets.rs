@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 
-use super::calls::pass_on;
+use super::pass_on::pass_on;
 use super::{Upstream, of_resolver};
 use crate::cache::Answer;
 use crate::crds::{ContextSpec, DatasetId, DatasetName, FileName, ServerInfo};
 use crate::resolve::ResolveError;
-use crate::serve::envelope::{Call, RpcError};
-use crate::serve::methods::{MethodResult, known_types, too_many};
+use crate::serve::arguments::{known_types, too_many};
+use crate::serve::envelope::{Call, MethodResult, RpcError};
 
 /// The datasets of a call.
 struct Asked {

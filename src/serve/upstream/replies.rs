@@ -14,8 +14,7 @@ use serde_json::Value;
 
 use crate::cache::Cache;
 use crate::crds::Observatory;
-use crate::serve::envelope::RpcError;
-use crate::serve::methods::MethodResult;
+use crate::serve::envelope::{MethodResult, RpcError};
 use crate::store::Store;
 
 /// A longer reply is not remembered, in bytes of JSON.

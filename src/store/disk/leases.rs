@@ -9,106 +9,25 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
-use parking_lot::{Condvar, Mutex};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat};
 
-use super::changes::name_new;
 use super::files::{is_young_part, place};
+use super::naming::name_new;
 use super::shared::Shared;
 use super::state_dir::{self, Plain, is_absence};
 use super::{Disk, FileState};
 use crate::crds::{CatalogEntry, FileKey};
+use crate::store::StoreError;
 use crate::store::leases::{Creation, LeaseFiles, Presence, Seeking, Sought, seek};
 use crate::store::verified::Identity;
-use crate::store::{LeaseCounts, StoreError};
 
 /// The directory of leases in `.crds-fs`.
 pub(super) const LEASES: &str = "leases";
 /// Leases are renewed so many times within their term.
 const RENEWALS: u32 = 4;
-/// Hashing and publication of a file count as signs of life for so long without any other.
-const BUSY: Duration = Duration::from_secs(60);
-
-/// The leases of this mount.
-#[derive(Debug, Default)]
-pub(super) struct Leases {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    held: HashMap<FileKey, Held>,
-    counts: LeaseCounts,
-    keeper: Option<JoinHandle<()>>,
-    is_over: bool,
-}
-
-/// A lease of this mount.
-#[derive(Debug)]
-struct Held {
-    /// Device and inode of its file.
-    identity: (u64, u64),
-    /// The file, open as long as it is renewed.
-    file: Option<Arc<File>>,
-    /// Its transfer is at work although no byte comes, until then.
-    busy_until: Option<Instant>,
-    /// The partial file as it was seen last.
-    seen: Option<Identity>,
-    /// The file is published, and the lease is to be removed then.
-    over: Option<Instant>,
-}
-
-impl Leases {
-    /// The counts as they are now.
-    pub(super) fn counts(&self) -> LeaseCounts {
-        let state = self.state.lock();
-        let held = state.held.values().filter(|held| held.over.is_none());
-        LeaseCounts {
-            held: u64::try_from(held.count()).unwrap_or(u64::MAX),
-            ..state.counts
-        }
-    }
-
-    fn put(&self, key: &FileKey, file: File, identity: (u64, u64)) {
-        let held = Held {
-            identity,
-            file: Some(Arc::new(file)),
-            busy_until: None,
-            seen: None,
-            over: None,
-        };
-        self.state.lock().held.insert(key.clone(), held);
-    }
-
-    fn has(&self, key: &FileKey) -> bool {
-        self.state.lock().held.contains_key(key)
-    }
-
-    /// Counts a file that another has brought, and that was verified here.
-    pub(super) fn note_found(&self) {
-        self.state.lock().counts.found += 1;
-    }
-
-    /// Notes that the transfer of a file is at work although no byte comes.
-    pub(super) fn note_busy(&self, key: &FileKey) {
-        if let Some(held) = self.state.lock().held.get_mut(key) {
-            held.busy_until = Some(Instant::now() + BUSY);
-        }
-    }
-
-    /// Ends a lease a while after its file has been published.
-    pub(super) fn note_published(&self, key: &FileKey, term: Duration) {
-        if let Some(held) = self.state.lock().held.get_mut(key) {
-            held.over = Some(Instant::now() + term);
-            held.file = None;
-        }
-    }
-}
 
 /// The leases to renew, and the files whose leases are over.
 type Due = (Vec<(FileKey, Arc<File>)>, Vec<FileKey>);

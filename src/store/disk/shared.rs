@@ -16,7 +16,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, MetadataExt as _, OpenOptions};
 use parking_lot::Mutex;
 
-use super::leases::Leases;
+use super::lease_table::Leases;
+use super::naming::{LATE, LOOKS, name_new};
 use super::state_dir::{self, Durable, Lock, Missing, OWN, Truthful};
 use super::{Disk, StoreError};
 use crate::crds::Observatory;
@@ -30,9 +31,6 @@ const EXPLANATION: &str = "This cache is used by several mounts of crds-fs (--sh
     since it would evict and move files that others use.\nIf no such mount uses it any more, this file can be removed.\n";
 /// The largest marker, in bytes.
 const MARKER_LIMIT: u64 = 4096;
-/// The number of looks at a marker that is there and cannot be seen yet, and the time between two.
-pub(super) const LOOKS: usize = 100;
-pub(super) const LATE: Duration = Duration::from_millis(50);
 /// The number of replies that may be lost one after the other.
 const REPLIES: usize = 4;
 /// The number of state directories of one store on one node.
@@ -246,7 +244,7 @@ fn mark(own: &Dir, token: &str) -> Result<(String, bool), StoreError> {
         let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         let text = format!("{id}\n{EXPLANATION}");
         state_dir::replace(own, &beside, text.as_bytes(), Durable::Yes)?;
-        let named = super::changes::name_new(own, &beside, own, Path::new(MARKER));
+        let named = name_new(own, &beside, own, Path::new(MARKER));
         let _ = own.remove_file(&beside);
         match named {
             Ok(()) => is_new = true,

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use cap_std::fs::Dir;
 
-use super::shared::{LATE, LOOKS};
+use super::StoreError;
+use super::naming::{LATE, LOOKS, name_new};
 use super::state_dir::{self, Durable};
-use super::{StoreError, changes};
 use crate::crds::Observatory;
 
 /// The observatories that clients know.
@@ -30,7 +30,7 @@ pub(super) fn settle(root: &Dir, own: &Dir, beside: &Path) -> Result<(), StoreEr
             }
             let text = state_dir::find_layout(root).as_str();
             state_dir::replace(own, beside, text.as_bytes(), Durable::No)?;
-            let named = changes::name_new(own, beside, root, &tag);
+            let named = name_new(own, beside, root, &tag);
             let _ = own.remove_file(beside);
             match named {
                 Ok(()) => break,
