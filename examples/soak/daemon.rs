@@ -1,7 +1,9 @@
 //! The process of the mount, and what it uses.
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,9 @@ use crate::{Fallible, program};
 
 /// What ends in time at all ends within this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The counts of the bytes in the store, one after the other.
+const COUNTS: usize = 3;
 
 /// A mount; taken away when dropped.
 pub(crate) struct Daemon {
@@ -144,23 +149,31 @@ impl Drop for Daemon {
     }
 }
 
-/// The lengths of all files of references and mappings, and of partial files. What goes meanwhile counts nothing.
-fn bytes_in(directory: &Path) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => bytes_in(&entry.path()),
-            Ok(metadata)
-                if entry.path().components().any(|part| {
-                    matches!(
-                        part.as_os_str().to_str(),
-                        Some("references" | "mappings" | "partial")
-                    )
-                }) =>
-            {
-                metadata.len()
+/// The bytes of references, mappings and partial files. While they are counted, files come, go and get their names: the least of a
+/// few counts is the one with the fewest that were seen both before and after what came in their place.
+fn bytes_in(store: &Path) -> u64 {
+    let count = |_| {
+        let mut files = HashMap::new();
+        collect(store, &mut files);
+        files.values().sum()
+    };
+    (0..COUNTS).map(count).min().unwrap_or_default()
+}
+
+/// Adds the inodes and lengths of all files of references and mappings, and of partial files.
+fn collect(directory: &Path, files: &mut HashMap<u64, u64>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_counted = |part: Component<'_>| {
+            let part = part.as_os_str().to_str();
+            matches!(part, Some("references" | "mappings" | "partial"))
+        };
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => collect(&path, files),
+            Ok(metadata) if path.components().any(is_counted) => {
+                files.insert(metadata.ino(), metadata.len());
             }
-            _ => 0,
-        })
-        .sum()
+            _ => {}
+        }
+    }
 }

@@ -65,7 +65,7 @@ impl Report {
         // Threads for disk calls come in bursts, up to the bound of their pool, and end after ten idle seconds.
         self.flat("threads", 25, 8, |usage| usage.threads);
         let most = self.samples.iter().map(|usage| usage.store).max().unwrap_or(0);
-        // A file that is seen under two names while it is published is counted twice.
+        // Files come and go while they are counted.
         if most > self.room + self.room / 20 {
             self.problem(format!("{most} bytes in a store of {}", self.room));
         }
