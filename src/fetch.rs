@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::crds::{CatalogEntry, FileKey, Observatory, Url};
+use crate::metrics::Durations;
 use crate::remote::{Destination, Endpoints, Origin};
 use crate::store::{Found, HoldingKind, Store};
 
@@ -47,7 +48,6 @@ mod tests;
 pub(crate) use catalogs::{CatalogSource, Catalogs};
 pub(crate) use counters::Counters;
 pub(crate) use error::{FetchError, FetchErrorKind};
-pub(crate) use histogram::Durations;
 pub(crate) use in_flight::TransferStatus;
 pub(crate) use outcome::Outcome;
 pub(crate) use own_rules::{OwnVersion, own_path, own_version};

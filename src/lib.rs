@@ -32,6 +32,7 @@
 //! | `remote` | JSON-RPC and file origins (HTTP(S), file) |
 //! | [`dataset`] | dataset file to header, header to dataset file (FITS, ASDF, GEIS) |
 //! | [`rules`] | mappings and their evaluation (pure) |
+//! | `metrics` | the writer of Prometheus' text format |
 //! | `machine` | advice that depends on this machine: packages, rights, shells |
 //! | [`crds`] | names, contexts, catalog, `server_config`, Python literals (pure) |
 
@@ -44,6 +45,7 @@ pub mod serve;
 mod cli;
 mod fetch;
 mod machine;
+mod metrics;
 mod mount;
 mod remote;
 mod resolve;

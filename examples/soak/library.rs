@@ -8,10 +8,7 @@ use sha1::{Digest as _, Sha1};
 use crate::Fallible;
 use crate::origin::Content;
 use crate::origin::content::Blob;
-
-/// Files that come in several parts.
-const LARGE_FILES: u32 = 4;
-const LARGE_BYTES: usize = 2 << 20;
+use crate::sizes::size;
 
 const DETECTOR: &str = "META.INSTRUMENT.DETECTOR";
 const INSTRUMENT: &str = "META.INSTRUMENT.NAME";
@@ -24,14 +21,6 @@ pub(crate) struct Library {
 /// The name of a reference.
 pub(crate) fn name(number: u32) -> String {
     format!("jwst_nircam_flat_{number:04}.fits")
-}
-
-fn size(number: u32) -> usize {
-    if number < LARGE_FILES {
-        LARGE_BYTES
-    } else {
-        2048 + number as usize * 7919 % (60 << 10)
-    }
 }
 
 /// The right bytes of a reference.

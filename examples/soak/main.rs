@@ -10,8 +10,12 @@
 
 #[path = "../../tests/common/origin.rs"]
 mod origin;
+#[path = "../support/problems.rs"]
+mod problems;
 #[path = "../support/program.rs"]
 mod program;
+#[path = "../support/sizes.rs"]
+mod sizes;
 
 mod daemon;
 mod faults;
@@ -130,19 +134,19 @@ fn soak(options: &Options) -> Fallible<bool> {
     origin.mend();
     report.judge(&readers);
     finish(&mut report, &mut daemon, &library, context, scratch.path());
-    Ok(report.verdict())
+    Ok(report.problems.verdict())
 }
 
 /// The end: the mount is asked whether it is well, unmounted, and its store is looked through.
 fn finish(report: &mut Report, daemon: &mut Daemon, library: &Library, context: u32, scratch: &Path) {
-    report.check("the mount at the end", || {
+    report.problems.check("the mount at the end", || {
         readers::read_everything(&daemon.point(), library, context)
     });
-    report.check("the newest context", || {
+    report.problems.check("the newest context", || {
         daemon.leads_to(&library::context(context))
     });
-    report.check("the unmount", || daemon.unmount());
-    report.check("the store at the end", || {
+    report.problems.check("the unmount", || daemon.unmount());
+    report.problems.check("the store at the end", || {
         library.check_store(&scratch.join("store"))
     });
 }

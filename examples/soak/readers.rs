@@ -110,7 +110,9 @@ impl Readers {
             if let Some(status) = wait(&mut process, report)?
                 && !status.success()
             {
-                report.problem(format!("a process of readers ended with {status}"));
+                report
+                    .problems
+                    .add(format!("a process of readers ended with {status}"));
             }
         }
         Ok(())
@@ -156,7 +158,7 @@ fn wait(process: &mut Child, report: &mut Report) -> Fallible<Option<std::proces
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    report.problem(format!(
+    report.problems.add(format!(
         "process {} of readers does not end: {}",
         process.id(),
         fs::read_to_string(format!("/proc/{}/wchan", process.id())).unwrap_or_default()

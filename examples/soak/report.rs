@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::Fallible;
 use crate::daemon::{Daemon, Usage};
+use crate::problems::Problems;
 use crate::readers::Readers;
 
 /// Samples of what the mount uses, and all that was wrong.
 pub(crate) struct Report {
     room: u64,
     samples: Vec<Usage>,
-    problems: Vec<String>,
+    pub(crate) problems: Problems,
 }
 
 impl Report {
@@ -18,14 +19,8 @@ impl Report {
         Self {
             room,
             samples: Vec::new(),
-            problems: Vec::new(),
+            problems: Problems::default(),
         }
-    }
-
-    pub(crate) fn problem(&mut self, what: impl Into<String>) {
-        let what = what.into();
-        println!("WRONG: {what}");
-        self.problems.push(what);
     }
 
     pub(crate) fn sample(&mut self, daemon: &Daemon) -> Fallible<()> {
@@ -48,17 +43,10 @@ impl Report {
         );
     }
 
-    /// Runs a check of the end.
-    pub(crate) fn check(&mut self, what: &str, check: impl FnOnce() -> Fallible<()>) {
-        if let Err(error) = check() {
-            self.problem(format!("{what}: {error}"));
-        }
-    }
-
     /// Looks at what was counted while it ran.
     pub(crate) fn judge(&mut self, readers: &Readers) {
         for problem in readers.problems() {
-            self.problem(problem);
+            self.problems.add(problem);
         }
         self.flat("resident memory (MB)", 25, 8, |usage| usage.memory / 1_000_000);
         self.flat("descriptors", 50, 50, |usage| usage.descriptors);
@@ -67,7 +55,8 @@ impl Report {
         let most = self.samples.iter().map(|usage| usage.store).max().unwrap_or(0);
         // Files come and go while they are counted.
         if most > self.room + self.room / 20 {
-            self.problem(format!("{most} bytes in a store of {}", self.room));
+            self.problems
+                .add(format!("{most} bytes in a store of {}", self.room));
         }
     }
 
@@ -83,20 +72,8 @@ impl Report {
         let last = middle(&self.samples[2 * third..]);
         println!("{what}: {before}, in the last third {last}");
         if last > before + before * percent / 100 + more {
-            self.problem(format!("{what} grow: {before}, in the last third {last}"));
+            self.problems
+                .add(format!("{what} grow: {before}, in the last third {last}"));
         }
-    }
-
-    /// Prints it, and tells whether all was well.
-    pub(crate) fn verdict(&self) -> bool {
-        if self.problems.is_empty() {
-            println!("all well");
-        } else {
-            println!("{} problems:", self.problems.len());
-            for problem in &self.problems {
-                println!("  {problem}");
-            }
-        }
-        self.problems.is_empty()
     }
 }

@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use crate::origin::content::Blob;
 use crate::origin::{Behaviour, Content};
+use crate::sizes::{LARGE_FILES, size};
 
 pub(crate) const OBSERVATORY: &str = "roman";
 const INSTRUMENT: &str = "wfi";
 const CONTEXT: &str = "roman_0001.pmap";
 const RULES: &str = "header = {'mapping': 'PIPELINE', 'parkey': ('ROMAN.META.INSTRUMENT.NAME',), 'name': 'roman_0001.pmap', \
                      'derived_from': 'nothing', 'observatory': 'ROMAN'}\nselector = {}\n";
-
-/// Files that come in several parts.
-const LARGE_FILES: u32 = 4;
-const LARGE_BYTES: usize = 2 << 20;
 
 /// How slow files come: a second or two, so that mounts die while they fetch.
 pub(crate) const SLOWLY: Behaviour = Behaviour::Drip {
@@ -35,14 +32,6 @@ pub(crate) fn directory(instrument: bool) -> PathBuf {
 /// The name of a reference.
 pub(crate) fn name(number: u32) -> String {
     format!("roman_wfi_flat_{number:04}.asdf")
-}
-
-fn size(number: u32) -> usize {
-    if number < LARGE_FILES {
-        LARGE_BYTES
-    } else {
-        2048 + number as usize * 7919 % (60 << 10)
-    }
 }
 
 /// Whether a file comes slowly while mounts are killed.

@@ -24,8 +24,12 @@
 mod double;
 #[path = "../../tests/common/origin.rs"]
 mod origin;
+#[path = "../support/problems.rs"]
+mod problems;
 #[path = "../support/program.rs"]
 mod program;
+#[path = "../support/sizes.rs"]
+mod sizes;
 
 mod library;
 mod mount;
@@ -158,7 +162,7 @@ fn both(options: &Options) -> Fallible<bool> {
         println!("== {} are killed", options.kills);
         storm(options, options.kills, &mut random, &mut report)?;
     }
-    Ok(report.verdict())
+    Ok(report.problems.verdict())
 }
 
 /// Everything on a directory of its own.
@@ -266,7 +270,9 @@ fn finish(
     }
     report.waits(Duration::from_secs(options.patience));
     if !options.apart {
-        report.check("the shared directory", || shared.check(options.files));
+        report
+            .problems
+            .check("the shared directory", || shared.check(options.files));
     }
     Ok(())
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::library;
 use crate::nodes::Told;
 use crate::origin::Origin;
-use crate::{Fallible, library};
+use crate::problems::Problems;
 
 /// Requests for each file, at most, when nobody is killed.
 const MOST: f64 = 1.05;
@@ -14,16 +15,10 @@ const MOST: f64 = 1.05;
 #[derive(Default)]
 pub(crate) struct Report {
     told: Vec<Told>,
-    problems: Vec<String>,
+    pub(crate) problems: Problems,
 }
 
 impl Report {
-    fn problem(&mut self, what: impl Into<String>) {
-        let what = what.into();
-        println!("WRONG: {what}");
-        self.problems.push(what);
-    }
-
     /// Counts the requests of the mounts, and of the clients `beside` them. What clients do not download, mounts may ask for
     /// once only, if that is `judged`.
     pub(crate) fn requests(&mut self, origin: &Origin, beside: &Origin, files: u32, judged: bool) {
@@ -47,7 +42,8 @@ impl Report {
             by_mounts + by_clients
         );
         if judged && factor > MOST {
-            self.problem(format!("each file is fetched {factor:.3} times, not {MOST}"));
+            self.problems
+                .add(format!("each file is fetched {factor:.3} times, not {MOST}"));
         }
     }
 
@@ -72,7 +68,7 @@ impl Report {
                 *said.entry(text.clone()).or_insert(0) += count;
             }
             for problem in &node.seen.problems {
-                self.problem(format!("{}: {problem}", node.name));
+                self.problems.add(format!("{}: {problem}", node.name));
             }
             longest.extend(node.seen.longest.iter().cloned());
         }
@@ -98,33 +94,13 @@ impl Report {
             println!("   said {count} times: {text}");
         }
         if reads == 0 {
-            self.problem("nothing was read");
+            self.problems.add("nothing was read");
         }
         if let Some((wait, name)) = longest.first()
             && *wait > patience.as_secs_f64()
         {
-            self.problem(format!("opening {name} took {wait:.1} s"));
+            self.problems.add(format!("opening {name} took {wait:.1} s"));
         }
-    }
-
-    /// Runs a check of the end.
-    pub(crate) fn check(&mut self, what: &str, check: impl FnOnce() -> Fallible<()>) {
-        if let Err(error) = check() {
-            self.problem(format!("{what}: {error}"));
-        }
-    }
-
-    /// Prints it, and tells whether all was well.
-    pub(crate) fn verdict(&self) -> bool {
-        if self.problems.is_empty() {
-            println!("all well");
-        } else {
-            println!("{} problems:", self.problems.len());
-            for problem in &self.problems {
-                println!("  {problem}");
-            }
-        }
-        self.problems.is_empty()
     }
 }
 

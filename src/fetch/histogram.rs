@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::crds::Observatory;
+use crate::metrics::Durations;
 
 /// The upper bounds of the buckets, in milliseconds. Above the last one there is one more bucket.
 const BOUNDS: [u64; 14] = [
@@ -16,15 +17,6 @@ pub(super) struct Histogram {
     counts: [AtomicU64; BOUNDS.len()],
     longer: AtomicU64,
     micros: AtomicU64,
-}
-
-/// Durations as they are counted at one moment.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Durations {
-    /// The number of durations up to a bound in seconds and above the bound before; the last bound is infinite.
-    pub buckets: Vec<(f64, u64)>,
-    /// Seconds in all.
-    pub sum: f64,
 }
 
 impl Histogram {
@@ -48,13 +40,6 @@ impl Histogram {
                 .collect(),
             sum: Duration::from_micros(self.micros.load(Ordering::Relaxed)).as_secs_f64(),
         }
-    }
-}
-
-impl Durations {
-    /// The number of all durations.
-    pub(crate) fn count(&self) -> u64 {
-        self.buckets.iter().map(|(_, count)| count).sum()
     }
 }
 
