@@ -2,7 +2,7 @@
 //! Each step of each is put in any order by shuttle, and each has a clock of its own.
 //!
 //! What must hold whatever happens: the file under the final name is the first whole one, nobody is kept waiting for
-//! longer than a term after the last sign of life, and whoever lives has the file in the end.
+//! longer than the time of silence after the last sign of life, and whoever lives has the file in the end.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot lock has failed")]
 
@@ -16,10 +16,10 @@ use shuttle::thread;
 #[path = "../src/store/leases.rs"]
 mod leases;
 
-use leases::{Creation, LeaseFiles, Presence, Seeking, Sought, seek};
+use leases::{Creation, Known, LeaseFiles, Presence, Seeking, Sought, seek};
 
 const ITERATIONS: usize = 3_000;
-const TERM: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// A lease: who made it, and how often it was renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ struct One {
     number: usize,
     directory: Arc<Mutex<Directory>>,
     own: std::cell::Cell<u32>,
+    /// The lease as it was when the leases of all files were looked at, and when that was.
+    known: std::cell::Cell<Option<(Stamp, Duration)>>,
 }
 
 impl LeaseFiles for One {
@@ -64,8 +66,11 @@ impl LeaseFiles for One {
         Creation::Made
     }
 
-    fn lease(&self) -> Option<Stamp> {
-        self.directory.lock().unwrap().lease
+    fn lease(&self, now: Duration) -> Option<Known<Stamp>> {
+        let stamp = self.directory.lock().unwrap().lease?;
+        let known = self.known.get().filter(|(known, _)| *known == stamp);
+        let since = known.map_or(now, |(_, since)| since);
+        Some(Known { stamp, since })
     }
 
     fn file(&self) -> Presence<Stamp> {
@@ -86,8 +91,8 @@ impl LeaseFiles for One {
     }
 
     fn give_back(&self) {
-        let is_ours = self.lease().is_some_and(|lease| lease.inode == self.own.get());
-        if is_ours {
+        let lease = self.directory.lock().unwrap().lease;
+        if lease.is_some_and(|lease| lease.inode == self.own.get()) {
             self.directory.lock().unwrap().lease = None;
         }
     }
@@ -118,7 +123,13 @@ impl One {
     }
 
     fn run(&self, may_die: bool) -> bool {
-        let (mut seeking, mut clock, mut waited) = (Seeking::new(TERM), Duration::ZERO, Duration::ZERO);
+        let (mut seeking, mut clock, mut waited) = (Seeking::new(SILENCE), Duration::ZERO, Duration::ZERO);
+        if thread_rng().gen_bool(0.5) {
+            let lease = self.directory.lock().unwrap().lease;
+            self.known.set(lease.map(|lease| (lease, clock)));
+            clock += Duration::from_secs(thread_rng().gen_range(0..15));
+            thread::yield_now();
+        }
         loop {
             let may_take = thread_rng().gen_bool(0.7);
             match seek(&mut seeking, self, clock, may_take) {
@@ -126,12 +137,12 @@ impl One {
                 Sought::There => return true,
                 Sought::Free => thread::yield_now(),
                 Sought::Wait(pause) => {
-                    assert!(!pause.is_zero() && pause <= TERM);
+                    assert!(!pause.is_zero() && pause <= SILENCE);
                     // Looking takes time as well.
                     clock += pause + Duration::from_millis(thread_rng().gen_range(0..100));
                     waited += pause;
                     let signs = self.directory.lock().unwrap().signs;
-                    assert!(waited <= TERM * (signs + 2), "kept waiting for {waited:?}");
+                    assert!(waited <= SILENCE * (signs + 2), "kept waiting for {waited:?}");
                     thread::yield_now();
                 }
             }
@@ -153,6 +164,7 @@ fn run(count: usize, mortal: usize, part: Option<u32>) {
                     number,
                     directory: Arc::clone(&directory),
                     own: std::cell::Cell::new(u32::MAX),
+                    known: std::cell::Cell::new(None),
                 };
                 let lives = one.run(number < mortal);
                 let published = directory.lock().unwrap().file;

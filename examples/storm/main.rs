@@ -2,8 +2,8 @@
 //! each file fetched once, and does anybody wait for the dead?
 //!
 //!     tests/shared/run                       small, with two Python clients, as CI runs it
-//!     tests/shared/run --files 5000 --kills 100 --pace 2     ten minutes
-//!     cargo run --release --example storm -- --files 5000 --kills 100 --pace 2     without Python clients
+//!     tests/shared/run --files 5000 --kills 100 --pace 2 --patience 10     ten minutes
+//!     cargo run --release --example storm -- --files 5000 --kills 100 --pace 2 --patience 10     without Python clients
 //!
 //! Each mount has a namespace, a state directory and a view of the shared directory of its own. The views are those of
 //! `tests/shared/double.rs`, which shows every weakness that shared file systems have; `--without-double` takes the directory
@@ -12,8 +12,8 @@
 //!
 //! First nobody is killed: mounts ask for each file that no client downloads 1.05 times at most. Then, on a
 //! new directory and with some files that come slowly, mounts are killed at random while files are removed below them; no
-//! open takes longer than `--patience`. Who waits for a file of a mount that was killed waits for the rest of its lease, ten
-//! seconds, for the name that a view may show three seconds late, and for the transfer. At the end all files are removed and
+//! open takes longer than `--patience`. An open of a file of a mount that was killed waits for five seconds without a sign of life,
+//! half of a lease, then for the transfer, and for the name that a view may show three seconds late. At the end all files are removed and
 //! read once more, so that leases left behind would show, and the shared directory is looked through. Exit status 1 when
 //! anything was wrong, with what.
 //!

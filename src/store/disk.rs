@@ -82,7 +82,7 @@ pub(crate) struct StoreOptions {
     pub state: Option<PathBuf>,
     /// Whether others use the store at the same time.
     pub shared: bool,
-    /// The time without a sign of life after which the lease of another on a file of a shared store is taken over.
+    /// The term of leases on files of a shared store: the time for which a mount that was killed holds others back at most.
     pub lease: Duration,
 }
 
@@ -362,9 +362,10 @@ impl Transfers for DiskStore {
         seeker: &mut LeaseSeeker,
         may_take: bool,
     ) -> Result<Sought, StoreError> {
-        let seeking = seeker
-            .0
-            .get_or_insert_with(|| Seeking::new(self.disk.options.lease));
+        let Some(shared) = self.disk.shared() else {
+            return Ok(Sought::Fetch);
+        };
+        let seeking = seeker.0.get_or_insert_with(|| Seeking::new(shared.silence()));
         self.disk.seek_lease(key, wanted, seeking, may_take)
     }
 

@@ -3,7 +3,7 @@
 //!
 //! They save bandwidth and decide about nothing else: without leases, or with leases that are wrong in any way, files are
 //! fetched more often than once, and every file in the store is right all the same. Whoever holds one shows signs of life
-//! while bytes come. An observer for whom nothing has changed for the term, by its own clock, takes the lease over. A part
+//! while bytes come. An observer for whom nothing has changed for a while, by its own clock, takes the lease over. A part
 //! of the file under its final name, which clients of other kinds write, counts as a sign of life of its writer.
 //!
 //! [`Seeking`] is the state machine of one who wants to fetch. It is pure; [`seek`] takes its steps with a [`LeaseFiles`].
@@ -36,6 +36,15 @@ pub(crate) enum Creation {
     Refused,
 }
 
+/// A lease of another, as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known<S> {
+    /// Its stamp.
+    pub(crate) stamp: S,
+    /// The time since which it is known to this process with this stamp.
+    pub(crate) since: Duration,
+}
+
 /// The operations on the files of one lease. A stamp tells two states of a file apart.
 pub(crate) trait LeaseFiles {
     /// Tells two states of a file apart: inode and times.
@@ -44,8 +53,8 @@ pub(crate) trait LeaseFiles {
     /// Makes the lease, if there is none.
     fn create(&self) -> Creation;
 
-    /// The stamp of the lease; `None` if there is none, or it cannot be looked at.
-    fn lease(&self) -> Option<Self::Stamp>;
+    /// The lease at the time `now`; `None` if there is none, or it cannot be looked at.
+    fn lease(&self, now: Duration) -> Option<Known<Self::Stamp>>;
 
     /// What lies under the final name.
     fn file(&self) -> Presence<Self::Stamp>;
@@ -86,7 +95,7 @@ enum Step<S> {
 /// One who wants to fetch a file. Times are readings of any clock that only goes forward.
 #[derive(Debug)]
 pub(crate) struct Seeking<S> {
-    term: Duration,
+    silence: Duration,
     next: Step<S>,
     /// The signs of life that were seen last, and when they were first seen.
     watched: Option<(Signs<S>, Duration)>,
@@ -105,10 +114,10 @@ struct Signs<S> {
 }
 
 impl<S: Copy + PartialEq> Seeking<S> {
-    /// One who has not looked yet. A lease is stale once it has shown no sign of life for `term`.
-    pub(crate) fn new(term: Duration) -> Self {
+    /// One who has not looked yet. A lease is stale once it has shown no sign of life for as long as `silence`.
+    pub(crate) fn new(silence: Duration) -> Self {
         Self {
-            term,
+            silence,
             next: Step::Create,
             watched: None,
             dead: None,
@@ -160,7 +169,7 @@ impl<S: Copy + PartialEq> Seeking<S> {
     }
 
     /// What follows from a look at the file and at the lease.
-    fn looked(&mut self, file: Presence<S>, lease: Option<S>, now: Duration) -> Option<Sought> {
+    fn looked(&mut self, file: Presence<S>, lease: Option<Known<S>>, now: Duration) -> Option<Sought> {
         let part = match file {
             Presence::Whole => {
                 self.next = Step::Create;
@@ -169,22 +178,23 @@ impl<S: Copy + PartialEq> Seeking<S> {
             Presence::Part(part) => Some(part).filter(|part| self.dead != Some(*part)),
             Presence::Absent => None,
         };
-        let signs = Signs { lease, part };
+        let stamp = lease.map(|lease| lease.stamp);
+        let signs = Signs { lease: stamp, part };
         if lease.is_none() && part.is_none() {
             self.next = Step::Create;
             return None;
         }
-        let since = match self.watched {
-            Some((watched, since)) if watched == signs => since,
-            _ => {
-                self.watched = Some((signs, now));
-                now
-            }
+        let since = match (self.watched, lease) {
+            (Some((watched, since)), _) if watched == signs => since,
+            // The first look. It may have been known for a while.
+            (None, Some(lease)) if part.is_none() => lease.since.min(now),
+            _ => now,
         };
-        let left = self.term.saturating_sub(now.saturating_sub(since));
+        self.watched = Some((signs, since));
+        let left = self.silence.saturating_sub(now.saturating_sub(since));
         if left.is_zero() {
             self.dead = part.or(self.dead);
-            self.next = lease.map_or(Step::Create, Step::Displace);
+            self.next = stamp.map_or(Step::Create, Step::Displace);
             return None;
         }
         self.has_waited = true;
@@ -225,7 +235,7 @@ pub(crate) fn seek<F: LeaseFiles>(
             }
             Step::Look => {
                 // The lease first: it outlives the publication, so that who sees neither knows that nobody has published.
-                let lease = files.lease();
+                let lease = files.lease(now);
                 seeking.looked(files.file(), lease, now)
             }
         };
@@ -241,12 +251,14 @@ mod tests {
 
     use super::*;
 
-    const TERM: Duration = Duration::from_secs(10);
+    const SILENCE: Duration = Duration::from_secs(10);
 
     /// The files of a lease, as the others leave them.
     #[derive(Default)]
     struct Others {
         lease: Option<u32>,
+        /// The lease that was seen earlier, and when.
+        seen: Option<(u32, Duration)>,
         file: Option<Presence<u32>>,
         refuses: bool,
         done: Vec<&'static str>,
@@ -268,8 +280,12 @@ mod tests {
             Creation::Made
         }
 
-        fn lease(&self) -> Option<u32> {
-            self.borrow().lease
+        fn lease(&self, now: Duration) -> Option<Known<u32>> {
+            let others = self.borrow();
+            let stamp = others.lease?;
+            let seen = others.seen.filter(|(seen, _)| *seen == stamp);
+            let since = seen.map_or(now, |(_, since)| since);
+            Some(Known { stamp, since })
         }
 
         fn file(&self) -> Presence<u32> {
@@ -302,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_free_lease_is_taken() {
-        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(TERM));
+        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(SILENCE));
         assert_eq!(seek(&mut seeking, &files, seconds(0), false), Sought::Free);
         assert!(files.borrow().done.is_empty());
         assert_eq!(seek(&mut seeking, &files, seconds(0), true), Sought::Fetch);
@@ -311,14 +327,14 @@ mod tests {
 
     #[test]
     fn without_leases_it_is_fetched() {
-        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(TERM));
+        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(SILENCE));
         files.borrow_mut().refuses = true;
         assert_eq!(seek(&mut seeking, &files, seconds(0), true), Sought::Fetch);
     }
 
     #[test]
     fn a_file_that_came_meanwhile_is_used_and_the_lease_given_back() {
-        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(TERM));
+        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(SILENCE));
         files.borrow_mut().file = Some(Presence::Whole);
         assert_eq!(seek(&mut seeking, &files, seconds(0), true), Sought::There);
         assert_eq!(files.borrow().done, ["create", "give back"]);
@@ -326,7 +342,7 @@ mod tests {
 
     #[test]
     fn who_waits_looks_more_and_more_seldom_and_uses_what_comes() {
-        let (files, mut seeking) = (held(), Seeking::new(TERM));
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
         let mut pauses = Vec::new();
         for _ in 0..7 {
             match seek(&mut seeking, &files, seconds(1), true) {
@@ -341,8 +357,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_taken_over_a_term_after_its_last_sign_of_life() {
-        let (files, mut seeking) = (held(), Seeking::new(TERM));
+    fn a_lease_is_taken_over_a_while_after_its_last_sign_of_life() {
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
         for (now, lease) in [(0, 7), (9, 8), (18, 9)] {
             files.borrow_mut().lease = Some(lease);
             let may_take = now == 0;
@@ -363,8 +379,39 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_that_has_been_known_for_long_is_taken_over_at_once() {
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
+        files.borrow_mut().seen = Some((7, seconds(3)));
+        assert!(matches!(
+            seek(&mut seeking, &files, seconds(12), true),
+            Sought::Wait(_)
+        ));
+        let mut seeking = Seeking::new(SILENCE);
+        assert_eq!(seek(&mut seeking, &files, seconds(13), true), Sought::Fetch);
+        assert!(seeking.has_displaced() && !seeking.has_waited());
+    }
+
+    #[test]
+    fn a_lease_that_was_renewed_since_it_was_seen_is_not_taken_over() {
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
+        files.borrow_mut().seen = Some((6, seconds(0)));
+        assert!(matches!(
+            seek(&mut seeking, &files, seconds(60), true),
+            Sought::Wait(_)
+        ));
+        // Nor is one beside which a part grows.
+        files.borrow_mut().seen = Some((7, seconds(0)));
+        files.borrow_mut().file = Some(Presence::Part(1));
+        let mut seeking = Seeking::new(SILENCE);
+        assert!(matches!(
+            seek(&mut seeking, &files, seconds(60), true),
+            Sought::Wait(_)
+        ));
+    }
+
+    #[test]
     fn a_lease_that_is_given_back_is_free() {
-        let (files, mut seeking) = (held(), Seeking::new(TERM));
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
         assert!(matches!(
             seek(&mut seeking, &files, seconds(0), true),
             Sought::Wait(_)
@@ -381,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_part_that_grows_is_waited_for_and_one_that_does_not_is_not() {
-        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(TERM));
+        let (files, mut seeking) = (RefCell::<Others>::default(), Seeking::new(SILENCE));
         for (now, part) in [(0, 1), (9, 2), (18, 3)] {
             files.borrow_mut().file = Some(Presence::Part(part));
             let may_take = now == 0;

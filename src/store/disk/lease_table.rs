@@ -1,6 +1,6 @@
 //! The leases that this mount holds, in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::crds::FileKey;
+use crate::crds::{FileKey, Observatory};
 use crate::store::LeaseCounts;
 use crate::store::verified::Identity;
 
@@ -26,6 +26,12 @@ pub(super) struct Leases {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) held: HashMap<FileKey, Held>,
+    /// Leases of others, and the time since which each is known as it is.
+    pub(super) others: HashMap<FileKey, (Identity, Duration)>,
+    /// The observatories whose leases are to be looked at.
+    pub(super) to_survey: BTreeSet<Observatory>,
+    /// The times at which that was wanted last.
+    surveyed: HashMap<Observatory, Duration>,
     pub(super) counts: LeaseCounts,
     /// The thread that renews them.
     pub(super) keeper: Option<JoinHandle<()>>,
@@ -91,5 +97,42 @@ impl Leases {
             held.over = Some(Instant::now() + term);
             held.file = None;
         }
+    }
+
+    /// Notes how a lease of another is, and gives the time since which it is known like that.
+    pub(super) fn note_other(&self, key: &FileKey, identity: Identity, now: Duration) -> Duration {
+        let mut state = self.state.lock();
+        match state.others.get(key) {
+            Some((known, since)) if *known == identity => *since,
+            _ => {
+                state.others.insert(key.clone(), (identity, now));
+                now
+            }
+        }
+    }
+
+    /// Asks the thread to look at all leases on files of an observatory, unless that was done within `recently`.
+    pub(super) fn want_survey(&self, observatory: Observatory, now: Duration, recently: Duration) {
+        let mut state = self.state.lock();
+        let last = state.surveyed.get(&observatory);
+        if last.is_none_or(|last| now.saturating_sub(*last) >= recently) {
+            state.surveyed.insert(observatory, now);
+            state.to_survey.insert(observatory);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Replaces what is known of the leases of others on files of an observatory.
+    pub(super) fn note_others(&self, observatory: Observatory, seen: &[(FileKey, Identity)], now: Duration) {
+        let mut state = self.state.lock();
+        let known = std::mem::take(&mut state.others);
+        let (of_it, mut others): (HashMap<_, _>, HashMap<_, _>) = known
+            .into_iter()
+            .partition(|(key, _)| key.observatory == observatory);
+        for (key, identity) in seen {
+            let known = of_it.get(key).filter(|(known, _)| known == identity);
+            others.insert(key.clone(), (*identity, known.map_or(now, |(_, since)| *since)));
+        }
+        state.others = others;
     }
 }

@@ -1,7 +1,10 @@
 //! The leases of a shared store on the disk: `.crds-fs/leases/OBSERVATORY/NAME`, a line for people, renewed by its times.
 //!
 //! A thread renews those of this mount while their transfers show signs of life. A lease outlives the publication of its
-//! file by a while, for who does not see the new name at once.
+//! file by its term, for those who do not see the new name at once.
+//!
+//! One who waits for a lease lets the thread look at all the others as well, so that a mount waits once, not once for each
+//! lease, for another mount that has been killed.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,15 +22,15 @@ use super::naming::name_new;
 use super::shared::Shared;
 use super::state_dir::{self, Plain, is_absence};
 use super::{Disk, FileState};
-use crate::crds::{CatalogEntry, FileKey};
+use crate::crds::{CatalogEntry, FileKey, FileName, Observatory};
 use crate::store::StoreError;
-use crate::store::leases::{Creation, LeaseFiles, Presence, Seeking, Sought, seek};
+use crate::store::leases::{Creation, Known, LeaseFiles, Presence, Seeking, Sought, seek};
 use crate::store::verified::Identity;
 
 /// The directory of leases in `.crds-fs`.
 pub(super) const LEASES: &str = "leases";
 /// Leases are renewed so many times within their term.
-const RENEWALS: u32 = 4;
+const RENEWALS: u32 = 10;
 
 /// The leases to renew, and the files whose leases are over.
 type Due = (Vec<(FileKey, Arc<File>)>, Vec<FileKey>);
@@ -51,14 +54,19 @@ impl Disk {
             key,
             wanted,
         };
-        let sought = seek(seeking, &files, shared.now(), may_take);
+        let (leases, now) = (shared.leases(), shared.now());
+        let sought = seek(seeking, &files, now, may_take);
         {
-            let mut state = shared.leases().state.lock();
+            let mut state = leases.state.lock();
             let counts = &mut state.counts;
             counts.waited += u64::from(!had.0 && seeking.has_waited());
             counts.taken_over += u64::from(!had.1 && seeking.has_displaced());
         }
-        if shared.leases().has(key) {
+        let waits = matches!(sought, Sought::Wait(_));
+        if waits {
+            leases.want_survey(key.observatory, now, shared.silence());
+        }
+        if waits || leases.has(key) {
             self.keep_leases(shared)?;
         }
         Ok(sought)
@@ -80,7 +88,7 @@ impl Disk {
         }
     }
 
-    /// Begins the thread that renews leases, if it does not run.
+    /// Begins the thread that renews leases and looks at those of others, if it does not run.
     fn keep_leases(self: &Arc<Self>, shared: &Shared) -> Result<(), StoreError> {
         let mut state = shared.leases().state.lock();
         if state.keeper.is_none() && !state.is_over {
@@ -185,15 +193,39 @@ fn keep(disk: &Weak<Disk>, pause: Duration) {
         let leases = shared.leases();
         let mut state = leases.state.lock();
         let end = Instant::now() + pause;
-        while !state.is_over && Instant::now() < end {
+        while !state.is_over && state.to_survey.is_empty() && Instant::now() < end {
             leases.changed.wait_until(&mut state, end);
         }
         if state.is_over {
             return;
         }
+        let to_survey = std::mem::take(&mut state.to_survey);
         drop(state);
+        for observatory in to_survey {
+            survey(shared, observatory);
+        }
         disk.renew_leases(shared);
     }
+}
+
+/// Notes how all leases of others on files of an observatory are now.
+pub(super) fn survey(shared: &Shared, observatory: Observatory) {
+    let now = shared.now();
+    let directory = Path::new(LEASES).join(observatory.as_str());
+    let mut seen = Vec::new();
+    for entry in shared.own().read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().and_then(|name| name.parse::<FileName>().ok()) else {
+            continue;
+        };
+        let key = FileKey { observatory, name };
+        if !shared.leases().has(&key)
+            && let Ok(metadata) = entry.metadata()
+        {
+            seen.push((key, Identity::of(&metadata)));
+        }
+    }
+    shared.leases().note_others(observatory, &seen, now);
 }
 
 /// Removes a lease of this mount. One that another has taken over meanwhile is his, and stays as far as that can be seen.
@@ -273,11 +305,14 @@ impl LeaseFiles for FilesOfLease<'_> {
     }
 
     /// Opens it: so network file systems tell its times as they are now.
-    fn lease(&self) -> Option<Identity> {
-        match state_dir::open_plain(self.shared.own(), &lease_path(self.key)) {
-            Ok(Plain::File(_, metadata)) => Some(Identity::of(&metadata)),
-            _ => None,
-        }
+    fn lease(&self, now: Duration) -> Option<Known<Identity>> {
+        let Ok(Plain::File(_, metadata)) = state_dir::open_plain(self.shared.own(), &lease_path(self.key))
+        else {
+            return None;
+        };
+        let stamp = Identity::of(&metadata);
+        let since = self.shared.leases().note_other(self.key, stamp, now);
+        Some(Known { stamp, since })
     }
 
     fn file(&self) -> Presence<Identity> {

@@ -53,7 +53,7 @@ pub(super) struct Shared {
     listing: Mutex<HashMap<Observatory, JoinHandle<()>>>,
     closing: AtomicBool,
     leases: Leases,
-    /// The time without a sign of life after which a lease is taken over.
+    /// The time for which a lease holds others back at most.
     term: Duration,
     begun: Instant,
 }
@@ -175,9 +175,15 @@ impl Shared {
         &self.leases
     }
 
-    /// The time without a sign of life after which a lease is taken over.
+    /// The time for which a lease holds others back, at most, after the death of its owner, and after publication.
     pub(super) fn term(&self) -> Duration {
         self.term
+    }
+
+    /// The time without a sign of life after which a lease is taken over. The other half of its term is for the transfer of
+    /// the one who takes it, and for names that others see late.
+    pub(super) fn silence(&self) -> Duration {
+        self.term / 2
     }
 
     /// A reading of this process's clock.

@@ -1,5 +1,7 @@
 //! Leases on the disk: exclusive, renewed while bytes come, given back, outlived by nobody.
 
+use std::time::Instant;
+
 use super::*;
 use crate::store::LeaseSeeker;
 use crate::store::leases::Sought;
@@ -39,7 +41,21 @@ fn rule() -> FileKey {
 }
 
 fn seek(store: &DiskStore, seeker: &mut LeaseSeeker) -> Sought {
-    store.seek(&rule(), entry(b"good"), seeker, true).unwrap()
+    seek_of(store, &rule(), seeker)
+}
+
+fn seek_of(store: &DiskStore, key: &FileKey, seeker: &mut LeaseSeeker) -> Sought {
+    store.seek(key, entry(b"good"), seeker, true).unwrap()
+}
+
+/// Seeks until nobody else is waited for.
+fn wait(store: &DiskStore, key: &FileKey, mut seeker: LeaseSeeker) -> Sought {
+    loop {
+        match seek_of(store, key, &mut seeker) {
+            Sought::Wait(pause) => std::thread::sleep(pause),
+            sought => return sought,
+        }
+    }
 }
 
 fn shared(store: &DiskStore) -> &Shared {
@@ -118,14 +134,7 @@ fn a_lease_without_a_sign_of_life_is_taken_over() {
         panic!()
     };
     assert_eq!(seek(one, &mut LeaseSeeker::default()), Sought::Fetch);
-    let mut waiting = LeaseSeeker::default();
-    loop {
-        match seek(other, &mut waiting) {
-            Sought::Wait(pause) => std::thread::sleep(pause),
-            Sought::Fetch => break,
-            sought => panic!("{sought:?}"),
-        }
-    }
+    assert_eq!(wait(other, &rule(), LeaseSeeker::default()), Sought::Fetch);
     assert_eq!(shared(other).leases().counts().taken_over, 1);
     // The lease of the other is not given back by the first.
     one.end_seeking(&rule());
@@ -136,6 +145,49 @@ fn a_lease_without_a_sign_of_life_is_taken_over() {
             .next()
             .is_none()
     );
+}
+
+#[test]
+fn who_has_waited_for_one_lease_of_a_dead_mount_waits_for_none_of_the_others() {
+    let mounts = Mounts::new(2, Duration::from_millis(400));
+    let [one, other] = mounts.stores.as_slice() else {
+        panic!()
+    };
+    let keys = ["hst_0002.pmap", "hst_0003.pmap", "hst_0004.pmap"].map(key);
+    for key in keys.iter().chain([&rule()]) {
+        assert_eq!(seek_of(one, key, &mut LeaseSeeker::default()), Sought::Fetch);
+    }
+    // What the thread does when somebody waits.
+    super::super::leases::survey(shared(other), Observatory::Hst);
+    assert_eq!(wait(other, &rule(), LeaseSeeker::default()), Sought::Fetch);
+    for key in &keys {
+        assert_eq!(seek_of(other, key, &mut LeaseSeeker::default()), Sought::Fetch);
+    }
+    let counts = shared(other).leases().counts();
+    assert_eq!((counts.waited, counts.taken_over), (1, 4));
+}
+
+#[test]
+fn who_waits_lets_all_leases_be_looked_at() {
+    let mounts = Mounts::new(2, LONG);
+    let [one, other] = mounts.stores.as_slice() else {
+        panic!()
+    };
+    let second = key("hst_0002.pmap");
+    assert_eq!(seek(one, &mut LeaseSeeker::default()), Sought::Fetch);
+    assert_eq!(seek_of(one, &second, &mut LeaseSeeker::default()), Sought::Fetch);
+    assert!(matches!(
+        seek(other, &mut LeaseSeeker::default()),
+        Sought::Wait(_)
+    ));
+    let end = Instant::now() + Duration::from_secs(60);
+    while !shared(other).leases().state.lock().others.contains_key(&second) {
+        assert!(
+            Instant::now() < end,
+            "the thread does not look at the other leases"
+        );
+        std::thread::yield_now();
+    }
 }
 
 #[test]
