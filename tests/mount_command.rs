@@ -175,6 +175,50 @@ fn in_the_foreground_until_a_signal() {
 }
 
 #[test]
+fn the_log_is_json_where_that_is_asked_for() {
+    let cache = Cache::new();
+    let log = cache.directory.path().join("log");
+    let mut command = cache.command(&["mount"]);
+    command
+        .env("CRDS_PATH", cache.place())
+        .env("CRDS_FS_LOG_FILE", &log)
+        .env("CRDS_FS_LOG_FORMAT", "json")
+        .env("CRDS_FS_VERBOSE", "2");
+    done(&command.output().unwrap());
+    done(&cache.run(&["umount", &cache.place()]));
+    let text = fs::read_to_string(log).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let mounted = lines.iter().find(|line| {
+        let message = line["message"].as_str();
+        message.is_some_and(|message| message.contains("is mounted at"))
+    });
+    let mounted = mounted.unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(mounted["level"], "INFO");
+    assert_eq!(mounted["module"], "crds_fs::cli::daemon_main");
+    assert!(mounted["time"].as_str().is_some_and(|time| time.ends_with('Z')));
+    assert!(lines.iter().any(|line| line["level"] == "DEBUG"), "{text}");
+}
+
+#[test]
+fn in_the_foreground_where_a_variable_says_so() {
+    let cache = Cache::new();
+    let mut child = cache
+        .command(&["mount", "-q", &cache.place()])
+        .env("CRDS_FS_FOREGROUND", "1")
+        .spawn()
+        .unwrap();
+    while mounts::at(&cache.path()).is_none() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended");
+        std::thread::yield_now();
+    }
+    done(&cache.run(&["umount", &cache.place()]));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn one_command_with_a_mount_of_its_own() {
     let cache = Cache::new();
     let script = "test \"$CRDS_PATH\" = \"$0\" && cat \"$CRDS_PATH/pickles/roman/mine.pkl\" && grep -c ' fuse.crds-fs ' /proc/mounts >&2; exit 7";
@@ -202,4 +246,28 @@ fn wrong_usage_is_status_2() {
     failed(&cache.run(&["mount", "--no-such-flag"]), 2, "--no-such-flag");
     failed(&cache.run(&["mount", "/nonexistent/place"]), 1, "mkdir");
     failed(&cache.run(&["run"]), 2, "Usage");
+    failed(
+        &cache.run(&["mount", "/tmp", "--log-format", "xml"]),
+        2,
+        "--log-format: 'xml' is neither text nor json",
+    );
+    for (variable, value) in [
+        ("CRDS_CONFIG_URI", "ftp://example.org/"),
+        ("CRDS_REFERENCE_URI", "nowhere"),
+        ("CRDS_SERVER_URL", "nowhere"),
+        ("CRDS_FS_VERBOSE", "3"),
+        ("CRDS_FS_FOREGROUND", "perhaps"),
+        ("CRDS_FS_LOG_FORMAT", "xml"),
+    ] {
+        for arguments in [&["mount"][..], &["run", "--", "true"]] {
+            let mut command = cache.command(arguments);
+            command.env("CRDS_PATH", cache.place()).env(variable, value);
+            if (variable, arguments[0]) == ("CRDS_FS_FOREGROUND", "run") {
+                continue;
+            }
+            let output = command.output().unwrap();
+            failed(&output, 2, variable);
+            failed(&output, 2, &format!("'{value}'"));
+        }
+    }
 }

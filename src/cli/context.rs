@@ -28,10 +28,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .spec
         .parse()
         .map_err(|error: crate::crds::ContextError| Failure::usage(error.to_string()))?;
-    let observatory = spec.observatory().or_else(|| match &spec {
-        ContextSpec::Symbolic(_) => default_observatory(&environment),
-        ContextSpec::Literal(_) => None,
-    });
+    let observatory = match (spec.observatory(), &spec) {
+        (None, ContextSpec::Symbolic(_)) => default_observatory(&args.target, &environment)?,
+        (named, _) => named,
+    };
     let observatory = observatory.ok_or_else(|| nameless(&spec))?;
     if matches!(&spec, ContextSpec::Symbolic(symbolic) if symbolic.version == ContextVersion::Build) {
         return Err(Failure::usage(format!(

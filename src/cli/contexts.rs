@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use clap::builder::TypedValueParser as _;
 use serde_json::json;
 
-use super::rule_source::{RuleSource, default_observatory};
+use super::rule_source::RuleSource;
 use super::suggestions::OBSERVATORIES;
 use super::target::TargetFlags;
 use super::{Failure, logging, output, settings};
@@ -37,7 +37,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     logging::to_standard_error("error");
     let environment = settings::environment();
-    let only = args.observatory.or_else(|| default_observatory(&environment));
+    let only = args.observatory.or_else(|| settings::observatory(&environment));
     let source = RuleSource::open(&args.target, &environment, only)?;
     let asked = only.map_or_else(|| source.observatories(), |only| vec![only]);
     let mut reports = Vec::new();

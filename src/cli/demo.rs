@@ -98,7 +98,7 @@ fn mount(settings: &Settings, socket: &mut Option<TcpListener>) -> Result<Daemon
     Ok(daemon::launch(DaemonMode::Attached, |ready| {
         // The server stops only when no process has its socket open.
         drop(socket.take());
-        logging::start(settings.log_level, log);
+        logging::start(settings.log_level, settings.log_format, log);
         u8::from(daemon_main::serve(settings, ready, None).is_err())
     })?)
 }

@@ -34,14 +34,16 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     logging::to_standard_error("error");
     let environment = settings::environment();
-    let default = default_observatory(&environment);
     let named = |context: &str| match context.parse::<ContextSpec>() {
         Ok(spec) => Ok(spec.observatory()),
         // A mapping by its path.
         Err(_) if context.contains('/') => Ok(None),
         Err(error) => Err(Failure::usage(error.to_string())),
     };
-    let observatory = named(&args.new)?.or(named(&args.old)?).or(default);
+    let observatory = match named(&args.new)?.or(named(&args.old)?) {
+        None => default_observatory(&args.target, &environment)?,
+        named => named,
+    };
     let source = RuleSource::open(&args.target, &environment, observatory)?;
     let found = literal(&source, &args.old, observatory)
         .and_then(|old| Ok((old, literal(&source, &args.new, observatory)?)))

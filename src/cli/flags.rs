@@ -3,7 +3,7 @@
 use clap::ValueHint::{DirPath, FilePath, Url as UrlHint, Username};
 
 use super::Failure;
-use super::suggestions::{BESTREFS_AS, CONTEXTS, OBSERVATORIES, PREFETCH, SERVERS};
+use super::suggestions::{BESTREFS_AS, CONTEXTS, LOG_FORMATS, OBSERVATORIES, PREFETCH, SERVERS};
 use crate::crds::Url;
 
 /// The flags of everything that mounts. Each may also be given as `CRDS_FS_<FLAG>` in the environment, or as an option of
@@ -22,6 +22,9 @@ pub(super) struct MountFlags {
     pub(super) server: Vec<String>,
     #[command(flatten)]
     pub(super) common: CacheFlags,
+    /// Write the log as lines of text, or as a JSON object a line [default: text].
+    #[arg(long, value_name = "text|json", value_parser = LOG_FORMATS, hide_possible_values = true)]
+    pub(super) log_format: Option<String>,
     /// Refuse all writes.
     #[arg(long)]
     pub(super) read_only: bool,
@@ -125,7 +128,7 @@ pub(super) struct CacheFlags {
 }
 
 /// The names of all flags that take a value.
-const VALUED: [&str; 21] = [
+const VALUED: [&str; 22] = [
     "fsname",
     "cache",
     "state",
@@ -144,13 +147,14 @@ const VALUED: [&str; 21] = [
     "bestrefs-ttl",
     "stall-timeout",
     "timeout",
+    "log-format",
     "uid",
     "gid",
     "umask",
 ];
 
 /// The names of all flags that are on or off.
-const SWITCHES: [&str; 7] = [
+const SWITCHES: [&str; 9] = [
     "over",
     "offline",
     "read-only",
@@ -158,6 +162,8 @@ const SWITCHES: [&str; 7] = [
     "xattr",
     "no-xattr",
     "allow-other",
+    "verbose",
+    "quiet",
 ];
 
 /// Options that mount(8) and systemd put in fstab for themselves, and those that are the case anyway.
@@ -231,6 +237,7 @@ impl MountFlags {
             "gid" => &self.gid,
             "umask" => &self.umask,
             "log-file" => &self.common.log_file,
+            "log-format" => &self.log_format,
             _ => &None,
         };
         value.as_deref()

@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["names", "lock", "references"])]
     list: bool,
     /// Print JSON.
-    #[arg(long, requires = "list")]
+    #[arg(long, conflicts_with_all = ["names", "lock", "references"])]
     json: bool,
 }
 
@@ -43,6 +43,9 @@ pub(super) struct ReleaseArgs {
 
 /// Runs `hold`.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    if args.json && !args.list {
+        return Err(Failure::usage("--json is for what is held: say --list --json"));
+    }
     if !args.list && args.wanted.is_empty() {
         return Err(Failure::usage(
             "what is to be held? Name files, globs or contexts, or a lock file with --lock; --list tells what is held",

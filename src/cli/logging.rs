@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use env_logger::{Builder, Target};
-use log::LevelFilter;
+use jiff::Timestamp;
+use log::{LevelFilter, Record};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::getuid;
 use rustix::stdio;
+use serde_json::json;
 
 use super::Failure;
 use super::settings::Environment;
+use crate::serve::LogFormat;
 
 /// A log that has grown beyond this, in bytes, begins anew at the next start; the old one is kept beside it.
 const LARGE: u64 = 10 << 20;
@@ -80,7 +83,7 @@ impl Write for LogFile {
 }
 
 /// Sends this process's log to `file`, else to standard error. A second call has no effect.
-pub(super) fn start(level: LevelFilter, file: Option<LogFile>) {
+pub(super) fn start(level: LevelFilter, format: LogFormat, file: Option<LogFile>) {
     let mut builder = Builder::new();
     // Of other libraries only what is wrong, unless everything is asked for.
     let others = if level == LevelFilter::Trace {
@@ -92,6 +95,9 @@ pub(super) fn start(level: LevelFilter, file: Option<LogFile>) {
         .filter_level(others)
         .filter_module("crds_fs", level)
         .format_timestamp_millis();
+    if format == LogFormat::Json {
+        builder.format(|out, record| writeln!(out, "{}", to_json(record, Timestamp::now())));
+    }
     if let Some(file) = &file {
         builder.target(Target::Pipe(Box::new(file.clone())));
     }
@@ -99,6 +105,16 @@ pub(super) fn start(level: LevelFilter, file: Option<LogFile>) {
     if let (Ok(()), Some(file)) = (builder.try_init(), file) {
         let _ = IN_USE.set(file);
     }
+}
+
+/// A record as an object on one line: time (UTC), level, module, message.
+fn to_json(record: &Record<'_>, when: Timestamp) -> serde_json::Value {
+    json!({
+        "time": format!("{when:.3}"),
+        "level": record.level().as_str(),
+        "module": record.target(),
+        "message": record.args().to_string(),
+    })
 }
 
 /// A function that opens the log anew after it was put aside, as by logrotate; `None` when it goes to standard error.

@@ -45,9 +45,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let environment = settings::environment();
     let mut settings = Settings::new(args.mountpoint.as_deref(), &args.flags, &environment)?;
     make_absolute(&mut settings)?;
-    if args.foreground {
+    settings.check_places()?;
+    if args.foreground || settings::foreground(&environment)? {
         let file = settings.log_file.as_deref().map(logging::open).transpose()?;
-        logging::start(settings.log_level, file);
+        logging::start(settings.log_level, settings.log_format, file);
         return daemon_main::serve(&settings, Ready::foreground(), None);
     }
     let log = open_log(&settings, &environment)?;
@@ -55,7 +56,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let quiet = settings.log_level < LevelFilter::Info;
     let message_log = (!quiet).then_some(path.as_path());
     let daemon = daemon::launch(DaemonMode::Detached(log.try_clone()?), |ready| {
-        logging::start(settings.log_level, Some(log.for_all_output()));
+        logging::start(
+            settings.log_level,
+            settings.log_format,
+            Some(log.for_all_output()),
+        );
         u8::from(daemon_main::serve(&settings, ready, message_log).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cache_dirs::CacheDirs;
 use super::cache_rules::CacheRules;
 use super::flags::{CacheFlags, MountFlags};
-use super::settings::{Environment, variable};
+use super::settings::{self, Environment};
 use super::target::{Missing, Session, Target, TargetFlags};
 use super::{Failure, failure, fetch, output};
 use crate::cache::holdings::Holdings;
@@ -175,9 +175,15 @@ pub(super) fn with_observatory(context: &ContextSpec, observatory: Observatory) 
     }
 }
 
-/// The observatory that a command is about where it names none: that of `CRDS_OBSERVATORY`.
-pub(super) fn default_observatory(environment: &Environment) -> Option<Observatory> {
-    variable(environment, "CRDS_OBSERVATORY").and_then(|name| name.trim().to_lowercase().parse().ok())
+/// The observatory that a command is about where it names none: that of the environment, else the only one of the target.
+pub(super) fn default_observatory(
+    flags: &TargetFlags,
+    environment: &Environment,
+) -> Result<Option<Observatory>, Failure> {
+    if let Some(named) = settings::observatory(environment) {
+        return Ok(Some(named));
+    }
+    Ok(Target::choose(flags, environment, Missing::AskServers)?.only_observatory())
 }
 
 /// The failure that a context does not tell its observatory, and nothing else does.

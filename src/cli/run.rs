@@ -90,6 +90,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     }
     let mut settings = Settings::new(directory.to_str(), &args.flags, &environment)?;
     mount::make_absolute(&mut settings)?;
+    settings.check_places()?;
     settings.use_of_files = match (&lock, &record) {
         (Some(lock), _) => UseOfFiles::Locked(Arc::clone(lock)),
         (None, Some(_)) => UseOfFiles::Recorded,
@@ -99,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     namespace::enter()?;
     let log = mount::open_log(&settings, &environment)?;
     let daemon = daemon::launch(DaemonMode::Attached, |ready| {
-        logging::start(settings.log_level, Some(log));
+        logging::start(settings.log_level, settings.log_format, Some(log));
         u8::from(daemon_main::serve(&settings, ready, None).is_err())
     })?;
     daemon::answers(&settings.mountpoint)?;

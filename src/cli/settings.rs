@@ -18,8 +18,9 @@ use super::Failure;
 use super::failure::USAGE;
 use super::flags::MountFlags;
 use crate::crds::{ContextSpec, Observatory, Url};
-use crate::remote;
+use crate::remote::{self, EndpointError, Endpoints};
 use crate::resolve::{Mode, Prefetch};
+use crate::serve::LogFormat;
 use crate::tree::{BestrefsAs, UseOfFiles};
 
 /// The `CRDS_SERVER_URL` that crds-fs gives to clients on a mount: any that contains `serverless` means to them that they
@@ -114,6 +115,7 @@ pub(super) struct Settings {
     pub(super) umask: Option<u16>,
     pub(super) log_file: Option<PathBuf>,
     pub(super) log_level: LevelFilter,
+    pub(super) log_format: LogFormat,
     pub(super) checksums: bool,
     pub(super) lengths: bool,
     pub(super) allow_bad_references: bool,
@@ -190,6 +192,9 @@ impl Settings {
             umask: sources.get("umask", &[], parse::umask)?,
             log_file: sources.get("log-file", &[], parse::text)?.map(PathBuf::from),
             log_level: sources.log_level()?,
+            log_format: sources
+                .get("log-format", &[], parse::log_format)?
+                .unwrap_or_default(),
             checksums: sources.truth("CRDS_DOWNLOAD_CHECKSUMS")?.unwrap_or(true),
             lengths: sources.truth("CRDS_DOWNLOAD_LENGTHS")?.unwrap_or(true),
             allow_bad_references: sources.truth("CRDS_ALLOW_BAD_REFERENCES")?.unwrap_or(false),
@@ -205,6 +210,16 @@ impl Settings {
 }
 
 impl Settings {
+    /// Refuses URLs that make no sense together, or as places of files, before a process of its own is made of them.
+    pub(super) fn check_places(&self) -> Result<(), Failure> {
+        Endpoints::new(&self.remote, &self.observatories)
+            .map(|_| ())
+            .map_err(|error| match (&error, &self.remote.server_url) {
+                (EndpointError::Uri { .. }, _) | (_, None) => Failure::usage(error.to_string()),
+                (_, Some(_)) => Failure::usage(format!("CRDS_SERVER_URL: {error}")),
+            })
+    }
+
     /// Reads all settings as [`Settings::new`] does, but goes on without the variables that make no sense, and gives those.
     pub(super) fn tolerant(
         mountpoint: &str,
@@ -397,11 +412,21 @@ impl SettingSources<'_> {
         })
     }
 
+    /// How often a switch that may be given twice is given outside of the command line.
+    fn times(&self, name: &str) -> Result<u8, Failure> {
+        Ok(self.get(name, &[], parse::times)?.unwrap_or(0))
+    }
+
     fn log_level(&self) -> Result<LevelFilter, Failure> {
         let talkative = self
             .get_variable("CRDS_VERBOSITY", parse::from_str::<i64>)?
             .is_some_and(|level| level >= 50);
-        Ok(match (self.flags.common.quiet, self.flags.common.verbose) {
+        let given = (self.flags.common.quiet, self.flags.common.verbose);
+        let given = match given {
+            (0, 0) => (self.times("quiet")?, self.times("verbose")?),
+            given => given,
+        };
+        Ok(match given {
             (0, 0) if talkative => LevelFilter::Debug,
             (0, 0) => LevelFilter::Info,
             (0, 1) => LevelFilter::Debug,
@@ -409,6 +434,22 @@ impl SettingSources<'_> {
             (1, _) => LevelFilter::Warn,
             _ => LevelFilter::Error,
         })
+    }
+}
+
+/// Whether `CRDS_FS_FOREGROUND` asks for the foreground.
+pub(super) fn foreground(environment: &Environment) -> Result<bool, Failure> {
+    Ok(truth(environment, &own_variable("foreground"))?.unwrap_or(false))
+}
+
+/// The observatory that a command is about where nothing else tells it: the only one of `CRDS_FS_OBSERVATORY`, else that
+/// of `CRDS_OBSERVATORY`.
+pub(super) fn observatory(environment: &Environment) -> Option<Observatory> {
+    let own = own_variable("observatory");
+    let named = variable(environment, &own).or_else(|| variable(environment, "CRDS_OBSERVATORY"))?;
+    match *parse::observatories(&named.to_lowercase()).ok()? {
+        [only] => Some(only),
+        _ => None,
     }
 }
 

@@ -31,6 +31,9 @@ pub(super) const PREFETCH: Suggestions = Suggestions(&["rules", "none"]);
 /// The values of `--bestrefs-as`.
 pub(super) const BESTREFS_AS: Suggestions = Suggestions(&["link", "file"]);
 
+/// The values of `--log-format`.
+pub(super) const LOG_FORMATS: Suggestions = Suggestions(&["text", "json"]);
+
 /// Takes any text, and suggests some.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Suggestions(&'static [&'static str]);

@@ -7,12 +7,14 @@ pub(super) mod find;
 mod open;
 mod session;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::flags::{CacheFlags, MountFlags};
 use super::settings::{Environment, Settings};
 use super::suggestions::SERVERS;
+use crate::crds::Observatory;
 pub(super) use find::STATUS;
 use find::{Candidate, Found};
 pub(super) use open::Opened;
@@ -141,6 +143,20 @@ impl Target {
         } else {
             Err(which(flags)?)
         }
+    }
+
+    /// The observatory of a mount or a directory that has only one.
+    pub(super) fn only_observatory(&self) -> Option<Observatory> {
+        let (Self::Mount(root) | Self::Cache(root)) = self else {
+            return None;
+        };
+        let names = fs::read_dir(root.join("config")).ok()?;
+        let mut found = names.flatten().filter_map(|entry| {
+            let name = entry.file_name();
+            name.to_str()?.parse::<Observatory>().ok()
+        });
+        let first = found.next();
+        first.filter(|_| found.next().is_none())
     }
 
     /// A directory that is a mount, the store of one, or a cache that nothing is mounted over; `None` if there is none.

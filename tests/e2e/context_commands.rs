@@ -95,6 +95,47 @@ fn names_of_contexts_through_a_mount_over_a_cache_and_with_a_server_alone() {
     );
 }
 
+/// What names no observatory is of the only one of the mount, or of the one that the environment names.
+#[test]
+fn latest_is_that_of_the_only_observatory() {
+    let library = Library::demo();
+    let server = library.flags().remove(0);
+    let rig = Rig::mounted(&[&server], &[]);
+    let dataset = "R0000101001001001001_0001.WFI01";
+    let told = |rig: &Rig, arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = program();
+        command
+            .args(arguments)
+            .env("CRDS_PATH", rig.mountpoint())
+            .envs(variables.iter().copied());
+        command.output().unwrap()
+    };
+    let only = told(&rig, &["context", "latest"], &[]);
+    assert_eq!(out(&only), format!("{NEW}\n"), "{}", said(&only));
+    let only = told(&rig, &["diff", "2026-03-01", "latest"], &[]);
+    assert!(out(&only).contains(FLAT), "{}", said(&only));
+    let only = told(&rig, &["bestrefs", dataset, "--types", "flat"], &[]);
+    assert!(out(&only).contains("roman_wfi_flat_0002.asdf"), "{}", said(&only));
+    let mut two = Rig::of("jwst,roman", &["--server", &server]);
+    two.mount();
+    for arguments in [&["context", "latest"][..], &["diff", "2026-03-01", "latest"]] {
+        let refused = told(&two, arguments, &[]);
+        assert_eq!(refused.status.code(), Some(2), "{}", out(&refused));
+        let remedy = "or set CRDS_OBSERVATORY";
+        assert!(said(&refused).contains(remedy), "{}", said(&refused));
+    }
+    for variable in [("CRDS_FS_OBSERVATORY", "roman"), ("CRDS_OBSERVATORY", "ROMAN")] {
+        let named = told(&two, &["context", "latest"], &[variable]);
+        assert_eq!(out(&named), format!("{NEW}\n"), "{}", said(&named));
+        let named = told(&two, &["bestrefs", dataset, "--types", "flat"], &[variable]);
+        assert!(
+            out(&named).contains("roman_wfi_flat_0002.asdf"),
+            "{}",
+            said(&named)
+        );
+    }
+}
+
 #[test]
 fn wrong_names_of_contexts_are_refused_with_a_remedy() {
     let library = Library::demo();
@@ -115,7 +156,6 @@ fn wrong_names_of_contexts_are_refused_with_a_remedy() {
         ),
         (1, &["roman-nisp-latest"], "has no rules for 'nisp'"),
         (1, &["jwst-latest"], "the default context of jwst"),
-        (2, &["latest"], "write jwst-latest, or set CRDS_OBSERVATORY"),
         (2, &["newest"], "'newest' is not a context: give a mapping"),
         (2, &["roman-build"], "crds-fs context roman-build-1.18.0"),
         (

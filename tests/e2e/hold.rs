@@ -57,6 +57,10 @@ fn what_cannot_be_held_is_refused_in_words() {
             text(&nothing.stderr).contains("what is to be held?"),
             "{nothing:?}"
         );
+        for arguments in [&["hold", "--json"][..], &["hold", "--json", "roman_0001.pmap"]] {
+            let unlisted = place.run(arguments);
+            assert_eq!(unlisted.status.code(), Some(2), "{unlisted:?}");
+        }
         assert_eq!(place.states(&["hold", "--list"]), []);
     });
 }

@@ -7,7 +7,7 @@ use super::subject::Item;
 use crate::cli::Failure;
 use crate::cli::cache_dirs::CacheDirs;
 use crate::cli::flags::MountFlags;
-use crate::cli::settings::{Environment, Settings, truth, variable};
+use crate::cli::settings::{Environment, Settings, observatory, truth, variable};
 use crate::cli::target::{Missing, Origin, Target};
 use crate::crds::Observatory;
 use crate::rules::LookupOptions;
@@ -141,7 +141,7 @@ impl Request {
             contexts,
             context_variable: named.map(|(variable, _)| variable),
             compare: args.compare.clone(),
-            observatory: variable(environment, "CRDS_OBSERVATORY").and_then(|name| name.parse().ok()),
+            observatory: observatory(environment).or_else(|| target.only_observatory()),
             reftypes: ReftypeSelection {
                 only: (!only.is_empty()).then_some(only),
                 skip: trimmed(&args.skip_types),

@@ -14,7 +14,7 @@ use crate::cli::{Failure, directories, logging, output, wiring};
 use crate::crds::Observatory;
 use crate::mount::{ServiceManager, limits};
 use crate::remote::ServerSetting;
-use crate::serve::{Handle, Server};
+use crate::serve::{Handle, LogFormat, Server};
 
 /// The time that threads for blocking work get to end.
 const BLOCKING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const BLOCKING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let settings = settings(args)?;
     let log = settings.log_file.as_deref().map(logging::open).transpose()?;
-    logging::start(settings.log_level, log);
+    logging::start(settings.log_level, LogFormat::Text, log);
     directories::make(&args.cache)?;
     directories::must_not_be_another(&args.cache)?;
     limits::raise_descriptors();

@@ -10,6 +10,7 @@ use nix::unistd::{Group, User};
 
 use crate::crds::{ContextSpec, FileKind, Observatory};
 use crate::remote::{EndpointError, ServerSetting, SourceError, SourceSetting, TierError, TierSetting};
+use crate::serve::LogFormat;
 use crate::tree::BestrefsAs;
 
 #[expect(
@@ -170,6 +171,24 @@ pub(super) fn bestrefs_as(text: &str) -> Result<BestrefsAs, String> {
         "link" => Ok(BestrefsAs::Link),
         "file" => Ok(BestrefsAs::File),
         _ => Err(format!("'{text}' is neither link nor file")),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.trim() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("'{text}' is neither text nor json")),
+    }
+}
+
+/// How often a switch is given that may be given twice.
+pub(super) fn times(text: &str) -> Result<u8, String> {
+    match text.trim() {
+        "2" => Ok(2),
+        once => truth(once)
+            .map(u8::from)
+            .map_err(|why| format!("{why}, nor 2, which is twice")),
     }
 }
 
