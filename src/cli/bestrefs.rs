@@ -152,19 +152,7 @@ struct Done {
 /// Looks everything up.
 fn look_up(request: &Request, session: Option<&Session>) -> Result<Done, Failure> {
     let rules = CacheRules::new(request.dirs.clone(), request.options);
-    let literal = |name: &str| {
-        check_context(name).map_err(Failure::usage)?;
-        match (rules.literal(name), session) {
-            (Err(_), Some(session)) => {
-                let spec = name
-                    .parse()
-                    .map_err(|error: ContextError| Failure::usage(error.to_string()))?;
-                let found = session.wait(session.target().context(&spec))?;
-                Ok(found.name.to_string())
-            }
-            (literal, _) => literal.map_err(Failure::new),
-        }
-    };
+    let literal = |name: &str| literal(name, &rules, session);
     let contexts = request.contexts.iter().map(|name| {
         literal(name).map_err(|failure| match request.context_variable {
             Some(variable) => Failure::new(format!("{variable}: {failure}")).with_status(failure.status()),
@@ -196,25 +184,8 @@ fn look_up(request: &Request, session: Option<&Session>) -> Result<Done, Failure
             None => files::run(&lookup, paths, *update)?,
         },
     };
+    summarize(&lookup, counts)?;
     let changed = lookup.check.as_ref().is_some_and(Tally::has_changes);
-    if let Some(tally) = &lookup.check
-        && !request.json
-    {
-        output::write(tally.summary(counts).as_bytes())?;
-    }
-    if let Some(new) = &lookup.compare
-        && !request.json
-        && counts.asked > counts.failed
-        && !lookup.differs.load(Ordering::Relaxed)
-    {
-        say("INFO", &format!("no differences under {new}"));
-    }
-    if lookup.hides.load(Ordering::Relaxed) {
-        say(
-            "INFO",
-            "types without an answer are not shown: --all shows them, --explain says why",
-        );
-    }
     let wanted = lookup.wanted.map(Mutex::into_inner);
     let fetched = match (session, wanted) {
         (Some(session), Some(wanted)) => {
@@ -227,6 +198,44 @@ fn look_up(request: &Request, session: Option<&Session>) -> Result<Done, Failure
         fetched,
         changed,
     })
+}
+
+/// The literal name of a context.
+fn literal(name: &str, rules: &CacheRules, session: Option<&Session>) -> Result<String, Failure> {
+    check_context(name).map_err(Failure::usage)?;
+    match (rules.literal(name), session) {
+        (Err(_), Some(session)) => {
+            let spec = name
+                .parse()
+                .map_err(|error: ContextError| Failure::usage(error.to_string()))?;
+            let found = session.wait(session.target().context(&spec))?;
+            Ok(found.name.to_string())
+        }
+        (literal, _) => literal.map_err(Failure::new),
+    }
+}
+
+/// Prints what there is to say about all answers together.
+fn summarize(lookup: &Lookup<'_>, counts: Counts) -> Result<(), Failure> {
+    if let Some(tally) = &lookup.check
+        && !lookup.json
+    {
+        output::write(tally.summary(counts).as_bytes())?;
+    }
+    if let Some(new) = &lookup.compare
+        && !lookup.json
+        && counts.asked > counts.failed
+        && !lookup.differs.load(Ordering::Relaxed)
+    {
+        say("INFO", &format!("no differences under {new}"));
+    }
+    if lookup.hides.load(Ordering::Relaxed) {
+        say(
+            "INFO",
+            "types without an answer are not shown: --all shows them, --explain says why",
+        );
+    }
+    Ok(())
 }
 
 /// Streams JSON lines of a file, else of standard input, through all cores.

@@ -139,26 +139,20 @@ impl Settings {
             options: flags.options()?,
             environment,
         };
-        let mountpoint = match mountpoint {
-            Some(path) => path.to_owned(),
-            None => sources
-                .variable("CRDS_PATH")
-                .map(str::to_owned)
-                .ok_or_else(|| Failure::usage("where to mount? Name a directory, or set CRDS_PATH to one"))?,
-        };
+        let mountpoint = mountpoint
+            .or_else(|| sources.variable("CRDS_PATH"))
+            .ok_or_else(|| Failure::usage("where to mount? Name a directory, or set CRDS_PATH to one"))?;
         let remote = sources.remote()?;
         let observatories = sources.observatories()?;
-        let serverless = remote
-            .server_url
-            .as_ref()
-            .is_some_and(|url| parse::is_serverless(url.as_str()));
+        let server_url = remote.server_url.as_ref();
+        let serverless = server_url.is_some_and(|url| parse::is_serverless(url.as_str()));
         // Without a server there may be other places.
         let is_alone = serverless && !remote.names_places();
-        let shared = sources.switch("shared", &[])?.unwrap_or(false);
+        let shared = sources.is_on("shared", &[])?;
         Ok(Self {
             mountpoint: mountpoint.into(),
             cache: sources.get("cache", &[], parse::text)?.map(PathBuf::from),
-            over: sources.switch("over", &[])?.unwrap_or(false),
+            over: sources.is_on("over", &[])?,
             shared,
             state: sources
                 .get("state", &[], parse::text)?
@@ -167,10 +161,8 @@ impl Settings {
             context: sources.context(&observatories)?,
             observatories,
             offline: sources.switch("offline", &[])?.unwrap_or(is_alone),
-            read_only: sources
-                .switch("read-only", &["CRDS_READONLY_CACHE"])?
-                .unwrap_or(false),
-            no_exec: sources.switch("noexec", &[])?.unwrap_or(false),
+            read_only: sources.is_on("read-only", &["CRDS_READONLY_CACHE"])?,
+            no_exec: sources.is_on("noexec", &[])?,
             fsname: sources.get("fsname", &[], parse::text)?,
             cache_size: sources.cache_size(shared)?,
             keep_free: sources.get("keep-free", &[], parse::size)?.unwrap_or(1 << 30),
@@ -182,11 +174,10 @@ impl Settings {
                 .unwrap_or(BestrefsAs::Link),
             catalog_ttl: sources.duration("catalog-ttl", 10 * 60)?,
             bestrefs_ttl: sources.duration("bestrefs-ttl", 60 * 60)?,
-            xattr: sources.switch("xattr", &[])?.unwrap_or(false)
-                && !sources.switch("no-xattr", &[])?.unwrap_or(false),
+            xattr: sources.is_on("xattr", &[])? && !sources.is_on("no-xattr", &[])?,
             stall_timeout: sources.duration("stall-timeout", 30)?,
             timeout: sources.duration("timeout", 5 * 60)?,
-            allow_other: sources.switch("allow-other", &[])?.unwrap_or(false),
+            allow_other: sources.is_on("allow-other", &[])?,
             uid: sources.get("uid", &[], parse::user)?,
             gid: sources.get("gid", &[], parse::group)?,
             umask: sources.get("umask", &[], parse::umask)?,
@@ -297,6 +288,11 @@ impl SettingSources<'_> {
             return Ok(Some(true));
         }
         self.get(name, variables, parse::truth)
+    }
+
+    /// Whether something that is off by default is on.
+    fn is_on(&self, name: &str, variables: &[&str]) -> Result<bool, Failure> {
+        Ok(self.switch(name, variables)?.unwrap_or(false))
     }
 
     fn duration(&self, name: &str, default: u64) -> Result<Duration, Failure> {

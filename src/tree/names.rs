@@ -320,45 +320,73 @@ impl Core {
         match self.catalogued_at(&to) {
             Some((_, true)) if keep_target => return Err(Error::Exists),
             Some((file, true)) if self.fetcher.store().is_shared() => {
-                self.hold(&found, name);
-                let removing = self.nodes.removing(&from);
-                if !self.fetcher.store().take_copy(&from, &file.key, file.entry)? {
-                    return Err(Error::NotPermitted(
-                        "the cache is shared, and a file of yours in place of a catalogued one would be everybody's: give it \
-                         another name, or use a cache of your own",
-                    ));
-                }
-                removing.done();
+                self.rename_to_copy(&found, name, &file)?;
             }
             Some((file, true)) => {
                 if let Ok(target) = self.find_dir(new_parent, &to_directory) {
                     self.hold(&target, new_name);
                 }
-                let renaming = self.nodes.renaming(&from, &to);
-                self.removals.cancel(Self::number_of(&file));
-                let stat = self.override_catalogued(&found, name, &file)?;
-                self.adopt_later(file, &stat);
-                renaming.done();
+                self.rename_over(&found, name, file, &to)?;
             }
             _ => {
                 self.refuse_catalogued(&to)?;
                 let target = self.make_dir(new_parent, &to_directory)?;
-                let to = target.path.join(new_name);
-                self.hold(&target, new_name);
-                let renaming = self.nodes.renaming(&from, &to);
-                found
-                    .dir
-                    .rename(name, &target.dir, new_name, flags)
-                    .map_err(Error::local("rename", &from))?;
-                self.keep_own(&to);
-                self.count_own(&to);
-                renaming.done();
+                self.rename_own((&found, name), (&target, new_name), flags)?;
             }
         }
         // The store must not keep the old name recorded as the user's.
         self.count_own(&from);
         self.touch_directory(parent);
         self.touch_directory(new_parent);
+        Ok(())
+    }
+
+    /// Renames one of the user's files to a name that no catalog has.
+    fn rename_own(
+        &self,
+        (found, name): (&FoundDir, &OsStr),
+        (target, new_name): (&FoundDir, &OsStr),
+        flags: RenameFlags,
+    ) -> Result<(), Error> {
+        let (from, to) = (found.path.join(name), target.path.join(new_name));
+        self.hold(target, new_name);
+        let renaming = self.nodes.renaming(&from, &to);
+        let renamed = found.dir.rename(name, &target.dir, new_name, flags);
+        renamed.map_err(Error::local("rename", &from))?;
+        self.keep_own(&to);
+        self.count_own(&to);
+        renaming.done();
+        Ok(())
+    }
+
+    /// Renames one of the user's files to the name of a catalogued one, at the path `to`.
+    fn rename_over(
+        self: &Arc<Self>,
+        found: &FoundDir,
+        name: &OsStr,
+        file: Catalogued,
+        to: &Path,
+    ) -> Result<(), Error> {
+        let renaming = self.nodes.renaming(&found.path.join(name), to);
+        self.removals.cancel(Self::number_of(&file));
+        let stat = self.override_catalogued(found, name, &file)?;
+        self.adopt_later(file, &stat);
+        renaming.done();
+        Ok(())
+    }
+
+    /// Makes one of the user's files the copy of a catalogued one in a shared store. Refuses one with other contents.
+    fn rename_to_copy(&self, found: &FoundDir, name: &OsStr, file: &Catalogued) -> Result<(), Error> {
+        let from = found.path.join(name);
+        self.hold(found, name);
+        let removing = self.nodes.removing(&from);
+        if !self.fetcher.store().take_copy(&from, &file.key, file.entry)? {
+            return Err(Error::NotPermitted(
+                "the cache is shared, and a file of yours in place of a catalogued one would be everybody's: give it \
+                 another name, or use a cache of your own",
+            ));
+        }
+        removing.done();
         Ok(())
     }
 

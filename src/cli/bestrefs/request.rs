@@ -84,6 +84,18 @@ pub(super) struct ReftypeSelection {
 }
 
 impl ReftypeSelection {
+    fn of(args: &Args) -> Self {
+        let mut only = trimmed(&args.types);
+        let explained = args.explain.as_deref().unwrap_or_default().split(',');
+        let explained = explained.map(str::trim).filter(|name| !name.is_empty());
+        only.extend(explained.map(str::to_owned));
+        Self {
+            only: (!only.is_empty()).then_some(only),
+            skip: trimmed(&args.skip_types),
+            all: args.all_types,
+        }
+    }
+
     /// All types that are named, also to be left out.
     pub(super) fn named(&self) -> impl Iterator<Item = &String> {
         self.only.iter().flatten().chain(&self.skip)
@@ -113,14 +125,14 @@ impl Request {
             // There is no other source of answers.
             dirs.check().map_err(Failure::new)?;
         }
-        let settings = (has_ids || args.fetch)
-            .then(|| {
-                // It is for subjects that do not tell their own.
-                let mut environment = environment.clone();
-                environment.remove("CRDS_OBSERVATORY");
-                target.settings(&args.target, MountFlags::default(), &environment)
-            })
-            .transpose()?;
+        let settings = if has_ids || args.fetch {
+            // It is for subjects that do not tell their own.
+            let mut environment = environment.clone();
+            environment.remove("CRDS_OBSERVATORY");
+            Some(target.settings(&args.target, MountFlags::default(), &environment)?)
+        } else {
+            None
+        };
         let named = ["CRDS_FS_CONTEXT", "CRDS_CONTEXT"]
             .into_iter()
             .filter(|_| args.context.is_empty())
@@ -129,24 +141,12 @@ impl Request {
             Some((_, context)) => vec![context.to_owned()],
             None => args.context.clone(),
         };
-        let mut only = trimmed(&args.types);
-        let explained = args.explain.as_deref().unwrap_or_default().split(',');
-        only.extend(
-            explained
-                .map(str::trim)
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned),
-        );
         Ok(Self {
             contexts,
             context_variable: named.map(|(variable, _)| variable),
             compare: args.compare.clone(),
             observatory: observatory(environment).or_else(|| target.only_observatory()),
-            reftypes: ReftypeSelection {
-                only: (!only.is_empty()).then_some(only),
-                skip: trimmed(&args.skip_types),
-                all: args.all_types,
-            },
+            reftypes: ReftypeSelection::of(&args),
             json: args.json,
             all: args.all,
             task: match (&args.explain, args.check) {

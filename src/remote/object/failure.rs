@@ -11,6 +11,30 @@ use crate::remote::http::{HttpClient, from_status};
 /// The most bytes of a message that are read.
 const MAX_MESSAGE: usize = 16 << 10;
 
+/// The codes of requests whose credentials the store does not accept.
+const WRONG_CREDENTIALS: [&str; 9] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "ExpiredToken",
+    "TokenRefreshRequired",
+    "AuthorizationHeaderMalformed",
+    "AuthenticationFailed",
+    "InvalidClientTokenId",
+    "MissingSecurityHeader",
+];
+
+/// The codes of requests that may not have what they ask for.
+const NO_ACCESS: [&str; 4] = [
+    "AccessDenied",
+    "AuthorizationFailure",
+    "PublicAccessNotPermitted",
+    "NoAuthenticationInformation",
+];
+
+/// The codes of a store that has too much to do.
+const BUSY: [&str; 3] = ["SlowDown", "ServerBusy", "RequestLimitExceeded"];
+
 /// The failure that a reply tells.
 pub(super) async fn of_reply(
     client: &HttpClient,
@@ -68,37 +92,18 @@ fn explained(failure: RemoteError, text: &str, region: Option<&str>, is_signed: 
             "the bucket '{bucket}' is in the region {region} ({code}): set AWS_REGION={region}"
         )),
         ("RequestTimeTooSkewed", _) => denied(format!("{said} ({code}): check the clock of this machine")),
-        (
-            "InvalidAccessKeyId"
-            | "SignatureDoesNotMatch"
-            | "InvalidToken"
-            | "ExpiredToken"
-            | "TokenRefreshRequired"
-            | "AuthorizationHeaderMalformed"
-            | "AuthenticationFailed"
-            | "InvalidClientTokenId"
-            | "MissingSecurityHeader",
-            _,
-        ) => denied(format!("the credentials are not accepted: {said} ({code})")),
-        (
-            "AccessDenied"
-            | "AuthorizationFailure"
-            | "PublicAccessNotPermitted"
-            | "NoAuthenticationInformation",
-            _,
-        ) => {
+        (code, _) if WRONG_CREDENTIALS.contains(&code) => {
+            denied(format!("the credentials are not accepted: {said} ({code})"))
+        }
+        (code, _) if NO_ACCESS.contains(&code) => {
             // A bucket that may not be listed says this of objects that are not there, too.
             RemoteError::new(RemoteErrorKind::Denied, &url, format!("{said} ({code}){advice}"))
         }
-        ("SlowDown" | "ServerBusy" | "RequestLimitExceeded", _) => {
-            let retry = failure.retry;
-            let busy = RemoteError::new(
-                RemoteErrorKind::Busy,
-                &url,
-                format!("{} ({code})", failure.message),
-            );
-            match retry {
-                Retry::After(_) => busy.with_retry(retry),
+        (code, _) if BUSY.contains(&code) => {
+            let message = format!("{} ({code})", failure.message);
+            let busy = RemoteError::new(RemoteErrorKind::Busy, &url, message);
+            match failure.retry {
+                Retry::After(_) => busy.with_retry(failure.retry),
                 Retry::No | Retry::Soon => busy,
             }
         }

@@ -109,21 +109,7 @@ impl Distinct {
 impl Compiler<'_, '_> {
     pub(super) fn table(&mut self, level: &Level, entries: Entries) -> Compiled {
         let params = &level.params;
-        let mut elements: Vec<u32> = Vec::with_capacity(entries.len() * params.len());
-        let mut rows = Vec::with_capacity(entries.len());
-        self.words.reserve(entries.len());
-        for (key, choice) in entries {
-            let first = elements.len();
-            if let Item::Tuple(parts) = key {
-                for place in parts.places() {
-                    let element = self.tree.at(place);
-                    elements.push(self.words.of(self.tree, element));
-                }
-            } else {
-                elements.push(self.words.of(self.tree, key));
-            }
-            rows.push((first..elements.len(), choice));
-        }
+        let (elements, rows) = self.elements(entries, params.len());
         let keys = Rows {
             elements: &elements,
             words: &self.words,
@@ -140,24 +126,15 @@ impl Compiler<'_, '_> {
         let mut columns = Vec::with_capacity(params.len());
         for (place, (param, &slot)) in params.iter().zip(&*level.slots).enumerate() {
             self.distinct.begin(self.words.len());
-            let word = |key: &Range<usize>| {
-                key.clone()
-                    .nth(place)
-                    .and_then(|place| elements.get(place).copied())
-            };
-            let numbers = rows.iter().map(|(key, _)| {
-                let word = word(key).unwrap_or(not_applicable);
-                self.distinct.number(word)
-            });
-            let numbers: Vec<u32> = numbers.collect();
-            let spans = self
-                .distinct
-                .words
+            let numbers: Vec<u32> = rows
                 .iter()
-                .filter_map(|&word| self.words.span(word));
-            let texts: Vec<&str> = spans.map(|span| self.tree.arena.get(span)).collect();
-            let column = (slot, self.columns);
-            let column = Column::new(column, &texts, &numbers, self.replacements(param));
+                .map(|(key, _)| {
+                    let word = key.clone().nth(place).and_then(|place| elements.get(place));
+                    self.distinct.number(word.copied().unwrap_or(not_applicable))
+                })
+                .collect();
+            let texts = self.distinct_texts();
+            let column = Column::new((slot, self.columns), &texts, &numbers, self.replacements(param));
             columns.push(column.map_err(|error| keys.check_patterns(&rows).err().unwrap_or(error))?);
             self.columns += 1;
         }
@@ -178,5 +155,32 @@ impl Compiler<'_, '_> {
             rows: choices.len(),
         };
         Ok((Keys::Match(table), choices))
+    }
+
+    /// The words of all keys, and for each entry the range of its own.
+    fn elements(&mut self, entries: Entries, width: usize) -> (Vec<u32>, Vec<(Range<usize>, Choice)>) {
+        let mut elements: Vec<u32> = Vec::with_capacity(entries.len() * width);
+        let mut rows = Vec::with_capacity(entries.len());
+        self.words.reserve(entries.len());
+        for (key, choice) in entries {
+            let first = elements.len();
+            if let Item::Tuple(parts) = key {
+                for place in parts.places() {
+                    let element = self.tree.at(place);
+                    elements.push(self.words.of(self.tree, element));
+                }
+            } else {
+                elements.push(self.words.of(self.tree, key));
+            }
+            rows.push((first..elements.len(), choice));
+        }
+        (elements, rows)
+    }
+
+    /// The different words of the column that was numbered last, by number.
+    fn distinct_texts(&self) -> Vec<&str> {
+        let words = self.distinct.words.iter();
+        let spans = words.filter_map(|&word| self.words.span(word));
+        spans.map(|span| self.tree.arena.get(span)).collect()
     }
 }

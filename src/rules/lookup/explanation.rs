@@ -65,16 +65,7 @@ fn tell(step: &Step, out: &mut fmt::Formatter<'_>) -> fmt::Result {
             from,
             to,
             because,
-        } => match because {
-            Some(expression) => writeln!(
-                out,
-                "    {parameter} does not count here ({from} is taken for {to}), as this is false: {expression}"
-            ),
-            None => writeln!(
-                out,
-                "    {parameter} is taken for {to} instead of {from}, a rule of the client's own"
-            ),
-        },
+        } => tell_change(parameter, (from, to), because.as_deref(), out),
         Step::Entry {
             selector,
             parameters,
@@ -113,6 +104,24 @@ fn tell(step: &Step, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         Step::NotRequired => writeln!(
             out,
             "    this rmap needs no reference: a failed search means not applicable"
+        ),
+    }
+}
+
+fn tell_change(
+    parameter: &str,
+    (from, to): (&str, &str),
+    because: Option<&str>,
+    out: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    match because {
+        Some(expression) => writeln!(
+            out,
+            "    {parameter} does not count here ({from} is taken for {to}), as this is false: {expression}"
+        ),
+        None => writeln!(
+            out,
+            "    {parameter} is taken for {to} instead of {from}, a rule of the client's own"
         ),
     }
 }

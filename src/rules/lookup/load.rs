@@ -142,6 +142,29 @@ pub(crate) fn unreadable(name: &str, message: &str) -> LoadError {
     )
 }
 
+/// Whether equally good rows of a Match are merged: unless the header says no.
+fn merges_overlaps(fields: Fields<'_, '_>) -> bool {
+    fields.get("merge_overlaps").is_none_or(|value| {
+        let value = fields.tree.text(value).to_uppercase();
+        value == "TRUE" || value == "1"
+    })
+}
+
+/// The name of a hook: the header's, else the one that goes by instrument and type.
+fn hook_name(fields: Fields<'_, '_>, which: &str, instrument: &str, filekind: &str) -> String {
+    match fields.get("hooks") {
+        Some(Item::Dict(hooks)) if !hooks.places().is_empty() => {
+            let mut pairs = fields.tree.pairs(hooks);
+            let named = pairs.find(|(key, _)| fields.tree.as_str(*key) == Some(which));
+            named.map_or_else(
+                || which.to_owned(),
+                |(_, hook)| fields.tree.text(hook).into_owned(),
+            )
+        }
+        _ => format!("{which}_{instrument}_{filekind}_v1"),
+    }
+}
+
 struct Builder<'s> {
     header: Parts,
     tree: Tree<'s>,
@@ -190,12 +213,9 @@ impl<'s> Builder<'s> {
         let relevance_source = default("rmap_relevance", "always");
         let relevance = relevance_source.replace("always", "True");
         let relevance = expression(&relevance, &keys, &mut slots).map_err(expression_error)?;
-        let omit = match fields.get("rmap_omit") {
-            Some(_) => {
-                Some(expression(&fields.text("rmap_omit"), &keys, &mut slots).map_err(expression_error)?)
-            }
-            None => None,
-        };
+        let omit = fields.get("rmap_omit").map(|_| fields.text("rmap_omit"));
+        let omit = omit.map(|text| expression(&text, &keys, &mut slots));
+        let omit = omit.transpose().map_err(expression_error)?;
         let conditions = conditions(fields, &keys, &key_slots, &mut slots).map_err(expression_error)?;
         if !known_instrument(&observatory, &instrument) {
             let what = format!("the client knows no instrument '{instrument}' of '{observatory}'");
@@ -203,17 +223,7 @@ impl<'s> Builder<'s> {
         }
         let filekind = fields.text("filekind");
         let hook = |which: &str| {
-            let name = match fields.get("hooks") {
-                Some(Item::Dict(hooks)) if !hooks.places().is_empty() => fields
-                    .tree
-                    .pairs(hooks)
-                    .find(|(key, _)| fields.tree.as_str(*key) == Some(which))
-                    .map_or_else(
-                        || which.to_owned(),
-                        |(_, hook)| fields.tree.text(hook).into_owned(),
-                    ),
-                _ => format!("{which}_{instrument}_{filekind}_v1"),
-            };
+            let name = hook_name(fields, which, &instrument, &filekind);
             Hook::find(&observatory, &instrument, &name)
         };
         let (precondition, fallback) = (hook("precondition_header"), hook("fallback_header"));
@@ -221,10 +231,6 @@ impl<'s> Builder<'s> {
             hook.reserve(&mut slots);
         }
         let required = lower(&default("reffile_required", "none")).into_owned();
-        let merge_overlaps = fields.get("merge_overlaps").is_none_or(|value| {
-            let value = fields.tree.text(value).to_uppercase();
-            value == "TRUE" || value == "1"
-        });
         let do_not_reprocess = (observatory == "hst").then(|| {
             let detector = slots.parameter("DETECTOR");
             (detector, slots.parameter("CCDGAIN"))
@@ -245,7 +251,7 @@ impl<'s> Builder<'s> {
             precondition,
             fallback,
             required: required == "yes" || required == "none",
-            merge_overlaps,
+            merge_overlaps: merges_overlaps(fields),
             do_not_reprocess,
         };
         Ok((reference, self.tree.arena.finish()))

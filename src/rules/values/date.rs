@@ -318,27 +318,22 @@ fn numerical(text: &str) -> Result<Moment, String> {
             .is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
     };
     let number = |range: std::ops::Range<usize>| date.get(range).map_or(Ok(0), int);
+    let moment = |year: i64, month: i64, day: i64, time: Time| {
+        Fields {
+            year,
+            month,
+            day,
+            time,
+        }
+        .check()
+    };
     let slashes =
         |first: usize, second: usize| bytes.get(first) == Some(&b'/') && bytes.get(second) == Some(&b'/');
     if bytes.len() == 10 && slashes(2, 5) && all_digits(0..2) && all_digits(3..5) && all_digits(6..10) {
-        let (month, day, year) = (number(0..2)?, number(3..5)?, number(6..10)?);
-        return Fields {
-            year,
-            month,
-            day,
-            time,
-        }
-        .check();
+        return moment(number(6..10)?, number(0..2)?, number(3..5)?, time);
     }
     if bytes.len() == 10 && slashes(4, 7) && all_digits(0..4) && all_digits(5..7) && all_digits(8..10) {
-        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-        return Fields {
-            year,
-            month,
-            day,
-            time,
-        }
-        .check();
+        return moment(number(0..4)?, number(5..7)?, number(8..10)?, time);
     }
     if bytes.len() == 8 && slashes(2, 5) && all_digits(0..2) && all_digits(3..5) && all_digits(6..8) {
         let (day, month, year) = (number(0..2)?, number(3..5)?, number(6..8)?);
@@ -348,14 +343,7 @@ fn numerical(text: &str) -> Result<Moment, String> {
             _ => None,
         };
         if let Some(century) = century {
-            let year = century + year;
-            return Fields {
-                year,
-                month,
-                day,
-                time,
-            }
-            .check();
+            return moment(century + year, month, day, time);
         }
     }
     if bytes.len() == 15 && bytes.get(8) == Some(&b':') && all_digits(0..8) && all_digits(9..15) {
@@ -365,14 +353,7 @@ fn numerical(text: &str) -> Result<Moment, String> {
             second: number(13..15)?,
             micro: 0,
         };
-        let (year, month, day) = (number(0..4)?, number(4..6)?, number(6..8)?);
-        return Fields {
-            year,
-            month,
-            day,
-            time,
-        }
-        .check();
+        return moment(number(0..4)?, number(4..6)?, number(6..8)?, time);
     }
     Err(format!("Unknown numerical date format: {}", repr(&text)))
 }

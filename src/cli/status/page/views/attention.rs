@@ -124,16 +124,18 @@ fn of_observatory(observatory: &ObservatoryReport) -> Vec<Item> {
     items
 }
 
+fn warning(what: &str, why: String, remedy: Option<&str>) -> Item {
+    Item {
+        bad: false,
+        what: what.to_owned(),
+        why,
+        remedy: remedy.map(str::to_owned),
+    }
+}
+
 fn of_store(report: &StatusReport) -> Vec<Item> {
     let mut items = Vec::new();
-    let mut warn = |what: String, why: String, remedy: Option<&str>| {
-        items.push(Item {
-            bad: false,
-            what,
-            why,
-            remedy: remedy.map(str::to_owned),
-        });
-    };
+    let mut warn = |what: String, why: String, remedy: Option<&str>| items.push(warning(&what, why, remedy));
     let is_known = !report.store.is_empty();
     if is_known && !report.store_writable && !report.read_only {
         warn(
@@ -189,12 +191,6 @@ fn of_store(report: &StatusReport) -> Vec<Item> {
 }
 
 fn of_tier(tier: &TierReport) -> Vec<Item> {
-    let warning = |what: &str, why: String, remedy: Option<&str>| Item {
-        bad: false,
-        what: what.to_owned(),
-        why,
-        remedy: remedy.map(str::to_owned),
-    };
     let mut items = Vec::new();
     if let Some(error) = &tier.error {
         let (what, remedy) = match tier.state.as_str() {
