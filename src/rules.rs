@@ -83,7 +83,8 @@ pub use difference::{Action, Change, Difference, DifferenceError, MappingChanges
 pub use eval::step::{MatchStep, MatchingKey, Mismatch, NearKey, Parameter, Step};
 pub use lookup::bestrefs::{BestRef, BestRefs, NotFound};
 pub use lookup::cache::Memory;
-pub use lookup::context::{Context, LookupError, LookupOptions};
+pub use lookup::context::{Context, LookupOptions};
+pub use lookup::error::LookupError;
 pub use lookup::explanation::Explanation;
 pub use lookup::mapping::{Mapping, Mappings};
 pub use lookup::provider::{Closure, MAX_TEXT_BYTES, OpenContext, Provider, Texts};

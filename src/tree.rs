@@ -21,7 +21,9 @@ mod core;
 mod described;
 mod directory;
 mod disk_calls;
+mod entries;
 mod error;
+mod file_io;
 mod find;
 mod handles;
 mod hold;
@@ -98,7 +100,7 @@ impl CrdsTree {
 
 impl FileSystem for CrdsTree {
     type Error = Error;
-    type Ahead = listing::Ahead;
+    type Ahead = entries::Ahead;
 
     fn errno(&self, error: &Error) -> i32 {
         errno::errno(error)

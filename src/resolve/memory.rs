@@ -1,22 +1,21 @@
-//! The memory of earlier answers: bounded, with an age, and kept over restarts as one JSON text. Pure: the caller brings
-//! the time and the store.
+//! The memory of earlier answers: bounded, with an age, and kept over restarts ([`saved`]). Pure: the time and the store are
+//! the caller's.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::answer::{Answer, ComputedBy, Header, TypeAnswer};
+use super::answer::{Answer, ComputedBy, Header};
 use super::error::ResolveError;
 use super::headers::{Headers, Told};
 use crate::crds::{BuildVersion, DatasetName, FileName, Observatory};
 
-/// The format of the note in the store; notes of another format are not read.
-const FORMAT: u32 = 1;
+mod saved;
+
+use saved::{Builds, Snapshot};
 
 /// A question: a dataset under a literal context.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,9 +76,6 @@ pub(super) struct Memory {
     builds: Builds,
     changes: u64,
 }
-
-/// The contexts of releases of calibration software, with the time at which they were told.
-type Builds = BTreeMap<(Observatory, BuildVersion), (FileName, SystemTime)>;
 
 /// The most releases that are remembered.
 const MAX_BUILDS: usize = 1000;
@@ -314,210 +310,23 @@ impl Memory {
 
     /// Adds the entries that an earlier run saved; those that cannot be read are left out.
     pub(super) fn restore(&mut self, text: &[u8]) -> Result<(), serde_json::Error> {
-        let saved: Saved = serde_json::from_slice(text)?;
-        if saved.format != FORMAT {
+        let Some(restored) = saved::read(text)? else {
             return Ok(());
+        };
+        self.servers = restored.servers;
+        self.builds = restored.builds;
+        for (key, told) in restored.told {
+            self.tell(key, told);
         }
-        let servers = saved.servers.into_iter();
-        self.servers = servers
-            .filter_map(|(of, url)| Some((of.parse().ok()?, url)))
-            .collect();
-        self.builds = saved.builds.into_iter().filter_map(SavedBuild::read).collect();
-        let headers: Vec<Arc<Header>> = saved.headers.into_iter().map(Arc::new).collect();
-        for entry in saved.datasets {
-            if let (Some(header), Ok(observatory), Ok(dataset)) = (
-                headers.get(entry.header),
-                entry.observatory.parse(),
-                entry.dataset.parse(),
-            ) {
-                let told = Told {
-                    context: entry.context.and_then(|context| context.parse().ok()),
-                    header: Arc::clone(header),
-                    when: time(entry.when),
-                };
-                self.tell((observatory, dataset), told);
-            }
-        }
-        for entry in saved.answers {
-            if let Some((question, answer)) = entry.read(&headers) {
-                self.answers.put(question, Arc::new(answer));
-            }
+        for answer in restored.answers {
+            let question = Question {
+                observatory: answer.observatory,
+                context: answer.context.clone(),
+                dataset: answer.dataset.clone(),
+            };
+            self.answers.put(question, Arc::new(answer));
         }
         Ok(())
-    }
-}
-
-/// The parts of a memory that outlive the process.
-pub(super) struct Snapshot {
-    answers: Vec<Arc<Answer>>,
-    headers: Vec<(Observatory, DatasetName, Headers)>,
-    servers: BTreeMap<Observatory, String>,
-    builds: Builds,
-}
-
-impl Snapshot {
-    /// The text to keep. Headers shared by several answers are written once.
-    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut headers = SharedHeaders::default();
-        let told = self.headers.iter().flat_map(|(observatory, dataset, headers)| {
-            headers.iter().map(move |told| (observatory, dataset, told))
-        });
-        let datasets = told
-            .map(|(observatory, dataset, told)| SavedHeader {
-                observatory: observatory.as_str().into(),
-                dataset: dataset.to_string(),
-                context: told.context.as_ref().map(ToString::to_string),
-                header: headers.index(&told.header),
-                when: seconds(told.when),
-            })
-            .collect();
-        let answers = self
-            .answers
-            .iter()
-            .map(|answer| SavedAnswer::new(answer, &mut headers))
-            .collect();
-        let headers = headers
-            .headers
-            .iter()
-            .map(|header| Header::clone(header))
-            .collect();
-        let servers = self.servers.iter();
-        serde_json::to_vec(&Saved {
-            format: FORMAT,
-            servers: servers
-                .map(|(of, url)| (of.as_str().to_owned(), url.clone()))
-                .collect(),
-            headers,
-            datasets,
-            answers,
-            builds: self.builds.iter().map(SavedBuild::new).collect(),
-        })
-    }
-}
-
-#[derive(Default)]
-struct SharedHeaders {
-    headers: Vec<Arc<Header>>,
-    places: HashMap<*const Header, usize>,
-}
-
-impl SharedHeaders {
-    fn index(&mut self, header: &Arc<Header>) -> usize {
-        *self.places.entry(Arc::as_ptr(header)).or_insert_with(|| {
-            self.headers.push(Arc::clone(header));
-            self.headers.len() - 1
-        })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    format: u32,
-    /// Earlier versions did not note them.
-    #[serde(default)]
-    servers: BTreeMap<String, String>,
-    headers: Vec<Header>,
-    datasets: Vec<SavedHeader>,
-    answers: Vec<SavedAnswer>,
-    /// Earlier versions did not note them.
-    #[serde(default)]
-    builds: Vec<SavedBuild>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SavedBuild {
-    observatory: String,
-    version: String,
-    context: String,
-    when: u64,
-}
-
-impl SavedBuild {
-    fn new(
-        ((observatory, version), (context, when)): (&(Observatory, BuildVersion), &(FileName, SystemTime)),
-    ) -> Self {
-        Self {
-            observatory: observatory.as_str().into(),
-            version: version.to_string(),
-            context: context.to_string(),
-            when: seconds(*when),
-        }
-    }
-
-    fn read(self) -> Option<((Observatory, BuildVersion), (FileName, SystemTime))> {
-        let release = (self.observatory.parse().ok()?, self.version.parse().ok()?);
-        Some((release, (self.context.parse().ok()?, time(self.when))))
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct SavedHeader {
-    observatory: String,
-    dataset: String,
-    /// Under which it was told; earlier versions did not note it.
-    #[serde(default)]
-    context: Option<String>,
-    header: usize,
-    when: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SavedAnswer {
-    observatory: String,
-    context: String,
-    dataset: String,
-    server: bool,
-    when: u64,
-    header: Option<usize>,
-    bestrefs: Map<String, Value>,
-}
-
-impl SavedAnswer {
-    fn new(answer: &Answer, headers: &mut SharedHeaders) -> Self {
-        Self {
-            observatory: answer.observatory.as_str().into(),
-            context: answer.context.as_str().into(),
-            dataset: answer.dataset.display(),
-            server: answer.computed_by == ComputedBy::Server,
-            when: seconds(answer.when),
-            header: answer.header.as_ref().map(|header| headers.index(header)),
-            bestrefs: answer
-                .types
-                .iter()
-                .map(|(reftype, answer)| (reftype.as_str().to_owned(), answer.to_json()))
-                .collect(),
-        }
-    }
-
-    fn read(self, headers: &[Arc<Header>]) -> Option<(Question, Answer)> {
-        let observatory = self.observatory.parse().ok()?;
-        let context: FileName = self.context.parse().ok()?;
-        let dataset: DatasetName = self.dataset.parse().ok()?;
-        let answer = Answer {
-            observatory,
-            context: context.clone(),
-            dataset: dataset.clone(),
-            types: self
-                .bestrefs
-                .iter()
-                .filter_map(|(reftype, value)| Some((reftype.parse().ok()?, TypeAnswer::from_json(value))))
-                .collect(),
-            header: self.header.and_then(|index| headers.get(index).cloned()),
-            computed_by: if self.server {
-                ComputedBy::Server
-            } else {
-                ComputedBy::Here
-            },
-            when: time(self.when),
-        };
-        Some((
-            Question {
-                observatory,
-                context,
-                dataset,
-            },
-            answer,
-        ))
     }
 }
 
@@ -529,13 +338,4 @@ const fn tells_all(observatory: Observatory) -> bool {
 /// Whether something of the time `when` still holds. A time in the future (a clock that was set back) does not.
 fn holds(when: SystemTime, lifetime: Duration, now: SystemTime) -> bool {
     now.duration_since(when).is_ok_and(|age| age < lifetime)
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn time(seconds: u64) -> SystemTime {
-    // Far beyond any clock, and still representable: a damaged number must not panic.
-    UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod expression;
 pub(crate) mod hooks;
+pub(crate) mod matching;
 pub(crate) mod merge;
 pub(crate) mod rmap;
 pub(crate) mod selector;

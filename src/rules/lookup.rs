@@ -6,6 +6,7 @@ pub(crate) mod cache;
 pub(crate) mod contents;
 pub(crate) mod context;
 pub(crate) mod dependencies;
+pub(crate) mod error;
 pub(crate) mod explanation;
 pub(crate) mod last_made;
 pub(crate) mod linked;

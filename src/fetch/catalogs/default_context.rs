@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Inner;
+use super::state::Inner;
 use crate::crds::{FileKey, ServerInfo};
 use crate::fetch::own_rules::own_version;
 

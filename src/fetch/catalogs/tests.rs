@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use super::state::Answer;
 use super::*;
 use crate::crds::{ContextSpec, FileName};
 use crate::fetch::tests::world::{Archive, description, literal};

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use crate::rules::eval::hooks::Hook;
+use crate::rules::eval::matching::{latest, same_weight};
 use crate::rules::eval::rmap::{Reference, RmapResult, Verdict};
-use crate::rules::eval::selector::{Evaluation, Ranked, Scratch, Selected, latest, same_weight};
+use crate::rules::eval::selector::{Evaluation, Ranked, Scratch, Selected};
 use crate::rules::model::failure::{Failure, NO_MATCH, Reason, Undated, none_after};
 use crate::rules::model::frame::Frame;
 use crate::rules::model::selector::{Choice, Keys, Selector};
