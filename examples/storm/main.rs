@@ -107,7 +107,7 @@ struct Options {
     /// A name that was found absent stays absent for a while also after a creation has failed because it is there.
     #[arg(long)]
     stubborn: bool,
-    /// So many creations and links in a thousand are done and fail with EEXIST.
+    /// So many replies in a thousand are lost: what was asked is done, and fails as if another had done it.
     #[arg(long, default_value_t = 0)]
     lost: u32,
     /// The server's clock is so many seconds ahead.

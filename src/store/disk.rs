@@ -19,6 +19,7 @@ use super::{
 };
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
+mod agreed;
 mod changes;
 mod digests;
 mod durability;
@@ -248,6 +249,21 @@ impl Disk {
             Access::Shared(shared) => Some(shared),
             Access::Alone(_) | Access::Reading => None,
         }
+    }
+
+    /// The time by the clock that dates the files of the store.
+    fn clock(&self) -> SystemTime {
+        self.shared().map_or_else(SystemTime::now, Shared::clock)
+    }
+
+    /// A time of the clock that dates files as one of the clock of this node.
+    fn own_time(&self, time: SystemTime) -> SystemTime {
+        let (now, there) = (SystemTime::now(), self.clock());
+        let own = match there.duration_since(time) {
+            Ok(age) => now.checked_sub(age),
+            Err(ahead) => now.checked_add(ahead.duration()),
+        };
+        own.unwrap_or(time)
     }
 
     /// The directory of our own on the file system of the store, for what loses its name there.

@@ -8,10 +8,12 @@
 //! * what a node does itself, it sees at once.
 //!
 //! Everything else is as [`Options`] say: absent names stay absent, listings and attributes are old, locks are given to
-//! everybody, there are no links, a rename cannot be told to replace nothing, files that others have removed are stale.
+//! everybody, there are no links, a rename cannot be told to replace nothing, files that others have removed are stale, replies
+//! are lost, a quota is noticed late.
 
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
@@ -24,15 +26,20 @@ mod calls;
 mod filesystem;
 #[path = "double/memory.rs"]
 mod memory;
+#[path = "double/requests.rs"]
+mod requests;
 #[path = "double/view.rs"]
 mod view;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use serde::{Deserialize, Serialize};
+
+pub use requests::{Counts, Requests};
 
 /// The ways in which a view differs from a local file system. Times are in seconds.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -53,8 +60,13 @@ pub struct Options {
     pub links: bool,
     /// The clock of the server is so many seconds ahead of everybody else's.
     pub clock: i64,
-    /// So many creations and links in a thousand are done, and fail with EEXIST: the reply was lost, and the request sent again.
+    /// So many replies in a thousand are lost, and the request sent again: exclusive creations and links are done and fail with
+    /// EEXIST, renames and removals with ENOENT.
     pub lost: u32,
+    /// The bytes that can be written through this view. What goes beyond is lost, and only a sync or a close says so (EDQUOT).
+    pub quota: Option<u64>,
+    /// All files are nobody's, as servers have it for root, and none can be given away (EPERM).
+    pub squashed: bool,
     /// Each call takes up to so long.
     pub delay: f64,
 }
@@ -83,6 +95,8 @@ impl Default for Options {
             links: true,
             clock: 0,
             lost: 0,
+            quota: None,
+            squashed: false,
             delay: 0.0,
         }
     }
@@ -92,21 +106,44 @@ impl Default for Options {
 const THREADS: usize = 4;
 
 /// The session of a view of `directory` at `mountpoint`, ready to be run.
-pub fn session(directory: &Path, mountpoint: &Path, options: Options) -> io::Result<Session<view::View>> {
+fn session(
+    directory: &Path,
+    mountpoint: &Path,
+    options: Options,
+    requests: Arc<Requests>,
+) -> io::Result<Session<view::View>> {
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::FSName("shared".into()),
         MountOption::Subtype("double".into()),
-        MountOption::DefaultPermissions,
     ];
+    // The server knows whom it lets in.
+    if !options.squashed {
+        config.mount_options.push(MountOption::DefaultPermissions);
+    }
     config.acl = SessionACL::Owner;
     config.n_threads = Some(THREADS);
-    Session::new(view::View::new(directory, options)?, mountpoint, &config)
+    Session::new(
+        view::View::new(directory, options, requests)?,
+        mountpoint,
+        &config,
+    )
 }
 
-/// As [`session`], served by threads of this process until it is dropped.
+/// A view of `directory` at `mountpoint`, served by threads of this process until it is dropped.
 pub fn mount(directory: &Path, mountpoint: &Path, options: Options) -> io::Result<BackgroundSession> {
-    session(directory, mountpoint, options)?.spawn()
+    session(directory, mountpoint, options, Arc::default())?.spawn()
+}
+
+/// As [`mount`], with the requests that the node makes.
+pub fn mount_counted(
+    directory: &Path,
+    mountpoint: &Path,
+    options: Options,
+) -> io::Result<(BackgroundSession, Arc<Requests>)> {
+    let requests = Arc::new(Requests::default());
+    let session = session(directory, mountpoint, options, Arc::clone(&requests))?;
+    Ok((session.spawn()?, requests))
 }
 
 /// A number of seconds.

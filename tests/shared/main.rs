@@ -7,8 +7,12 @@
 )]
 
 mod double;
-#[path = "../common/fuse.rs"]
-mod fuse;
+mod mounts;
+#[path = "../common/origin.rs"]
+mod origin;
+#[path = "../common/rig.rs"]
+mod rig;
+mod together;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -19,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use double::{Locks, Options};
 use fuser::BackgroundSession;
+use rig::fuse;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use tempfile::TempDir;
 

@@ -15,7 +15,7 @@ use super::file_state::{Event, State};
 use super::files::place;
 use super::index::Entry;
 use super::moments::Moment;
-use super::naming::{name_new, rename_new};
+use super::naming::{make_dirs, name_new, rename_new};
 use super::partials::partial_path;
 use super::shared::Shared;
 use super::state_dir::{self, Durable, is_absence};
@@ -124,7 +124,7 @@ impl Disk {
     /// Removes a file by way of a private name; false, and it stays, if it is not the one that is meant.
     fn discard(&self, key: &FileKey, entry: &Entry) -> io::Result<bool> {
         let directory = Path::new(REMOVING).join(key.observatory.as_str());
-        self.aside().create_dir_all(&directory)?;
+        make_dirs(self.aside(), &directory)?;
         let instrument = entry.instrument.unwrap_or_default();
         let turn = format!("{}{}", state_dir::turn(), self.mark());
         let target = directory.join(format!("{turn}{SEPARATOR}{instrument}{SEPARATOR}{}", key.name));
@@ -147,7 +147,9 @@ impl Disk {
     ) -> io::Result<bool> {
         match self.root.rename(path, self.aside(), target) {
             Ok(()) => {}
-            Err(error) if is_absence(&error) => return Ok(false),
+            // On a network file system it may be done all the same, if the first reply was lost.
+            Err(error) if is_absence(&error) && !self.aside().exists(target) => return Ok(false),
+            Err(error) if is_absence(&error) => {}
             Err(error) => return Err(error),
         }
         let taken = Identity::of(&self.aside().symlink_metadata(target)?);
@@ -184,7 +186,7 @@ impl Disk {
             let name = path.file_name().unwrap_or_default();
             let mut aside = OsString::from(format!("{}{}-", state_dir::turn(), self.mark()));
             aside.push(name);
-            self.aside().create_dir_all("quarantine")?;
+            make_dirs(self.aside(), Path::new("quarantine"))?;
             let aside = Path::new("quarantine").join(aside);
             log::warn!(
                 "{} in the store was replaced while it was looked at: what was there is in {}",
@@ -207,7 +209,11 @@ impl Disk {
         };
         for entry in entries.flatten() {
             // Another mount may be about to remove it.
-            let is_left = || entry.metadata().is_ok_and(|metadata| is_long_aside(&metadata));
+            let is_left = || {
+                entry
+                    .metadata()
+                    .is_ok_and(|metadata| is_long_aside(&metadata, self.clock()))
+            };
             if self.shared().is_some() && !is_left() {
                 continue;
             }
@@ -367,7 +373,7 @@ impl Disk {
         let path = file_path(self.layout, key);
         let directory = directory_path(self.layout, key);
         let failed = |error| StoreError::io("rename a file to", &path, error);
-        self.root.create_dir_all(&directory).map_err(failed)?;
+        make_dirs(&self.root, &directory).map_err(failed)?;
         let guard = self.guards.of(key);
         // Written down before the rename: after a crash in between, the file under the name is told from the copy that was
         // there before by that copy's identity.
@@ -394,9 +400,9 @@ impl Disk {
     }
 }
 
-/// Whether a file lost its name longer ago than a removal takes.
-fn is_long_aside(metadata: &Metadata) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// Whether a file lost its name longer before `now` than a removal takes.
+fn is_long_aside(metadata: &Metadata, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let renamed = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or_default());
     now.checked_sub(renamed)
         .is_some_and(|age| age > Duration::from_secs(3600))

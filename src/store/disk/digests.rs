@@ -9,6 +9,7 @@ use std::path::Path;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions};
 
+use super::naming::make_dirs;
 use super::possession;
 use super::state_dir::{self, Durable};
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum};
@@ -153,7 +154,7 @@ fn here(root: &Dir) -> Result<Dir, StoreError> {
 }
 
 fn with_digests(own: Dir) -> Result<Dir, StoreError> {
-    let made = own.create_dir_all(DIRECTORY);
+    let made = make_dirs(&own, Path::new(DIRECTORY));
     made.map_err(|error| StoreError::io("make", DIRECTORY, error))?;
     Ok(own)
 }

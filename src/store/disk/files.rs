@@ -396,7 +396,7 @@ impl Disk {
         self.shared().is_some()
             && wanted
                 .size
-                .is_some_and(|size| is_young_part(&entry.identity, size))
+                .is_some_and(|size| is_young_part(&entry.identity, size, self.clock()))
     }
 
     /// Takes an open file away that is not what the catalog says; `found` is its digest, if it was hashed. A copy that was
@@ -442,10 +442,10 @@ pub(super) fn free_in(dir: &Dir, path: &Path) -> Result<u64, StoreError> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Whether the file of an identity is shorter than `size` and was written to a short while ago. A time in the future is that
-/// of another node's clock.
-pub(super) fn is_young_part(identity: &Identity, size: u64) -> bool {
-    let age = SystemTime::now().duration_since(identity.modified());
+/// Whether the file of an identity is shorter than `size` and was written to a short while before `now`. A time in the future
+/// is that of another clock.
+pub(super) fn is_young_part(identity: &Identity, size: u64, now: SystemTime) -> bool {
+    let age = now.duration_since(identity.modified());
     identity.size < size && age.unwrap_or_default() < YOUNG
 }
 

@@ -10,6 +10,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 
 use super::Disk;
 use super::file_state::State;
+use super::naming::make_dirs;
 use super::order::{self, Used};
 use super::shared::Shared;
 use super::state_dir::{self, Durable};
@@ -360,7 +361,7 @@ impl Disk {
             state_dir::replace(&self.state_dir, path, contents.as_bytes(), Durable::Yes)?;
         }
         let failed = |error| StoreError::io("open", path, error);
-        self.state_dir.create_dir_all("verified").map_err(failed)?;
+        make_dirs(&self.state_dir, Path::new("verified")).map_err(failed)?;
         state_dir::open_writable(&self.state_dir, path, OpenOptions::new().append(true)).map_err(failed)
     }
 }

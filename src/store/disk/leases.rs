@@ -327,7 +327,7 @@ impl LeaseFiles for FilesOfLease<'_> {
             Ok(metadata) => {
                 let identity = Identity::of(&metadata);
                 let size = self.wanted.size.unwrap_or_default();
-                if metadata.is_file() && is_young_part(&identity, size) {
+                if metadata.is_file() && is_young_part(&identity, size, self.shared.clock()) {
                     Presence::Part(identity)
                 } else {
                     Presence::Whole

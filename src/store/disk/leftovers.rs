@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use cap_std::fs::{Dir, Metadata};
+use cap_std::fs::Metadata;
 
 use super::Disk;
 use super::leases::LEASES;
@@ -13,8 +13,7 @@ use super::state_dir::{OWN, TEMPORARY};
 use crate::crds::Observatory;
 use crate::store::Leftover;
 
-/// The age from which on a temporary file is a leftover: nothing takes so long between two writes, and clocks of nodes are
-/// not so wrong.
+/// The age from which on a temporary file is a leftover: nothing takes so long between two writes.
 const UNUSED: Duration = Duration::from_secs(60 * 60);
 
 /// The leftovers that have not changed for an hour, sorted by path.
@@ -29,10 +28,10 @@ pub(super) fn find(disk: &Disk) -> Vec<Leftover> {
     }
     for directory in directories {
         let is_temporary = |name: &str| name.starts_with(TEMPORARY);
-        collect(&disk.root, &directory, is_temporary, &mut found);
+        collect(disk, &directory, is_temporary, &mut found);
     }
     for directory in ["uploads", INCOMING] {
-        collect(&disk.root, &own.join(directory), |_| true, &mut found);
+        collect(disk, &own.join(directory), |_| true, &mut found);
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));
     found
@@ -45,7 +44,7 @@ impl Disk {
         let leases = own.join(LEASES).join(observatory.as_str());
         let mut found = Vec::new();
         for directory in [own.join(INCOMING), leases] {
-            collect(&self.root, &directory, |_| true, &mut found);
+            collect(self, &directory, |_| true, &mut found);
         }
         for leftover in found {
             match self.root.remove_file(&leftover.path) {
@@ -59,13 +58,14 @@ impl Disk {
     }
 }
 
-fn collect(root: &Dir, directory: &PathBuf, is_meant: impl Fn(&str) -> bool, found: &mut Vec<Leftover>) {
-    for entry in root.read_dir(directory).into_iter().flatten().flatten() {
+fn collect(disk: &Disk, directory: &PathBuf, is_meant: impl Fn(&str) -> bool, found: &mut Vec<Leftover>) {
+    let now = disk.clock();
+    for entry in disk.root.read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let (Some(text), Ok(metadata)) = (name.to_str(), entry.metadata()) else {
             continue;
         };
-        if metadata.is_file() && is_meant(text) && is_old(&metadata) {
+        if metadata.is_file() && is_meant(text) && is_old(&metadata, now) {
             found.push(Leftover {
                 path: directory.join(&name),
                 bytes: metadata.len(),
@@ -74,11 +74,9 @@ fn collect(root: &Dir, directory: &PathBuf, is_meant: impl Fn(&str) -> bool, fou
     }
 }
 
-/// A time in the future is that of a wrong clock.
-fn is_old(metadata: &Metadata) -> bool {
+/// Whether it has not changed for long. A time in the future is that of a wrong clock.
+fn is_old(metadata: &Metadata, now: SystemTime) -> bool {
     let modified = metadata.modified().map(cap_std::time::SystemTime::into_std);
-    let age = modified
-        .ok()
-        .and_then(|time| SystemTime::now().duration_since(time).ok());
+    let age = modified.ok().and_then(|time| now.duration_since(time).ok());
     age.is_some_and(|age| age >= UNUSED)
 }

@@ -17,6 +17,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::Disk;
 use super::file_state::Event;
 use super::moments::Moment;
+use super::naming::make_dirs;
 use super::state_dir::{self, Durable, is_absence};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::store::{Part, Partial, Record, StoreError};
@@ -63,8 +64,7 @@ impl Disk {
         for _ in 0..2 {
             let file = match state_dir::open_writable(&self.state_dir, path, &options) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.state_dir
-                        .create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+                    make_dirs(&self.state_dir, path.parent().unwrap_or(Path::new("")))?;
                     state_dir::open_writable(&self.state_dir, path, &options)?
                 }
                 other => other?,

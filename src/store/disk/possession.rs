@@ -10,6 +10,7 @@ use std::time::Duration;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _};
 
+use super::naming::make_path;
 use super::shared::{self, Shared};
 use super::state_dir::{self, Durable};
 use super::{StoreError, StoreOptions};
@@ -136,7 +137,7 @@ pub(super) fn own_directory(root: &Dir, state: &Path) -> Result<Dir, StoreError>
         .map_err(|source| StoreError::io("look at", ".", source))?;
     let path = state.join(format!("{:x}-{:x}", metadata.dev(), metadata.ino()));
     let failed = |source| StoreError::io("make", &path, source);
-    std::fs::create_dir_all(&path).map_err(failed)?;
+    make_path(&path).map_err(failed)?;
     let state_dir = Dir::open_ambient_dir(&path, ambient_authority()).map_err(failed)?;
     state_dir::replace(
         &state_dir,

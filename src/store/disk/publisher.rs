@@ -22,6 +22,7 @@ use super::file_state::{Event, State};
 use super::files::{digest, identity_at, is_young_part, opened_identity, place};
 use super::index::Entry;
 use super::moments::Moment;
+use super::naming::make_dirs;
 use super::partials::partial_path;
 use super::possession::Access;
 use super::{Disk, Guard, leases};
@@ -410,7 +411,7 @@ impl Disk {
         let directory = to.parent().unwrap_or(Path::new(""));
         let renamed = match self.rename_new(ready.dir, from, &self.root, &to) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.root.create_dir_all(directory).map_err(failed)?;
+                make_dirs(&self.root, directory).map_err(failed)?;
                 self.rename_new(ready.dir, from, &self.root, &to)
             }
             other => other,
@@ -460,7 +461,7 @@ impl Disk {
             log::warn!("{} has come to its place by other means meanwhile", one.key);
         } else if self
             .lies_there(to)?
-            .is_some_and(|there| is_young_part(&there, one.entry.identity.size))
+            .is_some_and(|there| is_young_part(&there, one.entry.identity.size, self.clock()))
             && self.queue.can_postpone()
         {
             return Ok(Named::Later);

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cap_std::fs::{Dir, MetadataExt as _};
 
 use super::moments::Moment;
+use super::naming::make_dirs;
 use super::state_dir;
 use super::{Disk, StoreError};
 use crate::store::verified::Identity;
@@ -40,7 +41,7 @@ impl Disk {
             });
         }
         let failed = |error| StoreError::io("move to quarantine", path, error);
-        self.aside().create_dir_all(QUARANTINE).map_err(failed)?;
+        make_dirs(self.aside(), Path::new(QUARANTINE)).map_err(failed)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let target = Path::new(QUARANTINE).join(format!("{name}.{}{}", now.as_nanos(), self.mark()));
         if self.take_aside(path, &target, expected).map_err(failed)? {

@@ -5,22 +5,23 @@
 //! [`MARKER`] tells later mounts that others may be there, and gives the store an identity that is the same on all nodes.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, MetadataExt as _, OpenOptions};
+use cap_std::fs::{Dir, MetadataExt as _};
 use parking_lot::Mutex;
 
+use super::agreed::agree;
 use super::lease_table::Leases;
-use super::naming::{LATE, LOOKS, name_new};
-use super::state_dir::{self, Durable, Lock, Missing, OWN, Truthful};
+use super::naming::{self, make_dirs, make_path, new_file};
+use super::state_dir::{self, Durable, FORMAT_NAME, Lock, Missing, OWN, SMALL_LIMIT, Truthful};
 use super::{Disk, StoreError};
 use crate::crds::Observatory;
+use crate::store::verified::Identity;
 
 /// The file in `.crds-fs` that says that the store is shared; its first line is the store's identity.
 const MARKER: &str = "shared";
@@ -29,10 +30,6 @@ pub(super) const INCOMING: &str = "incoming";
 /// The text of the marker after the identity.
 const EXPLANATION: &str = "This cache is used by several mounts of crds-fs (--shared). One without --shared refuses it, \
     since it would evict and move files that others use.\nIf no such mount uses it any more, this file can be removed.\n";
-/// The largest marker, in bytes.
-const MARKER_LIMIT: u64 = 4096;
-/// The number of replies that may be lost one after the other.
-const REPLIES: usize = 4;
 /// The number of state directories of one store on one node.
 const MOUNTS: usize = 1000;
 
@@ -55,6 +52,8 @@ pub(super) struct Shared {
     leases: Leases,
     /// The time for which a lease holds others back at most.
     term: Duration,
+    /// The time of the server's clock when the mount began, by which it dates files.
+    clock: SystemTime,
     begun: Instant,
 }
 
@@ -62,20 +61,23 @@ impl Shared {
     /// Enters a store with others. `state` is the directory in which the state directories are made, `term` that of leases.
     pub(super) fn enter(root: &Dir, state: Option<&Path>, term: Duration) -> Result<(Dir, Self), StoreError> {
         let own = state_dir::open(root)?;
-        state_dir::check_format(&own, Missing::Make)?;
+        state_dir::check_format(&own, Missing::Leave)?;
         let token = format!("{:016x}", fastrand::u64(..));
         let incoming = Path::new(INCOMING);
-        own.create_dir_all(incoming)
+        make_dirs(&own, incoming)
             .map_err(|error| StoreError::io("make", Path::new(OWN).join(incoming), error))?;
-        let keeps_group_out = try_to_write(&own, &incoming.join(&token))?;
-        let (id, is_new) = mark(&own, &token)?;
+        let beside = incoming.join(&token);
+        let (clock, keeps_group_out) = try_to_write(&own, &beside)?;
+        let begun = Instant::now();
+        settle_format(&own, &beside)?;
+        let (id, is_new) = mark(&own, &beside)?;
         if let Err(error) = state_dir::refuse_owner(&own) {
             if is_new {
-                let _ = own.remove_file(MARKER);
+                let _ = naming::remove(&own, Path::new(MARKER));
             }
             return Err(error);
         }
-        super::tags::settle(root, &own, &incoming.join(&token))?;
+        super::tags::settle(root, &own, &beside)?;
         let state = state.ok_or(StoreError::NoState)?;
         let (state_dir, lock, state_path) = own_state(&state.join(format!("shared-{id}")), &token)?;
         let device = |dir: &Dir| {
@@ -97,7 +99,8 @@ impl Shared {
             closing: AtomicBool::new(false),
             leases: Leases::default(),
             term,
-            begun: Instant::now(),
+            clock,
+            begun,
         };
         Ok((state_dir, shared))
     }
@@ -191,6 +194,11 @@ impl Shared {
         self.begun.elapsed()
     }
 
+    /// The time by the clock that dates files in the store: that of a server, which may be any.
+    pub(super) fn clock(&self) -> SystemTime {
+        self.clock.checked_add(self.begun.elapsed()).unwrap_or(self.clock)
+    }
+
     /// The path in `.crds-fs` of a new temporary file.
     pub(super) fn temporary(&self, name: &str) -> PathBuf {
         let turn = state_dir::turn();
@@ -205,61 +213,42 @@ impl Shared {
 
 /// Fails if there is a marker: the store is shared by others.
 pub(super) fn refuse_shared(own: &Dir) -> Result<(), StoreError> {
-    match state_dir::read_text(own, Path::new(MARKER), MARKER_LIMIT)? {
+    match state_dir::read_text(own, Path::new(MARKER), SMALL_LIMIT)? {
         Some(_) => Err(StoreError::IsShared),
         None => Ok(()),
     }
 }
 
-/// Fails unless a file can be made at a path; gives whether its group may not write to it.
-fn try_to_write(own: &Dir, path: &Path) -> Result<bool, StoreError> {
+/// Fails unless a file can be made at a path; gives its time, and whether its group may not write to it.
+fn try_to_write(own: &Dir, path: &Path) -> Result<(SystemTime, bool), StoreError> {
     let failed = |error| StoreError::io("write", Path::new(OWN).join(path), error);
     let file = new_file(own, path);
-    let mode = file.map_err(failed)?.metadata().map_err(failed)?.mode();
-    own.remove_file(path).map_err(failed)?;
-    Ok(mode & 0o020 == 0)
+    let metadata = file.map_err(failed)?.metadata().map_err(failed)?;
+    naming::remove(own, path).map_err(failed)?;
+    Ok((Identity::of(&metadata).modified(), metadata.mode() & 0o020 == 0))
 }
 
-/// A new file at a path that nobody else uses. What is there was made by a request whose reply was lost: a network file
-/// system asks once more then, and says that the file exists.
-pub(super) fn new_file(own: &Dir, path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    for _ in 0..REPLIES {
-        match own.open_with(path, &options) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => own.remove_file(path)?,
-            other => return other,
-        }
+/// Notes the format of a new store, and fails if others have noted another one.
+fn settle_format(own: &Dir, beside: &Path) -> Result<(), StoreError> {
+    let text = String::from_utf8(state_dir::format_text()).unwrap_or_default();
+    if agree(own, beside, (own, Path::new(FORMAT_NAME)), &text)?.is_new {
+        let tag = Path::new(state_dir::TAG_NAME);
+        state_dir::replace(own, tag, state_dir::TAG.as_bytes(), Durable::No)?;
+        return Ok(());
     }
-    own.open_with(path, &options)
+    state_dir::check_format(own, Missing::Leave)
 }
 
-/// The identity of the store, and whether it was given just now.
-fn mark(own: &Dir, token: &str) -> Result<(String, bool), StoreError> {
-    let failed = |error| StoreError::io("write", Path::new(OWN).join(MARKER), error);
-    let mut is_new = false;
-    for _ in 0..LOOKS {
-        if let Some(text) = state_dir::read_text(own, Path::new(MARKER), MARKER_LIMIT)? {
-            let id: String = text.lines().next().unwrap_or_default().trim().to_owned();
-            let is_sound = (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-            // Emptied or made by somebody's hand: then what is remembered is lost when it is mended.
-            return Ok((if is_sound { id } else { "0".repeat(8) }, is_new));
-        }
-        // With its contents at once, and never over another's.
-        let beside = Path::new(INCOMING).join(format!("{token}~{MARKER}"));
-        let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let text = format!("{id}\n{EXPLANATION}");
-        state_dir::replace(own, &beside, text.as_bytes(), Durable::Yes)?;
-        let named = name_new(own, &beside, own, Path::new(MARKER));
-        let _ = own.remove_file(&beside);
-        match named {
-            Ok(()) => is_new = true,
-            // Some file systems show names of other nodes late.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => std::thread::sleep(LATE),
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    Err(failed(ErrorKind::NotFound.into()))
+/// The identity of the store, and whether it was given just now. `beside` is a path in `own` that nobody else uses.
+fn mark(own: &Dir, beside: &Path) -> Result<(String, bool), StoreError> {
+    let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let text = format!("{id}\n{EXPLANATION}");
+    let agreed = agree(own, beside, (own, Path::new(MARKER)), &text)?;
+    let id = agreed.text.lines().next().unwrap_or_default().trim();
+    let is_sound = (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // Emptied or made by somebody's hand: then what is remembered is lost when it is mended.
+    let id = if is_sound { id.to_owned() } else { "0".repeat(8) };
+    Ok((id, agreed.is_new))
 }
 
 /// A state directory of this mount's own below `state`: one that an earlier mount of this node has left, else a new one.
@@ -292,7 +281,7 @@ fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>, PathBuf), 
 
 fn made(path: &Path) -> Result<Dir, StoreError> {
     let failed = |source| StoreError::io("make the state directory", path, source);
-    std::fs::create_dir_all(path).map_err(failed)?;
+    make_path(path).map_err(failed)?;
     Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)
 }
 

@@ -19,9 +19,10 @@ use super::file_state::State;
 use super::files::{digest, opened_identity, place};
 use super::index::Entry;
 use super::moments::Moment;
+use super::naming::{make_dirs, new_file};
 use super::partials::partial_path;
 use super::publisher::{Named, Pending, Ready, checked};
-use super::shared::{Shared, new_file};
+use super::shared::Shared;
 use super::state_dir::{self, Plain};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
 use crate::store::StoreError;
@@ -93,7 +94,7 @@ impl Disk {
         let failed = |error| StoreError::io("open", path, error);
         match self.root.open_dir(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.root.create_dir_all(path).map_err(failed)?;
+                make_dirs(&self.root, path).map_err(failed)?;
                 self.root.open_dir(path).map_err(failed)
             }
             other => other.map_err(failed),

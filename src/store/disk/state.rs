@@ -1,7 +1,8 @@
 //! What is kept beside the files: server descriptions, notes, and the count of what is used.
 
 use super::possession::Access;
-use super::{DiskStore, state_dir};
+use super::state_dir::{self, Tag};
+use super::{DiskStore, tags};
 use crate::crds::Observatory;
 use crate::store::{Snapshot, State, StoreError, Transfers as _, Usage};
 
@@ -12,6 +13,11 @@ impl State for DiskStore {
             return Ok(there);
         }
         let here = state_dir::snapshot(&self.disk.state_dir, observatory)?;
+        // Whoever asks how old it is has the clock of this node.
+        let there = there.map(|snapshot| Snapshot {
+            written: self.disk.own_time(snapshot.written),
+            ..snapshot
+        });
         Ok(here.into_iter().chain(there).max_by_key(|one| one.written))
     }
 
@@ -24,17 +30,21 @@ impl State for DiskStore {
         if !self.disk.remembers {
             return Ok(());
         }
-        let others = self.disk.shared().is_some();
-        let save =
-            |root| state_dir::save_snapshot(root, observatory, literal, bad_files, self.disk.layout, others);
+        let layout = self.disk.layout;
+        let save = |root, tag| state_dir::save_snapshot(root, observatory, literal, bad_files, layout, tag);
         match &self.disk.access {
-            Access::Alone(_) => save(&self.disk.root),
-            Access::Reading => save(&self.disk.state_dir),
+            Access::Alone(_) => save(&self.disk.root, Tag::Ours),
+            Access::Reading => save(&self.disk.state_dir, Tag::Ours),
             // Its directory may be another user's, who has not let others write to it.
-            Access::Shared(_) => save(&self.disk.root).or_else(|error| {
-                log::debug!("{error}");
-                save(&self.disk.state_dir)
-            }),
+            Access::Shared(shared) => {
+                let (root, beside) = (&self.disk.root, shared.temporary("tag"));
+                let settled = tags::settle_one(root, shared.own(), &beside, observatory, layout);
+                let saved = settled.and_then(|()| save(root, Tag::Theirs));
+                saved.or_else(|error| {
+                    log::debug!("{error}");
+                    save(&self.disk.state_dir, Tag::Ours)
+                })
+            }
         }
     }
 

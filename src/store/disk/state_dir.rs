@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,14 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use super::moments::{self, Moment};
+use super::naming::{self, make_dirs, new_file};
 use crate::crds::Observatory;
 use crate::store::{ReferenceLayout, Snapshot, StoreError};
 
 /// The directory that is crds-fs's own.
 pub(super) const OWN: &str = ".crds-fs";
+/// The file of the format of the store, and the format.
+pub(super) const FORMAT_NAME: &str = "format";
 const FORMAT: &str = "1";
 /// Tells backup programs that the directory can be left out.
 pub(super) const TAG_NAME: &str = "CACHEDIR.TAG";
@@ -26,7 +30,8 @@ pub(super) const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 const SNAPSHOT_LIMIT: u64 = 256 << 20;
 const NOTE_LIMIT: u64 = 256 << 20;
 pub(super) const MEMORY_LIMIT: u64 = 256 << 20;
-const SMALL_LIMIT: u64 = 4096;
+/// The limit on files of a few lines.
+pub(super) const SMALL_LIMIT: u64 = 4096;
 /// The number of tries of what others replace.
 const STALE_TRIES: usize = 5;
 /// The time that a process may take to give up its files once it has given up its memory, and the pause between two looks at it.
@@ -40,10 +45,7 @@ static TURN: AtomicU64 = AtomicU64::new(0);
 /// Opens `.crds-fs`, making it when it is missing.
 pub(super) fn open(root: &Dir) -> Result<Dir, StoreError> {
     let failed = |error| StoreError::io("make", OWN, error);
-    match root.create_dir(OWN) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
+    make_dirs(root, Path::new(OWN)).map_err(failed)?;
     root.open_dir(OWN).map_err(failed)
 }
 
@@ -131,7 +133,7 @@ pub(super) fn open_writable(own: &Dir, path: &Path, options: &OpenOptions) -> io
         }
         let name = path.to_string_lossy().replace('/', "-");
         let aside = Path::new("quarantine").join(format!("{name}.{}.{}", std::process::id(), turn()));
-        own.create_dir_all("quarantine")?;
+        make_dirs(own, Path::new("quarantine"))?;
         own.rename(path, own, &aside)?;
         log::warn!(
             "{}/{} is not a regular file; moved to {OWN}/{}",
@@ -289,7 +291,7 @@ pub(super) enum Missing {
 
 /// Fails if the store has another format; writes the format into a new store if `missing` says so.
 pub(super) fn check_format(own: &Dir, missing: Missing) -> Result<(), StoreError> {
-    match read_text(own, Path::new("format"), SMALL_LIMIT)? {
+    match read_text(own, Path::new(FORMAT_NAME), SMALL_LIMIT)? {
         Some(text) if text.trim() == FORMAT => Ok(()),
         Some(text) => Err(StoreError::Format {
             found: text.trim().chars().take(40).collect(),
@@ -298,14 +300,14 @@ pub(super) fn check_format(own: &Dir, missing: Missing) -> Result<(), StoreError
         None if missing == Missing::Leave => Ok(()),
         None => {
             replace(own, Path::new(TAG_NAME), TAG.as_bytes(), Durable::No)?;
-            replace(
-                own,
-                Path::new("format"),
-                format!("{FORMAT}\n").as_bytes(),
-                Durable::No,
-            )
+            replace(own, Path::new(FORMAT_NAME), &format_text(), Durable::No)
         }
     }
+}
+
+/// The text of the file of the format.
+pub(super) fn format_text() -> Vec<u8> {
+    format!("{FORMAT}\n").into_bytes()
 }
 
 /// The path of the tag that says how the references of an observatory lie.
@@ -374,23 +376,32 @@ pub(super) fn snapshot(root: &Dir, observatory: Observatory) -> Result<Option<Sn
     }))
 }
 
+/// The tag that says how references lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tag {
+    /// It is written with each snapshot.
+    Ours,
+    /// Others go by it, and it stays as they have found it.
+    Theirs,
+}
+
 pub(super) fn save_snapshot(
     root: &Dir,
     observatory: Observatory,
     literal: &str,
     bad_files: &str,
     layout: ReferenceLayout,
-    others: bool,
+    tag: Tag,
 ) -> Result<(), StoreError> {
     let directory: PathBuf = ["config", observatory.as_str()].iter().collect();
-    root.create_dir_all(&directory)
-        .map_err(|error| StoreError::io("make", &directory, error))?;
+    make_dirs(root, &directory).map_err(|error| StoreError::io("make", &directory, error))?;
     let at = |name| config_path(observatory, name);
-    let tag = layout_tag(observatory);
-    let found = read_text(root, &tag, SMALL_LIMIT)?;
-    // Others go by the tag that they have found.
-    if !(others && found.is_some()) && found.as_deref().map(str::trim) != Some(layout.as_str()) {
-        replace(root, &tag, layout.as_str().as_bytes(), Durable::No)?;
+    if tag == Tag::Ours {
+        let tag = layout_tag(observatory);
+        let found = read_text(root, &tag, SMALL_LIMIT)?;
+        if found.as_deref().map(str::trim) != Some(layout.as_str()) {
+            replace(root, &tag, layout.as_str().as_bytes(), Durable::No)?;
+        }
     }
     replace(root, &at("bad_files.txt"), bad_files.as_bytes(), Durable::No)?;
     replace(root, &at("server_config"), literal.as_bytes(), Durable::Yes)
@@ -426,34 +437,42 @@ pub(super) fn replace(dir: &Dir, path: &Path, contents: &[u8], durable: Durable)
     let failed = |error| StoreError::io("write", path, error);
     let parent = path.parent().unwrap_or(Path::new(""));
     if !parent.as_os_str().is_empty() {
-        dir.create_dir_all(parent).map_err(failed)?;
+        make_dirs(dir, parent).map_err(failed)?;
     }
-    let name = path.file_name().unwrap_or_default();
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    let (mut file, temporary) = loop {
-        let mut temporary =
-            std::ffi::OsString::from(format!("{TEMPORARY}{}~{}~", std::process::id(), turn()));
-        temporary.push(name);
-        let temporary = parent.join(temporary);
-        match dir.open_with(&temporary, &options) {
-            // Left by a process that had the same number.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(error)),
-            Ok(file) => break (file, temporary),
-        }
-    };
-    let written = file.write_all(contents).and_then(|()| {
-        if durable == Durable::Yes {
-            file.sync_data()?;
-        }
+    let mut temporary = std::ffi::OsString::from(format!(
+        "{TEMPORARY}{}~{:08x}~{}~",
+        std::process::id(),
+        process_token(),
+        turn()
+    ));
+    temporary.push(path.file_name().unwrap_or_default());
+    let temporary = parent.join(temporary);
+    let file = new_file(dir, &temporary).map_err(failed)?;
+    let written = fill(file, contents, durable).and_then(|metadata| {
         moments::crash(Moment::ReplacementWritten);
-        dir.rename(&temporary, dir, path)
+        naming::replace(dir, &temporary, path, &metadata)
     });
     written.map_err(|error| {
         let _ = dir.remove_file(&temporary);
         failed(error)
     })
+}
+
+/// Writes and closes a file. Network file systems tell only then, or at a sync, that there is no room.
+fn fill(mut file: cap_std::fs::File, contents: &[u8], durable: Durable) -> io::Result<Metadata> {
+    file.write_all(contents)?;
+    if durable == Durable::Yes {
+        file.sync_data()?;
+    }
+    let metadata = file.metadata()?;
+    nix::unistd::close(file.into_std())?;
+    Ok(metadata)
+}
+
+/// A number that processes with the same id on other nodes do not have.
+fn process_token() -> u32 {
+    static TOKEN: OnceLock<u32> = OnceLock::new();
+    *TOKEN.get_or_init(|| fastrand::u32(..))
 }
 
 /// The contents of a regular file of at most `limit` bytes; `None` if there is none. Fails for a larger one.

@@ -10,6 +10,7 @@ use cap_std::fs::OpenOptions;
 
 use super::Disk;
 use super::file_state::Event;
+use super::naming::make_dirs;
 use super::partials::partial_path;
 use super::state_dir;
 use crate::crds::{FileKey, Sha1Sum};
@@ -71,8 +72,7 @@ impl Disk {
                     self.state_dir.remove_file(path)?;
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    self.state_dir
-                        .create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+                    make_dirs(&self.state_dir, path.parent().unwrap_or(Path::new("")))?;
                 }
                 other => return other.map(cap_std::fs::File::into_std),
             }

@@ -12,6 +12,9 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
 
 use super::memory::{Listed, ROOT};
 
+/// The user, and the group, that servers take root for.
+const NOBODY: u32 = 65534;
+
 /// Opens a name as a place only.
 pub(super) fn place(parent: impl AsFd, name: &OsStr) -> io::Result<(OwnedFd, Stat)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -125,8 +128,8 @@ pub(super) fn change(place: impl AsFd, open: Option<&File>, change: &Change, clo
     Ok(())
 }
 
-/// Attributes as the kernel wants them. `clock` is how far the clock of the server is ahead.
-pub(super) fn attributes(ino: u64, stat: &Stat, clock: i64) -> FileAttr {
+/// Attributes as the kernel wants them. `clock` is how far the clock of the server is ahead; `squashed` if all files are nobody's.
+pub(super) fn attributes(ino: u64, stat: &Stat, clock: i64, squashed: bool) -> FileAttr {
     let time = |seconds: i64, nanoseconds: u64| {
         let seconds = u64::try_from(seconds + clock).unwrap_or(0);
         let nanoseconds = u32::try_from(nanoseconds).unwrap_or(0);
@@ -144,8 +147,8 @@ pub(super) fn attributes(ino: u64, stat: &Stat, clock: i64) -> FileAttr {
         kind: kind(stat),
         perm: u16::try_from(stat.st_mode & 0o7777).unwrap_or(0),
         nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
-        uid: stat.st_uid,
-        gid: stat.st_gid,
+        uid: if squashed { NOBODY } else { stat.st_uid },
+        gid: if squashed { NOBODY } else { stat.st_gid },
         rdev: u32::try_from(stat.st_rdev).unwrap_or(0),
         blksize: 4096,
         flags: 0,

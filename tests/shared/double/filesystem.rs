@@ -105,7 +105,10 @@ impl Filesystem for View {
         };
         let open = handle.and_then(|handle| self.file(handle).ok());
         let changed = self.place(ino).and_then(|place| {
-            self.travel();
+            self.travel("setattr");
+            if self.options.squashed && (uid.is_some() || gid.is_some()) {
+                return Err(io::Error::from_raw_os_error(libc::EPERM));
+            }
             calls::change(place, open.as_deref(), &change, self.options.clock)?;
             self.look(ino, open.as_deref(), true)
         });
@@ -129,7 +132,7 @@ impl Filesystem for View {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let entry = self.made(parent, name, |directory| {
+        let entry = self.made("mknod", parent, name, |directory| {
             let bits = Mode::from_raw_mode(mode & 0o7777);
             fs::mknodat(directory, name, FileType::from_raw_mode(mode), bits, rdev.into())
         });
@@ -140,7 +143,9 @@ impl Filesystem for View {
         let bits = Mode::from_raw_mode(mode & 0o7777);
         entered(
             reply,
-            self.made(parent, name, |directory| fs::mkdirat(directory, name, bits)),
+            self.made("mkdir", parent, name, |directory| {
+                fs::mkdirat(directory, name, bits)
+            }),
         );
     }
 
@@ -155,7 +160,9 @@ impl Filesystem for View {
     fn symlink(&self, _: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         entered(
             reply,
-            self.made(parent, name, |directory| fs::symlinkat(target, directory, name)),
+            self.made("symlink", parent, name, |directory| {
+                fs::symlinkat(target, directory, name)
+            }),
         );
     }
 
@@ -233,8 +240,8 @@ impl Filesystem for View {
         }
     }
 
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.ok();
+    fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        done(reply, self.send(handle).map(drop));
     }
 
     fn release(
@@ -247,12 +254,13 @@ impl Filesystem for View {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.files.lock().remove(&handle.0);
+        self.close(handle);
         reply.ok();
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
-        done(reply, self.file(handle).and_then(|file| file.sync_all()));
+        self.requests.note("sync");
+        done(reply, self.send(handle).and_then(|file| file.sync_all()));
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -279,10 +287,12 @@ impl Filesystem for View {
     }
 
     fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.requests.note("sync");
         reply.ok();
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        self.requests.note("statfs");
         match self.place(ino).and_then(|place| Ok(fs::fstatvfs(place)?)) {
             Ok(room) => reply.statfs(
                 room.f_blocks,

@@ -141,12 +141,11 @@ impl Memory {
         self.names.remove(&(parent, name.to_owned()));
     }
 
-    /// Forgets what is known of a directory in which this node has changed a name, and that name.
+    /// Forgets the listing of a directory in which this node has changed a name, and that name.
     pub(super) fn changed(&mut self, parent: u64, name: &OsStr) {
         self.drop_name(parent, name);
         if let Some(node) = self.nodes.get_mut(&parent) {
             node.listing = None;
-            node.attributes = None;
         }
     }
 

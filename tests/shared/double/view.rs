@@ -1,6 +1,6 @@
 //! The view of one node: what its calls do, from memory or at the directory itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -16,36 +16,64 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, Stat};
 
 use super::calls;
 use super::memory::{Listed, Memory, Remembered};
+use super::requests::Requests;
 use super::{Locks, Options, between};
 
 /// The view of one node.
 pub struct View {
     pub(super) options: Options,
     pub(super) memory: Mutex<Memory>,
+    pub(super) requests: Arc<Requests>,
     pub(super) files: Mutex<HashMap<u64, Arc<File>>>,
+    /// Bytes that were written.
+    written: AtomicU64,
+    /// Open files of which bytes were lost.
+    beyond: Mutex<HashSet<u64>>,
     pub(super) listings: Mutex<HashMap<u64, Arc<Vec<Listed>>>>,
     next: AtomicU64,
 }
 
 impl View {
-    pub(super) fn new(directory: &Path, options: Options) -> io::Result<Self> {
+    pub(super) fn new(directory: &Path, options: Options, requests: Arc<Requests>) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = fs::open(directory, flags, Mode::empty())?;
         let stat = fs::fstat(&root)?;
         Ok(Self {
             options,
             memory: Mutex::new(Memory::new(root, &stat, options)),
+            requests,
             files: Mutex::default(),
+            written: AtomicU64::new(0),
+            beyond: Mutex::default(),
             listings: Mutex::default(),
             next: AtomicU64::new(1),
         })
     }
 
-    /// Takes the time that the network takes.
-    pub(super) fn travel(&self) {
+    /// Makes a request, which takes the time that the network takes.
+    pub(super) fn travel(&self, kind: &'static str) {
+        self.requests.note(kind);
         if self.options.delay > 0.0 {
             std::thread::sleep(between((0.0, self.options.delay)));
         }
+    }
+
+    fn attributes(&self, ino: u64, stat: &Stat) -> FileAttr {
+        calls::attributes(ino, stat, self.options.clock, self.options.squashed)
+    }
+
+    /// Notes that this node has changed a name in a directory. The reply tells the attributes of that.
+    fn changed(&self, parent: u64, name: &OsStr) {
+        let mut memory = self.memory.lock();
+        memory.changed(parent, name);
+        let place = memory.place(parent);
+        let stat = place.and_then(|place| fs::fstat(place).ok());
+        memory.set_attributes(parent, stat.map(|stat| self.attributes(parent, &stat)));
+    }
+
+    /// Whether the reply to a request that was done is lost.
+    fn is_lost(&self) -> bool {
+        fastrand::u32(..1000) < self.options.lost
     }
 
     pub(super) fn place(&self, ino: INodeNo) -> io::Result<Arc<OwnedFd>> {
@@ -71,7 +99,7 @@ impl View {
     pub(super) fn enter(&self, parent: u64, name: &OsStr, (place, stat): (OwnedFd, Stat)) -> FileAttr {
         let mut memory = self.memory.lock();
         let ino = memory.enter(place, &stat);
-        let attributes = calls::attributes(ino, &stat, self.options.clock);
+        let attributes = self.attributes(ino, &stat);
         memory.set_attributes(ino, Some(attributes));
         memory.found(parent, name, Some(ino));
         attributes
@@ -91,7 +119,7 @@ impl View {
                 Remembered::Nothing => {}
             }
         }
-        self.travel();
+        self.travel("lookup");
         match calls::place(self.place(parent)?.as_fd(), name) {
             Ok(found) => Ok(self.enter(parent.0, name, found)),
             Err(error) => {
@@ -108,6 +136,9 @@ impl View {
         if !now && let Some(attributes) = self.memory.lock().attributes(ino.0) {
             return Ok(attributes);
         }
+        if !now {
+            self.requests.note("getattr");
+        }
         let stat = match open {
             Some(file) => fs::fstat(file)?,
             None => fs::fstat(self.place(ino)?)?,
@@ -116,25 +147,26 @@ impl View {
         if memory.is_stale(ino.0, stat.st_nlink, open.is_some()) {
             return Err(error(libc::ESTALE));
         }
-        let attributes = calls::attributes(ino.0, &stat, self.options.clock);
+        let attributes = self.attributes(ino.0, &stat);
         memory.set_attributes(ino.0, Some(attributes));
         Ok(attributes)
     }
 
-    /// Makes a name, and enters what it leads to.
-    pub(super) fn make<T>(
+    /// Makes a name, and enters what it leads to. With `exclusive` the reply may be lost: then what is asked again finds that it
+    /// is done.
+    fn make<T>(
         &self,
+        (kind, exclusive): (&'static str, bool),
         parent: INodeNo,
         name: &OsStr,
         make: impl FnOnce(&OwnedFd) -> io::Result<T>,
     ) -> io::Result<T> {
-        self.travel();
+        self.travel(kind);
         let directory = self.place(parent)?;
         match make(&directory) {
             Ok(new) => {
-                self.memory.lock().changed(parent.0, name);
-                // The reply is lost, and what is asked again finds that it is done.
-                if fastrand::u32(..1000) < self.options.lost {
+                self.changed(parent.0, name);
+                if exclusive && self.is_lost() {
                     return Err(error(libc::EEXIST));
                 }
                 Ok(new)
@@ -151,11 +183,12 @@ impl View {
     /// Makes something other than an open file.
     pub(super) fn made(
         &self,
+        kind: &'static str,
         parent: INodeNo,
         name: &OsStr,
         make: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
     ) -> io::Result<FileAttr> {
-        self.make(parent, name, |directory| Ok(make(directory)?))?;
+        self.make((kind, true), parent, name, |directory| Ok(make(directory)?))?;
         let found = calls::place(self.place(parent)?, name)?;
         Ok(self.enter(parent.0, name, found))
     }
@@ -167,7 +200,8 @@ impl View {
         mode: u32,
         flags: i32,
     ) -> io::Result<(FileAttr, FileHandle)> {
-        let file = self.make(parent, name, |directory| {
+        let exclusive = flags & libc::O_EXCL != 0;
+        let file = self.make(("create", exclusive), parent, name, |directory| {
             calls::create(directory, name, flags, mode)
         })?;
         let attributes = self.enter(parent.0, name, calls::place_of(&file)?);
@@ -175,7 +209,7 @@ impl View {
     }
 
     pub(super) fn open_file(&self, ino: INodeNo, flags: OpenFlags) -> io::Result<FileHandle> {
-        self.travel();
+        self.travel("open");
         // From close to open, data is right: so is the length.
         self.look(ino, None, true)?;
         Ok(self.keep(calls::open(self.place(ino)?, flags.0)?))
@@ -189,6 +223,7 @@ impl View {
         size: u32,
     ) -> io::Result<Vec<u8>> {
         let file = self.file(handle)?;
+        self.requests.note("read");
         if self
             .memory
             .lock()
@@ -215,17 +250,45 @@ impl View {
         offset: u64,
         data: &[u8],
     ) -> io::Result<u32> {
-        self.file(handle)?.write_all_at(data, offset)?;
+        let file = self.file(handle)?;
+        self.requests.note("write");
+        let count = data.len() as u64;
+        let before = self.written.fetch_add(count, Ordering::Relaxed);
+        // As on NFS, the kernel has the bytes, and the server gets them later.
+        match self.options.quota {
+            Some(quota) if before + count > quota => {
+                self.beyond.lock().insert(handle.0);
+            }
+            _ => file.write_all_at(data, offset)?,
+        }
         self.memory.lock().set_attributes(ino.0, None);
         Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
     }
 
+    /// Sends what was written of an open file: only now the server says that it was too much.
+    pub(super) fn send(&self, handle: FileHandle) -> io::Result<Arc<File>> {
+        let file = self.file(handle)?;
+        if self.beyond.lock().contains(&handle.0) {
+            return Err(error(libc::EDQUOT));
+        }
+        Ok(file)
+    }
+
+    pub(super) fn close(&self, handle: FileHandle) {
+        self.requests.note("close");
+        self.beyond.lock().remove(&handle.0);
+        self.files.lock().remove(&handle.0);
+    }
+
     pub(super) fn remove(&self, parent: INodeNo, name: &OsStr, flags: AtFlags) -> io::Result<()> {
-        self.travel();
+        self.travel("remove");
         let directory = self.place(parent)?;
         self.removes(&directory, name);
         fs::unlinkat(&directory, name, flags)?;
-        self.memory.lock().changed(parent.0, name);
+        self.changed(parent.0, name);
+        if self.is_lost() {
+            return Err(error(libc::ENOENT));
+        }
         Ok(())
     }
 
@@ -245,13 +308,15 @@ impl View {
         if !flags.is_empty() {
             return Err(error(libc::EINVAL));
         }
-        self.travel();
+        self.travel("rename");
         let (source, target) = (self.place(from.0)?, self.place(to.0)?);
         self.removes(&target, to.1);
         fs::renameat(&source, from.1, &target, to.1)?;
-        let mut memory = self.memory.lock();
-        memory.changed(from.0.0, from.1);
-        memory.changed(to.0.0, to.1);
+        self.changed(from.0.0, from.1);
+        self.changed(to.0.0, to.1);
+        if self.is_lost() {
+            return Err(error(libc::ENOENT));
+        }
         Ok(())
     }
 
@@ -260,7 +325,7 @@ impl View {
             return Err(error(libc::EPERM));
         }
         let place = self.place(ino)?;
-        self.made(parent, name, |directory| {
+        self.made("link", parent, name, |directory| {
             let source = calls::path(&place);
             fs::linkat(fs::CWD, &*source, directory, name, AtFlags::SYMLINK_FOLLOW)
         })
@@ -271,7 +336,7 @@ impl View {
         let listing = if let Some(listing) = known {
             listing
         } else {
-            self.travel();
+            self.travel("opendir");
             let directory = self.place(ino)?;
             let listed = calls::list(&directory, ino.0, |stat| self.memory.lock().number(stat))?;
             let listing = Arc::new(listed);

@@ -435,6 +435,6 @@ fn a_creation_whose_reply_was_lost_is_made_again() {
     drop(place.open());
     let own = Dir::open_ambient_dir(place.dir.path().join(".crds-fs"), ambient_authority()).unwrap();
     own.write("incoming/mine", "what was begun").unwrap();
-    let file = super::super::shared::new_file(&own, Path::new("incoming/mine")).unwrap();
+    let file = super::super::naming::new_file(&own, Path::new("incoming/mine")).unwrap();
     assert_eq!(file.metadata().unwrap().len(), 0);
 }
