@@ -8,6 +8,7 @@
 
 mod double;
 mod mounts;
+mod operations;
 #[path = "../common/origin.rs"]
 mod origin;
 #[path = "../common/rig.rs"]
