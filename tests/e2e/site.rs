@@ -1,208 +1,29 @@
 //! `crds-fs serve --upstream`: a site server, as clients ask it over HTTP.
 
+mod answers;
+mod rig;
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use rustix::process::Signal;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::caches::rules;
 use crate::origin::{Behaviour, Content, Origin};
 use crate::rig::{PATIENCE, Rig, program, wait};
-use crate::{DARK, FLAT, PMAP, content, server_flag};
+use crate::{DARK, FLAT, PMAP, content};
 
-/// A site server, in a cache directory of its own that outlives it. It ends with this.
-struct Site {
-    root: TempDir,
-    arguments: Vec<String>,
-    process: Option<Child>,
-    address: SocketAddr,
-}
-
-/// A reply.
-#[derive(Debug)]
-struct Reply {
-    status: u16,
-    /// The words beside the status.
-    reason: String,
-    /// By lower-case name.
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Site {
-    fn of(origin: &Origin, arguments: &[&str]) -> Self {
-        let mut site = Self {
-            root: TempDir::new().unwrap(),
-            arguments: vec!["--upstream".to_owned(), server_flag(origin)],
-            process: None,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
-        site.arguments
-            .extend(arguments.iter().map(|&argument| argument.to_owned()));
-        site.start();
-        site
-    }
-
-    fn cache(&self) -> PathBuf {
-        self.root.path().join("cache")
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.root.path().join("log")).unwrap_or_default()
-    }
-
-    fn start(&mut self) {
-        let log = self.root.path().join("log");
-        let mut process = program()
-            .arg("serve")
-            .arg(self.cache())
-            .args(["--listen", "127.0.0.1:0"])
-            .args(&self.arguments)
-            .env("CRDS_IGNORE_MAPPING_CHECKSUM", "1")
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        let mut lines = BufReader::new(process.stdout.take().unwrap());
-        self.process = Some(process);
-        while !said.ends_with("ready\n") {
-            assert_ne!(lines.read_line(&mut said).unwrap(), 0, "{said}{}", self.log());
-        }
-        let address = said.split("://").nth(1).and_then(|rest| rest.split('/').next());
-        self.address = address.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(self.process.as_ref().unwrap()), signal).unwrap();
-    }
-
-    fn end(&mut self) {
-        self.signal(Signal::TERM);
-        let status = wait(self.process.take().unwrap(), PATIENCE).expect("it ends");
-        assert!(status.success(), "{status}: {}", self.log());
-    }
-
-    /// Sends bytes as they are and reads until the server closes the connection.
-    fn send(&self, bytes: &[u8]) -> Reply {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE * 2)).unwrap();
-        stream.write_all(bytes).unwrap();
-        let mut reply = Vec::new();
-        stream.read_to_end(&mut reply).unwrap();
-        Reply::read(&reply)
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
-        let (address, length) = (self.address, body.len());
-        self.send(
-            format!(
-                "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-            )
-            .as_bytes(),
-        )
-    }
-
-    fn get(&self, name: &str) -> Reply {
-        self.ask("GET", &path(name), "", "")
-    }
-
-    /// The reply to a call.
-    fn call(&self, method: &str, params: &Value) -> Value {
-        let body = json!({"jsonrpc": "1.0", "method": method, "params": params, "id": "it"}).to_string();
-        let reply = self.ask("POST", &format!("/roman/json/{method}/it/"), "", &body);
-        assert_eq!(reply.status, 200, "{reply:?}");
-        serde_json::from_slice(&reply.body).unwrap()
-    }
-
-    fn result(&self, method: &str, params: &Value) -> Value {
-        let mut reply = self.call(method, params);
-        assert!(reply["error"].is_null(), "{reply}");
-        reply["result"].take()
-    }
-
-    fn error(&self, method: &str, params: &Value) -> String {
-        let reply = self.call(method, params);
-        reply["error"]["message"]
-            .as_str()
-            .unwrap_or_else(|| panic!("{reply}"))
-            .to_owned()
-    }
-
-    /// Waits until the counters say so.
-    fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
-        let begun = Instant::now();
-        loop {
-            let counters = self.ask("GET", "/.counters", "", "");
-            let counters = serde_json::from_slice(&counters.body).unwrap();
-            if holds(&counters) {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE * 2, "{what}: {counters}");
-            thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        if thread::panicking() {
-            println!("the log of {}:\n{}", self.address, self.log());
-        }
-    }
-}
-
-impl Reply {
-    fn read(reply: &[u8]) -> Self {
-        let end = reply.windows(4).position(|window| window == b"\r\n\r\n");
-        let end = end.unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(reply)));
-        let head = String::from_utf8(reply[..end].to_vec()).unwrap();
-        let (status, headers) = head.split_once("\r\n").unwrap_or((&head, ""));
-        let mut words = status.splitn(3, ' ').skip(1);
-        Self {
-            status: words.next().unwrap().parse().unwrap(),
-            reason: words.next().unwrap_or_default().to_owned(),
-            headers: headers
-                .lines()
-                .map(|line| line.split_once(": ").unwrap())
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-                .collect(),
-            body: reply[end + 4..].to_vec(),
-        }
-    }
-}
-
-/// The path of a file on any server of Roman's.
-fn path(name: &str) -> String {
-    let part = if name.ends_with("map") {
-        "mappings"
-    } else {
-        "references"
-    };
-    format!("/roman/unchecked_get/{part}/roman/{name}")
-}
-
-/// The reason in a status line and in a body, which must say the same.
-fn why(reply: &Reply) -> &str {
-    let text = String::from_utf8_lossy(&reply.body);
-    let begin: String = text.trim().chars().take(60).collect();
-    assert!(reply.reason.contains(&begin), "{reply:?}");
-    &reply.reason
-}
+use rig::{Reply, Site, path, until, why};
 
 #[test]
 fn however_many_ask_a_file_is_fetched_once() {
@@ -391,15 +212,6 @@ fn a_mount_shows_all_of_a_site_whose_upstream_is_dead() {
     assert_eq!(rig.read(format!("references/roman/{FLAT}")), Err(libc::EREMOTEIO));
 }
 
-/// Waits until something holds.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE * 2, "{what}");
-        thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
-
 /// A new certificate for localhost and its key, as files.
 fn certificate(directory: &Path) -> (PathBuf, PathBuf) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -528,8 +340,7 @@ fn requests_are_logged_and_counted() {
     assert_eq!(site.get(FLAT).status, 200);
     until("the log goes on", || read().contains(FLAT));
 
-    let metrics = String::from_utf8(site.ask("GET", "/metrics", "", "").body).unwrap();
-    for line in [
+    site.until_metrics(&[
         "crds_fs_serve_requests_total{kind=\"file\",status=\"200\"} 4",
         "crds_fs_serve_requests_total{kind=\"file\",status=\"404\"} 1",
         "crds_fs_serve_files_total{from=\"hit\"} 1",
@@ -539,9 +350,32 @@ fn requests_are_logged_and_counted() {
         "crds_fs_serve_catalog_files{observatory=\"roman\"} 3",
         "crds_fs_serve_upstream_offline{observatory=\"roman\"} 0",
         "crds_fs_serve_open_connections 1",
-    ] {
-        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
-    }
+    ]);
+    let metrics = site.metrics();
+    let sent = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("crds_fs_serve_sent_bytes_total "));
+    let sent: u64 = sent.unwrap().parse().unwrap();
+    assert!(sent > 620_000, "three files: {sent}");
+}
+
+#[test]
+fn no_more_connections_are_open_than_allowed() {
+    let origin = Origin::start(content());
+    let site = Site::of(&origin, &["--max-connections", "2"]);
+    let held = [(); 2].map(|()| TcpStream::connect(site.address).unwrap());
+    thread::scope(|scope| {
+        let third = scope.spawn(|| site.metrics());
+        until("both are in use", || {
+            site.log().contains("all 2 connections are in use")
+        });
+        drop(held);
+        let metrics = third.join().unwrap();
+        let open = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("crds_fs_serve_open_connections "));
+        assert!(matches!(open, Some("1" | "2")), "{metrics}");
+    });
 }
 
 #[test]
