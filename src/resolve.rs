@@ -97,7 +97,7 @@ impl Resolver {
             failures: options.failure_ttl,
         };
         let mut memory = Memory::new(lifetimes, options.capacity);
-        persist::restore(&mut memory, &**fetcher.store());
+        persist::restore(&mut memory, options.mode, &**fetcher.store());
         let server = |of: &Observatory| Some((*of, catalogs.server(*of)?.url().to_owned()));
         memory.ask_from_now_on(catalogs.observatories().iter().filter_map(server).collect());
         let lookup = LookupOptions {

@@ -1,7 +1,7 @@
 //! The memory of earlier answers: bounded, with an age, and kept over restarts ([`saved`]). Pure: the time and the store are
 //! the caller's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -69,6 +69,8 @@ pub(super) struct KnownHeaders {
 pub(super) struct Memory {
     lifetimes: Lifetimes,
     answers: LruCache<Question, Arc<Answer>>,
+    /// Questions whose answer is only one to fall back on, see [`Memory::doubt`].
+    doubted: HashSet<Question>,
     failures: LruCache<Question, (ResolveError, SystemTime)>,
     headers: LruCache<(Observatory, DatasetName), Headers>,
     /// The server that was asked, by URL.
@@ -86,6 +88,7 @@ impl Memory {
         Self {
             lifetimes,
             answers: LruCache::new(capacity),
+            doubted: HashSet::new(),
             failures: LruCache::new(capacity),
             headers: LruCache::new(capacity),
             servers: BTreeMap::new(),
@@ -97,7 +100,9 @@ impl Memory {
     /// Recalls what is known about a question at `now`.
     pub(super) fn recall(&mut self, question: &Question, now: SystemTime) -> Recall {
         match self.answers.get(question) {
-            Some(answer) if holds(answer.when, self.lifetimes.answers, now) => {
+            Some(answer)
+                if holds(answer.when, self.lifetimes.answers, now) && !self.doubted.contains(question) =>
+            {
                 return Recall::Fresh(Arc::clone(answer));
             }
             _ => {}
@@ -121,6 +126,7 @@ impl Memory {
     /// Keeps an answer, and its header for other contexts.
     pub(super) fn keep(&mut self, question: Question, answer: &Arc<Answer>) {
         self.failures.pop(&question);
+        self.doubted.remove(&question);
         if let (Some(header), DatasetName::Id(_), ComputedBy::Server) =
             (&answer.header, &question.dataset, answer.computed_by)
         {
@@ -151,6 +157,15 @@ impl Memory {
 
     fn tell(&mut self, key: (Observatory, DatasetName), told: Told) {
         self.headers.get_or_insert_mut(key, Headers::default).keep(told);
+    }
+
+    /// Has the answers of these origins found anew, however young they are: an earlier run found them in another mode.
+    pub(super) fn doubt(&mut self, is_doubtful: impl Fn(ComputedBy) -> bool) {
+        let answers = self.answers.iter();
+        self.doubted = answers
+            .filter(|(_, answer)| is_doubtful(answer.computed_by))
+            .map(|(question, _)| question.clone())
+            .collect();
     }
 
     /// Keeps a failure for its short while.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::answer::ComputedBy;
 use super::prefetch::Prefetch;
 
 /// The evaluator of the rules (`CRDS_MODE`).
@@ -20,9 +21,20 @@ pub enum Mode {
     Remote,
 }
 
+impl Mode {
+    /// Whether an answer of this origin is one that this mode gives.
+    pub(super) const fn believes(self, by: ComputedBy) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Local => matches!(by, ComputedBy::Here),
+            Self::Remote => matches!(by, ComputedBy::Server),
+        }
+    }
+}
+
 /// The text is none of the values of `CRDS_MODE`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("CRDS_MODE is '{0}': it must be auto, local, remote or s3")]
+#[error("'{0}' is none of auto, local, remote and s3")]
 pub struct UnknownMode(String);
 
 impl FromStr for Mode {

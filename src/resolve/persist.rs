@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::memory::Memory;
+use super::options::Mode;
 use super::{Shared, State};
 use crate::store::Store;
 
@@ -31,7 +32,7 @@ pub(super) struct Persistence {
 
 /// Restores the memory that an earlier run saved. One that cannot be read is dropped with a warning: all of it can be
 /// asked for again.
-pub(super) fn restore(memory: &mut Memory, store: &dyn Store) {
+pub(super) fn restore(memory: &mut Memory, mode: Mode, store: &dyn Store) {
     let text = match store.note(NOTE) {
         Ok(Some(text)) if text.len() <= MAX_BYTES => text,
         Ok(Some(_)) => return log::warn!("the answers kept in the store are not read: too large"),
@@ -41,6 +42,7 @@ pub(super) fn restore(memory: &mut Memory, store: &dyn Store) {
     if let Err(error) = memory.restore(&text) {
         log::warn!("the answers kept in the store make no sense, starting without: {error}");
     }
+    memory.doubt(|by| !mode.believes(by));
 }
 
 impl Shared {

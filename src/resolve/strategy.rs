@@ -137,8 +137,15 @@ impl Shared {
                 self.compute(question, &fresh.header, fresh.is_whole).await
             }
             Ok(found) => Ok(self.by_server(question, found)),
-            // The server's answer for this very context, however old, goes before a computed one.
-            Err(error) if error.is_no_contact() && self.lock().memory.answer(question).is_none() => {
+            // The server's answer for this very context, however old, goes before a computed one, unless none of it is wanted.
+            Err(error)
+                if error.is_no_contact()
+                    && !self
+                        .lock()
+                        .memory
+                        .answer(question)
+                        .is_some_and(|old| self.options.mode.believes(old.computed_by)) =>
+            {
                 match known.at_all {
                     Some(old) => self
                         .compute(question, &old.header, old.is_whole)

@@ -114,6 +114,50 @@ async fn remote_asks_always() {
     assert_eq!(fetched(&world).len(), 0);
 }
 
+/// What an earlier run found in another mode is found anew, and serves where the server cannot be reached.
+#[tokio::test]
+async fn another_mode_finds_anew_what_is_remembered() {
+    let mut world = World::new();
+    for (before, after, by, asked) in [
+        (Mode::Auto, Mode::Remote, [ComputedBy::Server; 2], 2),
+        (Mode::Auto, Mode::Local, [ComputedBy::Here; 2], 1),
+        (Mode::Local, Mode::Remote, [ComputedBy::Server; 2], 3),
+        (Mode::Remote, Mode::Auto, [ComputedBy::Server; 2], 2),
+    ] {
+        world.store = std::sync::Arc::default();
+        let asked_before = world.archive.requests().len();
+        world.options.mode = before;
+        let resolver = world.start();
+        ask(&resolver, ID).await.unwrap();
+        under(&resolver, OTHER, ID).await.unwrap();
+        resolver.save().await;
+        world.options.mode = after;
+        let resolver = world.start();
+        for _ in 0..2 {
+            let found = [
+                ask(&resolver, ID).await.unwrap().computed_by,
+                under(&resolver, OTHER, ID).await.unwrap().computed_by,
+            ];
+            assert_eq!(found, by, "{before:?} {after:?}");
+        }
+        let requests = world.archive.requests().len() - asked_before;
+        assert_eq!(requests, asked, "{before:?} {after:?}");
+    }
+    world.options.mode = Mode::Auto;
+    let resolver = world.start();
+    under(&resolver, OTHER, ID).await.unwrap();
+    ask(&resolver, ID).await.unwrap();
+    resolver.save().await;
+    world.archive.go_down(RemoteErrorKind::Unreachable);
+    world.options.mode = Mode::Remote;
+    let resolver = world.start();
+    assert!(under(&resolver, OTHER, ID).await.is_ok());
+    world.options.mode = Mode::Local;
+    world.pass(1_000_000);
+    let resolver = world.start();
+    assert_eq!(ask(&resolver, ID).await.unwrap().computed_by, ComputedBy::Here);
+}
+
 #[tokio::test]
 async fn without_the_server_what_has_a_header_resolves() {
     let world = World::new();
