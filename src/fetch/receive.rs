@@ -19,7 +19,7 @@ use crate::store::{Partial, Record, StoreError};
 
 /// The bytes, or the time, after which the progress of a transfer in several parts is written down again.
 const RECORDED: u64 = 16 << 20;
-const RECORD_TIME: Duration = Duration::from_secs(1);
+pub(super) const RECORD_TIME: Duration = Duration::from_secs(1);
 
 mod body;
 mod part_map;

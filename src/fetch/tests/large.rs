@@ -97,6 +97,27 @@ tests! {
         }
     }
 
+    async fn how_far_streams_have_come_that_stand_still_is_saved() {
+        let bytes = content(420_000);
+        let world = World::with(&bytes);
+        // Three streams, of which each has 30,000 bytes and nothing more.
+        world.place.always(Some(Act::Stall(30_000)));
+        let open = tokio::spawn({
+            let fetcher = world.fetcher.clone();
+            async move { fetcher.open(&key(FILE)).wait().await.map(drop) }
+        });
+        arrived(&world, 90_000).await;
+        let record = world.dir.as_ref().unwrap().path().join(format!(".crds-fs/partial/hst/{FILE}~record"));
+        let saved = || {
+            let record: Record = serde_json::from_slice(&std::fs::read(&record).ok()?).ok()?;
+            Some(record.arrived())
+        };
+        // Time goes on when the store has nothing to do, so that this is long before a stream is begun anew.
+        tokio::time::sleep(2 * receive::RECORD_TIME).await;
+        assert_eq!(saved(), Some(90_000));
+        open.abort();
+    }
+
     async fn the_frontier_can_be_watched() {
         let bytes = content(420_000);
         let world = World::with(&bytes);

@@ -175,6 +175,11 @@ impl Drop for Lock {
 /// Takes the lock of the store and writes this process into its file. Fails with [`StoreError::InUse`]. A process that is just
 /// ending, as one that was killed, is waited for a short while.
 pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
+    lock_pausing(own, || std::thread::sleep(ENDING_PAUSE))
+}
+
+/// As [`lock`], with `pause` between two looks at a process that is ending.
+fn lock_pausing(own: &Dir, mut pause: impl FnMut()) -> Result<Lock, StoreError> {
     let limit = Instant::now() + ENDING_TIMEOUT;
     let path = Path::new("lock");
     let failed = |error| StoreError::io("lock", Path::new(OWN).join(path), error);
@@ -185,7 +190,7 @@ pub(super) fn lock(own: &Dir) -> Result<Lock, StoreError> {
             Err(Errno::WOULDBLOCK) => {
                 let holder = holder(&file);
                 if Instant::now() < limit && process_in(&holder).is_some_and(is_ending) {
-                    std::thread::sleep(ENDING_PAUSE);
+                    pause();
                     continue;
                 }
                 return Err(StoreError::InUse { holder });
@@ -508,4 +513,58 @@ pub(super) fn read_text(dir: &Dir, path: &Path, limit: u64) -> Result<Option<Str
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    /// A store whose lock another open file has, in the name of this process.
+    fn locked_by(holder: u32) -> (tempfile::TempDir, Dir, File) {
+        let place = tempfile::tempdir().unwrap();
+        let own = Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap();
+        own.write("lock", format!("process {holder} (crds-fs)\n"))
+            .unwrap();
+        let held = own.open("lock").unwrap().into_std();
+        flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+        (place, own, held)
+    }
+
+    #[test]
+    fn a_process_that_is_ending_is_waited_for() {
+        let mut child = Command::new("true").spawn().unwrap();
+        // It has given up its memory when it has ended, and is there until it is asked how.
+        while !is_ending(child.id()) {
+            std::thread::yield_now();
+        }
+        let (_place, own, held) = locked_by(child.id());
+        let mut pauses = 0;
+        let lock = lock_pausing(&own, || {
+            pauses += 1;
+            if pauses == 3 {
+                flock(&held, FlockOperation::Unlock).unwrap();
+            }
+        });
+        child.wait().unwrap();
+        assert!(lock.is_ok(), "{lock:?}");
+        assert_eq!(pauses, 3);
+        let text = own.read_to_string("lock").unwrap();
+        assert_eq!(process_in(&text), Some(std::process::id()));
+    }
+
+    #[test]
+    fn a_process_that_lives_is_not_waited_for() {
+        let own_number = std::process::id();
+        assert!(!is_ending(own_number));
+        let (_place, own, _held) = locked_by(own_number);
+        let refused = lock_pausing(&own, || panic!("it waits")).unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::InUse { holder } if process_in(holder) == Some(own_number)),
+            "{refused}"
+        );
+    }
 }
