@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Chosen::One(mountpoint) => mountpoint,
         Chosen::Several(_) => {
             return Err(Failure::usage(
-                "several file systems are mounted; name one, as in 'crds-fs env MOUNTPOINT' ('crds-fs status' lists them)",
+                "which mount is meant? Name one, as in 'crds-fs env MOUNTPOINT' ('crds-fs status' lists them)",
             ));
         }
     };

@@ -240,7 +240,7 @@ fn nothing_at(directory: &Path) -> Failure {
 
 /// The failure that a command does not know what it is about.
 fn which(flags: &TargetFlags) -> Result<Failure, Failure> {
-    let mounts = find::own()?;
+    let mounts = find::seen()?;
     if mounts.is_empty() || flags.names_places() {
         return Ok(Failure::usage(
             "which cache is meant? Name a mount with --mount M, a directory with --cache DIR, or either in CRDS_PATH",

@@ -14,6 +14,7 @@ use crate::cli::client::Packages;
 use crate::cli::settings::{Environment, Settings, WrongSetting};
 use crate::cli::target::find;
 use crate::machine::Advice;
+use crate::mount::health::{Health, Server};
 use crate::mount::helper::Helper;
 use crate::mount::namespace::Restrictions;
 use crate::mount::trial::{Running, Trial};
@@ -109,9 +110,9 @@ async fn machine(trial: Option<Running>, allow_other: bool) -> MachineFacts {
     }
 }
 
-/// The mounts of this user, or all for root, each asked by a process of its own.
+/// The mounts of this user, for root those of others as well, each asked by a process of its own.
 async fn mounts(named: Named<'_>) -> Vec<MountFacts> {
-    let Ok(mut entries) = find::own() else {
+    let Ok(mut entries) = find::seen() else {
         return Vec::new();
     };
     if let Some(Ok(only)) = named.place.filter(|_| named.is_argument).map(std::path::absolute) {
@@ -119,14 +120,20 @@ async fn mounts(named: Named<'_>) -> Vec<MountFacts> {
     }
     let asked = entries.into_iter().map(|entry| {
         spawn_blocking(move || {
-            let health = entry.health_within(LOCAL);
+            let other_owner =
+                (!find::is_own(&entry)).then(|| entry.owner.map_or_else(String::new, disk::name_of));
+            let mut health = entry.health_within(LOCAL);
             let read = || entry.read_within(LOCAL, find::STATUS).ok();
-            let answers = health == crate::mount::health::Health::Answers;
-            let report = answers.then(read).flatten();
+            let report = (health == Health::Answers).then(read).flatten();
+            // A mount that lets nobody in but its owner says no more than that, also when it is dead.
+            if health == Health::Answers && report.is_none() && entry.server() == Server::Gone {
+                health = Health::Dead;
+            }
             MountFacts {
                 report: report.and_then(|text| serde_json::from_slice::<StatusReport>(&text).ok()),
                 mountpoint: entry.mountpoint,
                 health,
+                other_owner,
             }
         })
     });

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::check::Check;
+use super::check::{Check, State};
 use crate::machine::shell_word;
 use crate::mount::health::Health;
 use crate::tree::report::StatusReport;
@@ -14,13 +14,36 @@ pub(super) struct MountFacts {
     pub(super) health: Health,
     /// What it says of itself, where it answers.
     pub(super) report: Option<StatusReport>,
+    /// The user who made it, if that is another one.
+    pub(super) other_owner: Option<String>,
 }
 
 pub(super) fn checks(mounts: &[MountFacts]) -> Vec<Check> {
     if mounts.is_empty() {
         return vec![Check::ok("mounts", "none of yours")];
     }
-    mounts.iter().map(check).collect()
+    mounts.iter().map(check_of_owner).collect()
+}
+
+/// The check of a mount; that of another user's has nothing that this one must mend.
+fn check_of_owner(mount: &MountFacts) -> Check {
+    let found = check(mount);
+    let Some(owner) = &mount.other_owner else {
+        return found;
+    };
+    let state = match found.state {
+        State::Wrong => State::Note,
+        // Of what others mount root sees nothing, unless they let it in.
+        _ if mount.health == Health::Answers && mount.report.is_none() => {
+            return Check::ok(found.name, format!("of {owner}: answers"));
+        }
+        state => state,
+    };
+    Check {
+        state,
+        message: format!("of {owner}: {}", found.message),
+        ..found
+    }
 }
 
 fn check(mount: &MountFacts) -> Check {
@@ -70,7 +93,6 @@ fn check(mount: &MountFacts) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::State;
     use super::*;
 
     fn check_of(health: Health) -> Check {
@@ -78,6 +100,7 @@ mod tests {
             mountpoint: "/my crds".into(),
             health,
             report: Some(StatusReport::default()),
+            other_owner: None,
         };
         checks(&[mount]).remove(0)
     }
@@ -97,6 +120,31 @@ mod tests {
     }
 
     #[test]
+    fn mounts_of_others_are_noted() {
+        let of = |health, report| {
+            let mount = MountFacts {
+                mountpoint: "/crds".into(),
+                health,
+                report,
+                other_owner: Some("you".into()),
+            };
+            checks(&[mount]).remove(0)
+        };
+        let dead = of(Health::Dead, None);
+        assert_eq!(dead.state, State::Note);
+        assert!(
+            dead.message.starts_with("of you: its process has died"),
+            "{dead:?}"
+        );
+        assert!(dead.remedy.is_some());
+        assert_eq!(of(Health::Answers, None).state, State::Ok);
+        assert_eq!(
+            of(Health::Answers, Some(StatusReport::default())).state,
+            State::Ok
+        );
+    }
+
+    #[test]
     fn the_trouble_of_a_mount_is_told() {
         let mut report = StatusReport::default();
         report.observatories.push(crate::tree::report::ObservatoryReport {
@@ -108,6 +156,7 @@ mod tests {
             mountpoint: "/crds".into(),
             health: Health::Answers,
             report: Some(report),
+            other_owner: None,
         };
         let check = checks(&[mount]).remove(0);
         assert_eq!(check.state, State::Note);

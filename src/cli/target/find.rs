@@ -78,7 +78,8 @@ pub(in crate::cli) fn choose(named: Option<&Path>, environment: &Environment) ->
             }
         }
     }
-    let ours = own()?;
+    let own = own()?;
+    let ours = if own.is_empty() { seen()? } else { own };
     if ours.is_empty() {
         return Err(Failure::new(
             "no crds-fs file system is mounted; 'crds-fs mount' makes one",
@@ -157,18 +158,30 @@ fn here() -> Result<Option<PathBuf>, Failure> {
     Ok(entry.filter(MountEntry::is_ours).map(|entry| entry.mountpoint))
 }
 
-/// The mounts of ours that this user has made; of root all.
-pub(in crate::cli) fn own() -> Result<Vec<MountEntry>, Failure> {
-    let me = getuid();
-    let is_own = |entry: &MountEntry| entry.is_ours() && (me.is_root() || entry.owner == Some(me.as_raw()));
-    Ok(mountinfo::read()?.into_iter().filter(is_own).collect())
+/// The mounts of ours that this user has made, root as well.
+fn own() -> Result<Vec<MountEntry>, Failure> {
+    let mut seen = seen()?;
+    seen.retain(is_own);
+    Ok(seen)
 }
 
-/// The mount of this user whose store is this directory.
+/// The mounts of ours that this user has to do with: those that he has made, and of root all.
+pub(in crate::cli) fn seen() -> Result<Vec<MountEntry>, Failure> {
+    let is_root = getuid().is_root();
+    let is_seen = |entry: &MountEntry| entry.is_ours() && (is_root || is_own(entry));
+    Ok(mountinfo::read()?.into_iter().filter(is_seen).collect())
+}
+
+/// Whether this user has made a mount.
+pub(in crate::cli) fn is_own(entry: &MountEntry) -> bool {
+    entry.owner == Some(getuid().as_raw())
+}
+
+/// The mount whose store is this directory, among those that this user has to do with.
 fn mount_with_store(directory: &Path) -> Option<PathBuf> {
     // No other mount is looked into, which would keep that in use for the time.
     let owner = Server::Running(DiskStore::last_owner(directory)?);
-    let ours = own().unwrap_or_default();
+    let ours = seen().unwrap_or_default();
     ours.into_iter()
         .filter(|entry| entry.server() == owner)
         .find_map(|entry| {

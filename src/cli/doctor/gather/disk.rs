@@ -158,7 +158,8 @@ fn facts_of(directory: &Path) -> DirectoryFacts {
     }
 }
 
-fn name_of(user: u32) -> String {
+/// The name of a user.
+pub(super) fn name_of(user: u32) -> String {
     match User::from_uid(Uid::from_raw(user)) {
         Ok(Some(user)) => user.name,
         _ => format!("user {user}"),

@@ -48,6 +48,7 @@ impl World {
             mountpoint: "/crds".into(),
             health: Health::Answers,
             report: Some(report),
+            other_owner: None,
         });
         self.set("CRDS_PATH", "/crds")
             .at("CRDS_PATH", Place::Mount("/crds".into()))
