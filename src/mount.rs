@@ -18,12 +18,14 @@ mod notify;
 mod open_mode;
 mod owner;
 mod passthrough;
+pub(crate) mod processes;
 pub(crate) mod remount;
 mod service_manager;
 pub(crate) mod session;
+pub(crate) mod superblock;
 pub(crate) mod trial;
 pub(crate) mod unmount;
-mod users;
+pub(crate) mod users;
 
 #[cfg(test)]
 mod tests;

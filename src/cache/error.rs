@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Settings,
     /// The directory cannot be used, or reading or writing in it failed.
     Store,
+    /// Another process has the directory for itself.
+    InUse,
     /// There is no file, context or dataset of that name.
     NotFound,
     /// The rules have no answer for the dataset as a whole.
@@ -75,7 +77,11 @@ impl Error {
     }
 
     pub(super) fn store(error: StoreError) -> Self {
-        Self::new(ErrorKind::Store, error)
+        let kind = match &error {
+            StoreError::InUse { .. } => ErrorKind::InUse,
+            _ => ErrorKind::Store,
+        };
+        Self::new(kind, error)
     }
 
     pub(super) fn fetch(error: FetchError) -> Self {

@@ -1,17 +1,18 @@
 //! `crds-fs umount`: detaches a file system and leaves the ordinary cache behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Failure;
-use crate::mount::unmount;
+use super::{Failure, output};
+use crate::mount::unmount::{self, End, How, Served};
 
 /// The time that the disk may take to write the files that were fetched.
 const END_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Unmount a CRDS file system.
 ///
-/// The directory is an ordinary CRDS cache afterwards, with the files that were fetched.
+/// The directory is an ordinary CRDS cache afterwards, with the files that were fetched. Who has it in another mount namespace, as
+/// a container, keeps it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory that it is mounted on.
@@ -23,19 +24,40 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.lazy {
-        return Ok(unmount::unmount(&args.mountpoint, unmount::How::Lazy)?);
+        return Ok(unmount::unmount(&args.mountpoint, How::Lazy)?);
     }
-    let entry = unmount::find(&args.mountpoint)?;
-    let server = entry.server();
-    unmount::unmount(&args.mountpoint, unmount::How::Plain)?;
     // The cache is free for others, or for the next mount, when the process has let go of it; before that it makes durable
     // what was fetched.
-    if entry.await_end(server, END_TIMEOUT) {
-        Ok(())
-    } else {
-        let mountpoint = args.mountpoint.display();
-        Err(Failure::new(format!(
-            "'{mountpoint}' is unmounted, but its process has not ended yet: the disk of the cache takes long to write"
-        )))
+    match unmount::unmount_and_wait(&args.mountpoint, END_TIMEOUT)? {
+        End::Ended => Ok(()),
+        End::Saving => Err(Failure::new(format!(
+            "'{}' is unmounted, but its process has not ended yet: the disk of the cache takes long to write",
+            args.mountpoint.display()
+        ))),
+        End::Served(served) => {
+            output::remark(&still_served(&args.mountpoint, served));
+            Ok(())
+        }
     }
+}
+
+/// What is to be known of a file system that others have after it was unmounted.
+fn still_served(mountpoint: &Path, served: Served) -> String {
+    let process = served.process.map_or_else(String::new, |pid| format!(" {pid}"));
+    let saved = match served.unsynced {
+        None => "all that was fetched is on the disk".to_owned(),
+        Some(error) => {
+            let failure = Failure::from(error);
+            format!("what was fetched last may not be on the disk yet ({failure})")
+        }
+    };
+    let remedy = served.mounts.remedy();
+    let sooner = remedy.map_or_else(String::new, |command| format!("; to end it sooner: {command}"));
+    format!(
+        "'{}' is unmounted here, and {saved}\n\
+         its process{process} goes on, and keeps the cache, {}\n\
+         it ends with the last of them{sooner}\n",
+        mountpoint.display(),
+        served.mounts
+    )
 }

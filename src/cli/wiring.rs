@@ -6,9 +6,10 @@ use tokio::runtime::Handle;
 
 use super::Failure;
 use super::settings::Settings;
-use crate::cache::{Cache, ErrorKind};
-use crate::mount::Owner;
+use crate::cache::{Cache, Error, ErrorKind};
+use crate::mount::{Owner, superblock};
 use crate::resolve::BadFilePolicy;
+use crate::store::DiskStore;
 use crate::tree::{CrdsTree, TreeOptions};
 
 /// Opens the store in `directory`, from now on used through its handle, and everything that stands on it. Tasks run on
@@ -40,8 +41,19 @@ pub(super) fn cache(settings: &Settings, directory: &Path, runtime: &Handle) -> 
         .open_on(runtime)
         .map_err(|error| match error.kind() {
             ErrorKind::Settings => Failure::usage(error.to_string()),
+            ErrorKind::InUse => in_use(directory, &error),
             _ => error.into(),
         })
+}
+
+/// The failure that another process has the cache, with what keeps that process.
+fn in_use(directory: &Path, error: &Error) -> Failure {
+    let owner = DiskStore::last_owner(directory);
+    let reason = owner.and_then(|owner| Some((owner, superblock::reason_of(owner)?)));
+    Failure::new(match reason {
+        Some((owner, reason)) => format!("{error} (process {owner} {reason})"),
+        None => error.to_string(),
+    })
 }
 
 /// The file system over the cache, as it is to be mounted on `mountpoint`.

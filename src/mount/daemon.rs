@@ -401,8 +401,25 @@ async fn unmount_when_free(mounted: &Arc<Mounted>, manager: &ServiceManager) -> 
         log::warn!("still in use: detaching it; it ends when its last user leaves");
         manager.status(DETACHED);
         take_away(mounted, How::Lazy).await?;
+        return mounted.ended().await;
+    }
+    tokio::select! {
+        end = mounted.ended() => return end,
+        kept = who_keeps(mounted) => if let Some(kept) = kept {
+            log::warn!("{kept}");
+            manager.status(&kept);
+        },
     }
     mounted.ended().await
+}
+
+/// Who has the file system mounted after it was unmounted here, and keeps this process from its end.
+async fn who_keeps(mounted: &Arc<Mounted>) -> Option<String> {
+    let mounted = Arc::clone(mounted);
+    let kept = tokio::task::spawn_blocking(move || mounted.kept()).await.ok()??;
+    Some(format!(
+        "unmounted here; going on {kept}, until they end or unmount it"
+    ))
 }
 
 /// Unmounts on a thread that answers no requests, because the call may wait for requests that this process answers.

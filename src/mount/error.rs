@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use super::users::Users;
 use crate::machine::Advice;
 
 /// A failure to mount, unmount or serve a file system, with the remedy where there is one.
@@ -31,12 +32,12 @@ pub(crate) enum Error {
         fstype: String,
     },
     /// Processes still use the file system.
-    #[error("'{path}' is in use{users}; end its users, or detach it with 'crds-fs umount --lazy'")]
+    #[error("'{path}' is in use{users}, or detach it with 'crds-fs umount --lazy'")]
     Busy {
         /// The mount point.
         path: PathBuf,
-        /// Its users, as ` by name (pid), ...`; empty when none can be seen.
-        users: String,
+        /// Its users.
+        users: Users,
     },
     /// The set-user-id helper failed; the text is its message.
     #[error("fusermount3 says: {0}")]

@@ -37,6 +37,12 @@ pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The pause between two looks at whether the name of a connection is free.
 const BIND_PAUSE: Duration = Duration::from_millis(50);
 
+/// The name of a connection in the table of abstract sockets, before its number.
+const NAME: &str = "crds-fs/";
+
+/// A directory that every mount has. Syncing it makes all copies durable.
+const SYNCED: &str = "references";
+
 /// The size, in bytes, from which on a file is not read further.
 const MAX_FILE: usize = 64 << 20;
 
@@ -68,6 +74,16 @@ pub(crate) enum Server {
     Gone,
     /// It cannot be seen from here.
     Unknown,
+}
+
+impl Server {
+    /// Its number, where there is one.
+    pub(crate) fn pid(self) -> Option<u32> {
+        match self {
+            Self::Running(pid) | Self::Exiting(pid) => Some(pid),
+            Self::Gone | Self::Unknown => None,
+        }
+    }
 }
 
 impl MountEntry {
@@ -115,20 +131,24 @@ impl MountEntry {
         Reader::default().read(self, file, timeout)
     }
 
+    /// Waits until what was read through it so far is durable, and has its final names in the cache.
+    pub(super) fn sync(&self, timeout: Duration) -> Result<(), Error> {
+        let path = self.mountpoint.join(SYNCED);
+        let sync = |_: &OwnedFd| {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            nix::unistd::fsync(nix::fcntl::open(&path, flags, Mode::empty())?)
+        };
+        match in_child(&mut Vec::new(), self, timeout, sync) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(errno)) => Err(Error::io("syncing", &path, errno)),
+            Err(Unanswered::NotAsked) => Err(Error::io("syncing", &path, Errno::EAGAIN)),
+            Err(Unanswered::TimedOut(_)) => Err(self.no_answer()),
+        }
+    }
+
     /// The process that serves it, found without touching it.
     pub(crate) fn server(&self) -> Server {
-        let connected = address(self.minor).and_then(|address| UnixStream::connect_addr(&address));
-        let pid = match connected {
-            Ok(socket) => getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.pid()),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Server::Gone,
-            Err(_) => return Server::Unknown,
-        };
-        match pid.map(u32::try_from) {
-            // 0 stands for a process outside of this pid namespace.
-            Ok(Ok(pid @ 1..)) if runs(pid) => Server::Running(pid),
-            Ok(Ok(pid @ 1..)) => Server::Exiting(pid),
-            _ => Server::Unknown,
-        }
+        server(self.minor)
     }
 
     /// The error that it does not answer.
@@ -204,6 +224,42 @@ impl Reader {
     }
 }
 
+/// The process that serves a connection.
+fn server(minor: u32) -> Server {
+    let connected = address(minor).and_then(|address| UnixStream::connect_addr(&address));
+    let pid = match connected {
+        Ok(socket) => getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.pid()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Server::Gone,
+        Err(_) => return Server::Unknown,
+    };
+    match pid.map(u32::try_from) {
+        // 0 stands for a process outside of this pid namespace.
+        Ok(Ok(pid @ 1..)) if runs(pid) => Server::Running(pid),
+        Ok(Ok(pid @ 1..)) => Server::Exiting(pid),
+        _ => Server::Unknown,
+    }
+}
+
+/// The connections that are served, whether they are mounted or not: the numbers in the names that their processes have.
+fn connections() -> Vec<u32> {
+    let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let name = format!("@{NAME}");
+    let numbers = sockets.split(|byte| *byte == b'\n').filter_map(|line| {
+        let path = line.rsplit(|byte| *byte == b' ').next()?;
+        std::str::from_utf8(path).ok()?.strip_prefix(&name)?.parse().ok()
+    });
+    let mut numbers: Vec<u32> = numbers.collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+/// The connection that a process serves.
+pub(super) fn connection_of(process: u32) -> Option<u32> {
+    let mut all = connections().into_iter();
+    all.find(|minor| server(*minor).pid() == Some(process))
+}
+
 /// Whether a process runs; a zombie does not.
 fn runs(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
@@ -215,7 +271,7 @@ fn runs(process: u32) -> bool {
 /// The name under which the process that serves a connection can be found: an abstract socket, which goes with the last
 /// thread of the process and leaves nothing behind.
 fn address(minor: u32) -> io::Result<SocketAddr> {
-    SocketAddr::from_abstract_name(format!("crds-fs/{minor}"))
+    SocketAddr::from_abstract_name(format!("{NAME}{minor}"))
 }
 
 /// Lets others find this process as the one that serves a connection, as long as it lives.
@@ -401,6 +457,7 @@ mod tests {
 
     fn entry(mountpoint: &Path) -> MountEntry {
         MountEntry {
+            id: 0,
             // No connection has this number.
             minor: 1 << 20,
             mountpoint: mountpoint.to_owned(),
@@ -469,6 +526,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(mount.server(), Server::Running(std::process::id()));
+        assert!(connections().contains(&mount.minor));
     }
 
     #[test]

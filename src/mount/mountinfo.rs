@@ -13,6 +13,8 @@ pub(crate) const FSTYPE: &str = "fuse.crds-fs";
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MountEntry {
+    /// The number of the mount, which no other has at the same time, in whatever namespace.
+    pub id: u32,
     /// The device number's minor part: the number of the FUSE connection below `/sys/fs/fuse/connections`.
     pub minor: u32,
     /// The mount point.
@@ -34,7 +36,11 @@ impl MountEntry {
 
 /// All mounts of this process's namespace, later ones (which lie on top) last.
 pub(crate) fn read() -> Result<Vec<MountEntry>, Error> {
-    let table = Path::new("/proc/self/mountinfo");
+    read_at(Path::new("/proc/self/mountinfo"))
+}
+
+/// The table of a process, by its path below `/proc`.
+pub(super) fn read_at(table: &Path) -> Result<Vec<MountEntry>, Error> {
     let text = std::fs::read(table).map_err(|source| Error::io("reading", table, source))?;
     Ok(parse(&text))
 }
@@ -90,7 +96,9 @@ fn parse(text: &[u8]) -> Vec<MountEntry> {
 
 fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let device = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let mut text = |nth: usize| std::str::from_utf8(fields.nth(nth)?).ok();
+    let id = text(0)?.parse().ok()?;
+    let device = text(1)?;
     let (_, minor) = device.split_once(':')?;
     let mountpoint = unescape(fields.nth(1)?);
     // Optional fields follow; a lone hyphen ends them.
@@ -103,6 +111,7 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
         options.find_map(|option| option.strip_prefix("user_id=")?.parse().ok())
     });
     Some(MountEntry {
+        id,
         minor: minor.parse().ok()?,
         mountpoint: OsString::from_vec(mountpoint).into(),
         fstype,

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::adapter::{Adapter, Core};
 use super::mountpoint::{self, Appearance, Mountpoint};
 use super::notify::Invalidator;
+use super::superblock::{Mounts, Superblock};
 use super::unmount::{self, How};
 use super::{Error, health, mountinfo, passthrough};
 use crate::machine::{Advice, as_root};
@@ -44,6 +45,7 @@ struct Mount {
     path: PathBuf,
     /// The number of the connection, which tells our mount from a later one at the same path.
     minor: u32,
+    superblock: Superblock,
 }
 
 impl Mounted {
@@ -153,6 +155,12 @@ impl Mounted {
         self.mount.as_ref().map_or(Ok(()), |mount| mount.unmount(how))
     }
 
+    /// The other mounts that keep the file system after this one was unmounted. Waits for its end a moment.
+    pub(super) fn kept(&self) -> Option<Mounts> {
+        let superblock = self.mount.as_ref()?.superblock;
+        unmount::is_kept(superblock).then(|| superblock.mounts())
+    }
+
     /// The mount point; `None` when another process made the mount.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.mount.as_ref().map(|mount| mount.path.as_path())
@@ -176,6 +184,7 @@ impl Mount {
             Some(entry) => Ok(Self {
                 path,
                 minor: entry.minor,
+                superblock: Superblock::of(&entry),
             }),
             None => Err(Error::NotMounted(path)),
         }

@@ -8,13 +8,22 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
+use super::Error;
 use super::health::{EXIT_TIMEOUT, Health, Server};
 use super::mountinfo::{self, MountEntry};
-use super::{Error, users};
+use super::superblock::{Mounts, Superblock};
+use super::users::Users;
 
 /// The time for which a mount is tried to be detached that nobody seems to use, and the pause between two tries.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The time that a file system may live on after its last mount, and the pause between two looks at it.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
+const RELEASE_PAUSE: Duration = Duration::from_millis(5);
+
+/// The time after which a file system that did not end is looked at again.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The way to unmount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +39,73 @@ pub(crate) fn unmount(path: &Path, how: How) -> Result<(), Error> {
     let entry = find(path)?;
     match entry.health() {
         health @ (Health::Dead | Health::Hanging) => take_away_dead(&entry, health),
-        Health::Answers | Health::Unresponsive { .. } => detach_patiently(&entry, how),
+        Health::Answers | Health::Unresponsive { .. } => patiently(|| detach(&entry, how)),
     }
+}
+
+/// The state of a file system after it was unmounted.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Its process has ended: all is durable, and the cache is free.
+    Ended,
+    /// Its process still writes what was fetched.
+    Saving,
+    /// It is mounted elsewhere as well, and served there.
+    Served(Served),
+}
+
+/// A file system that was unmounted here, and that others have.
+#[derive(Debug)]
+pub(crate) struct Served {
+    /// The process that serves it, where that can be seen.
+    pub process: Option<u32>,
+    /// The other mounts.
+    pub mounts: Mounts,
+    /// The failure to make durable what was fetched so far.
+    pub unsynced: Option<Error>,
+}
+
+/// Unmounts the file system of ours that is mounted at `path`, and waits for the end of its process, up to `timeout`. Who has it
+/// mounted elsewhere, as in another mount namespace, keeps it: then what was fetched is made durable before.
+pub(crate) fn unmount_and_wait(path: &Path, timeout: Duration) -> Result<End, Error> {
+    let limit = Instant::now() + timeout;
+    let entry = find(path)?;
+    let server = entry.server();
+    let superblock = Superblock::of(&entry);
+    let unsynced = match server {
+        // A mount that does not answer is not asked.
+        Server::Running(_) if superblock.mounts().are_several() => entry.sync(timeout).err(),
+        _ => None,
+    };
+    unmount(&entry.mountpoint, How::Plain)?;
+    loop {
+        if server != Server::Gone && is_kept(superblock) {
+            return Ok(End::Served(Served {
+                process: server.pid(),
+                mounts: superblock.mounts(),
+                unsynced,
+            }));
+        }
+        let left = limit.saturating_duration_since(Instant::now());
+        if entry.await_end(server, left.min(LOOK_INTERVAL)) {
+            return Ok(End::Ended);
+        }
+        if left.is_zero() {
+            return Ok(End::Saving);
+        }
+    }
+}
+
+/// Whether a file system that was unmounted is kept by another mount. One that is just let go of is waited for.
+pub(super) fn is_kept(superblock: Superblock) -> bool {
+    let limit = Instant::now() + RELEASE_TIMEOUT;
+    while superblock.lives() {
+        if Instant::now() >= limit {
+            return true;
+        }
+        std::thread::sleep(RELEASE_PAUSE);
+    }
+    false
 }
 
 /// The file system of ours that is mounted at `path`.
@@ -79,12 +153,12 @@ fn abort(entry: &MountEntry) -> Result<(), Error> {
     }
 }
 
-/// Detaches a mount. Where it is in use by nobody who can be seen, as by a process that was just forked, it is tried again for a
-/// short while.
-fn detach_patiently(entry: &MountEntry, how: How) -> Result<(), Error> {
+/// Detaches a mount with `detach`. Where it is in use by nobody who can be seen, as by a process that was just forked, that is
+/// tried again for a short while.
+fn patiently(mut detach: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
     let limit = Instant::now() + BUSY_TIMEOUT;
     loop {
-        match detach(entry, how) {
+        match detach() {
             Err(Error::Busy { users, .. }) if users.is_empty() && Instant::now() < limit => {
                 std::thread::sleep(BUSY_PAUSE);
             }
@@ -131,12 +205,48 @@ fn fusermount(path: &Path, how: How, entry: &MountEntry) -> Result<(), Error> {
 }
 
 fn busy(entry: &MountEntry) -> Error {
-    let server = match entry.server() {
-        Server::Running(pid) | Server::Exiting(pid) => Some(pid),
-        Server::Gone | Server::Unknown => None,
-    };
     Error::Busy {
         path: entry.mountpoint.clone(),
-        users: users::describe(&entry.mountpoint, server),
+        users: Users::of(entry, entry.server().pid()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy_by(users: Users) -> Result<(), Error> {
+        Err(Error::Busy {
+            path: "/m".into(),
+            users,
+        })
+    }
+
+    /// As where a process was forked that has not yet called exec, and holds what its parent had open.
+    #[test]
+    fn a_mount_that_nobody_seems_to_use_is_tried_again() {
+        let mut tries = 0;
+        let detached = patiently(|| {
+            tries += 1;
+            if tries < 3 {
+                busy_by(Users::default())
+            } else {
+                Ok(())
+            }
+        });
+        assert!(detached.is_ok());
+        assert_eq!(tries, 3);
+    }
+
+    #[test]
+    fn a_mount_whose_users_are_seen_is_refused_at_once() {
+        let users = Users::seen_first();
+        let mut tries = 0;
+        let refused = patiently(|| {
+            tries += 1;
+            busy_by(users.clone())
+        });
+        assert!(matches!(refused, Err(Error::Busy { .. })));
+        assert_eq!(tries, 1);
     }
 }

@@ -48,6 +48,7 @@ mod library;
 mod local;
 mod mounted_tree;
 mod names;
+mod namespaces;
 mod offline;
 mod overlay;
 mod overrides;

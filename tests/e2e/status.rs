@@ -444,3 +444,25 @@ fn a_watch_draws_in_place_follows_a_remount_and_gives_the_terminal_back() {
     let _ = child.kill();
     let _ = child.wait();
 }
+
+/// Who opened it has passed it on; who has it was given it, or maps it.
+#[test]
+fn who_has_a_file_open_is_told_whoever_opened_it() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let file = rig.path("references/roman").join(DARK);
+    // On a busy machine the catalog may take longer than a lookup waits for it.
+    let opened = || fs::File::open(&file).inspect_err(|error| println!("{error}"));
+    let opened = std::iter::repeat_with(opened).take(100).find_map(Result::ok);
+    let mut child = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stderr(opened.unwrap())
+        .spawn()
+        .unwrap();
+    let status = program().arg("status").arg(&file).output().unwrap();
+    let said = String::from_utf8(status.stdout).unwrap();
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert!(said.contains(&format!("in cat ({})", child.id())), "{said}");
+    assert!(!said.contains(&format!("({})", std::process::id())), "{said}");
+}

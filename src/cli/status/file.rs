@@ -9,7 +9,9 @@ use super::look::{Look, Tone};
 use super::{Report, parse};
 use crate::cli::{Failure, output};
 use crate::fetch::FileState;
+use crate::mount::processes::is_open_to_us;
 use crate::mount::unmount;
+use crate::mount::users::Users;
 use crate::tree::report::FileReport;
 
 const LOCAL: &str = FileState::Local.as_str();
@@ -51,9 +53,13 @@ pub(super) fn report(
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Some(Err(_)) | None => own(inside),
     };
-    let file: FileReport = parse(&text)?;
+    let report: FileReport = parse(&text)?;
     Ok(Some(Report {
-        text: if json { text } else { describe(&file, look) },
+        text: if json {
+            text
+        } else {
+            describe(&report, &users(&file, &report), look)
+        },
         trouble: None,
     }))
 }
@@ -77,7 +83,22 @@ fn own(inside: &Path) -> String {
     format!("{report:#}\n")
 }
 
-fn describe(file: &FileReport, look: &Look) -> String {
+/// The processes that have the file open: those that are seen to, and those that opened it and cannot be looked into.
+fn users(file: &Path, report: &FileReport) -> Vec<String> {
+    if !report.open {
+        return Vec::new();
+    }
+    let seen = Users::of_file(file);
+    let hidden = report.openers.iter().filter(|opener| !is_open_to_us(opener.pid));
+    let hidden = hidden.map(|opener| format!("{} ({})", opener.command, opener.pid));
+    seen.processes()
+        .iter()
+        .map(ToString::to_string)
+        .chain(hidden)
+        .collect()
+}
+
+fn describe(file: &FileReport, users: &[String], look: &Look) -> String {
     let line = |name: &str, value: Option<String>, tone: Tone| match value {
         None => String::new(),
         Some(value) => look.field(name, &value, tone),
@@ -85,13 +106,8 @@ fn describe(file: &FileReport, look: &Look) -> String {
     let is_local = file.state == LOCAL;
     let sha1 = if is_local { "in catalog:" } else { "sha1:" };
     let transfer = file.transfer.as_ref();
-    let seen: Vec<String> = file
-        .openers
-        .iter()
-        .map(|opener| format!("{} ({})", opener.command, opener.pid))
-        .collect();
-    let open = match (file.open, seen.is_empty()) {
-        (_, false) => Some(format!("in {}", seen.join(", "))),
+    let open = match (file.open, users.is_empty()) {
+        (_, false) => Some(format!("in {}", users.join(", "))),
         (true, true) => Some("in processes that cannot be seen from here".to_owned()),
         (false, true) => None,
     };

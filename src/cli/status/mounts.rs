@@ -7,7 +7,6 @@ use super::{Report, parse, text_of, trouble};
 use crate::cli::Failure;
 use crate::cli::target::STATUS;
 use crate::mount::Error;
-use crate::mount::health::Server;
 use crate::mount::mountinfo::MountEntry;
 use crate::tree::report::StatusReport;
 
@@ -121,13 +120,9 @@ fn line(mount: &MountEntry) -> MountLine {
                 Error::Silent { .. } => MountState::Silent,
                 _ => MountState::Unknown,
             };
-            let pid = match mount.server() {
-                Server::Running(pid) | Server::Exiting(pid) => Some(pid),
-                Server::Gone | Server::Unknown => None,
-            };
             return MountLine {
                 mountpoint,
-                pid,
+                pid: mount.server().pid(),
                 store: None,
                 state,
                 error: Some(Failure::from(error).to_string()),
