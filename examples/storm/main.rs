@@ -10,11 +10,11 @@
 //! as it is. Readers on every mount open all files in orders drawn at random and compare every byte. Clients download the
 //! same files straight into the shared directory.
 //!
-//! First nobody is killed: mounts ask for each file that no client downloads 1.05 times at most. Then, on a
-//! new directory and with some files that come slowly, mounts are killed at random while files are removed below them; no
-//! open takes longer than `--patience`. An open of a file of a mount that was killed waits for five seconds without a sign of life,
-//! half of a lease, then for the transfer, and for the name that a view may show three seconds late. At the end all files are removed and
-//! read once more, so that leases left behind would show, and the shared directory is looked through. Exit status 1 when
+//! First nobody is killed: mounts ask for each file that no client downloads 1.05 times at most. Then, on a new directory
+//! and with some files that come slowly, mounts are killed at random while files are removed below them. For each mount that
+//! has died while it fetched a file, an open of that file takes `--patience` at most: five seconds without a sign of life,
+//! half of a lease, then the transfer, and the name that a view may show three seconds late. At the end all files are removed
+//! and read once more, so that leases left behind would show, and the shared directory is looked through. Exit status 1 when
 //! anything was wrong, with what.
 //!
 //! A client of 13.x writes under the final name itself, and over what is there. Who has that file open meanwhile reads its
@@ -74,7 +74,7 @@ struct Options {
     /// Seconds from one kill to the next, on average.
     #[arg(long, default_value_t = 1.0)]
     pace: f64,
-    /// Seconds that no open takes.
+    /// Seconds that no open takes, for each mount that dies while it fetches that file.
     #[arg(long, default_value_t = 60)]
     patience: u64,
     /// A Python that has the CRDS client, as often as wanted.
@@ -180,7 +180,7 @@ fn storm(options: &Options, kills: u32, random: &mut fastrand::Rng, report: &mut
             origin.set(&library::name(number), library::SLOWLY);
         }
     }
-    let shared = Shared::new(scratch.path(), options.instrument)?;
+    let mut shared = Shared::new(scratch.path(), options.instrument, options.files)?;
     let binary = program::install(scratch.path())?;
     let setup = |name: String, seed: u64| Setup {
         shared: shared.path().to_owned(),
@@ -213,7 +213,7 @@ fn storm(options: &Options, kills: u32, random: &mut fastrand::Rng, report: &mut
         nodes.iter_mut().try_for_each(|node| node.tell("pass"))?;
     } else {
         nodes.iter_mut().try_for_each(|node| node.tell("loop"))?;
-        kill(options, kills, random, &mut nodes[..mounts], &shared)?;
+        kill(options, kills, random, &mut nodes[..mounts], &mut shared)?;
         nodes.iter_mut().try_for_each(|node| node.tell("stop"))?;
     }
     nodes.iter_mut().try_for_each(Node::done)?;
@@ -221,7 +221,14 @@ fn storm(options: &Options, kills: u32, random: &mut fastrand::Rng, report: &mut
         client.end()?;
     }
     println!("   {:.1} s", begun.elapsed().as_secs_f64());
-    finish(options, kills, report, &mut nodes, &shared, (&origin, &beside))
+    finish(
+        options,
+        kills,
+        report,
+        &mut nodes,
+        &mut shared,
+        (&origin, &beside),
+    )
 }
 
 /// Kills mounts at random, one after the other, while files disappear.
@@ -230,7 +237,7 @@ fn kill(
     kills: u32,
     random: &mut fastrand::Rng,
     nodes: &mut [Node],
-    shared: &Shared,
+    shared: &mut Shared,
 ) -> Fallible<()> {
     for _ in 0..kills {
         let next = Instant::now() + Duration::from_secs_f64(options.pace * (0.5 + random.f64()));
@@ -251,10 +258,10 @@ fn finish(
     kills: u32,
     report: &mut Report,
     nodes: &mut Vec<Node>,
-    shared: &Shared,
+    shared: &mut Shared,
     origins: (&Origin, &Origin),
 ) -> Fallible<()> {
-    report.requests(origins.0, origins.1, options.files, kills == 0);
+    report.requests(origins.0, origins.1, shared.removed(), kills == 0);
     if kills > 0 {
         // Those who died hold nothing back, whatever they have left behind.
         for number in 0..options.files {

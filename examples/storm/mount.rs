@@ -175,13 +175,26 @@ impl Mount {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// Kills the process, as an operating system does that is short of memory.
-    pub(crate) fn kill(&mut self) -> Fallible<()> {
-        if let Some(mut process) = self.process.take() {
-            process.kill()?;
-            process.wait()?;
-        }
-        Ok(())
+    /// Kills the process, as an operating system does that is short of memory. Gives the files on which it had leases.
+    pub(crate) fn kill(&mut self) -> Fallible<Vec<String>> {
+        let Some(mut process) = self.process.take() else {
+            return Ok(Vec::new());
+        };
+        process.kill()?;
+        process.wait()?;
+        let owner = format!(" process {}.", process.id());
+        let leases = self
+            .setup
+            .shared
+            .join(".crds-fs/leases")
+            .join(library::OBSERVATORY);
+        let leases = fs::read_dir(leases).into_iter().flatten().flatten();
+        // Others remove theirs meanwhile.
+        let is_its = |path: &Path| fs::read_to_string(path).is_ok_and(|line| line.contains(&owner));
+        Ok(leases
+            .filter(|lease| is_its(&lease.path()))
+            .map(|lease| lease.file_name().to_string_lossy().into_owned())
+            .collect())
     }
 
     /// Mounts again.

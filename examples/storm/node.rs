@@ -65,7 +65,7 @@ pub(crate) fn run(setup: &str) -> Fallible<()> {
             "stop" => readers.stop(),
             "kill" => {
                 readers.away(true);
-                mount.kill()?;
+                readers.note_deaths(mount.kill()?);
                 mount.restart()?;
                 readers.away(false);
             }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -21,7 +21,7 @@ use crate::node::Setup;
 const KILLED: [Errno; 4] = [Errno::NOTCONN, Errno::CONNABORTED, Errno::IO, Errno::INTR];
 
 /// Times of waiting that are kept.
-const LONGEST: usize = 5;
+const LONGEST: usize = 20;
 
 /// How long it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +41,21 @@ pub(crate) struct Seen {
     pub(crate) errors: BTreeMap<String, u64>,
     /// Reads of the beginning of a file only: somebody else was about to write it anew in its place.
     pub(crate) short: u64,
-    /// The longest opens, in seconds, with the file.
-    pub(crate) longest: Vec<(f64, String)>,
+    /// The longest opens.
+    pub(crate) longest: Vec<Wait>,
+    /// The files on which this node's mount had leases when it was killed, and when that was, in seconds since 1970.
+    pub(crate) deaths: Vec<(String, f64)>,
     /// What no reader may see.
     pub(crate) problems: Vec<String>,
+}
+
+/// The wait for one open.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Wait {
+    pub(crate) file: String,
+    pub(crate) seconds: f64,
+    /// When it ended, in seconds since 1970.
+    pub(crate) end: f64,
 }
 
 pub(crate) struct Readers {
@@ -97,6 +108,13 @@ impl Readers {
             self.kills.fetch_add(1, Ordering::SeqCst);
         }
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Notes the files on which the mount had leases when it was killed, just now.
+    pub(crate) fn note_deaths(&self, files: Vec<String>) {
+        let now = now();
+        let deaths = files.into_iter().map(|file| (file, now));
+        self.seen.lock().deaths.extend(deaths);
     }
 
     /// Tells everything on the output.
@@ -183,10 +201,15 @@ impl Readers {
 
     fn note_wait(&self, waited: Duration, name: &str) {
         let mut seen = self.seen.lock();
-        let waited = waited.as_secs_f64();
-        if seen.longest.len() < LONGEST || seen.longest.last().is_some_and(|(least, _)| *least < waited) {
-            seen.longest.push((waited, name.to_owned()));
-            seen.longest.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let seconds = waited.as_secs_f64();
+        let least = seen.longest.last().map_or(0.0, |least| least.seconds);
+        if seen.longest.len() < LONGEST || least < seconds {
+            seen.longest.push(Wait {
+                file: name.to_owned(),
+                seconds,
+                end: now(),
+            });
+            seen.longest.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
             seen.longest.truncate(LONGEST);
         }
     }
@@ -195,6 +218,12 @@ impl Readers {
         println!("WRONG {}: {text}", self.setup.name);
         self.seen.lock().problems.push(text);
     }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }
 
 fn was_killed(error: &io::Error) -> bool {

@@ -7,9 +7,13 @@ use crate::library;
 use crate::nodes::Told;
 use crate::origin::Origin;
 use crate::problems::Problems;
+use crate::readers::Wait;
 
 /// Requests for each file, at most, when nobody is killed.
 const MOST: f64 = 1.05;
+
+/// Seconds without a sign of life after which a lease is taken over.
+const SILENCE: f64 = 5.0;
 
 /// All that was wrong, and what the nodes of a run have told.
 #[derive(Default)]
@@ -19,12 +23,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Counts the requests of the mounts, and of the clients `beside` them. What clients do not download, mounts may ask for
-    /// once only, if that is `judged`.
-    pub(crate) fn requests(&mut self, origin: &Origin, beside: &Origin, files: u32, judged: bool) {
+    /// Counts the requests of the mounts, and of the clients `beside` them, for files that were `removed` so often. What
+    /// clients do not download, mounts may ask for once only, if that is `judged`, and once more after each removal.
+    pub(crate) fn requests(&mut self, origin: &Origin, beside: &Origin, removed: &[u32], judged: bool) {
+        let files = removed.len();
         let (mut by_mounts, mut by_clients, mut most) = (0, 0, 0);
-        let (mut alone, mut asked_alone) = (0_u32, 0);
-        for number in 0..files {
+        let (mut alone, mut asked_alone, mut removals) = (0_u32, 0, 0);
+        for (number, removed) in (0..).zip(removed) {
             let asked = |origin: &Origin| origin.asked(&library::name(number)).len();
             let (mounts, clients) = (asked(origin), asked(beside));
             by_mounts += mounts;
@@ -33,12 +38,13 @@ impl Report {
             if clients == 0 {
                 alone += 1;
                 asked_alone += mounts;
+                removals += removed;
             }
         }
-        let factor = factor(asked_alone, alone);
+        let factor = factor(asked_alone, alone + removals);
         println!(
             "   {files} files, {} GETs, {by_clients} of them by clients; {asked_alone} GETs by mounts for {alone} files that no \
-             client took, factor {factor:.3}, at most {most} for one file",
+             client took and that were removed {removals} times, factor {factor:.3}, at most {most} for one file",
             by_mounts + by_clients
         );
         if judged && factor > MOST {
@@ -72,14 +78,25 @@ impl Report {
             }
             longest.extend(node.seen.longest.iter().cloned());
         }
-        longest.sort_by(|a, b| b.0.total_cmp(&a.0));
+        longest.sort_by(|a: &Wait, b| b.seconds.total_cmp(&a.seconds));
+        let deaths = |wait: &Wait| {
+            let during = |at: f64| at > wait.end - wait.seconds - SILENCE && at < wait.end;
+            let deaths = told.iter().flat_map(|node| &node.seen.deaths);
+            deaths
+                .filter(|(file, at)| *file == wait.file && during(*at))
+                .count()
+        };
         let waits: Vec<_> = longest
             .iter()
             .take(5)
-            .map(|(wait, _)| format!("{wait:.1}"))
+            .map(|wait| match deaths(wait) {
+                0 => format!("{:.1} s", wait.seconds),
+                1 => format!("{:.1} s (one death)", wait.seconds),
+                count => format!("{:.1} s ({count} deaths)", wait.seconds),
+            })
             .collect();
         println!(
-            "   {reads} whole reads, {cut} cut off by kills; the longest opens took {} s",
+            "   {reads} whole reads, {cut} cut off by kills; the longest opens: {}",
             waits.join(", ")
         );
         if short > 0 {
@@ -96,10 +113,13 @@ impl Report {
         if reads == 0 {
             self.problems.add("nothing was read");
         }
-        if let Some((wait, name)) = longest.first()
-            && *wait > patience.as_secs_f64()
-        {
-            self.problems.add(format!("opening {name} took {wait:.1} s"));
+        for wait in &longest {
+            // Who fetched it died, then the one who took it over, and so on: a lease for each.
+            let leases = u32::try_from(deaths(wait)).unwrap_or(u32::MAX).max(1);
+            if wait.seconds > (patience * leases).as_secs_f64() {
+                self.problems
+                    .add(format!("opening {} took {:.1} s", wait.file, wait.seconds));
+            }
         }
     }
 }

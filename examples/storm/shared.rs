@@ -14,11 +14,13 @@ const REMOVED: u32 = 2;
 pub(crate) struct Shared {
     path: PathBuf,
     instrument: bool,
+    /// How often each file was removed.
+    removed: Vec<u32>,
 }
 
 impl Shared {
     /// An empty directory; with references below their instrument if wanted.
-    pub(crate) fn new(scratch: &Path, instrument: bool) -> Fallible<Self> {
+    pub(crate) fn new(scratch: &Path, instrument: bool, files: u32) -> Fallible<Self> {
         let path = scratch.join("shared");
         fs::create_dir(&path)?;
         if instrument {
@@ -26,7 +28,16 @@ impl Shared {
             fs::create_dir_all(&config)?;
             fs::write(config.join("ref_cache_subdir_mode"), "instrument")?;
         }
-        Ok(Self { path, instrument })
+        Ok(Self {
+            path,
+            instrument,
+            removed: vec![0; files as usize],
+        })
+    }
+
+    /// How often each file was removed, by number.
+    pub(crate) fn removed(&self) -> &[u32] {
+        &self.removed
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -38,21 +49,27 @@ impl Shared {
     }
 
     /// Removes a few files, as somebody does who makes room by hand.
-    pub(crate) fn remove_some(&self, random: &mut fastrand::Rng, files: u32) -> Fallible<()> {
+    pub(crate) fn remove_some(&mut self, random: &mut fastrand::Rng, files: u32) -> Fallible<()> {
         for _ in 0..(files * REMOVED).div_ceil(1000) {
             self.remove(random.u32(..files))?;
         }
         Ok(())
     }
 
-    pub(crate) fn remove_all(&self, files: u32) -> Fallible<()> {
+    pub(crate) fn remove_all(&mut self, files: u32) -> Fallible<()> {
         (0..files).try_for_each(|number| self.remove(number))
     }
 
-    fn remove(&self, number: u32) -> Fallible<()> {
+    fn remove(&mut self, number: u32) -> Fallible<()> {
         match fs::remove_file(self.references().join(library::name(number))) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+            Ok(()) => {
+                if let Some(times) = self.removed.get_mut(number as usize) {
+                    *times += 1;
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
