@@ -18,7 +18,7 @@ use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat};
 
 use super::files::{is_young_part, place};
-use super::naming::name_new;
+use super::naming::{make_dirs, name_new, remove};
 use super::shared::Shared;
 use super::state_dir::{self, Plain, is_absence};
 use super::{Disk, FileState};
@@ -238,7 +238,7 @@ pub(super) fn give_back(shared: &Shared, key: &FileKey) {
     let path = lease_path(key);
     let there = shared.own().symlink_metadata(&path);
     let is_ours = there.is_ok_and(|there| held.identity == (there.dev(), there.ino()));
-    if is_ours && let Err(error) = shared.own().remove_file(&path) {
+    if is_ours && let Err(error) = remove(shared.own(), &path) {
         log::debug!("the lease on {key} is not given back: {error}");
     }
 }
@@ -264,7 +264,7 @@ impl FilesOfLease<'_> {
         options.write(true).create_new(true);
         let file = match own.open_with(&path, &options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                own.create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+                make_dirs(own, path.parent().unwrap_or(Path::new("")))?;
                 own.open_with(&path, &options)?
             }
             other => other?,
@@ -342,21 +342,20 @@ impl LeaseFiles for FilesOfLease<'_> {
     fn displace(&self, stale: Identity) {
         let (own, path) = (self.shared.own(), lease_path(self.key));
         let aside = self.shared.temporary(self.key.name.as_str());
-        if own.rename(&path, own, &aside).is_err() {
+        // Whether that was done is seen by where it lies now: the reply may have been lost.
+        let _ = own.rename(&path, own, &aside);
+        let Ok(taken) = own.symlink_metadata(&aside) else {
             return;
-        }
-        let taken = own.symlink_metadata(&aside);
-        let is_stale = taken.is_ok_and(|taken| {
-            let taken = Identity::of(&taken);
-            taken.is_same_file(&stale) && taken.has_same_contents(&stale)
-        });
+        };
+        let taken = Identity::of(&taken);
+        let is_stale = taken.is_same_file(&stale) && taken.has_same_contents(&stale);
         // Somebody was faster, and this is his.
         if !is_stale && name_new(own, &aside, own, &path).is_ok() {
             return;
         }
-        if let Err(error) = own.remove_file(&aside) {
+        if let Err(error) = remove(own, &aside) {
             log::debug!("a lease on {} is left aside: {error}", self.key);
-        } else {
+        } else if is_stale {
             log::info!(
                 "{} is fetched here: whoever was at it shows no sign of life",
                 self.key
