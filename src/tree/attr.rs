@@ -21,6 +21,10 @@ use super::nodes::Key;
 use super::ops::{Attr, CacheTtl, Caller, Handle, Ino, NodeKind, Outcome, SetAttr};
 use super::views::Catalogued;
 
+/// The permissions of a catalogued file. With a write bit the opening for writing comes here and is EPERM for everybody; without
+/// one the kernel, which sees no reason but the bits, says EACCES to all but root.
+pub(super) const CATALOGUED_PERM: u16 = 0o644;
+
 impl Core {
     pub(super) fn perm(&self, perm: u16) -> u16 {
         let most = if self.options.read_only { 0o555 } else { 0o777 };
@@ -110,7 +114,7 @@ impl Core {
         let ino = catalogued(file.key.observatory, file.serial);
         Some(Attr {
             blocks: holding.map_or(0, |holding| holding.blocks),
-            ..self.own(ino, NodeKind::File, 0o444, size)
+            ..self.own(ino, NodeKind::File, CATALOGUED_PERM, size)
         })
     }
 
@@ -135,7 +139,7 @@ impl Core {
         let ino = catalogued(file.key.observatory, file.serial);
         Ok(Attr {
             blocks: stat.blocks,
-            ..self.own(ino, NodeKind::File, 0o444, stat.size)
+            ..self.own(ino, NodeKind::File, CATALOGUED_PERM, stat.size)
         })
     }
 
@@ -230,7 +234,7 @@ impl Core {
             let attr = Attr {
                 blocks: stat.blocks,
                 nlink: 0,
-                ..core.own(ino, NodeKind::File, 0o444, stat.size)
+                ..core.own(ino, NodeKind::File, CATALOGUED_PERM, stat.size)
             };
             Ok((attr, CacheTtl::Never))
         })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::attr::CATALOGUED_PERM;
 use super::core::{Core, ready};
 use super::error::Error;
 use super::find::Made;
@@ -255,7 +256,7 @@ impl Core {
                 Some(match self.catalogued_attr(&file) {
                     Some(attr) => (attr, CacheTtl::Forever),
                     // Of unknown size: the kernel asks for the attributes when they are needed.
-                    None => (self.own(ino, NodeKind::File, 0o444, 0), CacheTtl::Never),
+                    None => (self.own(ino, NodeKind::File, CATALOGUED_PERM, 0), CacheTtl::Never),
                 })
             }
             // Of `.` and `..` only the numbers are used.

@@ -47,6 +47,12 @@ fn what_crds_fs_tells_of_itself_cannot_be_changed() {
     let status = own.join("status.json");
     let described = own.join(format!("files/references/roman/{DARK}"));
     fs::read(&described).unwrap();
+    // The kernel heeds modes for all but root.
+    let read_only = if rustix::process::geteuid().is_root() {
+        libc::EROFS
+    } else {
+        libc::EACCES
+    };
     for file in [&status, &described] {
         let mode = fs::metadata(file).unwrap().permissions().mode();
         assert_eq!(mode & 0o222, 0, "{}", file.display());
@@ -55,10 +61,10 @@ fn what_crds_fs_tells_of_itself_cannot_be_changed() {
             errno(fs::remove_file(file)),
             errno(fs::rename(file, rig.path("config/roman/status.json"))),
         ];
-        assert_eq!(refused, [Some(libc::EROFS); 3], "{}", file.display());
+        assert_eq!(refused, [Some(read_only); 3], "{}", file.display());
     }
-    assert_eq!(errno(fs::write(own.join("new"), "x")), Some(libc::EROFS));
-    assert_eq!(errno(fs::create_dir(own.join("new"))), Some(libc::EROFS));
+    assert_eq!(errno(fs::write(own.join("new"), "x")), Some(read_only));
+    assert_eq!(errno(fs::create_dir(own.join("new"))), Some(read_only));
     fs::read(&status).unwrap();
 }
 
@@ -79,6 +85,35 @@ fn a_read_only_mount_shows_no_write_permission() {
     }
     assert_eq!(errno(fs::write(rig.path("pickles/new"), "x")), Some(libc::EROFS));
     assert_eq!(rig.read(mapping).unwrap(), origin.contents(PMAP));
+}
+
+/// By its permissions an ordinary user may try, so that the refusal is that of the mount.
+#[test]
+fn a_catalogued_file_is_refused_with_eperm_to_ordinary_users_too() {
+    let origin = Origin::start(content());
+    let is_root = rustix::process::geteuid().is_root();
+    let more: &[&str] = if is_root {
+        &["--allow-other", "--uid", "65534"]
+    } else {
+        &[]
+    };
+    let rig = Rig::mounted(&[&server_flag(&origin)], more);
+    let outside = rig.mountpoint().parent().unwrap().to_owned();
+    fs::set_permissions(outside, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = rig.path(format!("references/roman/{DARK}"));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    for way in [": >> \"$0\"", ": > \"$0\"", "true <> \"$0\""] {
+        let mut shell = std::process::Command::new("sh");
+        shell.arg("-c").arg(way).arg(&file).env("LC_ALL", "C");
+        if is_root {
+            std::os::unix::process::CommandExt::uid(&mut shell, 65_534);
+        }
+        let output = shell.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{way}");
+        assert!(said.contains("Operation not permitted"), "{way}: {said}");
+    }
+    assert_eq!(origin.asked(DARK).len(), 0);
 }
 
 /// However many opens fail by one transfer, the log has one line with all that is known.

@@ -36,7 +36,7 @@ async fn a_catalogued_file_has_its_size_before_and_after_its_download() {
     let path = "mappings/hst/hst_0001.pmap";
     let before = fixture.stat(path).await.unwrap();
     assert_eq!(before.size, contents("hst_0001.pmap").len() as u64);
-    assert_eq!((before.blocks, before.perm, before.nlink), (0, 0o444, 1));
+    assert_eq!((before.blocks, before.perm, before.nlink), (0, 0o644, 1));
     assert_eq!(fixture.downloads(), 0);
     fixture.read(path).await.unwrap();
     let after = fixture.stat(path).await.unwrap();
