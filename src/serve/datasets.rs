@@ -105,6 +105,11 @@ impl Datasets {
             return Err(format!("NOT FOUND bad ID format for '{asked}'"));
         }
         let id = asked.to_ascii_uppercase();
+        // As answers name a dataset that has no product of its own.
+        let id = match id.split_once(':') {
+            Some((product, exposure)) if product == exposure => exposure.to_owned(),
+            _ => id,
+        };
         let dotted = id.rsplit_once('_').map(|(head, tail)| format!("{head}.{tail}"));
         let forms = || std::iter::once(&id).chain(&dotted);
         let exact = |key: &str| self.0.get_key_value(key);

@@ -167,6 +167,18 @@ async fn datasets_are_answered() {
         )
         .await;
     assert_eq!(roman["result"], json!({"R1_01.WFI16:R1_01.WFI16": [true, {}]}));
+    let listed = rig
+        .reply("roman", "get_dataset_ids", json!(["roman-latest", "wfi", null]))
+        .await["result"]
+        .clone();
+    let roman = rig
+        .reply(
+            "roman",
+            "get_best_references_by_ids",
+            json!(["roman-latest", listed, [], false]),
+        )
+        .await;
+    assert_eq!(roman["result"], json!({"R1_01.WFI16:R1_01.WFI16": [true, {}]}));
 
     assert_eq!(
         rig.call("get_dataset_ids", json!(["hst-latest", "acs", null]))
