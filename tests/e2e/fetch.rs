@@ -422,6 +422,16 @@ fn through_a_mount_failures_have_their_reasons_and_ctrl_c_works() {
     origin.set(FLAT, Behaviour::Status(404));
     let output = place.command(&["--mount", &mount, FLAT, PMAP]).output().unwrap();
     failed(&output, 1, &["404", &format!("roman/{FLAT}  ")]);
+    let output = place
+        .command(&["--mount", &mount, FLAT, "--json"])
+        .output()
+        .unwrap();
+    let error = report(&output)["files"][0]["error"].clone();
+    let error = error.as_str().unwrap();
+    assert!(
+        error.starts_with("the server answered 404"),
+        "as of a directory: {error}"
+    );
     origin.set(DARK, Behaviour::StallAt(200_000));
     let running = place
         .command(&["--mount", &mount, DARK])

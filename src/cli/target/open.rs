@@ -263,7 +263,12 @@ impl Opened {
             open_in_mount(&mount, &key).map(Arc::new).map_err(|error| {
                 let told = described(&mount, &key).and_then(|report| report.error);
                 match told {
-                    Some(failure) => Failure::new(failure.message),
+                    Some(failure) => {
+                        // Who asks names the file.
+                        let name = format!("{key}: ");
+                        let why = failure.message.strip_prefix(&name);
+                        Failure::new(why.unwrap_or(&failure.message))
+                    }
                     None => Failure::from(error),
                 }
             })
