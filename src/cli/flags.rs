@@ -40,13 +40,13 @@ pub(super) struct MountFlags {
     /// Let other users in, too.
     #[arg(long)]
     pub(super) allow_other: bool,
-    /// The owner of all files, by name or number [default: the user who mounts].
+    /// The owner of all files but those that users make, by name or number [default: the user who mounts].
     #[arg(long, value_name = "USER", value_hint = Username)]
     pub(super) uid: Option<String>,
-    /// The group of all files, by name or number [default: that of the user who mounts].
+    /// The group of all files but those that users make, by name or number [default: that of the user who mounts].
     #[arg(long, value_name = "GROUP")]
     pub(super) gid: Option<String>,
-    /// Permission bits that no file has, in octal [default: that of the process].
+    /// Permission bits that no file has, but those that users make, in octal [default: that of the process].
     #[arg(long, value_name = "OCTAL")]
     pub(super) umask: Option<String>,
     /// The source of the mount, as `findmnt` shows it.
