@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
@@ -144,6 +144,8 @@ struct Disk {
     theirs: Option<Dir>,
     /// Whether anything can be kept in `state_dir`.
     remembers: bool,
+    /// The owner of what this process makes in `state_dir`, if that had to be found out.
+    owner: OnceLock<Option<u32>>,
 }
 
 /// Everything that is known of the store without asking the disk.
@@ -228,6 +230,7 @@ impl DiskStore {
             access,
             theirs,
             remembers,
+            owner: OnceLock::new(),
         };
         disk.count_quarantine();
         Ok(Self {

@@ -76,6 +76,7 @@ mod strange;
 mod tier;
 mod told_urls;
 mod tree;
+mod users;
 mod verify;
 
 use origin::{Content, Origin};

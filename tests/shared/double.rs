@@ -76,6 +76,8 @@ pub struct Options {
 pub enum Locks {
     /// Everybody gets every lock.
     Granted,
+    /// They exclude others. As on NFS, an exclusive one needs a file that is open for writing.
+    Honest,
     /// ENOLCK.
     Refused,
     /// ENOSYS.

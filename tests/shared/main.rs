@@ -13,6 +13,7 @@ mod operations;
 mod origin;
 #[path = "../common/rig.rs"]
 mod rig;
+mod servers;
 mod together;
 
 use std::fs::{self, File};

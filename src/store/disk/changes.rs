@@ -15,7 +15,7 @@ use super::file_state::{Event, State};
 use super::files::place;
 use super::index::Entry;
 use super::moments::Moment;
-use super::naming::{make_dirs, name_new, rename_new};
+use super::naming::{self, make_dirs, name_new, rename_new};
 use super::partials::partial_path;
 use super::shared::Shared;
 use super::state_dir::{self, Durable, is_absence};
@@ -132,7 +132,7 @@ impl Disk {
             return Ok(false);
         }
         self.moments.reach(Moment::VictimAside);
-        self.aside().remove_file(&target)?;
+        naming::remove(self.aside(), &target)?;
         self.moments.reach(Moment::VictimRemoved);
         Ok(true)
     }

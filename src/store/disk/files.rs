@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cap_fs_ext::MetadataExt as _;
-use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::OFlags;
 use sha1::{Digest as _, Sha1};
 
@@ -75,7 +74,11 @@ impl Disk {
         if self.index().state(key) == State::Verified {
             return Ok(self.open_verified(&guard, wanted));
         }
-        let Some(opened) = self.open_entry(key)? else {
+        let opened = match self.open_entry(key) {
+            Err(error) if self.is_closed(&error) => return self.reject_closed(&guard, wanted, error),
+            other => other?,
+        };
+        let Some(opened) = opened else {
             self.remove_vanished(&guard);
             return Ok(Found::Absent);
         };
@@ -401,7 +404,7 @@ impl Disk {
 
     /// Takes an open file away that is not what the catalog says; `found` is its digest, if it was hashed. A copy that was
     /// fetched by an earlier catalog is removed, and any other file moved to quarantine. Its guard is held.
-    fn reject(
+    pub(super) fn reject(
         &self,
         guard: &Guard<'_>,
         entry: &Entry,

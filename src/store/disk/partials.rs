@@ -17,7 +17,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::Disk;
 use super::file_state::Event;
 use super::moments::Moment;
-use super::naming::make_dirs;
+use super::naming::{self, make_dirs, new_file};
 use super::state_dir::{self, Durable, is_absence};
 use crate::crds::{FileKey, FileName, Observatory};
 use crate::store::{Part, Partial, Record, StoreError};
@@ -70,17 +70,29 @@ impl Disk {
                 other => other?,
             };
             let metadata = Metadata::from_file(&file)?;
-            let owner = rustix::process::geteuid().as_raw();
-            if metadata.nlink() == 1 && metadata.uid() == owner {
+            if metadata.nlink() == 1 && self.is_own(metadata.uid()) {
                 return Ok(file);
             }
             log::warn!("{} has other names or another owner: begun anew", path.display());
-            self.state_dir.remove_file(path)?;
+            naming::remove(&self.state_dir, path)?;
         }
         Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it gets other names or another owner again and again",
         ))
+    }
+
+    /// Whether a user is the one whose files this process makes in the state directory: a server may take root for nobody.
+    fn is_own(&self, user: u32) -> bool {
+        user == rustix::process::geteuid().as_raw()
+            || Some(user) == *self.owner.get_or_init(|| self.owner_of_new())
+    }
+
+    fn owner_of_new(&self) -> Option<u32> {
+        let path = PathBuf::from(format!("{}owner~{}", state_dir::TEMPORARY, state_dir::turn()));
+        let made = new_file(&self.state_dir, &path).and_then(|file| file.metadata());
+        let _ = self.state_dir.remove_file(&path);
+        made.ok().map(|metadata| metadata.uid())
     }
 
     pub(super) fn record_transfer(&self, key: &FileKey, record: &Record) -> Result<(), StoreError> {

@@ -58,10 +58,7 @@ pub(super) fn take(root: &Dir, options: &StoreOptions) -> Result<Possession, Sto
             });
         }
     };
-    let theirs = root.open_dir(state_dir::OWN).ok();
-    if let Some(theirs) = &theirs {
-        state_dir::check_format(theirs, state_dir::Missing::Leave)?;
-    }
+    let theirs = readable(root)?;
     let kept = state.and_then(|state| match own_directory(root, state) {
         Ok(state_dir) => Some(state_dir),
         Err(error) => {
@@ -92,6 +89,17 @@ pub(super) fn take(root: &Dir, options: &StoreOptions) -> Result<Possession, Sto
         access: Access::Reading,
         remembers,
     })
+}
+
+/// The `.crds-fs` of a store that cannot be written, unless it is closed to this process.
+fn readable(root: &Dir) -> Result<Option<Dir>, StoreError> {
+    let Ok(own) = root.open_dir(state_dir::OWN) else {
+        return Ok(None);
+    };
+    match state_dir::check_format(&own, state_dir::Missing::Leave) {
+        Err(StoreError::Io { source, .. }) if is_refusal(source.kind()) => Ok(None),
+        other => other.map(|()| Some(own)),
+    }
 }
 
 fn take_alone(root: &Dir) -> Result<(Dir, Access), StoreError> {

@@ -5,16 +5,16 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _};
 use parking_lot::Mutex;
-use rustix::fs::{Gid, fchown};
+use rustix::fs::{Gid, Mode, OFlags, fchown, fgetxattr, openat};
 use rustix::io::Errno;
 use sha1::{Digest as _, Sha1};
 
-use super::Disk;
 use super::file_state::State;
 use super::files::{digest, opened_identity, place};
 use super::index::Entry;
@@ -24,9 +24,10 @@ use super::partials::partial_path;
 use super::publisher::{Named, Pending, Ready, checked};
 use super::shared::Shared;
 use super::state_dir::{self, Plain};
+use super::{Disk, Guard};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
-use crate::store::StoreError;
 use crate::store::verified::Identity;
+use crate::store::{Found, StoreError};
 
 /// The number of files that are copied at the same time: on a network file system most of the time is spent waiting.
 const THREADS: usize = 8;
@@ -145,6 +146,38 @@ impl Disk {
         Ok(true)
     }
 
+    /// Whether the error says that a file in a shared store is closed to this process.
+    pub(super) fn is_closed(&self, error: &StoreError) -> bool {
+        let is_refused = match error {
+            StoreError::Io { source, .. } => source.kind() == ErrorKind::PermissionDenied,
+            _ => false,
+        };
+        is_refused && self.shared().is_some()
+    }
+
+    /// Takes a file away that this process cannot read: somebody's umask would keep the name from all others. Where that is
+    /// not allowed either, the error stays. Its guard is held.
+    pub(super) fn reject_closed(
+        &self,
+        guard: &Guard<'_>,
+        wanted: CatalogEntry,
+        error: StoreError,
+    ) -> Result<Found, StoreError> {
+        let key = guard.key();
+        let path = place(key, self.home(key));
+        let there = self.root.symlink_metadata(&path);
+        let Some(metadata) = there.ok().filter(Metadata::is_file) else {
+            return Err(error);
+        };
+        let why = format!(
+            "it is closed to this mount (mode {:03o} of user {})",
+            metadata.mode() & 0o777,
+            metadata.uid()
+        );
+        let entry = Entry::new(State::Unverified, &metadata, self.home(key));
+        self.reject(guard, &entry, None, wanted, &why).map_err(|_| error)
+    }
+
     /// Copies a verified file to a path in `.crds-fs` of the store, and makes the copy durable.
     fn copy_in(
         &self,
@@ -191,11 +224,16 @@ fn group_of_new(directory: &Dir) -> io::Result<Option<u32>> {
 
 /// Whether new files in a directory get an access control list from it.
 fn hands_down_list(directory: &Dir) -> bool {
-    let mut nothing: [u8; 0] = [];
     // A `Dir` is only a place, of which attributes cannot be asked for.
-    directory
-        .open(".")
-        .is_ok_and(|open| rustix::fs::fgetxattr(&open, DEFAULT_ACL, &mut nothing).is_ok_and(|size| size > 0))
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(open) = openat(directory.as_fd(), ".", flags, Mode::empty()) else {
+        return false;
+    };
+    let mut list = [0_u8; 256];
+    match fgetxattr(&open, DEFAULT_ACL, &mut list) {
+        Ok(length) => length > 0,
+        Err(error) => error == Errno::RANGE,
+    }
 }
 
 /// Copies all bytes of a file and gives their digest; calls `progress` now and then.

@@ -1,5 +1,7 @@
 //! What is kept beside the files: server descriptions, notes, and the count of what is used.
 
+use std::io::ErrorKind;
+
 use super::possession::Access;
 use super::state_dir::{self, Tag};
 use super::{DiskStore, tags};
@@ -8,10 +10,15 @@ use crate::store::{Snapshot, State, StoreError, Transfers as _, Usage};
 
 impl State for DiskStore {
     fn snapshot(&self, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
-        let there = state_dir::snapshot(&self.disk.root, observatory)?;
+        let there = state_dir::snapshot(&self.disk.root, observatory);
         if matches!(self.disk.access, Access::Alone(_)) {
-            return Ok(there);
+            return there;
         }
+        let there = match there {
+            // Another user's, who keeps it to himself.
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => None,
+            other => other?,
+        };
         let here = state_dir::snapshot(&self.disk.state_dir, observatory)?;
         // Whoever asks how old it is has the clock of this node.
         let there = there.map(|snapshot| Snapshot {

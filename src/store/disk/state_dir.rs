@@ -238,7 +238,8 @@ pub(super) fn lock_truthfully(own: &Dir) -> Result<Truthful, StoreError> {
     };
     let path = Path::new("lock");
     let failed = |error| StoreError::io("lock", Path::new(OWN).join(path), error);
-    let second = own.open(path).map_err(failed)?;
+    // NFS gives exclusive locks to files that are open for writing only.
+    let second = open_writable(own, path, OpenOptions::new().read(true).write(true)).map_err(failed)?;
     Ok(match flock(&second, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Truthful::Locked(held),
         _ => Truthful::Unknown,

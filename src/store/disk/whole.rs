@@ -10,7 +10,7 @@ use cap_std::fs::OpenOptions;
 
 use super::Disk;
 use super::file_state::Event;
-use super::naming::make_dirs;
+use super::naming::{self, make_dirs};
 use super::partials::partial_path;
 use super::state_dir;
 use crate::crds::{FileKey, Sha1Sum};
@@ -69,7 +69,7 @@ impl Disk {
                         path,
                         OpenOptions::new().read(true).write(true),
                     )?;
-                    self.state_dir.remove_file(path)?;
+                    naming::remove(&self.state_dir, path)?;
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     make_dirs(&self.state_dir, path.parent().unwrap_or(Path::new("")))?;

@@ -320,7 +320,7 @@ impl Filesystem for View {
         pid: u32,
         reply: ReplyLock,
     ) {
-        match self.locks() {
+        match self.is_unlocked() {
             Ok(()) => reply.locked(start, end, libc::F_UNLCK, pid),
             Err(error) => reply.error(Errno::from(error)),
         }
@@ -330,15 +330,15 @@ impl Filesystem for View {
         &self,
         _: &Request,
         _: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         _: LockOwner,
         _: u64,
         _: u64,
-        _: i32,
+        kind: i32,
         _: u32,
         _: bool,
         reply: ReplyEmpty,
     ) {
-        done(reply, self.locks());
+        done(reply, self.lock(handle, kind));
     }
 }

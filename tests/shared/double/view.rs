@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fuser::{FileAttr, FileHandle, INodeNo, OpenFlags, RenameFlags};
 use parking_lot::Mutex;
-use rustix::fs::{self, AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, Stat};
 
 use super::calls;
 use super::memory::{Listed, Memory, Remembered};
@@ -348,9 +348,30 @@ impl View {
         Ok(FileHandle(handle))
     }
 
-    pub(super) fn locks(&self) -> io::Result<()> {
+    /// Whether nobody has a lock that excludes another.
+    pub(super) fn is_unlocked(&self) -> io::Result<()> {
+        match self.options.locks {
+            Locks::Granted | Locks::Honest => Ok(()),
+            Locks::Refused => Err(error(libc::ENOLCK)),
+            Locks::Unknown => Err(error(libc::ENOSYS)),
+        }
+    }
+
+    /// Takes or gives back a lock of a whole file, at once.
+    pub(super) fn lock(&self, handle: FileHandle, kind: i32) -> io::Result<()> {
         match self.options.locks {
             Locks::Granted => Ok(()),
+            Locks::Honest => {
+                let file = self.file(handle)?;
+                let writes = fs::fcntl_getfl(&file)?.intersects(OFlags::WRONLY | OFlags::RDWR);
+                let operation = match kind {
+                    libc::F_UNLCK => FlockOperation::Unlock,
+                    libc::F_RDLCK => FlockOperation::NonBlockingLockShared,
+                    _ if writes => FlockOperation::NonBlockingLockExclusive,
+                    _ => return Err(error(libc::EBADF)),
+                };
+                Ok(fs::flock(&file, operation)?)
+            }
             Locks::Refused => Err(error(libc::ENOLCK)),
             Locks::Unknown => Err(error(libc::ENOSYS)),
         }

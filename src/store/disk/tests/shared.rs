@@ -245,6 +245,45 @@ fn new_files_have_the_group_of_their_directory_and_the_mode_of_the_process() {
     }
 }
 
+/// `setfacl -d -m g:astro:rwX`, which is used where one group is not enough.
+#[test]
+fn new_files_have_the_access_control_list_that_their_directory_hands_down() {
+    let place = Place::new();
+    // Version 2; tag, permissions and number of each entry: owner, group, group 54321, mask, others.
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, number) in [
+        (1_u16, 7_u16, u32::MAX),
+        (4, 5, u32::MAX),
+        (8, 7, 54_321),
+        (16, 7, u32::MAX),
+        (32, 0, u32::MAX),
+    ] {
+        list.extend(tag.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(number.to_le_bytes());
+    }
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(place.dir.path(), "system.posix_acl_default", &list, flags).expect(
+        "the directory for temporary files needs access control lists: set TMPDIR to one that has them",
+    );
+    let of = |path: &Path| {
+        let mut list = [0; 256];
+        let length = rustix::fs::getxattr(path, "system.posix_acl_access", &mut list)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        list[..length].to_vec()
+    };
+    let plain = place.dir.path().join("plain");
+    fs::write(&plain, "").unwrap();
+    for (number, open) in [Place::open, open_apart as fn(&Place) -> DiskStore]
+        .into_iter()
+        .enumerate()
+    {
+        let rule = key(&format!("hst_000{number}.pmap"));
+        put(&open(&place), &rule, b"good").unwrap();
+        assert_eq!(of(&path(&place.dir, &rule)), of(&plain));
+    }
+}
+
 #[test]
 fn a_file_of_the_users_is_taken_if_it_is_the_catalogued_one() {
     let place = Place::new();
