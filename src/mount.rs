@@ -20,6 +20,7 @@ mod owner;
 mod passthrough;
 pub(crate) mod processes;
 pub(crate) mod remount;
+pub(crate) mod server;
 mod service_manager;
 pub(crate) mod session;
 pub(crate) mod superblock;
@@ -32,6 +33,6 @@ mod tests;
 
 pub(crate) use error::Error;
 pub(crate) use mountpoint::{Appearance, Mountpoint};
-pub(crate) use owner::Owner;
+pub(crate) use owner::{Owner, user_name};
 pub(crate) use service_manager::ServiceManager;
 pub(crate) use session::Mounted;

@@ -117,6 +117,7 @@ fn start(settings: &Settings) -> Result<(Arc<Mounted>, Cache, StopSignals), Fail
         .map_err(|error| Failure::because("cannot listen for signals", error))?;
     // The mount point comes first, since a dead mount may lie on it; the store may be the same directory, and is used
     // through its handle once it is mounted over.
+    limits::raise_addresses()?;
     let mountpoint = directories::mountpoint(&settings.mountpoint)?;
     let directory = store_directory(settings, mountpoint.path())?;
     if mountpoint.path() == Some(&directory) && !settings.over {
@@ -198,6 +199,7 @@ fn check_context(settings: &Settings, catalogs: &Catalogs) -> Result<(), Failure
 
 fn store_directory(settings: &Settings, mountpoint: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(cache) = &settings.cache {
+        directories::must_be_outside_mounts(cache)?;
         if !settings.read_only {
             directories::make(cache)?;
         }

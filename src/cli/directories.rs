@@ -1,6 +1,7 @@
 //! The directories of a mount before anything is mounted: made where only their last part is missing, and refused where
 //! the mount would hide what is in them.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -35,11 +36,51 @@ const TOLD: usize = 3;
 pub(super) fn mountpoint(path: &Path) -> Result<Mountpoint, Failure> {
     match Mountpoint::prepare(path) {
         Err(Error::NoMountpoint(_)) => {
+            must_lead_somewhere(path)?;
             make(path)?;
             Ok(Mountpoint::prepare(path)?)
         }
         other => Ok(other?),
     }
+}
+
+/// Refuses a directory in a mount of ours for a cache: what is fetched would be fetched by that mount, and kept there.
+pub(super) fn must_be_outside_mounts(cache: &Path) -> Result<(), Failure> {
+    mountinfo::must_answer(cache)?;
+    // One that is still to be made is where its parent is.
+    let place = cache.canonicalize().or_else(|_| std::path::absolute(cache));
+    let table = mountinfo::read()?;
+    let over = place
+        .ok()
+        .and_then(|place| mountinfo::covering(&table, &place).cloned());
+    match over.filter(mountinfo::MountEntry::is_ours) {
+        None => Ok(()),
+        Some(entry) => Err(Failure::new(format!(
+            "--cache: '{}' is in the file system mounted at '{}', which has a cache of its own: use that mount, unmount it \
+             first, or name another directory",
+            cache.display(),
+            entry.mountpoint.display()
+        ))),
+    }
+}
+
+/// Refuses a symbolic link to a directory that is not there.
+fn must_lead_somewhere(path: &Path) -> Result<(), Failure> {
+    let Ok(target) = fs::read_link(path) else {
+        return Ok(());
+    };
+    let target = path.parent().unwrap_or(path).join(target);
+    Err(Failure::new(format!(
+        "'{}' is a link to '{target}', and there is no such directory: make it with 'mkdir {target}'",
+        path.display(),
+        target = target.display()
+    )))
+}
+
+/// Whether a name is that of a variable or a home that a shell did not expand.
+fn is_unexpanded(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b"~") || name.starts_with(b"$")
 }
 
 /// Makes a directory unless it is there. What is above it must be: a path that is missing in several parts is mistyped.
@@ -50,7 +91,16 @@ pub(super) fn make(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let missing = path.ancestors().take_while(|above| !above.exists()).last();
-            let missing = missing.unwrap_or(path).display();
+            let missing = missing.unwrap_or(path);
+            if let Some(name) = missing.file_name().filter(|name| is_unexpanded(name)) {
+                return Err(Failure::new(format!(
+                    "there is no directory '{}': '{}' was not expanded, as in single quotes; write it without, or the \
+                     path in full",
+                    missing.display(),
+                    name.display()
+                )));
+            }
+            let missing = missing.display();
             Err(Failure::new(format!(
                 "there is no directory '{missing}', so '{path}' is not made; if it is right, make it with 'mkdir -p {path}'",
                 path = path.display()
@@ -85,7 +135,6 @@ pub(super) fn must_be_cache(directory: &Path, log: Option<&Path>) -> Result<(), 
     )))
 }
 
-/// Whether a directory has rules, references or settings of an observatory.
 /// Refuses a directory that holds something else than a CRDS cache, which nothing may be fetched into.
 pub(super) fn must_not_be_another(directory: &Path) -> Result<(), Failure> {
     let others = others(directory, None);
@@ -119,6 +168,7 @@ fn others(directory: &Path, log: Option<&Path>) -> Vec<String> {
     others
 }
 
+/// Whether a directory has rules, references or settings of an observatory.
 fn is_cache(directory: &Path) -> bool {
     ["config", "mappings", "references"].iter().any(|area| {
         Observatory::ALL
@@ -191,5 +241,34 @@ mod tests {
             "{refused}"
         );
         assert!(!missing.exists());
+        for name in ["~", "$HOME", "~me"] {
+            let refused = make(&above.path().join(name).join("crds"))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                refused.contains(&format!("'{name}' was not expanded")),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_told() {
+        let above = tempfile::tempdir().unwrap();
+        let link = above.path().join("link");
+        std::os::unix::fs::symlink("there", &link).unwrap();
+        let refused = mountpoint(&link).unwrap_err().to_string();
+        let target = above.path().join("there").display().to_string();
+        assert!(refused.contains(&format!("mkdir {target}")), "{refused}");
+        fs::create_dir(&target).unwrap();
+        assert_eq!(
+            mountpoint(&link).unwrap().path(),
+            above
+                .path()
+                .canonicalize()
+                .ok()
+                .map(|above| above.join("there"))
+                .as_deref()
+        );
     }
 }

@@ -10,6 +10,7 @@ use super::flags::MountFlags;
 use super::logging::LogFile;
 use super::settings::{self, Environment, Settings};
 use super::{Failure, daemon_main, logging, output};
+use crate::mount::Error;
 use crate::mount::daemon::{self, DaemonMode, Ready};
 
 /// The log file when none can be written.
@@ -62,10 +63,19 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             Some(log.for_all_output()),
         );
         u8::from(daemon_main::serve(&settings, ready, message_log).is_err())
-    })?;
+    });
+    let daemon = daemon.map_err(|error| with_log(error, &path))?;
     daemon::answers(&settings.mountpoint)?;
     output::remark(daemon.message());
     Ok(())
+}
+
+/// The failure to start a process, with its log where that may tell more.
+fn with_log(error: Error, log: &Path) -> Failure {
+    if matches!(error, Error::Died(_)) && log != Path::new(NO_LOG) {
+        return Failure::new(format!("{error}; its log may tell more: '{}'", log.display()));
+    }
+    error.into()
 }
 
 /// Makes the paths of the settings absolute, because the process in the background runs in `/`.

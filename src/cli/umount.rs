@@ -34,6 +34,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             "'{}' is unmounted, but its process has not ended yet: the disk of the cache takes long to write",
             args.mountpoint.display()
         ))),
+        End::Stopped(process) => Err(Failure::new(format!(
+            "'{}' is unmounted, but its process was stopped, and keeps the cache: 'kill -CONT {process}' lets it end",
+            args.mountpoint.display()
+        ))),
         End::Served(served) => {
             output::remark(&still_served(&args.mountpoint, served));
             Ok(())

@@ -42,6 +42,10 @@ pub(super) fn cache(settings: &Settings, directory: &Path, runtime: &Handle) -> 
         .map_err(|error| match error.kind() {
             ErrorKind::Settings => Failure::usage(error.to_string()),
             ErrorKind::InUse => in_use(directory, &error),
+            ErrorKind::Store => Failure::because(
+                format!("cannot use '{}' for the cache", directory.display()),
+                error,
+            ),
             _ => error.into(),
         })
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use super::users::Users;
 use crate::machine::Advice;
 
 /// A failure to mount, unmount or serve a file system, with the remedy where there is one.
@@ -23,6 +22,17 @@ pub(crate) enum Error {
     /// No file system of ours is mounted at this path.
     #[error("no crds-fs file system is mounted at '{0}'")]
     NotMounted(PathBuf),
+    /// This process may not have the memory that a mount needs.
+    #[error(
+        "a mount needs {needed} KiB of addresses, and the limit here is {limit} KiB: raise it ('ulimit -v unlimited', or \
+         'as' in /etc/security/limits.conf)"
+    )]
+    AddressSpace {
+        /// The least that a mount can do with, in KiB.
+        needed: u64,
+        /// The limit that this process cannot raise, in KiB.
+        limit: u64,
+    },
     /// Something else is mounted there.
     #[error("what is mounted at '{path}' is not ours but of type {fstype}")]
     Foreign {
@@ -36,13 +46,37 @@ pub(crate) enum Error {
     Busy {
         /// The mount point.
         path: PathBuf,
-        /// Its users.
-        users: Users,
+        /// Its users and the way to be rid of them, as the end of a sentence ([`Users`](super::users::Users)).
+        users: String,
+        /// Whether any of them is seen.
+        are_seen: bool,
     },
+    /// Another user has mounted it.
+    #[error("'{path}' was mounted by {owner}: run 'crds-fs umount {path}' as that user, or as root")]
+    NotOwner {
+        /// The mount point.
+        path: PathBuf,
+        /// The name of the user.
+        owner: String,
+    },
+    /// Another user has mounted it, and lets nobody in.
+    #[error(
+        "only {owner}, who mounted '{path}', may look into it: run this as that user, or have it mounted with \
+         --allow-other"
+    )]
+    Closed {
+        /// The mount point.
+        path: PathBuf,
+        /// The name of the user.
+        owner: String,
+    },
+    /// The helper lets nobody mount on a directory that he may not write to.
+    #[error("you may not mount on '{0}', since you may not write to it: name a directory of your own")]
+    NotWritable(PathBuf),
     /// The set-user-id helper failed; the text is its message.
     #[error("fusermount3 says: {0}")]
     Helper(String),
-    /// There is no helper, and without it only root may mount.
+    /// There is no helper, or none that may mount, and without it only root may.
     #[error("{0}")]
     NoHelper(Advice),
     /// The FUSE device cannot be opened.
@@ -114,7 +148,7 @@ pub(crate) enum Error {
         seconds: u16,
     },
     /// The new process ended before it was ready, and sent no message.
-    #[error("the process for the file system ended without a word ({0}); its log may tell more")]
+    #[error("the process for the file system ended without a word ({0})")]
     Died(ExitStatus),
     /// The new process failed; the text is its message.
     #[error("{0}")]

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::Error;
 use crate::machine::{self, Advice, as_root};
 
 /// Its name.
@@ -57,6 +58,36 @@ impl Helper {
     }
 }
 
+/// The error for what the helper says when it does not mount, with the remedy where the cause is known.
+pub(super) fn refusal(said: &str, mountpoint: &Path, allow_other: bool) -> Error {
+    let said = said.trim().trim_start_matches("fusermount3: ");
+    if allow_other && said.contains("user_allow_other") {
+        return Error::NoHelper(Helper::keeps_others_out());
+    }
+    if said.contains("no write access") || said.contains("failed to chdir to mountpoint") {
+        return Error::NotWritable(mountpoint.to_owned());
+    }
+    if said.contains("Operation not permitted") {
+        if has_no_new_rights() {
+            return Error::NoHelper(Advice::cause(
+                "programs started here get no rights (no_new_privs), so fusermount3 cannot mount",
+            ));
+        }
+        if let Some(helper) = Helper::find().filter(|helper| !helper.is_set_uid) {
+            return Error::NoHelper(Helper::without_rights(&helper.path));
+        }
+    }
+    Error::Helper(said.to_owned())
+}
+
+/// Whether programs that are started from here get no rights by their files (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+pub(crate) fn has_no_new_rights() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .any(|line| line.starts_with("NoNewPrivs:") && line.ends_with('1'))
+}
+
 /// The advice where there is none.
 pub(crate) fn missing() -> Advice {
     machine::install(
@@ -72,6 +103,28 @@ fn lets_others_in(settings: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_have_their_remedy() {
+        let told = |said, allow_other| refusal(said, Path::new("/m"), allow_other).to_string();
+        let others =
+            "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf";
+        assert!(
+            told(others, true).contains("echo user_allow_other"),
+            "{}",
+            told(others, true)
+        );
+        let not_his = "fusermount3: user has no write access to mountpoint /m\n";
+        assert!(
+            told(not_his, false).contains("name a directory of your own"),
+            "{}",
+            told(not_his, false)
+        );
+        assert_eq!(
+            told("fusermount3: something else\n", false),
+            "fusermount3 says: something else"
+        );
+    }
 
     #[test]
     fn settings_are_lines_of_their_own() {

@@ -52,6 +52,9 @@ impl Mountpoint {
                 Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                     return Err(Error::NoMountpoint(path.to_owned()));
                 }
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
+                    return Err(Error::NotADirectory(path.to_owned()));
+                }
                 other => other?,
             };
             let Some(entry) = mountinfo::at(&mountpoint)? else {
@@ -173,9 +176,7 @@ fn by_helper(mountpoint: &Path, appearance: &Appearance) -> Result<OwnedFd, Erro
         Err(errno) if output.status.success() => Err(Error::helper(errno)),
         _ => {
             let said = String::from_utf8_lossy(&output.stderr);
-            Err(Error::Helper(
-                said.trim().trim_start_matches("fusermount3: ").to_owned(),
-            ))
+            Err(helper::refusal(&said, mountpoint, appearance.allow_other))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The user, the group and the umask of this process.
 
-use nix::unistd::{getgid, getuid};
+use nix::unistd::{Uid, User, getgid, getuid};
 
 /// User, group and file mode mask of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,14 @@ impl Owner {
     }
 }
 
+/// The name of a user, or the number where it has none.
+pub(crate) fn user_name(user: u32) -> String {
+    match User::from_uid(Uid::from_raw(user)) {
+        Ok(Some(user)) => user.name,
+        _ => format!("user {user}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -42,6 +50,8 @@ mod tests {
             .metadata()
             .unwrap();
         let owner = super::Owner::current();
+        assert_eq!(super::user_name(0), "root");
+        assert_eq!(super::user_name(4_000_000_000), "user 4000000000");
         assert_eq!((owner.uid, owner.gid), (file.uid(), file.gid()));
         assert_eq!(0o666 & !u32::from(owner.umask), file.permissions().mode() & 0o777);
     }

@@ -110,14 +110,14 @@ mod tests {
 
     #[test]
     fn what_is_found_in_time_is_told() {
-        let (hold, held) = mpsc::channel::<()>();
+        let (end, ended) = mpsc::channel::<()>();
         let found = patiently(move |found: &Mutex<Vec<u32>>| {
             found.lock().push(1);
-            let _ = held.recv();
+            let _ = ended.recv();
             found.lock().push(2);
         });
         assert_eq!(found, [1]);
-        drop(hold);
+        drop(end);
         assert_eq!(patiently(|found| *found.lock() = 7), 7);
     }
 
@@ -128,7 +128,7 @@ mod tests {
             .iter()
             .find(|process| process.pid == std::process::id())
             .unwrap();
-        assert!(list(&[own.clone()]).ends_with(&format!(" ({})", own.pid)));
+        assert!(list(std::slice::from_ref(own)).ends_with(&format!(" ({})", own.pid)));
         let many = list(&vec![own.clone(); NAMED + 2]);
         assert!(many.ends_with(" and 2 more"), "{many}");
         let none = Process {

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 
-use super::health;
 use super::mountinfo::{self, MountEntry};
 use super::processes::{self, Process};
+use super::server;
 use super::users::Users;
 use crate::machine::{as_root, shell_word};
 
@@ -53,7 +53,7 @@ impl Superblock {
 /// The reason why a process still serves a file system, as the end of a sentence about the process; `None` if it is not seen to
 /// serve one.
 pub(crate) fn reason_of(process: u32) -> Option<String> {
-    let minor = health::connection_of(process)?;
+    let minor = server::connection_of(process)?;
     let mounts = Superblock::numbered(minor).mounts();
     if let Some(place) = mounts.here.first() {
         return Some(format!("has it mounted at '{}'", place.display()));

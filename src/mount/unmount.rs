@@ -1,17 +1,21 @@
 //! Taking a mount away: with umount(2), or with `fusermount3 -u` where that is not allowed.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
+use nix::unistd::getuid;
 
 use super::Error;
-use super::health::{EXIT_TIMEOUT, Health, Server};
+use super::health::Health;
 use super::mountinfo::{self, MountEntry};
+use super::server::{self, EXIT_TIMEOUT, Server};
 use super::superblock::{Mounts, Superblock};
+use super::user_name;
 use super::users::Users;
 
 /// The time for which a mount is tried to be detached that nobody seems to use, and the pause between two tries.
@@ -37,9 +41,13 @@ pub(crate) enum How {
 /// Unmounts the file system of ours that is mounted at `path`, alive, dead or hanging.
 pub(crate) fn unmount(path: &Path, how: How) -> Result<(), Error> {
     let entry = find(path)?;
-    match entry.health() {
-        health @ (Health::Dead | Health::Hanging) => take_away_dead(&entry, health),
-        Health::Answers | Health::Unresponsive { .. } => patiently(|| detach(&entry, how)),
+    take_away(&entry, entry.health(), how)
+}
+
+fn take_away(entry: &MountEntry, health: Health, how: How) -> Result<(), Error> {
+    match health {
+        Health::Dead | Health::Hanging => take_away_dead(entry, health),
+        Health::Answers | Health::Unresponsive { .. } => patiently(|| detach(entry, how)),
     }
 }
 
@@ -50,6 +58,8 @@ pub(crate) enum End {
     Ended,
     /// Its process still writes what was fetched.
     Saving,
+    /// This process of its was stopped, and neither writes nor ends.
+    Stopped(u32),
     /// It is mounted elsewhere as well, and served there.
     Served(Served),
 }
@@ -72,12 +82,13 @@ pub(crate) fn unmount_and_wait(path: &Path, timeout: Duration) -> Result<End, Er
     let entry = find(path)?;
     let server = entry.server();
     let superblock = Superblock::of(&entry);
-    let unsynced = match server {
+    let health = entry.health();
+    let unsynced = match health {
         // A mount that does not answer is not asked.
-        Server::Running(_) if superblock.mounts().are_several() => entry.sync(timeout).err(),
+        Health::Answers if superblock.mounts().are_several() => entry.sync(timeout).err(),
         _ => None,
     };
-    unmount(&entry.mountpoint, How::Plain)?;
+    take_away(&entry, health, How::Plain)?;
     loop {
         if server != Server::Gone && is_kept(superblock) {
             return Ok(End::Served(Served {
@@ -85,6 +96,9 @@ pub(crate) fn unmount_and_wait(path: &Path, timeout: Duration) -> Result<End, Er
                 mounts: superblock.mounts(),
                 unsynced,
             }));
+        }
+        if let Some(process) = server.pid().filter(|pid| server::is_stopped(*pid)) {
+            return Ok(End::Stopped(process));
         }
         let left = limit.saturating_duration_since(Instant::now());
         if entry.await_end(server, left.min(LOOK_INTERVAL)) {
@@ -110,7 +124,12 @@ pub(super) fn is_kept(superblock: Superblock) -> bool {
 
 /// The file system of ours that is mounted at `path`.
 pub(crate) fn find(path: &Path) -> Result<MountEntry, Error> {
-    let mountpoint = mountinfo::locate(path)?;
+    let mountpoint = match mountinfo::locate(path) {
+        Err(Error::Io { source, path, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NotMounted(std::path::absolute(&path).unwrap_or(path)));
+        }
+        located => located?,
+    };
     match mountinfo::at(&mountpoint)? {
         None => Err(Error::NotMounted(mountpoint)),
         Some(entry) if !entry.is_ours() => Err(Error::Foreign {
@@ -159,7 +178,7 @@ fn patiently(mut detach: impl FnMut() -> Result<(), Error>) -> Result<(), Error>
     let limit = Instant::now() + BUSY_TIMEOUT;
     loop {
         match detach() {
-            Err(Error::Busy { users, .. }) if users.is_empty() && Instant::now() < limit => {
+            Err(Error::Busy { are_seen: false, .. }) if Instant::now() < limit => {
                 std::thread::sleep(BUSY_PAUSE);
             }
             other => return other,
@@ -176,7 +195,13 @@ pub(super) fn detach(entry: &MountEntry, how: How) -> Result<(), Error> {
     };
     match umount2(path, flags | MntFlags::UMOUNT_NOFOLLOW) {
         Ok(()) => Ok(()),
-        Err(Errno::EPERM) => fusermount(path, how, entry),
+        Err(Errno::EPERM) => match entry.owner {
+            Some(owner) if owner != getuid().as_raw() => Err(Error::NotOwner {
+                path: path.to_owned(),
+                owner: user_name(owner),
+            }),
+            _ => fusermount(path, how, entry),
+        },
         Err(Errno::EBUSY) => Err(busy(entry)),
         Err(errno) => Err(Error::io("unmounting", path, errno)),
     }
@@ -205,9 +230,11 @@ fn fusermount(path: &Path, how: How, entry: &MountEntry) -> Result<(), Error> {
 }
 
 fn busy(entry: &MountEntry) -> Error {
+    let users = Users::of(entry, entry.server().pid());
     Error::Busy {
         path: entry.mountpoint.clone(),
-        users: Users::of(entry, entry.server().pid()),
+        users: users.to_string(),
+        are_seen: !users.is_empty(),
     }
 }
 
@@ -215,10 +242,11 @@ fn busy(entry: &MountEntry) -> Error {
 mod tests {
     use super::*;
 
-    fn busy_by(users: Users) -> Result<(), Error> {
+    fn busy(are_seen: bool) -> Result<(), Error> {
         Err(Error::Busy {
             path: "/m".into(),
-            users,
+            users: String::new(),
+            are_seen,
         })
     }
 
@@ -228,11 +256,7 @@ mod tests {
         let mut tries = 0;
         let detached = patiently(|| {
             tries += 1;
-            if tries < 3 {
-                busy_by(Users::default())
-            } else {
-                Ok(())
-            }
+            if tries < 3 { busy(false) } else { Ok(()) }
         });
         assert!(detached.is_ok());
         assert_eq!(tries, 3);
@@ -240,11 +264,10 @@ mod tests {
 
     #[test]
     fn a_mount_whose_users_are_seen_is_refused_at_once() {
-        let users = Users::seen_first();
         let mut tries = 0;
         let refused = patiently(|| {
             tries += 1;
-            busy_by(users.clone())
+            busy(true)
         });
         assert!(matches!(refused, Err(Error::Busy { .. })));
         assert_eq!(tries, 1);

@@ -53,15 +53,6 @@ impl Users {
         processes::patiently(move |users| look(users, sought, None))
     }
 
-    /// A user, whoever that is.
-    #[cfg(test)]
-    pub(super) fn seen_first() -> Self {
-        Self {
-            processes: processes::all().into_iter().take(1).collect(),
-            ..Self::default()
-        }
-    }
-
     /// The processes.
     pub(crate) fn processes(&self) -> &[Process] {
         &self.processes
@@ -197,7 +188,7 @@ mod tests {
             users.is_empty() && users.to_string().contains("as root"),
             "{users}"
         );
-        users.processes = Users::seen_first().processes;
+        users.processes = processes::all().into_iter().take(1).collect();
         assert!(users.to_string().ends_with("): end its users"), "{users}");
         users.mounts = vec!["/m/a".into(), "/m/b".into()];
         assert_eq!(

@@ -178,6 +178,40 @@ fn who_waits_for_a_process_that_dies_is_told() {
         said.contains("ended without a word") && said.contains("SIGXFSZ"),
         "{said}"
     );
+    let log = home(&rig).join(".local/state/crds-fs").display().to_string();
+    assert!(said.contains(&log), "its log is named: {said}");
+}
+
+/// It would end without a word when it has the most to do.
+#[test]
+fn too_few_addresses_are_told_before_anything_is_mounted() {
+    let rig = offline(&[]);
+    let mount = |limit: &str| {
+        let output = Command::new("/bin/sh")
+            .args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")])
+            .arg(program().get_program())
+            .args(["mount", "--offline"])
+            .arg(rig.mountpoint())
+            .arg("--cache")
+            .arg(rig.store())
+            .env_clear()
+            .env("HOME", home(&rig))
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, said) = mount("-v 250000");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(
+        said.contains("250000 KiB") && said.contains("ulimit -v unlimited"),
+        "{said}"
+    );
+    assert!(!is_mounted(&rig));
+    // What the process may raise it raises.
+    let (status, said) = mount("-S -v 250000");
+    assert_eq!(status, Some(0), "{said}");
+    let umount = program().arg("umount").arg(rig.mountpoint()).status().unwrap();
+    assert!(umount.success());
 }
 
 /// While `run` has its mount, nobody outside sees it.

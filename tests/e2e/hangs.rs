@@ -239,3 +239,20 @@ fn a_stopped_process_is_told_of_and_left_alone() {
     );
     rig.umount();
 }
+
+/// The disk is not to blame for a process that was stopped.
+#[test]
+fn a_stopped_process_is_told_of_when_it_is_unmounted() {
+    let origin = Origin::start(content());
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let place = rig.mountpoint();
+    let _cut = Cut(place.clone());
+    rig.signal(rustix::process::Signal::STOP);
+    let output = ends(&place, &["umount", place.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    rig.signal(rustix::process::Signal::CONT);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("kill -CONT {}", rig.pid())), "{said}");
+    assert_eq!(mounts::at(&place), None);
+    rig.ended();
+}

@@ -254,6 +254,8 @@ fn root_works_on_its_own_mounts() {
         trap 'umount -l "$mnt" "$place/other/mnt" 2> /dev/null || true' EXIT
         if "$program" contexts --offline 2> "$place/said"; then exit 3; fi
         start
+        ! "$program" status "$place/other/mnt" 2>&1
+        ! other "$place/crds-fs" umount "$mnt" 2>&1
         test "$("$program" status --json | sed -n 's/^  "mountpoint": "\(.*\)",$/\1/p')" = "$mnt"
         other sh -c 'kill -KILL "$(sed -n "s/^  \"pid\": \([0-9]*\),$/\1/p" "$place/other/mnt/.crds-fs/status.json")"'
         while other ls "$place/other/mnt" > /dev/null 2>&1; do sleep 0.02; done
@@ -264,6 +266,10 @@ fn root_works_on_its_own_mounts() {
     let output = run(text, &place, "--offline");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {said}", output.status);
+    says(
+        &String::from_utf8_lossy(&output.stdout),
+        &["may look into it", "was mounted by root: run 'crds-fs umount"],
+    );
     let doctor: serde_json::Value = serde_json::from_slice(&fs::read(place.join("doctor")).unwrap()).unwrap();
     let state = |mountpoint: &str| {
         let name = place.join(mountpoint).display().to_string();

@@ -193,3 +193,27 @@ fn without_a_place_for_its_log_it_mounts_and_says_so() {
     let named = at_home(&["mount", "--log-file", "/proc/nowhere/log", &name]);
     failed(&named, 1, &["cannot log to '/proc/nowhere/log'"]);
 }
+
+/// What is fetched would be fetched by the other mount.
+#[test]
+fn a_cache_in_a_mount_is_refused() {
+    let place = Place::new();
+    let (first, second) = (place.name("first"), place.name("second"));
+    done(&place.run(&["mount", &first]));
+    for cache in ["first", "first/pickles", "first/new"] {
+        let refused = place.run(&["mount", "--cache", &place.name(cache), &second]);
+        failed(
+            &refused,
+            1,
+            &[
+                "--cache",
+                &format!("mounted at '{first}'"),
+                "name another directory",
+            ],
+        );
+        assert!(!is_mounted(&place.path("second")));
+    }
+    done(&place.run(&["umount", &first]));
+    done(&place.run(&["mount", "--cache", &first, &second]));
+    done(&place.run(&["umount", &second]));
+}

@@ -14,11 +14,12 @@ use crate::cli::client::Packages;
 use crate::cli::settings::{Environment, Settings, WrongSetting};
 use crate::cli::target::find;
 use crate::machine::Advice;
-use crate::mount::health::{Health, Server};
-use crate::mount::helper::Helper;
+use crate::mount::health::Health;
+use crate::mount::helper::{self, Helper};
 use crate::mount::namespace::Restrictions;
+use crate::mount::server::Server;
 use crate::mount::trial::{Running, Trial};
-use crate::mount::{Error, device, session};
+use crate::mount::{Error, device, session, user_name};
 use crate::tree::report::StatusReport;
 
 /// The time for what is on this machine.
@@ -87,7 +88,6 @@ async fn machine(trial: Option<Running>, allow_other: bool) -> MachineFacts {
     let tried = spawn_blocking(move || trial.map(|trial| trial.finish(LOCAL)));
     let trial = tried.await.ok().flatten().unwrap_or_else(Trial::default);
     let device = within(LOCAL, || device::open().map(drop)).await;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     MachineFacts {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         device: match device {
@@ -97,9 +97,7 @@ async fn machine(trial: Option<Running>, allow_other: bool) -> MachineFacts {
             None => Err(Advice::cause("opening it takes too long")),
         },
         helper: within(LOCAL, Helper::find).await.flatten(),
-        no_new_rights: status
-            .lines()
-            .any(|line| line.starts_with("NoNewPrivs:") && line.ends_with('1')),
+        no_new_rights: helper::has_no_new_rights(),
         is_root: rustix::process::geteuid().is_root(),
         allow_other,
         trial,
@@ -121,7 +119,7 @@ async fn mounts(named: Named<'_>) -> Vec<MountFacts> {
     let asked = entries.into_iter().map(|entry| {
         spawn_blocking(move || {
             let other_owner =
-                (!find::is_own(&entry)).then(|| entry.owner.map_or_else(String::new, disk::name_of));
+                (!find::is_own(&entry)).then(|| entry.owner.map_or_else(String::new, user_name));
             let mut health = entry.health_within(LOCAL);
             let read = || entry.read_within(LOCAL, find::STATUS).ok();
             let report = (health == Health::Answers).then(read).flatten();

@@ -7,8 +7,8 @@ use rustix::process::getuid;
 
 use crate::cli::settings::{self, Environment};
 use crate::cli::{Failure, directories};
-use crate::mount::health::Server;
 use crate::mount::mountinfo::MountEntry;
+use crate::mount::server::Server;
 use crate::mount::{Error, mountinfo};
 use crate::store::DiskStore;
 use crate::tree::report::StatusReport;
@@ -125,7 +125,15 @@ pub(super) fn make(directory: &Path) -> Result<Option<Found>, Failure> {
 
 /// A failure with the variable that led to it.
 pub(super) fn named_by(variable: &str, directory: &Path, failure: &Failure) -> Failure {
-    Failure::new(format!("{variable} is {}: {failure}", directory.display()))
+    let relative = if directory.is_absolute() {
+        ""
+    } else {
+        ", which is looked for in the working directory (name it in full)"
+    };
+    Failure::new(format!(
+        "{variable} is {}{relative}: {failure}",
+        directory.display()
+    ))
 }
 
 /// The mount of ours that `path` is in.

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::geteuid;
 use rustix::fs::{Access, access};
 
 use super::{LOCAL, within};
@@ -18,6 +18,7 @@ use crate::cli::settings::{self, Environment, Settings};
 use crate::crds::{ContextSpec, Observatory};
 use crate::mount::health::Health;
 use crate::mount::mountinfo::{self, MountEntry};
+use crate::mount::user_name;
 
 /// The directories of a cache in which crds-fs writes.
 const WRITTEN: [&str; 4] = [".crds-fs", "config", "mappings", "references"];
@@ -134,7 +135,7 @@ fn look(directory: &Path, is_over: bool) -> Found {
     let refusal = || directories::must_be_cache(directory, None).err();
     Found::Directory(DirectoryFacts {
         is_writable: access(directory, can_enter).is_ok(),
-        other_owner: (metadata.uid() != geteuid().as_raw()).then(|| name_of(metadata.uid())),
+        other_owner: (metadata.uid() != geteuid().as_raw()).then(|| user_name(metadata.uid())),
         closed: closed.collect(),
         refusal: (!is_over)
             .then(refusal)
@@ -155,14 +156,6 @@ fn facts_of(directory: &Path) -> DirectoryFacts {
             (size(disk.f_blocks), size(disk.f_bavail))
         }),
         ..DirectoryFacts::default()
-    }
-}
-
-/// The name of a user.
-pub(super) fn name_of(user: u32) -> String {
-    match User::from_uid(Uid::from_raw(user)) {
-        Ok(Some(user)) => user.name,
-        _ => format!("user {user}"),
     }
 }
 
