@@ -150,12 +150,12 @@ async fn one(
     let searched = shown
         .iter()
         .filter(|shown| pattern.observatory.is_none_or(|own| own == **shown));
-    let (mut found, mut failure, mut similar) = (false, None, Vec::new());
+    let (mut found, mut failure, mut catalogs) = (false, None, Vec::new());
     for observatory in searched {
         match target.catalog(*observatory).await {
             Ok(info) => {
                 found |= pattern.select(*observatory, info.catalog(), selected);
-                similar.extend(similar_names(info.catalog(), &pattern.name));
+                catalogs.push(info);
             }
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -163,12 +163,15 @@ async fn one(
     match failure {
         _ if found => Ok(Ok(())),
         Some(failure) => Err(failure),
-        None => Ok(Err(nothing(pattern, similar))),
+        None => {
+            let catalogs: Vec<&Catalog> = catalogs.iter().map(|info| &**info.catalog()).collect();
+            Ok(Err(nothing(pattern, &catalogs)))
+        }
     }
 }
 
-/// The message that a pattern means nothing.
-fn nothing(pattern: &Pattern, mut similar: Vec<(f64, String)>) -> String {
+/// The message that a pattern means nothing in any of these catalogs.
+fn nothing(pattern: &Pattern, catalogs: &[&Catalog]) -> String {
     let text = &pattern.text;
     if pattern.glob.is_some() {
         return format!(
@@ -180,6 +183,10 @@ fn nothing(pattern: &Pattern, mut similar: Vec<(f64, String)>) -> String {
             "'{text}' is in no catalog; if it is a dataset whose references are wanted, write --files {text}"
         );
     }
+    let all = catalogs.iter();
+    let mut similar: Vec<_> = all
+        .flat_map(|catalog| similar_names(catalog, &pattern.name))
+        .collect();
     similar.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let names: Vec<String> = similar
         .into_iter()
@@ -268,7 +275,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_told_with_what_is_similar() {
         let catalog = catalog(&["jwst_miri_dark_0001.fits", "jwst_miri_dark_0002.fits", "x.fits"]);
-        let told = |pattern: &str| nothing(&Pattern::new(pattern), similar_names(&catalog, pattern));
+        let told = |pattern: &str| nothing(&Pattern::new(pattern), &[&catalog]);
         assert_eq!(
             told("jwst_miri_dark_001.fits"),
             "'jwst_miri_dark_001.fits' is in no catalog; similar: jwst_miri_dark_0001.fits, jwst_miri_dark_0002.fits"

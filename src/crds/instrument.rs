@@ -3,6 +3,9 @@
 
 use super::name::Observatory;
 
+/// What separates the fields of names.
+const SEPARATORS: [char; 2] = ['_', '.'];
+
 impl Observatory {
     /// Its instruments, as directories are named.
     pub(crate) const fn instruments(self) -> &'static [&'static str] {
@@ -50,18 +53,14 @@ impl Observatory {
         }
     }
 
-    fn known_instrument(self, text: &str) -> Option<&'static str> {
-        self.instruments().iter().find(|known| **known == text).copied()
-    }
-
     /// `<obs>_<instrument>_...`
     fn second_field(self, name: &str) -> Option<&'static str> {
-        let mut fields = name.split(['_', '.']);
-        if fields.next() == Some(self.as_str()) {
-            self.known_instrument(fields.next()?)
-        } else {
-            None
-        }
+        let ends = |text: &str| text.is_empty() || text.starts_with(SEPARATORS);
+        let rest = name.strip_prefix(self.as_str())?.strip_prefix(SEPARATORS)?;
+        let mut instruments = self.instruments().iter();
+        instruments
+            .find(|known| rest.strip_prefix(**known).is_some_and(ends))
+            .copied()
     }
 }
 
@@ -73,10 +72,10 @@ fn hubble(name: &str) -> Option<&'static str> {
     {
         return Some(instrument);
     }
-    let mut pieces = name.split(['_', '.']);
+    let mut pieces = name.split(SEPARATORS);
     let first = pieces.next().unwrap_or_default();
     let is_synphot = |piece: &str| piece.eq_ignore_ascii_case("syn") || piece.eq_ignore_ascii_case("th");
-    if name.rsplit(['_', '.']).take(2).any(is_synphot) {
+    if name.rsplit(SEPARATORS).take(2).any(is_synphot) {
         return Some("synphot");
     }
     match first.bytes().last()?.to_ascii_lowercase() {

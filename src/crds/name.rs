@@ -92,10 +92,10 @@ pub enum FileKind {
 impl FileKind {
     /// The kind of a file with this name.
     pub fn of(name: &str) -> Self {
-        match name.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("pmap") => Self::Pmap,
-            Some("imap") => Self::Imap,
-            Some("rmap") => Self::Rmap,
+        match name.len().checked_sub(5).and_then(|at| name.get(at..)) {
+            Some(".pmap") => Self::Pmap,
+            Some(".imap") => Self::Imap,
+            Some(".rmap") => Self::Rmap,
             _ => Self::Reference,
         }
     }

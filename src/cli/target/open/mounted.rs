@@ -1,12 +1,15 @@
 //! Files of a mount, by their keys.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::crds::{FileKey, Observatory};
 use crate::mount::mountinfo::MountEntry;
 use crate::tree::report::FileReport;
+
+/// More than the bytes of a usual description.
+const DESCRIPTION: usize = 4096;
 
 /// The file of a mount with an observatory's catalog and contexts.
 pub(super) fn config_in_mount(mount: &MountEntry, observatory: Observatory) -> PathBuf {
@@ -42,6 +45,9 @@ pub(super) fn in_area(root: &Path, key: &FileKey) -> PathBuf {
 
 /// The mount's description of a file.
 pub(super) fn described(mountpoint: &Path, key: &FileKey) -> Option<FileReport> {
-    let text = fs::read(in_area(&mountpoint.join(".crds-fs/files"), key)).ok()?;
+    let file = File::open(in_area(&mountpoint.join(".crds-fs/files"), key)).ok()?;
+    // Not by `fs::read`, which asks for the length first: the mount would describe the file once more for that.
+    let mut text = Vec::with_capacity(DESCRIPTION);
+    file.take(u64::MAX).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
