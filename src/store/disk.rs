@@ -30,6 +30,7 @@ mod index;
 mod lease_table;
 mod leases;
 mod leftovers;
+mod lock;
 mod moments;
 mod naming;
 mod order;
@@ -182,7 +183,7 @@ impl DiskStore {
     /// The process that took possession of the store in a directory last, as is written there; it may have ended.
     pub(crate) fn last_owner(path: &Path) -> Option<u32> {
         let root = Dir::open_ambient_dir(path, ambient_authority()).ok()?;
-        state_dir::last_owner(&root)
+        lock::last_owner(&root)
     }
 
     /// Takes possession of an open directory, which stays in use even if something is mounted over it later.

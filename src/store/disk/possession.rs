@@ -10,6 +10,7 @@ use std::time::Duration;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _};
 
+use super::lock::{self, Lock};
 use super::naming::make_path;
 use super::shared::{self, Shared};
 use super::state_dir::{self, Durable};
@@ -30,7 +31,7 @@ pub(super) struct Possession {
 #[derive(Debug)]
 pub(super) enum Access {
     /// By this process alone; the lock is held as long as the store is in use.
-    Alone(state_dir::Lock),
+    Alone(Lock),
     /// With others.
     Shared(Box<Shared>),
     /// As it is: it cannot be written.
@@ -105,7 +106,7 @@ fn readable(root: &Dir) -> Result<Option<Dir>, StoreError> {
 fn take_alone(root: &Dir) -> Result<(Dir, Access), StoreError> {
     refuse_protected(root)?;
     let state_dir = state_dir::open(root)?;
-    let owner = state_dir::lock(&state_dir)?;
+    let owner = lock::take(&state_dir)?;
     shared::refuse_shared(&state_dir)?;
     state_dir::check_format(&state_dir, state_dir::Missing::Make)?;
     Ok((state_dir, Access::Alone(owner)))

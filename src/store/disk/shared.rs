@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 
 use super::agreed::agree;
 use super::lease_table::Leases;
+use super::lock::{self, Lock, Truthful};
 use super::naming::{self, make_dirs, make_path, new_file};
-use super::state_dir::{self, Durable, FORMAT_NAME, Lock, Missing, OWN, SMALL_LIMIT, Truthful};
+use super::state_dir::{self, Durable, FORMAT_NAME, Missing, OWN, SMALL_LIMIT};
 use super::{Disk, StoreError};
 use crate::crds::Observatory;
 use crate::store::verified::Identity;
@@ -71,7 +72,7 @@ impl Shared {
         let begun = Instant::now();
         settle_format(&own, &beside)?;
         let (id, is_new) = mark(&own, &beside)?;
-        if let Err(error) = state_dir::refuse_owner(&own) {
+        if let Err(error) = lock::refuse_owner(&own) {
             if is_new {
                 let _ = naming::remove(&own, Path::new(MARKER));
             }
@@ -258,7 +259,7 @@ fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>, PathBuf), 
     for number in 0..MOUNTS {
         let path = state.join(format!("{host}-{number}"));
         let dir = made(&path)?;
-        match state_dir::lock_truthfully(&dir) {
+        match lock::take_truthfully(&dir) {
             Ok(Truthful::Locked(lock)) => {
                 state_dir::check_format(&dir, Missing::Make)?;
                 return Ok((dir, Some(lock), path));
