@@ -251,6 +251,10 @@ fn wrong_usage_is_status_2() {
         2,
         "--log-format: 'xml' is neither text nor json",
     );
+    for (flag, value) in [("--timeout", "0"), ("--stall-timeout", "0s")] {
+        let words = format!("{flag}: '{value}' leaves no time");
+        failed(&cache.run(&["mount", "/tmp", flag, value]), 2, &words);
+    }
     for (variable, value) in [
         ("CRDS_CONFIG_URI", "ftp://example.org/"),
         ("CRDS_REFERENCE_URI", "nowhere"),

@@ -175,8 +175,8 @@ impl Settings {
             catalog_ttl: sources.duration("catalog-ttl", 10 * 60)?,
             bestrefs_ttl: sources.duration("bestrefs-ttl", 60 * 60)?,
             xattr: sources.is_on("xattr", &[])? && !sources.is_on("no-xattr", &[])?,
-            stall_timeout: sources.duration("stall-timeout", 30)?,
-            timeout: sources.duration("timeout", 5 * 60)?,
+            stall_timeout: sources.time_limit("stall-timeout", 30)?,
+            timeout: sources.time_limit("timeout", 5 * 60)?,
             allow_other: sources.is_on("allow-other", &[])?,
             uid: sources.get("uid", &[], parse::user)?,
             gid: sources.get("gid", &[], parse::group)?,
@@ -299,6 +299,11 @@ impl SettingSources<'_> {
         Ok(self
             .get(name, &[], parse::duration)?
             .unwrap_or(Duration::from_secs(default)))
+    }
+
+    fn time_limit(&self, name: &str, default: u64) -> Result<Duration, Failure> {
+        let limit = self.get(name, &[], parse::time_limit)?;
+        Ok(limit.unwrap_or(Duration::from_secs(default)))
     }
 
     /// The files that are fetched beforehand. Unlike in other variables, "none" is a value here.

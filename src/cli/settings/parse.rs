@@ -152,6 +152,17 @@ pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("'{text}' is not a time span such as 30s, 10min or 2h"))
 }
 
+/// A time limit: as [`duration`], but not nothing, with which everything fails.
+pub(super) fn time_limit(text: &str) -> Result<Duration, String> {
+    let limit = duration(text)?;
+    if limit.is_zero() {
+        return Err(format!(
+            "'{text}' leaves no time for anything: give a time span such as 30s or 5min"
+        ));
+    }
+    Ok(limit)
+}
+
 pub(super) fn jobs(text: &str) -> Result<usize, String> {
     match text.trim().parse() {
         Ok(number @ 1..=256) => Ok(number),
