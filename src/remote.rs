@@ -3,6 +3,7 @@
 //! Nothing here retries or waits: an error says by itself whether trying again is sensible ([`Retry`]), and the module
 //! above decides.
 
+mod behind;
 mod config;
 #[cfg(test)]
 mod conformance;
@@ -25,6 +26,7 @@ mod sources;
 mod tier;
 mod url;
 
+pub(crate) use behind::{Behind, PROXY_STATUS};
 pub(crate) use destination::{Destination, Put, PutError, Upload};
 pub(crate) use endpoints::{EndpointError, Endpoints, ServerSetting, Settings};
 pub(crate) use error::{Hint, RemoteError, RemoteErrorKind, Retry};

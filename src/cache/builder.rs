@@ -168,6 +168,14 @@ impl Builder {
         self
     }
 
+    /// Tells those who wait for a file of a dead server soon, and those who ask for another one within `outage` after that at
+    /// once: for caches whose files others wait for.
+    pub(crate) fn tells_soon(mut self, outage: Duration) -> Self {
+        self.fetch.tries_silent = self.fetch.tries_unreachable;
+        self.fetch.outage = outage;
+        self
+    }
+
     /// The servers and URLs, as the user has given them.
     pub(crate) fn remote(mut self, remote: remote::Settings) -> Self {
         self.remote = remote;

@@ -1,20 +1,34 @@
 //! The cache and the tree as the settings say.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 use super::Failure;
 use super::settings::Settings;
-use crate::cache::{Cache, Error, ErrorKind};
+use crate::cache::{Builder, Cache, Error, ErrorKind};
 use crate::mount::{Owner, superblock};
 use crate::resolve::BadFilePolicy;
 use crate::store::DiskStore;
 use crate::tree::{CrdsTree, TreeOptions};
 
+/// The time for which a site server does not ask an upstream again that it has found dead; its clients are told the same.
+const OUTAGE: Duration = Duration::from_secs(5);
+
 /// Opens the store in `directory`, from now on used through its handle, and everything that stands on it. Tasks run on
 /// `runtime`. Nothing is asked of the network.
 pub(super) fn cache(settings: &Settings, directory: &Path, runtime: &Handle) -> Result<Cache, Failure> {
+    open(builder(settings, directory), directory, runtime)
+}
+
+/// As [`cache`], for a server whose clients wait for what it fetches.
+pub(super) fn site_cache(settings: &Settings, directory: &Path, runtime: &Handle) -> Result<Cache, Failure> {
+    let builder = builder(settings, directory).tells_soon(OUTAGE);
+    open(builder, directory, runtime)
+}
+
+fn builder(settings: &Settings, directory: &Path) -> Builder {
     Cache::builder(directory)
         .remote(settings.remote.clone())
         .observatories(settings.observatories.iter().copied())
@@ -38,16 +52,18 @@ pub(super) fn cache(settings: &Settings, directory: &Path, runtime: &Handle) -> 
             allow_rules: settings.allow_bad_rules,
         })
         .ignore_mapping_checksum(settings.ignore_mapping_checksum)
-        .open_on(runtime)
-        .map_err(|error| match error.kind() {
-            ErrorKind::Settings => Failure::usage(error.to_string()),
-            ErrorKind::InUse => in_use(directory, &error),
-            ErrorKind::Store => Failure::because(
-                format!("cannot use '{}' for the cache", directory.display()),
-                error,
-            ),
-            _ => error.into(),
-        })
+}
+
+fn open(builder: Builder, directory: &Path, runtime: &Handle) -> Result<Cache, Failure> {
+    builder.open_on(runtime).map_err(|error| match error.kind() {
+        ErrorKind::Settings => Failure::usage(error.to_string()),
+        ErrorKind::InUse => in_use(directory, &error),
+        ErrorKind::Store => Failure::because(
+            format!("cannot use '{}' for the cache", directory.display()),
+            error,
+        ),
+        _ => error.into(),
+    })
 }
 
 /// The failure that another process has the cache, with what keeps that process.

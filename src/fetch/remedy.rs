@@ -7,6 +7,9 @@ use crate::store::StoreError;
 
 const CERTIFICATE: &str = "its certificate is not trusted here: check the host name and the clock, or name its authority in SSL_CERT_FILE";
 
+const BEHIND: &str =
+    "the server gives what it has itself; its way to the next one is for whoever keeps it to mend";
+
 /// The advice on a failure to get a catalog from the server at `url`.
 pub(crate) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -> String {
     let flag = |url: &str| format!("--server {observatory}={url}");
@@ -42,6 +45,7 @@ pub(crate) fn remedy(observatory: Observatory, url: &str, error: &RemoteError) -
             "check the URL of the source (--source), and the variables by which its store is told who asks (AWS_* and the like)"
                 .to_owned()
         }
+        (Some(Hint::Behind), _) => BEHIND.to_owned(),
         (Some(Hint::NoService), _) => format!(
             "no CRDS server answers at this URL: check host and path ({}); http in place of https, or a login page on the \
              way, look like this too",
@@ -76,6 +80,7 @@ pub(crate) fn server_setting(observatory: Observatory, url: &str, error: &Remote
         | Hint::NobodyListens
         | Hint::Certificate
         | Hint::NoService
+        | Hint::Behind
         | Hint::NoBucket
         | Hint::Credentials => return None,
     };
@@ -101,6 +106,7 @@ impl FetchError {
 fn of_file(kind: FetchErrorKind, hint: Option<&Hint>, store: Option<&StoreError>) -> Option<&'static str> {
     Some(match (kind, hint) {
         (_, Some(Hint::Certificate)) => CERTIFICATE,
+        (_, Some(Hint::Behind)) => BEHIND,
         (FetchErrorKind::Unreachable, Some(Hint::UnknownHost)) => {
             "nobody knows that host: check the network and the URL; it is asked again at the next open"
         }

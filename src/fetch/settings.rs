@@ -36,6 +36,10 @@ pub(crate) struct FetchSettings {
     pub tries: u32,
     /// Tries without progress that a server which cannot be reached gets.
     pub tries_unreachable: u32,
+    /// Tries without progress that a server which says nothing gets, where there is no other; time bounds them too.
+    pub tries_silent: u32,
+    /// The time for which files are not asked for where all their sources were found dead; zero where each file is.
+    pub outage: Duration,
     /// The pause before the second try, which doubles from then on. The real one is a random share of it.
     pub pause: Duration,
     /// The longest pause that is not asked for by the server.
@@ -66,6 +70,8 @@ impl Default for FetchSettings {
             timeout: Duration::from_secs(300),
             tries: 5,
             tries_unreachable: 2,
+            tries_silent: u32::MAX,
+            outage: Duration::ZERO,
             pause: Duration::from_millis(250),
             longest_pause: Duration::from_secs(10),
             failure_memory: Duration::from_secs(1),

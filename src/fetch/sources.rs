@@ -89,6 +89,9 @@ impl Inner {
                 |error| FetchError::remote(key, &error),
             ));
         }
+        if let Some(error) = self.outage(key, &sources) {
+            return Err(error);
+        }
         self.probe_tier(key, &sources);
         self.order(key.observatory, &mut sources);
         let is_taken = |first: &Source| self.source_states.try_now(key.observatory, first.number);
@@ -97,6 +100,17 @@ impl Inner {
             self.order(key.observatory, &mut sources);
         }
         Ok(Located { entry, sources })
+    }
+
+    /// The failure of a file all of whose sources were found dead a moment ago, where that counts for all files.
+    fn outage(&self, key: &FileKey, sources: &[Source]) -> Option<FetchError> {
+        let outage = self.settings.outage;
+        let failures = sources
+            .iter()
+            .map(|source| self.source_states.outage(key.observatory, source.number, outage));
+        let last = failures.collect::<Option<Vec<_>>>()?.pop()?;
+        let url = &sources.last()?.url;
+        Some(FetchError::remote(key, &last).at(url))
     }
 
     /// Moves the sources that are left alone behind the others, and the tier as long as it fails: it is no transfer's task to
@@ -227,6 +241,7 @@ pub(super) fn is_absence(error: &RemoteError) -> bool {
 pub(super) fn is_of_source(error: &RemoteError) -> bool {
     match error.kind {
         _ if matches!(error.hint, Some(Hint::NoBucket | Hint::Credentials)) => true,
+        _ if error.hint == Some(Hint::Behind) => false,
         RemoteErrorKind::Unreachable
         | RemoteErrorKind::TimedOut
         | RemoteErrorKind::Interrupted

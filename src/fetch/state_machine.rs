@@ -126,6 +126,7 @@ struct Rules {
     timeout: Duration,
     tries: u32,
     tries_unreachable: u32,
+    tries_silent: u32,
     pause: Duration,
     longest_pause: Duration,
 }
@@ -151,6 +152,7 @@ impl StateMachine {
                 timeout: settings.timeout,
                 tries: settings.tries,
                 tries_unreachable: settings.tries_unreachable,
+                tries_silent: settings.tries_silent,
                 pause: settings.pause,
                 longest_pause: settings.longest_pause,
             },
@@ -274,8 +276,7 @@ impl StateMachine {
             _ if self.tier == Some(self.source) && self.sources > 1 => 1,
             RemoteErrorKind::Unreachable => self.rules.tries_unreachable,
             RemoteErrorKind::TimedOut if self.has_others() => self.rules.tries_unreachable,
-            // Without others, a server that says nothing is bounded by time alone.
-            RemoteErrorKind::TimedOut => u32::MAX,
+            RemoteErrorKind::TimedOut => self.rules.tries_silent,
             _ => self.rules.tries,
         };
         if self.fruitless >= tries {

@@ -39,6 +39,8 @@ pub(crate) enum Hint {
     NoService,
     /// It is the server of another observatory.
     OtherObservatory(Observatory),
+    /// The server answers, but not the one behind it.
+    Behind,
     /// There is no such bucket.
     NoBucket,
     /// The credentials for a bucket are wrong, or cannot be had.

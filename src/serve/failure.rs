@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 
 use super::reply;
 use crate::fetch::{FetchError, FetchErrorKind};
+use crate::remote::{Behind, PROXY_STATUS};
 
 /// The time after which clients may come again, in seconds, where upstream may be back by then.
 const COME_AGAIN: HeaderValue = HeaderValue::from_static("5");
@@ -29,9 +30,32 @@ pub(super) fn of_fetch(error: &FetchError) -> Response<Body> {
         .as_ref()
         .map(|url| format!(" ({url})"))
         .unwrap_or_default();
-    let mut response = reply::text(status, &format!("{}: {}{place}", error.subject, error.message));
+    let why = format!("{}{place}", error.message);
+    let mut response = reply::text(status, &format!("{}: {why}", error.subject));
+    let headers = response.headers_mut();
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, COME_AGAIN);
+        headers.insert(header::RETRY_AFTER, COME_AGAIN);
+    }
+    if let Some(header) = behind(error.kind).map(|behind| behind.to_header(&why))
+        && let Ok(header) = HeaderValue::from_str(&header)
+    {
+        headers.insert(PROXY_STATUS, header);
     }
     response
+}
+
+/// The trouble with upstream that a failure is, for programs.
+fn behind(kind: FetchErrorKind) -> Option<Behind> {
+    match kind {
+        FetchErrorKind::Unreachable | FetchErrorKind::Offline => Some(Behind::Unreachable),
+        FetchErrorKind::TimedOut => Some(Behind::Silent),
+        FetchErrorKind::Denied | FetchErrorKind::ServerTrouble | FetchErrorKind::Corrupt => {
+            Some(Behind::Failing)
+        }
+        FetchErrorKind::NotInCatalog
+        | FetchErrorKind::Gone
+        | FetchErrorKind::NoSpace
+        | FetchErrorKind::ShuttingDown
+        | FetchErrorKind::Store => None,
+    }
 }

@@ -17,6 +17,7 @@ use crate::crds::{ContextSpec, FileKey, FileName, Observatory, ServerInfo};
 use crate::fetch::{FetchError, Outcome, Provided};
 use crate::resolve::ResolveError;
 
+use pass_on::LastOutage;
 use replies::Replies;
 
 /// An observatory of another server.
@@ -24,6 +25,7 @@ pub(super) struct Upstream {
     cache: Cache,
     observatory: Observatory,
     replies: Replies,
+    last_outage: LastOutage,
 }
 
 impl Upstream {
@@ -33,6 +35,7 @@ impl Upstream {
             cache,
             observatory,
             replies,
+            last_outage: LastOutage::default(),
         }
     }
 

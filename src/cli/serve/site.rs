@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let manager = ServiceManager::of_environment();
-        let cache = wiring::cache(&settings, &args.cache, runtime.handle())?;
+        let cache = wiring::site_cache(&settings, &args.cache, runtime.handle())?;
         let options = args.connections.options(args.listen)?;
         let server = Server::bind_cache(&cache, options).await?;
         announce(&server, &cache)?;

@@ -104,6 +104,8 @@ struct Failing {
     /// The time for which it is left alone after each failure.
     pause: Duration,
     until: Instant,
+    /// The time of the last failure, or at which a transfer began to look whether it is over.
+    tried: Instant,
     /// Whether a transfer tries it, for all others.
     is_probed: bool,
 }
@@ -154,11 +156,13 @@ impl SourceStates {
                     error: error.clone(),
                     pause: FIRST_PAUSE,
                     until: now + jittered(FIRST_PAUSE),
+                    tried: now,
                     is_probed: false,
                 });
                 return;
             };
             failing.error = error.clone();
+            failing.tried = now;
             // Others that were under way when it failed tell nothing new.
             if failing.is_probed || now >= failing.until {
                 failing.pause = failing.pause.saturating_mul(2).min(LONGEST_PAUSE);
@@ -233,6 +237,28 @@ impl SourceStates {
                 true
             }
             None => true,
+        })
+    }
+
+    /// The failure of a source that was unreachable or silent less than `outage` ago. After that time the caller tries it,
+    /// for all others.
+    pub(in crate::fetch) fn outage(
+        &self,
+        observatory: Observatory,
+        source: usize,
+        outage: Duration,
+    ) -> Option<RemoteError> {
+        let now = Instant::now();
+        self.with(observatory, source, |state| {
+            let failing = state
+                .failing
+                .as_mut()
+                .filter(|failing| failing.error.is_of_network())?;
+            if now.saturating_duration_since(failing.tried) < outage {
+                return Some(failing.error.clone());
+            }
+            failing.tried = now;
+            None
         })
     }
 

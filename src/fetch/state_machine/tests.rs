@@ -116,6 +116,22 @@ fn tries_depend_on_the_failure() {
 }
 
 #[test]
+fn silence_is_told_soon_where_others_wait() {
+    let settings = FetchSettings {
+        tries_silent: 2,
+        ..FetchSettings::default()
+    };
+    let mut machine = StateMachine::new(&settings, 1);
+    let error = error(RemoteErrorKind::TimedOut);
+    machine.on(&Event::Slot, &mut chance());
+    for step in [false, true] {
+        let gives_up = machine.on(&broke(&error), &mut chance()) == Step::GiveUp;
+        assert_eq!(gives_up, step);
+        machine.on(&Event::Rested, &mut chance());
+    }
+}
+
+#[test]
 fn silence_is_bounded_by_time() {
     let mut machine = machine();
     let error = error(RemoteErrorKind::TimedOut);

@@ -253,4 +253,28 @@ tests! {
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
         assert_eq!(world.place.asked()[before], (60_000, None, true));
     }
+
+    async fn sources_that_were_found_dead_answer_for_all_files() {
+        let (bytes, other) = (content(90_000), "hst_acs_darkfile_0002.fits");
+        let settings = FetchSettings { outage: Duration::from_secs(5), ..world::settings() };
+        let world = World::new(&[(FILE, &bytes), (other, &bytes)], settings);
+        // What is wrong with one file says nothing of others.
+        world.place.then([Act::Fail(RemoteErrorKind::NotFound)]);
+        assert_eq!(world.fails(FILE).await, FetchErrorKind::Gone);
+        world.place.always(Some(Act::Fail(RemoteErrorKind::Unreachable)));
+        assert_eq!(world.fails(other).await, FetchErrorKind::Unreachable);
+        let asked = world.place.asked().len();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let error = world.open(FILE).await.unwrap_err();
+        assert_eq!(error.kind, FetchErrorKind::Unreachable);
+        assert!(error.to_string().contains(FILE) && !error.to_string().contains(other), "{error}");
+        assert_eq!(world.place.asked().len(), asked);
+        // One transfer looks whether it is over, and the others go on without.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        world.place.always(Some(Act::Slow));
+        let (looks, told) = tokio::join!(world.open(FILE), world.open(other));
+        assert_eq!(looks.unwrap(), bytes);
+        told.unwrap_err();
+        assert_eq!(world.open(other).await.unwrap(), bytes);
+    }
 }

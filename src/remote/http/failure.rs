@@ -10,6 +10,7 @@ use reqwest::{Response, StatusCode};
 use super::certificates::Certificates;
 use super::reach::{NoSuchHost, TooNear};
 use crate::crds::{Url, times};
+use crate::remote::behind::{Behind, PROXY_STATUS};
 use crate::remote::error::{Hint, RemoteError, RemoteErrorKind, Retry};
 
 /// A server that asks for more patience than this is asked again after it.
@@ -119,6 +120,14 @@ pub(in crate::remote) fn timed_out(url: &Url, what: &str, waited: Duration) -> R
 /// The failure that the status of a reply tells.
 pub(in crate::remote) fn from_status(response: &Response, url: &Url) -> RemoteError {
     let status = response.status();
+    if status.is_server_error()
+        && let Some((behind, details)) = behind(response.headers())
+    {
+        // It has tried again itself.
+        let message = format!("{}: {details}", behind.words());
+        let error = RemoteError::new(behind.kind(), url, message);
+        return error.with_retry(Retry::No).with_hint(Hint::Behind);
+    }
     let kind = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RemoteErrorKind::Denied,
         StatusCode::NOT_FOUND | StatusCode::GONE => RemoteErrorKind::NotFound,
@@ -134,6 +143,11 @@ pub(in crate::remote) fn from_status(response: &Response, url: &Url) -> RemoteEr
         Some(pause) if error.retry == Retry::Soon => error.with_retry(Retry::After(pause)),
         _ => error,
     }
+}
+
+/// What a site server says of the server behind it.
+fn behind(headers: &HeaderMap) -> Option<(Behind, String)> {
+    Behind::read(headers.get(PROXY_STATUS)?.to_str().ok()?)
 }
 
 /// `Retry-After`: seconds, or a date.

@@ -1,5 +1,7 @@
 //! What clients are told when a site server cannot give a file.
 
+use serde_json::json;
+
 use crate::origin::{Behaviour, Origin};
 use crate::small_disk::{fill, inside, shrink};
 use crate::{DARK, FLAT, content};
@@ -32,8 +34,75 @@ fn the_status_says_whose_fault_it_is() {
             (status == 503).then_some("5"),
             "{behaviour:?}: {reply:?}"
         );
+        // For caches and mounts on the way.
+        let said = reply.headers.get("proxy-status");
+        let error = said.and_then(|said| said.strip_prefix("crds-fs; error=")?.split(';').next());
+        let expected = match status {
+            502 => Some("http_protocol_error"),
+            503 => Some("http_response_timeout"),
+            _ => None,
+        };
+        assert_eq!(error, expected, "{behaviour:?}: {reply:?}");
         assert_eq!(site.get(FLAT).status, 200, "others are served");
     }
+}
+
+/// Does something until it was done without asking upstream: a dead upstream is asked again every few seconds.
+fn unasked(asked: impl Fn() -> usize, mut what: impl FnMut()) {
+    until("upstream is left alone", || {
+        let before = asked();
+        what();
+        asked() == before
+    });
+}
+
+#[test]
+fn an_upstream_that_says_nothing_is_left_alone_for_a_moment() {
+    let origin = Origin::start((0..100).fold(content(), |content, number| {
+        content.file(&format!("roman_wfi_mask_{number:04}.asdf"), 1_000)
+    }));
+    let site = Site::of(&origin, &["--timeout", "60s", "--stall-timeout", "300ms"]);
+    assert_eq!(site.get(FLAT).status, 200);
+    let names: Vec<String> = origin.content().files.into_keys().collect();
+    for name in &names {
+        origin.set(name, Behaviour::StallBeforeHead);
+    }
+    // It has two tries for the first file, not all of the time.
+    let first = site.get(DARK);
+    assert_eq!(first.status, 503, "{first:?}");
+    assert_eq!(origin.asked(DARK).len(), 2);
+    let mut others = names.iter().filter(|name| name.contains("mask"));
+    unasked(
+        || origin.all_asked(),
+        || {
+            let name = others.next().unwrap();
+            let other = site.get(name);
+            assert_eq!(other.status, 503, "{other:?}");
+            assert!(why(&other).contains(name.as_str()));
+        },
+    );
+    assert_eq!(site.get(FLAT).status, 200, "what is here is served");
+    origin.mend();
+    until("upstream is found again", || site.get(DARK).status == 200);
+}
+
+#[test]
+fn calls_to_an_upstream_that_says_nothing_fail_together() {
+    let origin = Origin::start(content());
+    let site = Site::of(&origin, &["--timeout", "1s"]);
+    site.result("get_default_context", &json!(["roman", null]));
+    origin.set_calls(Behaviour::StallBeforeHead);
+    let call = || {
+        let told = site.error("get_remote_context", &json!(["roman", "pipeline"]));
+        assert!(told.starts_with("UpstreamError: "), "{told}");
+    };
+    call();
+    unasked(|| origin.called("get_remote_context").len(), call);
+    origin.mend();
+    until("upstream is found again", || {
+        let told = site.error("get_remote_context", &json!(["roman", "pipeline"]));
+        told.starts_with("OtherError: no method")
+    });
 }
 
 #[test]
