@@ -326,7 +326,9 @@ impl Receiver {
             match self.hear(patience, &mut asked).await {
                 Some(Ok(download)) => {
                     let latencies = &self.inner.metrics.source_latencies;
-                    latencies.note(self.in_flight.key.observatory, begun.elapsed());
+                    let latency = begun.elapsed();
+                    latencies.note(self.in_flight.key.observatory, latency);
+                    self.part_map().note_latency(latency);
                     break download;
                 }
                 Some(Err(error)) => return Err(self.broken(error)),

@@ -1,6 +1,7 @@
 //! `crds-fs serve --upstream`: a site server, as clients ask it over HTTP.
 
 mod answers;
+mod large;
 mod rig;
 mod trouble;
 

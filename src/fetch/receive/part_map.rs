@@ -1,7 +1,10 @@
 //! The state that the streams of a transfer share: the parts of the file, the stream of each, and its progress.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::progress::Progress;
@@ -12,9 +15,20 @@ use crate::fetch::lanes::PACE_TIME;
 use crate::fetch::settings::FetchSettings;
 use crate::store::{Part, Record};
 
+#[cfg(test)]
+mod tests;
+
 /// The most parts of a file at the beginning, and after streams have split parts among them.
 const PARTS: u64 = 512;
 const PARTS_AT_MOST: usize = 640;
+
+/// The number of requests in which each stream brings its share of what nobody has asked for yet, at least.
+const REQUESTS: u64 = 2;
+
+/// A stream is slow if it brings less than one part in so many of what one brings on average.
+const SLOW: f64 = 4.0;
+/// The time for which a new stream counts as one of average speed.
+const TRIAL: Duration = Duration::from_secs(1);
 
 /// The parts of a file, and the state of its transfer.
 pub(super) struct PartMap {
@@ -24,6 +38,14 @@ pub(super) struct PartMap {
     /// The running streams, by the first byte of their part.
     streams: BTreeMap<u64, Stream>,
     pub(super) stream_count: StreamCount,
+    /// The most streams that there may be.
+    most: u64,
+    /// Told when a stream is about to end: another one may ask for its bytes.
+    pub(super) about_to_end: Arc<Notify>,
+    /// The shortest time from a request to the head of its reply.
+    latency: Option<Duration>,
+    /// The time that streams of this try have taken which have ended.
+    spent: Duration,
     /// Parts begin at multiples of it, unless an earlier transfer has begun them elsewhere.
     align: u64,
     /// The digester of the partial file.
@@ -49,6 +71,20 @@ struct Stream {
     read: u64,
     /// Whether it has read any.
     flows: bool,
+    /// The time of its request, and the bytes that it has read since.
+    since: Instant,
+    count: u64,
+    /// Whether the rest comes within the time that another request takes.
+    is_about_to_end: bool,
+}
+
+impl Stream {
+    /// Bytes a second, where such as have just begun bring `average`.
+    fn rate(&self, average: f64, now: Instant) -> f64 {
+        let age = now.saturating_duration_since(self.since).as_secs_f64();
+        let trial = TRIAL.as_secs_f64();
+        (as_number(self.count) + average * trial) / (age + trial)
+    }
 }
 
 /// A part of the file that a stream receives.
@@ -84,6 +120,10 @@ impl PartMap {
             parts,
             streams: BTreeMap::new(),
             stream_count: StreamCount::new(settings.streams, now),
+            most: u64::try_from(settings.streams).unwrap_or(1).max(1),
+            about_to_end: Arc::default(),
+            latency: None,
+            spent: Duration::ZERO,
             align: settings.align.max(1),
             digester,
             progress: Progress::new(arrived, settings.timeout, now),
@@ -111,6 +151,7 @@ impl PartMap {
         self.pace = (now, 0);
         self.received = 0;
         self.streams.clear();
+        self.spent = Duration::ZERO;
         self.stream_count.restart(now);
     }
 
@@ -151,32 +192,78 @@ impl PartMap {
         }
     }
 
-    /// A part for one more stream: the first unfinished one without a stream, else the second half of the longest rest
-    /// of another stream, if that can be cut in two of at least `least` bytes each.
-    pub(super) fn take_piece(&mut self, least: u64) -> Option<Piece> {
-        let idle = |part: &&Part| part.done < part.end && !self.streams.contains_key(&part.start);
-        let piece = match self.parts.iter().find(idle) {
-            Some(part) => Piece {
-                start: part.start,
-                from: part.done,
-            },
-            None => self.share(least)?,
+    /// A part for one more stream: the beginning of the first one that nobody has asked for, else the second half of the
+    /// longest rest of a slow stream, if that can be cut in two of at least `least` bytes each.
+    pub(super) fn take_piece(&mut self, least: u64, now: Instant) -> Option<Piece> {
+        let piece = match self.parts.iter().position(|part| self.is_unasked(part)) {
+            Some(index) => self.begin_of(index, least)?,
+            None => self.share(least, now)?,
         };
         let stream = Stream {
             read: piece.from,
             flows: false,
+            since: now,
+            count: 0,
+            is_about_to_end: false,
         };
         self.streams.insert(piece.start, stream);
         Some(piece)
     }
 
-    fn share(&mut self, least: u64) -> Option<Piece> {
+    /// Whether bytes of a part are missing and no stream brings them.
+    fn is_unasked(&self, part: &Part) -> bool {
+        part.done < part.end && !self.streams.contains_key(&part.start)
+    }
+
+    /// As much of an unasked part as leaves something for every stream that there may be. What was asked for should come: a
+    /// stream that leaves bytes to another one closes its connection, and what is under way over that is lost.
+    fn begin_of(&mut self, index: usize, least: u64) -> Option<Piece> {
+        let unasked = self.parts.iter().filter(|part| self.is_unasked(part));
+        let unasked: u64 = unasked.map(|part| part.end - part.done).sum();
+        let due = (unasked / (REQUESTS * self.most)).max(least).max(1);
+        let is_full = self.parts.len() >= PARTS_AT_MOST;
+        let part = self.parts.get_mut(index)?;
+        let piece = Piece {
+            start: part.start,
+            from: part.done,
+        };
+        let cut = part.done.saturating_add(due).checked_next_multiple_of(self.align);
+        let cut = cut.filter(|cut| !is_full && part.end.saturating_sub(*cut) >= least.max(1));
+        if let Some(cut) = cut {
+            let end = std::mem::replace(&mut part.end, cut);
+            self.insert_part(index + 1, cut, end);
+        }
+        Some(piece)
+    }
+
+    fn insert_part(&mut self, index: usize, start: u64, end: u64) {
+        let part = Part {
+            start,
+            end,
+            done: start,
+        };
+        self.parts.insert(index, part);
+    }
+
+    /// Bytes a second of one stream, on average over those of this try.
+    fn average(&self, now: Instant) -> f64 {
+        let running = self.streams.values();
+        let running: Duration = running
+            .map(|stream| now.saturating_duration_since(stream.since))
+            .sum();
+        as_number(self.received) / (running + self.spent).as_secs_f64().max(f64::EPSILON)
+    }
+
+    fn share(&mut self, least: u64, now: Instant) -> Option<Piece> {
         if self.parts.len() >= PARTS_AT_MOST {
             return None;
         }
+        let average = self.average(now);
         let (least, align) = (least.max(1), self.align);
         let cut = |(index, part): (usize, &Part)| {
-            let read = self.streams.get(&part.start)?.read;
+            let stream = self.streams.get(&part.start)?;
+            let is_slow = stream.rate(average, now) * SLOW < average;
+            let read = Some(stream.read).filter(|_| is_slow)?;
             let middle = middle(read, part.end, align);
             let halves = (middle.checked_sub(read)?, part.end.checked_sub(middle)?);
             (halves.0.min(halves.1) >= least).then_some((part.end - read, index, middle))
@@ -184,12 +271,7 @@ impl PartMap {
         let (_, index, middle) = self.parts.iter().enumerate().filter_map(cut).max()?;
         let part = self.parts.get_mut(index)?;
         let end = std::mem::replace(&mut part.end, middle);
-        let second = Part {
-            start: middle,
-            end,
-            done: middle,
-        };
-        self.parts.insert(index + 1, second);
+        self.insert_part(index + 1, middle, end);
         Some(Piece {
             start: middle,
             from: middle,
@@ -197,8 +279,26 @@ impl PartMap {
     }
 
     /// Returns the part of a stream that has ended, finished or not.
-    pub(super) fn put_back(&mut self, piece: Piece) {
-        self.streams.remove(&piece.start);
+    pub(super) fn put_back(&mut self, piece: Piece, now: Instant) {
+        if let Some(stream) = self.streams.remove(&piece.start) {
+            self.spent += now.saturating_duration_since(stream.since);
+        }
+    }
+
+    /// The number of streams that there should be now: one more for each that is about to end, if there may be more.
+    pub(super) fn wanted(&self, now: Instant) -> usize {
+        let ending = self
+            .streams
+            .values()
+            .filter(|stream| stream.is_about_to_end)
+            .count();
+        let wanted = self.stream_count.wanted();
+        (wanted + ending).min(self.stream_count.limit(now)).max(wanted)
+    }
+
+    /// Notes the time from a request to the head of its reply.
+    pub(super) fn note_latency(&mut self, latency: Duration) {
+        self.latency = Some(self.latency.map_or(latency, |known| known.min(latency)));
     }
 
     /// The number of running streams that have received bytes.
@@ -230,6 +330,13 @@ impl PartMap {
         if let Some(stream) = self.streams.get_mut(&piece.start) {
             stream.read = read.saturating_add(count);
             stream.flows = true;
+            stream.count = stream.count.saturating_add(count);
+            let age = now.saturating_duration_since(stream.since).as_secs_f64();
+            let latency = self.latency.unwrap_or_default().as_secs_f64();
+            let ends = as_number(end.saturating_sub(stream.read)) * age <= as_number(stream.count) * latency;
+            if ends && !std::mem::replace(&mut stream.is_about_to_end, true) {
+                self.about_to_end.notify_one();
+            }
         }
         self.received = self.received.saturating_add(count);
         self.progress.note(count, now);
@@ -303,6 +410,11 @@ fn plan(expected: Option<u64>, settings: &FetchSettings) -> Vec<Part> {
     parts
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+fn as_number(count: u64) -> f64 {
+    count as f64
+}
+
 /// The multiple of `align` nearest to the middle of what is left of a part.
 fn middle(read: u64, end: u64, align: u64) -> u64 {
     let middle = end - end.saturating_sub(read) / 2;
@@ -311,125 +423,5 @@ fn middle(read: u64, end: u64, align: u64) -> u64 {
         below
     } else {
         below.saturating_add(align)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn map(size: u64, part: u64, align: u64) -> PartMap {
-        let settings = FetchSettings {
-            large: 1,
-            part,
-            align,
-            streams: 8,
-            ..FetchSettings::default()
-        };
-        let mut map = PartMap::new(None, Some(size), None, &settings, Instant::now());
-        map.note_version(&Url::new("http://127.0.0.1/x"), Some("1"));
-        map
-    }
-
-    fn is_sound(map: &PartMap) -> bool {
-        map.record().is_some_and(|record| record.is_sound())
-    }
-
-    #[test]
-    fn whoever_has_nothing_to_do_shares_the_longest_part() {
-        let mut map = map(1000, 500, 1);
-        let first = map.take_piece(100).unwrap();
-        let second = map.take_piece(100).unwrap();
-        assert_eq!((first.start, second.start), (0, 500));
-        map.note_read(second, 500, 100, Instant::now());
-        let third = map.take_piece(100).unwrap();
-        assert_eq!(
-            (third.start, map.end_of(first)),
-            (250, 250),
-            "the first has more left"
-        );
-        map.note_read(first, 0, 100, Instant::now());
-        let fourth = map.take_piece(100).unwrap();
-        assert_eq!((fourth.start, map.end_of(second)), (800, 800));
-        let fifth = map.take_piece(100).unwrap();
-        assert_eq!((fifth.start, map.end_of(third)), (375, 375));
-        assert!(map.take_piece(150).is_none());
-        assert!(is_sound(&map));
-        assert_eq!(map.flowing(), 2);
-    }
-
-    #[test]
-    fn parts_begin_at_multiples() {
-        let starts = |map: &PartMap| map.parts.iter().map(|part| part.start).collect::<Vec<_>>();
-        let mut map = map(2_300, 1_000, 256);
-        assert_eq!(starts(&map), [0, 1_024, 2_048]);
-        let streams: Vec<Piece> = std::iter::from_fn(|| map.take_piece(100)).collect();
-        // The last part is too short to be cut at a multiple.
-        assert_eq!(
-            starts(&map),
-            [0, 256, 512, 768, 1_024, 1_280, 1_536, 1_792, 2_048]
-        );
-        assert_eq!(streams.len(), 9);
-        assert!(is_sound(&map));
-        // What is left of a part is cut at the multiple nearest to its middle, if each half is long enough.
-        assert_eq!(middle(0, 1_024, 256), 512);
-        assert_eq!(middle(300, 1_024, 256), 768);
-        assert_eq!(middle(10, 1_000, 256), 512);
-        assert_eq!(middle(700, 1_000, 1), 850);
-        assert_eq!(middle(513, 760, 256), 512, "below what has been read");
-    }
-
-    #[test]
-    fn a_rest_without_a_multiple_is_left_to_its_stream() {
-        let mut map = map(1_000, 1_000, 256);
-        let streams = [map.take_piece(10).unwrap(), map.take_piece(10).unwrap()];
-        assert_eq!(streams.map(|piece| piece.start), [0, 512]);
-        map.note_read(streams[0], 0, 260, Instant::now());
-        map.note_read(streams[1], 512, 100, Instant::now());
-        // The first has 252 bytes left and the second 388, which has a multiple in it.
-        assert_eq!(map.take_piece(10).unwrap().start, 768);
-        assert!(map.take_piece(10).is_none());
-    }
-
-    proptest! {
-        /// Each byte is read by one stream, and each slice of a cache in between by one as well, in any order of their steps.
-        #[test]
-        fn every_byte_comes_once(size in 2..5_000_u64, part in 1..3_000_u64, align in prop::sample::select(vec![1_u64, 7, 64, 256]), steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>(), 1..500_u64), 0..300)) {
-            let mut map = map(size, part, align);
-            let mut count = vec![0_u8; usize::try_from(size).unwrap()];
-            let mut streams: Vec<(Piece, u64)> = Vec::new();
-            for (what, index, bytes) in steps {
-                if what == 0 || streams.is_empty() {
-                    if let Some(piece) = map.take_piece(10) {
-                        streams.push((piece, piece.from));
-                    }
-                    continue;
-                }
-                let at = index.index(streams.len());
-                let (piece, read) = streams[at];
-                if what == 1 {
-                    map.put_back(piece);
-                    streams.swap_remove(at);
-                    continue;
-                }
-                let end = map.note_read(piece, read, bytes, Instant::now());
-                let until = (read + bytes).min(end);
-                for byte in read..until {
-                    count[usize::try_from(byte).unwrap()] += 1;
-                }
-                streams[at].1 = until;
-                map.note_written(piece, until);
-                if until == end {
-                    map.put_back(piece);
-                    streams.swap_remove(at);
-                }
-                prop_assert!(is_sound(&map));
-                prop_assert!(map.parts.iter().all(|part| part.start % align == 0));
-            }
-            prop_assert!(count.iter().all(|count| *count <= 1));
-            prop_assert_eq!(map.arrived(), count.iter().map(|count| u64::from(*count)).sum::<u64>());
-        }
     }
 }

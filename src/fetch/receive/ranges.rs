@@ -1,5 +1,6 @@
 //! A large file over several ranged requests at a time, as many as help.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -63,8 +64,9 @@ impl Receiver {
         let mut result = Ok(());
         let mut streams = FuturesUnordered::new();
         streams.push(self.stream(first, Some(download), &halt));
+        let about_to_end = Arc::clone(&self.part_map().about_to_end);
         loop {
-            while !halt.is_cancelled() && streams.len() < self.part_map().stream_count.wanted() {
+            while !halt.is_cancelled() && streams.len() < self.part_map().wanted(Instant::now()) {
                 let Some(piece) = self.take_piece() else { break };
                 streams.push(self.stream(piece, None, &halt));
             }
@@ -74,7 +76,7 @@ impl Receiver {
                 biased;
                 over = streams.next() => {
                     let Some(over) = over else { return result };
-                    self.part_map().put_back(over.piece);
+                    self.part_map().put_back(over.piece, Instant::now());
                     match (refusal(&over), over.result) {
                         (_, Ok(Ended::Done | Ended::Halted)) => {}
                         (Some(pause), Err(_)) if !streams.is_empty() && !halt.is_cancelled() => {
@@ -88,6 +90,7 @@ impl Receiver {
                         }
                     }
                 }
+                () = about_to_end.notified() => {}
                 () = tokio::time::sleep_until(look_at) => self.part_map().look_at_streams(Instant::now()),
                 // Where all streams have stopped, nobody else writes down how far they have come.
                 () = tokio::time::sleep_until(record_at) => result = result.and(self.save_progress().await),
@@ -122,7 +125,8 @@ impl Receiver {
     }
 
     fn take_piece(&self) -> Option<Piece> {
-        self.part_map().take_piece(self.inner.settings.least)
+        self.part_map()
+            .take_piece(self.inner.settings.least, Instant::now())
     }
 
     async fn get_piece(&self, piece: Piece, if_range: Option<&str>) -> Result<Download, Break> {

@@ -159,7 +159,8 @@ impl StreamCount {
         self.again = (self.again * 2).min(AGAIN_AT_MOST);
     }
 
-    fn limit(&self, now: Instant) -> usize {
+    /// The most streams that there may be now.
+    pub(super) fn limit(&self, now: Instant) -> usize {
         match self.refused {
             Some((most, until)) if now < until => most,
             _ => self.most,

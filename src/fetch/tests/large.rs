@@ -71,16 +71,34 @@ tests! {
         world.check_store();
     }
 
-    async fn whoever_has_nothing_to_do_shares_a_part() {
+    async fn no_byte_is_asked_for_twice_where_all_streams_bring_some() {
         let bytes = content(400_000);
         let sharing = FetchSettings { part: 200_000, least: 20_000, ..settings() };
         let world = World::new(&[(FILE, &bytes)], sharing);
-        // The second part stalls where the first is done: both halves of it that are left come over two streams.
-        world.place.then([Act::Stall(150_000), Act::Stall(20_000)]);
+        world.place.always(Some(Act::Slow));
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        let asked = world.place.asked();
+        assert!(asked.len() > 3, "{asked:?}");
+        assert_eq!(asked.iter().map(|(from, end, _)| end.unwrap() - from).sum::<u64>(), 400_000, "{asked:?}");
+    }
+
+    async fn whoever_has_nothing_to_do_shares_the_part_of_a_stream_that_stands_still() {
+        let bytes = content(400_000);
+        let sharing = FetchSettings {
+            part: 200_000,
+            least: 20_000,
+            streams: 2,
+            stall_timeout: Duration::from_secs(200),
+            ..settings()
+        };
+        let world = World::new(&[(FILE, &bytes)], sharing);
+        world.place.then([Act::Stall(20_000)]);
+        world.place.then((0..20).map(|_| Act::Slow));
         assert_eq!(world.open(FILE).await.unwrap(), bytes);
         world.check_store();
         let asked = world.place.asked();
-        assert!(asked.iter().any(|(from, ..)| *from > 200_000 && *from < 400_000), "{asked:?}");
+        assert_eq!(asked[0], (0, Some(100_000), false));
+        assert!(asked.contains(&(60_000, Some(100_000), false)), "{asked:?}");
     }
 
     async fn a_server_that_refuses_more_streams_is_not_left() {
