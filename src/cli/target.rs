@@ -145,7 +145,7 @@ impl Target {
         }
     }
 
-    /// The observatory of a mount or a directory that has only one.
+    /// The observatory of a mount or a directory that has the description of only one.
     pub(super) fn only_observatory(&self) -> Option<Observatory> {
         let (Self::Mount(root) | Self::Cache(root)) = self else {
             return None;
@@ -153,7 +153,12 @@ impl Target {
         let names = fs::read_dir(root.join("config")).ok()?;
         let mut found = names.flatten().filter_map(|entry| {
             let name = entry.file_name();
-            name.to_str()?.parse::<Observatory>().ok()
+            // The mode of the references is noted of observatories that were never used, too.
+            let is_described = entry.path().join("server_config").is_file();
+            name.to_str()?
+                .parse::<Observatory>()
+                .ok()
+                .filter(|_| is_described)
         });
         let first = found.next();
         first.filter(|_| found.next().is_none())

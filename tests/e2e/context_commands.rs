@@ -116,6 +116,13 @@ fn latest_is_that_of_the_only_observatory() {
     assert!(out(&only).contains(FLAT), "{}", said(&only));
     let only = told(&rig, &["bestrefs", dataset, "--types", "flat"], &[]);
     assert!(out(&only).contains("roman_wfi_flat_0002.asdf"), "{}", said(&only));
+    let cache = tempfile::tempdir().unwrap();
+    let directory = cache.path().display().to_string();
+    check_forms(&["--server", &server, "--cache", &directory]);
+    fs::create_dir_all(cache.path().join("config/hst")).unwrap();
+    fs::write(cache.path().join("config/hst/ref_cache_subdir_mode"), "flat").unwrap();
+    let only = run(&["context", "latest", "--offline", "--cache", &directory]);
+    assert_eq!(out(&only), format!("{NEW}\n"), "{}", said(&only));
     let mut two = Rig::of("jwst,roman", &["--server", &server]);
     two.mount();
     for arguments in [&["context", "latest"][..], &["diff", "2026-03-01", "latest"]] {
