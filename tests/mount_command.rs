@@ -44,7 +44,11 @@ impl Cache {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        let output = self.command(arguments).output().unwrap();
+        if arguments.first() == Some(&"umount") {
+            mounts::await_end(&output);
+        }
+        output
     }
 
     fn place(&self) -> String {

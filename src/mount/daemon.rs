@@ -418,7 +418,7 @@ async fn who_keeps(mounted: &Arc<Mounted>) -> Option<String> {
     let mounted = Arc::clone(mounted);
     let kept = tokio::task::spawn_blocking(move || mounted.kept()).await.ok()??;
     Some(format!(
-        "unmounted here; going on {kept}, until they end or unmount it"
+        "unmounted here, and going on {kept}; it ends with the last of them"
     ))
 }
 

@@ -10,6 +10,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,4 +50,32 @@ pub fn all() -> Vec<Mount> {
 /// The topmost mount at exactly `path`, which must be absolute and free of links.
 pub fn at(path: &Path) -> Option<Mount> {
     all().into_iter().rev().find(|mount| mount.mountpoint == path)
+}
+
+/// The time that others have to end before the process of a mount that they have a copy of is told to.
+const OTHERS_END: Duration = Duration::from_secs(10);
+
+/// Waits for the end of the process of a mount where `umount` says that it goes on: namespaces of other tests, or of others on
+/// this machine, begin with a copy of all mounts. One that they keep for long is told to end, as often as that takes.
+pub fn await_end(umount: &Output) {
+    let said = String::from_utf8_lossy(&umount.stderr);
+    let Some(pid) = said.lines().find_map(|line| {
+        let pid = line.strip_prefix("its process ")?.split(' ').next()?;
+        pid.parse::<u32>().ok()
+    }) else {
+        return;
+    };
+    println!("{said}");
+    let program = PathBuf::from(format!("/proc/{pid}/exe"));
+    let (begun, mut told) = (Instant::now(), 0);
+    while program.read_link().is_ok() {
+        assert!(begun.elapsed() < 6 * OTHERS_END, "process {pid} does not end");
+        if begun.elapsed() > OTHERS_END + told * Duration::from_secs(1) {
+            told += 1;
+            let _ = Command::new("sh")
+                .args(["-c", &format!("kill -TERM {pid}")])
+                .status();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -11,6 +11,8 @@
 
 #[path = "fuse.rs"]
 pub(crate) mod fuse;
+#[path = "mounts.rs"]
+pub(crate) mod mounts;
 
 use std::fs;
 use std::io::Read;
@@ -233,8 +235,14 @@ impl Rig {
 
     /// Unmounts as a user does, and waits for the end of the process.
     pub fn umount(&mut self) {
-        let status = program().arg("umount").arg(self.mountpoint()).status().unwrap();
-        assert!(status.success(), "umount ended with {status}");
+        let output = program().arg("umount").arg(self.mountpoint()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "umount ended with {}: {said}",
+            output.status
+        );
+        mounts::await_end(&output);
         let daemon = self.daemon.take().expect("mounted");
         let status = wait(daemon, PATIENCE).expect("the process ends with its mount");
         assert!(
@@ -292,6 +300,17 @@ impl Rig {
 
     /// Waits for the end of a process that was told to go.
     pub fn ended(&mut self) {
+        let (begun, mut told) = (Instant::now(), 0);
+        while !self.has_ended() && begun.elapsed() < PATIENCE {
+            // Namespaces of others on this machine begin with a copy of all mounts, and may last.
+            if begun.elapsed() > PATIENCE / 3 + told * Duration::from_secs(1)
+                && self.log().contains("unmounted here, and going on")
+            {
+                told += 1;
+                self.terminate();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let daemon = self.daemon.take().expect("mounted");
         let status = wait(daemon, PATIENCE).expect("it ends");
         assert!(status.success(), "{status}: {}", self.log());

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::Output;
 
+use crate::mounts;
 use crate::origin::{Behaviour, Origin};
 use crate::rig::program;
 use crate::{PMAP, content, server_flag};
@@ -49,6 +50,7 @@ impl Place {
     fn umount(&self) {
         let output = self.run(&["umount", &self.path().display().to_string()]);
         assert!(output.status.success(), "{output:?}");
+        mounts::await_end(&output);
     }
 }
 

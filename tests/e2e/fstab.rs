@@ -58,11 +58,14 @@ impl Fstab {
     }
 
     fn umount(&self) -> Output {
-        self.named(Path::new(env!("CARGO_BIN_EXE_crds-fs")))
+        let output = self
+            .named(Path::new(env!("CARGO_BIN_EXE_crds-fs")))
             .arg("umount")
             .arg(self.path("mnt"))
             .output()
-            .unwrap()
+            .unwrap();
+        mounts::await_end(&output);
+        output
     }
 
     fn status(&self) -> Value {

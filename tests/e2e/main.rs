@@ -8,8 +8,6 @@
 
 #[path = "../common/caches.rs"]
 mod caches;
-#[path = "../common/mounts.rs"]
-mod mounts;
 #[path = "../common/origin.rs"]
 mod origin;
 #[path = "../common/outputs.rs"]
@@ -80,6 +78,7 @@ mod users;
 mod verify;
 
 use origin::{Content, Origin};
+use rig::mounts;
 
 const PMAP: &str = "roman_0001.pmap";
 const DARK: &str = "roman_wfi_dark_0001.asdf";

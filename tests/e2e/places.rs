@@ -27,12 +27,13 @@ impl Place {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        program()
-            .args(arguments)
-            .env("HOME", self.0.path())
-            .env("CRDS_FS_OFFLINE", "1")
-            .output()
-            .unwrap()
+        let mut command = program();
+        command.args(arguments).env("HOME", self.0.path());
+        let output = command.env("CRDS_FS_OFFLINE", "1").output().unwrap();
+        if arguments.first() == Some(&"umount") {
+            mounts::await_end(&output);
+        }
+        output
     }
 }
 
