@@ -128,9 +128,9 @@ impl Mount {
         } else {
             let state = if self.setup.state_beside {
                 // On the same file system, but nobody else's.
-                let beside = self.store.join("states").join(&self.setup.name);
-                fs::create_dir_all(&beside)?;
-                beside
+                let beside = Path::new("states").join(&self.setup.name);
+                fs::create_dir_all(self.setup.shared.join(&beside))?;
+                self.store.join(beside)
             } else {
                 self.setup.scratch.join("state")
             };
