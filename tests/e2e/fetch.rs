@@ -445,6 +445,26 @@ fn through_a_mount_failures_have_their_reasons_and_ctrl_c_works() {
     assert_eq!(rig.stored().len(), 2);
 }
 
+/// A file of the user's in place of a catalogued one stays, and is not told to be the catalogued one.
+#[test]
+fn what_is_the_users_is_told_to_be_local() {
+    let origin = Origin::start(content());
+    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let references = rig.path("references/roman");
+    fs::write(references.join("mine"), "mine").unwrap();
+    fs::rename(references.join("mine"), references.join(FLAT)).unwrap();
+    let place = Place::new("roman=http://127.0.0.1:1/roman");
+    let mount = rig.mountpoint().display().to_string();
+    let output = place
+        .command(&["--mount", &mount, FLAT, "--json"])
+        .output()
+        .unwrap();
+    done(&output);
+    let told = &report(&output)["files"][0];
+    assert_eq!((&told["state"], &told["size"]), (&json!("local"), &json!(4)));
+    assert_eq!(fs::read(references.join(FLAT)).unwrap(), b"mine");
+}
+
 fn lock_text(name: &str, size: usize, sha1: &str) -> String {
     json!({"version": 1, "contexts": {"roman": PMAP},
         "files": [{"observatory": "roman", "name": name, "size": size, "sha1": sha1}]})

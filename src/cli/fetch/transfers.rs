@@ -67,18 +67,19 @@ impl<'a> Transfers<'a> {
         if self.outcomes.lock().contains_key(key) {
             return self.open(key).await;
         }
-        let was_here = self.target.status(key).is_here();
+        let before = self.target.status(key);
+        let was_here = before.is_here();
         self.progress.begin(key, entry.size, was_here);
         let opened = self.open(key).await;
         let state = match (&opened, was_here) {
             (Err(_), _) => "failed",
+            (Ok(_), true) if before.is_local() => "local",
             (Ok(_), true) => "cached",
             (Ok(_), false) => "fetched",
         };
-        // Where the catalog has no size, the file has one now.
-        let size = entry
-            .size
-            .or_else(|| Some(opened.as_ref().ok()?.metadata().ok()?.len()));
+        // Where the catalog has no size, the file has one now; one of the user's has its own.
+        let catalogued = entry.size.filter(|_| !before.is_local());
+        let size = catalogued.or_else(|| Some(opened.as_ref().ok()?.metadata().ok()?.len()));
         let error = opened.as_ref().err().cloned();
         self.progress.end(key, state, error.as_deref());
         self.outcomes
