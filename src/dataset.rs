@@ -152,7 +152,7 @@ pub fn update(path: &Path, changes: &[Change]) -> Result<bool, DatasetError> {
 }
 
 /// Opens a regular file for reading; everything else is refused at once, also a pipe without a writer.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;

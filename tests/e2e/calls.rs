@@ -10,14 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::origin::{Behaviour, Origin};
 use crate::rig::{PATIENCE, Rig, wait, within};
-use crate::{FLAT, PMAP, content, server_flag};
+use crate::{FLAT, PMAP, content, reference, server_flag};
 
 const NEW: &str = "roman_wfi_dark_0002.asdf";
 const IMPATIENT: &[&str] = &["--stall-timeout", "1s", "--timeout", "3s"];
-
-fn path(name: &str) -> String {
-    format!("references/roman/{name}")
-}
 
 /// A dataset, which the server is asked for.
 const DATASET: &str = "bestrefs/roman_0001.pmap/R0000101001001001001_0001.WFI01/dark";
@@ -30,7 +26,7 @@ fn a_missing_name_is_absent_soon_while_the_server_says_nothing() {
     assert_eq!(fs::read_dir(rig.path("references/roman")).unwrap().count(), 2);
     origin.set_calls(Behaviour::StallBeforeHead);
     // A name is not asked for right after a catalog has come.
-    let missing = rig.path(path(NEW));
+    let missing = rig.path(reference(NEW));
     let begun = Instant::now();
     while origin.called("get_server_info").len() < 2 {
         assert!(begun.elapsed() < PATIENCE * 2, "nobody asks for another catalog");
@@ -40,8 +36,8 @@ fn a_missing_name_is_absent_soon_while_the_server_says_nothing() {
         std::thread::sleep(Duration::from_millis(100));
     }
     let others: Vec<_> = (3..40)
-        .map(|number| rig.path(path(&format!("roman_wfi_dark_{number:04}.asdf"))))
-        .chain([rig.path(path(FLAT)), missing.clone()])
+        .map(|number| rig.path(reference(&format!("roman_wfi_dark_{number:04}.asdf"))))
+        .chain([rig.path(reference(FLAT)), missing.clone()])
         .collect();
     let found = within(PATIENCE, move || {
         others.iter().filter(|path| path.try_exists().unwrap()).count()
@@ -80,7 +76,7 @@ fn a_first_catalog_that_does_not_come_is_etimedout() {
         }
         origin.mend();
         let begun = Instant::now();
-        while rig.read(path(FLAT)) != Ok(origin.contents(FLAT)) {
+        while rig.read(reference(FLAT)) != Ok(origin.contents(FLAT)) {
             assert!(begun.elapsed() < PATIENCE, "{behaviour:?}: {}", rig.log());
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -132,7 +128,7 @@ fn a_name_without_any_catalog_is_etimedout_soon_and_not_remembered() {
     let origin = Origin::start(content());
     origin.set_calls(Behaviour::StallBeforeHead);
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
-    for name in [path(FLAT), format!("mappings/roman/{PMAP}"), path(NEW)] {
+    for name in [reference(FLAT), format!("mappings/roman/{PMAP}"), reference(NEW)] {
         let place = rig.path(name);
         let failed = within(PATIENCE, move || fs::metadata(place).unwrap_err());
         assert_eq!(failed.raw_os_error(), Some(libc::ETIMEDOUT));
@@ -142,7 +138,7 @@ fn a_name_without_any_catalog_is_etimedout_soon_and_not_remembered() {
     assert!(!within(PATIENCE, move || own.try_exists().unwrap()));
     origin.mend();
     let begun = Instant::now();
-    while fs::metadata(rig.path(path(FLAT))).is_err() {
+    while fs::metadata(rig.path(reference(FLAT))).is_err() {
         assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -208,7 +204,7 @@ fn a_refused_server_is_ehostunreach_for_catalogs() {
         let failed = fs::read_dir(rig.path("references/roman")).map(drop);
         assert_eq!(failed.unwrap_err().raw_os_error(), Some(libc::EHOSTUNREACH));
     }
-    assert_eq!(rig.read(path(FLAT)), Err(libc::EHOSTUNREACH));
+    assert_eq!(rig.read(reference(FLAT)), Err(libc::EHOSTUNREACH));
 }
 
 /// Connections that were kept from before die with the server: that is no broken protocol.
@@ -219,5 +215,10 @@ fn a_server_that_goes_away_is_ehostunreach_for_calls_and_files() {
     rig.read(format!("mappings/roman/{PMAP}")).unwrap();
     origin.refuse();
     assert_eq!(rig.read(DATASET), Err(libc::EHOSTUNREACH), "{}", rig.log());
-    assert_eq!(rig.read(path(FLAT)), Err(libc::EHOSTUNREACH), "{}", rig.log());
+    assert_eq!(
+        rig.read(reference(FLAT)),
+        Err(libc::EHOSTUNREACH),
+        "{}",
+        rig.log()
+    );
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::origin::{Behaviour, Blob, Content, Origin};
 use crate::rig::{PATIENCE, Rig};
-use crate::{content, server_flag};
+use crate::{content, reference, server_flag};
 
 /// The names of all steps of the store at which a debug build can be killed (`store::disk::moments`, whose test reads this).
 const CRASH_POINTS: [&str; 16] = [
@@ -44,10 +44,6 @@ const MINE: &[u8] = b"mine from before";
 
 fn mask(number: usize) -> String {
     format!("roman_wfi_mask_{number:04}.asdf")
-}
-
-fn path(name: &str) -> String {
-    format!("references/roman/{name}")
 }
 
 fn everything() -> Content {
@@ -121,16 +117,16 @@ impl Trial {
             "10s",
         ];
         let mut rig = Rig::mounted(&[&server_flag(&origin)], &arguments);
-        fs::write(rig.path(path(".mine")), MINE).unwrap();
-        fs::rename(rig.path(path(".mine")), rig.path(path(OVERRIDDEN))).unwrap();
+        fs::write(rig.path(reference(".mine")), MINE).unwrap();
+        fs::rename(rig.path(reference(".mine")), rig.path(reference(OVERRIDDEN))).unwrap();
         for number in 2..6 {
-            rig.read(path(&mask(number))).unwrap();
+            rig.read(reference(&mask(number))).unwrap();
         }
         origin.set(LARGE, Behaviour::StallAt(LARGE_SIZE / 2));
-        let at = rig.path(path(LARGE));
+        let at = rig.path(reference(LARGE));
         let opener = std::thread::spawn(move || fs::File::open(at).is_err());
         let begun = Instant::now();
-        while rig.received(&path(LARGE)) < LARGE_SIZE as u64 / 2 {
+        while rig.received(&reference(LARGE)) < LARGE_SIZE as u64 / 2 {
             assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -138,8 +134,8 @@ impl Trial {
         rig.reap();
         assert!(opener.join().unwrap());
         origin.mend();
-        fs::write(rig.store().join(path(FOUND)), origin.contents(FOUND)).unwrap();
-        fs::write(rig.store().join(path(DAMAGED)), vec![b'?'; SIZE]).unwrap();
+        fs::write(rig.store().join(reference(FOUND)), origin.contents(FOUND)).unwrap();
+        fs::write(rig.store().join(reference(DAMAGED)), vec![b'?'; SIZE]).unwrap();
         Self {
             versions: Mutex::new(vec![origin.blob(CHANGING)]),
             origin,
@@ -176,23 +172,23 @@ impl Trial {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for name in [FOUND, DAMAGED, LARGE] {
-                    let _ = rig.read(path(name));
+                    let _ = rig.read(reference(name));
                 }
             });
             scope.spawn(|| {
                 for number in 6..MASKS {
-                    let _ = rig.read(path(&mask(number)));
+                    let _ = rig.read(reference(&mask(number)));
                 }
             });
             scope.spawn(|| {
                 for turn in 0..4 {
                     let text = format!("mine {turn}").into_bytes();
-                    let new = rig.path(path(&format!(".new{turn}")));
+                    let new = rig.path(reference(&format!(".new{turn}")));
                     if fs::write(&new, &text).is_err() {
                         return;
                     }
                     self.mine.lock().unwrap().1 = Some(text.clone());
-                    if fs::rename(&new, rig.path(path(TO_OVERRIDE))).is_err() {
+                    if fs::rename(&new, rig.path(reference(TO_OVERRIDE))).is_err() {
                         return;
                     }
                     *self.mine.lock().unwrap() = (Some(text), None);
@@ -215,7 +211,7 @@ impl Trial {
                 assert!(begun.elapsed() < PATIENCE, "{}", self.rig.log());
                 std::thread::sleep(Duration::from_millis(5));
             }
-            let _ = rig.read(path(CHANGING));
+            let _ = rig.read(reference(CHANGING));
         }
     }
 }
@@ -244,7 +240,7 @@ impl Trial {
                 name => assert!(found == self.origin.contents(name), "{step}: {name} is wrong"),
             }
         }
-        let kept = fs::read(self.rig.store().join(path(OVERRIDDEN))).unwrap_or_default();
+        let kept = fs::read(self.rig.store().join(reference(OVERRIDDEN))).unwrap_or_default();
         assert!(kept == MINE, "{step}: the user's file is gone");
     }
 
@@ -260,7 +256,7 @@ impl Trial {
     fn check_mount(&self, step: &str) {
         let rig = &self.rig;
         let read = |name: &str| {
-            rig.read(path(name))
+            rig.read(reference(name))
                 .unwrap_or_else(|errno| panic!("{step}: {name}: errno {errno}: {}", rig.log()))
         };
         assert!(read(OVERRIDDEN) == MINE, "{step}: the user's file is lost");

@@ -5,15 +5,11 @@ use std::fs;
 use crate::origin::{Behaviour, Content, Origin};
 use crate::rig::{PATIENCE, Rig, within};
 use crate::small_disk::{fill, inside, shrink};
-use crate::{content, server_flag};
+use crate::{content, reference, server_flag};
 
 /// A file that gets its blocks as it arrives, unlike larger ones.
 const LATE: &str = "roman_wfi_late_0001.asdf";
 const OLD: &str = "roman_wfi_old_0001.asdf";
-
-fn path(name: &str) -> String {
-    format!("references/roman/{name}")
-}
 
 fn small_content() -> Content {
     content().file(LATE, 900_000).file(OLD, 1_000_000)
@@ -28,16 +24,16 @@ fn a_disk_that_fills_up_during_a_transfer_is_cleared_of_what_is_old() {
     let mut rig = Rig::new(&[&server_flag(&origin)], &["--keep-free", "0"]);
     let _small = shrink(&rig.store(), 4 << 20);
     rig.mount();
-    rig.read(path(OLD)).unwrap();
+    rig.read(reference(OLD)).unwrap();
     origin.set(LATE, Behaviour::StallAfter(100_000));
-    let late = rig.path(path(LATE));
+    let late = rig.path(reference(LATE));
     let reader = std::thread::spawn(move || fs::read(late));
     origin.wait_for_stalled(1);
     fill(&rig.store());
     origin.release();
     let read = within(PATIENCE, move || reader.join().unwrap());
     assert!(read.unwrap() == origin.contents(LATE), "{}", rig.log());
-    assert_eq!(rig.stored(), [rig.store().join(path(LATE))], "{}", rig.log());
+    assert_eq!(rig.stored(), [rig.store().join(reference(LATE))], "{}", rig.log());
     rig.umount();
 }
 
@@ -51,7 +47,7 @@ fn a_disk_without_anything_to_clear_away_is_enospc_and_nothing_is_left() {
     let _small = shrink(&rig.store(), 4 << 20);
     rig.mount();
     origin.set(LATE, Behaviour::StallAfter(100_000));
-    let late = rig.path(path(LATE));
+    let late = rig.path(reference(LATE));
     let reader = std::thread::spawn(move || fs::read(late).unwrap_err().raw_os_error());
     origin.wait_for_stalled(1);
     fill(&rig.store());
@@ -60,12 +56,12 @@ fn a_disk_without_anything_to_clear_away_is_enospc_and_nothing_is_left() {
     assert_eq!(errno, Some(libc::ENOSPC), "{}", rig.log());
     assert!(rig.stored().is_empty());
     // Refused before the first byte now, others are still served, and with room again all is well.
-    assert_eq!(rig.read(path(OLD)), Err(libc::ENOSPC));
+    assert_eq!(rig.read(reference(OLD)), Err(libc::ENOSPC));
     assert_eq!(fs::read_dir(rig.path("references/roman")).unwrap().count(), 4);
     fs::remove_file(rig.store().join("filler")).unwrap();
     origin.mend();
     let begun = std::time::Instant::now();
-    while rig.read(path(LATE)) != Ok(origin.contents(LATE)) {
+    while rig.read(reference(LATE)) != Ok(origin.contents(LATE)) {
         assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
@@ -88,7 +84,7 @@ fn two_transfers_where_there_is_room_for_one() {
         origin.set(name, Behaviour::StallAfter(1_000_000));
     }
     let readers = names.map(|name| {
-        let file = rig.path(path(name));
+        let file = rig.path(reference(name));
         std::thread::spawn(move || fs::read(file).map_err(|error| error.raw_os_error()))
     });
     origin.wait_for_stalled(1);

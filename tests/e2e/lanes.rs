@@ -4,13 +4,9 @@ use std::thread::JoinHandle;
 
 use crate::origin::{Behaviour, Content, Origin};
 use crate::rig::{PATIENCE, Rig, within};
-use crate::{DARK, FLAT, PMAP, content, server_flag};
+use crate::{DARK, FLAT, PMAP, content, reference, server_flag};
 
 const OTHER: &str = "jwst_miri_dark_0001.fits";
-
-fn path(name: &str) -> String {
-    format!("references/roman/{name}")
-}
 
 /// Files of `size` bytes that behave so.
 fn many(count: usize, size: usize, behaviour: Behaviour) -> (Origin, Vec<String>) {
@@ -30,7 +26,7 @@ fn many(count: usize, size: usize, behaviour: Behaviour) -> (Origin, Vec<String>
 /// Opens all of them at once; what becomes of each is its errno.
 fn open_all(rig: &Rig, names: &[String]) -> Vec<JoinHandle<Option<i32>>> {
     let open = |name: &String| {
-        let path = rig.path(path(name));
+        let path = rig.path(reference(name));
         std::thread::spawn(move || std::fs::read(path).err().and_then(|error| error.raw_os_error()))
     };
     names.iter().map(open).collect()
@@ -63,10 +59,10 @@ fn delay_nobody(count: usize, size: usize, behaviour: Behaviour) {
     let readers = open_all(&rig, &names);
     origin.wait_for_stalled(if size > 1 << 20 { 8 } else { 16 });
     let files = [
-        rig.path(path(FLAT)),
+        rig.path(reference(FLAT)),
         rig.path(format!("references/jwst/{OTHER}")),
         rig.path(format!("mappings/roman/{PMAP}")),
-        rig.path(path(DARK)),
+        rig.path(reference(DARK)),
     ];
     let read = within(PATIENCE, move || files.map(|file| std::fs::read(file).unwrap()));
     assert!(read[0] == origin.contents(FLAT) && read[1] == other.contents(OTHER));
@@ -94,7 +90,7 @@ fn large_ones_that_stop_in_the_middle() {
     let readers = open_all(&rig, stalled);
     origin.wait_for_stalled(8);
     origin.set(last, Behaviour::Well);
-    let file = rig.path(path(last));
+    let file = rig.path(reference(last));
     assert!(within(PATIENCE, move || std::fs::read(file).unwrap()) == origin.contents(last));
     rig.terminate();
     assert_eq!(errnos(readers), vec![Some(libc::ESHUTDOWN); 8]);

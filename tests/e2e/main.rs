@@ -96,6 +96,11 @@ fn content() -> Content {
     .file(FLAT, 20_000)
 }
 
+/// The path of a reference below the mount point.
+fn reference(name: &str) -> String {
+    format!("references/roman/{name}")
+}
+
 fn server_flag(origin: &Origin) -> String {
     format!("roman={}", origin.url())
 }

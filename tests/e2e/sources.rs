@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::origin::{Behaviour, Content, Origin};
 use crate::rig::{Rig, program};
-use crate::{DARK, FLAT, PMAP, content, server_flag};
+use crate::{DARK, FLAT, PMAP, content, reference, server_flag};
 
 /// A store that was filled with everything, which is an ordinary CRDS cache.
 fn cache() -> Rig {
@@ -19,10 +19,6 @@ fn cache() -> Rig {
     assert!(rig.read(format!("mappings/roman/{PMAP}")).is_ok());
     rig.umount();
     rig
-}
-
-fn reference(name: &str) -> String {
-    format!("references/roman/{name}")
 }
 
 fn file_url(directory: &Path) -> String {

@@ -11,11 +11,7 @@ use crate::origin::{Behaviour, Origin};
 use crate::readonly::Unwritable;
 use crate::rig::{PATIENCE, Rig, program};
 use crate::small_disk::{fill, inside, shrink};
-use crate::{DARK, FLAT, PMAP, content, server_flag};
-
-fn reference(name: &str) -> String {
-    format!("references/roman/{name}")
-}
+use crate::{DARK, FLAT, PMAP, content, reference, server_flag};
 
 /// A directory for a tier.
 fn directory() -> TempDir {

@@ -5,7 +5,7 @@ use std::fs;
 use crate::origin::{Behaviour, Content, Origin};
 use crate::proxy::Proxy;
 use crate::rig::Rig;
-use crate::{DARK, FLAT, PMAP, content, server_flag};
+use crate::{DARK, FLAT, PMAP, content, reference, server_flag};
 
 /// Reading fails as of a broken protocol, and the error says why.
 #[track_caller]
@@ -28,10 +28,6 @@ fn refused(rig: &Rig, path: &str, words: &[&str]) {
         "{error} is not in the log: {}",
         rig.log()
     );
-}
-
-fn reference(name: &str) -> String {
-    format!("references/roman/{name}")
 }
 
 fn leak(text: String) -> &'static str {

@@ -26,7 +26,7 @@ const KEPT_MAPPINGS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 const KEPT_CONTEXTS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
 /// The longest text of a mapping, in bytes; the code that reads a longer one refuses it.
-pub const MAX_TEXT_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// The texts of mappings, by name.
 pub trait Texts: Sync {
