@@ -120,7 +120,7 @@ impl Plan {
         if is_used || to.is_some_and(|to| self.left <= to) {
             return;
         }
-        let size = entry.size;
+        let size = copy.local.or(entry.size);
         if let Some(state) = stays(copy) {
             self.staying.add(&key, size, state, None);
             return;
@@ -141,7 +141,7 @@ impl Plan {
 
 /// The reason for which a copy stays, as a state of the report.
 fn stays(copy: &CopyStatus) -> Option<&'static str> {
-    if copy.is_local {
+    if copy.local.is_some() {
         Some("local")
     } else if copy.is_held {
         Some("held")

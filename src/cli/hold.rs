@@ -158,10 +158,11 @@ async fn look(target: &Arc<Opened>) -> Result<Held, Failure> {
 
 impl Held {
     fn add(&mut self, target: &Opened, key: &FileKey, entry: Option<CatalogEntry>) {
-        let size = entry.and_then(|entry| entry.size);
         let status = target.copy(key);
+        let local = status.and_then(|copy| copy.local);
+        let size = local.or_else(|| entry.and_then(|entry| entry.size));
         let (state, error) = match (status, entry) {
-            (Some(copy), _) if copy.is_local => ("local", None),
+            (Some(_), _) if local.is_some() => ("local", None),
             (Some(_), _) => ("cached", None),
             (None, Some(_)) => ("missing", Some("it is not here")),
             (None, None) => ("missing", Some("it is neither here nor in the catalog")),

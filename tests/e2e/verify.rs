@@ -88,7 +88,7 @@ fn what_is_held_and_missing_is_fetched_by_a_repair() {
     });
 }
 
-/// Files of the user's in place of catalogued ones are no mistake.
+/// Files of the user's in place of catalogued ones are no mistake, stay, and have their own size.
 #[test]
 fn verify_tells_of_local_overrides() {
     Place::each(content, &[], |place| {
@@ -103,7 +103,10 @@ fn verify_tells_of_local_overrides() {
         assert_eq!(names(&states, "local"), [FLAT]);
         let told = place.told(&["verify"]);
         assert!(told.contains("1 local (4 B)"), "{told}");
-        place.told(&["evict", FLAT]);
+        let told = place.told(&["hold", FLAT]) + &place.told(&["hold", "--list"]);
+        assert!(told.contains("1 local (4 B)"), "{told}");
+        let told = place.told(&["evict", FLAT]);
+        assert!(told.contains("1 local (4 B)"), "{told}");
         assert_eq!(place.rig.read(path(FLAT)).unwrap(), b"mine");
     });
 }

@@ -30,8 +30,8 @@ const PIECE: usize = 64 << 10;
 /// The state of a copy, from memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::cli) struct CopyStatus {
-    /// Whether the user's own file stands in for it.
-    pub(in crate::cli) is_local: bool,
+    /// The size in bytes of the user's own file, if one stands in for it.
+    pub(in crate::cli) local: Option<u64>,
     /// Whether its name is held.
     pub(in crate::cli) is_held: bool,
     /// Whether somebody has it open.
@@ -110,7 +110,7 @@ impl Opened {
         if let Some(store) = self.store() {
             let holding = store.holding(key)?;
             return Some(CopyStatus {
-                is_local: holding.kind == HoldingKind::Local,
+                local: (holding.kind == HoldingKind::Local).then_some(holding.size),
                 is_held: store.is_held(key),
                 is_open: store.is_open(key),
                 last_used: store.last_used(key),
@@ -118,7 +118,7 @@ impl Opened {
         }
         let report = described(self.mountpoint(), key)?;
         is_here(&report).then(|| CopyStatus {
-            is_local: report.state == FileState::Local.as_str(),
+            local: report.local_size,
             is_held: report.held,
             is_open: report.open,
             last_used: report.last_used.as_deref().and_then(time),
