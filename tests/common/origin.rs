@@ -272,9 +272,16 @@ impl Origin {
         }
     }
 
-    /// Opens the port again.
+    /// Opens the port again. Another process may have it for a while, for a connection of its own.
     pub fn accept(&self) {
-        let listener = self.runtime().block_on(TcpListener::bind(self.address)).unwrap();
+        let begun = std::time::Instant::now();
+        let listener = loop {
+            match self.runtime().block_on(TcpListener::bind(self.address)) {
+                Ok(listener) => break listener,
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(60), "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
         self.listen(listener);
     }
 
