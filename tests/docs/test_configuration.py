@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs/configuration.md").read_text()
-OPTIONS = PAGE[PAGE.index("## Options of") : PAGE.index("\nThe other commands say theirs")]
+OPTIONS = PAGE[PAGE.index("## Options of") :].split("\n## ")[0]
 # Keywords in the headers of datasets, and what only builds for debugging read.
 NO_SETTINGS = {"CRDS_CTX", "CRDS_VER", "CRDS_FS_ABORT_AT"}
 # The Python client's that are named as not read.
