@@ -130,7 +130,10 @@ fn a_failure_is_logged_once_with_file_url_and_reason() {
     rig.read(format!("references/roman/{FLAT}")).unwrap();
     let log = rig.log();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(DARK)).collect();
-    let failures: Vec<&&str> = lines.iter().filter(|line| line.contains("403")).collect();
+    let failures: Vec<&&str> = lines
+        .iter()
+        .filter(|line| line.contains("403 Forbidden"))
+        .collect();
     assert_eq!(failures.len(), 1, "{log}");
     assert!(failures[0].contains(&origin.url()), "{log}");
     let told = rig.json(format!(".crds-fs/files/{path}")).unwrap();

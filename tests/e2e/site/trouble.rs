@@ -14,11 +14,11 @@ fn the_status_says_whose_fault_it_is() {
     let site = Site::of(&origin, &["--timeout", "2s", "--stall-timeout", "500ms"]);
     assert_eq!(site.get(FLAT).status, 200);
     for (behaviour, status, words) in [
-        (Behaviour::Status(401), 502, "401"),
-        (Behaviour::Status(403), 502, "403"),
-        (Behaviour::Status(404), 404, "404"),
-        (Behaviour::Status(410), 404, "410"),
-        (Behaviour::Status(500), 502, "500"),
+        (Behaviour::Status(401), 502, "answered 401 "),
+        (Behaviour::Status(403), 502, "answered 403 "),
+        (Behaviour::Status(404), 404, "answered 404 "),
+        (Behaviour::Status(410), 404, "answered 410 "),
+        (Behaviour::Status(500), 502, "answered 500 "),
         (Behaviour::StallBeforeHead, 503, "no "),
     ] {
         origin.set(DARK, behaviour);
