@@ -95,7 +95,7 @@ fn evict_drops_the_files_of_a_context() {
         let states = place.states(&["evict", "--context", PMAP]);
         let mut evicted = names(&states, "evicted");
         evicted.sort();
-        assert_eq!(evicted, [PMAP, IMAP, DARK, RMAP]);
+        assert_eq!(evicted, [PMAP, IMAP, DARK, RMAP], "{states:?}");
         assert!(place.is_here(FLAT) && !place.is_here(DARK));
     });
 }
