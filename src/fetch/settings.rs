@@ -22,7 +22,7 @@ pub(crate) struct FetchSettings {
     pub streams: usize,
     /// Bytes asked for at a time over each of them, at most.
     pub part: u64,
-    /// The least bytes that each of two connections must receive when they share the rest of a part.
+    /// The least bytes of each half of a part that is cut, for one more connection or for a later request.
     pub least: u64,
     /// Parts begin at multiples of so many bytes. A cache in between keeps files in slices, whose length divides this,
     /// and is asked for each slice by one connection.

@@ -156,24 +156,28 @@ fn mounted_twice_is_refused_and_the_first_goes_on() {
     rig.umount();
 }
 
-/// A process that ends without a word, here by the signal for a file that grows too large: its log.
-#[test]
-fn who_waits_for_a_process_that_dies_is_told() {
-    let rig = offline(&[]);
-    let script = "ulimit -f 0 && exec \"$0\" \"$@\"";
+/// Mounts below a limit of the shell, and gives the exit status and what was said.
+fn mount_limited(rig: &Rig, limit: &str) -> (Option<i32>, String) {
     let output = Command::new("/bin/sh")
-        .args(["-c", script])
+        .args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")])
         .arg(program().get_program())
         .args(["mount", "--offline"])
         .arg(rig.mountpoint())
         .arg("--cache")
         .arg(rig.store())
         .env_clear()
-        .env("HOME", home(&rig))
+        .env("HOME", home(rig))
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A process that ends without a word, here by the signal for a file that grows too large: its log is named.
+#[test]
+fn who_waits_for_a_process_that_dies_is_told() {
+    let rig = offline(&[]);
+    let (status, said) = mount_limited(&rig, "-f 0");
+    assert_eq!(status, Some(1), "{said}");
     assert!(
         said.contains("ended without a word") && said.contains("SIGXFSZ"),
         "{said}"
@@ -186,21 +190,7 @@ fn who_waits_for_a_process_that_dies_is_told() {
 #[test]
 fn too_few_addresses_are_told_before_anything_is_mounted() {
     let rig = offline(&[]);
-    let mount = |limit: &str| {
-        let output = Command::new("/bin/sh")
-            .args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")])
-            .arg(program().get_program())
-            .args(["mount", "--offline"])
-            .arg(rig.mountpoint())
-            .arg("--cache")
-            .arg(rig.store())
-            .env_clear()
-            .env("HOME", home(&rig))
-            .output()
-            .unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
-    };
-    let (status, said) = mount("-v 250000");
+    let (status, said) = mount_limited(&rig, "-v 250000");
     assert_eq!(status, Some(1), "{said}");
     assert!(
         said.contains("250000 KiB") && said.contains("ulimit -v unlimited"),
@@ -208,7 +198,7 @@ fn too_few_addresses_are_told_before_anything_is_mounted() {
     );
     assert!(!is_mounted(&rig));
     // What the process may raise it raises.
-    let (status, said) = mount("-S -v 250000");
+    let (status, said) = mount_limited(&rig, "-S -v 250000");
     assert_eq!(status, Some(0), "{said}");
     let umount = program().arg("umount").arg(rig.mountpoint()).status().unwrap();
     assert!(umount.success());
