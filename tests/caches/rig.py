@@ -113,9 +113,24 @@ class Nginx(Cache):
         with open(self.path("nginx.conf"), "w") as out:
             out.write(
                 f"daemon off; {user} pid {self.path('pid')}; error_log {self.path('error.log')};\n"
-                f"events {{}}\nhttp {{\naccess_log {self.path('access.log')};\n{places}{self.configuration()}}}\n"
+                "events {}\nhttp {\nlog_format lengths '$request_method $body_bytes_sent of $sent_http_content_length';\n"
+                f"access_log {self.path('access.log')} lengths;\n{places}{self.configuration()}}}\n"
             )
         self.run("nginx", "-c", self.path("nginx.conf"), "-e", self.path("error.log"))
+
+    def finish(self):
+        """Ends all that it is about, whether somebody still waits for it or not, and begins anew with what it keeps."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(LIMIT)
+        self.start()
+        assert self.answers(), f"it does not start again: {self.said()}"
+
+    def cut_off(self):
+        """The number of requests whose client left in the middle. It asks for the next slice while it sends one, and throws
+        it away when it sees then that nobody is there."""
+        self.finish()
+        with open(self.path("access.log")) as log:
+            return sum(int(sent) < int(length) for sent, length in re.findall(r"^GET (\d+) of (\d+)$", log.read(), re.MULTILINE))
 
     def source(self):
         return f"http://127.0.0.1:{self.port}"
@@ -134,6 +149,10 @@ class Nginx(Cache):
 
 
 class Squid(Cache):
+    def cut_off(self):
+        """None, for what it is asked for: it goes on with a file whose client left (quick_abort)."""
+        return 0
+
     def start(self):
         with open(os.path.join(CONTRIB, "squid/crds-cache.conf")) as text:
             conf = text.read()
