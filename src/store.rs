@@ -25,7 +25,7 @@ mod transfers;
 mod upkeep;
 mod verified;
 
-pub(crate) use disk::{Digests, DiskStore, StoreOptions, digest};
+pub(crate) use disk::{Digests, DiskStore, Sharing, StoreOptions, digest};
 pub(crate) use error::{StoreError, is_disk_full};
 pub(crate) use files::Files;
 pub(crate) use holds::HoldChange;

@@ -14,7 +14,7 @@ use crate::remote::{
     UrlOrigin,
 };
 use crate::resolve::{BadFilePolicy, Mode, Prefetch, ResolveOptions, Resolver};
-use crate::store::{DiskStore, Store, StoreOptions};
+use crate::store::{DiskStore, Sharing, Store, StoreOptions};
 
 /// The settings of a cache; made by [`Cache::builder`].
 #[derive(Debug, Clone)]
@@ -155,8 +155,13 @@ impl Builder {
     /// Whether others use the directory at the same time, on this node or on others: then nothing is evicted, and what is
     /// under way lies in [`Builder::state`], which has to be there.
     #[must_use]
-    pub fn shared(mut self, shared: bool) -> Self {
-        self.store.shared = shared;
+    pub fn shared(self, shared: bool) -> Self {
+        self.sharing(if shared { Sharing::Shared } else { Sharing::Alone })
+    }
+
+    /// As [`Builder::shared`], also for a directory that is used with others only where others share it already.
+    pub(crate) fn sharing(mut self, sharing: Sharing) -> Self {
+        self.store.sharing = sharing;
         self
     }
 

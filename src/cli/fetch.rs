@@ -91,7 +91,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         },
         ..MountFlags::default()
     };
-    let settings = target.settings(&args.target, flags, &environment)?;
+    let mut settings = target.settings(&args.target, flags, &environment)?;
+    if !args.dry_run {
+        settings.share();
+    }
     let session = Session::open(&target, settings)?;
     let outcome = session.wait(fetch(args, &request, session.settings(), session.target()));
     let hint = offline_hint(session.settings());

@@ -21,6 +21,7 @@ use crate::crds::{ContextSpec, Observatory, Url};
 use crate::remote::{self, EndpointError, Endpoints};
 use crate::resolve::{Mode, Prefetch};
 use crate::serve::LogFormat;
+use crate::store::Sharing;
 use crate::tree::{BestrefsAs, UseOfFiles};
 
 /// The `CRDS_SERVER_URL` that crds-fs gives to clients on a mount: any that contains `serverless` means to them that they
@@ -83,8 +84,8 @@ pub(super) struct Settings {
     pub(super) cache: Option<PathBuf>,
     /// Mount over a directory although that hides what is in it.
     pub(super) over: bool,
-    /// Use the store together with others.
-    pub(super) shared: bool,
+    /// The use of the store together with others.
+    pub(super) sharing: Sharing,
     /// The directory in which the state directories of shared caches, and of such as cannot be written, are made.
     pub(super) state: Option<PathBuf>,
     pub(super) remote: remote::Settings,
@@ -153,7 +154,7 @@ impl Settings {
             mountpoint: mountpoint.into(),
             cache: sources.get("cache", &[], parse::text)?.map(PathBuf::from),
             over: sources.is_on("over", &[])?,
-            shared,
+            sharing: if shared { Sharing::Shared } else { Sharing::Alone },
             state: sources
                 .get("state", &[], parse::text)?
                 .map(PathBuf::from)
@@ -201,6 +202,13 @@ impl Settings {
 }
 
 impl Settings {
+    /// For a command that brings files in: a cache that is said to be shared is so from then on.
+    pub(super) fn share(&mut self) {
+        if self.sharing == Sharing::IfShared {
+            self.sharing = Sharing::Shared;
+        }
+    }
+
     /// Refuses URLs that make no sense together, or as places of files, before a process of its own is made of them.
     pub(super) fn check_places(&self) -> Result<(), Failure> {
         Endpoints::new(&self.remote, &self.observatories)

@@ -15,6 +15,7 @@ use super::flags::{CacheFlags, MountFlags};
 use super::settings::{Environment, Settings};
 use super::suggestions::SERVERS;
 use crate::crds::Observatory;
+use crate::store::Sharing;
 pub(super) use find::STATUS;
 use find::{Candidate, Found};
 pub(super) use open::Opened;
@@ -176,7 +177,8 @@ impl Target {
         }))
     }
 
-    /// The settings to work on it with: those of `flags`, and of `more` that a command has of its own.
+    /// The settings to work on it with: those of `flags`, and of `more` that a command has of its own. A cache that is said to
+    /// be shared is used so where it is, and is not made so ([`Settings::share`]).
     pub(super) fn settings(
         &self,
         flags: &TargetFlags,
@@ -202,7 +204,11 @@ impl Target {
                 ".".into()
             }
         };
-        Settings::new(Some(&directory), &flags, environment)
+        let mut settings = Settings::new(Some(&directory), &flags, environment)?;
+        if settings.sharing == Sharing::Shared {
+            settings.sharing = Sharing::IfShared;
+        }
+        Ok(settings)
     }
 }
 

@@ -45,7 +45,7 @@ fn builder(settings: &Settings, directory: &Path) -> Builder {
         .catalog_ttl(settings.catalog_ttl)
         .bestrefs_ttl(settings.bestrefs_ttl)
         .state(settings.state.clone())
-        .shared(settings.shared)
+        .sharing(settings.sharing)
         .checks(settings.lengths, settings.checksums)
         .bad_files(BadFilePolicy {
             allow_references: settings.allow_bad_references,

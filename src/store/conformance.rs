@@ -9,8 +9,8 @@ use sha1::{Digest as _, Sha1};
 use tempfile::TempDir;
 
 use super::{
-    DiskStore, Files as _, Found, HoldingKind, MemoryStore, Part, Record, ReferenceLayout, Store, StoreError,
-    StoreOptions,
+    DiskStore, Files as _, Found, HoldingKind, MemoryStore, Part, Record, ReferenceLayout, Sharing, Store,
+    StoreError, StoreOptions,
 };
 use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 
@@ -93,7 +93,7 @@ impl Shared {
         let state = TempDir::new().unwrap();
         let options = StoreOptions {
             keep_free: 0,
-            shared: true,
+            sharing: Sharing::Shared,
             state: Some(state.path().to_owned()),
             ..StoreOptions::default()
         };

@@ -69,6 +69,18 @@ use publisher::{Publisher, Queue};
 use quarantine::Quarantined;
 use shared::Shared;
 
+/// The use of a store by several processes at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Sharing {
+    /// By one process alone; a store that others share is refused.
+    #[default]
+    Alone,
+    /// With others where it is shared already, else alone.
+    IfShared,
+    /// With others; it is shared from then on.
+    Shared,
+}
+
 /// The options of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct StoreOptions {
@@ -83,7 +95,7 @@ pub(crate) struct StoreOptions {
     /// The directory for the state of shared stores, and of such as cannot be written, in which each gets one of its own.
     pub state: Option<PathBuf>,
     /// Whether others use the store at the same time.
-    pub shared: bool,
+    pub sharing: Sharing,
     /// The term of leases on files of a shared store: the time for which a mount that was killed holds others back at most.
     pub lease: Duration,
 }
@@ -96,7 +108,7 @@ impl Default for StoreOptions {
             checksums: true,
             lengths: true,
             state: None,
-            shared: false,
+            sharing: Sharing::Alone,
             lease: Duration::from_secs(10),
         }
     }

@@ -334,6 +334,52 @@ fn commands_work_beside_mounts() {
 }
 
 #[test]
+fn only_what_brings_files_makes_a_cache_a_shared_one() {
+    let origin = Origin::start(content());
+    let [cache, state] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (cache, url) = (cache.path().display().to_string(), origin.url());
+    let command = |name: &str, more: &[&str], status: i32| {
+        let output = program()
+            .args([name, "--cache", &cache])
+            .args(more)
+            .env("CRDS_FS_STATE", state.path())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{name} {more:?}: {told}");
+        told.into_owned()
+    };
+    let marker = PathBuf::from(&cache).join(".crds-fs/shared");
+    command("fetch", &["--server", &url, PMAP, DARK], 0);
+    // There are no rules for the last of them.
+    let others = [
+        ("verify", &[][..], 0),
+        ("verify", &["--repair"], 0),
+        ("hold", &[DARK], 0),
+        ("hold", &["--list"], 0),
+        ("release", &[DARK], 0),
+        ("evict", &["--dry-run", DARK], 0),
+        ("evict", &[DARK], 0),
+        ("fetch", &["--dry-run", DARK], 0),
+        ("contexts", &["roman"], 0),
+        ("context", &["roman-latest"], 0),
+        ("diff", &[PMAP, PMAP], 1),
+        ("bestrefs", &["R0000101001001001001_01101_0001.WFI01"], 1),
+    ];
+    for (name, more, status) in others {
+        command(name, &[&["--shared", "--offline"], more].concat(), status);
+        assert!(!marker.exists(), "{name} {more:?}");
+    }
+    // Nor is it another one for its owner.
+    command("verify", &["--offline"], 0);
+    command("fetch", &["--shared", "--server", &url, DARK], 0);
+    assert!(marker.exists());
+    command("verify", &["--shared", "--offline"], 0);
+    let refused = command("verify", &["--offline"], 1);
+    assert!(refused.contains("say --shared"), "{refused}");
+}
+
+#[test]
 fn a_size_is_no_setting_of_a_shared_store() {
     let refused = run(&["mount", "/nonexistent", "--shared", "--cache-size", "1G"]);
     assert_eq!(refused.status.code(), Some(2));

@@ -129,7 +129,11 @@ impl Request {
             // It is for subjects that do not tell their own.
             let mut environment = environment.clone();
             environment.remove("CRDS_OBSERVATORY");
-            Some(target.settings(&args.target, MountFlags::default(), &environment)?)
+            let mut settings = target.settings(&args.target, MountFlags::default(), &environment)?;
+            if args.fetch {
+                settings.share();
+            }
+            Some(settings)
         } else {
             None
         };

@@ -14,7 +14,7 @@ use super::lock::{self, Lock};
 use super::naming::make_path;
 use super::shared::{self, Shared};
 use super::state_dir::{self, Durable};
-use super::{StoreError, StoreOptions};
+use super::{Sharing, StoreError, StoreOptions};
 
 /// A store that was taken possession of.
 pub(super) struct Possession {
@@ -38,11 +38,16 @@ pub(super) enum Access {
     Reading,
 }
 
-/// Takes possession of an open directory, for sharing it if the options say so; their `state` is the directory in which those
+/// Takes possession of an open directory, for sharing it as the options say; their `state` is the directory in which those
 /// for shared stores, and for such as cannot be written, are made.
 pub(super) fn take(root: &Dir, options: &StoreOptions) -> Result<Possession, StoreError> {
     let state = options.state.as_deref();
-    let taken = if options.shared {
+    let enters = match options.sharing {
+        Sharing::Alone => false,
+        Sharing::IfShared => shared::is_shared(root),
+        Sharing::Shared => true,
+    };
+    let taken = if enters {
         enter(root, state, options.lease)
     } else {
         take_alone(root)

@@ -212,6 +212,12 @@ impl Shared {
     }
 }
 
+/// Whether the store in `root` is shared by others, as far as that can be read.
+pub(super) fn is_shared(root: &Dir) -> bool {
+    root.open_dir(OWN)
+        .is_ok_and(|own| matches!(refuse_shared(&own), Err(StoreError::IsShared)))
+}
+
 /// Fails if there is a marker: the store is shared by others.
 pub(super) fn refuse_shared(own: &Dir) -> Result<(), StoreError> {
     match state_dir::read_text(own, Path::new(MARKER), SMALL_LIMIT)? {

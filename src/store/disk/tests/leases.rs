@@ -17,7 +17,7 @@ impl Mounts {
     fn new(count: usize, lease: Duration) -> Self {
         let (dir, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let options = StoreOptions {
-            shared: true,
+            sharing: Sharing::Shared,
             state: Some(state.path().to_owned()),
             lease,
             ..options()

@@ -19,7 +19,7 @@ impl Place {
 
     fn options(&self) -> StoreOptions {
         StoreOptions {
-            shared: true,
+            sharing: Sharing::Shared,
             state: Some(self.state.path().to_owned()),
             ..options()
         }
