@@ -48,6 +48,7 @@
 //! ```
 
 mod builder;
+mod circuit_breaker;
 pub(crate) mod contexts;
 mod error;
 pub(crate) mod holdings;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::circuit_breaker::CircuitBreaker;
 use super::{Cache, Error};
 use crate::crds::{ContextSpec, Observatory};
 use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
 use crate::remote::{
-    self, Endpoints, HttpClient, HttpOrigin, HttpSettings, ObjectOrigin, Origin, ServerSetting, TierSetting,
-    UrlOrigin,
+    self, CrdsServer, Endpoints, HttpClient, HttpOrigin, HttpSettings, ObjectOrigin, Origin, ServerSetting,
+    TierSetting, UrlOrigin,
 };
 use crate::resolve::{BadFilePolicy, Mode, Prefetch, ResolveOptions, Resolver};
 use crate::store::{DiskStore, Sharing, Store, StoreOptions};
@@ -173,8 +174,8 @@ impl Builder {
         self
     }
 
-    /// Tells those who wait for a file of a dead server soon, and those who ask for another one within `outage` after that at
-    /// once: for caches whose files others wait for.
+    /// Tells those who wait for a file or an answer of a dead server soon, and those who ask for another one within `outage`
+    /// after that at once: for caches whose files others wait for.
     pub(crate) fn tells_soon(mut self, outage: Duration) -> Self {
         self.fetch.tries_silent = self.fetch.tries_unreachable;
         self.fetch.outage = outage;
@@ -226,11 +227,17 @@ impl Builder {
             HttpOrigin::new(http.clone()),
             ObjectOrigin::new(http.clone(), self.remote.cloud.clone()),
         ));
+        let outage = self.fetch.outage;
+        let server = |observatory| {
+            let server = endpoints.server(observatory, &http, &origin);
+            if outage.is_zero() {
+                return server;
+            }
+            Arc::new(CircuitBreaker::new(server, outage)) as Arc<dyn CrdsServer>
+        };
         let source = |&observatory| CatalogSource {
             observatory,
-            server: endpoints
-                .is_described(observatory)
-                .then(|| endpoints.server(observatory, &http, &origin)),
+            server: endpoints.is_described(observatory).then(|| server(observatory)),
         };
         let sources = self.observatories.iter().map(source).collect();
         let catalogs = Catalogs::new(runtime.clone(), store, sources, self.catalogs);

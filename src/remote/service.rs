@@ -75,6 +75,14 @@ pub(crate) trait CrdsServer: Send + Sync {
         url.trim_end_matches('/') == self.url().trim_end_matches('/')
     }
 
+    /// The failure of all calls that are made now, where one of a moment ago is that of the next ones.
+    fn outage(&self) -> Option<RemoteError> {
+        None
+    }
+
+    /// Takes note of a call that was given up because nothing came.
+    fn note_silence(&self, _error: &RemoteError) {}
+
     /// Calls a method with positional parameters and gives its decoded result.
     fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>>;
 

@@ -228,7 +228,11 @@ impl Batcher {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.timeout);
                 let request = self.server.best_references_by_ids(context, datasets, None, true);
                 let answer = timeout_at(deadline, request).await;
-                answer.unwrap_or_else(|_| Err(self.timed_out()))
+                answer.unwrap_or_else(|_| {
+                    let error = self.timed_out();
+                    self.server.note_silence(&error);
+                    Err(error)
+                })
             };
             let is_reply = |error: &RemoteError| error.kind == RemoteErrorKind::Rpc;
             if answer.as_ref().map_or_else(is_reply, |_| true) {

@@ -17,7 +17,6 @@ use crate::crds::{ContextSpec, FileKey, FileName, Observatory, ServerInfo};
 use crate::fetch::{FetchError, Outcome, Provided};
 use crate::resolve::ResolveError;
 
-use pass_on::LastOutage;
 use replies::Replies;
 
 /// An observatory of another server.
@@ -25,7 +24,6 @@ pub(super) struct Upstream {
     cache: Cache,
     observatory: Observatory,
     replies: Replies,
-    last_outage: LastOutage,
 }
 
 impl Upstream {
@@ -35,7 +33,6 @@ impl Upstream {
             cache,
             observatory,
             replies,
-            last_outage: LastOutage::default(),
         }
     }
 

@@ -1,35 +1,13 @@
 //! Calls that are passed on to the upstream server.
 
 use std::future::ready;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::Upstream;
 use crate::remote::{RemoteError, RemoteErrorKind};
 use crate::serve::envelope::{MethodResult, RpcError};
-
-/// The time for which upstream is not called again after it could not be reached, or said nothing.
-const OUTAGE: Duration = Duration::from_secs(5);
-
-/// The last call that did not reach upstream: its failure is that of all others for a moment.
-#[derive(Clone, Default)]
-pub(super) struct LastOutage(Arc<Mutex<Option<(Instant, RpcError)>>>);
-
-impl LastOutage {
-    fn recent(&self) -> Option<RpcError> {
-        let last = self.0.lock();
-        let (when, error) = last.as_ref()?;
-        (when.elapsed() < OUTAGE).then(|| error.clone())
-    }
-
-    fn note(&self, error: &RpcError) {
-        *self.0.lock() = Some((Instant::now(), error.clone()));
-    }
-}
 
 /// Upstream's answer to a call, asked for now.
 pub(super) fn pass_on(upstream: &Upstream, method: &str, params: Value) -> BoxFuture<'static, MethodResult> {
@@ -40,19 +18,16 @@ pub(super) fn pass_on(upstream: &Upstream, method: &str, params: Value) -> BoxFu
         ));
         return Box::pin(ready(Err(error)));
     };
-    if let Some(error) = upstream.last_outage.recent() {
-        return Box::pin(ready(Err(error)));
+    if let Some(error) = server.outage() {
+        return Box::pin(ready(Err(of_remote(&error))));
     }
     upstream.replies.note_call(method);
-    let (method, last_outage) = (method.to_owned(), upstream.last_outage.clone());
+    let method = method.to_owned();
     Box::pin(async move {
-        server.call(&method, params).await.map_err(|error| {
-            let told = of_remote(&error);
-            if error.is_of_network() {
-                last_outage.note(&told);
-            }
-            told
-        })
+        server
+            .call(&method, params)
+            .await
+            .map_err(|error| of_remote(&error))
     })
 }
 

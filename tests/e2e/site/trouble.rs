@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::origin::{Behaviour, Origin};
 use crate::small_disk::{fill, inside, shrink};
-use crate::{DARK, FLAT, content};
+use crate::{DARK, FLAT, PMAP, content};
 
 use super::rig::{Site, until, why};
 
@@ -103,6 +103,35 @@ fn calls_to_an_upstream_that_says_nothing_fail_together() {
         let told = site.error("get_remote_context", &json!(["roman", "pipeline"]));
         told.starts_with("OtherError: no method")
     });
+}
+
+#[test]
+fn best_references_of_an_upstream_that_says_nothing_fail_together() {
+    let origin = Origin::start(content());
+    let site = Site::of(&origin, &["--timeout", "1s"]);
+    site.result("get_default_context", &json!(["roman", null]));
+    origin.set_calls(Behaviour::StallBeforeHead);
+    let method = "get_best_references_by_ids";
+    let mut numbers = 1..;
+    // A dataset that has failed is not asked for again for longer.
+    let mut call = || {
+        let id = format!("R0000101001001001001_01101_{:04}.WFI01", numbers.next().unwrap());
+        let reply = site.call(method, &json!([PMAP, [id], null, true]));
+        let told = reply["error"]["message"].as_str();
+        told.is_some_and(|told| told.starts_with("UpstreamError: "))
+    };
+    assert!(call());
+    unasked(|| origin.called(method).len(), || assert!(call()));
+    // Nor do other calls ask it meanwhile.
+    unasked(
+        || origin.called("get_remote_context").len(),
+        || {
+            assert!(call());
+            site.error("get_remote_context", &json!(["roman", "pipeline"]));
+        },
+    );
+    origin.mend();
+    until("upstream is found again", || !call());
 }
 
 #[test]
