@@ -192,7 +192,7 @@ impl DiskStore {
         Self::from_dir(root, options)
     }
 
-    /// The process that took possession of the store in a directory last, as is written there; it may have ended.
+    /// The process of this node that took possession of the store in a directory last, as is written there; it may have ended.
     pub(crate) fn last_owner(path: &Path) -> Option<u32> {
         let root = Dir::open_ambient_dir(path, ambient_authority()).ok()?;
         lock::last_owner(&root)

@@ -25,7 +25,7 @@ pub(crate) enum StoreError {
     /// Another process uses the store.
     #[error("the store is in use by {holder}; unmount that first, or choose another with --cache")]
     InUse {
-        /// The holder of the lock as the lock file names it ("process 12 (crds-fs)"), or "another process".
+        /// The holder of the lock as the lock file names it ("process 12 (crds-fs)", with " on NODE" where that is another one), or "another process".
         holder: String,
     },
     /// The store is shared by mounts, and was to be used alone.

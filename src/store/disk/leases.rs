@@ -18,6 +18,7 @@ use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat};
 
 use super::files::{is_young_part, place};
+use super::lock;
 use super::naming::{make_dirs, name_new, remove};
 use super::shared::Shared;
 use super::state_dir::{self, Plain, is_absence};
@@ -270,8 +271,7 @@ impl FilesOfLease<'_> {
             other => other?,
         };
         let mut file = file.into_std();
-        let host = rustix::system::uname();
-        let host = host.nodename().to_string_lossy();
+        let host = lock::host();
         let line = format!("{host} process {}{}\n", std::process::id(), self.shared.mark());
         // It counts without the text as well.
         if let Err(error) = file.write_all(line.as_bytes()) {

@@ -74,7 +74,8 @@ fn take_pausing(own: &Dir, mut pause: impl FnMut()) -> Result<Lock, StoreError> 
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(Path::file_name).unwrap_or_default();
     file.set_len(0).map_err(failed)?;
-    writeln!(file, "process {} ({})", std::process::id(), program.display()).map_err(failed)?;
+    let (id, host) = (std::process::id(), host());
+    writeln!(file, "process {id} ({}) on {host}", program.display()).map_err(failed)?;
     Ok(Lock(file))
 }
 
@@ -83,8 +84,17 @@ fn is_ending(process: u32) -> bool {
     std::fs::read_link(format!("/proc/{process}/exe")).is_err_and(|error| is_absence(&error))
 }
 
-/// The process that is named in the text of a lock.
+/// The name of this node.
+pub(super) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The process that is named in the text of a lock, if it is one of this node.
 fn process_in(text: &str) -> Option<u32> {
+    let text = text.trim();
+    if text.rsplit_once(" on ").is_some_and(|(_, there)| there != host()) {
+        return None;
+    }
     text.split_whitespace().find_map(|word| word.parse().ok())
 }
 
@@ -137,19 +147,20 @@ pub(super) fn refuse_owner(own: &Dir) -> Result<(), StoreError> {
     }
 }
 
-/// The holder of a lock, as its file names it.
+/// The holder of a lock, as its file names it; without the node where that is this one.
 fn holder(mut file: &File) -> String {
     let mut holder = String::new();
     let _ = Read::by_ref(&mut file)
         .take(SMALL_LIMIT)
         .read_to_string(&mut holder);
+    let here = format!(" on {}", host());
     match holder.trim() {
         "" => "another process".to_owned(),
-        text => text.to_owned(),
+        text => text.strip_suffix(&here).unwrap_or(text).to_owned(),
     }
 }
 
-/// The process that took the lock of the store in `root` last, as is written in the lock's file.
+/// The process of this node that took the lock of the store in `root` last, as is written in the lock's file.
 pub(super) fn last_owner(root: &Dir) -> Option<u32> {
     let text = read_text(root, &Path::new(OWN).join(NAME), SMALL_LIMIT).ok()??;
     process_in(&text)
@@ -163,11 +174,11 @@ mod tests {
 
     use super::*;
 
-    /// A store whose lock another open file has, in the name of this process.
-    fn locked_by(holder: u32) -> (tempfile::TempDir, Dir, File) {
+    /// A store whose lock another open file has, in the name of this process on a node.
+    fn locked_by(holder: u32, host: &str) -> (tempfile::TempDir, Dir, File) {
         let place = tempfile::tempdir().unwrap();
         let own = Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap();
-        own.write("lock", format!("process {holder} (crds-fs)\n"))
+        own.write("lock", format!("process {holder} (crds-fs) on {host}\n"))
             .unwrap();
         let held = own.open("lock").unwrap().into_std();
         flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
@@ -181,7 +192,7 @@ mod tests {
         while !is_ending(child.id()) {
             std::thread::yield_now();
         }
-        let (_place, own, held) = locked_by(child.id());
+        let (_place, own, held) = locked_by(child.id(), &host());
         let mut pauses = 0;
         let lock = take_pausing(&own, || {
             pauses += 1;
@@ -200,10 +211,23 @@ mod tests {
     fn a_process_that_lives_is_not_waited_for() {
         let own_number = std::process::id();
         assert!(!is_ending(own_number));
-        let (_place, own, _held) = locked_by(own_number);
+        let (_place, own, _held) = locked_by(own_number, &host());
+        let refused = take_pausing(&own, || panic!("it waits")).unwrap_err();
+        let expected = format!("process {own_number} (crds-fs)");
+        assert!(
+            matches!(&refused, StoreError::InUse { holder } if *holder == expected),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_process_of_another_node_is_not_waited_for_and_the_node_is_told() {
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let (_place, own, _held) = locked_by(child.id(), "elsewhere");
         let refused = take_pausing(&own, || panic!("it waits")).unwrap_err();
         assert!(
-            matches!(&refused, StoreError::InUse { holder } if process_in(holder) == Some(own_number)),
+            refused.to_string().contains("(crds-fs) on elsewhere;"),
             "{refused}"
         );
     }

@@ -260,8 +260,7 @@ fn mark(own: &Dir, beside: &Path) -> Result<(String, bool), StoreError> {
 
 /// A state directory of this mount's own below `state`: one that an earlier mount of this node has left, else a new one.
 fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>, PathBuf), StoreError> {
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy().replace(['/', '\0'], "_");
+    let host = lock::host().replace(['/', '\0'], "_");
     for number in 0..MOUNTS {
         let path = state.join(format!("{host}-{number}"));
         let dir = made(&path)?;
