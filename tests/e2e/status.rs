@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{ChildStdout, Command, Output, Stdio};
 
@@ -300,6 +301,8 @@ fn who_waits_and_who_has_a_file_open_is_told_and_what_helps_against_a_failure() 
         "{described}"
     );
     assert_eq!(described["openers"], Value::Array(Vec::new()));
+    let halfway = fs::metadata(rig.path(&dark)).unwrap();
+    assert_eq!((halfway.len(), halfway.blocks()), (300_000, 0));
     origin.release();
     assert!(waiter.wait().unwrap().success());
     let file = fs::File::open(rig.path(&dark)).unwrap();

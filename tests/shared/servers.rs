@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::double::{Locks, Options};
 use crate::mounts::{FLAT, Mounts, PMAP, content};
 use crate::origin::Content;
+use crate::until;
 
 const LARGE: &str = "roman_wfi_dark_0001.asdf";
 
@@ -38,8 +39,12 @@ fn nothing_that_a_quota_has_cut_gets_a_name() {
         let has_started = mounts.rigs[0].try_mount();
         if has_started {
             for _ in 0..2 {
+                // It is right, and cannot be kept.
                 mounts.read(&format!("references/roman/{FLAT}"));
             }
+            until("it is told", || {
+                mounts.rigs[0].log().contains("what was fetched is not kept")
+            });
             mounts.rigs[0].terminate();
             mounts.rigs[0].reap();
         } else {
