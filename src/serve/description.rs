@@ -1,13 +1,14 @@
 //! The server's description of itself: contexts, their history, bad files. Taken from the `server_config` that the cache
 //! brings along, else made up from the names that are there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::archive::Files;
 use crate::crds::literal::{self, Value as Literal};
 use crate::crds::{FileKind, FileName, Observatory};
+use crate::dataset::{open_regular, read_text};
 
 /// Larger `server_config` files are not read.
 const LIMIT: u64 = 256 << 20;
@@ -117,16 +118,13 @@ impl Description {
 }
 
 /// The literal in a `server_config`, if there is such a file.
-fn recorded(path: &PathBuf) -> Result<Option<Literal>, String> {
-    let length = match std::fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
+fn recorded(path: &Path) -> Result<Option<Literal>, String> {
+    let file = match open_regular(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    if length > LIMIT {
-        return Err(format!("it is larger than {LIMIT} bytes"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = read_text(&file, LIMIT).map_err(|error| error.to_string())?;
     literal::parse(&text).map(Some).map_err(|error| error.to_string())
 }
 

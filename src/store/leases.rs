@@ -13,6 +13,9 @@ use std::time::Duration;
 /// The pauses between looks at another's lease: the first one, and the longest.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The most times in a row that a lease is found to be in the way without being waited for: then it is in the way for good,
+/// as a file of somebody else in a directory that cannot be written.
+const IN_THE_WAY: u32 = 8;
 
 /// What lies under the final name of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +105,8 @@ pub(crate) struct Seeking<S> {
     /// A part of the file that nobody is writing any more.
     dead: Option<S>,
     pause: Duration,
+    /// The number of times in a row that a lease was in the way without being waited for.
+    in_the_way: u32,
     has_waited: bool,
     has_displaced: bool,
 }
@@ -122,6 +127,7 @@ impl<S: Copy + PartialEq> Seeking<S> {
             watched: None,
             dead: None,
             pause: PAUSE,
+            in_the_way: 0,
             has_waited: false,
             has_displaced: false,
         }
@@ -141,7 +147,11 @@ impl<S: Copy + PartialEq> Seeking<S> {
     fn created(&mut self, creation: Creation) -> Option<Sought> {
         match creation {
             Creation::Made => self.next = Step::Check,
-            Creation::Exists => self.next = Step::Look,
+            Creation::Exists if self.in_the_way >= IN_THE_WAY => return Some(Sought::Fetch),
+            Creation::Exists => {
+                self.in_the_way += 1;
+                self.next = Step::Look;
+            }
             Creation::Refused => return Some(Sought::Fetch),
         }
         None
@@ -198,6 +208,7 @@ impl<S: Copy + PartialEq> Seeking<S> {
             return None;
         }
         self.has_waited = true;
+        self.in_the_way = 0;
         let pause = self.pause.min(left);
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
         Some(Sought::Wait(pause))
@@ -261,6 +272,10 @@ mod tests {
         seen: Option<(u32, Duration)>,
         file: Option<Presence<u32>>,
         refuses: bool,
+        /// The lease cannot be looked at.
+        hides: bool,
+        /// The lease cannot be removed.
+        stays: bool,
         done: Vec<&'static str>,
     }
 
@@ -282,7 +297,7 @@ mod tests {
 
         fn lease(&self, now: Duration) -> Option<Known<u32>> {
             let others = self.borrow();
-            let stamp = others.lease?;
+            let stamp = others.lease.filter(|_| !others.hides)?;
             let seen = others.seen.filter(|(seen, _)| *seen == stamp);
             let since = seen.map_or(now, |(_, since)| since);
             Some(Known { stamp, since })
@@ -295,7 +310,8 @@ mod tests {
         fn displace(&self, stale: u32) {
             let mut others = self.borrow_mut();
             others.done.push("displace");
-            others.lease.take_if(|lease| *lease == stale);
+            let stays = others.stays;
+            others.lease.take_if(|lease| *lease == stale && !stays);
         }
 
         fn give_back(&self) {
@@ -424,6 +440,23 @@ mod tests {
             seek(&mut seeking, &files, seconds(2), true),
             Sought::Wait(_)
         ));
+    }
+
+    /// Others may put anything in the place of a lease, or make its directory read-only.
+    #[test]
+    fn a_lease_that_can_be_neither_seen_nor_removed_is_done_without() {
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
+        files.borrow_mut().stays = true;
+        files.borrow_mut().hides = true;
+        assert_eq!(seek(&mut seeking, &files, seconds(0), true), Sought::Fetch);
+        files.borrow_mut().hides = false;
+        let mut seeking = Seeking::new(SILENCE);
+        assert!(matches!(
+            seek(&mut seeking, &files, seconds(0), true),
+            Sought::Wait(_)
+        ));
+        assert_eq!(seek(&mut seeking, &files, seconds(10), true), Sought::Fetch);
+        assert_eq!(files.borrow().lease, Some(7));
     }
 
     #[test]

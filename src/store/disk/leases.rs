@@ -304,11 +304,14 @@ impl LeaseFiles for FilesOfLease<'_> {
         }
     }
 
-    /// Opens it: so network file systems tell its times as they are now.
+    /// Opens it: so network file systems tell its times as they are now. One that cannot be opened counts as well: only its
+    /// owner may read it, or it is no file at all.
     fn lease(&self, now: Duration) -> Option<Known<Identity>> {
-        let Ok(Plain::File(_, metadata)) = state_dir::open_plain(self.shared.own(), &lease_path(self.key))
-        else {
-            return None;
+        let (own, path) = (self.shared.own(), lease_path(self.key));
+        let metadata = match state_dir::open_plain(own, &path) {
+            Ok(Plain::File(_, metadata)) => metadata,
+            Ok(Plain::Absent) => return None,
+            Ok(Plain::Link | Plain::Other) | Err(_) => own.symlink_metadata(&path).ok()?,
         };
         let stamp = Identity::of(&metadata);
         let since = self.shared.leases().note_other(self.key, stamp, now);

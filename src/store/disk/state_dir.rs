@@ -228,7 +228,15 @@ pub(super) fn config_path(observatory: Observatory, name: &str) -> PathBuf {
 
 pub(super) fn snapshot(root: &Dir, observatory: Observatory) -> Result<Option<Snapshot>, StoreError> {
     let path = config_path(observatory, "server_config");
-    let Some(text) = read_text(root, &path, SNAPSHOT_LIMIT)? else {
+    let text = match read_text(root, &path, SNAPSHOT_LIMIT) {
+        // The next one takes its place.
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::FileTooLarge => {
+            log::warn!("{} in the store is ignored: {source}", path.display());
+            return Ok(None);
+        }
+        other => other?,
+    };
+    let Some(text) = text else {
         return Ok(None);
     };
     let written = root
@@ -346,7 +354,9 @@ pub(super) fn read(dir: &Dir, path: &Path, limit: u64) -> Result<Option<Vec<u8>>
 }
 
 fn read_once(dir: &Dir, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let too_large = || io::Error::new(ErrorKind::FileTooLarge, "it is absurdly large");
     let file = match open_plain_once(dir, path)? {
+        Plain::File(_, metadata) if metadata.len() > limit => return Err(too_large()),
         Plain::File(file, _) => file,
         Plain::Absent => return Ok(None),
         Plain::Link | Plain::Other => {
@@ -362,7 +372,7 @@ fn read_once(dir: &Dir, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> 
     if u64::try_from(contents.len()).is_ok_and(|length| length <= limit) {
         Ok(Some(contents))
     } else {
-        Err(io::Error::new(ErrorKind::FileTooLarge, "it is absurdly large"))
+        Err(too_large())
     }
 }
 

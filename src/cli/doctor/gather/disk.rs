@@ -16,12 +16,16 @@ use crate::cli::doctor::mounts::MountFacts;
 use crate::cli::doctor::variables::{CENTRAL_STORE, CacheDirectory, Place, directories, is_misspelt};
 use crate::cli::settings::{self, Environment, Settings};
 use crate::crds::{ContextSpec, Observatory};
+use crate::dataset::{open_regular, read_text};
 use crate::mount::health::Health;
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::mount::user_name;
 
 /// The directories of a cache in which crds-fs writes.
 const WRITTEN: [&str; 4] = [".crds-fs", "config", "mappings", "references"];
+
+/// The most bytes of the file that says how references lie.
+const LONGEST_TAG: u64 = 100;
 
 /// The mount of ours that a path is.
 fn mount_at<'a>(mounts: &'a [MountFacts], path: &Path) -> Option<&'a MountFacts> {
@@ -208,7 +212,8 @@ fn directory(path: &Path) -> CacheDirectory {
         |observatory: &Observatory, name: &str| path.join("config").join(observatory.as_str()).join(name);
     let all = Observatory::ALL.iter();
     let tag = |observatory: &Observatory| {
-        let text = fs::read_to_string(config(observatory, "ref_cache_subdir_mode")).ok()?;
+        let file = open_regular(&config(observatory, "ref_cache_subdir_mode")).ok()?;
+        let text = read_text(&file, LONGEST_TAG).ok()?;
         Some((*observatory, text.trim().to_owned()))
     };
     CacheDirectory {

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use super::*;
 use crate::store::LeaseSeeker;
 use crate::store::leases::Sought;
@@ -226,5 +228,25 @@ fn where_there_can_be_no_leases_everybody_fetches() {
         assert_eq!(seek(store, &mut LeaseSeeker::default()), Sought::Fetch);
         put(store, &rule(), b"good").unwrap();
         store.end_seeking(&rule());
+    }
+}
+
+/// Others may put anything into a directory that all write.
+#[test]
+fn what_is_no_lease_is_waited_for_as_one_and_no_longer() {
+    let mounts = Mounts::new(1, Duration::from_millis(200));
+    let store = &mounts.stores[0];
+    let lease = mounts.dir.path().join(".crds-fs/leases/hst/hst_0001.pmap");
+    let others: [&dyn Fn(); 3] = [
+        &|| mknodat(CWD, &lease, FileType::Fifo, Mode::RUSR, 0).unwrap(),
+        &|| std::os::unix::fs::symlink("/dev/zero", &lease).unwrap(),
+        &|| fs::create_dir_all(lease.join("below")).unwrap(),
+    ];
+    fs::create_dir_all(lease.parent().unwrap()).unwrap();
+    for put_other in others {
+        put_other();
+        assert_eq!(wait(store, &rule(), LeaseSeeker::default()), Sought::Fetch);
+        store.end_seeking(&rule());
+        assert!(mounts.leases().is_empty());
     }
 }

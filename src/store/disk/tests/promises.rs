@@ -209,3 +209,15 @@ fn partial_files_that_nobody_wants_any_more_are_swept_away() {
     store.sweep(Observatory::Jwst, &|_| false);
     assert_eq!(fs::read_dir(&partials).unwrap().count(), 2);
 }
+
+#[test]
+fn a_snapshot_without_end_is_replaced_by_the_next_one() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    fs::create_dir_all(dir.path().join("config/hst")).unwrap();
+    let file = File::create(dir.path().join("config/hst/server_config")).unwrap();
+    file.set_len(10 << 30).unwrap();
+    assert!(store.snapshot(Observatory::Hst).unwrap().is_none());
+    store.save_snapshot(Observatory::Hst, "{}", "").unwrap();
+    assert_eq!(store.snapshot(Observatory::Hst).unwrap().unwrap().text, "{}");
+}
