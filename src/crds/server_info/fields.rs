@@ -198,11 +198,18 @@ impl Fields {
 fn hide_credentials(value: &mut Value) {
     match value {
         Value::Str(text) if text.contains("://") => {
-            let urls = text.split_whitespace().filter(|word| word.contains("://"));
-            let urls: Vec<Url> = urls.map(Url::new).collect();
-            for url in urls {
-                *text = text.replace(url.with_credentials(), url.as_str());
-            }
+            // One pass: a description may be of many megabytes of such words.
+            *text = text
+                .split_inclusive(char::is_whitespace)
+                .map(|part| {
+                    let word = part.trim_end();
+                    if word.contains("://") {
+                        part.replacen(word, Url::new(word).as_str(), 1)
+                    } else {
+                        part.to_owned()
+                    }
+                })
+                .collect();
         }
         Value::List(items) | Value::Tuple(items) => items.iter_mut().for_each(hide_credentials),
         Value::Dict(pairs) => pairs.iter_mut().for_each(|(_, value)| hide_credentials(value)),

@@ -341,3 +341,14 @@ proptest! {
         prop_assert!(again.says_the_same(&ServerInfo::from_literal(&again.to_literal()).unwrap()));
     }
 }
+
+#[test]
+fn credentials_are_hidden_in_any_number_of_urls() {
+    let urls = |credentials: &str| {
+        let all = (0..100_000).map(|number| format!("http://{credentials}h{number}/\n"));
+        all.collect::<String>()
+    };
+    let told = json!({"observatory": "roman", "note": format!("a {}", urls("u:secret@"))});
+    let info = ServerInfo::from_json_value(told).unwrap();
+    assert!(info.to_json()["note"] == format!("a {}", urls("***@")));
+}
