@@ -235,6 +235,7 @@ impl Listening {
                 is_https: tls.is_some(),
                 body_time: limits.body,
                 traffic: Arc::clone(&traffic),
+                room: Arc::default(),
             }),
             limits,
             tls,

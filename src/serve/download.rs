@@ -89,6 +89,10 @@ async fn config(request: &Request<'_>) -> Response<Body> {
     response
         .headers_mut()
         .insert(header::CONTENT_LENGTH, length.into());
+    // It names the server as this client does, which is for nobody else.
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

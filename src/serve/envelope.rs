@@ -5,6 +5,8 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
 
+use crate::crds::json;
+
 /// A call, taken out of its envelope.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -77,8 +79,8 @@ impl Call {
     /// Reads a request; the error is for the caller, with the `id` if there is one.
     pub(super) fn parse(body: &[u8]) -> Result<Self, Box<(Value, RpcError)>> {
         let unusable = |message: String| Box::new((Value::Null, RpcError::new("ParseError", message)));
-        let request: Value = serde_json::from_slice(body)
-            .map_err(|error| unusable(format!("the request is not JSON: {error}")))?;
+        let request = json::parse(body, json::MAX_TREE)
+            .map_err(|error| unusable(format!("the request cannot be read as JSON: {error}")))?;
         let Value::Object(mut request) = request else {
             return Err(unusable("the request is not an object".to_owned()));
         };

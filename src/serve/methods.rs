@@ -1,6 +1,6 @@
 //! The JSON-RPC methods (spec/crds-service 1.3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -161,10 +161,11 @@ fn file_info_map(call: &MethodCall<'_>) -> MethodResult {
     call.check_observatory(0)?;
     let files = call.params.optional_texts(1, "files")?;
     let wanted = call.params.optional_texts(2, "fields")?;
+    let wanted = wanted.map(BTreeSet::from_iter);
     let fields = |file: CatalogItem<'_>| {
         let mut fields = call.fields(file);
         if let Some(wanted) = &wanted {
-            fields.retain(|key, _| wanted.contains(&key.as_str()));
+            fields.retain(|key, _| wanted.contains(key.as_str()));
         }
         Value::Object(fields)
     };

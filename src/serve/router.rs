@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::Authority};
 use axum::routing::{get, post};
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::envelope::{self, Call};
 use super::reply::{self, not_found, text};
@@ -21,6 +21,12 @@ use crate::crds::Observatory;
 
 /// The largest request; one that names every file of a large catalog is some megabytes.
 const MAX_REQUEST: usize = 16 << 20;
+
+/// The memory for the bodies of all requests at a time, in bytes; that of a request is held until it is answered.
+const ROOM: usize = 64 << 20;
+
+/// Requests up to this size, in bytes, need no room of their own.
+const SMALL: usize = 4 << 10;
 
 /// The longest wait of a request for a catalog that is being made. Clients give up somewhat later.
 const MAX_WAIT: Duration = Duration::from_secs(20);
@@ -38,6 +44,27 @@ pub(super) struct Context {
     /// The time in which the body of a request must have come.
     pub(super) body_time: Duration,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) room: Arc<Room>,
+}
+
+/// The memory for bodies of requests, in KiB.
+pub(super) struct Room(Semaphore);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Semaphore::new(ROOM >> 10))
+    }
+}
+
+impl Room {
+    /// Waits for room for a body of at most so many bytes; `None` where none is needed.
+    async fn claim(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        if bytes <= SMALL {
+            return None;
+        }
+        let blocks = u32::try_from(bytes.div_ceil(1 << 10)).ok()?;
+        self.0.acquire_many(blocks).await.ok()
+    }
 }
 
 /// All that the server answers. Before the catalog is there requests wait for it, and are told to come again when that
@@ -128,13 +155,19 @@ async fn answer_call(context: &Context, observatory: &str, request: Request<Body
         let why = format!("the request is larger than {MAX_REQUEST} bytes, or broke off");
         text(StatusCode::PAYLOAD_TOO_LARGE, &why)
     };
-    if request.body().size_hint().lower() > MAX_REQUEST as u64 {
+    let told = request.body().size_hint();
+    if told.lower() > MAX_REQUEST as u64 {
         return too_large();
     }
-    let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST);
-    let body = match tokio::time::timeout(context.body_time, body).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return too_large(),
+    let most = told.upper().and_then(|most| usize::try_from(most).ok());
+    let body = async {
+        let room = context.room.claim(most.unwrap_or(MAX_REQUEST)).await;
+        let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST).await;
+        (room, body)
+    };
+    let (_room, body) = match tokio::time::timeout(context.body_time, body).await {
+        Ok((room, Ok(body))) => (room, body),
+        Ok((_, Err(_))) => return too_large(),
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the request did not come in time"),
     };
     let (id, answered) = match Call::parse(&body) {

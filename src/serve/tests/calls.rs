@@ -258,3 +258,58 @@ async fn each_file_has_its_own_digest() {
         assert_eq!(answer[name(number)], expected, "{number}");
     }
 }
+
+#[tokio::test]
+async fn calls_for_many_fields_of_many_files_come_to_an_end() {
+    let rig = rig().await;
+    let fields: Vec<_> = (0..100_000).map(|number| format!("field{number}")).collect();
+    let params = json!(["hst", vec!["x_drk.fits"; 5_000], fields]);
+    assert_eq!(
+        rig.call("get_file_info_map", params).await,
+        json!({"x_drk.fits": {}})
+    );
+}
+
+/// Few bytes of text make many bytes of values.
+#[tokio::test]
+async fn a_call_that_takes_much_memory_is_refused() {
+    let rig = rig().await;
+    let params = "[],".repeat(2_000_000);
+    let body = format!(r#"{{"method": "get_server_info", "id": 1, "params": [{params}0]}}"#);
+    let reply = rig.request("POST", "/hst/json/", &[], &body).await;
+    let reply: Value = serde_json::from_slice(&reply.body).unwrap();
+    let error = reply["error"]["message"].as_str().unwrap();
+    assert!(error.contains("bytes of memory"), "{error}");
+}
+
+/// Clients that begin large requests and go no further: no more of them are read than there is room for.
+#[tokio::test]
+async fn large_requests_have_limited_room() {
+    let rig = rig().await;
+    let begin = async || {
+        let mut stream = TcpStream::connect(rig.server.address()).await.unwrap();
+        let head =
+            "POST /hst/json/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 16000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let mut stream = begin().await;
+        let mut told = [0; 12];
+        stream.read_exact(&mut told).await.unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100");
+        asked.push(stream);
+    }
+    let mut waits = begin().await;
+    // Small ones are answered meanwhile.
+    assert!(rig.call("get_server_info", json!([])).await.is_object());
+    assert!(
+        waits.try_read(&mut [0; 12]).is_err(),
+        "there is no room for a fifth"
+    );
+    asked.pop();
+    let mut told = [0; 12];
+    waits.read_exact(&mut told).await.unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100");
+}

@@ -89,9 +89,10 @@ async fn the_configuration_is_a_python_literal() {
     let get = |name: &'static str| {
         let rig = &rig;
         async move {
-            rig.request("GET", &format!("/hst/unchecked_get/config/hst/{name}"), &[], "")
-                .await
-                .body
+            let path = format!("/hst/unchecked_get/config/hst/{name}");
+            let reply = rig.request("GET", &path, &[], "").await;
+            assert_eq!(reply.headers["cache-control"], "no-store");
+            reply.body
         }
     };
     let config = String::from_utf8(get("server_config").await).unwrap();
