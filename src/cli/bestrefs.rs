@@ -249,7 +249,7 @@ fn lines(lookup: &Lookup<'_>, path: Option<&Path>) -> Result<Counts, Failure> {
         StreamError::Output(error) => error.into(),
     };
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut output = BufWriter::with_capacity(1 << 16, output::results());
     if let Some(path) = path {
         let input = BufReader::with_capacity(1 << 18, File::open(path).map_err(unreadable)?);
         lookup.stream(input, &mut output, cores).map_err(failed)

@@ -1,10 +1,12 @@
 //! The log: its file or standard error, and its level.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target};
 use jiff::Timestamp;
 use log::{LevelFilter, Record};
@@ -14,6 +16,7 @@ use rustix::stdio;
 use serde_json::json;
 
 use super::Failure;
+use super::output::{Colours, plain};
 use super::settings::Environment;
 use crate::serve::LogFormat;
 
@@ -34,7 +37,12 @@ pub(super) struct LogFile {
 
 /// Logs to standard error, for a command that tells its own failures: from this level on, unless `RUST_LOG` names another.
 pub(super) fn to_standard_error(level: &str) {
-    Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
+    Builder::from_env(env_logger::Env::default().default_filter_or(level))
+        .format(|out, record| {
+            let time = out.timestamp_seconds();
+            write_text(out, &time, record)
+        })
+        .init();
 }
 
 impl LogFile {
@@ -91,12 +99,17 @@ pub(super) fn start(level: LevelFilter, format: LogFormat, file: Option<LogFile>
     } else {
         level.min(LevelFilter::Warn)
     };
-    builder
-        .filter_level(others)
-        .filter_module("crds_fs", level)
-        .format_timestamp_millis();
-    if format == LogFormat::Json {
-        builder.format(|out, record| writeln!(out, "{}", to_json(record, Timestamp::now())));
+    builder.filter_level(others).filter_module("crds_fs", level);
+    match format {
+        LogFormat::Json => {
+            builder.format(|out, record| writeln!(out, "{}", to_json(record, Timestamp::now())));
+        }
+        LogFormat::Text => {
+            builder.format(|out, record| {
+                let time = out.timestamp_millis();
+                write_text(out, &time, record)
+            });
+        }
     }
     if let Some(file) = &file {
         builder.target(Target::Pipe(Box::new(file.clone())));
@@ -105,6 +118,20 @@ pub(super) fn start(level: LevelFilter, format: LogFormat, file: Option<LogFile>
     if let (Ok(()), Some(file)) = (builder.try_init(), file) {
         let _ = IN_USE.set(file);
     }
+}
+
+/// Writes a record as a line of text. Further lines of a message are indented, so that they are not taken for records, and
+/// nothing in it commands the terminal that shows it: names of files are the choice of whoever made them.
+fn write_text(out: &mut Formatter, time: &dyn Display, record: &Record<'_>) -> io::Result<()> {
+    let level = record.level();
+    let style = out.default_level_style(level);
+    let message = record.args().to_string();
+    let message = plain(&message, Colours::Go).replace('\n', "\n    ");
+    writeln!(
+        out,
+        "[{time} {style}{level:<5}{style:#} {}] {message}",
+        record.target()
+    )
 }
 
 /// A record as an object on one line: time (UTC), level, module, message.

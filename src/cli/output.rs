@@ -1,6 +1,8 @@
-//! The output of commands: results to standard output, everything else to standard error.
+//! The output of commands: results to standard output, everything else to standard error. What would command a terminal
+//! does not reach one: texts come from servers, rules and files of others.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal as _, Write};
 
 use super::Failure;
 
@@ -18,20 +20,31 @@ impl OutputError {
 
 /// Writes one line to standard output.
 pub(crate) fn line(text: impl AsRef<str>) -> Result<(), OutputError> {
-    Ok(writeln!(io::stdout().lock(), "{}", text.as_ref())?)
+    write(format!("{}\n", text.as_ref()).as_bytes())
 }
 
 /// Writes to standard output.
 pub(crate) fn write(bytes: &[u8]) -> Result<(), OutputError> {
-    let mut out = io::stdout().lock();
+    let mut out = results();
     out.write_all(bytes)?;
     Ok(out.flush()?)
 }
 
+/// Standard output, for results that are written piece by piece, each of whole characters.
+pub(super) fn results() -> impl Write {
+    let is_terminal = io::stdout().is_terminal();
+    Plain {
+        to: io::stdout().lock(),
+        is_terminal,
+    }
+}
+
 /// Prints a remark beside the result to standard error.
 pub(super) fn remark(text: &str) {
+    let is_terminal = io::stderr().is_terminal();
+    let to = io::stderr().lock();
     // With standard error closed the text is lost.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = Plain { to, is_terminal }.write_all(text.as_bytes());
 }
 
 /// Prints the failure of a command to standard error, unless it is that the reader of the output is gone.
@@ -40,8 +53,70 @@ pub(super) fn failure(failure: &Failure) {
     if output.is_some_and(OutputError::reader_is_gone) {
         return;
     }
-    // With standard error closed the text is lost.
-    let _ = writeln!(io::stderr().lock(), "crds-fs: {}", failure.told());
+    remark(&format!("crds-fs: {}\n", failure.told()));
+}
+
+/// A stream that passes on as text what a terminal would take for a command.
+struct Plain<W> {
+    to: W,
+    is_terminal: bool,
+}
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_terminal {
+            return self.to.write(bytes);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        self.to.write_all(plain(&text, Colours::Stay).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Whether sequences that only choose a colour stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colours {
+    Stay,
+    Go,
+}
+
+/// A text with escapes (`\u{1b}`) in place of the characters that command a terminal, or change the order of others.
+pub(super) fn plain(text: &str, colours: Colours) -> Cow<'_, str> {
+    if !text.chars().any(commands) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let colour = colour(rest).filter(|_| colours == Colours::Stay);
+        let (taken, left) = rest.split_at(colour.unwrap_or(letter.len_utf8()));
+        if colour.is_none() && commands(letter) {
+            out.extend(letter.escape_default());
+        } else {
+            out.push_str(taken);
+        }
+        rest = left;
+    }
+    Cow::Owned(out)
+}
+
+fn commands(letter: char) -> bool {
+    let turns = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || letter.is_control() && !matches!(letter, '\n' | '\t')
+}
+
+/// The length of the sequence at the start of a text that chooses a colour, if there is one.
+fn colour(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("\x1b[")?;
+    let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
+    let (codes, behind) = rest.split_at(end);
+    // 8 makes what follows invisible.
+    let shows = codes.split(';').all(|code| code != "8");
+    (shows && behind.starts_with('m')).then_some(codes.len() + 3)
 }
 
 /// A number of files in words: `1 file`, `3 files`.
@@ -79,7 +154,28 @@ pub(crate) fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{files, size, verb};
+    use super::*;
+
+    #[test]
+    fn nothing_commands_the_terminal() {
+        for (text, shown) in [
+            ("as it is: é\t🔭\n", "as it is: é\t🔭\n"),
+            ("\x1b[1;31mred\x1b[0m", "\x1b[1;31mred\x1b[0m"),
+            ("\x1b[8mhidden", r"\u{1b}[8mhidden"),
+            ("\x1b]0;title\x07", r"\u{1b}]0;title\u{7}"),
+            ("\x1b[2J\x1b[31", r"\u{1b}[2J\u{1b}[31"),
+            ("a\rb\u{9b}m\x7f\u{202e}", r"a\rb\u{9b}m\u{7f}\u{202e}"),
+        ] {
+            assert_eq!(plain(text, Colours::Stay), shown);
+        }
+        assert_eq!(plain("\x1b[1mbold", Colours::Go), r"\u{1b}[1mbold");
+        for (is_terminal, written) in [(true, r"\u{7}"), (false, "\x07")] {
+            let mut out = Vec::new();
+            let to = &mut out;
+            Plain { to, is_terminal }.write_all(b"\x07").unwrap();
+            assert_eq!(out, written.as_bytes());
+        }
+    }
 
     #[test]
     fn one_is_not_many() {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::counts::Counts;
@@ -263,8 +262,7 @@ impl Updater {
             text.push_str(&line);
         }
         if self.json {
-            // With standard error closed the line is lost.
-            let _ = io::stderr().lock().write_all(text.as_bytes());
+            output::remark(&text);
         } else {
             output::write(text.as_bytes())?;
         }

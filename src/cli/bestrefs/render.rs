@@ -1,12 +1,13 @@
 //! The output of `bestrefs`: JSON lines, or text for people.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cli::cache_dirs::observatory_of;
+use crate::cli::output;
 use crate::dataset::{Verdict, verdict};
 use crate::rules::annotate;
 use crate::rules::python::repr;
@@ -84,8 +85,7 @@ pub(super) fn warn(text: &str) -> bool {
 
 /// Prints a line on standard error, in the form of the client's log.
 pub(super) fn say(level: &str, text: &str) {
-    // With standard error closed the line is lost.
-    let _ = writeln!(io::stderr().lock(), "CRDS - {level} -  {text}");
+    output::remark(&format!("CRDS - {level} -  {text}\n"));
 }
 
 /// The changes from one context to another; `id` is JSON. As text these are the lines of the client's comparison, in

@@ -158,10 +158,7 @@ impl Progress {
         if self.is_silent {
             return;
         }
-        // With standard error closed there is nobody left to tell.
-        self.bars.suspend(|| {
-            let _ = writeln!(io::stderr().lock(), "{line}");
-        });
+        self.bars.suspend(|| output::remark(&format!("{line}\n")));
     }
 
     /// Looks at what has arrived of the files on their way, again and again.

@@ -6,6 +6,8 @@ use console::Term;
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use tokio::sync::mpsc;
 
+use crate::cli::output::{Colours, plain};
+
 /// The alternate screen, without a cursor, and without wrapping of lines that are too long.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
@@ -43,7 +45,8 @@ impl Screen {
     )]
     pub(super) fn draw(&self, text: &str) -> io::Result<()> {
         let rows = Term::stdout().size_checked().map(|(rows, _)| usize::from(rows));
-        let frame = frame(text, rows.filter(|rows| *rows > 0).unwrap_or(24));
+        let text = plain(text, Colours::Stay);
+        let frame = frame(&text, rows.filter(|rows| *rows > 0).unwrap_or(24));
         let mut out = io::stdout().lock();
         out.write_all(frame.as_bytes())?;
         out.flush()
