@@ -90,11 +90,7 @@ struct Plan {
 
 impl Plan {
     async fn new(target: &Arc<Opened>, selected: Selected, args: &Args, used: u64) -> Result<Self, Failure> {
-        let copies = in_background(target, move |target| {
-            let look = |(key, entry): (FileKey, CatalogEntry)| Some((target.copy(&key)?, key, entry));
-            Ok(selected.into_iter().filter_map(look).collect::<Vec<_>>())
-        });
-        let mut copies = copies.await?;
+        let mut copies = in_background(target, move |target| Ok(target.copies(selected))).await?;
         // Copies without a known last use go first.
         copies.sort_by_key(|(copy, ..)| copy.last_used);
         let before = args.unused_for.map(|unused| SystemTime::now() - unused);

@@ -63,6 +63,7 @@ impl Core {
         let failure = self.fetcher.last_failure(key);
         let store = self.fetcher.store();
         let holding = store.holding(key);
+        let openers = self.openers(file);
         report::text(&FileReport {
             observatory: key.observatory.as_str().to_owned(),
             name: key.name.as_str().to_owned(),
@@ -83,32 +84,19 @@ impl Core {
             }),
             held: store.is_held(key),
             verified: holding.is_some_and(|holding| holding.kind == HoldingKind::Catalogued),
-            open: store.is_open(key),
-            openers: self.openers(file),
+            open: !openers.is_empty(),
+            openers: processes(openers),
             written: holding.map(|holding| timestamp(holding.modified)),
             last_used: store.last_used(key).map(times::rfc3339_exact),
         })
     }
 
-    /// The processes that have the file open, as far as they can be seen.
-    fn openers(&self, file: &Catalogued) -> Vec<OpenerReport> {
+    /// The threads that opened the file, one for each handle that is open. The handles of this process itself, as of the
+    /// publisher, are none.
+    fn openers(&self, file: &Catalogued) -> Vec<u32> {
         let ino = catalogued(file.key.observatory, file.serial);
-        let mut threads = self
-            .files
-            .of_each(|open| (open.ino == ino).then_some(open.opener));
-        threads.sort_unstable();
-        threads.dedup();
-        let mut processes: Vec<Process> = threads
-            .into_iter()
-            .take(OPENERS)
-            .filter_map(Process::of_thread)
-            .collect();
-        processes.dedup_by_key(|process| process.pid);
-        let report = |process: Process| OpenerReport {
-            pid: process.pid,
-            command: process.command,
-        };
-        processes.into_iter().map(report).collect()
+        self.files
+            .of_each(|open| (open.ino == ino).then_some(open.opener))
     }
 
     /// The size of the user's own file in place of the catalogued one.
@@ -126,6 +114,23 @@ impl Core {
             FileState::Cached | FileState::Local => (size, size),
         }
     }
+}
+
+/// The processes of threads, as far as they can be seen.
+fn processes(mut threads: Vec<u32>) -> Vec<OpenerReport> {
+    threads.sort_unstable();
+    threads.dedup();
+    let mut processes: Vec<Process> = threads
+        .into_iter()
+        .take(OPENERS)
+        .filter_map(Process::of_thread)
+        .collect();
+    processes.dedup_by_key(|process| process.pid);
+    let report = |process: Process| OpenerReport {
+        pid: process.pid,
+        command: process.command,
+    };
+    processes.into_iter().map(report).collect()
 }
 
 fn area_of(file: &Catalogued) -> Area {

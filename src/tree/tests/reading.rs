@@ -22,6 +22,28 @@ async fn opening_downloads_once() {
     assert_eq!(fixture.errno(&error), 9, "EBADF");
 }
 
+/// What this process itself has open, as the publisher and transfers have, is nobody's.
+#[tokio::test]
+async fn a_file_is_open_while_a_caller_has_a_handle_of_it() {
+    let fixture = fixture();
+    let name = "v8q14451j_idc.fits";
+    let is_open = async || {
+        let text = fixture
+            .text(&format!(".crds-fs/files/references/hst/{name}"))
+            .await;
+        serde_json::from_str::<Value>(&text).unwrap()["open"].clone()
+    };
+    let opened = fixture
+        .open(&format!("references/hst/{name}"), O_RDONLY)
+        .await
+        .unwrap();
+    assert_eq!(is_open().await, true);
+    fixture.tree.release(opened.handle);
+    // A handle of the store's, which all who open the file share.
+    assert!(matches!(opened.backing, Backing::Stored(_)));
+    assert_eq!(is_open().await, false);
+}
+
 #[tokio::test]
 async fn catalogued_files_cannot_be_opened_for_writing() {
     let fixture = fixture();

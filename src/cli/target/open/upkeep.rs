@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
@@ -26,6 +26,13 @@ const HOLD: &str = ".crds-fs/hold";
 
 /// The most bytes that are written to it at a time, in whole lines.
 const PIECE: usize = 64 << 10;
+
+/// The longest time for which a file that is open is looked at again: the kernel tells a mount of a close in the background, so
+/// that who closes a file and goes on may be ahead of it.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// The time between two looks.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// The state of a copy, from memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,6 +130,18 @@ impl Opened {
             is_open: report.open,
             last_used: report.last_used.as_deref().and_then(time),
         })
+    }
+
+    /// The states of the copies, or local files, under names, with what belongs to each; names without any are left out. Those
+    /// that are open are looked at again for up to [`CLOSING`], in all.
+    pub(in crate::cli) fn copies<T>(
+        &self,
+        names: impl IntoIterator<Item = (FileKey, T)>,
+    ) -> Vec<(CopyStatus, FileKey, T)> {
+        let until = Instant::now() + CLOSING;
+        let is_open = |copy: &CopyStatus| copy.is_open;
+        let look = |(key, of)| Some((once_closed(until, || self.copy(&key), is_open)?, key, of));
+        names.into_iter().filter_map(look).collect()
     }
 
     /// Evicts the copy under a name, unless it has to stay.
@@ -280,8 +299,19 @@ fn is_here(report: &FileReport) -> bool {
     report.state == FileState::Cached.as_str() || report.state == FileState::Local.as_str()
 }
 
+/// Looks until nothing is open, until a time at most.
+fn once_closed<T>(until: Instant, look: impl Fn() -> Option<T>, is_open: impl Fn(&T) -> bool) -> Option<T> {
+    let mut seen = look()?;
+    while is_open(&seen) && Instant::now() < until {
+        std::thread::sleep(AGAIN);
+        seen = look()?;
+    }
+    Some(seen)
+}
+
 fn evict_in_mount(mountpoint: &Path, key: &FileKey) -> Result<Eviction, Failure> {
-    let Some(report) = described(mountpoint, key).filter(is_here) else {
+    let look = || described(mountpoint, key).filter(is_here);
+    let Some(report) = once_closed(Instant::now() + CLOSING, look, |report| report.open) else {
         return Ok(Eviction::Absent);
     };
     if report.state == FileState::Local.as_str() {
@@ -331,4 +361,21 @@ fn examine_in_mount(mountpoint: &Path, key: &FileKey, entry: CatalogEntry) -> Re
     } else {
         Finding::WrongDigest(found)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_is_being_closed_is_looked_at_again_and_what_stays_open_not_for_ever() {
+        let looks = Cell::new(0);
+        let look = || Some(looks.replace(looks.get() + 1));
+        let far = Instant::now() + Duration::from_secs(600);
+        assert_eq!(once_closed(far, look, |seen| *seen < 3), Some(3));
+        assert_eq!(once_closed(Instant::now(), look, |_| true), Some(4));
+        assert_eq!(once_closed(far, || None::<u32>, |_| true), None);
+    }
 }
