@@ -6,10 +6,14 @@
 mod fuse;
 #[path = "common/mounts.rs"]
 mod mounts;
+#[path = "common/waiting.rs"]
+mod waiting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+
+use waiting::{eventually, wait};
 
 /// A cache with a local rule in it, and what is to be cleaned up.
 struct Cache {
@@ -149,9 +153,9 @@ fn a_killed_daemon_is_told_of_and_mended() {
     let pid = i32::try_from(status(&cache)["pid"].as_i64().unwrap()).unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     // The kernel cuts the connection while the process ends.
-    while nix::sys::statvfs::statvfs(&cache.path()).is_ok() {
-        std::thread::yield_now();
-    }
+    eventually("the connection is cut", || {
+        nix::sys::statvfs::statvfs(&cache.path()).is_err()
+    });
     failed(&cache.run(&["status", &cache.place()]), 1, "has died");
     done(&cache.run(&["mount", &cache.place()]));
     assert_eq!(
@@ -161,6 +165,14 @@ fn a_killed_daemon_is_told_of_and_mended() {
     done(&cache.run(&["umount", &cache.place()]));
 }
 
+/// Waits until a process has mounted.
+fn await_mount(cache: &Cache, process: &mut Child) {
+    eventually("it is mounted", || {
+        assert!(process.try_wait().unwrap().is_none(), "it ended");
+        mounts::at(&cache.path())
+    });
+}
+
 #[test]
 fn in_the_foreground_until_a_signal() {
     let cache = Cache::new();
@@ -168,13 +180,10 @@ fn in_the_foreground_until_a_signal() {
         .command(&["mount", "-f", "-q", &cache.place()])
         .spawn()
         .unwrap();
-    while mounts::at(&cache.path()).is_none() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended");
-        std::thread::yield_now();
-    }
+    await_mount(&cache, &mut child);
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(wait(child).success());
     assert_eq!(mounts::at(&cache.path()), None);
 }
 
@@ -214,12 +223,9 @@ fn in_the_foreground_where_a_variable_says_so() {
         .env("CRDS_FS_FOREGROUND", "1")
         .spawn()
         .unwrap();
-    while mounts::at(&cache.path()).is_none() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended");
-        std::thread::yield_now();
-    }
+    await_mount(&cache, &mut child);
     done(&cache.run(&["umount", &cache.place()]));
-    assert!(child.wait().unwrap().success());
+    assert!(wait(child).success());
 }
 
 #[test]

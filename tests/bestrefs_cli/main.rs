@@ -4,6 +4,8 @@
 
 #[path = "../common/outputs.rs"]
 mod outputs;
+#[path = "../common/waiting.rs"]
+mod waiting;
 
 mod archive;
 mod check;

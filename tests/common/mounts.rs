@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use super::waiting::eventually;
+
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -55,8 +57,7 @@ pub fn at(path: &Path) -> Option<Mount> {
 /// The time that others have to end before the process of a mount that they have a copy of is told to.
 const OTHERS_END: Duration = Duration::from_secs(10);
 
-/// Waits for the end of the process of a mount where `umount` says that it goes on: namespaces of other tests, or of others on
-/// this machine, begin with a copy of all mounts. One that they keep for long is told to end, as often as that takes.
+/// Waits for the end of the process of a mount where `umount` says that it goes on for others.
 pub fn await_end(umount: &Output) {
     let said = String::from_utf8_lossy(&umount.stderr);
     let Some(pid) = said.lines().find_map(|line| {
@@ -67,15 +68,25 @@ pub fn await_end(umount: &Output) {
     };
     println!("{said}");
     let program = PathBuf::from(format!("/proc/{pid}/exe"));
-    let (begun, mut told) = (Instant::now(), 0);
-    while program.read_link().is_ok() {
-        assert!(begun.elapsed() < 6 * OTHERS_END, "process {pid} does not end");
-        if begun.elapsed() > OTHERS_END + told * Duration::from_secs(1) {
-            told += 1;
+    await_end_of_all(
+        || program.read_link().is_err(),
+        || {
             let _ = Command::new("sh")
                 .args(["-c", &format!("kill -TERM {pid}")])
                 .status();
+        },
+    );
+}
+
+/// Waits for the end of the process of a mount. Namespaces of other tests, or of others on this machine, begin with a copy of all
+/// mounts: where they keep one for long, the process is told to end, as often as that takes.
+pub fn await_end_of_all(has_ended: impl Fn() -> bool, tell: impl Fn()) {
+    let (begun, mut told) = (Instant::now(), 0);
+    eventually("the process of the mount ends", || {
+        if begun.elapsed() > OTHERS_END + told * Duration::from_secs(1) {
+            told += 1;
+            tell();
         }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        has_ended()
+    });
 }

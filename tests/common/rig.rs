@@ -13,21 +13,24 @@
 pub(crate) mod fuse;
 #[path = "mounts.rs"]
 pub(crate) mod mounts;
+#[path = "waiting.rs"]
+pub(crate) mod waiting;
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The time limit of steps that take milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+#[allow(unused_imports, reason = "what this has to do with waiting")]
+pub use waiting::{PATIENCE, at_least, equal, eventually, wait, within};
 
 /// A mount of its own for one test. It is taken away at the end, also after a failure.
 pub struct Rig {
     root: TempDir,
+    /// The observatories whose servers are named.
+    served: Vec<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     /// The argument of `ulimit` before the process starts.
@@ -62,11 +65,11 @@ impl Rig {
         for directory in ["mnt", "store"] {
             fs::create_dir(root.path().join(directory)).unwrap();
         }
-        let observatories: Vec<_> = servers
+        let served: Vec<_> = servers
             .iter()
-            .map(|server| server.split_once('=').unwrap().0)
+            .map(|server| server.split_once('=').unwrap().0.to_owned())
             .collect();
-        let mut all = vec!["--observatory".to_owned(), observatories.join(",")];
+        let mut all = vec!["--observatory".to_owned(), served.join(",")];
         for server in servers {
             all.extend(["--server".to_owned(), (*server).to_owned()]);
         }
@@ -77,6 +80,7 @@ impl Rig {
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         Self {
             root,
+            served,
             arguments: all,
             environment: Vec::new(),
             limit: None,
@@ -152,23 +156,52 @@ impl Rig {
         self.environment.retain(|(known, _)| known != name);
     }
 
-    /// Mounts, in a process that this one can kill, and waits until the file system answers.
+    /// Mounts, in a process that this one can kill, and waits until the file system answers and the catalogs of its servers have
+    /// come, or cannot be had: a lookup waits for no catalog longer than 2 s.
     pub fn mount(&mut self) {
-        if !self.try_mount() {
+        self.mount_untouched();
+        self.await_catalogs();
+    }
+
+    /// As [`Rig::mount`]; false when the process ended before the file system answered.
+    pub fn try_mount(&mut self) -> bool {
+        let is_served = self.start();
+        self.await_catalogs();
+        is_served
+    }
+
+    /// As [`Rig::mount`], but asks for no catalog, and waits for none.
+    pub fn mount_untouched(&mut self) {
+        if !self.start() {
             let status = self.daemon.take().and_then(|mut daemon| daemon.wait().ok());
             panic!("the mount ended with {status:?}: {}", self.log());
         }
     }
 
-    /// As [`Rig::mount`]; false when the process ended before.
-    pub fn try_mount(&mut self) -> bool {
+    /// Listing a directory waits for the catalog, as long as `--timeout` lets it. Another reason why there is none is for who wants
+    /// something of it.
+    fn await_catalogs(&self) {
+        for observatory in &self.served {
+            let directory = self.path("references").join(observatory);
+            eventually("the catalog comes, or is refused", || {
+                let listed = fs::read_dir(&directory).map(drop);
+                listed.or_else(|error| match error.raw_os_error() {
+                    Some(libc::ETIMEDOUT) => Err(error),
+                    _ => Ok(()),
+                })
+            });
+        }
+    }
+
+    /// Begins the process; whether the file system answers, or else the process has ended.
+    fn start(&mut self) -> bool {
         assert!(self.daemon.is_none(), "mounted already");
         let log = fs::OpenOptions::new()
             .append(true)
             .create(true)
             .open(self.root.path().join("log"))
             .unwrap();
-        let mut daemon = self
+        let daemon = self
             .command()
             .arg("mount")
             .arg("--foreground")
@@ -179,21 +212,12 @@ impl Rig {
             .stderr(log)
             .spawn()
             .unwrap();
-        let begun = Instant::now();
-        // A dead mount may answer too, from the kernel's memory: only the new process knows its own number.
-        while !self.is_served_by(daemon.id()) {
-            if daemon.try_wait().unwrap().is_some() {
-                self.daemon = Some(daemon);
-                return false;
-            }
-            if begun.elapsed() > PATIENCE {
-                let _ = daemon.kill();
-                panic!("the mount is not ready: {}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
         self.daemon = Some(daemon);
-        true
+        eventually("the mount answers, or its process ends", || {
+            // A dead mount may answer too, from the kernel's memory: only the new process knows its own number.
+            let is_served = self.is_served_by(self.pid());
+            (is_served || self.has_ended()).then_some(is_served)
+        })
     }
 
     /// Whether the process has ended by itself.
@@ -243,8 +267,7 @@ impl Rig {
             output.status
         );
         mounts::await_end(&output);
-        let daemon = self.daemon.take().expect("mounted");
-        let status = wait(daemon, PATIENCE).expect("the process ends with its mount");
+        let status = wait(self.daemon.take().expect("mounted"));
         assert!(
             status.success(),
             "the mount's process ended with {status}: {}",
@@ -254,12 +277,7 @@ impl Rig {
 
     /// Ends the process with SIGKILL while others use the rig; [`Rig::reap`] follows.
     pub fn kill_shared(&self) {
-        let daemon = self.daemon.as_ref().expect("mounted");
-        rustix::process::kill_process(
-            rustix::process::Pid::from_child(daemon),
-            rustix::process::Signal::KILL,
-        )
-        .unwrap();
+        self.signal(rustix::process::Signal::KILL);
     }
 
     /// The process that serves the mount.
@@ -290,29 +308,20 @@ impl Rig {
 
     /// Tells the process to go, as an administrator or the system's end does.
     pub fn terminate(&mut self) {
-        let daemon = self.daemon.as_ref().expect("mounted");
-        rustix::process::kill_process(
-            rustix::process::Pid::from_child(daemon),
-            rustix::process::Signal::TERM,
-        )
-        .unwrap();
+        self.signal(rustix::process::Signal::TERM);
     }
 
     /// Waits for the end of a process that was told to go.
     pub fn ended(&mut self) {
-        let (begun, mut told) = (Instant::now(), 0);
-        while !self.has_ended() && begun.elapsed() < PATIENCE {
-            // Namespaces of others on this machine begin with a copy of all mounts, and may last.
-            if begun.elapsed() > PATIENCE / 3 + told * Duration::from_secs(1)
-                && self.log().contains("unmounted here, and going on")
-            {
-                told += 1;
-                self.terminate();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let daemon = self.daemon.take().expect("mounted");
-        let status = wait(daemon, PATIENCE).expect("it ends");
+        mounts::await_end_of_all(
+            || self.has_ended(),
+            || {
+                if self.log().contains("unmounted here, and going on") {
+                    self.signal(rustix::process::Signal::TERM);
+                }
+            },
+        );
+        let status = wait(self.daemon.take().expect("mounted"));
         assert!(status.success(), "{status}: {}", self.log());
     }
 
@@ -390,27 +399,4 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
-}
-
-/// The exit status of a process, unless it takes too long; then it is killed.
-pub fn wait(mut child: Child, patience: Duration) -> Option<std::process::ExitStatus> {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        if begun.elapsed() > patience {
-            let _ = child.kill();
-            let _ = child.wait();
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Runs `work` and returns its result; panics when it takes longer than `patience`.
-pub fn within<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(patience).expect("done in time")
 }

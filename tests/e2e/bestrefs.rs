@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::library::Library;
 use crate::origin::{Content, Origin};
-use crate::rig::Rig;
+use crate::rig::waiting::await_look;
+use crate::rig::{Rig, equal};
 use crate::{DARK, PMAP, content, server_flag};
 
 #[test]
@@ -109,17 +112,22 @@ fn a_hundred_datasets_cost_a_few_calls() {
         ..content()
     });
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
-    // The catalog is there before the storm.
-    fs::metadata(rig.path(format!("mappings/roman/{PMAP}"))).unwrap();
+    let context = rig.path("bestrefs").join(PMAP);
+    fs::metadata(&context).unwrap();
+    // The process hears of all of them at the same time, however long this one takes to ask.
+    let asking = AtomicUsize::new(0);
+    rig.signal(Signal::STOP);
     std::thread::scope(|scope| {
         for number in 0..100 {
-            let rig = &rig;
+            let (link, asking) = (context.join(format!("set{number:03}.wfi01/dark")), &asking);
             scope.spawn(move || {
-                let link =
-                    fs::read_link(rig.path(format!("bestrefs/{PMAP}/set{number:03}.wfi01/dark"))).unwrap();
-                assert!(link.ends_with(DARK));
+                asking.fetch_add(1, Ordering::Relaxed);
+                assert!(fs::read_link(link).unwrap().ends_with(DARK));
             });
         }
+        let asked = await_look(|| equal(asking.load(Ordering::Relaxed), 100));
+        rig.signal(Signal::CONT);
+        asked.expect("all ask");
     });
     let calls = origin.called("get_best_references_by_ids");
     assert!(calls.len() <= 10, "{} calls", calls.len());

@@ -1,10 +1,9 @@
 //! Replies that are small to send and large to read: an errno, soon, and no more memory than a good catalog takes.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use crate::origin::{Origin, encoded};
-use crate::rig::{PATIENCE, Rig, within};
+use crate::rig::{Rig, eventually, within};
 use crate::{FLAT, PMAP, content, server_flag};
 
 /// A hundred thousand files take less than half of this, with all that the process has besides.
@@ -26,9 +25,10 @@ fn is_refused(what: &str, result: String, errno: i32) {
     let mut bad = content();
     bad.results.insert("get_server_info", result);
     let origin = Origin::start(bad);
-    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    rig.mount_untouched();
     let directory = rig.path("references/roman");
-    let failed = within(PATIENCE * 2, move || fs::read_dir(directory).map(Iterator::count));
+    let failed = within(move || fs::read_dir(directory).map(Iterator::count));
     assert_eq!(
         failed.unwrap_err().raw_os_error(),
         Some(errno),
@@ -39,11 +39,10 @@ fn is_refused(what: &str, result: String, errno: i32) {
     println!("{what}: {} MiB", peak >> 20);
     assert!(peak < MEMORY, "{what}: {} MiB", peak >> 20);
     origin.change(|content| content.results.clear());
-    let begun = Instant::now();
-    while rig.read(format!("references/roman/{FLAT}")) != Ok(origin.contents(FLAT)) {
-        assert!(begun.elapsed() < PATIENCE, "{what}: {}", rig.log());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let read = eventually("a good catalog is taken", || {
+        rig.read(format!("references/roman/{FLAT}"))
+    });
+    assert!(read == origin.contents(FLAT), "{what}");
 }
 
 #[test]
@@ -86,7 +85,7 @@ fn a_compressed_catalog_of_many_empty_lists() {
     let origin = Origin::start(bad);
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     let directory = rig.path("references/roman");
-    let files = within(PATIENCE * 2, move || fs::read_dir(directory).map(Iterator::count));
+    let files = within(move || fs::read_dir(directory).map(Iterator::count));
     assert_eq!(files.unwrap(), 0, "{}", rig.log());
     let peak = rig.peak_memory();
     println!("60 MB of [] in a catalog: {} MiB", peak >> 20);
@@ -102,9 +101,7 @@ fn best_references_of_many_empty_lists() {
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     rig.read(format!("mappings/roman/{PMAP}")).unwrap();
     let dataset = rig.path(DATASET);
-    let failed = within(PATIENCE * 2, move || {
-        fs::read(dataset).unwrap_err().raw_os_error()
-    });
+    let failed = within(move || fs::read(dataset).unwrap_err().raw_os_error());
     assert_eq!(failed, Some(libc::EREMOTEIO), "{}", rig.log());
     let peak = rig.peak_memory();
     println!("best references of 32 MB of []: {} MiB", peak >> 20);
@@ -128,7 +125,7 @@ fn a_hundred_thousand_files() {
     let origin = Origin::start(large);
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     let directory = rig.path("references/roman");
-    let found = within(PATIENCE * 2, move || fs::read_dir(directory).map(Iterator::count));
+    let found = within(move || fs::read_dir(directory).map(Iterator::count));
     assert_eq!(found.unwrap(), 100_000, "{}", rig.log());
     let peak = rig.peak_memory();
     println!("100,000 files: {} MiB", peak >> 20);

@@ -4,12 +4,12 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{PATIENCE, Rig, wait, within};
+use crate::rig::{Rig, eventually, wait, within};
 use crate::{FLAT, PMAP, content, reference, server_flag};
 
 const NEW: &str = "roman_wfi_dark_0002.asdf";
@@ -27,30 +27,21 @@ fn a_missing_name_is_absent_soon_while_the_server_says_nothing() {
     origin.set_calls(Behaviour::StallBeforeHead);
     // A name is not asked for right after a catalog has come.
     let missing = rig.path(reference(NEW));
-    let begun = Instant::now();
-    while origin.called("get_server_info").len() < 2 {
-        assert!(begun.elapsed() < PATIENCE * 2, "nobody asks for another catalog");
+    eventually("another catalog is asked for", || {
         let missing = missing.clone();
-        let found = within(PATIENCE, move || missing.try_exists().unwrap());
-        assert!(!found);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+        assert!(!within(move || missing.try_exists().unwrap()));
+        origin.called("get_server_info").len() > 1
+    });
     let others: Vec<_> = (3..40)
         .map(|number| rig.path(reference(&format!("roman_wfi_dark_{number:04}.asdf"))))
         .chain([rig.path(reference(FLAT)), missing.clone()])
         .collect();
-    let found = within(PATIENCE, move || {
-        others.iter().filter(|path| path.try_exists().unwrap()).count()
-    });
+    let found = within(move || others.iter().filter(|path| path.try_exists().unwrap()).count());
     assert_eq!(found, 1, "{FLAT} alone is there");
     // It comes, and is seen, although it was looked for before.
     origin.change(|content| *content = std::mem::take(content).file(NEW, 1_000));
     origin.mend();
-    let begun = Instant::now();
-    while !missing.try_exists().unwrap() {
-        assert!(begun.elapsed() < PATIENCE * 2, "never seen: {}", rig.log());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    eventually("the new name is seen", || missing.try_exists().unwrap());
 }
 
 #[test]
@@ -64,10 +55,11 @@ fn a_first_catalog_that_does_not_come_is_etimedout() {
     ] {
         let origin = Origin::start(content());
         origin.set_calls(behaviour);
-        let rig = Rig::mounted(&[&server_flag(&origin)], IMPATIENT);
+        let mut rig = Rig::new(&[&server_flag(&origin)], IMPATIENT);
+        rig.mount_untouched();
         for part in ["references", "mappings"] {
             let directory = rig.path(part).join("roman");
-            let failed = within(PATIENCE, move || fs::read_dir(directory).map(drop));
+            let failed = within(move || fs::read_dir(directory).map(drop));
             assert_eq!(
                 failed.unwrap_err().raw_os_error(),
                 Some(libc::ETIMEDOUT),
@@ -75,11 +67,8 @@ fn a_first_catalog_that_does_not_come_is_etimedout() {
             );
         }
         origin.mend();
-        let begun = Instant::now();
-        while rig.read(reference(FLAT)) != Ok(origin.contents(FLAT)) {
-            assert!(begun.elapsed() < PATIENCE, "{behaviour:?}: {}", rig.log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let read = eventually("the catalog comes", || rig.read(reference(FLAT)));
+        assert!(read == origin.contents(FLAT), "{behaviour:?}");
     }
 }
 
@@ -89,9 +78,10 @@ fn config_files_are_there_at_once_and_opens_of_them_wait_for_a_slow_server() {
     let origin = Origin::start(content());
     origin.set_calls(Behaviour::StallBeforeHead);
     // As patient as the program is by default: far more than the test.
-    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    rig.mount_untouched();
     let config = rig.path("config/roman");
-    let names = within(PATIENCE, move || {
+    let names = within(move || {
         ["server_config", "bad_files.txt", "ref_cache_subdir_mode"].map(|name| {
             let found = fs::metadata(config.join(name)).unwrap();
             assert!(found.is_file());
@@ -127,28 +117,26 @@ fn config_files_are_there_at_once_and_opens_of_them_wait_for_a_slow_server() {
 fn a_name_without_any_catalog_is_etimedout_soon_and_not_remembered() {
     let origin = Origin::start(content());
     origin.set_calls(Behaviour::StallBeforeHead);
-    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    rig.mount_untouched();
     for name in [reference(FLAT), format!("mappings/roman/{PMAP}"), reference(NEW)] {
         let place = rig.path(name);
-        let failed = within(PATIENCE, move || fs::metadata(place).unwrap_err());
+        let failed = within(move || fs::metadata(place).unwrap_err());
         assert_eq!(failed.raw_os_error(), Some(libc::ETIMEDOUT));
     }
     // What no catalog can name does not wait for one to the end.
     let own = rig.path("references/roman/notes.lock");
-    assert!(!within(PATIENCE, move || own.try_exists().unwrap()));
+    assert!(!within(move || own.try_exists().unwrap()));
     origin.mend();
-    let begun = Instant::now();
-    while fs::metadata(rig.path(reference(FLAT))).is_err() {
-        assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    eventually("the name is there", || fs::metadata(rig.path(reference(FLAT))));
 }
 
 #[test]
 fn who_waits_for_a_first_catalog_can_be_interrupted() {
     let origin = Origin::start(content());
     origin.set_calls(Behaviour::StallBeforeHead);
-    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    rig.mount_untouched();
     for (program, place) in [
         ("ls", rig.path("references/roman")),
         ("cat", rig.path("config/roman/server_config")),
@@ -161,7 +149,7 @@ fn who_waits_for_a_first_catalog_can_be_interrupted() {
             .unwrap();
         origin.wait_for_stalled(1);
         kill_process(Pid::from_child(&caller), Signal::INT).unwrap();
-        let status = wait(caller, PATIENCE).expect("the caller ends");
+        let status = wait(caller);
         assert_eq!(status.signal(), Some(libc::SIGINT), "{program}");
     }
 }
@@ -180,7 +168,7 @@ fn a_call_that_does_not_come_back_is_etimedout() {
         rig.read(format!("mappings/roman/{PMAP}")).unwrap();
         origin.set_calls(behaviour);
         let dataset = rig.path(DATASET);
-        let failed = within(PATIENCE, move || fs::read(dataset).unwrap_err().raw_os_error());
+        let failed = within(move || fs::read(dataset).unwrap_err().raw_os_error());
         assert_eq!(failed, Some(libc::ETIMEDOUT), "{behaviour:?}: {}", rig.log());
     }
 }
@@ -189,9 +177,10 @@ fn a_call_that_does_not_come_back_is_etimedout() {
 fn a_reply_whose_headers_have_no_end_is_a_broken_protocol() {
     let origin = Origin::start(content());
     origin.set_calls(Behaviour::EndlessHead);
-    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    rig.mount_untouched();
     let directory = rig.path("references/roman");
-    let failed = within(PATIENCE, move || fs::read_dir(directory).map(drop));
+    let failed = within(move || fs::read_dir(directory).map(drop));
     assert_eq!(failed.unwrap_err().raw_os_error(), Some(libc::EREMOTEIO));
 }
 
@@ -199,7 +188,8 @@ fn a_reply_whose_headers_have_no_end_is_a_broken_protocol() {
 fn a_refused_server_is_ehostunreach_for_catalogs() {
     let origin = Origin::start(content());
     origin.refuse();
-    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    rig.mount_untouched();
     for _ in 0..3 {
         let failed = fs::read_dir(rig.path("references/roman")).map(drop);
         assert_eq!(failed.unwrap_err().raw_os_error(), Some(libc::EHOSTUNREACH));

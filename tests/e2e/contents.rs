@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::origin::Origin;
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::waiting::await_look;
+use crate::rig::{Rig, equal, eventually};
 use crate::{DARK, FLAT, content, server_flag};
 
 /// Files that are passed through, and files that are kept in the page cache.
@@ -36,12 +36,11 @@ fn an_open_file_keeps_its_contents_and_a_new_open_has_the_new_ones() {
             content.files.insert(name.to_owned(), newer);
         }
     });
-    let begun = Instant::now();
     for ((name, file), old) in NAMES.iter().zip(&held).zip(&old) {
         let newer = origin.contents(name);
-        while fs::read(path(name)).unwrap() != newer {
-            assert!(begun.elapsed() < PATIENCE, "{name} still has its old contents");
-        }
+        eventually("the name has its new contents", || {
+            fs::read(path(name)).unwrap() == newer
+        });
         assert_eq!(fs::metadata(path(name)).unwrap().len(), newer.len() as u64);
         // As programs do that read a file whole.
         assert_eq!(file.metadata().unwrap().size(), old.len() as u64, "{name}");
@@ -59,8 +58,8 @@ fn a_look_tells_the_new_size_while_somebody_else_has_the_old_file_open() {
     let rig = Rig::mounted(&[&server_flag(&origin)], &["--catalog-ttl", "100ms"]);
     let path = rig.path("references/roman").join(DARK);
     let old = fs::metadata(&path).unwrap().len();
-    let told = tempfile::tempdir().unwrap();
-    let go = told.path().join("go");
+    let directory = tempfile::tempdir().unwrap();
+    let go = directory.path().join("go");
     let script = "while [ ! -e \"$0\" ]; do sleep 0.01; done; stat -L -c %s /dev/stdin";
     let holder = Command::new("sh")
         .args(["-c", script])
@@ -73,15 +72,9 @@ fn a_look_tells_the_new_size_while_somebody_else_has_the_old_file_open() {
         let longer = content.files[DARK].iter().copied().chain(*b"longer").collect();
         content.files.insert(DARK.to_owned(), longer);
     });
-    let begun = Instant::now();
-    while fs::metadata(&path).unwrap().len() != old + 6 {
-        if begun.elapsed() > PATIENCE {
-            fs::write(&go, "").unwrap();
-            panic!("the old size is told for ever");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let told = await_look(|| equal(fs::metadata(&path).unwrap().len(), old + 6));
     fs::write(&go, "").unwrap();
+    told.expect("the new size is told");
     let size = holder.wait_with_output().unwrap().stdout;
     assert_eq!(String::from_utf8_lossy(&size).trim(), old.to_string());
 }
@@ -97,12 +90,8 @@ fn a_file_damaged_while_it_is_open_is_not_given_to_who_opens_it_next() {
         let right = origin.contents(name);
         let held = File::open(rig.path(&path)).unwrap();
         let stored = rig.store().join(&path);
-        let begun = Instant::now();
         // A copy has its name a moment after it is opened.
-        while !stored.exists() {
-            assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        rig.settle();
         let before = fs::metadata(&stored).unwrap().modified().unwrap();
         let copy = File::options().write(true).open(&stored).unwrap();
         copy.write_all_at(b"damaged", (right.len() / 2) as u64).unwrap();

@@ -3,12 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::origin::{Content, Origin};
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::{Rig, equal, eventually};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 const NEXT: &str = "roman_0002.pmap";
@@ -32,11 +31,9 @@ fn status(rig: &Rig) -> Value {
 
 /// Waits until the mount says that the default context of its only observatory is this.
 fn wait_for_context(rig: &Rig, context: &str) {
-    let begun = Instant::now();
-    while status(rig)["observatories"][0]["context"] != context {
-        assert!(begun.elapsed() < PATIENCE, "{}", status(rig));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually("the default context is the new one", || {
+        equal(status(rig)["observatories"][0]["context"].clone(), context)
+    });
 }
 
 #[test]
@@ -149,11 +146,12 @@ fn a_default_context_that_turns_out_wrong_fails_in_words_until_it_comes() {
     origin.change(|content| {
         content.files.insert(wanted.to_owned(), b"a rule".to_vec().into());
     });
-    let begun = Instant::now();
-    while !status(&rig)["observatories"][0]["context_error"].is_null() {
-        assert!(begun.elapsed() < PATIENCE, "{}", status(&rig));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually("the default context is found", || {
+        equal(
+            status(&rig)["observatories"][0]["context_error"].clone(),
+            Value::Null,
+        )
+    });
     for form in ["latest", "roman-latest"] {
         let target = fs::read_link(rig.path(format!("bestrefs/{form}"))).unwrap();
         assert_eq!(target, Path::new(wanted));

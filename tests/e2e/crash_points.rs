@@ -3,10 +3,9 @@
 
 use std::fs;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use crate::origin::{Behaviour, Blob, Content, Origin};
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::{Rig, at_least, eventually};
 use crate::{content, reference, server_flag};
 
 /// The names of all steps of the store at which a debug build can be killed (`store::disk::moments`, whose test reads this).
@@ -125,11 +124,9 @@ impl Trial {
         origin.set(LARGE, Behaviour::StallAt(LARGE_SIZE / 2));
         let at = rig.path(reference(LARGE));
         let opener = std::thread::spawn(move || fs::File::open(at).is_err());
-        let begun = Instant::now();
-        while rig.received(&reference(LARGE)) < LARGE_SIZE as u64 / 2 {
-            assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually("half of it is here", || {
+            at_least(rig.received(&reference(LARGE)), LARGE_SIZE as u64 / 2)
+        });
         rig.terminate();
         rig.reap();
         assert!(opener.join().unwrap());
@@ -202,14 +199,12 @@ impl Trial {
             self.origin.change(|content| {
                 content.files.insert(CHANGING.to_owned(), newer);
             });
-            let begun = Instant::now();
             // The second answer comes when the first has been kept.
-            while self.origin.called("get_server_info").len() < told + 2 {
-                if self.rig.has_ended() {
-                    return;
-                }
-                assert!(begun.elapsed() < PATIENCE, "{}", self.rig.log());
-                std::thread::sleep(Duration::from_millis(5));
+            eventually("another catalog is kept, or the process has ended", || {
+                self.origin.called("get_server_info").len() > told + 1 || self.rig.has_ended()
+            });
+            if self.rig.has_ended() {
+                return;
             }
             let _ = rig.read(reference(CHANGING));
         }

@@ -109,7 +109,7 @@ fn credentials_are_used_and_never_shown() {
         Behaviour::Status(500),
         Behaviour::Flip(5),
         Behaviour::Hang,
-        Behaviour::DropAfter(1000),
+        Behaviour::DropAfter(0),
         Behaviour::Redirect("http://other:pw5ecret@127.0.0.1:9/x?token=t0psecret"),
         Behaviour::Redirect("file:///etc/pw5ecret"),
         Behaviour::Redirect("http://[pw5ecret"),

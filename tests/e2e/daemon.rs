@@ -5,10 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::mounts;
-use crate::rig::{PATIENCE, Rig, fuse, program};
+use crate::rig::{Rig, eventually, fuse, program};
 
 /// A file of the user's own, which needs no server.
 const MINE: &str = "pickles/roman/mine.pkl";
@@ -42,14 +41,6 @@ fn text(rig: &Rig) -> String {
 
 fn is_mounted(rig: &Rig) -> bool {
     mounts::at(&rig.mountpoint().canonicalize().unwrap()).is_some()
-}
-
-fn eventually(what: &str, mut so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !so() {
-        assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

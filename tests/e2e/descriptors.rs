@@ -6,7 +6,7 @@ use std::io::Read;
 use serde_json::Value;
 
 use crate::origin::Origin;
-use crate::rig::Rig;
+use crate::rig::{Rig, eventually};
 use crate::{DARK, content, server_flag};
 
 const LIMIT: u32 = 128;
@@ -65,17 +65,11 @@ fn when_as_many_files_are_open_as_can_be_all_else_goes_on() {
 
     // A place that is given back is enough for a file that must be fetched.
     drop(open.pop());
-    let limit = std::time::Instant::now() + crate::rig::PATIENCE;
-    let dark = loop {
-        // The kernel tells of a close a moment later.
-        match rig.read(format!("references/roman/{DARK}")) {
-            Err(ENFILE) if std::time::Instant::now() < limit => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            other => break other,
-        }
-    };
-    assert!(dark.unwrap() == origin.contents(DARK));
+    // The kernel tells of a close a moment later.
+    let dark = eventually("a place is given back", || {
+        rig.read(format!("references/roman/{DARK}"))
+    });
+    assert!(dark == origin.contents(DARK));
     for (number, mut file) in open.iter().enumerate() {
         let right = origin.contents(name(u32::try_from(number).unwrap()).rsplit_once('/').unwrap().1);
         let mut bytes = Vec::new();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::origin::{Behaviour, Content, Origin};
-use crate::rig::{PATIENCE, Rig, within};
+use crate::rig::{Rig, wait, within};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 const PATH: &str = "references/roman/roman_wfi_dark_0001.asdf";
@@ -76,14 +76,14 @@ fn interrupted_waiters_leave_and_the_transfer_goes_on() {
     origin.wait_for_stalled(1);
     let pid = rustix::process::Pid::from_child(&reader);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let status = crate::rig::wait(reader, PATIENCE).expect("it dies");
+    let status = wait(reader);
     assert_eq!(
         std::os::unix::process::ExitStatusExt::signal(&status),
         Some(libc::SIGINT)
     );
     origin.release();
     let path = rig.path(PATH);
-    let read = within(PATIENCE, move || fs::read(path).unwrap());
+    let read = within(move || fs::read(path).unwrap());
     assert!(read == origin.contents(DARK));
     assert_eq!(origin.asked(DARK).len(), 1, "the transfer was not begun anew");
 }

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 use crate::library::{Library, dataset_file};
 use crate::origin::{Behaviour, Origin};
 use crate::outputs::{done, failed, said};
-use crate::rig::{PATIENCE, Rig, program, wait};
+use crate::rig::{Rig, at_least, eventually, program, wait};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 const ID: &str = "R0000101001001001001_0001.WFI01";
@@ -327,7 +326,7 @@ fn an_inherited_url_that_means_no_server_is_named() {
 /// Ends it as Ctrl-C does.
 fn interrupt(child: Child) -> i32 {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    wait(child, PATIENCE).expect("it ends soon").code().unwrap()
+    wait(child).code().unwrap()
 }
 
 /// The bytes that the record of a partial file has noted as here.
@@ -354,11 +353,7 @@ fn an_interrupted_fetch_goes_on_where_it_stopped() {
     let record = place
         .cache()
         .join(format!(".crds-fs/partial/roman/{LARGE}~record"));
-    let begun = Instant::now();
-    while received(&record) < 1_000_000 {
-        assert!(begun.elapsed() < PATIENCE, "nothing comes");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually("a part of it is noted", || at_least(received(&record), 1_000_000));
     assert_eq!(interrupt(running), 130);
     origin.mend();
     let before = origin.asked(LARGE).len();
@@ -525,7 +520,7 @@ fn on_a_terminal_it_shows_what_is_on_its_way() {
     }
     origin.mend();
     screen.read_to_end(&mut shown).unwrap();
-    let status = wait(running, PATIENCE).expect("it ends");
+    let status = wait(running);
     let shown = String::from_utf8_lossy(&shown);
     assert!(status.success(), "{shown}");
     for words in [DARK, "of 2 files", "/s", "2 fetched"] {

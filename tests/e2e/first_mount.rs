@@ -7,7 +7,7 @@ use std::process::Output;
 
 use crate::mounts;
 use crate::origin::{Behaviour, Origin};
-use crate::rig::program;
+use crate::rig::{eventually, program};
 use crate::{PMAP, content, server_flag};
 
 /// A directory to mount on, in the background as users do it.
@@ -47,6 +47,16 @@ impl Place {
         said
     }
 
+    /// Waits until the catalog is there, as a lookup does only for a moment.
+    fn await_catalog(&self) {
+        assert!(
+            fs::read_dir(self.path().join("references/roman"))
+                .unwrap()
+                .count()
+                > 0
+        );
+    }
+
     fn umount(&self) {
         let output = self.run(&["umount", &self.path().display().to_string()]);
         assert!(output.status.success(), "{output:?}");
@@ -60,6 +70,20 @@ impl Drop for Place {
     }
 }
 
+/// A first mount, and what it said once it had heard of the server: on a busy machine it may not wait for that.
+#[track_caller]
+fn first_mount(server: &str, arguments: &[&str]) -> (Place, String) {
+    eventually("a first mount has heard of the server", || {
+        let place = Place::new();
+        let said = place.mount(server, arguments);
+        if said.contains("has not told its catalog yet") {
+            Err(said)
+        } else {
+            Ok((place, said))
+        }
+    })
+}
+
 #[track_caller]
 fn says(said: &str, words: &[&str]) {
     for word in words {
@@ -70,8 +94,7 @@ fn says(said: &str, words: &[&str]) {
 #[test]
 fn a_first_mount_tells_what_is_there_and_what_is_next() {
     let origin = Origin::start(content());
-    let place = Place::new();
-    let said = place.mount(&server_flag(&origin), &[]);
+    let (place, said) = first_mount(&server_flag(&origin), &[]);
     let path = place.path().display().to_string();
     let log = place.root.path().join(".local/state/crds-fs");
     says(
@@ -111,14 +134,14 @@ fn a_server_that_is_slow_keeps_no_mount_waiting() {
         ],
     );
     origin.mend();
+    place.await_catalog();
     assert!(fs::read(place.path().join("mappings/roman").join(PMAP)).unwrap() == origin.contents(PMAP));
 }
 
 /// Each cause stands on the terminal, in the status, in the status' exit and in the attribute, with what to do.
 #[track_caller]
 fn fails(server: &str, words: &[&str]) {
-    let place = Place::new();
-    let said = place.mount(server, &[]);
+    let (place, said) = first_mount(server, &[]);
     says(&said, &["no catalog: ", "export CRDS_PATH"]);
     says(&said, words);
     assert!(
@@ -275,6 +298,7 @@ fn contexts_that_are_known_to_be_wrong_are_refused() {
     }
     // Without a catalog nobody knows yet.
     place.mount(&server, &["--context", PMAP]);
+    place.await_catalog();
     place.umount();
     for command in ["mount", "run"] {
         refused(
@@ -289,11 +313,8 @@ fn contexts_that_are_known_to_be_wrong_are_refused() {
     place.mount(&server, &["--context", PMAP]);
     place.umount();
     // Where nothing was known before, it is told as soon as it is.
-    let other = Place::new();
-    says(
-        &other.mount(&server, &["--context", "roman_7777.pmap"]),
-        &["roman_7777.pmap", "neither in the roman catalog"],
-    );
+    let (_other, said) = first_mount(&server, &["--context", "roman_7777.pmap"]);
+    says(&said, &["roman_7777.pmap", "neither in the roman catalog"]);
     // An old catalog does not know what came since.
     place.mount(&server, &["--context", "roman_7777.pmap", "--catalog-ttl", "0"]);
     place.umount();

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::mounts;
 use crate::origin::Origin;
-use crate::rig::{PATIENCE, program};
+use crate::rig::{eventually, program, wait};
 use crate::{DARK, content, server_flag};
 
 /// The program under the name of the helper, and a place to mount on.
@@ -117,8 +117,10 @@ fn a_line_of_fstab_is_mounted_with_everything_that_such_lines_have() {
         ("fuse.crds-fs", "roman")
     );
     assert_eq!(observatories(&fstab.status()), ["roman"]);
-    let dark = fstab.path("mnt/references/roman").join(DARK);
-    assert_eq!(fs::read(dark).unwrap(), origin.contents(DARK));
+    let references = fstab.path("mnt/references/roman");
+    // Unlike a lookup this waits for the catalog as long as it takes.
+    assert_eq!(fs::read_dir(&references).unwrap().count(), 2);
+    assert_eq!(fs::read(references.join(DARK)).unwrap(), origin.contents(DARK));
     let tier = format!("file://{}", fstab.path("tier").display());
     assert_eq!(fstab.status()["tier"]["tier"], tier.as_str());
 
@@ -203,11 +205,9 @@ fn a_hangup_begins_a_new_log_and_other_signals_do_nothing() {
     fstab.signal(Signal::USR2);
     fs::rename(&log, fstab.path("log.1")).unwrap();
     fstab.signal(Signal::HUP);
-    let limit = std::time::Instant::now() + PATIENCE;
-    while fs::metadata(&log).map_or(true, |log| log.len() == 0) {
-        assert!(std::time::Instant::now() < limit, "no new log");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    eventually("there is a new log", || {
+        fs::metadata(&log).is_ok_and(|log| log.len() > 0)
+    });
     // It lives, and the rest goes into the new file.
     let pid = fstab.status()["pid"].clone();
     done(&fstab.umount());
@@ -227,11 +227,11 @@ fn a_mount_in_the_foreground_ends_with_its_terminal() {
         .process_group(0)
         .spawn()
         .unwrap();
-    while !fstab.path("mnt/.crds-fs/status.json").exists() {
+    eventually("it answers", || {
         assert!(child.try_wait().unwrap().is_none(), "it ended");
-        std::thread::yield_now();
-    }
+        fstab.path("mnt/.crds-fs/status.json").exists()
+    });
     fstab.signal(Signal::HUP);
-    assert!(child.wait().unwrap().success());
+    assert!(wait(child).success());
     assert_eq!(mounts::at(&fstab.path("mnt")), None);
 }

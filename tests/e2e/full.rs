@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::origin::{Behaviour, Content, Origin};
-use crate::rig::{PATIENCE, Rig, within};
+use crate::rig::{Rig, eventually, within};
 use crate::small_disk::{fill, inside, shrink};
 use crate::{content, reference, server_flag};
 
@@ -31,7 +31,7 @@ fn a_disk_that_fills_up_during_a_transfer_is_cleared_of_what_is_old() {
     origin.wait_for_stalled(1);
     fill(&rig.store());
     origin.release();
-    let read = within(PATIENCE, move || reader.join().unwrap());
+    let read = within(move || reader.join().unwrap());
     assert!(read.unwrap() == origin.contents(LATE), "{}", rig.log());
     assert_eq!(rig.stored(), [rig.store().join(reference(LATE))], "{}", rig.log());
     rig.umount();
@@ -52,7 +52,7 @@ fn a_disk_without_anything_to_clear_away_is_enospc_and_nothing_is_left() {
     origin.wait_for_stalled(1);
     fill(&rig.store());
     origin.release();
-    let errno = within(PATIENCE, move || reader.join().unwrap());
+    let errno = within(move || reader.join().unwrap());
     assert_eq!(errno, Some(libc::ENOSPC), "{}", rig.log());
     assert!(rig.stored().is_empty());
     // Refused before the first byte now, others are still served, and with room again all is well.
@@ -60,11 +60,8 @@ fn a_disk_without_anything_to_clear_away_is_enospc_and_nothing_is_left() {
     assert_eq!(fs::read_dir(rig.path("references/roman")).unwrap().count(), 4);
     fs::remove_file(rig.store().join("filler")).unwrap();
     origin.mend();
-    let begun = std::time::Instant::now();
-    while rig.read(reference(LATE)) != Ok(origin.contents(LATE)) {
-        assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    let late = eventually("the file comes", || rig.read(reference(LATE)));
+    assert!(late == origin.contents(LATE));
     rig.umount();
 }
 
@@ -79,7 +76,6 @@ fn two_transfers_where_there_is_room_for_one() {
     let mut rig = Rig::new(&[&server_flag(&origin)], &["--keep-free", "0"]);
     let _small = shrink(&rig.store(), 8 << 20);
     rig.mount();
-    assert!(fs::read_dir(rig.path("references/roman")).unwrap().count() > 0);
     for name in names {
         origin.set(name, Behaviour::StallAfter(1_000_000));
     }
@@ -88,13 +84,11 @@ fn two_transfers_where_there_is_room_for_one() {
         std::thread::spawn(move || fs::read(file).map_err(|error| error.raw_os_error()))
     });
     origin.wait_for_stalled(1);
-    let begun = std::time::Instant::now();
-    while !readers.iter().any(std::thread::JoinHandle::is_finished) {
-        assert!(begun.elapsed() < PATIENCE, "both are let in: {}", rig.log());
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    eventually("one of them is refused", || {
+        readers.iter().any(std::thread::JoinHandle::is_finished)
+    });
     origin.release();
-    let read = within(PATIENCE, move || readers.map(|reader| reader.join().unwrap()));
+    let read = within(move || readers.map(|reader| reader.join().unwrap()));
     let asked = names.map(|name| origin.asked(name).len());
     for ((name, read), asked) in names.iter().zip(read).zip(asked) {
         match read {

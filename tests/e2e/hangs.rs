@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::mounts;
 use crate::origin::Origin;
-use crate::rig::{PATIENCE, Rig, program};
+use crate::rig::waiting::await_look;
+use crate::rig::{Rig, program};
 use crate::{DARK, content, server_flag};
 
 const ROUNDS: u64 = 8;
@@ -25,15 +26,12 @@ fn ends(place: &Path, arguments: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let begun = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if begun.elapsed() > PATIENCE {
-            cut(place);
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("{arguments:?} hangs");
-        }
-        std::thread::sleep(Duration::from_millis(5));
+    let ended = await_look(|| child.try_wait().unwrap());
+    if ended.is_err() {
+        cut(place);
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("{arguments:?} hangs");
     }
     child.wait_with_output().unwrap()
 }

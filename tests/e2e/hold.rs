@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::caches::{IMAP, Place, RMAP, names, path, rules};
 use crate::origin::Origin;
 use crate::outputs::text;
-use crate::rig::Rig;
+use crate::rig::{Rig, eventually};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 const NEW: &str = "roman_wfi_new_0001.asdf";
@@ -116,11 +116,7 @@ fn what_is_held_survives_eviction_and_restarts() {
     );
     assert_eq!(fs::read_to_string(&hold).unwrap(), format!("hold roman/{DARK}\n"));
     fs::write(&hold, format!("release roman/{DARK}\n")).unwrap();
-    let begun = std::time::Instant::now();
-    while rig.read(path(NEW)).is_err() {
-        assert!(begun.elapsed() < crate::rig::PATIENCE, "{}", rig.log());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    eventually("there is room for the new file", || rig.read(path(NEW)));
     rig.settle();
     assert!(!rig.store().join(path(DARK)).exists());
 }

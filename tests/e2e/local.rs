@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::origin::Origin;
-use crate::rig::{PATIENCE, Rig, within};
+use crate::rig::{Rig, within};
 use crate::{content, server_flag};
 
 /// How often something is tried while somebody else interferes.
@@ -286,7 +286,7 @@ fn a_pipe_put_into_the_store_never_hangs_an_open() {
     while_others(
         |_| exchange(&stored.join("f"), &stored.join("p")),
         1,
-        || within(PATIENCE * 4, opener),
+        || within(opener),
     );
     assert!(fs::metadata(rig.path("pickles/roman")).is_ok());
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::library::Library;
-use crate::rig::Rig;
+use crate::rig::{Rig, eventually};
 
 const REFERENCE: &str = "v8q14451j_idc.fits";
 
@@ -140,9 +140,9 @@ fn a_copy_that_is_removed_comes_back_and_an_override_can_be_undone() {
     let path = whole.path("mappings/hst/hst_0001.pmap");
     let catalogued = fs::read_to_string(&path).unwrap();
     // The kernel is told of the download by a thread of its own.
-    while fs::metadata(&path).unwrap().blocks() == 0 {
-        std::thread::yield_now();
-    }
+    eventually("the download is seen", || {
+        fs::metadata(&path).unwrap().blocks() > 0
+    });
     fs::remove_file(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
     assert_eq!(fs::read_to_string(&path).unwrap(), catalogued);

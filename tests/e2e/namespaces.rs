@@ -87,6 +87,8 @@ fn an_unmounted_file_system_is_served_to_other_namespaces_to_their_end() {
         &format!(
             r#"
             start
+            # Unlike a lookup this waits for the catalog as long as it takes.
+            ls "$mnt/references/roman" > /dev/null
             cat "$mnt/{dark}" > /dev/null
             server=$(server)
             hold private 'cmp "$place/mnt/{dark}" "$place/store/{dark}"'

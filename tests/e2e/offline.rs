@@ -60,7 +60,8 @@ fn a_restart_without_server_has_what_was_there() {
 fn the_first_mount_may_be_without_server() {
     let origin = origin();
     origin.refuse();
-    let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
+    rig.mount_untouched();
     assert!(names(&rig, ".").contains(&"references".to_owned()));
     assert!(
         fs::read(rig.path("config/roman/server_config")).is_ok(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Barrier;
 
 use crate::origin::Origin;
-use crate::rig::{PATIENCE, Rig, within};
+use crate::rig::{Rig, eventually, within};
 use crate::{DARK, content, server_flag};
 
 const VICTIMS: usize = 300;
@@ -112,13 +112,11 @@ fn an_override_that_is_a_symbolic_link_stays_one() {
             outside.path()
         );
         rig.mount();
-        // Looking at names loads the catalog.
-        fs::read_dir(rig.path(references())).unwrap().count();
     }
     assert!(!rig.store().join(".crds-fs/quarantine").exists());
     fs::remove_file(&path).unwrap();
     let (read, contents) = (path.clone(), origin.contents(DARK));
-    assert!(within(PATIENCE, move || fs::read(read).unwrap()) == contents);
+    assert!(within(move || fs::read(read).unwrap()) == contents);
 }
 
 /// A file of the user's own has a name that a later catalog has as well: it stays, as an override.
@@ -144,11 +142,7 @@ fn a_file_whose_name_is_catalogued_later_stays_the_users() {
             });
     });
     // A name that is missing has a newer catalog asked for.
-    let begun = std::time::Instant::now();
-    while rig.read(references().join(OTHER)).is_err() {
-        assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    eventually("the newer catalog comes", || rig.read(references().join(OTHER)));
     for _ in 0..2 {
         for name in [MADE, RENAMED] {
             assert_eq!(rig.read(references().join(name)).unwrap(), b"mine", "{name}");

@@ -5,13 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::library::Library;
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{PATIENCE, Rig, program, wait};
+use crate::rig::{PATIENCE, Rig, eventually, program, wait};
 use crate::{DARK, content, server_flag};
 
 const ID: &str = "R0000101001001001001_0001.WFI01";
@@ -79,23 +78,19 @@ impl Page {
     }
 
     /// The page about the mount, once it has this text.
+    #[track_caller]
     fn once_it_has(&self, text: &str) -> String {
-        let begun = Instant::now();
-        loop {
+        eventually(&format!("the page has '{text}'"), || {
             let body = self.get("/").body;
-            if body.contains(text) {
-                return body;
-            }
-            assert!(begun.elapsed() < PATIENCE, "no '{text}': {body}");
-            thread::yield_now();
-        }
+            if body.contains(text) { Ok(body) } else { Err(body) }
+        })
     }
 
     /// Sends a signal and waits for the end.
     fn end(mut self, signal: Signal) {
         let process = self.process.take().unwrap();
         kill_process(Pid::from_child(&process), signal).unwrap();
-        let status = wait(process, PATIENCE).expect("it ends");
+        let status = wait(process);
         assert!(status.success(), "{status}");
     }
 }
@@ -132,6 +127,7 @@ fn the_page_tells_how_the_mount_is_and_needs_nothing_from_elsewhere() {
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     rig.read(format!("references/roman/{DARK}")).unwrap();
     let page = Page::of(&rig);
+    page.once_it_has("in 1 file");
     let reply = page.get("/");
     assert_eq!(reply.status, 200, "{reply:?}");
     for told in [
@@ -201,7 +197,7 @@ fn a_transfer_is_shown_while_it_runs() {
     let origin = Origin::start(content());
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     let page = Page::of(&rig);
-    assert!(page.get("/").body.contains("Nothing. A file is fetched when"));
+    page.once_it_has("Nothing. A file is fetched when");
     origin.set(DARK, Behaviour::StallAfter(150_000));
     thread::scope(|scope| {
         let reading = scope.spawn(|| rig.read(format!("references/roman/{DARK}")));

@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{PATIENCE, Rig, program, within};
+use crate::rig::{Rig, eventually, program, within};
 use crate::{FLAT, PMAP, content, server_flag};
 
 /// Where the user's own files are: all four areas take them.
@@ -39,13 +39,11 @@ fn changes_ctime(what: &str, path: &Path, after: &Path, change: impl FnOnce()) {
     let before = ctime(path);
     let clock = path.with_file_name("clock");
     // The clock of the store's file system has moved on when a new file is younger.
-    within(PATIENCE, move || {
-        while {
-            fs::write(&clock, "").unwrap();
-            ctime(&clock) <= before
-        } {}
-        fs::remove_file(&clock).unwrap();
+    eventually("the clock has moved on", || {
+        fs::write(&clock, "").unwrap();
+        ctime(&clock) > before
     });
+    fs::remove_file(&clock).unwrap();
     change();
     assert!(
         ctime(after) > before,
@@ -191,7 +189,7 @@ fn fifos_sockets_and_files_are_made_and_work() {
         assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
         assert_eq!(mode(&fifo), 0o640);
         let other_end = fifo.clone();
-        within(PATIENCE, move || {
+        within(move || {
             let writer = std::thread::spawn(move || fs::write(other_end, "through a fifo").unwrap());
             let mut text = String::new();
             File::open(fifo).unwrap().read_to_string(&mut text).unwrap();
@@ -265,7 +263,7 @@ fn a_fifo_in_the_place_of_a_file_stops_nobody() {
     )
     .unwrap();
     let path = own.join("file");
-    within(PATIENCE, move || {
+    within(move || {
         let open = rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
         assert!(open.is_ok(), "{open:?}");
         assert!(fs::metadata(&path).unwrap().file_type().is_fifo());

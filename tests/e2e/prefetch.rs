@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::origin::{Behaviour, Content, Origin};
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::{Rig, at_least, eventually};
 use crate::{DARK, server_flag};
 
 const PMAP: &str = "roman_0001.pmap";
@@ -52,15 +51,10 @@ fn mapping(rig: &Rig, name: &str) -> Result<Vec<u8>, i32> {
 
 /// Waits until the origin was asked for so many of the rmaps.
 fn asked_for(origin: &Origin, count: usize) {
-    let begun = Instant::now();
-    while (0..RMAPS)
-        .filter(|number| !origin.asked(&rmap(*number)).is_empty())
-        .count()
-        < count
-    {
-        assert!(begun.elapsed() < PATIENCE, "{} requests", origin.all_asked());
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    eventually("the rules are asked for", || {
+        let asked = (0..RMAPS).filter(|number| !origin.asked(&rmap(*number)).is_empty());
+        at_least(asked.count(), count)
+    });
 }
 
 #[test]

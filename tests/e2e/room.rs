@@ -3,10 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::origin::{Behaviour, Content, Origin};
-use crate::rig::{PATIENCE, Rig, within};
+use crate::rig::{Rig, at_least, eventually, within};
 use crate::small_disk::{inside, shrink};
 use crate::{DARK, content, server_flag};
 
@@ -120,24 +119,14 @@ fn nothing_is_evicted_for_a_file_that_does_not_come() {
     origin.set(NEW, Behaviour::StallBeforeHead);
     let reader = {
         let late = rig.path(path(NEW));
-        // Opened by another name of the same file, whose failure is not remembered.
-        std::thread::spawn(move || {
-            let begun = std::time::Instant::now();
-            loop {
-                match fs::read(&late) {
-                    Err(_) if begun.elapsed() < PATIENCE => {
-                        std::thread::sleep(std::time::Duration::from_millis(50));
-                    }
-                    other => break other,
-                }
-            }
-        })
+        // The failure is remembered for a moment.
+        std::thread::spawn(move || eventually("the file comes", || fs::read(&late)))
     };
     origin.wait_for_stalled(1);
     assert!((0..8).all(|number| is_stored(&rig, &old(number))));
     origin.mend();
-    let read = within(PATIENCE, move || reader.join().unwrap());
-    assert!(read.unwrap() == origin.contents(NEW));
+    let read = within(move || reader.join().unwrap());
+    assert!(read == origin.contents(NEW));
     let left = (0..8).filter(|number| is_stored(&rig, &old(*number))).count();
     assert_eq!(left, 5, "as many went as had to");
 }
@@ -163,11 +152,9 @@ fn what_interrupted_transfers_leave_is_counted_and_goes_first() {
         let reader = std::thread::spawn(move || fs::read(file));
         origin.wait_for_stalled(1);
         let progress = path(&name).display().to_string();
-        let begun = std::time::Instant::now();
-        while rig.received(&progress) < 4_000_000 {
-            assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        eventually("most of it is here", || {
+            at_least(rig.received(&progress), 4_000_000)
+        });
         if number == 1 {
             rig.kill_shared();
             rig.reap();
@@ -175,10 +162,9 @@ fn what_interrupted_transfers_leave_is_counted_and_goes_first() {
             rig.terminate();
             rig.reap();
         }
-        assert!(within(PATIENCE, move || reader.join().unwrap()).is_err());
+        assert!(within(move || reader.join().unwrap()).is_err());
         origin.mend();
         rig.mount();
-        fs::read_dir(rig.path("references/roman")).unwrap().count();
         rig.read(path(DARK)).unwrap();
         rig.settle();
         let partial = on_disk(&rig.store().join(".crds-fs/partial"));
@@ -232,7 +218,7 @@ fn two_at_once_where_there_is_room_for_one() {
     assert_eq!(rig.read(path(&large(1))), Err(libc::ENOSPC), "{}", rig.log());
     assert_eq!(origin.asked(&large(1)), []);
     origin.release();
-    let read = within(PATIENCE, move || reader.join().unwrap());
+    let read = within(move || reader.join().unwrap());
     assert!(read.unwrap() == origin.contents(&large(0)), "{}", rig.log());
     rig.umount();
 }
@@ -254,11 +240,8 @@ fn files_of_ones_own_take_room_at_once() {
         file.set_len(500_000).unwrap();
         drop(file);
         // The failure is remembered for a moment.
-        let begun = Instant::now();
-        while rig.read(path(new)) != Ok(origin.contents(new)) {
-            assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let read = eventually("there is room for the file", || rig.read(path(new)));
+        assert!(read == origin.contents(new));
         assert_eq!(space(&rig)["used"], 900_000);
         fs::remove_file(&mine).unwrap();
         assert_eq!(space(&rig)["used"], 400_000);

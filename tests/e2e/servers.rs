@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::origin::{Content, Origin};
-use crate::rig::{Rig, program};
+use crate::rig::{Rig, eventually, program};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 const SET: &str = "SET.WFI01";
@@ -131,11 +131,10 @@ fn a_server_in_force_that_is_not_there_is_told_and_no_other_asked() {
     quiet.holds(&old);
     new.accept();
     // Failures are remembered for a short while.
-    let begun = std::time::Instant::now();
-    while rig.read(format!("references/roman/{DARK}")).is_err() && begun.elapsed() < crate::rig::PATIENCE {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    assert!(rig.read(format!("references/roman/{DARK}")).unwrap() == new.contents(DARK));
+    let read = eventually("the server is asked again", || {
+        rig.read(format!("references/roman/{DARK}"))
+    });
+    assert!(read == new.contents(DARK));
     quiet.holds(&old);
 }
 

@@ -4,10 +4,9 @@ use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::Output;
-use std::time::{Duration, Instant};
 
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{PATIENCE, Rig, program};
+use crate::rig::{Rig, equal, eventually, program};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 /// Mounts of one store.
@@ -110,11 +109,9 @@ fn who_wants_what_another_mount_fetches_waits_for_it() {
             let status = rig.json(".crds-fs/status.json").unwrap();
             status["transfers"][0]["state"] == "elsewhere"
         };
-        let begun = Instant::now();
-        while mounts.rigs.iter().filter(|rig| waits(rig)).count() < 2 {
-            assert!(begun.elapsed() < PATIENCE, "nobody waits for another");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually("two wait for another", || {
+            equal(mounts.rigs.iter().filter(|rig| waits(rig)).count(), 2)
+        });
         mounts.origin.release();
     });
     assert_eq!(mounts.origin.asked(DARK).len(), 1);

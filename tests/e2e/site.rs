@@ -11,7 +11,6 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,10 +20,10 @@ use tempfile::TempDir;
 
 use crate::caches::rules;
 use crate::origin::{Behaviour, Content, Origin};
-use crate::rig::{PATIENCE, Rig, program, wait};
+use crate::rig::{PATIENCE, Rig, equal, eventually, program, wait};
 use crate::{DARK, FLAT, PMAP, content};
 
-use rig::{Reply, Site, path, until, why};
+use rig::{Reply, Site, path, why};
 
 #[test]
 fn however_many_ask_a_file_is_fetched_once() {
@@ -68,11 +67,8 @@ fn wrong_bytes_are_never_given_out() {
         assert!(why(&reply).contains(DARK), "{behaviour:?}: {reply:?}");
     }
     origin.mend();
-    let begun = Instant::now();
     // A failure is remembered for a moment.
-    while site.get(DARK).status != 200 {
-        assert!(begun.elapsed() < PATIENCE, "{}", site.log());
-    }
+    eventually("the file comes", || equal(site.get(DARK).status, 200));
     assert!(site.get(DARK).body == origin.contents(DARK));
 }
 
@@ -219,7 +215,7 @@ fn a_mount_shows_all_of_a_site_whose_upstream_is_dead() {
     let log = rig.log();
     assert!(log.contains("the server cannot reach the one behind it"), "{log}");
     origin.accept();
-    until("upstream is found again", || {
+    eventually("upstream is found again", || {
         rig.read(&flat).is_ok_and(|bytes| bytes == origin.contents(FLAT))
     });
 }
@@ -269,13 +265,13 @@ fn https_is_spoken_with_a_certificate_that_can_be_replaced() {
     let (output, _) = fetched(DARK);
     assert!(!output.status.success(), "the old one is not trusted: {output:?}");
     site.signal(Signal::HUP);
-    until("the certificate is read anew", || site.log().contains("SIGHUP"));
+    eventually("the certificate is read anew", || site.log().contains("SIGHUP"));
     let (output, bytes) = fetched(FLAT);
     assert!(bytes == origin.contents(FLAT), "{output:?}");
     // A certificate that makes no sense changes nothing.
     fs::write(&key, "nonsense").unwrap();
     site.signal(Signal::HUP);
-    until("the failure is told", || {
+    eventually("the failure is told", || {
         site.log().contains("the old certificate stays in use")
     });
     assert!(fetched(DARK).0.status.success());
@@ -331,7 +327,7 @@ fn requests_are_logged_and_counted() {
     let secret = format!("{}?password=secret", path(FLAT));
     assert_eq!(site.ask("HEAD", &secret, "", "").status, 200);
     let read = || fs::read_to_string(&log).unwrap_or_default();
-    until("all requests are logged", || read().lines().count() == 5);
+    eventually("all requests are logged", || read().lines().count() == 5);
     let lines = read();
     let dark = path(DARK);
     for part in [
@@ -348,9 +344,9 @@ fn requests_are_logged_and_counted() {
     assert!(!lines.contains("secret"), "{lines}");
     fs::rename(&log, path_of("old")).unwrap();
     site.signal(Signal::HUP);
-    until("the log is begun anew", || site.log().contains("SIGHUP"));
+    eventually("the log is begun anew", || site.log().contains("SIGHUP"));
     assert_eq!(site.get(FLAT).status, 200);
-    until("the log goes on", || read().contains(FLAT));
+    eventually("the log goes on", || read().contains(FLAT));
 
     site.until_metrics(&[
         "crds_fs_serve_requests_total{kind=\"file\",status=\"200\"} 4",
@@ -378,7 +374,7 @@ fn no_more_connections_are_open_than_allowed() {
     let held = [(); 2].map(|()| TcpStream::connect(site.address).unwrap());
     thread::scope(|scope| {
         let third = scope.spawn(|| site.metrics());
-        until("both are in use", || {
+        eventually("both are in use", || {
             site.log().contains("all 2 connections are in use")
         });
         drop(held);
@@ -396,7 +392,7 @@ fn what_is_being_sent_is_finished_at_the_end() {
     let origin = Origin::start(content().file(name, 64 << 20));
     let mut site = Site::of(&origin, &[]);
     let mut stream = TcpStream::connect(site.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE * 2)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         path(name)
@@ -405,13 +401,13 @@ fn what_is_being_sent_is_finished_at_the_end() {
     let mut answer = vec![0; 1000];
     stream.read_exact(&mut answer).unwrap();
     site.signal(Signal::TERM);
-    until("nobody is let in any more", || {
+    eventually("nobody is let in any more", || {
         TcpStream::connect(site.address).is_err()
     });
     stream.read_to_end(&mut answer).unwrap();
     let reply = Reply::read(&answer);
     assert!(reply.body == origin.contents(name), "{} bytes", reply.body.len());
-    let status = wait(site.process.take().unwrap(), PATIENCE).expect("it ends");
+    let status = wait(site.process.take().unwrap());
     assert!(status.success(), "{status}");
 }
 

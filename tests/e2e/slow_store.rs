@@ -436,7 +436,6 @@ fn a_disk_that_is_slow_delays_only_those_who_read_from_it() {
     let origin = Origin::start(content());
     let slow = mounted(&origin);
     let rig = &slow.rig;
-    fs::metadata(rig.path("mappings/roman").join(PMAP)).unwrap();
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..READERS)
             .map(|number| {
@@ -447,7 +446,7 @@ fn a_disk_that_is_slow_delays_only_those_who_read_from_it() {
         slow.gate.wait_for(READERS);
         let (mappings, root) = (rig.path("mappings/roman"), rig.mountpoint());
         let looked = catch_unwind(|| {
-            within(PATIENCE, move || {
+            within(move || {
                 fs::metadata(mappings.join(PMAP)).unwrap();
                 assert!(fs::read_dir(&mappings).unwrap().count() > 0);
                 rustix::fs::statvfs(&root).unwrap();
@@ -467,7 +466,6 @@ fn delays_nobody_else(beginning: &str, hang: fn(&Path) -> std::io::Result<()>) {
     let origin = Origin::start(content());
     let slow = mounted(&origin);
     let rig = &slow.rig;
-    fs::metadata(rig.path("mappings/roman").join(PMAP)).unwrap();
     fs::read(rig.path("pickles/roman/plain")).unwrap();
     std::thread::scope(|scope| {
         let hanging: Vec<_> = (0..READERS)
@@ -483,7 +481,7 @@ fn delays_nobody_else(beginning: &str, hang: fn(&Path) -> std::io::Result<()>) {
             rig.mountpoint(),
         );
         let looked = catch_unwind(|| {
-            within(PATIENCE, move || {
+            within(move || {
                 fs::metadata(mappings.join(PMAP)).unwrap();
                 assert!(fs::read_dir(&mappings).unwrap().count() > 0);
                 assert!(fs::read_dir(&pickles).unwrap().count() > READERS);
@@ -539,13 +537,12 @@ fn the_status_is_told_while_the_disk_says_nothing() {
     let origin = Origin::start(content());
     let slow = mounted(&origin);
     let rig = &slow.rig;
-    fs::metadata(rig.path("mappings/roman").join(PMAP)).unwrap();
     let total = || rig.json(".crds-fs/status.json").unwrap()["space"]["total"].clone();
     let before = total();
     slow.gate.keeps_room.store(true, Ordering::Relaxed);
     let (own, mappings) = (rig.path(".crds-fs"), rig.path("mappings/roman"));
     let told = catch_unwind(|| {
-        within(PATIENCE, move || {
+        within(move || {
             let read = |number: usize| {
                 let name = if number.is_multiple_of(2) {
                     "status.json"
@@ -565,7 +562,7 @@ fn the_status_is_told_while_the_disk_says_nothing() {
     });
     // Where the disk does not answer, it is what was known of it before.
     let after = catch_unwind(|| {
-        within(PATIENCE, {
+        within({
             let path = rig.path(".crds-fs/status.json");
             move || fs::read(path).unwrap()
         })

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::origin::{Behaviour, Content, Origin};
-use crate::rig::{Rig, program};
+use crate::rig::{Rig, at_least, eventually, program};
 use crate::{DARK, FLAT, PMAP, content, reference, server_flag};
 
 /// A store that was filled with everything, which is an ordinary CRDS cache.
@@ -96,11 +96,9 @@ fn a_source_that_dies_in_the_middle_is_succeeded_by_the_next() {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| rig.read(reference(DARK)));
         mirror.wait_for_stalled(1);
-        let begun = std::time::Instant::now();
-        while rig.received(&reference(DARK)) < (SIZE / 2) as u64 - (2 << 20) {
-            assert!(begun.elapsed() < crate::rig::PATIENCE, "{}", rig.log());
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        eventually("half of it is here", || {
+            at_least(rig.received(&reference(DARK)), (SIZE / 2) as u64 - (2 << 20))
+        });
         mirror.refuse();
         assert!(reader.join().unwrap().unwrap() == server.contents(DARK));
     });
@@ -209,17 +207,11 @@ fn who_served_a_file_is_known_after_a_restart() {
         later
     };
     rig.mount();
-    let begun = std::time::Instant::now();
     // It is read in the background.
-    let told = || {
-        let told = rig
-            .json(format!(".crds-fs/files/references/roman/{DARK}"))
-            .unwrap();
-        told["source"].as_str().map(ToOwned::to_owned)
-    };
-    while told().is_none() {
-        assert!(begun.elapsed() < crate::rig::PATIENCE, "{}", rig.log());
-    }
+    eventually("who served a file is known", || {
+        let told = rig.json(format!(".crds-fs/files/references/roman/{DARK}"))?;
+        Some(told["source"].as_str()?.to_owned())
+    });
     assert!(told_url(&rig, DARK).starts_with(&mirror.url()));
     assert!(told_url(&rig, FLAT).starts_with(&server.url()));
     rig.umount();

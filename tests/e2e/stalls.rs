@@ -6,7 +6,6 @@ use std::os::unix::thread::JoinHandleExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
 use rustix::fs::{Mode, OFlags};
@@ -14,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{PATIENCE, Rig, wait, within};
+use crate::rig::{Rig, eventually, wait, within};
 use crate::{DARK, FLAT, content, server_flag};
 
 const STALLED: usize = 200;
@@ -39,7 +38,9 @@ fn name(number: usize) -> String {
 fn two_hundred_stalled_openers_disturb_nobody() {
     let content = (0..STALLED).fold(content(), |content, number| content.file(&name(number), 5_000));
     let origin = Origin::start(content);
-    let mut rig = Rig::mounted(&[&server_flag(&origin)], &[]);
+    // Far more patient than the test.
+    let patience = ["--stall-timeout", "1h", "--timeout", "1h"];
+    let mut rig = Rig::mounted(&[&server_flag(&origin)], &patience);
     let warm = rig.path(format!("references/roman/{FLAT}"));
     fs::read(&warm).unwrap();
     for number in 0..STALLED {
@@ -62,7 +63,7 @@ fn two_hundred_stalled_openers_disturb_nobody() {
     origin.wait_for_stalled(4);
 
     let cold = rig.path(format!("references/roman/{}", name(7)));
-    let (length, read, listed) = within(PATIENCE, move || {
+    let (length, read, listed) = within(move || {
         let listed = fs::read_dir(cold.parent().unwrap()).unwrap().count();
         (fs::metadata(cold).unwrap().len(), fs::read(warm).unwrap(), listed)
     });
@@ -72,7 +73,7 @@ fn two_hundred_stalled_openers_disturb_nobody() {
     for (index, reader) in readers.0.drain(..).enumerate() {
         let signal = if index % 2 == 0 { Signal::KILL } else { Signal::INT };
         kill_process(Pid::from_child(&reader), signal).unwrap();
-        let status = wait(reader, PATIENCE).expect("a waiter that is signalled dies");
+        let status = wait(reader);
         assert_eq!(status.signal(), Some(signal.as_raw()));
     }
     rig.umount();
@@ -93,16 +94,16 @@ fn a_caught_signal_is_eintr_for_the_caller_alone() {
     let interrupted = std::thread::spawn(move || open(&path));
     // Both wait for the one transfer. The kernel may be a moment later with the second one, hence not one signal only.
     origin.wait_for_stalled(1);
-    let begun = Instant::now();
-    while !interrupted.is_finished() {
-        assert!(begun.elapsed() < PATIENCE, "the caller still waits");
-        interrupt(&interrupted);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually("the caller goes on", || {
+        if !interrupted.is_finished() {
+            interrupt(&interrupted);
+        }
+        interrupted.is_finished()
+    });
     assert_eq!(interrupted.join().unwrap(), Err(Errno::INTR));
 
     origin.release();
-    let patient = within(PATIENCE, move || patient.join().unwrap());
+    let patient = within(move || patient.join().unwrap());
     assert_eq!(patient, Ok(()));
     assert_eq!(origin.asked(FLAT).len(), 1, "one transfer, which went on");
     rig.umount();
@@ -163,6 +164,6 @@ fn the_daemon_s_end_is_eshutdown_for_all_who_wait() {
     });
     origin.wait_for_stalled(2);
     rig.terminate();
-    let errnos = within(PATIENCE, move || readers.map(|reader| reader.join().unwrap()));
+    let errnos = within(move || readers.map(|reader| reader.join().unwrap()));
     assert_eq!(errnos, [Some(libc::ESHUTDOWN); 2]);
 }

@@ -10,7 +10,8 @@ use std::process::{ChildStdout, Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{PATIENCE, Rig, program, within};
+use crate::rig::waiting::await_look;
+use crate::rig::{Rig, eventually, program, within};
 use crate::{DARK, FLAT, content, server_flag};
 
 fn status(arguments: &[&str], directory: &Path) -> Output {
@@ -79,7 +80,7 @@ fn the_store_is_counted_before_anything_is_touched() {
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join(name), vec![b'x'; size]).unwrap();
     }
-    rig.mount();
+    rig.mount_untouched();
     let space = &json(&of(&rig, &["--json"]))["space"];
     assert_eq!(
         (&space["used"], &space["files"]),
@@ -95,7 +96,8 @@ fn the_store_is_counted_before_anything_is_touched() {
 #[test]
 fn a_failing_observatory_is_told_with_its_reason_and_by_the_exit_status() {
     let origin = Origin::start(content());
-    let rig = Rig::mounted(&[&server_flag(&origin)], &["--catalog-ttl", "1h"]);
+    let mut rig = Rig::new(&[&server_flag(&origin)], &["--catalog-ttl", "1h"]);
+    rig.mount_untouched();
     assert_eq!(of(&rig, &[]).status.code(), Some(0), "nothing was tried yet");
     origin.set_calls(Behaviour::Status(403));
     assert_eq!(rig.read(format!("references/roman/{DARK}")), Err(libc::EACCES));
@@ -332,10 +334,9 @@ fn a_cache_that_was_removed_is_told() {
     fs::read(rig.path("references/roman").join(FLAT)).unwrap();
     // Something may just be written there.
     let store = rig.store();
-    within(PATIENCE, move || {
-        while store.exists() {
-            let _ = fs::remove_dir_all(&store);
-        }
+    eventually("all of it is removed", || {
+        let _ = fs::remove_dir_all(&store);
+        !store.exists()
     });
     let output = program().arg("status").arg(rig.mountpoint()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -402,7 +403,7 @@ fn metrics_are_those_that_are_documented_and_waits_are_counted() {
 
 /// Reads on until `wanted` has come.
 fn read_until(mut from: ChildStdout, mut seen: String, wanted: String) -> (ChildStdout, String) {
-    within(PATIENCE, move || {
+    within(move || {
         let mut buffer = [0; 4096];
         while !seen.contains(&wanted) {
             let count = from.read(&mut buffer).unwrap();
@@ -454,18 +455,23 @@ fn who_has_a_file_open_is_told_whoever_opened_it() {
     let origin = Origin::start(content());
     let rig = Rig::mounted(&[&server_flag(&origin)], &[]);
     let file = rig.path("references/roman").join(DARK);
-    // On a busy machine the catalog may take longer than a lookup waits for it.
-    let opened = || fs::File::open(&file).inspect_err(|error| println!("{error}"));
-    let opened = std::iter::repeat_with(opened).take(100).find_map(Result::ok);
     let mut child = Command::new("cat")
         .stdin(Stdio::piped())
-        .stderr(opened.unwrap())
+        .stderr(fs::File::open(&file).unwrap())
         .spawn()
         .unwrap();
-    let status = program().arg("status").arg(&file).output().unwrap();
-    let said = String::from_utf8(status.stdout).unwrap();
+    // On a busy machine not all processes are looked at in the time that the command takes for it.
+    let told = await_look(|| {
+        let status = program().arg("status").arg(&file).output().unwrap();
+        let said = String::from_utf8(status.stdout).unwrap();
+        if said.contains(&format!("in cat ({})", child.id())) {
+            Ok(said)
+        } else {
+            Err(said)
+        }
+    });
     drop(child.stdin.take());
     child.wait().unwrap();
-    assert!(said.contains(&format!("in cat ({})", child.id())), "{said}");
+    let said = told.expect("it is told");
     assert!(!said.contains(&format!("({})", std::process::id())), "{said}");
 }

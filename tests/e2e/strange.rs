@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::origin::{Behaviour, Origin};
-use crate::rig::{PATIENCE, Rig, within};
+use crate::rig::{Rig, within};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 /// Where crds-fs itself keeps something.
@@ -54,7 +54,7 @@ fn works(rig: &mut Rig, origin: &Origin, what: &str) {
     rig.mount();
     for (directory, name) in [("references", DARK), ("references", FLAT), ("mappings", PMAP)] {
         let path = rig.path(directory).join("roman").join(name);
-        let read = within(PATIENCE, move || fs::read(path));
+        let read = within(move || fs::read(path));
         match read {
             Ok(read) => assert!(read == origin.contents(name), "{what}: {name}"),
             Err(error) => panic!("{what}: {name}: {error}: {}", rig.log()),

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::origin::{Behaviour, Origin};
 use crate::readonly::Unwritable;
-use crate::rig::{PATIENCE, Rig, program};
+use crate::rig::{Rig, equal, eventually, program};
 use crate::small_disk::{fill, inside, shrink};
 use crate::{DARK, FLAT, PMAP, content, reference, server_flag};
 
@@ -38,15 +37,14 @@ fn number(rig: &Rig, field: &str) -> u64 {
 
 /// Waits until nothing waits to be written.
 fn settle(rig: &Rig) -> Value {
-    let begun = Instant::now();
-    loop {
+    eventually("all is written", || {
         let told = tier(rig);
         if told["queued_files"] == 0 {
-            return told;
+            Ok(told)
+        } else {
+            Err(told)
         }
-        assert!(begun.elapsed() < PATIENCE * 2, "{told}\n{}", rig.log());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    })
 }
 
 /// The files below a directory, by their paths.
@@ -153,11 +151,7 @@ fn a_tier_that_is_not_there_is_no_trouble() {
     let absent = root.path().join("not mounted");
     let mut rig = mounted(&origin, &absent);
     read_all(&rig, &origin);
-    let begun = Instant::now();
-    while tier(&rig)["state"] == "ready" {
-        assert!(begun.elapsed() < PATIENCE * 2, "{}", rig.log());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    eventually("the tier is missed", || tier(&rig)["state"] != "ready");
     let told = tier(&rig);
     assert_eq!(told["state"], "failing", "{told}");
     assert!(told["error"].as_str().unwrap().contains("is not there"), "{told}");
@@ -196,11 +190,7 @@ fn a_full_tier_takes_what_it_can() {
     fill(tier_dir.path());
     let mut rig = mounted(&origin, tier_dir.path());
     read_all(&rig, &origin);
-    let begun = Instant::now();
-    while tier(&rig)["state"] != "full" {
-        assert!(begun.elapsed() < PATIENCE * 2, "{}", rig.log());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    eventually("the tier is full", || equal(tier(&rig)["state"].clone(), "full"));
     rig.umount();
     let names: Vec<_> = files(tier_dir.path())
         .into_iter()
@@ -222,7 +212,9 @@ fn refuses(origin: &Origin, tier_dir: &Path) {
         "{told}"
     );
     assert!(rig.read(format!("mappings/roman/{PMAP}")).is_ok());
-    assert_eq!(number(&rig, "unwritten_files"), 2);
+    eventually("the second one is given up", || {
+        equal(number(&rig, "unwritten_files"), 2)
+    });
     rig.umount();
     let told = rig
         .log()
@@ -334,8 +326,7 @@ fn a_kill_in_the_middle_leaves_no_wrong_name() {
     for part in [0, 1, 2, 3] {
         let mut rig = mounted(&origin, tier_dir.path());
         assert!(rig.read(reference(DARK)).is_ok());
-        let begun = Instant::now();
-        let is_under_way = || {
+        let under_way = || {
             let lengths = fs::read_dir(&there).into_iter().flatten().flatten();
             lengths
                 .filter_map(|entry| entry.metadata().ok())
@@ -343,10 +334,9 @@ fn a_kill_in_the_middle_leaves_no_wrong_name() {
                 .max()
         };
         // In the middle of the copy, which other rounds may have left a part of; or after it, if it was too quick.
-        while is_under_way().is_none_or(|most| most < (SIZE / 4 * part) as u64) && !there.join(DARK).exists()
-        {
-            assert!(begun.elapsed() < PATIENCE * 2, "{}", rig.log());
-        }
+        eventually("a part is copied", || {
+            under_way().is_some_and(|most| most >= (SIZE / 4 * part) as u64) || there.join(DARK).exists()
+        });
         rig.kill_shared();
         rig.reap();
         if let Ok(found) = fs::read(there.join(DARK)) {

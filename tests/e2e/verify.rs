@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::caches::{Place, names, path};
 use crate::origin::{Behaviour, Blob, Origin};
 use crate::outputs::text;
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::{Rig, equal, eventually};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 #[test]
@@ -172,11 +171,9 @@ fn a_held_copy_whose_bytes_have_changed_is_repaired_in_a_mount() {
     rig.mount();
     // Until the catalog of the new server has come, that of the old one is shown.
     let description = Path::new(".crds-fs/files").join(path(FLAT));
-    let begun = Instant::now();
-    while rig.json(&description).unwrap()["sha1"] != after.sha1() {
-        assert!(begun.elapsed() < PATIENCE, "{}", rig.log());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually("the new catalog is shown", || {
+        equal(rig.json(&description).unwrap()["sha1"].clone(), after.sha1())
+    });
     let place = Place::mounted(&rig, &origin);
     place.told(&["hold", FLAT]);
     let verified = place.run(&["verify", FLAT]);

@@ -8,7 +8,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use crate::origin::{Behaviour, Blob, Content, Origin};
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::waiting::await_look;
+use crate::rig::{Rig, at_least, eventually};
 use crate::table::{Fault, Shape, State, WELL};
 
 /// So many small files are opened at a time.
@@ -101,11 +102,17 @@ pub(crate) struct Bench<'a> {
 impl<'a> Bench<'a> {
     /// A mount of `store`, else of one of its own. What the server has now is right for good.
     pub(crate) fn mounted(origin: &'a Origin, arguments: &[&str], store: Option<PathBuf>) -> Self {
+        let mut bench = Self::new(origin, arguments, store);
+        bench.rig.mount();
+        bench
+    }
+
+    /// As [`Bench::mounted`], not mounted yet.
+    pub(crate) fn new(origin: &'a Origin, arguments: &[&str], store: Option<PathBuf>) -> Self {
         let mut rig = Rig::new(&[&server_flag(origin)], arguments);
         if let Some(store) = &store {
             rig.use_store(store);
         }
-        rig.mount();
         Self {
             store: store.unwrap_or_else(|| rig.store()),
             right: origin.content().files,
@@ -218,19 +225,19 @@ impl<'a> Bench<'a> {
 
     /// Opens files until all are right: a failure is remembered for a short while. What is still wrong in the end.
     pub(crate) fn recover(&self, names: &[String]) -> Option<String> {
-        let begun = Instant::now();
-        loop {
-            match self.open_all(names) {
-                Err(wrong) => return Some(format!("after the fault: {wrong}")),
-                Ok(ends) if ends.keys().all(|end| *end == WELL) => return None,
-                Ok(ends) if begun.elapsed() > PATIENCE => {
-                    let why = names
-                        .iter()
-                        .find_map(|name| self.reason(name))
-                        .unwrap_or_default();
-                    return Some(format!("after the fault still {} ({why})", shown(&ends)));
-                }
-                Ok(_) => std::thread::sleep(Duration::from_millis(100)),
+        let recovered = await_look(|| match self.open_all(names) {
+            Err(wrong) => Ok(Some(wrong)),
+            Ok(ends) if ends.keys().all(|end| *end == WELL) => Ok(None),
+            Ok(ends) => Err(ends),
+        });
+        match recovered {
+            Ok(wrong) => wrong.map(|wrong| format!("after the fault: {wrong}")),
+            Err(ends) => {
+                let why = names
+                    .iter()
+                    .find_map(|name| self.reason(name))
+                    .unwrap_or_default();
+                Some(format!("after the fault still {ends} ({why})"))
             }
         }
     }
@@ -299,16 +306,10 @@ pub(crate) fn prepare(origin: &Origin, shape: Shape, cached: &[String], half: &[
         .map(|name| bench.rig.path(path(name)))
         .map(|at| std::thread::spawn(move || fs::File::open(at).is_err()))
         .collect();
-    let begun = Instant::now();
     for name in half {
-        while bench.rig.received(&path(name)) < enough as u64 {
-            assert!(
-                begun.elapsed() < PATIENCE * 4,
-                "{name} does not come: {}",
-                bench.rig.log()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually(&format!("half of {name} comes"), || {
+            at_least(bench.rig.received(&path(name)), enough as u64)
+        });
     }
     bench.rig.terminate();
     bench.rig.reap();

@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 
 use cells::{Bench, Cell, MANY, MEMORY, good, prepare};
 use origin::{Asked, Origin};
-use rig::PATIENCE;
+use rig::at_least;
+use rig::waiting::await_look;
 use table::{CONTROL, FILES, Fault, SERVICE, SHAPES, Shape, State, WELL, What};
 
 /// Mounts that are tested at a time. Most of them wait for a server.
@@ -238,7 +239,8 @@ fn run_service(shape: Shape, fault: &'static Fault) -> Findings {
         &PATIENT
     };
     let arguments = [&patience[..], &CURIOUS].concat();
-    let mut bench = Bench::mounted(&origin, &arguments, None).with_right(content.files.clone());
+    let mut bench = Bench::new(&origin, &arguments, None).with_right(content.files.clone());
+    bench.rig.mount_untouched();
     // A look at names waits 2 s for a first catalog at most, an open of this file as long as it takes to refuse it.
     drop(bench.rig.read("config/roman/server_config"));
     let mut wrong = bench.compare(fault, shape, State::Cold, &names);
@@ -259,20 +261,18 @@ fn run_service(shape: Shape, fault: &'static Fault) -> Findings {
     let [(_, half), (_, cached)] = &states;
     let prepared = prepare(&origin, shape, cached, half);
     fault.begin(&origin, shape, &[half.as_slice(), cached].concat());
-    let bench = Bench::mounted(&origin, &arguments, Some(prepared.store()));
+    let bench = Bench::new(&origin, &arguments, Some(prepared.store()));
     let mut bench = bench.with_right(content.files.clone());
+    bench.rig.mount_untouched();
     // What the store has kept is shown at once. When it asks for the second time the first answer has been dealt with.
     let before = origin.called("get_server_info").len();
     let _ = fs::read_dir(bench.rig.path("references/roman"));
-    let begun = Instant::now();
-    let mut waited = Vec::new();
-    while origin.called("get_server_info").len() < before + 2 {
-        if begun.elapsed() > PATIENCE {
-            waited.push("no new catalog is asked for".to_owned());
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let new = await_look(|| at_least(origin.called("get_server_info").len(), before + 2));
+    let waited: Vec<String> = new
+        .err()
+        .map(|_| "no new catalog is asked for".to_owned())
+        .into_iter()
+        .collect();
     for (state, names) in &states {
         let mut wrong = waited.clone();
         wrong.extend(bench.compare(fault, shape, *state, names));

@@ -20,17 +20,13 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use double::{Locks, Options};
 use fuser::BackgroundSession;
-use rig::fuse;
+use rig::{eventually, fuse};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use tempfile::TempDir;
-
-/// What comes at all comes within this.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Times so long that no test sees their end.
 const LONG: f64 = 3600.0;
@@ -90,15 +86,6 @@ fn names(directory: &Path) -> Vec<String> {
 
 fn number<T>(result: std::io::Result<T>) -> Option<i32> {
     result.err().and_then(|error| error.raw_os_error())
-}
-
-/// Waits until something holds.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -163,8 +150,8 @@ fn names_and_listings_of_others_come_late() {
     });
     assert!(!nodes.b("file").exists() && names(&nodes.b("")).is_empty());
     fs::write(nodes.a("file"), "text").unwrap();
-    until("the name of the other node is seen", || nodes.b("file").exists());
-    until("the listing has the name of the other node", || {
+    eventually("the name of the other node is seen", || nodes.b("file").exists());
+    eventually("the listing has the name of the other node", || {
         names(&nodes.b("")) == ["file"]
     });
     // With times that do not end while this runs, however busy the machine is.
@@ -252,7 +239,7 @@ fn attributes_of_others_are_old_until_a_file_is_opened() {
     fs::write(nodes.a("file"), "one").unwrap();
     assert_eq!(fs::metadata(nodes.b("file")).unwrap().len(), 3);
     fs::write(nodes.a("file"), "three and more").unwrap();
-    until("the new length is seen", || {
+    eventually("the new length is seen", || {
         fs::metadata(nodes.b("file")).unwrap().len() == 14
     });
 }

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::double::{Counts, Options};
 use crate::mounts::{Mounts, content};
-use crate::rig::PATIENCE;
+use crate::rig::eventually;
 
 /// Times so long that no test sees their end.
 const LONG: f64 = 3600.0;
@@ -51,16 +50,15 @@ fn least(mounts: &Mounts, act: impl Fn(u32)) -> Counts {
 
 /// The requests so far, once all files are closed: the kernel tells of that later.
 fn when_closed(mounts: &Mounts) -> Counts {
-    let begun = Instant::now();
-    loop {
+    eventually("all files are closed", || {
         let counts = mounts.requests(0).counts();
         let number = |kind| counts.get(kind).copied().unwrap_or(0);
         if number("open") + number("create") == number("close") {
-            return counts;
+            Ok(counts)
+        } else {
+            Err(counts)
         }
-        assert!(begun.elapsed() < PATIENCE, "files stay open: {counts:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    })
 }
 
 /// A row of the table in docs/operating.md.

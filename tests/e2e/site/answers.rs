@@ -5,10 +5,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::rig::{Site, path, until, why};
+use super::rig::{Site, path, why};
 use crate::caches::{IMAP, RMAP, rules};
 use crate::origin::{Content, Origin};
-use crate::rig::Rig;
+use crate::rig::{Rig, eventually};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 const DATASET: &str = "SET1.WFI01";
@@ -41,7 +41,7 @@ fn what_is_new_upstream_is_found() {
     assert_eq!(site.get(new).status, 404);
     origin.change(|content| *content = std::mem::take(content).file(new, 5_000));
     // Upstream is not asked more often than every few seconds.
-    until("the new catalog is asked for", || site.get(new).status == 200);
+    eventually("the new catalog is asked for", || site.get(new).status == 200);
     assert!(site.get(new).body == origin.contents(new));
 }
 
@@ -50,7 +50,7 @@ fn the_rules_of_a_context_come_with_it() {
     let origin = Origin::start(rules());
     let site = Site::of(&origin, &["--prefetch", "rules"]);
     assert_eq!(site.get(PMAP).status, 200);
-    until("the rules come", || {
+    eventually("the rules come", || {
         [IMAP, RMAP].iter().all(|name| origin.asked(name).len() == 1)
     });
 }
@@ -133,7 +133,7 @@ fn calls_are_answered_by_all_that_is_known_while_upstream_is_away() {
     assert!(none.starts_with("UpstreamError: "), "{none}");
     let here = site.result("get_file_info_map", &whole);
     assert_eq!(here[DARK]["size"], "300000");
-    until("upstream is missed", || {
+    eventually("upstream is missed", || {
         // A name that is not there asks for a new catalog, if the last one is a few seconds old.
         assert_eq!(site.get("roman_wfi_dark_9999.asdf").status, 404);
         site.metrics()

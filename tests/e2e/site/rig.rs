@@ -7,14 +7,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread;
-use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::origin::Origin;
-use crate::rig::{PATIENCE, program, wait};
+use crate::rig::{PATIENCE, eventually, program, wait};
 use crate::server_flag;
 
 /// A site server, in a cache directory of its own that outlives it. It ends with this.
@@ -94,14 +93,14 @@ impl Site {
 
     pub(super) fn end(&mut self) {
         self.signal(Signal::TERM);
-        let status = wait(self.process.take().unwrap(), PATIENCE).expect("it ends");
+        let status = wait(self.process.take().unwrap());
         assert!(status.success(), "{status}: {}", self.log());
     }
 
     /// Sends bytes as they are and reads until the server closes the connection.
     pub(super) fn send(&self, bytes: &[u8]) -> Reply {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE * 2)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(bytes).unwrap();
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).unwrap();
@@ -149,31 +148,26 @@ impl Site {
     }
 
     /// Waits until all of these lines are among the metrics: what has ended is counted a moment later.
+    #[track_caller]
     pub(super) fn until_metrics(&self, lines: &[&str]) {
-        let begun = Instant::now();
-        loop {
+        eventually("the metrics are told", || {
             let metrics = self.metrics();
-            let missing = lines
-                .iter()
-                .find(|line| !metrics.lines().any(|found| found == **line));
-            let Some(missing) = missing else { return };
-            assert!(begun.elapsed() < PATIENCE * 2, "{missing}: {metrics}");
-            thread::yield_now();
-        }
+            let is_missing = |line: &&&str| !metrics.lines().any(|found| found == **line);
+            match lines.iter().find(is_missing) {
+                Some(missing) => Err(format!("no {missing} in {metrics}")),
+                None => Ok(()),
+            }
+        });
     }
 
     /// Waits until the counters say so.
+    #[track_caller]
     pub(super) fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
-        let begun = Instant::now();
-        loop {
+        eventually(what, || {
             let counters = self.ask("GET", "/.counters", "", "");
             let counters = serde_json::from_slice(&counters.body).unwrap();
-            if holds(&counters) {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE * 2, "{what}: {counters}");
-            thread::yield_now();
-        }
+            if holds(&counters) { Ok(()) } else { Err(counters) }
+        });
     }
 }
 
@@ -225,13 +219,4 @@ pub(super) fn why(reply: &Reply) -> &str {
     let begin: String = text.trim().chars().take(60).collect();
     assert!(reply.reason.contains(&begin), "{reply:?}");
     &reply.reason
-}
-
-/// Waits until something holds.
-pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE * 2, "{what}");
-        thread::sleep(std::time::Duration::from_millis(5));
-    }
 }

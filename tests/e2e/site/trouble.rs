@@ -3,16 +3,17 @@
 use serde_json::json;
 
 use crate::origin::{Behaviour, Origin};
+use crate::rig::{equal, eventually};
 use crate::small_disk::{fill, inside, shrink};
 use crate::{DARK, FLAT, PMAP, content};
 
-use super::rig::{Site, until, why};
+use super::rig::{Site, why};
 
 #[test]
 fn the_status_says_whose_fault_it_is() {
     let origin = Origin::start(content());
     let site = Site::of(&origin, &["--timeout", "2s", "--stall-timeout", "500ms"]);
-    assert_eq!(site.get(FLAT).status, 200);
+    comes(&site);
     for (behaviour, status, words) in [
         (Behaviour::Status(401), 502, "answered 401 "),
         (Behaviour::Status(403), 502, "answered 403 "),
@@ -24,7 +25,7 @@ fn the_status_says_whose_fault_it_is() {
         origin.set(DARK, behaviour);
         let mut reply = site.get(DARK);
         // A failure is remembered for a moment.
-        until("the file is asked for anew", || {
+        eventually("the file is asked for anew", || {
             reply = site.get(DARK);
             why(&reply).contains(words)
         });
@@ -47,9 +48,14 @@ fn the_status_says_whose_fault_it_is() {
     }
 }
 
+/// Waits until upstream has told its catalog and given a file, for which it may have too little time on a busy machine.
+fn comes(site: &Site) {
+    eventually("a file comes", || equal(site.get(FLAT).status, 200));
+}
+
 /// Does something until it was done without asking upstream: a dead upstream is asked again every few seconds.
 fn unasked(asked: impl Fn() -> usize, mut what: impl FnMut()) {
-    until("upstream is left alone", || {
+    eventually("upstream is left alone", || {
         let before = asked();
         what();
         asked() == before
@@ -62,7 +68,7 @@ fn an_upstream_that_says_nothing_is_left_alone_for_a_moment() {
         content.file(&format!("roman_wfi_mask_{number:04}.asdf"), 1_000)
     }));
     let site = Site::of(&origin, &["--timeout", "60s", "--stall-timeout", "300ms"]);
-    assert_eq!(site.get(FLAT).status, 200);
+    comes(&site);
     let names: Vec<String> = origin.content().files.into_keys().collect();
     for name in &names {
         origin.set(name, Behaviour::StallBeforeHead);
@@ -83,14 +89,14 @@ fn an_upstream_that_says_nothing_is_left_alone_for_a_moment() {
     );
     assert_eq!(site.get(FLAT).status, 200, "what is here is served");
     origin.mend();
-    until("upstream is found again", || site.get(DARK).status == 200);
+    eventually("upstream is found again", || site.get(DARK).status == 200);
 }
 
 #[test]
 fn calls_to_an_upstream_that_says_nothing_fail_together() {
     let origin = Origin::start(content());
     let site = Site::of(&origin, &["--timeout", "1s"]);
-    site.result("get_default_context", &json!(["roman", null]));
+    comes(&site);
     origin.set_calls(Behaviour::StallBeforeHead);
     let call = || {
         let told = site.error("get_remote_context", &json!(["roman", "pipeline"]));
@@ -99,7 +105,7 @@ fn calls_to_an_upstream_that_says_nothing_fail_together() {
     call();
     unasked(|| origin.called("get_remote_context").len(), call);
     origin.mend();
-    until("upstream is found again", || {
+    eventually("upstream is found again", || {
         let told = site.error("get_remote_context", &json!(["roman", "pipeline"]));
         told.starts_with("OtherError: no method")
     });
@@ -160,5 +166,5 @@ fn a_full_disk_is_told_and_room_mends_it() {
     assert_eq!(site.get(DARK).status, 507);
     assert_eq!(origin.all_asked(), asked);
     std::fs::remove_file(site.cache().join("filler")).unwrap();
-    until("there is room", || site.get(DARK).status == 200);
+    eventually("there is room", || site.get(DARK).status == 200);
 }
