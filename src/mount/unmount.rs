@@ -80,9 +80,13 @@ pub(crate) struct Served {
 pub(crate) fn unmount_and_wait(path: &Path, timeout: Duration) -> Result<End, Error> {
     let limit = Instant::now() + timeout;
     let entry = find(path)?;
-    let server = entry.server();
     let superblock = Superblock::of(&entry);
     let health = entry.health();
+    let server = match entry.server() {
+        // It answers nothing: it has served an earlier mount, whose number the kernel has given to this one.
+        Server::Running(pid) if health == Health::Answers && server::is_stopped(pid) => Server::Unknown,
+        server => server,
+    };
     let unsynced = match health {
         // A mount that does not answer is not asked.
         Health::Answers if superblock.mounts().are_several() => entry.sync(timeout).err(),
