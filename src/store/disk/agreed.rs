@@ -64,7 +64,7 @@ pub(super) fn agree(
 }
 
 /// The text of a file, if there is one that is not empty. Something else than a regular file has none.
-fn written(dir: &Dir, path: &Path) -> Result<Option<String>, StoreError> {
+pub(super) fn written(dir: &Dir, path: &Path) -> Result<Option<String>, StoreError> {
     match dir.symlink_metadata(path) {
         Ok(there) if !there.is_file() => Ok(Some(String::new())),
         _ => Ok(state_dir::read_text(dir, path, SMALL_LIMIT)?.filter(|text| !text.is_empty())),

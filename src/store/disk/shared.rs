@@ -15,7 +15,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _};
 use parking_lot::Mutex;
 
-use super::agreed::agree;
+use super::agreed::{self, agree};
 use super::lease_table::Leases;
 use super::lock::{self, Lock, Truthful};
 use super::naming::{self, make_dirs, make_path, new_file};
@@ -62,7 +62,10 @@ impl Shared {
     /// Enters a store with others. `state` is the directory in which the state directories are made, `term` that of leases.
     pub(super) fn enter(root: &Dir, state: Option<&Path>, term: Duration) -> Result<(Dir, Self), StoreError> {
         let own = state_dir::open(root)?;
-        state_dir::check_format(&own, Missing::Leave)?;
+        // One without a text is awaited below: another mount may have made it just now.
+        if agreed::written(&own, Path::new(FORMAT_NAME))?.is_some() {
+            state_dir::check_format(&own, Missing::Leave)?;
+        }
         let token = format!("{:016x}", fastrand::u64(..));
         let incoming = Path::new(INCOMING);
         make_dirs(&own, incoming)

@@ -187,6 +187,23 @@ fn a_shared_store_and_one_alone_exclude_each_other() {
     ));
 }
 
+/// Where a file has one name only, who makes a store writes the format after the file is there.
+#[test]
+fn a_format_that_another_mount_is_about_to_write_is_awaited() {
+    let place = Place::new();
+    let own = place.dir.path().join(".crds-fs");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("format"), "").unwrap();
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| drop(place.open()));
+        while !own.join("incoming").exists() && !opening.is_finished() {
+            std::thread::yield_now();
+        }
+        fs::write(own.join("format"), "1\n").unwrap();
+        opening.join().unwrap();
+    });
+}
+
 #[test]
 fn mounts_of_a_node_have_states_of_their_own_and_later_ones_use_them_again() {
     let place = Place::new();
