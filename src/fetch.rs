@@ -50,7 +50,7 @@ pub(crate) use counters::Counters;
 pub(crate) use error::{FetchError, FetchErrorKind};
 pub(crate) use in_flight::TransferStatus;
 pub(crate) use outcome::Outcome;
-pub(crate) use own_rules::{OwnVersion, own_path, own_version};
+pub(crate) use own_rules::{OwnVersion, own_version};
 pub(crate) use remedy::of_request;
 pub(crate) use settings::{CatalogSettings, FetchSettings};
 pub(crate) use short_work::short_work;

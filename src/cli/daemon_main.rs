@@ -10,12 +10,13 @@ use super::settings::Settings;
 use super::{Failure, allocator, directories, logging, ready_message, wiring};
 use crate::cache::Cache;
 use crate::crds::context::latest_advice;
-use crate::crds::{ContextError, Url};
+use crate::crds::{ContextError, FileKey, Url};
 use crate::fetch::Catalogs;
 use crate::mount::daemon::{self, Ready, StopSignals};
 use crate::mount::limits;
 use crate::mount::remount::Flags;
 use crate::mount::{Appearance, Mounted};
+use crate::store::{ReferenceLayout, file_path};
 use crate::tree::panics;
 
 /// The time that threads for blocking work get to end.
@@ -183,15 +184,12 @@ fn check_context(settings: &Settings, catalogs: &Catalogs) -> Result<(), Failure
             Ok(found) => found.mapping,
             Err(error) => return wrong(&error),
         };
-        let own = Path::new("mappings")
-            .join(observatory.as_str())
-            .join(name.as_str());
-        let directory = catalogs.store().directory();
+        let (observatory, directory) = (*observatory, catalogs.store().directory());
+        let key = FileKey { observatory, name };
+        let own = file_path(ReferenceLayout::Flat, &key);
+        let name = key.name;
         if !info.catalog().contains(name.as_str()) && !directory.is_some_and(|store| store.exists(&own)) {
-            return wrong(&ContextError::NotListed {
-                name,
-                observatory: *observatory,
-            });
+            return wrong(&ContextError::NotListed { name, observatory });
         }
     }
     Ok(())

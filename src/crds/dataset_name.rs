@@ -54,9 +54,23 @@ impl DatasetId {
         &self.typed
     }
 
-    /// Whether servers may take one of these ids for the other in one call: they look for an id that they do not know in the
-    /// others of the call.
-    pub(crate) fn may_be_taken_for(&self, other: &Self) -> bool {
+    /// Divides things into groups whose ids may share a call, in which servers may take an id for another one: they look for
+    /// one that they do not know in the others of the call.
+    pub(crate) fn apart<T>(things: impl IntoIterator<Item = T>, id: impl Fn(&T) -> &Self) -> Vec<Vec<T>> {
+        let mut groups: Vec<Vec<T>> = Vec::new();
+        for thing in things {
+            let fits =
+                |group: &&mut Vec<T>| !group.iter().any(|other| id(other).may_be_taken_for(id(&thing)));
+            match groups.iter_mut().find(fits) {
+                Some(group) => group.push(thing),
+                None => groups.push(vec![thing]),
+            }
+        }
+        groups
+    }
+
+    /// Whether servers may take one of these ids for the other.
+    fn may_be_taken_for(&self, other: &Self) -> bool {
         let (one, other) = (self.as_str(), other.as_str());
         one != other && (one.contains(other) || other.contains(one))
     }
@@ -227,6 +241,17 @@ mod tests {
 
     fn name(text: &str) -> DatasetName {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn ids_that_contain_one_another_are_apart() {
+        let ids = ["ABC", "AB", "X", "ABCD", "AB"].map(|text| text.parse::<DatasetId>().unwrap());
+        let groups = DatasetId::apart(ids, |id| id);
+        let texts: Vec<Vec<&str>> = groups
+            .iter()
+            .map(|group| group.iter().map(DatasetId::as_str).collect())
+            .collect();
+        assert_eq!(texts, [vec!["ABC", "X"], vec!["AB", "AB"], vec!["ABCD"]]);
     }
 
     #[test]

@@ -104,6 +104,15 @@ impl FileKind {
     pub const fn is_mapping(self) -> bool {
         !matches!(self, Self::Reference)
     }
+
+    /// The directory of a cache, and the part of URLs, that files of this kind lie below.
+    pub(crate) const fn area(self) -> &'static str {
+        if self.is_mapping() {
+            "mappings"
+        } else {
+            "references"
+        }
+    }
 }
 
 /// A bare file name that is safe as one component of a path: 1 to 128 characters of `[A-Za-z0-9._\- ]`, neither hidden

@@ -1,10 +1,9 @@
 //! The user's own rules: files under names that no catalog has, or in the place of catalogued ones.
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::crds::{Catalog, FileKey};
-use crate::store::{HoldingKind, Store};
+use crate::store::{HoldingKind, ReferenceLayout, Store, file_path};
 
 /// A version of a rule of the user's: its time of modification, and its size in bytes.
 pub(crate) type OwnVersion = (SystemTime, u64);
@@ -24,14 +23,10 @@ pub(crate) fn own_version(store: &dyn Store, catalog: Option<&Catalog>, key: &Fi
 }
 
 fn on_disk(store: &dyn Store, key: &FileKey) -> Option<OwnVersion> {
-    let metadata = store.directory()?.metadata(own_path(key)).ok()?;
+    let metadata = store
+        .directory()?
+        .metadata(file_path(ReferenceLayout::Flat, key))
+        .ok()?;
     let modified = metadata.modified().ok()?.into_std();
     metadata.is_file().then_some((modified, metadata.len()))
-}
-
-/// The path of a rule of the user's own below the root of the store.
-pub(crate) fn own_path(key: &FileKey) -> PathBuf {
-    ["mappings", key.observatory.as_str(), key.name.as_str()]
-        .iter()
-        .collect()
 }

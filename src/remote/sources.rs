@@ -141,11 +141,7 @@ impl SourcePlace {
         layout: Option<ReferenceLayout>,
     ) -> Vec<(ReferenceLayout, Url)> {
         let (name, observatory) = (key.name.as_str(), key.observatory.as_str());
-        let kind = if key.name.kind().is_mapping() {
-            "mappings"
-        } else {
-            "references"
-        };
+        let kind = key.name.kind().area();
         let root = match self {
             Self::Server => return Vec::new(),
             Self::Template(url) => {

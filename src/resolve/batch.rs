@@ -158,7 +158,7 @@ impl Batcher {
     }
 
     async fn send(self: Arc<Self>, context: FileName, asks: Asks) {
-        let together = separate(asks).into_iter();
+        let together = DatasetId::apart(asks, |(dataset, _)| dataset).into_iter();
         join_all(together.map(|asks| self.send_together(&context, asks))).await;
     }
 
@@ -263,20 +263,6 @@ impl Batcher {
     fn lock(&self) -> MutexGuard<'_, HashMap<FileName, Gathering>> {
         self.gathering.lock()
     }
-}
-
-/// Divides datasets into groups that may share a request: servers take an id that they do not know for another one of
-/// the same request that contains it.
-fn separate(asks: Asks) -> Vec<Asks> {
-    let mut groups: Vec<Asks> = Vec::new();
-    for ask in asks {
-        let fits = |group: &&mut Asks| !group.iter().any(|(other, _)| other.may_be_taken_for(&ask.0));
-        match groups.iter_mut().find(fits) {
-            Some(group) => group.push(ask),
-            None => groups.push(vec![ask]),
-        }
-    }
-    groups
 }
 
 /// The part of a reply about a dataset.

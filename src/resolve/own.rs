@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 
 use crate::crds::{CatalogEntry, FileKey};
-use crate::fetch::{Fetcher, OwnVersion, own_path, own_version};
-use crate::store::{Found, HoldingKind};
+use crate::fetch::{Fetcher, OwnVersion, own_version};
+use crate::store::{Found, HoldingKind, ReferenceLayout, file_path};
 
 /// The version of a rule, if it is the user's own.
 pub(super) fn version(fetcher: &Fetcher, key: &FileKey) -> Option<OwnVersion> {
@@ -30,6 +30,9 @@ pub(super) fn open(fetcher: &Fetcher, key: &FileKey) -> io::Result<File> {
         };
     }
     // The store would take it for a copy of its own.
-    let file = store.directory().ok_or_else(gone)?.open(own_path(key))?;
+    let file = store
+        .directory()
+        .ok_or_else(gone)?
+        .open(file_path(ReferenceLayout::Flat, key))?;
     Ok(file.into_std())
 }

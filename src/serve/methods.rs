@@ -201,14 +201,9 @@ fn unknown_file(name: &str) -> RpcError {
 fn url(call: &MethodCall<'_>) -> MethodResult {
     let name = call.params.text(1, "the file name")?;
     let file = call.file(name).ok_or_else(|| unknown_file(name))?;
-    let part = if file.kind().is_mapping() {
-        "mappings"
-    } else {
-        "references"
-    };
-    let observatory = call.service.observatory;
+    let (area, observatory) = (file.kind().area(), call.service.observatory);
     Ok(json!(format!(
-        "{}/unchecked_get/{part}/{observatory}/{name}",
+        "{}/unchecked_get/{area}/{observatory}/{name}",
         call.base
     )))
 }

@@ -12,12 +12,11 @@ pub(crate) fn file_path(layout: ReferenceLayout, key: &FileKey) -> PathBuf {
 
 /// The directory of a file below the root of a cache.
 pub(super) fn directory_path(layout: ReferenceLayout, key: &FileKey) -> PathBuf {
-    let observatory = key.observatory.as_str();
-    if key.name.kind().is_mapping() {
-        return ["mappings", observatory].iter().collect();
+    let kind = key.name.kind();
+    let mut path: PathBuf = [kind.area(), key.observatory.as_str()].iter().collect();
+    if !kind.is_mapping() {
+        path.extend(layout.instrument(key));
     }
-    let mut path: PathBuf = ["references", observatory].iter().collect();
-    path.extend(layout.instrument(key));
     path
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use self::mounted::{config_in_mount, described, in_area, open_in_mount};
+use self::mounted::{config_in_mount, described, flat, open_in_mount};
 use super::find::STATUS;
 use crate::cache::Cache;
 use crate::cli::cache_dirs::CacheDirs;
@@ -304,7 +304,7 @@ impl Opened {
     /// here.
     pub(in crate::cli) fn status_at_rest(&self, key: &FileKey) -> FileStatus {
         if let Place::Mount(mount) = &self.place
-            && fs::metadata(in_area(&mount.mountpoint, key))
+            && fs::metadata(flat(&mount.mountpoint, key))
                 .is_ok_and(|metadata| metadata.len() > 0 && metadata.blocks() == 0)
         {
             return FileStatus {

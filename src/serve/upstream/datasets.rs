@@ -171,7 +171,7 @@ pub(super) async fn headers(upstream: &Upstream, call: &Call) -> MethodResult {
         }
     }
     let mut failure = None;
-    for group in apart(missing) {
+    for group in DatasetId::apart(missing, |id| id) {
         let texts: Vec<&str> = group.iter().map(DatasetId::typed).collect();
         let params = json!([asked.context.as_str(), texts, since]);
         match pass_on(upstream, &call.method, params).await {
@@ -217,19 +217,6 @@ fn old_header(
     Some(Map::from_iter([(in_two_parts(id.as_str()), json!(*header))]))
 }
 
-/// Divides datasets into groups that may share a call.
-fn apart(ids: Vec<DatasetId>) -> Vec<Vec<DatasetId>> {
-    let mut groups: Vec<Vec<DatasetId>> = Vec::new();
-    for id in ids {
-        let fits = |group: &&mut Vec<DatasetId>| !group.iter().any(|other| other.may_be_taken_for(&id));
-        match groups.iter_mut().find(fits) {
-            Some(group) => group.push(id),
-            None => groups.push(vec![id]),
-        }
-    }
-    groups
-}
-
 /// The headers in a reply by the dataset that was asked for: those under its id, or one of whose halves is its id, also with
 /// its last `_` read as `.`. A text in place of a header is left out: it is asked for again.
 fn by_id<'i>(ids: &'i [DatasetId], told: &Map<String, Value>) -> Vec<(&'i DatasetId, Map<String, Value>)> {
@@ -270,16 +257,6 @@ mod tests {
 
     fn ids(texts: &[&str]) -> Vec<DatasetId> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn ids_that_contain_one_another_never_share_a_call() {
-        let groups = apart(ids(&["ABC", "AB", "X", "ABCD"]));
-        let texts: Vec<Vec<&str>> = groups
-            .iter()
-            .map(|group| group.iter().map(DatasetId::as_str).collect())
-            .collect();
-        assert_eq!(texts, [vec!["ABC", "X"], vec!["AB"], vec!["ABCD"]]);
     }
 
     #[test]

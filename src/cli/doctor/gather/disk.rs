@@ -15,11 +15,12 @@ use crate::cli::doctor::cache::{CacheFacts, DirectoryFacts, Found};
 use crate::cli::doctor::mounts::MountFacts;
 use crate::cli::doctor::variables::{CENTRAL_STORE, CacheDirectory, Place, directories, is_misspelt};
 use crate::cli::settings::{self, Environment, Settings};
-use crate::crds::{ContextSpec, Observatory};
+use crate::crds::{ContextSpec, FileKey, Observatory};
 use crate::dataset::{open_regular, read_text};
 use crate::mount::health::Health;
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::mount::user_name;
+use crate::store::{ReferenceLayout, file_path};
 
 /// The directories of a cache in which crds-fs writes.
 const WRITTEN: [&str; 4] = [".crds-fs", "config", "mappings", "references"];
@@ -237,13 +238,7 @@ async fn own_context(environment: &Environment, settings: &Settings) -> bool {
     let (Some(root), Some(observatory)) = (root, Observatory::of_name(name.as_str())) else {
         return false;
     };
-    let look = move || {
-        answers(&root)
-            && root
-                .join("mappings")
-                .join(observatory.as_str())
-                .join(name.as_str())
-                .is_file()
-    };
+    let path = root.join(file_path(ReferenceLayout::Flat, &FileKey { observatory, name }));
+    let look = move || answers(&root) && path.is_file();
     within(LOCAL * 2, look).await.unwrap_or_default()
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::crds::{FileKey, Observatory};
 use crate::mount::mountinfo::MountEntry;
+use crate::store::{ReferenceLayout, file_path};
 use crate::tree::report::FileReport;
 
 /// More than the bytes of a usual description.
@@ -19,33 +20,24 @@ pub(super) fn config_in_mount(mount: &MountEntry, observatory: Observatory) -> P
 
 /// Opens a file in a mount, which is its download, whatever the layout of the mount.
 pub(super) fn open_in_mount(mountpoint: &Path, key: &FileKey) -> io::Result<File> {
-    let path = in_area(mountpoint, key);
-    let error = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => error,
-        other => return other,
-    };
-    let instrument = key.observatory.instrument_of(key.name.as_str());
-    match instrument.filter(|_| !key.name.kind().is_mapping()) {
-        Some(instrument) => File::open(path.with_file_name(instrument).join(key.name.as_str())),
-        None => Err(error),
+    let [flat, by_instrument] = [ReferenceLayout::Flat, ReferenceLayout::Instrument]
+        .map(|layout| mountpoint.join(file_path(layout, key)));
+    match File::open(&flat) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && by_instrument != flat => {
+            File::open(by_instrument)
+        }
+        other => other,
     }
 }
 
 /// The path of a file in the flat layout, below a mount point or below `.crds-fs/files`.
-pub(super) fn in_area(root: &Path, key: &FileKey) -> PathBuf {
-    let area = if key.name.kind().is_mapping() {
-        "mappings"
-    } else {
-        "references"
-    };
-    [area, key.observatory.as_str(), key.name.as_str()]
-        .iter()
-        .fold(root.to_owned(), |path, part| path.join(part))
+pub(super) fn flat(root: &Path, key: &FileKey) -> PathBuf {
+    root.join(file_path(ReferenceLayout::Flat, key))
 }
 
 /// The mount's description of a file.
 pub(super) fn described(mountpoint: &Path, key: &FileKey) -> Option<FileReport> {
-    let file = File::open(in_area(&mountpoint.join(".crds-fs/files"), key)).ok()?;
+    let file = File::open(flat(&mountpoint.join(".crds-fs/files"), key)).ok()?;
     // Not by `fs::read`, which asks for the length first: the mount would describe the file once more for that.
     let mut text = Vec::with_capacity(DESCRIPTION);
     file.take(u64::MAX).read_to_end(&mut text).ok()?;

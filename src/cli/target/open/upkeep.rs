@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
-use super::mounted::{described, in_area, open_in_mount};
+use super::mounted::{described, flat, open_in_mount};
 use super::{Opened, Place};
 use crate::cli::Failure;
 use crate::cli::target::find::STATUS;
@@ -286,7 +286,7 @@ fn collect(
 fn path_in_mount(mountpoint: &Path, key: &FileKey) -> PathBuf {
     match described(mountpoint, key) {
         Some(report) if !report.path.is_empty() => mountpoint.join(report.path),
-        _ => in_area(mountpoint, key),
+        _ => flat(mountpoint, key),
     }
 }
 
