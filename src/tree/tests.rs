@@ -21,6 +21,7 @@ use crate::resolve::{BadFilePolicy, ResolveOptions, Resolver};
 use crate::store::{DiskStore, Store, StoreOptions};
 
 mod bestrefs;
+mod catalogued;
 mod counting;
 mod layers_model;
 mod listing;
