@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -33,6 +33,7 @@ mod leftovers;
 mod lock;
 mod moments;
 mod naming;
+mod options;
 mod order;
 mod partial_gc;
 mod partials;
@@ -49,6 +50,7 @@ mod upkeep;
 mod whole;
 
 pub(crate) use files::digest;
+pub(crate) use options::{Sharing, StoreOptions};
 
 /// The locks behind the guards of files; `tests/file_state.rs`, which runs their interleavings, puts its own in their
 /// place.
@@ -68,51 +70,6 @@ use possession::{Access, Possession};
 use publisher::{Publisher, Queue};
 use quarantine::Quarantined;
 use shared::Shared;
-
-/// The use of a store by several processes at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Sharing {
-    /// By one process alone; a store that others share is refused.
-    #[default]
-    Alone,
-    /// With others where it is shared already, else alone.
-    IfShared,
-    /// With others; it is shared from then on.
-    Shared,
-}
-
-/// The options of a store.
-#[derive(Debug, Clone)]
-pub(crate) struct StoreOptions {
-    /// The most bytes that it may hold; `None` for as many as the disk gives, as it is in any case where it is shared.
-    pub cache_size: Option<u64>,
-    /// The bytes of its disk that stay free.
-    pub keep_free: u64,
-    /// Whether digests are compared (`CRDS_DOWNLOAD_CHECKSUMS`).
-    pub checksums: bool,
-    /// Whether lengths are compared (`CRDS_DOWNLOAD_LENGTHS`).
-    pub lengths: bool,
-    /// The directory for the state of shared stores, and of such as cannot be written, in which each gets one of its own.
-    pub state: Option<PathBuf>,
-    /// Whether others use the store at the same time.
-    pub sharing: Sharing,
-    /// The term of leases on files of a shared store: the time for which a mount that was killed holds others back at most.
-    pub lease: Duration,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            cache_size: None,
-            keep_free: 1 << 30,
-            checksums: true,
-            lengths: true,
-            state: None,
-            sharing: Sharing::Alone,
-            lease: Duration::from_secs(10),
-        }
-    }
-}
 
 /// A CRDS cache in a directory, used through one handle on it: by one process at a time, or shared by many.
 ///

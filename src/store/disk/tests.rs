@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::PathBuf;
 
 use sha1::{Digest as _, Sha1};
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! Leases on the disk: exclusive, renewed while bytes come, given back, outlived by nobody.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 

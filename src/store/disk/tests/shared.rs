@@ -1,5 +1,7 @@
 //! A store that several have open at the same time, each with a state of its own.
 
+use std::time::Duration;
+
 use super::super::moments::Moment;
 use super::*;
 
