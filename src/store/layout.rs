@@ -7,16 +7,17 @@ pub(crate) use crate::crds::ReferenceLayout;
 
 /// The path of a file below the root of a cache.
 pub(crate) fn file_path(layout: ReferenceLayout, key: &FileKey) -> PathBuf {
-    directory_path(layout, key).join(key.name.as_str())
+    let is_mapping = key.name.kind().is_mapping();
+    place(key, layout.instrument(key).filter(|_| !is_mapping))
 }
 
-/// The directory of a file below the root of a cache.
-pub(super) fn directory_path(layout: ReferenceLayout, key: &FileKey) -> PathBuf {
-    let kind = key.name.kind();
-    let mut path: PathBuf = [kind.area(), key.observatory.as_str()].iter().collect();
-    if !kind.is_mapping() {
-        path.extend(layout.instrument(key));
-    }
+/// The path of a file in an instrument directory or directly below its observatory.
+pub(super) fn place(key: &FileKey, instrument: Option<&str>) -> PathBuf {
+    let mut path: PathBuf = [key.name.kind().area(), key.observatory.as_str()]
+        .iter()
+        .collect();
+    path.extend(instrument);
+    path.push(key.name.as_str());
     path
 }
 

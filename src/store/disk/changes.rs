@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cap_std::fs::{Dir, Metadata, MetadataExt as _};
 
 use super::file_state::{Event, State};
-use super::files::place;
 use super::index::Entry;
 use super::moments::Moment;
 use super::naming::{self, make_dirs, name_new, rename_new};
@@ -21,7 +20,7 @@ use super::shared::Shared;
 use super::state_dir::{self, Durable, is_absence};
 use super::{Disk, Guard};
 use crate::crds::{FileKey, FileName, Observatory};
-use crate::store::layout::directory_path;
+use crate::store::layout::place;
 use crate::store::verified::{Identity, Mark};
 use crate::store::{StoreError, file_path};
 
@@ -371,9 +370,9 @@ impl Disk {
     pub(super) fn move_local(&self, from: &Path, key: &FileKey) -> Result<(), StoreError> {
         self.ensure_indexed(key.observatory)?;
         let path = file_path(self.layout, key);
-        let directory = directory_path(self.layout, key);
+        let directory = path.parent().unwrap_or(Path::new(""));
         let failed = |error| StoreError::io("rename a file to", &path, error);
-        make_dirs(&self.root, &directory).map_err(failed)?;
+        make_dirs(&self.root, directory).map_err(failed)?;
         let guard = self.guards.of(key);
         // Written down before the rename: after a crash in between, the file under the name is told from the copy that was
         // there before by that copy's identity.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ use super::moments::Moment;
 use super::state_dir::{self, Plain, is_absence};
 use super::{Disk, Guard};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
-use crate::store::layout::directory_path;
+use crate::store::layout::place;
 use crate::store::verified::{Identity, Mark, Origin};
 use crate::store::{Found, HoldingKind, ReferenceLayout, StoreError};
 
@@ -450,14 +450,6 @@ pub(super) fn free_in(dir: &Dir, path: &Path) -> Result<u64, StoreError> {
 pub(super) fn is_young_part(identity: &Identity, size: u64, now: SystemTime) -> bool {
     let age = now.duration_since(identity.modified());
     identity.size < size && age.unwrap_or_default() < YOUNG
-}
-
-/// The path of a file in an instrument directory or directly below its observatory.
-pub(super) fn place(key: &FileKey, instrument: Option<&str>) -> PathBuf {
-    let mut path = directory_path(ReferenceLayout::Flat, key);
-    path.extend(instrument);
-    path.push(key.name.as_str());
-    path
 }
 
 fn quarantine_name(key: &FileKey) -> String {

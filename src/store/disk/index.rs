@@ -15,9 +15,9 @@ use super::order::{self, Used};
 use super::shared::Shared;
 use super::state_dir::{self, Durable};
 use crate::crds::{FileKey, FileName, Observatory, Sha1Sum, grammar};
-use crate::store::layout::directory_path;
+use crate::store::layout::place;
 use crate::store::verified::{self, Identity, Known, Mark, Origin};
-use crate::store::{Holding, HoldingKind, ReferenceLayout, StoreError};
+use crate::store::{Holding, HoldingKind, StoreError};
 
 /// One file of the store.
 #[derive(Debug, Clone, Copy)]
@@ -76,10 +76,7 @@ impl Entry {
 
     /// Its path below the root of the store.
     pub(super) fn path(&self, key: &FileKey) -> PathBuf {
-        let mut path = directory_path(ReferenceLayout::Flat, key);
-        path.extend(self.instrument);
-        path.push(key.name.as_str());
-        path
+        place(key, self.instrument)
     }
 
     /// The mark to write down for it; `None` as long as it is unverified.

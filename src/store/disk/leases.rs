@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat};
 
-use super::files::{is_young_part, place};
+use super::files::is_young_part;
 use super::lock;
 use super::naming::{make_dirs, name_new, remove};
 use super::shared::Shared;
@@ -25,6 +25,7 @@ use super::state_dir::{self, Plain, is_absence};
 use super::{Disk, FileState};
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory};
 use crate::store::StoreError;
+use crate::store::layout::place;
 use crate::store::leases::{Creation, Known, LeaseFiles, Presence, Seeking, Sought, seek};
 use crate::store::verified::Identity;
 

@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::process::{Resource, getrlimit};
 
 use super::file_state::{Event, State};
-use super::files::{digest, identity_at, is_young_part, opened_identity, place};
+use super::files::{digest, identity_at, is_young_part, opened_identity};
 use super::index::Entry;
 use super::moments::Moment;
 use super::naming::make_dirs;
@@ -27,6 +27,7 @@ use super::partials::partial_path;
 use super::possession::Access;
 use super::{Disk, Guard, leases};
 use crate::crds::FileKey;
+use crate::store::layout::place;
 use crate::store::verified::{Identity, Mark};
 use crate::store::{StoreError, Unkept};
 

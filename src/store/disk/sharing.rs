@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use sha1::{Digest as _, Sha1};
 
 use super::file_state::State;
-use super::files::{digest, opened_identity, place};
+use super::files::{digest, opened_identity};
 use super::index::Entry;
 use super::moments::Moment;
 use super::naming::{make_dirs, new_file};
@@ -26,6 +26,7 @@ use super::shared::Shared;
 use super::state_dir::{self, Plain};
 use super::{Disk, Guard};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum};
+use crate::store::layout::place;
 use crate::store::verified::Identity;
 use crate::store::{Found, StoreError};
 
