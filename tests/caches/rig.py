@@ -1,11 +1,13 @@
 """nginx and squid with the files of contrib/, and nodes that fetch through them."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -13,13 +15,38 @@ from institute import FILES, OBSERVATORY
 
 BINARY = os.environ["CRDS_FS"]
 CONTRIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../contrib")
-LIMIT = 60
+LIMIT = 120
+# Nothing else of this machine is there, so that a port can be used again.
+HOST = "127.83.0.1"
 
 
 def free_port():
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind((HOST, 0))
         return found.getsockname()[1]
+
+
+def listener(port):
+    """The inode number of the socket that listens at a port of this address."""
+    address = f"{int.from_bytes(socket.inet_aton(HOST), sys.byteorder):08X}:{port:04X}"
+    with open("/proc/net/tcp") as table:
+        for line in table.read().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if (local, state) == (address, "0A"):
+                return rest[5]
+    return None
+
+
+def sockets(process):
+    """The inode numbers of the sockets that a process has open."""
+    found = set()
+    directory = f"/proc/{process}/fd"
+    # It may end, or close one, meanwhile.
+    with contextlib.suppress(OSError):
+        for number in os.listdir(directory):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(f"{directory}/{number}").removeprefix("socket:[").rstrip("]"))
+    return found
 
 
 def put(text, old, new):
@@ -44,7 +71,7 @@ class Cache:
             # Another process may take the port before the program does.
             self.port = free_port()
             self.start()
-            if self.answers():
+            if self.listens():
                 return
             self.end()
         raise AssertionError(f"it does not start: {self.said()}")
@@ -58,12 +85,12 @@ class Cache:
             extra_groups=[] if user else None, cwd=directory or self.root,
         )
 
-    def answers(self):
+    def listens(self):
+        """Waits until the program itself listens at the port, whoever else may do so before it."""
         begun = time.monotonic()
         while self.process.poll() is None and time.monotonic() - begun < LIMIT:
-            with socket.socket() as tried:
-                if tried.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return True
+            if listener(self.port) in sockets(self.process.pid):
+                return True
             time.sleep(0.01)
         return False
 
@@ -89,19 +116,30 @@ class Cache:
         self.log.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
+    def largest(self, name, size):
+        """The largest file on its disk, when a file of this name and size is there, which may be after it was sent on."""
+        begun = time.monotonic()
+        while not self.has_kept(name, size):
+            assert time.monotonic() - begun < LIMIT, self.said()
+            time.sleep(0.02)
+        return max(self.kept_files(), key=os.path.getsize)
+
     def kept_files(self):
-        """Everything on its disk, by size."""
-        found = [os.path.join(at, name) for at, _, names in os.walk(self.kept) for name in names]
-        return sorted(found, key=os.path.getsize)
+        return [os.path.join(at, name) for at, _, names in os.walk(self.kept) for name in names]
 
 
 class Nginx(Cache):
+    def has_kept(self, _, size):
+        # What is on its way has another name, with a dot in it.
+        files = self.kept_files()
+        return not any("." in os.path.basename(path) for path in files) and sum(map(os.path.getsize, files)) >= size
+
     def configuration(self):
         with open(os.path.join(CONTRIB, "nginx/crds-cache.conf")) as text:
             conf = text.read()
         conf = put(conf, "/var/cache/nginx/crds", self.kept)
         conf = put(conf, "min_free=10g", "min_free=1m")
-        conf = put(conf, "listen 8080;", f"listen 127.0.0.1:{self.port};")
+        conf = put(conf, "listen 8080;", f"listen {HOST}:{self.port};")
         conf = put(conf, r"server [a-z]+-crds\.stsci\.edu:443;", f"server 127.0.0.1:{self.institute.port};")
         return put(conf, "/etc/ssl/certs/ca-certificates.crt", self.institute.certificate[0])
 
@@ -123,7 +161,7 @@ class Nginx(Cache):
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(LIMIT)
         self.start()
-        assert self.answers(), f"it does not start again: {self.said()}"
+        assert self.listens(), f"it does not start again: {self.said()}"
 
     def cut_off(self):
         """The number of requests whose client left in the middle. It asks for the next slice while it sends one, and throws
@@ -133,10 +171,10 @@ class Nginx(Cache):
             return sum(int(sent) < int(length) for sent, length in re.findall(r"^GET (\d+) of (\d+)$", log.read(), re.MULTILINE))
 
     def source(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     def server(self):
-        return f"http://127.0.0.1:{self.port}/{OBSERVATORY}"
+        return f"http://{HOST}:{self.port}/{OBSERVATORY}"
 
     def forget(self, name):
         """As contrib/README.md tells."""
@@ -153,10 +191,14 @@ class Squid(Cache):
         """None, for what it is asked for: it goes on with a file whose client left (quick_abort)."""
         return 0
 
+    def has_kept(self, name, _):
+        with open(self.path("store.log")) as log:
+            return any(" SWAPOUT " in line and line.rstrip().endswith(f"/{name}") for line in log)
+
     def start(self):
         with open(os.path.join(CONTRIB, "squid/crds-cache.conf")) as text:
             conf = text.read()
-        conf = put(conf, "^http_port 8080 ", f"http_port 127.0.0.1:{self.port} ")
+        conf = put(conf, "^http_port 8080 ", f"http_port {HOST}:{self.port} ")
         conf = put(conf, "/var/spool/squid 500000 64 256", f"{self.kept} 4000 4 16")
         conf = put(conf, " parent 443 ", f" parent {self.institute.port} ")
         conf = put(conf, " tls ", f" tls tls-cafile={self.institute.certificate[0]} ")
@@ -166,6 +208,7 @@ class Squid(Cache):
             out.write(
                 f"{conf}\nhosts_file {self.path('hosts')}\npid_filename {self.path('pid')}\n"
                 f"access_log stdio:{self.path('access.log')}\ncache_log {self.path('cache.log')}\n"
+                f"cache_store_log stdio:{self.path('store.log')}\n"
                 "pinger_enable off\nnetdb_filename none\ncoredump_dir none\nshutdown_lifetime 0 seconds\n"
             )
         os.makedirs(self.kept, exist_ok=True)
@@ -181,12 +224,12 @@ class Squid(Cache):
         self.run("squid", "-n", self.name, "-N", "-f", self.path("squid.conf"), user=user)
 
     def source(self):
-        return f"http://127.0.0.1:{self.port}{FILES}{{kind}}/{{obs}}/{{name}}"
+        return f"http://{HOST}:{self.port}{FILES}{{kind}}/{{obs}}/{{name}}"
 
     def forget(self, name):
         """As contrib/README.md tells."""
         kind = "mappings" if name.endswith("map") else "references"
-        with socket.create_connection(("127.0.0.1", self.port)) as asked:
+        with socket.create_connection((HOST, self.port)) as asked:
             request = f"PURGE {FILES}{kind}/{OBSERVATORY}/{name} HTTP/1.1\r\nHost: cache\r\nConnection: close\r\n\r\n"
             asked.sendall(request.encode())
             answer = asked.recv(1 << 16)
@@ -219,7 +262,7 @@ class Node:
         )
 
     def wait(self):
-        said = self.process.communicate(timeout=2 * LIMIT)[0]
+        said = self.process.communicate(timeout=5 * LIMIT)[0]
         return self.process.returncode, said
 
     def fetch(self, *names):

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 
 from institute import FILES, OBSERVATORY, Institute
-from rig import Nginx, Node, Squid
+from rig import HOST, Nginx, Node, Squid
 
 MIB = 1 << 20
 SIZE = int(os.environ.get("CRDS_FS_CACHES_MIB", "200")) * MIB
@@ -114,8 +114,8 @@ class Behind:
 
     def test_wrong_bytes_in_the_cache_are_never_delivered(self):
         self.fetches(self.node(), MEDIUM)
-        # A byte in the middle of what it keeps last by size.
-        poisoned = self.cache.kept_files()[-1]
+        # A byte in the middle of the largest that it keeps.
+        poisoned = self.cache.largest(MEDIUM, MEDIUM_SIZE)
         with open(poisoned, "r+b") as kept:
             kept.seek(MIB)
             byte = kept.read(1)[0]
@@ -157,7 +157,7 @@ class Behind:
         self.fetches(self.node(), second)
 
     def status_of(self, path, method="GET", data=None):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.cache.port}{path}", method=method, data=data)
+        request = urllib.request.Request(f"http://{HOST}:{self.cache.port}{path}", method=method, data=data)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=60) as reply:
