@@ -1,5 +1,6 @@
 """An S3 server, a place between it and the mount where things go wrong, mounts, and a cache made for tests."""
 
+import concurrent.futures
 import hashlib
 import http.client
 import http.server
@@ -113,13 +114,14 @@ class S3:
 
     def upload(self, bucket, prefix, root, public=False, wanted=lambda path: True):
         """Everything below a directory."""
-        for directory, _, names in os.walk(root):
-            for name in names:
-                path = os.path.join(directory, name)
-                below = os.path.relpath(path, root)
-                if wanted(below):
-                    with open(path, "rb") as data:
-                        self.put(bucket, f"{prefix}/{below}", data.read(), public)
+        found = [os.path.relpath(os.path.join(directory, name), root) for directory, _, names in os.walk(root) for name in names]
+
+        def put(below):
+            with open(os.path.join(root, below), "rb") as data:
+                self.put(bucket, f"{prefix}/{below}", data.read(), public)
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(put, filter(wanted, found)))
 
     def ask_for_keys(self):
         """From now on requests must be signed by a user that there is."""
@@ -138,8 +140,7 @@ class Between:
     """A server that passes everything on to another one, and spoils some replies."""
 
     def __init__(self, url):
-        address = urllib.parse.urlsplit(url)
-        self.upstream = (address.hostname, address.port)
+        self.lead_to(url)
         self.requests, self.methods = [], []
         # By the end of a path: how many times it is 503, or after how many bytes the connection ends.
         self.busy, self.cut = {}, {}
@@ -147,6 +148,9 @@ class Between:
         self.absent = {}
         # How many writes of anything are 503.
         self.busy_writes = 0
+        # By the end of a path: after how many bytes, of all replies together, nothing follows until it may go on.
+        self.hold, self.lock = {}, threading.Lock()
+        self.held, self.go_on = threading.Event(), threading.Event()
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -168,6 +172,10 @@ class Between:
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def lead_to(self, url):
+        address = urllib.parse.urlsplit(url)
+        self.upstream = (address.hostname, address.port)
 
     def answer(self, request):
         name = request.path.split("?")[0].rsplit("/", 1)[-1]
@@ -206,11 +214,26 @@ class Between:
                 request.wfile.write(chunk[:left])
                 request.close_connection = True
                 break
+            self.wait_if_held(name, len(chunk))
             request.wfile.write(chunk)
             left = None if left is None else left - len(chunk)
+        if reply.length:
+            # The other server has ended in the middle.
+            request.close_connection = True
         connection.close()
 
+    def wait_if_held(self, name, length):
+        with self.lock:
+            if name not in self.hold:
+                return
+            self.hold[name] -= length
+            waits = self.hold[name] < 0
+        if waits:
+            self.held.set()
+            self.go_on.wait(LIMIT)
+
     def stop(self):
+        self.go_on.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -306,9 +329,9 @@ class Mount:
 class Served:
     """`crds-fs serve` over a cache, on a port of its own."""
 
-    def __init__(self, cache, port=0):
+    def __init__(self, cache):
         self.process = subprocess.Popen(
-            [BINARY, "serve", cache, "--listen", f"127.0.0.1:{port}"],
+            [BINARY, "serve", cache, "--listen", "127.0.0.1:0"],
             env={"PATH": os.environ["PATH"]},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -322,12 +345,13 @@ class Served:
             if "http://127.0.0.1:" in line:
                 self.port = int(line.split("http://127.0.0.1:")[1].split("/")[0].split()[0])
 
-    def template(self):
-        return f"http://127.0.0.1:{self.port}/{{obs}}/unchecked_get/{{kind}}/{{obs}}/{{name}}"
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
 
     def config(self, observatory):
         """The description of the server."""
-        url = f"http://127.0.0.1:{self.port}/{observatory}/unchecked_get/config/{observatory}/server_config"
+        url = f"{self.url}/{observatory}/unchecked_get/config/{observatory}/server_config"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=LIMIT) as reply:
             return reply.read()

@@ -154,13 +154,14 @@ class Tier(SourcesTest):
 
     def test_slow_down(self):
         between = self.between()
-        between.busy_writes = 1
+        between.busy_writes = 1000
         mount = self.tiered(between.url)
         self.assertEqual(mount.read(self.path(DARK)), self.made.files[DARK])
         tier = self.failing(mount)
         self.assertEqual(tier["state"], "failing", tier)
         self.assertIn("SlowDown", tier["error"])
         # It is tried again.
+        between.busy_writes = 0
         tier = mount.settle(lambda tier: tier["state"] == "ready")
         self.assertEqual((tier["written_files"], tier["unwritten_files"]), (1, 0), tier)
         self.assertEqual(self.object(DARK), self.made.files[DARK])
