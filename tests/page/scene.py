@@ -102,6 +102,19 @@ class Scene:
         self.mounts[name] = page
         return url
 
+    def await_catalog(self, name):
+        """Waits until the mount has Roman's catalog, for which no lookup waits long."""
+        latest = os.path.join(self.place(name), "bestrefs/roman-latest")
+        begun = time.monotonic()
+        while True:
+            try:
+                assert os.readlink(latest) == PMAP
+                return
+            except OSError:
+                if time.monotonic() - begun > LIMIT:
+                    raise
+                time.sleep(0.05)
+
     def place(self, name):
         return os.path.join(self.path, name)
 
