@@ -7,19 +7,23 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{Fallible, program};
 
 /// What ends in time at all ends within this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The counts of the bytes in the store, one after the other.
-const COUNTS: usize = 3;
+/// Threads at rest that may be more than when it was mounted: of those that wait for disk calls the last ones may be needed again.
+const MORE_THREADS: u64 = 8;
 
 /// A mount; taken away when dropped.
 pub(crate) struct Daemon {
     binary: PathBuf,
     scratch: PathBuf,
     pid: u32,
+    /// Its threads when it was mounted.
+    threads: u64,
     mounted: bool,
 }
 
@@ -40,6 +44,7 @@ impl Daemon {
             binary: binary.to_owned(),
             scratch: scratch.to_owned(),
             pid: 0,
+            threads: 0,
             mounted: false,
         };
         fs::create_dir(daemon.point())?;
@@ -61,6 +66,7 @@ impl Daemon {
         let status: serde_json::Value =
             serde_json::from_slice(&fs::read(daemon.point().join(".crds-fs/status.json"))?)?;
         daemon.pid = u32::try_from(status["pid"].as_u64().ok_or("no pid")?)?;
+        daemon.threads = daemon.number("Threads:")?;
         Ok(daemon)
     }
 
@@ -73,19 +79,77 @@ impl Daemon {
     }
 
     pub(crate) fn usage(&self) -> Fallible<Usage> {
-        let process = PathBuf::from(format!("/proc/{}", self.pid));
-        let status = fs::read_to_string(process.join("status"))
-            .map_err(|error| format!("the mount's process is gone: {error}"))?;
-        let number = |field: &str| {
-            let text = status.lines().find_map(|line| line.strip_prefix(field))?;
-            text.trim().trim_end_matches(" kB").parse::<u64>().ok()
-        };
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid))?;
         Ok(Usage {
-            memory: number("VmRSS:").ok_or("no VmRSS")? << 10,
-            threads: number("Threads:").ok_or("no Threads")?,
-            descriptors: fs::read_dir(process.join("fd"))?.count() as u64,
-            store: bytes_in(&self.store()),
+            memory: self.number("VmRSS:")? << 10,
+            threads: self.number("Threads:")?,
+            descriptors: descriptors.count() as u64,
+            store: self.bytes_in_store()?,
         })
+    }
+
+    /// A number that the kernel tells of the process.
+    fn number(&self, field: &str) -> Fallible<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))
+            .map_err(|error| format!("the mount's process is gone: {error}"))?;
+        let text = status.lines().find_map(|line| line.strip_prefix(field));
+        let number = text.ok_or_else(|| format!("no {field}"))?;
+        Ok(number.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// The bytes of references, mappings and partial files. While they are counted the process is stopped: files come, go and get
+    /// their names.
+    fn bytes_in_store(&self) -> Fallible<u64> {
+        self.signal(Signal::STOP)?;
+        let counted = self.is_stopped().map(|()| {
+            let mut files = HashMap::new();
+            collect(&self.store(), &mut files);
+            files.values().sum()
+        });
+        self.signal(Signal::CONT)?;
+        counted
+    }
+
+    /// Waits until every thread is stopped, also one that is in a system call.
+    fn is_stopped(&self) -> Fallible<()> {
+        let begin = Instant::now();
+        let runs = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state comes behind the name in parentheses.
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, rest)| !rest.starts_with('T'))
+        };
+        while fs::read_dir(format!("/proc/{}/task", self.pid))?
+            .flatten()
+            .any(runs)
+        {
+            if begin.elapsed() > PATIENCE {
+                return Err("the mount's process does not stop".into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Fallible<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.ok_or("no pid")?, signal)?)
+    }
+
+    /// That the threads which came while there was much to do end when there is nothing, within a while.
+    pub(crate) fn threads_end(&self) -> Fallible<()> {
+        let begin = Instant::now();
+        loop {
+            let now = self.number("Threads:")?;
+            if now <= self.threads + MORE_THREADS {
+                println!("threads: {} when it was mounted, {now} at the end", self.threads);
+                return Ok(());
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(format!("there are {now}, when it was mounted {}", self.threads).into());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// That the newest context is the one of the server, within a while.
@@ -135,29 +199,13 @@ impl Drop for Daemon {
                 .args(["umount", "--lazy"])
                 .arg(self.point()),
         );
-        if let Some(pid) = i32::try_from(self.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
+        let _ = self.signal(Signal::KILL);
         quiet(
             program::command(&self.binary)
                 .args(["umount", "--lazy"])
                 .arg(self.point()),
         );
     }
-}
-
-/// The bytes of references, mappings and partial files. While they are counted, files come, go and get their names: the least of a
-/// few counts is the one with the fewest that were seen both before and after what came in their place.
-fn bytes_in(store: &Path) -> u64 {
-    let count = |_| {
-        let mut files = HashMap::new();
-        collect(store, &mut files);
-        files.values().sum()
-    };
-    (0..COUNTS).map(count).min().unwrap_or_default()
 }
 
 /// Adds the inodes and lengths of all files of references and mappings, and of partial files.

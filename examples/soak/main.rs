@@ -145,6 +145,8 @@ fn finish(report: &mut Report, daemon: &mut Daemon, library: &Library, context: 
     report.problems.check("the newest context", || {
         daemon.leads_to(&library::context(context))
     });
+    // Those for disk calls end after ten idle seconds.
+    report.problems.check("the threads", || daemon.threads_end());
     report.problems.check("the unmount", || daemon.unmount());
     report.problems.check("the store at the end", || {
         library.check_store(&scratch.join("store"))

@@ -50,10 +50,9 @@ impl Report {
         }
         self.flat("resident memory (MB)", 25, 8, |usage| usage.memory / 1_000_000);
         self.flat("descriptors", 50, 50, |usage| usage.descriptors);
-        // Threads for disk calls come in bursts, up to the bound of their pool, and end after ten idle seconds.
-        self.flat("threads", 25, 8, |usage| usage.threads);
         let most = self.samples.iter().map(|usage| usage.store).max().unwrap_or(0);
-        // Files come and go while they are counted.
+        println!("at most {most} bytes in the store of {}", self.room);
+        // The readers' own files come whether there is room or not.
         if most > self.room + self.room / 20 {
             self.problems
                 .add(format!("{most} bytes in a store of {}", self.room));
