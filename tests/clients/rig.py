@@ -111,6 +111,18 @@ class Rig:
         subprocess.run(command, check=True, timeout=LIMIT, env=environment())
         self.mounted = True
 
+    def settle(self):
+        """Waits until nothing is being fetched."""
+        begun = time.monotonic()
+        while self.transfers():
+            if time.monotonic() - begun > LIMIT:
+                raise RuntimeError("it fetches without end")
+            time.sleep(0.05)
+
+    def transfers(self):
+        with open(os.path.join(self.mount, ".crds-fs/status.json")) as status:
+            return json.load(status)["transfers"]
+
     def counters(self):
         base = next(iter(self.urls.values())).rsplit("/", 1)[0]
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
