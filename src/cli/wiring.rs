@@ -1,7 +1,7 @@
 //! The cache and the tree as the settings say.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -16,16 +16,20 @@ use crate::tree::{CrdsTree, TreeOptions};
 /// The time for which a site server does not ask an upstream again that it has found dead; its clients are told the same.
 const OUTAGE: Duration = Duration::from_secs(5);
 
+/// The time for which the process of a mount that is gone is waited for, which saves what it has, and the pause between two looks.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(15);
+const ENDING_PAUSE: Duration = Duration::from_millis(10);
+
 /// Opens the store in `directory`, from now on used through its handle, and everything that stands on it. Tasks run on
 /// `runtime`. Nothing is asked of the network.
 pub(super) fn cache(settings: &Settings, directory: &Path, runtime: &Handle) -> Result<Cache, Failure> {
-    open(builder(settings, directory), directory, runtime)
+    open(&builder(settings, directory), directory, runtime)
 }
 
 /// As [`cache`], for a server whose clients wait for what it fetches.
 pub(super) fn site_cache(settings: &Settings, directory: &Path, runtime: &Handle) -> Result<Cache, Failure> {
     let builder = builder(settings, directory).tells_soon(OUTAGE);
-    open(builder, directory, runtime)
+    open(&builder, directory, runtime)
 }
 
 fn builder(settings: &Settings, directory: &Path) -> Builder {
@@ -54,8 +58,8 @@ fn builder(settings: &Settings, directory: &Path) -> Builder {
         .ignore_mapping_checksum(settings.ignore_mapping_checksum)
 }
 
-fn open(builder: Builder, directory: &Path, runtime: &Handle) -> Result<Cache, Failure> {
-    builder.open_on(runtime).map_err(|error| match error.kind() {
+fn open(builder: &Builder, directory: &Path, runtime: &Handle) -> Result<Cache, Failure> {
+    open_when_free(builder, directory, runtime).map_err(|error| match error.kind() {
         ErrorKind::Settings => Failure::usage(error.to_string()),
         ErrorKind::InUse => in_use(directory, &error),
         ErrorKind::Store => Failure::because(
@@ -64,6 +68,29 @@ fn open(builder: Builder, directory: &Path, runtime: &Handle) -> Result<Cache, F
         ),
         _ => error.into(),
     })
+}
+
+/// Opens the cache. A process that has it and was unmounted, as by umount(8), which does not wait for that, is waited for.
+fn open_when_free(builder: &Builder, directory: &Path, runtime: &Handle) -> Result<Cache, Error> {
+    let limit = Instant::now() + ENDING_TIMEOUT;
+    let is_in_use =
+        |opened: &Result<_, Error>| matches!(opened, Err(error) if error.kind() == ErrorKind::InUse);
+    let mut opened = builder.clone().open_on(runtime);
+    if !is_in_use(&opened) {
+        return opened;
+    }
+    let ending = DiskStore::last_owner(directory).filter(|owner| superblock::was_unmounted(*owner));
+    if let Some(owner) = ending {
+        log::info!("process {owner}, which was unmounted, still saves what was fetched: waiting for its end");
+    }
+    loop {
+        opened = builder.clone().open_on(runtime);
+        let waits = ending.is_some() && DiskStore::last_owner(directory) == ending && Instant::now() < limit;
+        if !waits || !is_in_use(&opened) {
+            return opened;
+        }
+        std::thread::sleep(ENDING_PAUSE);
+    }
 }
 
 /// The failure that another process has the cache, with what keeps that process.

@@ -2,11 +2,13 @@
 //! with the last thread of the process.
 
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getsockopt, socket, sockopt};
 use tokio::runtime::Handle;
 
 use super::mountinfo::MountEntry;
@@ -69,10 +71,14 @@ impl MountEntry {
 
 /// The process that serves a connection.
 fn server(minor: u32) -> Server {
-    let connected = address(minor).and_then(|address| UnixStream::connect_addr(&address));
-    let pid = match connected {
+    behind(&minor.to_string())
+}
+
+/// The process that has a name. Who does not answer, as a process that was stopped, is not waited for.
+fn behind(name: &str) -> Server {
+    let pid = match connect(name) {
         Ok(socket) => getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.pid()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Server::Gone,
+        Err(Errno::ECONNREFUSED) => return Server::Gone,
         Err(_) => return Server::Unknown,
     };
     match pid.map(u32::try_from) {
@@ -83,24 +89,48 @@ fn server(minor: u32) -> Server {
     }
 }
 
+fn connect(name: &str) -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let address = UnixAddr::new_abstract(format!("{NAME}{name}").as_bytes())?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &address)?;
+    Ok(socket)
+}
+
 /// The connections that are served, whether they are mounted or not: the numbers in the names that their processes have.
 fn connections() -> Vec<u32> {
-    let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
-    let name = format!("@{NAME}");
-    let numbers = sockets.split(|byte| *byte == b'\n').filter_map(|line| {
-        let path = line.rsplit(|byte| *byte == b' ').next()?;
-        std::str::from_utf8(path).ok()?.strip_prefix(&name)?.parse().ok()
-    });
+    let numbers = names().into_iter().filter_map(|name| name.parse().ok());
     let mut numbers: Vec<u32> = numbers.collect();
     numbers.sort_unstable();
     numbers.dedup();
     numbers
 }
 
+/// The names that processes of ours have, without what all begin with.
+fn names() -> Vec<String> {
+    let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let begin = format!("@{NAME}");
+    let names = sockets.split(|byte| *byte == b'\n').filter_map(|line| {
+        let path = line.rsplit(|byte| *byte == b' ').next()?;
+        Some(std::str::from_utf8(path).ok()?.strip_prefix(&begin)?.to_owned())
+    });
+    names.collect()
+}
+
 /// The connection that a process serves.
 pub(super) fn connection_of(process: u32) -> Option<u32> {
     let mut all = connections().into_iter();
     all.find(|minor| server(*minor).pid() == Some(process))
+}
+
+/// The connection that a process serves, or has served until it was unmounted, with the mark of its superblock: no later one has
+/// both. `None` where a process does not tell the mark.
+pub(super) fn marked_connection_of(process: u32) -> Option<(u32, u64)> {
+    names().into_iter().find_map(|name| {
+        let (minor, mark) = name.split_once('/')?;
+        let marked = (minor.parse().ok()?, mark.parse().ok()?);
+        (behind(&name).pid() == Some(process)).then_some(marked)
+    })
 }
 
 /// Whether a process runs; a zombie does not.
@@ -120,18 +150,22 @@ fn state(process: u32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// The name under which the process that serves a connection can be found: an abstract socket, which goes with the last
-/// thread of the process and leaves nothing behind.
-fn address(minor: u32) -> io::Result<SocketAddr> {
-    SocketAddr::from_abstract_name(format!("{NAME}{minor}"))
+/// An abstract socket, by which the process that serves a connection can be found. It goes with the last thread of the process and
+/// leaves nothing behind.
+fn address(name: &str) -> io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name(format!("{NAME}{name}"))
 }
 
 /// Lets others find this process as the one that serves a connection, as long as it lives.
 ///
 /// The kernel gives the number of a connection to the next one while the process of the earlier one still saves what it has:
-/// then the name is taken when that has ended.
-pub(super) fn announce(minor: u32, runtime: &Handle) -> io::Result<()> {
-    let address = address(minor)?;
+/// then the name is taken when that has ended. The name with the mark of the superblock is never another's.
+pub(super) fn announce(minor: u32, mark: Option<u64>, runtime: &Handle) -> io::Result<()> {
+    if let Some(mark) = mark {
+        let listener = UnixListener::bind_addr(&address(&format!("{minor}/{mark}"))?)?;
+        runtime.spawn(answer(listener));
+    }
+    let address = address(&minor.to_string())?;
     let first = match UnixListener::bind_addr(&address) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
         bound => Some(bound?),
@@ -141,13 +175,20 @@ pub(super) fn announce(minor: u32, runtime: &Handle) -> io::Result<()> {
             Some(listener) => Ok(listener),
             None => bind_later(&address).await,
         };
-        match listener.and_then(to_tokio) {
-            // A client only asks the kernel for the process id of this end.
-            Ok(listener) => while listener.accept().await.is_ok() {},
+        match listener {
+            Ok(listener) => answer(listener).await,
             Err(error) => log::debug!("commands cannot ask for this process: {error}"),
         }
     });
     Ok(())
+}
+
+/// Accepts clients, who only ask the kernel for the process id of this end.
+async fn answer(listener: UnixListener) {
+    match to_tokio(listener) {
+        Ok(listener) => while listener.accept().await.is_ok() {},
+        Err(error) => log::debug!("commands cannot ask for this process: {error}"),
+    }
 }
 
 fn to_tokio(listener: UnixListener) -> io::Result<tokio::net::UnixListener> {
@@ -174,8 +215,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_name_that_is_taken_is_waited_for() {
         let minor = (1 << 21) + std::process::id();
-        let before = UnixListener::bind_addr(&address(minor).unwrap()).unwrap();
-        announce(minor, &Handle::current()).unwrap();
+        let before = UnixListener::bind_addr(&address(&minor.to_string()).unwrap()).unwrap();
+        announce(minor, Some(7), &Handle::current()).unwrap();
+        assert_eq!(marked_connection_of(std::process::id()), Some((minor, 7)));
         // It looks, and looks again.
         tokio::time::sleep(10 * BIND_PAUSE).await;
         drop(before);

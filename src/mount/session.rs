@@ -14,7 +14,7 @@ use super::mountpoint::{self, Appearance, Mountpoint};
 use super::notify::Invalidator;
 use super::superblock::{Mounts, Superblock};
 use super::unmount::{self, How};
-use super::{Error, mountinfo, passthrough, server};
+use super::{Error, mountinfo, passthrough, server, superblock};
 use crate::machine::{Advice, as_root};
 use crate::tree::ops::{FileSystem, MAY_WAIT};
 
@@ -64,7 +64,7 @@ impl Mounted {
         };
         let mount = path.map(Mount::find).transpose()?;
         if let Some(mount) = &mount
-            && let Err(error) = server::announce(mount.minor, runtime)
+            && let Err(error) = server::announce(mount.minor, superblock::mark(mount.minor), runtime)
         {
             log::debug!("commands cannot ask for this process: {error}");
         }

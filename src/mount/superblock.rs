@@ -29,6 +29,16 @@ impl Superblock {
         Self::numbered(entry.minor)
     }
 
+    /// That which a process serves, or has served until it was unmounted.
+    fn served_by(process: u32) -> Option<Self> {
+        let known = server::marked_connection_of(process);
+        let known = known.map(|(minor, mark)| Self {
+            minor,
+            mark: Some(mark),
+        });
+        known.or_else(|| server::connection_of(process).map(Self::numbered))
+    }
+
     fn numbered(minor: u32) -> Self {
         Self {
             minor,
@@ -53,19 +63,28 @@ impl Superblock {
 /// The reason why a process still serves a file system, as the end of a sentence about the process; `None` if it is not seen to
 /// serve one.
 pub(crate) fn reason_of(process: u32) -> Option<String> {
-    let minor = server::connection_of(process)?;
-    let mounts = Superblock::numbered(minor).mounts();
+    let superblock = Superblock::served_by(process)?;
+    if !superblock.lives() {
+        return Some("was unmounted, and still saves what was fetched".to_owned());
+    }
+    let mounts = superblock.mounts();
     if let Some(place) = mounts.here.first() {
         return Some(format!("has it mounted at '{}'", place.display()));
     }
     if !mounts.is_none() {
         return Some(format!("goes on {mounts}"));
     }
-    let users = Users::of_device(minor, Some(process));
+    let users = Users::of_device(superblock.minor, Some(process));
     (!users.is_empty()).then(|| format!("was unmounted while it was in use{users}"))
 }
 
-fn mark(minor: u32) -> Option<u64> {
+/// Whether a process serves a file system that is mounted nowhere any more: it saves what it has, and ends.
+pub(crate) fn was_unmounted(process: u32) -> bool {
+    Superblock::served_by(process).is_some_and(|superblock| !superblock.lives())
+}
+
+/// The mark of the file system that has this number of device now.
+pub(super) fn mark(minor: u32) -> Option<u64> {
     let directory = format!("/sys/class/bdi/0:{minor}");
     fs::metadata(directory).ok().map(|found| found.ino())
 }

@@ -123,6 +123,30 @@ fn an_unmounted_file_system_is_served_to_other_namespaces_to_their_end() {
     );
 }
 
+/// umount(8) does not wait for the process, which saves what it has; the next mount of the same cache does.
+#[test]
+fn the_next_mount_waits_for_the_end_of_one_that_was_unmounted() {
+    let said = script(
+        r#"
+        options="$options --log-file $place/log"
+        start
+        server=$(server)
+        trap 'kill -CONT "$server"; umount -l "$mnt" 2> /dev/null || true' EXIT
+        kill -STOP "$server"
+        umount -c -i "$mnt"
+        "$program" mount "$mnt" $options --cache "$store" 2> /dev/null &
+        next=$!
+        while ! grep -q "process $server, which was unmounted, .*: waiting for its end" "$place/log"; do kill -0 "$next"; sleep 0.02; done
+        kill -CONT "$server"
+        wait "$next"
+        echo "from $server to $(server)"
+        "$program" umount "$mnt" 2>&1
+        trap - EXIT"#,
+        "--offline --observatory roman",
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
 /// Told to end by a signal, it goes on as well, and says for whom. A third signal ends it whoever has it.
 #[test]
 fn a_signal_leaves_it_to_other_namespaces_and_a_third_one_does_not() {
