@@ -35,11 +35,6 @@ impl Counters {
         self.counts().methods.get(method).copied().unwrap_or_default()
     }
 
-    /// Calls of all JSON-RPC methods.
-    pub fn all_calls(&self) -> u64 {
-        self.counts().methods.values().sum()
-    }
-
     /// Requests for one file.
     pub fn file(&self, key: &FileKey) -> FileCount {
         self.counts().files.get(key).copied().unwrap_or_default()
