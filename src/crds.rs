@@ -1,6 +1,6 @@
 //! The words of CRDS: names, digests, catalogs, server descriptions. Pure: no I/O, no clock, no threads.
 //!
-//! What comes from outside is parsed into one of these types or refused, so that no text is used as a path unseen:
+//! All that comes from outside is parsed into one of these types or refused, so that no text is used as a path unseen:
 //!
 //! ```
 //! use crds_fs::crds::{ContextSpec, DatasetName, FileKind, FileName, Observatory};

@@ -365,12 +365,12 @@ impl Fetcher {
         self.inner.source_states.wrong_files()
     }
 
-    /// What is known of the sources of an observatory's files, in the order in which they are asked.
+    /// The states of the sources of an observatory's files, in the order in which they are asked.
     pub(crate) fn sources(&self, observatory: Observatory) -> Vec<SourceStatus> {
         self.inner.source_statuses(observatory)
     }
 
-    /// What is known of the tier, if there is one.
+    /// The state of the tier, if there is one.
     pub(crate) fn tier(&self) -> Option<TierStatus> {
         self.inner.tier_status()
     }

@@ -421,7 +421,7 @@ impl SettingSources<'_> {
         })
     }
 
-    /// How often a switch that may be given twice is given outside of the command line.
+    /// The number of times that a switch which may be given twice is given outside of the command line.
     fn times(&self, name: &str) -> Result<u8, Failure> {
         Ok(self.get(name, &[], parse::times)?.unwrap_or(0))
     }

@@ -73,7 +73,7 @@ pub(super) enum Missing {
     AskServers,
 }
 
-/// What led to a target.
+/// The way that led to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A flag, `CRDS_FS_CACHE`, or the working directory.
@@ -85,7 +85,7 @@ pub(super) enum Origin {
 }
 
 impl Target {
-    /// What is named by the flags, else the first of the candidates ([`find::candidates`]).
+    /// The target that is named by the flags, else the first of the candidates ([`find::candidates`]).
     pub(super) fn choose(
         flags: &TargetFlags,
         environment: &Environment,

@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What is to be known of a file system that others have after it was unmounted.
+/// Tells what is to be known of a file system that others have after it was unmounted.
 fn still_served(mountpoint: &Path, served: Served) -> String {
     let process = served.process.map_or_else(String::new, |pid| format!(" {pid}"));
     let saved = match served.unsynced {

@@ -3,7 +3,7 @@
 
 use super::name::Observatory;
 
-/// What separates the fields of names.
+/// The separators of the fields of names.
 const SEPARATORS: [char; 2] = ['_', '.'];
 
 impl Observatory {

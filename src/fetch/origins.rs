@@ -54,7 +54,7 @@ impl Memory {
         text
     }
 
-    /// What a text tells, without lines that make no sense.
+    /// The sources that a text tells, without lines that make no sense.
     fn parse(text: &str) -> Self {
         let mut memory = Self::default();
         for line in text.lines() {

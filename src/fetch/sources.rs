@@ -172,7 +172,7 @@ impl Inner {
         sources.iter().any(|(_, place)| **place != SourcePlace::Server)
     }
 
-    /// What is known of the sources of an observatory's files, in the order of the settings.
+    /// The states of the sources of an observatory's files, in the order of the settings.
     pub(super) fn source_statuses(&self, observatory: Observatory) -> Vec<SourceStatus> {
         let tier = self.endpoints.tier().map(|(number, _)| number);
         let places = self.endpoints.sources(observatory).into_iter();

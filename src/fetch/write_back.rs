@@ -47,7 +47,7 @@ impl WriteBack {
     }
 }
 
-/// What is known of the tier.
+/// The state of the tier.
 #[derive(Debug, Clone)]
 pub(crate) struct TierStatus {
     /// The tier as the user named it.
@@ -56,12 +56,12 @@ pub(crate) struct TierStatus {
     pub served_files: u64,
     /// Bytes that came from it.
     pub served_bytes: u64,
-    /// What is known of writing to it.
+    /// The state of writing to it.
     pub write_back: WriteBackStatus,
 }
 
 impl Inner {
-    /// What is known of the tier, if there is one.
+    /// The state of the tier, if there is one.
     pub(super) fn tier_status(&self) -> Option<TierStatus> {
         let (Some(write_back), Some((number, place))) = (&self.write_back, self.endpoints.tier()) else {
             return None;

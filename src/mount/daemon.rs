@@ -413,7 +413,7 @@ async fn unmount_when_free(mounted: &Arc<Mounted>, manager: &ServiceManager) -> 
     mounted.ended().await
 }
 
-/// Who has the file system mounted after it was unmounted here, and keeps this process from its end.
+/// The processes that have the file system mounted after it was unmounted here, and keep this process from its end.
 async fn who_keeps(mounted: &Arc<Mounted>) -> Option<String> {
     let mounted = Arc::clone(mounted);
     let kept = tokio::task::spawn_blocking(move || mounted.kept()).await.ok()??;

@@ -89,7 +89,7 @@ pub(super) fn is_hidden(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// What is found by looking at processes, or as much of it as is found within [`PATIENCE`].
+/// Gives what is found by looking at processes, or as much of it as is found within [`PATIENCE`].
 pub(super) fn patiently<T: Clone + Default + Send + 'static>(
     look: impl FnOnce(&Mutex<T>) + Send + 'static,
 ) -> T {

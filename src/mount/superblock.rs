@@ -164,7 +164,7 @@ struct Search {
     mine: Option<PathBuf>,
     /// The mounts in it, which are known by their numbers where a process does not show its namespace.
     own: Vec<MountEntry>,
-    /// What was found in the namespaces that were looked at.
+    /// The findings in the namespaces that were looked at.
     known: HashMap<PathBuf, Option<PathBuf>>,
 }
 

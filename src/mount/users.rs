@@ -93,7 +93,7 @@ fn is_inside(place: &Path, entry: &MountEntry) -> bool {
     place != entry.mountpoint && place.starts_with(&entry.mountpoint)
 }
 
-/// What is looked for in processes.
+/// The file system, or the file of it, that is looked for in processes.
 #[derive(Debug, Clone, Copy)]
 struct Sought {
     /// The device, whose major number is 0.

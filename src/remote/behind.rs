@@ -1,4 +1,4 @@
-//! What a server says of the server behind it, which it would have to ask: the header `Proxy-Status` (RFC 9209), as site
+//! The words of a server about the server behind it, which it would have to ask: the header `Proxy-Status` (RFC 9209), as site
 //! servers of this program send and read it.
 
 use super::error::RemoteErrorKind;
@@ -69,7 +69,7 @@ impl Behind {
         format!("{NAME}; error={}; details=\"{details}\"", self.token())
     }
 
-    /// What a header says, and the details; `None` if it is not one of this program's.
+    /// The trouble that a header tells, and the details; `None` if it is not one of this program's.
     pub(super) fn read(header: &str) -> Option<(Self, String)> {
         let parameters = header.trim_start().strip_prefix(NAME)?.trim_start();
         let error = parameters

@@ -40,7 +40,7 @@ pub(crate) enum Put {
 /// The reason why a file was not written.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum PutError {
-    /// What was to be written is not the file that it should be; nothing was written.
+    /// The bytes that were to be written are not the file that they should be; nothing was written.
     #[error("{0}")]
     Damaged(String),
     /// Another file of this name is there, and stays.

@@ -348,7 +348,7 @@ pub(crate) struct MemoryDestination {
 }
 
 impl MemoryDestination {
-    /// What is there.
+    /// The bytes that are there.
     pub(crate) fn found(&self, url: &str) -> Option<Bytes> {
         self.files.lock().get(url).cloned()
     }

@@ -27,7 +27,7 @@ pub(crate) struct SourceSetting {
 /// The place of a source's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SourcePlace {
-    /// Where the CRDS server tells (`crds`).
+    /// The URLs that the CRDS server tells (`crds`).
     Server,
     /// Below the root of a CRDS cache, flat or by instrument.
     Root(Url),

@@ -48,7 +48,7 @@ impl Default for Limits {
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub(super) struct Shared {
     pub(super) router: axum::Router,
     pub(super) limits: Limits,

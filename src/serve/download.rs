@@ -25,7 +25,7 @@ use crate::dataset::open_regular;
 /// Bytes read from disk at a time.
 const CHUNK: u64 = 256 << 10;
 
-/// What keeps an answer about a file: the name never has other contents.
+/// The caching of an answer about a file: the name never has other contents.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 /// A request for a file.
@@ -40,7 +40,7 @@ pub(super) struct Request<'a> {
     pub(super) headers: &'a HeaderMap,
 }
 
-/// What an answer says of a file besides its bytes.
+/// The facts of a file that an answer has besides its bytes.
 #[derive(Debug, Clone, Copy)]
 struct About {
     /// `None` where the catalog does not say and the file is not open.

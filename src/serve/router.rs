@@ -34,7 +34,7 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 /// The services, once they are made.
 pub(super) type Pending = watch::Receiver<Option<Arc<Services>>>;
 
-/// What requests are answered with.
+/// The services and limits that requests are answered with.
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) services: Pending,

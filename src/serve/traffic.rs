@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::access_log::{AccessLog, Entry};
 
-/// What has gone over connections so far.
+/// The bytes and requests that have gone over connections so far.
 #[derive(Default)]
 pub(super) struct Traffic {
     open: AtomicU64,

@@ -216,7 +216,7 @@ impl Disk {
         !matches!(self.access, Access::Reading)
     }
 
-    /// What this mount has of a store that it shares; `None` for any other.
+    /// The part of this mount in a store that it shares; `None` for any other.
     fn shared(&self) -> Option<&Shared> {
         match &self.access {
             Access::Shared(shared) => Some(shared),

@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// as a file of somebody else in a directory that cannot be written.
 const IN_THE_WAY: u32 = 8;
 
-/// What lies under the final name of a file.
+/// The thing under the final name of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence<S> {
     /// Nothing.
@@ -59,7 +59,7 @@ pub(crate) trait LeaseFiles {
     /// The lease at the time `now`; `None` if there is none, or it cannot be looked at.
     fn lease(&self, now: Duration) -> Option<Known<Self::Stamp>>;
 
-    /// What lies under the final name.
+    /// The thing under the final name.
     fn file(&self) -> Presence<Self::Stamp>;
 
     /// Removes a lease of another that has this stamp.
@@ -143,7 +143,7 @@ impl<S: Copy + PartialEq> Seeking<S> {
         self.has_displaced
     }
 
-    /// What follows from a creation.
+    /// The consequence of a creation.
     fn created(&mut self, creation: Creation) -> Option<Sought> {
         match creation {
             Creation::Made => self.next = Step::Check,
@@ -157,7 +157,7 @@ impl<S: Copy + PartialEq> Seeking<S> {
         None
     }
 
-    /// What follows from what lies under the name while the lease is ours. If it is `None`, the lease is to be given back.
+    /// The consequence of what lies under the name while the lease is ours. If it is `None`, the lease is to be given back.
     fn checked(&mut self, file: Presence<S>, now: Duration) -> Option<Sought> {
         match file {
             Presence::Absent => Some(Sought::Fetch),
@@ -178,7 +178,7 @@ impl<S: Copy + PartialEq> Seeking<S> {
         }
     }
 
-    /// What follows from a look at the file and at the lease.
+    /// The consequence of a look at the file and at the lease.
     fn looked(&mut self, file: Presence<S>, lease: Option<Known<S>>, now: Duration) -> Option<Sought> {
         let part = match file {
             Presence::Whole => {

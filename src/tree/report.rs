@@ -177,7 +177,7 @@ pub(crate) struct TierReport {
     pub queued_files: u64,
     /// Their bytes.
     pub queued_bytes: u64,
-    /// What was written to it, and what was not.
+    /// Files that were written to it, and files that were not.
     #[serde(flatten)]
     pub counts: WriteBackCounts,
 }

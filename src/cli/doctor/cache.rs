@@ -43,7 +43,7 @@ pub(super) struct CacheFacts {
     pub(super) limit: Option<u64>,
 }
 
-/// What is at the path of the cache.
+/// The thing at the path of the cache.
 #[derive(Debug, Clone)]
 pub(super) enum Found {
     /// Nothing; the directory in which it would be made is there, or not.

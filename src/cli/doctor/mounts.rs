@@ -12,7 +12,7 @@ use crate::tree::report::StatusReport;
 pub(super) struct MountFacts {
     pub(super) mountpoint: PathBuf,
     pub(super) health: Health,
-    /// What it says of itself, where it answers.
+    /// Its own report, where it answers.
     pub(super) report: Option<StatusReport>,
     /// The user who made it, if that is another one.
     pub(super) other_owner: Option<String>,

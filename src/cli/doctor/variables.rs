@@ -25,7 +25,7 @@ pub(super) struct Variables<'a> {
     pub(super) environment: &'a Environment,
     /// Variables that make no sense to crds-fs.
     pub(super) wrong: &'a [WrongSetting],
-    /// What is at the paths of variables.
+    /// The things at the paths of variables.
     pub(super) places: &'a BTreeMap<String, Place>,
     pub(super) servers: &'a [ServerFacts],
     pub(super) mounts: &'a [MountFacts],
@@ -36,7 +36,7 @@ pub(super) struct Variables<'a> {
     pub(super) has_own_context: bool,
 }
 
-/// What is at a path that a variable names.
+/// The thing at a path that a variable names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// Nothing; the directory above it is there, or not.

@@ -193,7 +193,7 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// How often a switch is given that may be given twice.
+/// The number of times that a switch is given that may be given twice.
 pub(super) fn times(text: &str) -> Result<u8, String> {
     match text.trim() {
         "2" => Ok(2),

@@ -58,7 +58,7 @@ fn head(status: &StatusReport, look: &Look) -> String {
     format!("{} {text}\n", look.paint(&format!("{place}:"), Tone::Title))
 }
 
-/// What opens found, and what was fetched for them.
+/// The findings of opens, and the files that were fetched for them.
 fn counts(counters: &CounterReport, look: &Look) -> String {
     let counts = &counters.transfers;
     let opens = counts.hits.saturating_add(counts.misses);
@@ -97,7 +97,7 @@ fn counts(counters: &CounterReport, look: &Look) -> String {
     look.item("opens", &found, Tone::Plain) + &look.item("fetched", &fetched, tone)
 }
 
-/// What comes near its limit, and what ought not to happen.
+/// The counts that come near their limits, and those of what ought not to happen.
 fn limits(status: &StatusReport, look: &Look) -> String {
     let mut text = String::new();
     let (open, limit) = (status.open_files, status.descriptors.open_files_limit);

@@ -23,7 +23,7 @@ pub(crate) struct CatalogChange {
     pub observatory: Observatory,
 }
 
-/// What all clones of the catalogs share.
+/// The state that all clones of the catalogs share.
 pub(super) struct Inner {
     pub(super) runtime: Handle,
     pub(super) store: Arc<dyn Store>,
@@ -44,7 +44,7 @@ pub(super) struct Slot {
 /// A catalog, or the reason why there is none.
 pub(super) type Answer = Result<Arc<ServerInfo>, FetchError>;
 
-/// What is known of the catalog of one observatory.
+/// The state of the catalog of one observatory.
 #[derive(Default)]
 pub(super) struct SlotState {
     pub(super) info: Option<Arc<ServerInfo>>,

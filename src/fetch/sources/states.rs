@@ -1,4 +1,4 @@
-//! What is known of each source: what it has given, whether it fails, whether it lies.
+//! The state of each source: what it has given, whether it fails, whether it lies.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -56,7 +56,7 @@ impl SourceHealth {
     }
 }
 
-/// What is known of a source.
+/// The state of a source.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceStatus {
     /// The source as the user named it, without credentials; `crds` for the server's own URLs.
@@ -290,7 +290,7 @@ impl SourceStates {
         recent
     }
 
-    /// What is known of the source that the user names `source`.
+    /// The state of the source that the user names `source`.
     pub(in crate::fetch) fn status(
         &self,
         observatory: Observatory,

@@ -11,7 +11,7 @@ use crate::store::{LeaseSeeker, Sought};
 /// The number of looks at a file that others have brought and that cannot be used, before it is fetched all the same.
 const LOOKS: usize = 5;
 
-/// What [`Transfer::go`] has found.
+/// The finding of [`Transfer::go`].
 pub(super) enum Here {
     /// The file is here.
     Provided(Provided),

@@ -68,7 +68,7 @@ pub(super) enum Offer {
     NotWritable,
 }
 
-/// What is to be done next.
+/// The next thing to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
     /// Write this.
@@ -89,7 +89,7 @@ pub(super) enum Ended {
     Exists,
     /// It is not in the store any more.
     Gone,
-    /// What is in the store is not the file.
+    /// The copy in the store is not the file.
     Damaged,
     /// Another file is there in its place.
     Wrong,
@@ -147,7 +147,7 @@ pub(crate) struct WriteBackCounts {
     pub damaged_files: u64,
 }
 
-/// What is known of writing.
+/// The state of writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WriteBackStatus {
     /// Whether files are written.

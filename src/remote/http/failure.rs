@@ -145,7 +145,7 @@ pub(in crate::remote) fn from_status(response: &Response, url: &Url) -> RemoteEr
     }
 }
 
-/// What a site server says of the server behind it.
+/// The trouble that a site server has with the server behind it.
 fn behind(headers: &HeaderMap) -> Option<(Behind, String)> {
     Behind::read(headers.get(PROXY_STATUS)?.to_str().ok()?)
 }

@@ -14,7 +14,7 @@ const KEYS: [(&str, &str); 3] = [
     ("aws_session_token", "AWS_SESSION_TOKEN"),
 ];
 
-/// What a profile may say beside its keys, the variable that it stands for, and others that count more.
+/// The settings that a profile may have beside its keys, the variable that it stands for, and others that count more.
 const PLACES: [(&str, &str, &[&str]); 2] = [
     ("region", "AWS_REGION", &["AWS_DEFAULT_REGION"]),
     (

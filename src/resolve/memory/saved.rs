@@ -65,11 +65,11 @@ impl Snapshot {
     }
 }
 
-/// What an earlier run saved.
+/// The memory that an earlier run saved.
 pub(super) struct Restored {
     pub(super) servers: BTreeMap<Observatory, String>,
     pub(super) builds: Builds,
-    /// What servers told of datasets, in the order in which it was kept.
+    /// The headers that servers told of datasets, in the order in which it was kept.
     pub(super) told: Vec<((Observatory, DatasetName), Told)>,
     /// Answers, the one that was used last at the end.
     pub(super) answers: Vec<Answer>,

@@ -202,7 +202,7 @@ pub(super) async fn headers(upstream: &Upstream, call: &Call) -> MethodResult {
     }
 }
 
-/// What is known of a dataset while upstream cannot be asked.
+/// The header of a dataset, as far as it is known while upstream cannot be asked.
 fn old_header(
     upstream: &Upstream,
     context: &FileName,

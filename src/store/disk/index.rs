@@ -93,7 +93,7 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct ObservatoryIndex {
     files: HashMap<FileName, Entry>,
-    /// What is remembered of files that were not seen yet, in a shared store, whose directories are listed later.
+    /// The memory of files that were not seen yet, in a shared store, whose directories are listed later.
     unseen: HashMap<FileName, Known>,
     /// Whether the directories were listed.
     is_listed: bool,
@@ -115,7 +115,7 @@ impl ObservatoryIndex {
         self.files.insert(name, entry);
     }
 
-    /// What is remembered of a file that was not seen yet.
+    /// The memory of a file that was not seen yet.
     pub(super) fn unseen(&self, name: &FileName) -> Option<&Known> {
         self.unseen.get(name)
     }
@@ -166,7 +166,7 @@ impl Disk {
         }
     }
 
-    /// What is remembered, with the number that the store's file system has now.
+    /// Gives what is remembered the number that the store's file system has now.
     fn with_device(&self, known: &mut HashMap<FileName, Known>) {
         let Some(shared) = self.shared() else { return };
         for known in known.values_mut() {
@@ -289,7 +289,7 @@ impl Disk {
         Ok((found, ranked))
     }
 
-    /// What is remembered of files, and whether the memory file is to be rewritten.
+    /// The memory of files, and whether the memory file is to be rewritten.
     fn read_memory(&self, path: &Path) -> Result<(HashMap<FileName, Known>, bool), StoreError> {
         // The memory of the store's owner comes first: of two lines on a name the later one counts, and that is our
         // own.

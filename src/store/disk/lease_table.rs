@@ -22,7 +22,7 @@ pub(super) struct Leases {
     pub(super) changed: Condvar,
 }
 
-/// What is known of them.
+/// The leases of this mount, and the stamps of others.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) held: HashMap<FileKey, Held>,

@@ -34,7 +34,7 @@ const EXPLANATION: &str = "This cache is used by several mounts of crds-fs (--sh
 /// The number of state directories of one store on one node.
 const MOUNTS: usize = 1000;
 
-/// What a mount has of a store that it shares.
+/// The part of a mount in a store that it shares.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// `.crds-fs` in the store.

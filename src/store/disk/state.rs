@@ -1,4 +1,4 @@
-//! What is kept beside the files: server descriptions, notes, and the count of what is used.
+//! The state that is kept beside the files: server descriptions, notes, and the count of what is used.
 
 use std::io::ErrorKind;
 

@@ -117,7 +117,7 @@ pub(super) async fn cache(
     })
 }
 
-/// What is at the path of a cache that is not mounted over.
+/// Finds what is at the path of a cache that is not mounted over.
 fn look(directory: &Path, is_over: bool) -> Found {
     if !answers(directory) {
         return Found::Silence;
@@ -169,7 +169,7 @@ fn has_above(path: &Path) -> bool {
     above.unwrap_or(Path::new(".")).is_dir()
 }
 
-/// What is at the paths of variables, whether there is a central store, and whether the context is a file of the user's.
+/// Finds what is at the paths of variables, whether there is a central store, and whether the context is a file of the user's.
 pub(super) async fn places(
     environment: &Environment,
     settings: &Settings,

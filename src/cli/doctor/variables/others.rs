@@ -35,7 +35,7 @@ pub(super) fn checks(variables: &Variables<'_>) -> Vec<Check> {
     checks
 }
 
-/// What makes no sense to crds-fs.
+/// The variables that make no sense to crds-fs.
 fn wrong(variables: &Variables<'_>) -> Vec<Check> {
     let wrong = variables.wrong.iter();
     wrong

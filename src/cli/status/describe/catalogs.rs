@@ -84,7 +84,7 @@ fn server(observatory: &ObservatoryReport, look: &Look) -> Cell {
     }
 }
 
-/// What is wrong with an observatory, and what helps.
+/// The troubles of an observatory, and what helps.
 fn troubles(observatory: &ObservatoryReport, look: &Look) -> String {
     let mut text = String::new();
     if let Some(error) = &observatory.error {

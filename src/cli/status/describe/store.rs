@@ -21,7 +21,7 @@ pub(super) fn write(status: &StatusReport, look: &Look) -> String {
         + &kept(&status.space, look)
 }
 
-/// What others who use the store have to do with this mount.
+/// The dealings of this mount with others who use the store.
 fn shared(shared: Option<&SharedReport>, look: &Look) -> String {
     let Some(shared) = shared else {
         return String::new();
@@ -78,7 +78,7 @@ fn space(space: &SpaceReport, look: &Look) -> String {
     text
 }
 
-/// What stays, what had to go, and what is left over. Nothing is said of what there is none of.
+/// The files that stay, those that had to go, and those that are left over. Nothing is said of what there is none of.
 fn kept(space: &SpaceReport, look: &Look) -> String {
     let several = |files: u64, bytes: u64| format!("{} with {}", output::files(files), output::size(bytes));
     let mut text = String::new();

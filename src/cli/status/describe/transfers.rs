@@ -64,7 +64,7 @@ fn one(transfer: &TransferReport, look: &Look) -> String {
     text
 }
 
-/// How much of it is here, how fast the rest comes, and its state where that is another than receiving.
+/// The part of it that is here, the rate at which the rest comes, and its state where that is another than receiving.
 pub(in crate::cli::status) fn progress(transfer: &TransferReport, look: &Look) -> String {
     let mut text = look.bar(transfer.done, transfer.total, Tone::Good);
     text = match transfer.total {

@@ -57,7 +57,7 @@ pub(super) struct Answer {
     /// The dataset, in the form that all equal names share.
     pub(super) dataset: String,
     pub(super) observatory: String,
-    /// Who worked it out: `server` or `rules`.
+    /// The evaluator: `server` or `rules`.
     pub(super) computed_by: String,
     /// The time of that.
     pub(super) computed_at: String,

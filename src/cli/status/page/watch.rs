@@ -76,7 +76,7 @@ pub(super) struct Watch {
     asked: Sender<Instant>,
 }
 
-/// What is remembered between two looks.
+/// The memory between two looks.
 struct Eye {
     mountpoint: PathBuf,
     reader: Reader,

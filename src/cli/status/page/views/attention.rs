@@ -1,4 +1,4 @@
-//! What is wrong, and what to do: the state of things, and the last failures.
+//! The troubles, and what to do about them: the state of things, and the last failures.
 
 use std::time::SystemTime;
 

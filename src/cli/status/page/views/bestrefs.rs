@@ -15,7 +15,7 @@ pub(in crate::cli::status::page) struct Form {
     pub(in crate::cli::status::page) outcome: Outcome,
 }
 
-/// What came of a question.
+/// The outcome of a question.
 pub(in crate::cli::status::page) enum Outcome {
     NotAsked,
     Wrong(Mistakes),

@@ -45,7 +45,7 @@ pub(super) fn section(status: &StatusReport) -> Markup {
     }
 }
 
-/// What the tier gave, and what it was given.
+/// The files that the tier gave, and those that it was given.
 fn of_tier(tier: &TierReport) -> Markup {
     let counts = &tier.counts;
     html! {
