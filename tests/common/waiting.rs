@@ -6,7 +6,9 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "shared by several test binaries, each of which uses a part; a wait that fails fails its test"
+    clippy::needless_pass_by_value,
+    reason = "shared by several test binaries, each of which uses a part; a wait that fails fails its test; values are written as \
+              in assert_eq!"
 )]
 
 use std::fmt::Debug;

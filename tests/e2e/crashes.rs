@@ -176,7 +176,7 @@ impl Storm {
             });
             std::thread::sleep(duration / 2);
             // Some kills come before the first file is put there, however busy the machine is others do not.
-            if round % 4 != 0 {
+            if !round.is_multiple_of(4) {
                 eventually("a file is put there", || is_written.load(Ordering::Relaxed));
             }
             rig.kill_shared();

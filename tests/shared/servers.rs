@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::double::{Locks, Options};
 use crate::mounts::{FLAT, Mounts, PMAP, content};
 use crate::origin::Content;
-use crate::until;
+use crate::rig::eventually;
 
 const LARGE: &str = "roman_wfi_dark_0001.asdf";
 
@@ -42,7 +42,7 @@ fn nothing_that_a_quota_has_cut_gets_a_name() {
                 // It is right, and cannot be kept.
                 mounts.read(&format!("references/roman/{FLAT}"));
             }
-            until("it is told", || {
+            eventually("it is told", || {
                 mounts.rigs[0].log().contains("what was fetched is not kept")
             });
             mounts.rigs[0].terminate();

@@ -115,7 +115,7 @@ fn calls_to_an_upstream_that_says_nothing_fail_together() {
 fn best_references_of_an_upstream_that_says_nothing_fail_together() {
     let origin = Origin::start(content());
     let site = Site::of(&origin, &["--timeout", "1s"]);
-    site.result("get_default_context", &json!(["roman", null]));
+    comes(&site);
     origin.set_calls(Behaviour::StallBeforeHead);
     let method = "get_best_references_by_ids";
     let mut numbers = 1..;
@@ -137,7 +137,7 @@ fn best_references_of_an_upstream_that_says_nothing_fail_together() {
         },
     );
     origin.mend();
-    until("upstream is found again", || !call());
+    eventually("upstream is found again", || !call());
 }
 
 #[test]
