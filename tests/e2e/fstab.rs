@@ -171,7 +171,16 @@ fn remount_changes_whether_it_can_be_written_to() {
     let file = fstab.path("mnt/pickles/jwst/file");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, "1").unwrap();
-    let to_ro = fstab.mount("jwst", "remount,ro,offline");
+    // A process that another test starts has a copy of the descriptor for a moment.
+    let to_ro = eventually("nobody has the file open for writing", || {
+        let to_ro = fstab.mount("jwst", "remount,ro,offline");
+        let said = String::from_utf8_lossy(&to_ro.stderr).into_owned();
+        if said.contains("busy") {
+            Err(said)
+        } else {
+            Ok(to_ro)
+        }
+    });
     if !rustix::process::geteuid().is_root() {
         let said = String::from_utf8_lossy(&to_ro.stderr).into_owned();
         assert!(said.contains("Operation not permitted"), "{said}");
