@@ -475,11 +475,12 @@ impl Index {
         let key = guard.key();
         let state = self.state(key).on(event)?;
         let entry = Entry { state, ..entry };
-        // A file that gets its name has not changed, unless its blocks have, and was not used again.
-        let blocks = self.entry(key).map(|known| known.blocks);
-        if event != Event::Name || blocks != Some(entry.blocks) {
+        // A file that is verified, or gets its name, takes the same blocks as before.
+        let shown = |entry: &Entry| (entry.kind() == HoldingKind::Local, entry.blocks);
+        if event == Event::Override || self.entry(key).map(shown) != Some(shown(&entry)) {
             self.tell(key);
         }
+        // A file that gets its name was not used again.
         if event != Event::Name {
             self.count(key, &entry, SystemTime::now());
         }

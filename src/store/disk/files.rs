@@ -24,7 +24,7 @@ use crate::store::{Found, HoldingKind, ReferenceLayout, StoreError};
 
 /// The age up to which a file that is too short may be a download of another client.
 const YOUNG: Duration = Duration::from_secs(5 * 60);
-/// Bytes hashed at a time.
+/// Bytes hashed at a time, at most.
 const BUFFER: usize = 1 << 20;
 
 /// Space on the disk below the store.
@@ -474,7 +474,9 @@ pub(super) fn opened_identity(file: &File, path: &Path) -> Result<Identity, Stor
 /// The digest of a whole file.
 pub(crate) fn digest(file: &File) -> io::Result<Sha1Sum> {
     let mut hasher = Sha1::new();
-    let mut buffer = vec![0; BUFFER];
+    // No more than the file needs: pages of a large buffer cost more than hashing a small file.
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(BUFFER);
+    let mut buffer = vec![0; length.clamp(1, BUFFER)];
     let mut at = 0;
     loop {
         match file.read_at(&mut buffer, at) {
