@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::crds::{CatalogEntry, FileKey, Observatory, Url};
 use crate::metrics::Durations;
 use crate::remote::{Destination, Endpoints, Origin};
-use crate::store::{Found, HoldingKind, Store};
+use crate::store::{Found, HoldingKind, Store, StoreError};
 
 mod catalogs;
 mod counters;
@@ -104,18 +105,31 @@ pub(crate) struct Provided {
     pub file: Arc<File>,
     /// The entry of the catalog with which it was compared; `None` for the user's own file in place of a catalogued one.
     pub entry: Option<CatalogEntry>,
+    /// Its length in bytes when it was opened.
+    pub length: u64,
+    /// Its device and inode number, which stay the same as long as it is open.
+    pub identity: (u64, u64),
 }
 
 impl Provided {
+    /// An open file of the store, which is looked at.
+    fn new(key: &FileKey, file: Arc<File>, entry: Option<CatalogEntry>) -> Result<Self, StoreError> {
+        let looked = file.metadata();
+        let metadata = looked.map_err(|error| StoreError::io("look at", key.name.as_str(), error))?;
+        Ok(Self {
+            length: metadata.len(),
+            identity: (metadata.dev(), metadata.ino()),
+            file,
+            entry,
+        })
+    }
+
     /// A file that the store has found, if it can be given out. The catalog has this entry for it.
-    fn found(found: Found, entry: CatalogEntry) -> Option<Self> {
+    fn found(key: &FileKey, found: Found, entry: CatalogEntry) -> Result<Option<Self>, StoreError> {
         match found {
-            Found::Catalogued(file) => Some(Self {
-                file,
-                entry: Some(entry),
-            }),
-            Found::Local(file) => Some(Self { file, entry: None }),
-            Found::Absent | Found::Unverified => None,
+            Found::Catalogued(file) => Self::new(key, file, Some(entry)).map(Some),
+            Found::Local(file) => Self::new(key, file, None).map(Some),
+            Found::Absent | Found::Unverified => Ok(None),
         }
     }
 }
@@ -225,15 +239,18 @@ impl Fetcher {
 
     fn provide_entry(&self, key: &FileKey, entry: CatalogEntry) -> Outcome<Provided, FetchError> {
         let inner = &self.inner;
-        let found = match inner.store.open(key, entry) {
-            Ok(found) => found,
+        let opened = inner.store.open(key, entry).and_then(|found| {
+            let is_absent = matches!(found, Found::Absent);
+            Ok((is_absent, Provided::found(key, found, entry)?))
+        });
+        let is_absent = match opened {
+            Ok((_, Some(provided))) => {
+                inner.metrics.hits.add(1);
+                return Outcome::Ready(Ok(provided));
+            }
+            Ok((is_absent, None)) => is_absent,
             Err(error) => return Outcome::Ready(Err(FetchError::store(key, error))),
         };
-        let is_absent = matches!(found, Found::Absent);
-        if let Some(provided) = Provided::found(found, entry) {
-            inner.metrics.hits.add(1);
-            return Outcome::Ready(Ok(provided));
-        }
         if inner.end.is_cancelled() {
             return Outcome::Ready(Err(FetchError::shutting_down(key)));
         }

@@ -1,7 +1,7 @@
 //! Short work on the store's disk within tasks of the runtime.
 
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{block_in_place, spawn_blocking};
@@ -10,6 +10,9 @@ use tokio::task::{block_in_place, spawn_blocking};
 const AT_ONCE: usize = 32;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a thread does the shortest work.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Permission to do work on the thread of the task, until it is dropped.
 struct Permission;
@@ -30,6 +33,34 @@ impl Permission {
 impl Drop for Permission {
     fn drop(&mut self) {
         RUNNING.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Permission to do work on the thread of the task while that keeps its other tasks, until it is dropped.
+struct Keep;
+
+impl Keep {
+    fn get() -> Option<Self> {
+        // Others have to go on with the tasks of the runtime where the disk hangs.
+        let handle = Handle::try_current().ok()?;
+        let is_free = handle.metrics().num_workers() > 1 && !TAKEN.swap(true, Ordering::AcqRel);
+        is_free.then_some(Self)
+    }
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        TAKEN.store(false, Ordering::Release);
+    }
+}
+
+/// As [`short_work`], for a task that is about to tell who waits for it, and has told nobody since it was woken. One thread
+/// at a time keeps its other tasks meanwhile, and those who are told: handing them over wakes another thread, and telling
+/// them one more. A disk that hangs keeps that one thread of the runtime, and the connection that the task was woken by.
+pub(crate) async fn shortest_work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match Keep::get() {
+        Some(_keep) => Some(work()),
+        None => short_work(work).await,
     }
 }
 
@@ -57,6 +88,7 @@ pub(crate) async fn short_work<T: Send + 'static>(work: impl FnOnce() -> T + Sen
 mod tests {
     use std::panic::AssertUnwindSafe;
     use std::thread;
+    use std::time::Duration;
 
     use futures_util::FutureExt as _;
 
@@ -86,5 +118,37 @@ mod tests {
             short_work(move || receiver.recv().is_ok()).await
         });
         assert_eq!(done.await.unwrap(), Some(true));
+    }
+
+    /// Whether a task that comes from elsewhere is done while the shortest work waits for it.
+    async fn goes_on_beside_the_shortest_work() -> bool {
+        let handle = Handle::current();
+        let work = move || {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            thread::spawn(move || handle.spawn(async move { sender.send(()) }));
+            receiver.recv_timeout(Duration::from_secs(60)).is_ok()
+        };
+        tokio::spawn(shortest_work(work)).await.unwrap() == Some(true)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn one_thread_hands_its_tasks_over_for_the_shortest_work() {
+        assert!(Keep::get().is_none());
+        assert!(goes_on_beside_the_shortest_work().await);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_several_threads_one_keeps_its_tasks_for_the_shortest_work() {
+        // Tests of transfers may have it at the moment.
+        let keep = loop {
+            match Keep::get() {
+                Some(keep) => break keep,
+                None => thread::yield_now(),
+            }
+        };
+        assert!(Keep::get().is_none());
+        assert!(goes_on_beside_the_shortest_work().await, "by another way");
+        drop(keep);
+        assert!(goes_on_beside_the_shortest_work().await);
     }
 }

@@ -15,7 +15,7 @@ use super::state_machine::{Event, State, StateMachine, Step};
 use super::{Inner, Provided};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::remote::RemoteErrorKind;
-use crate::store::{Found, HoldingKind, LeaseSeeker, Partial, StoreError};
+use crate::store::{Found, HoldingKind, LeaseSeeker, Partial, Store, StoreError};
 
 mod choice;
 mod elsewhere;
@@ -215,16 +215,21 @@ impl Transfer<'_> {
         let Some(holding) = self.inner.store.holding(self.key()) else {
             return Ok(None);
         };
+        let entry = self.entry;
         if holding.kind != HoldingKind::Unverified {
-            let entry = self.entry;
-            let found = self.short_work(move |store, key| store.open(key, entry)).await?;
-            return Ok(Provided::found(found, entry));
+            let open =
+                move |store: &dyn Store, key: &FileKey| Provided::found(key, store.open(key, entry)?, entry);
+            return self.short_work(open).await;
         }
         self.in_flight.enter(State::Verifying);
-        let entry = self.entry;
-        let found = self.blocking(move |store, key| store.verify(key, entry)).await?;
+        let verify =
+            move |store: &dyn Store, key: &FileKey| Provided::found(key, store.verify(key, entry)?, entry);
+        let provided = if holding.size <= self.inner.settings.whole {
+            self.short_work(verify).await?
+        } else {
+            self.blocking(verify).await?
+        };
         self.in_flight.enter(State::Queued);
-        let provided = Provided::found(found, entry);
         if provided.is_some() {
             self.inner.metrics.adopted.add(1);
         }
@@ -378,7 +383,8 @@ impl Transfer<'_> {
         bytes: Vec<u8>,
         expected: Option<Sha1Sum>,
     ) -> Result<Option<Sha1Sum>, FetchError> {
-        let stored = self.short_work(move |store, key| small::store(store, key, &bytes, expected));
+        let entry = self.entry;
+        let stored = self.shortest_work(move |store, key| small::store(store, key, &bytes, entry, expected));
         match stored.await? {
             Stored::Mismatch(found) => Ok(Some(found)),
             stored => {
@@ -425,8 +431,9 @@ impl Transfer<'_> {
             stored
         } else {
             let (partial, sha1) = self.receiver()?.result()?;
+            let entry = self.entry;
             let published = self.blocking(move |store, key| match store.publish(key, &partial, sha1) {
-                Ok(file) => Ok(Stored::File(file)),
+                Ok(file) => Provided::new(key, file, Some(entry)).map(Stored::File),
                 Err(StoreError::Overridden(_)) => {
                     store.abandon(key, false)?;
                     Ok(Stored::Overridden)
@@ -435,7 +442,7 @@ impl Transfer<'_> {
             });
             published.await?
         };
-        let Stored::File(file) = stored else {
+        let Stored::File(provided) = stored else {
             return self.open_local().await;
         };
         self.inner.metrics.downloads.add(1);
@@ -447,20 +454,20 @@ impl Transfer<'_> {
             self.in_flight.progress().0,
             self.in_flight.age()
         );
-        Ok(Provided {
-            file,
-            entry: Some(self.entry),
-        })
+        Ok(provided)
     }
 
     /// Opens the user's own file, which has taken the name of this one.
     async fn open_local(&self) -> Answer {
         let entry = self.entry;
-        let found = self.blocking(move |store, key| match store.open(key, entry)? {
-            Found::Unverified => store.verify(key, entry),
-            other => Ok(other),
+        let provided = self.blocking(move |store, key| {
+            let found = match store.open(key, entry)? {
+                Found::Unverified => store.verify(key, entry)?,
+                other => other,
+            };
+            Provided::found(key, found, entry)
         });
-        Provided::found(found.await?, entry).ok_or_else(|| {
+        provided.await?.ok_or_else(|| {
             let message = "a local file took its name and went away again; open it once more";
             FetchError::new(FetchErrorKind::Store, self.key(), message)
         })

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use super::inode::LocalStat;
+use crate::fetch::Provided;
+
 use super::ops::Ino;
 
 /// The identity of a copy in the store, which stays the same as long as it is open.
@@ -16,11 +17,9 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn of(stat: &LocalStat) -> Self {
-        Self {
-            dev: stat.dev,
-            ino: stat.ino,
-        }
+    pub(super) fn of(copy: &Provided) -> Self {
+        let (dev, ino) = copy.identity;
+        Self { dev, ino }
     }
 }
 

@@ -97,17 +97,9 @@ impl Core {
         let provided = self.waiting.note(&file.key, tid, provided);
         let (core, file) = (Arc::clone(self), file.clone());
         provided.then(move |provided| match provided {
-            Ok(Provided { file: copy, entry }) if entry == Some(file.entry) => {
-                let path = core.path_of(&file.key);
-                let looked = core.on_disk(move |_| {
-                    let stat = LocalStat::of_file(&copy).map_err(Error::local("stat", &path))?;
-                    Ok((copy, stat))
-                });
-                // Not where the disk is called: who has left by then would leave an open file behind.
-                looked.map(move |looked| {
-                    let (copy, stat) = looked?;
-                    core.opened_copy(tid, ino, &file, copy, &stat, slot)
-                })
+            // Not where the disk is called: who has left by then would leave an open file behind.
+            Ok(copy) if copy.entry == Some(file.entry) => {
+                ready(core.opened_copy(tid, ino, &file, copy, slot))
             }
             // A catalog that came since the number was looked up gives the name other contents, or the user has put a file
             // there: each has another number, for which the kernel looks on hearing that this one is stale.
@@ -124,17 +116,16 @@ impl Core {
         tid: u32,
         ino: Ino,
         file: &Catalogued,
-        copy: Arc<File>,
-        stat: &LocalStat,
+        copy: Provided,
         slot: Slot,
     ) -> Result<Opened, Error> {
-        let size = file.entry.size.unwrap_or(stat.size);
+        let size = file.entry.size.unwrap_or(copy.length);
         let is_open = || {
             let handle = |open: &OpenFile| open.ino == ino && matches!(open.content, Content::Stored(_));
             self.files.find(handle).is_some()
         };
-        let opened = self.copies.open(ino, Identity::of(stat), is_open, |keep_cache| {
-            self.opened_file(tid, ino, size, Content::Stored(copy), keep_cache, Some(slot))
+        let opened = self.copies.open(ino, Identity::of(&copy), is_open, |keep_cache| {
+            self.opened_file(tid, ino, size, Content::Stored(copy.file), keep_cache, Some(slot))
         });
         opened.ok_or_else(|| {
             self.views.renumber(file);

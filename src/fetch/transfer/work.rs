@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 use super::Transfer;
 use crate::crds::FileKey;
 use crate::fetch::error::{FetchError, FetchErrorKind};
-use crate::fetch::short_work::short_work;
+use crate::fetch::short_work::{short_work, shortest_work};
 use crate::store::{Store, StoreError};
 
 impl Transfer<'_> {
@@ -38,6 +38,17 @@ impl Transfer<'_> {
         work: impl FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, FetchError> {
         short_work(self.counted(work))
+            .await
+            .ok_or_else(|| FetchError::shutting_down(self.key()))?
+            .map_err(|error| FetchError::store(self.key(), error))
+    }
+
+    /// Does the last work of a small file, as [`shortest_work`].
+    pub(super) async fn shortest_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store, &FileKey) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, FetchError> {
+        shortest_work(self.counted(work))
             .await
             .ok_or_else(|| FetchError::shutting_down(self.key()))?
             .map_err(|error| FetchError::store(self.key(), error))
