@@ -25,6 +25,7 @@ use crate::store::{Found, HoldingKind, Store, StoreError};
 mod catalogs;
 mod counters;
 mod digester;
+mod early_timer;
 mod error;
 mod histogram;
 mod in_flight;
@@ -62,6 +63,7 @@ pub(crate) use state_machine::State as TransferState;
 pub(crate) use write_back::{TierStatus, WriteBackCounts, WriteBackStatus};
 
 use counters::Metrics;
+use early_timer::EarlyTimer;
 use in_flight::{InFlightTable, Joined};
 use lanes::Lanes;
 use origins::Origins;
@@ -150,6 +152,7 @@ struct Inner {
     running: InFlightTable,
     metrics: Metrics,
     lanes: Lanes,
+    early_timer: EarlyTimer,
     source_states: SourceStates,
     /// The sources that files came from.
     origins: Origins,
@@ -193,6 +196,7 @@ impl Fetcher {
             origins: Origins::default(),
             write_back: tier.map(WriteBack::new),
             lanes: Lanes::new(settings.jobs),
+            early_timer: EarlyTimer::default(),
             settings,
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -270,6 +274,7 @@ impl Fetcher {
         let in_flight = match inner.running.join(key, self.url(key), entry) {
             Joined::Running(in_flight) => in_flight,
             Joined::New(in_flight) => {
+                inner.set_early_timer();
                 let task = transfer::run(Arc::clone(inner), Arc::clone(&in_flight), entry);
                 inner.tasks.spawn_on(task, &inner.runtime);
                 in_flight
