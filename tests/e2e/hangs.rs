@@ -246,8 +246,16 @@ fn a_stopped_process_is_told_of_when_it_is_unmounted() {
     let place = rig.mountpoint();
     let _cut = Cut(place.clone());
     rig.signal(rustix::process::Signal::STOP);
-    let output = ends(&place, &["umount", place.to_str().unwrap()]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    // A command of another test that looks at all mounts hangs in this one for a moment.
+    let umount = await_look(|| {
+        let output = ends(&place, &["umount", place.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if said.contains("is in use") {
+            Err(said)
+        } else {
+            Ok((output, said))
+        }
+    });
     // The kernel gives its number to the next mount, which it has nothing to do with.
     let other = std::panic::catch_unwind(|| {
         let mut rig = Rig::of("roman", &["--offline"]);
@@ -256,6 +264,7 @@ fn a_stopped_process_is_told_of_when_it_is_unmounted() {
     });
     rig.signal(rustix::process::Signal::CONT);
     other.unwrap();
+    let (output, said) = umount.expect("it is unmounted");
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&format!("kill -CONT {}", rig.pid())), "{said}");
     assert_eq!(mounts::at(&place), None);
