@@ -228,7 +228,11 @@ impl<'a> Bench<'a> {
         let recovered = await_look(|| match self.open_all(names) {
             Err(wrong) => Ok(Some(wrong)),
             Ok(ends) if ends.keys().all(|end| *end == WELL) => Ok(None),
-            Ok(ends) => Err(ends),
+            Ok(ends) => {
+                // So many opens again and again would take the machine from all other cells.
+                std::thread::sleep(Duration::from_millis(100));
+                Err(ends)
+            }
         });
         match recovered {
             Ok(wrong) => wrong.map(|wrong| format!("after the fault: {wrong}")),
