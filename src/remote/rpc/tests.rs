@@ -8,8 +8,12 @@ use crate::remote::http::HttpSettings;
 use crate::remote::loopback::{Loopback, Reply, reply};
 
 fn server_at(url: &str) -> JsonRpcServer {
+    server_within(url, HttpSettings::default().call_timeout)
+}
+
+fn server_within(url: &str, call_timeout: Duration) -> JsonRpcServer {
     let settings = HttpSettings {
-        call_timeout: Duration::from_millis(500),
+        call_timeout,
         ..HttpSettings::default()
     };
     JsonRpcServer::new(Observatory::Roman, &url.into(), HttpClient::new(settings))
@@ -138,7 +142,8 @@ async fn other_replies_are_told_by_their_status() {
 #[tokio::test]
 async fn silence_ends_in_a_timeout() {
     let loopback = Loopback::start(|_| Reply::Stall(Vec::new())).await;
-    let error = server_at(&loopback.url).call("x", json!([])).await.unwrap_err();
+    let server = server_within(&loopback.url, Duration::from_millis(500));
+    let error = server.call("x", json!([])).await.unwrap_err();
     assert_eq!(error.kind, RemoteErrorKind::TimedOut);
 }
 
