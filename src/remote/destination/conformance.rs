@@ -504,3 +504,26 @@ async fn what_killed_processes_have_left_goes_when_it_is_old() {
     names.sort();
     assert_eq!(names, [".crds-fs-0002.tmp", "a b.asdf", "own.tmp"]);
 }
+
+/// A store may tell no length, and send without an end.
+#[tokio::test]
+async fn an_object_without_an_end_is_another_one() {
+    let content = content(1000);
+    let chunk = format!("{:x}\r\n{}\r\n", 2000, "x".repeat(2000));
+    let loopback = Loopback::start(move |seen| {
+        if seen.head.starts_with("PUT") {
+            return Reply::Keep(reply("412 Precondition Failed", &[], ""));
+        }
+        let head = "HTTP/1.1 200 OK\r\nETag: \"tag\"\r\nTransfer-Encoding: chunked\r\n\r\n";
+        Reply::Stall(format!("{head}{chunk}").into_bytes())
+    })
+    .await;
+    let client = HttpClient::new(HttpSettings::default());
+    let destination = ObjectDestination::new(client, variables("s3", &loopback.url));
+    let (url, upload) = (Url::new("s3://bucket/crds/a.asdf"), upload(&content));
+    let error = destination.put(&url, &upload).await.unwrap_err();
+    assert!(
+        matches!(&error, PutError::Other(other) if other.message.contains("more than")),
+        "{error:?}"
+    );
+}

@@ -210,6 +210,10 @@ impl Object<'_> {
         let mut sum = Sum::default();
         while let Some(bytes) = object.body.try_next().await.map_err(PutError::Failed)? {
             sum.add(&bytes);
+            if sum.bytes > size {
+                let what = format!("it has more than the {size} bytes that the catalog says");
+                return Err(other(self.url, &what));
+            }
         }
         if sum.finish() == (self.upload.sha1, size) {
             Ok(Put::Exists)
