@@ -51,9 +51,15 @@ pub(super) fn name(value: &Value) -> Result<FileName, Wrong> {
         .ok_or_else(|| format!("not a file name: {}", glimpse(value)))
 }
 
+/// More reference types than this are not an answer: an instrument has a hundred.
+const MAX_TYPES: usize = 10_000;
+
 /// The values of reference types. Keys are lower case; what cannot be a type's name is left out.
 pub(super) fn type_values(value: Value) -> Result<TypeValues, Wrong> {
     let fields = object(value, "a set of best references")?;
+    if fields.len() > MAX_TYPES {
+        return Err(format!("best references of {} types", fields.len()));
+    }
     Ok(fields
         .into_iter()
         .map(|(key, value)| (key.to_ascii_lowercase(), value))

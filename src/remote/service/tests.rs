@@ -145,7 +145,11 @@ async fn best_references_of_datasets() {
 
 #[tokio::test]
 async fn answers_that_make_no_sense_are_errors() {
+    let types: serde_json::Map<_, _> = (0..20_000)
+        .map(|number| (format!("type{number}"), json!("x.fits")))
+        .collect();
     for reply in [
+        json!({"X": [true, types]}),
         json!([]),
         json!({"X": [true]}),
         json!({"X": ["yes", {}]}),
