@@ -28,7 +28,13 @@ pub(super) fn known_types(
         return Ok(None);
     };
     let known = types(info);
-    let asked: Vec<_> = asked.into_iter().map(str::to_ascii_lowercase).collect();
+    // Each once: every answer takes the longer the more there are.
+    let mut seen = BTreeSet::new();
+    let asked: Vec<_> = asked
+        .into_iter()
+        .map(str::to_ascii_lowercase)
+        .filter(|reftype| seen.insert(reftype.clone()))
+        .collect();
     let is_unknown = |reftype: &&String| !known.contains(*reftype) && !more.contains(*reftype);
     match asked.iter().find(is_unknown) {
         Some(unknown) => Err(RpcError::new(
@@ -42,4 +48,20 @@ pub(super) fn known_types(
 /// The refusal of a call for more datasets than are answered at a time.
 pub(super) fn too_many(count: usize, limit: usize) -> RpcError {
     RpcError::other(format_args!("{count} datasets in one call; the limit is {limit}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::envelope::Call;
+    use super::*;
+    use crate::crds::Observatory;
+
+    #[test]
+    fn types_are_asked_for_once_each() {
+        let call = Call::parse(br#"{"method": "m", "params": [0, 0, ["DARK", "flat", "dark", "flat"]]}"#);
+        let info = ServerInfo::empty(Observatory::Roman);
+        let more = ["dark", "flat"].map(str::to_owned).into();
+        let types = known_types(&call.unwrap().params, &info, &more).unwrap();
+        assert_eq!(types, Some(vec!["dark".to_owned(), "flat".to_owned()]));
+    }
 }

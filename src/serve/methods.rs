@@ -109,7 +109,7 @@ impl MethodCall<'_> {
     /// The fields of a file, as texts.
     fn fields(&self, file: CatalogItem<'_>) -> Map<String, Value> {
         let text = file.name;
-        let bad = self.info.bad_files().iter().any(|bad| bad.as_str() == text);
+        let bad = self.info.bad_files().contains(text);
         let CatalogEntry { size, sha1 } = file.entry;
         let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
         let parts: Vec<_> = text
