@@ -222,7 +222,7 @@ fn where_there_can_be_no_leases_everybody_fetches() {
     let mounts = Mounts::new(2, LONG);
     fs::write(mounts.dir.path().join(".crds-fs/leases"), "").unwrap();
     for store in &mounts.stores {
-        store.load_index(Observatory::Hst).unwrap();
+        store.list(Observatory::Hst).unwrap();
     }
     for store in &mounts.stores {
         assert_eq!(seek(store, &mut LeaseSeeker::default()), Sought::Fetch);

@@ -88,7 +88,7 @@ fn who_comes_second_keeps_what_openers_have_and_leaves_the_name_to_the_first() {
         let place = Place::new();
         let rule = key("hst_0001.pmap");
         let (one, other) = (open(&place), open(&place));
-        other.load_index(Observatory::Hst).unwrap();
+        other.list(Observatory::Hst).unwrap();
         put(&one, &rule, b"good").unwrap();
         let first = fs::metadata(path(&place.dir, &rule)).unwrap().ino();
         let second = put(&other, &rule, b"good").unwrap();
