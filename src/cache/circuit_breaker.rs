@@ -85,6 +85,7 @@ mod tests {
     use crate::remote::RemoteErrorKind;
 
     const PAUSE: Duration = Duration::from_secs(5);
+    const MOMENT: Duration = Duration::from_millis(1);
 
     /// Fails all calls in one way, and counts them.
     struct Failing(RemoteErrorKind, AtomicUsize);
@@ -114,9 +115,9 @@ mod tests {
             server.1.load(Ordering::Relaxed)
         };
         let first = call().await;
-        tokio::time::advance(PAUSE - Duration::from_millis(1)).await;
+        tokio::time::advance(PAUSE.saturating_sub(MOMENT)).await;
         let second = call().await;
-        tokio::time::advance(Duration::from_millis(1)).await;
+        tokio::time::advance(MOMENT).await;
         [first, second, call().await]
     }
 
