@@ -1,5 +1,5 @@
-//! How fast the rules are: loading of whole contexts, headers per second (of processor time), a hundred thousand headers
-//! against two contexts, and memory; and, in the same run, how fast the Python client is.
+//! The speed of the rules: loading of whole contexts, headers per second (of processor time), a hundred thousand headers
+//! against two contexts, and memory; and, in the same run, the speed of the Python client.
 //!
 //! `cargo build --release && cargo run --release --example rules_speed -- CACHE [VECTORS [PYTHON]]`: `CACHE` is a CRDS cache
 //! with mappings, `VECTORS` the directory of the oracle's vectors, whose headers are used, `PYTHON` an interpreter that has
@@ -68,7 +68,7 @@ fn resident_megabytes() -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
 }
 
-/// What was measured of a context.
+/// The measurements of one context.
 struct Speed {
     /// Seconds.
     load: f64,

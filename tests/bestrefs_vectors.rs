@@ -42,7 +42,7 @@ fn lookups(file: &Path) -> Vec<Lookup> {
         .collect()
 }
 
-/// What the program answers, line by line.
+/// The answers of the program to these lookups, one from each line.
 fn ask(shared: &Path, lookups: &[Lookup], ignore_checksum: bool) -> Vec<Value> {
     let mut program = Command::new(env!("CARGO_BIN_EXE_crds-fs"))
         .args(["bestrefs", "--headers", "-", "--json", "--cache"])
@@ -78,7 +78,7 @@ fn ask(shared: &Path, lookups: &[Lookup], ignore_checksum: bool) -> Vec<Value> {
     answers
 }
 
-/// What the program should answer to a record; nothing if any error will do.
+/// The right answer of the program to a record; `None` if any error will do.
 fn expected(id: usize, record: &Value) -> Option<Value> {
     match record.get("error") {
         Some(_) if record["compare"] == "error" => None,

@@ -112,7 +112,7 @@ fn option(arguments: &[&str], option: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What `bestrefs --update-bestrefs` does for one file (spec, section 22), up to the writing.
+/// Plans the changes of one file as `bestrefs --update-bestrefs` does (spec, section 22), without writing them.
 fn plan(cache: &Cache, header: &DatasetHeader, record: &Value) -> Plan {
     let header = header.clone().for_lookup().unwrap();
     let arguments: Vec<&str> = record["args"]

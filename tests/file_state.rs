@@ -27,11 +27,11 @@ const ITERATIONS: usize = 3_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Inode {
     number: u32,
-    /// Whether the user made it.
+    /// True for a file that the user made.
     own: bool,
 }
 
-/// What the disk has.
+/// The names and files on the disk.
 #[derive(Default)]
 struct Directory {
     partial: Option<Inode>,
@@ -56,7 +56,7 @@ impl Directory {
     }
 }
 
-/// What the index knows of the file.
+/// The file's entry in the index.
 #[derive(Default)]
 struct Known {
     entry: Option<(State, Inode)>,
@@ -143,7 +143,7 @@ impl Store {
         }
     }
 
-    /// What the publisher does with the next file, if there is one.
+    /// Makes the next file durable and gives it its name, as the publisher does. Nothing if none is pending.
     fn publish(&self) {
         let Some(inode) = self.pending.lock().unwrap().pop_front() else {
             return;
@@ -271,7 +271,7 @@ impl Store {
         self.known.lock().unwrap().readers -= 1;
     }
 
-    /// When everybody has ended.
+    /// Checks index and disk after all threads have ended.
     fn check(&self) {
         let (known, disk) = (self.known.lock().unwrap(), self.disk.lock().unwrap());
         assert_eq!(disk.aside, None);

@@ -37,7 +37,7 @@ const RULES: [&str; 7] = [
 /// Modules that compute and do nothing else.
 const PURE: [&str; 2] = ["crds", "rules"];
 
-/// What a pure module does not name: files, networks, clocks, system calls, tasks.
+/// Paths that a pure module does not name: files, networks, clocks, system calls, tasks.
 const IMPURE: [&str; 9] = [
     "std::fs",
     "std::net",

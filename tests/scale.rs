@@ -93,7 +93,7 @@ fn who_passes_on_at_once_is_as_fast_as_the_narrower_side() {
     // A slow uplink: the last byte is on all nodes when it is in the cache.
     let slow = site(&["--nodes", "10", "--uplink", "100M", "--spread", "0"]);
     is_near(play(&slow, Setup::Nginx, &job).time, 10e9 / 12.5e6, 0.001);
-    // Who verifies first hands everything out afterwards.
+    // A server that verifies a file first sends all of it afterwards.
     let wanted = 10e9 / 12.5e6 + 10.0 * 10e9 / 1.25e9;
     is_near(play(&slow, Setup::SiteServer, &job).time, wanted, 0.001);
     // A slow network of the cache: its own side decides.

@@ -50,7 +50,7 @@ fn file_of(root: &Path, name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Whether the source has a test function of this name: one with an attribute that marks tests, or one in the braces of
+/// True if the source has a test function of this name: one with an attribute that marks tests, or one in the braces of
 /// a macro that makes tests, by its name in full or as an item of a list.
 fn has_test(source: &str, function: &str) -> bool {
     let mut marked = false;

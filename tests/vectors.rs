@@ -22,7 +22,7 @@ use crds_fs::rules::{
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
-/// Where the vectors are.
+/// The directory of the vectors.
 fn vectors(shared: &Path) -> PathBuf {
     std::env::var_os("CRDS_FS_VECTORS").map_or_else(|| shared.join("vectors"), PathBuf::from)
 }
@@ -59,7 +59,7 @@ fn header(record: &Value) -> Header {
         .collect()
 }
 
-/// What this implementation answers, in the form of the records.
+/// The answer of this implementation, in the form of the records.
 fn answer(
     record: &Value,
     checked: &Provider<Directory>,
@@ -254,7 +254,7 @@ fn explanations_agree_with_answers() {
 #[test]
 fn every_mapping_of_the_cache_is_read() {
     let Some(shared) = shared::directory() else { return };
-    // What the Python client refuses too: a syntax error in an expression, a missing header field.
+    // The Python client refuses them too: a syntax error in an expression, a missing header field.
     let refused = [
         "hst_acs_darkfile_badexpr.rmap",
         "hst_acs_darkfile_missing_key.rmap",

@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// The site's connection to the outside.
     #[arg(long, default_value = "10G")]
     uplink: Rate,
-    /// What the institute gives to one site.
+    /// The rate at which the institute sends to one site.
     #[arg(long, default_value = "10G")]
     institute: Rate,
     /// One connection to the institute.
@@ -30,13 +30,13 @@ pub(crate) struct Arguments {
     /// The network of the cache, the site server or the file server.
     #[arg(long, default_value = "10G")]
     server: Rate,
-    /// What the disks of the server take in.
+    /// The rate at which the disks of the server write.
     #[arg(long, default_value = "8G")]
     writing: Rate,
-    /// What one squid hands out.
+    /// The rate at which one squid process sends.
     #[arg(long, default_value = "1.6G")]
     squid: Rate,
-    /// What a bucket gives to all nodes together.
+    /// The rate at which a bucket sends to all nodes together.
     #[arg(long, default_value = "200G")]
     bucket: Rate,
     /// The network of a node.

@@ -1,6 +1,6 @@
 //! Rates of transfers over shared links: max-min fair, as long-lived TCP connections share them about equally. Pure.
 
-/// What one transfer uses of a link: so many of the link's units for each byte.
+/// The use that one transfer makes of a link: so many of the link's units for each byte.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Use {
     /// The index of the link.
@@ -12,7 +12,7 @@ pub(crate) struct Use {
 /// Some transfers that are alike.
 #[derive(Debug, Clone)]
 pub(crate) struct Flow {
-    /// What each uses of the links on its way.
+    /// The links on the way of each transfer, with their use.
     pub(crate) uses: Vec<Use>,
     /// The number of transfers.
     pub(crate) count: f64,
@@ -33,7 +33,7 @@ pub(crate) struct Limited<'a> {
 pub(crate) fn share(capacities: &[f64], flows: &[Limited]) -> Vec<f64> {
     let mut rates = vec![0.0; flows.len()];
     let mut growing: Vec<usize> = (0..flows.len()).collect();
-    // What the rates that stay leave of each link, and what those that grow want of it for each byte.
+    // The capacity of each link beside the rates that are final, and the use that the growing ones make of it for each byte.
     let (mut free, mut wanted) = (capacities.to_vec(), vec![0.0; capacities.len()]);
     for Limited { flow, .. } in flows {
         for each in &flow.uses {
@@ -111,7 +111,7 @@ mod tests {
             ),
             &[20.0, 20.0],
         );
-        // What one cannot use the others have.
+        // The capacity that limited flows cannot use goes to the unlimited one.
         close(
             &share(&[100.0], &[flow(&[0], 4.0, 5.0), flow(&[0], 1.0, f64::INFINITY)]),
             &[5.0, 80.0],

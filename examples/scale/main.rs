@@ -1,4 +1,4 @@
-//! What many nodes that start one job ask of the institute, and how long it takes, by where their files come from.
+//! The load on the institute, and the time, of a job that starts on many nodes at once, by where their files come from.
 //!
 //!     cargo run --release --example scale -- --nodes 1000 --uplink 10G
 //!

@@ -4,14 +4,14 @@ use crate::fluid::{Flow, Limited, share};
 use crate::job::Job;
 use crate::site::{File, Link, Place, Setup, Site, as_f64};
 
-/// What a job costs and takes.
+/// The cost of a job and the time that it takes.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     /// Bytes that the institute sends.
     pub(crate) institute: f64,
     /// Seconds until the last node has its last file.
     pub(crate) time: f64,
-    /// What was full most of the time; nothing if no link was.
+    /// The links that were full for most of the time; empty if none was.
     pub(crate) narrowest: Vec<&'static str>,
 }
 

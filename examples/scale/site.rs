@@ -10,7 +10,7 @@ const SEVERAL: f64 = 16.0 * 1024.0 * 1024.0;
 /// Small files that a node asks for at a time.
 const SMALL_AT_A_TIME: f64 = 32.0;
 
-/// Where the nodes' files come from.
+/// The source of the nodes' files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Setup {
     /// Each node asks the institute.
@@ -21,7 +21,7 @@ pub(crate) enum Setup {
     Squid,
     /// A bucket near the nodes, which has everything, or nothing and is given what nodes have.
     Tier {
-        /// Whether it has everything at the start.
+        /// The bucket has all files at the start.
         filled: bool,
     },
     /// One directory on a file server; each file is fetched by the node that has its lease.
@@ -53,7 +53,7 @@ impl Setup {
         }
     }
 
-    /// Whether nodes receive a file while it still comes to where they have it from.
+    /// True if nodes receive a file while the cache between them and the institute still receives it.
     pub(crate) fn passes_on_at_once(self) -> bool {
         matches!(self, Self::Nginx | Self::Squid)
     }
@@ -67,7 +67,7 @@ pub(crate) struct Site {
     pub(crate) groups: usize,
     /// The time in which all nodes start.
     pub(crate) spread: f64,
-    /// What the institute gives to this site, and the site's own connection.
+    /// The rate at which the institute sends to this site, and the site's own connection.
     pub(crate) institute: f64,
     pub(crate) uplink: f64,
     /// One connection to the institute, and the connections for one file.
@@ -124,7 +124,7 @@ impl Link {
         }
     }
 
-    /// What it is called where it is the narrowest one.
+    /// The name of the link in the column of the narrowest links.
     pub(crate) fn name(index: usize, setup: Setup) -> &'static str {
         match (index, setup) {
             (0, _) => "the institute",
@@ -254,7 +254,7 @@ fn flow(file: File, links: &[Link], count: f64, delay: f64, most: f64) -> Flow {
     }
 }
 
-/// Where bytes come from.
+/// The sender of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Institute,

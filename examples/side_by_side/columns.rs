@@ -1,4 +1,4 @@
-//! What is measured beside one another.
+//! The columns of the table.
 
 /// One way to the bytes: a column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]

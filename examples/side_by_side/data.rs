@@ -110,7 +110,7 @@ impl Data {
         Ok(data)
     }
 
-    /// Where everything is served from.
+    /// The directory that is served.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -128,7 +128,7 @@ impl Data {
         self.directory(directory).join(name)
     }
 
-    /// What is in the catalog of an observatory.
+    /// The entries of an observatory's catalog.
     pub(crate) fn catalog(&self, observatory: &str) -> Vec<&Entry> {
         match observatory {
             "jwst" => std::iter::once(&self.large)

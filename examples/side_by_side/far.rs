@@ -9,7 +9,7 @@ use crate::Fallible;
 
 /// The way in one direction.
 pub(crate) const ONE_WAY: Duration = Duration::from_millis(15);
-/// What comes back on one connection, in bytes per second.
+/// The rate at which one connection receives, in bytes per second.
 pub(crate) const BYTES_PER_SECOND: f64 = 20e6;
 
 const PIECE: usize = 64 << 10;

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use crate::Fallible;
 
-/// What is sent in one go with its head.
+/// Files up to this size are sent in one write with their head.
 const SMALL_BYTES: u64 = 64 << 10;
 
-/// What is served.
+/// The files and answers of one server.
 #[derive(Default)]
 pub(crate) struct Site {
     /// Files and directories below this one.

@@ -138,7 +138,7 @@ impl Limit {
 
 impl Filesystem for Limit {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // What the kernel does not offer is not used.
+        // A kernel that lacks one of them serves without it.
         for flag in [
             InitFlags::FUSE_PASSTHROUGH,
             InitFlags::FUSE_DO_READDIRPLUS,

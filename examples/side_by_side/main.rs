@@ -1,4 +1,4 @@
-//! How fast crds-fs is, beside other ways to the same bytes, in one run.
+//! The speed of crds-fs beside other ways to the same bytes, in one run.
 //!
 //!     cargo run --release --example side_by_side [-- --far] [-n 5] [--rows large,small] [--json FILE]
 //!
@@ -38,7 +38,7 @@ use options::Options;
 use rig::Rig;
 use table::Table;
 
-/// What can fail may fail in a thread.
+/// A result whose error can be sent from thread to thread.
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
@@ -67,7 +67,7 @@ fn measure(options: Options) -> Fallible<()> {
     println!("{}", rig.description());
     let mut table = Table::new(rig.description(), repetitions);
     let outcome = rows::measure(&rig, &mut table);
-    // What was measured before something failed is worth having.
+    // Also the rows that were measured before something failed.
     table.print();
     if let Some(file) = json {
         std::fs::write(file, table.json()?)?;

@@ -1,4 +1,4 @@
-//! What is mounted: crds-fs, rclone, and the limit.
+//! The mounts that are compared: crds-fs, rclone, and the limit.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,7 +11,7 @@ use crate::data::Directory;
 use crate::rig::Rig;
 use crate::{Fallible, limit, program};
 
-/// What takes milliseconds has failed when it takes so long.
+/// The time after which mounting, a matter of milliseconds, counts as failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A mount; taken away when dropped.
@@ -97,7 +97,7 @@ impl Mount {
         Ok(())
     }
 
-    /// Where a directory of the data appears.
+    /// The path in the mount at which a directory of the data appears.
     pub(crate) fn directory(&self, directory: Directory) -> PathBuf {
         match (self.column, directory) {
             (Column::CrdsFs, Directory::Names) => self.point.join("references/hst"),

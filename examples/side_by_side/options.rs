@@ -11,19 +11,19 @@ pub(crate) struct Options {
     /// Measure over a far link: 15 ms each way, 20 MB/s per connection.
     #[arg(long)]
     pub(crate) far: bool,
-    /// How often each row is measured; the table shows medians.
+    /// Repetitions of each row; the table shows medians.
     #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repetitions: u32,
-    /// Which rows to measure. Default: all, with --far large and context.
+    /// Rows to measure. Default: all, with --far large and context.
     #[arg(long, value_delimiter = ',', value_enum)]
     pub(crate) rows: Vec<Group>,
-    /// Which columns to leave out.
+    /// Columns to leave out.
     #[arg(long, value_delimiter = ',', value_enum)]
     pub(crate) without: Vec<Column>,
     /// Also write every sample to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Where data and stores are made; some 5 GB, removed at the end. Default: the directory for temporary files.
+    /// Directory for data and stores, some 5 GB, removed at the end. Default: the directory for temporary files.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Another crds-fs than this program itself.

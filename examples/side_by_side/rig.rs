@@ -1,4 +1,4 @@
-//! What one run needs: data, servers, programs, and directories that are gone afterwards.
+//! The surroundings of one run: data, servers, programs, and directories that are removed at the end.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -82,7 +82,7 @@ impl Rig {
         }
     }
 
-    /// What was measured with what, in some lines.
+    /// The circumstances of the measurement for the head of the table, in some lines.
     pub(crate) fn description(&self) -> String {
         let link = if self.options.far {
             "a far link (15 ms each way, 20 MB/s per connection)"
@@ -154,7 +154,7 @@ impl Rig {
         format!("{}/crds/{name}", self.service.files)
     }
 
-    /// What tells `crds-fs mount` of the servers.
+    /// The options that name the servers to `crds-fs mount`.
     pub(crate) fn servers(&self) -> Vec<String> {
         let server = |observatory| {
             [

@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) unit: Unit,
 }
 
-/// What crds-fs should reach.
+/// The goal of crds-fs in a row.
 pub(crate) enum Goal {
     None,
     /// So many times the reference's time at most.
@@ -124,7 +124,7 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    /// What leaves removed files behind comes last.
+    /// The rows measured over loopback. Those that leave removed files behind are the last.
     pub(crate) const NEAR: [Self; 8] = [
         Self::Large,
         Self::Small,

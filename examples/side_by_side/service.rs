@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::data::{Data, Entry};
 use crate::{Fallible, far, http};
 
-/// Where everything is served.
+/// The servers of one run, stopped when dropped.
 pub(crate) struct Service {
     /// The base URL of the data's directory, without a slash at its end.
     pub(crate) files: String,

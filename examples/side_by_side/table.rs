@@ -117,7 +117,7 @@ fn ratio(samples: &BTreeMap<Column, Vec<f64>>, column: Column, reference: Column
     Some(median(&ratios))
 }
 
-/// Whether crds-fs meets a row's goal, where that can be told.
+/// True if crds-fs meets a row's goal; `None` for a row without a goal, or without the samples to compare with.
 fn met(row: &Row, samples: &BTreeMap<Column, Vec<f64>>) -> Option<bool> {
     let own = samples.get(&Column::CrdsFs)?;
     match row.goal {

@@ -1,4 +1,4 @@
-//! What is timed: reading, listing, making files.
+//! The operations that are timed: reading, listing, making files.
 
 use std::fs::{self, File};
 use std::io::Read as _;

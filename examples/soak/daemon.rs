@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Fallible, program};
 
-/// What ends in time at all ends within this.
+/// The limit of every wait. It only ends a hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Threads at rest that may be more than when it was mounted: of those that wait for disk calls the last ones may be needed again.
@@ -27,7 +27,7 @@ pub(crate) struct Daemon {
     mounted: bool,
 }
 
-/// What a process uses at a moment.
+/// The resources that a process uses at a moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     /// Resident memory in bytes.

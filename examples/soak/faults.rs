@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::library::{Library, dark, rules};
 use crate::origin::{Behaviour, Origin};
 
-/// Which files are answered how, changed every second.
+/// Chooses, every second anew, the files that are answered wrongly, and in which way.
 pub(crate) struct Faults {
     percent: u32,
     random: fastrand::Rng,

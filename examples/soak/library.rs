@@ -13,7 +13,7 @@ use crate::sizes::size;
 const DETECTOR: &str = "META.INSTRUMENT.DETECTOR";
 const INSTRUMENT: &str = "META.INSTRUMENT.NAME";
 
-/// How many files there are, and all of their contents.
+/// The references of the server with their contents.
 pub(crate) struct Library {
     files: Vec<(String, Blob)>,
 }
@@ -39,7 +39,7 @@ pub(crate) fn dark(context: u32) -> (String, Blob) {
     (name, blob)
 }
 
-/// Where a context's dark is found, below the mount.
+/// The path of the link to a context's dark, below the mount.
 pub(crate) fn dark_link(number: u32) -> String {
     format!(
         "bestrefs/{}/{INSTRUMENT}=MIRI,{DETECTOR}=MIRIMAGE/dark",
@@ -91,7 +91,7 @@ impl Library {
         }
     }
 
-    /// How long all references are together.
+    /// The size of all references together, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, blob)| blob.len() as u64).sum()
     }
@@ -100,7 +100,7 @@ impl Library {
         &self.files
     }
 
-    /// What the server has when so many contexts have been made.
+    /// All that the server has once this many contexts have been made.
     pub(crate) fn content(&self, contexts: u32) -> Content {
         let mut content = Content {
             observatory: "jwst",

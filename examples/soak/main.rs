@@ -42,7 +42,7 @@ pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 /// Read, fail and change for a long time, and see whether anything breaks.
 #[derive(Debug, clap::Parser)]
 struct Options {
-    /// How long.
+    /// Minutes of reading.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
     /// Readers at a time.
@@ -57,10 +57,10 @@ struct Options {
     /// Seconds until the server has another context.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     context_every: u64,
-    /// What random choices begin with. Default: another one each time.
+    /// The seed of the random choices. Default: another one each time.
     #[arg(long)]
     seed: Option<u64>,
-    /// Where the store is made, and removed at the end. Default: the directory for temporary files.
+    /// Directory for the store, removed at the end. Default: the directory for temporary files.
     #[arg(long)]
     dir: Option<std::path::PathBuf>,
 }
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all went well.
+/// Runs the readers for the time that the options give. True if nothing was wrong.
 fn soak(options: &Options) -> Fallible<bool> {
     program::notice_signals()?;
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));

@@ -22,7 +22,7 @@ pub(crate) const COMMAND: &str = "--read";
 
 const PROCESSES: u32 = 8;
 
-/// What an open may fail with while the server fails, and what it is called.
+/// The errors that an open may have while the server fails, with their names.
 const EXPECTED: [(Errno, &str); 7] = [
     (Errno::REMOTEIO, "EREMOTEIO"),
     (Errno::BADMSG, "EBADMSG"),
@@ -35,7 +35,7 @@ const EXPECTED: [(Errno, &str); 7] = [
 
 const NO_ROOM: &str = "ENOSPC";
 
-/// What all readers have seen.
+/// The counts and problems of all readers.
 #[derive(Default)]
 struct Seen {
     reads: u64,
@@ -149,7 +149,7 @@ impl Drop for Readers {
     }
 }
 
-/// How a process ended, which must be soon.
+/// The exit status of a process, which must end within [`PATIENCE`]; else it is killed, and a problem.
 fn wait(process: &mut Child, report: &mut Report) -> Fallible<Option<std::process::ExitStatus>> {
     let begin = Instant::now();
     while begin.elapsed() < PATIENCE {
@@ -216,7 +216,7 @@ struct Reader {
     files: u32,
     number: u64,
     random: fastrand::Rng,
-    /// What this reader has removed last.
+    /// The number of the file that this reader has removed last.
     removed: Option<u32>,
 }
 

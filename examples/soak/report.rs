@@ -1,4 +1,4 @@
-//! What is seen, and what is made of it.
+//! The samples of a run, and the judgement of them.
 
 use std::time::Duration;
 

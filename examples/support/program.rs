@@ -18,7 +18,7 @@ pub(crate) fn install(directory: &Path) -> Fallible<PathBuf> {
     Ok(binary)
 }
 
-/// What `crds-fs` ends with, where this process was started under that name.
+/// The exit status of `crds-fs`, if this process was started under that name; it is run here, to its end.
 pub(crate) fn as_crds_fs() -> Option<ExitCode> {
     let path = PathBuf::from(std::env::args_os().next()?);
     (path.file_name()? == NAME).then(crds_fs::main)

@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         environment,
         trial.ok(),
     ));
-    // What has not answered may never.
+    // A question to a dead disk or server may never be answered.
     runtime.shutdown_background();
     let checks = checks(&facts);
     let text = if args.json {

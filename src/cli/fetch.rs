@@ -74,7 +74,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    // What fails is told in the end: the log repeats it.
+    // Failures are told at the end: the log would repeat them.
     logging::to_standard_error("off");
     let environment = settings::environment();
     let request = Request::new(args)?;

@@ -93,7 +93,7 @@ impl RuleSource {
                 let found = session.wait(session.target().context(context))?;
                 return Ok(found.name.to_string());
             }
-            // What a mount calls 'latest' may be the default that it was mounted with.
+            // Answered by the rules below: 'latest' of a mount may be the default that it was mounted with.
             Access::Open(_) | Access::Files(_) => {}
         }
         let rules = CacheRules::new(self.dirs.clone(), LookupOptions::default());

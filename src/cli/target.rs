@@ -199,7 +199,7 @@ impl Target {
         let directory = match self {
             Self::Mount(directory) | Self::Cache(directory) => directory.to_string_lossy(),
             Self::Servers => {
-                // What is kept for the time of a command need not leave room for others.
+                // A cache that lasts as long as the command need not leave room for others.
                 flags.common.keep_free = Some("0".to_owned());
                 ".".into()
             }

@@ -127,7 +127,7 @@ pub(super) fn tree(
     };
     let tree = CrdsTree::new(cache.fetcher().clone(), cache.resolver().clone(), options)?;
     if settings.cache_size.is_some() {
-        // What is left of the limit is known only then.
+        // The free part of the limit is known only when the store is counted.
         tree.count_store();
     }
     Ok(tree)

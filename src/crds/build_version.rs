@@ -30,7 +30,7 @@ impl FromStr for BuildVersion {
             *place = part.parse().ok().filter(|_| is_number).ok_or_else(wrong)?;
             version.count += 1;
         }
-        // What is printed must be what was read: the server is asked for the text.
+        // The text must be the canonical one: the server is asked for the printed form.
         if version.count < 2 || version.to_string() != text {
             return Err(wrong());
         }

@@ -26,7 +26,7 @@ pub struct SymbolicContext {
     pub observatory: Option<Observatory>,
     /// The part of the context; `None` for the whole.
     pub part: Option<ContextPart>,
-    /// Which version of it.
+    /// The version of the whole or the part.
     pub version: ContextVersion,
 }
 
@@ -39,7 +39,7 @@ pub struct ContextPart {
     pub reftype: Option<Reftype>,
 }
 
-/// Which version of the rules.
+/// The version of the rules that a symbolic context stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ContextVersion {
     /// The default context.

@@ -1,4 +1,4 @@
-//! Which instrument a reference belongs to, as its name tells, and the directories of instrument mode
+//! The instrument of a reference by its name, and the directories of instrument mode
 //! (spec/crds-service 4.3).
 
 use super::name::Observatory;

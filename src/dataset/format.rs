@@ -1,4 +1,4 @@
-//! Which format and which observatory a dataset file is (spec, section 21).
+//! The format and the observatory of a dataset file (spec, section 21).
 
 use std::fmt;
 use std::path::Path;

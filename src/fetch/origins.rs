@@ -168,7 +168,7 @@ mod tests {
                 .contains("secret")
         );
         let later = Origins::default();
-        // What is new counts more than what was.
+        // A noted URL counts more than a restored one.
         later.note(&other, entry(3), &Url::new("https://y/b.fits"));
         later.restore(store);
         assert_eq!(

@@ -161,7 +161,7 @@ impl Inner {
         let info = self.catalogs.current(key.observatory);
         let (mut sources, _) = self.sources(key, info.as_deref());
         self.order(key.observatory, &mut sources);
-        // Whether the tier has it is not known.
+        // The tier may not have the file.
         let other = sources.iter().find(|source| !source.is_tier);
         other.or(sources.first()).map(|source| source.url.clone())
     }

@@ -1,4 +1,4 @@
-//! What every kind of origin must do, whatever it reads from.
+//! Requirements on every kind of origin, whatever it reads from, as one suite of tests.
 
 use std::sync::Arc;
 use std::time::Duration;

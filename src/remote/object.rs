@@ -71,7 +71,7 @@ impl ObjectOrigin {
         };
         options.extensions.insert(Arc::clone(&exchange));
         let result = bucket.get_opts(&path, options).await;
-        // What the crate makes of the reply does not matter.
+        // The reply that was received counts, whatever the crate makes of it.
         match (exchange.reply(), result) {
             (Some(reply), _) => reply,
             (None, Err(error)) => Err(not_asked(url, &error)),

@@ -180,7 +180,7 @@ impl Core {
         match Number::of(ino) {
             None => ready(Err(Error::Stale)),
             Some(Number::Fixed(fixed)) => {
-                // What is open does not change its length any more.
+                // Generated contents are fixed by the open.
                 if let Some(Content::Generated(bytes)) = handle
                     .and_then(|handle| self.files.get(handle))
                     .map(|open| open.content.clone())

@@ -26,7 +26,7 @@ impl Core {
             Ok(open) => open,
             Err(error) => return ready(Err(error)),
         };
-        // What lies beyond the end needs no call that says so.
+        // A read beyond the end needs no system call.
         let left = open
             .length
             .map_or(u64::MAX, |length| length.saturating_sub(offset));

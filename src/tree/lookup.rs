@@ -363,7 +363,7 @@ impl Core {
     pub(super) fn fsyncdir(self: &Arc<Self>, ino: Ino) -> Outcome<(), Error> {
         let directory = match self.directory(ino) {
             Ok(directory) if self.local.is_some() && directory.store_path().is_some() => directory,
-            // What is not on the disk has nothing to lose, nor has a directory that was removed.
+            // A directory that is not on the disk, or was removed, has nothing to make durable.
             Ok(_) | Err(Error::NotFound) => return ready(Ok(())),
             Err(error) => return ready(Err(error)),
         };

@@ -202,7 +202,7 @@ impl State {
         if from == to {
             return;
         }
-        // What lies below is either gone already, or was found there while this rename was under way.
+        // Nodes below the target are gone already, or were found there while this rename was under way.
         self.remove(to);
         let below = self.below(from);
         self.relocate(below, from, to);

@@ -107,7 +107,7 @@ impl Core {
         }
         let finished = Path::new(FINISHED).join(format!("{}-{}", file.key.observatory, file.key.name));
         let local = self.writable()?;
-        // What a crash has left.
+        // A file that a crash has left.
         if let Ok((dir, name)) = local.parent(&finished) {
             let _ = dir.unlink(name);
         }

@@ -138,7 +138,7 @@ fn types_without_an_answer_are_shown_when_asked_for() {
     );
 }
 
-/// Who did not write a value himself is told where it comes from.
+/// A value that comes from a variable is refused with the name of the variable: nobody has typed it.
 #[test]
 fn a_bad_value_of_a_variable_is_told_with_its_name() {
     let root = tempfile::tempdir().unwrap();
@@ -488,7 +488,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
     assert_eq!(&first, b"a  hst_0001.pmap");
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), said(&output).as_str()), (Some(1), ""));
-    // What cannot be written for another reason is said.
+    // Any other error of writing is told.
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = command(env!("CARGO_BIN_EXE_crds-fs"), root.path(), &args)
         .stdout(full)

@@ -1,4 +1,4 @@
-//! What people type, and what they are told.
+//! Arguments as people type them, and the messages that they get.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn make_pipe(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
 }
 
-/// What a command says that should come to its end by itself.
+/// The output of a command, which must come to its end by itself.
 fn ended(mut command: Command) -> Output {
     let mut child = command
         .stdout(Stdio::piped())
@@ -73,7 +73,7 @@ fn the_default_context_follows_from_the_file_or_the_parameters() {
         lines(&output),
         [json!({"id": 1, "context": "hst_0001.pmap", "result": {"darkfile": "old_drk.fits"}})]
     );
-    // Where there is none, the remedy is told.
+    // Without a default context the remedy is told.
     fs::remove_file(root.path().join("config/hst/server_config")).unwrap();
     let output = bestrefs(root.path(), &words("--files x.fits"));
     assert_eq!(output.status.code(), Some(1));

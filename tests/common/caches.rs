@@ -1,4 +1,4 @@
-//! What is done to a cache from outside, alike through a mount and without one.
+//! Commands on a cache, run alike on a mount and on a directory that is not mounted.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -1,4 +1,4 @@
-//! What a command has said.
+//! The output of a command.
 
 #![allow(
     dead_code,

@@ -220,7 +220,7 @@ impl Rig {
         })
     }
 
-    /// Whether the process has ended by itself.
+    /// True once the process has ended by itself.
     pub fn has_ended(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         let state = stat.rsplit(')').next().unwrap_or_default().trim_start();

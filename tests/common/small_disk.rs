@@ -41,7 +41,7 @@ pub(crate) struct Small(PathBuf);
 pub(crate) fn shrink(path: &Path, bytes: usize) -> Small {
     let size = format!("size={bytes},mode=0755");
     let nothing = None::<&str>;
-    // What is mounted here stays here.
+    // Mounts made from here on stay in this namespace.
     mount(
         nothing,
         "/",

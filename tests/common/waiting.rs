@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What a look shows: that it has come to what is waited for, or what there is instead.
+/// The outcome of a look at something that is waited for: that it is there, or what is seen instead.
 pub trait Look {
     type Found;
 

@@ -31,7 +31,7 @@ fn lines(output: &Output) -> Vec<Value> {
         .collect()
 }
 
-/// What the server says of a dataset.
+/// The server's answer for the dataset [`ID`] under a context.
 fn expected(library: &Library, context: &str) -> Value {
     let text = fs::read(library.cache.join("datasets.json")).unwrap();
     serde_json::from_slice::<Value>(&text).unwrap()[ID]["bestrefs"][context].clone()
@@ -124,7 +124,7 @@ fn references_are_fetched_through_the_mount() {
             "{reftype}"
         );
     }
-    // What cannot be had is named, and the rest is brought.
+    // A file that cannot be fetched is named, and the others are brought.
     fs::remove_file(rig.store().join("references/roman/roman_wfi_dark_0001.asdf")).unwrap();
     drop(library);
     let missing = ask(&["--fetch", "--types", "dark,mask"]);

@@ -74,7 +74,7 @@ fn nested_lists() {
     is_refused("ten million brackets", deep, libc::EREMOTEIO);
 }
 
-/// What nobody asks for takes no memory: such a catalog is read, and has no files.
+/// A catalog with a field that nobody asks for is read without it, and has no files: the field takes no memory.
 #[test]
 fn a_compressed_catalog_of_many_empty_lists() {
     let catalog = format!(r#"{{"x.fits": {}}}"#, lists(60_000_000));

@@ -124,7 +124,7 @@ fn a_name_without_any_catalog_is_etimedout_soon_and_not_remembered() {
         let failed = within(move || fs::metadata(place).unwrap_err());
         assert_eq!(failed.raw_os_error(), Some(libc::ETIMEDOUT));
     }
-    // What no catalog can name does not wait for one to the end.
+    // A name that no catalog can have does not wait for one.
     let own = rig.path("references/roman/notes.lock");
     assert!(!within(move || own.try_exists().unwrap()));
     origin.mend();

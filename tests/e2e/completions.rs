@@ -1,4 +1,4 @@
-//! What bash completes.
+//! Completion in bash.
 
 use std::process::Command;
 

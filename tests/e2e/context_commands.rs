@@ -64,7 +64,7 @@ fn names_of_contexts_through_a_mount_over_a_cache_and_with_a_server_alone() {
         .args(["context", "latest"])
         .env("CRDS_PATH", rig.mountpoint())
         .env("CRDS_OBSERVATORY", "roman")
-        // What clients are told to use is not what 'latest' means.
+        // The context that clients are told to use does not change the meaning of 'latest'.
         .env("CRDS_CONTEXT", OLD)
         .output()
         .unwrap();
@@ -95,7 +95,7 @@ fn names_of_contexts_through_a_mount_over_a_cache_and_with_a_server_alone() {
     );
 }
 
-/// What names no observatory is of the only one of the mount, or of the one that the environment names.
+/// A context without an observatory is of the only one of the mount, or of the one that the environment names.
 #[test]
 fn latest_is_that_of_the_only_observatory() {
     let library = Library::demo();
@@ -255,7 +255,7 @@ fn a_place_that_is_not_named_is_found_in_one_order() {
     }
 }
 
-/// What another process has open can be read all the same.
+/// A directory that another process has open can be read all the same.
 #[test]
 fn a_directory_in_use_is_read_as_it_lies_there() {
     let library = Library::demo();

@@ -141,7 +141,8 @@ impl Trial {
         }
     }
 
-    /// Whether the process was killed at this step.
+    /// Mounts with a kill at this step, works, and checks the store, the next mount, and the store after it. True if the process
+    /// was killed.
     fn run(mut self, step: &str) -> bool {
         self.rig.set("CRDS_FS_ABORT_AT", step);
         let was_ready = self.rig.try_mount();
@@ -211,7 +212,7 @@ impl Trial {
     }
 }
 
-/// What must be so afterwards.
+/// The checks after a kill.
 impl Trial {
     /// In the store.
     fn check(&self, step: &str) {
@@ -230,7 +231,7 @@ impl Trial {
                 }
                 // Nobody has looked at it yet.
                 DAMAGED if found == vec![b'?'; SIZE] => {}
-                // What the user was about to rename.
+                // A file that the user was about to rename.
                 name if name.starts_with(".new") => {}
                 name => assert!(found == self.origin.contents(name), "{step}: {name} is wrong"),
             }
@@ -239,7 +240,8 @@ impl Trial {
         assert!(kept == MINE, "{step}: the user's file is gone");
     }
 
-    /// Whether these are the bytes that a name may have that the user's file may have been put under.
+    /// True if a name under which the user may have put a file has the right bytes: those of the user's last rename, of one
+    /// that was under way, or, if there was none, of the catalog.
     fn is_mine_or(&self, found: &[u8], name: &str) -> bool {
         let mine = self.mine.lock().unwrap();
         let (last, under_way) = &*mine;

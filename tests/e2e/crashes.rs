@@ -126,7 +126,8 @@ fn kills_among_overrides_and_evictions_lose_nothing() {
     }
 }
 
-/// What goes on when a process is killed. Every fifth file may be the user's, and the one after it changes on the server.
+/// The readers, writers and new catalogs at work when a process is killed. Every fifth file may be the user's, and the one
+/// after it changes on the server.
 struct Storm {
     origin: Origin,
     /// Everything that the server ever had under a name.
@@ -235,7 +236,7 @@ fn a_killed_transfer_is_resumed() {
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(rig.read(&path).is_err(), "the mount dies"));
         origin.wait_for_stalled(1);
-        // How far it has come is written down every second.
+        // The progress of a transfer is recorded every second.
         eventually("a part of it is noted", || at_least(received(&record), 1_000_000));
         rig.kill_shared();
     });

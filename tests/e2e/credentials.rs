@@ -129,7 +129,7 @@ fn credentials_are_used_and_never_shown() {
     rig.umount();
     clean_everywhere_stored(&rig);
 
-    // What the store has kept has no credentials: they come from the server again.
+    // The description in the store has no credentials: they come from the server again.
     origin.mend();
     rig.mount();
     assert!(rig.read(format!("references/roman/{DARK}")).unwrap() == origin.contents(DARK));

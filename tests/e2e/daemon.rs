@@ -188,7 +188,7 @@ fn too_few_addresses_are_told_before_anything_is_mounted() {
         "{said}"
     );
     assert!(!is_mounted(&rig));
-    // What the process may raise it raises.
+    // A soft limit is raised by the process itself.
     let (status, said) = mount_limited(&rig, "-S -v 250000");
     assert_eq!(status, Some(0), "{said}");
     let umount = program().arg("umount").arg(rig.mountpoint()).status().unwrap();
@@ -218,7 +218,7 @@ fn a_private_mount_is_seen_by_its_command_alone() {
     assert!(run.wait().unwrap().success());
 }
 
-/// What an ordinary user does, where every command must succeed: `$1` is the program, `$2` a directory of the user.
+/// The commands of an ordinary user, all of which must succeed: `$1` is the program, `$2` a directory of the user.
 const AS_USER: &str = r#"
 set -eu
 program=$1 cache=$2/cache place=$2/mnt

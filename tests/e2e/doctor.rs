@@ -1,5 +1,5 @@
-//! What `crds-fs doctor` finds on a machine where all is well, and where it is not. Every test names its mount point: the mounts of
-//! others are not to be looked at while they are unmounted.
+//! The findings of `crds-fs doctor` on a machine where all is well, and where it is not. Every test names its mount point:
+//! the mounts of others are not to be looked at while they are unmounted.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -8,7 +8,7 @@ use crate::outputs::text;
 use crate::rig::Rig;
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
-/// What nobody has hashed yet may be somebody's work: a mount looks before the copy goes.
+/// A file that nobody has hashed may be somebody's work: a mount hashes it before it goes.
 #[test]
 fn a_file_that_was_never_hashed_is_not_lost_by_an_eviction() {
     for mounted in [false, true] {

@@ -1,4 +1,4 @@
-//! What a first mount says, whatever the server does; and contexts that are known to be wrong.
+//! The messages of a first mount, whatever the server does; and contexts that are known to be wrong.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -312,7 +312,7 @@ fn contexts_that_are_known_to_be_wrong_are_refused() {
     }
     place.mount(&server, &["--context", PMAP]);
     place.umount();
-    // Where nothing was known before, it is told as soon as it is.
+    // Without a catalog from before, the mount tells it when the first one has come.
     let (_other, said) = first_mount(&server, &["--context", "roman_7777.pmap"]);
     says(&said, &["roman_7777.pmap", "neither in the roman catalog"]);
     // An old catalog does not know what came since.

@@ -10,7 +10,7 @@ const DETECTOR: &str = "META.INSTRUMENT.DETECTOR";
 const FILTER: &str = "META.INSTRUMENT.FILTER";
 const PATTERN: &str = "META.EXPOSURE.READPATT";
 
-/// What all rules of Webb ask for.
+/// The parameters that all rules of Webb require.
 const ALWAYS: [&str; 3] = [
     "META.INSTRUMENT.NAME",
     "META.VISIT.TSOVISIT",

@@ -135,7 +135,7 @@ fn the_file_that_takes_holds_has_defined_errors() {
         "",
         "all lines of a write or none"
     );
-    // What is written are changes, wherever; emptying the file changes nothing.
+    // Lines are changes, at whatever offset they are written; emptying the file changes nothing.
     fs::write(&hold, format!("hold roman/{FLAT}\n")).unwrap();
     // By a process that has no copy of the descriptor: each close of one ends the last line, and a test that starts a program
     // copies all that are open here for a moment.
@@ -225,7 +225,7 @@ fn a_store_in_use_by_another_process_is_told_with_its_number() {
     }
 }
 
-/// Who holds a file wants it to stay, also from himself.
+/// A held file is protected from its own user too, until it is released.
 #[test]
 fn what_is_held_cannot_be_removed() {
     let origin = Origin::start(content());

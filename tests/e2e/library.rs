@@ -86,7 +86,7 @@ impl Library {
             .collect()
     }
 
-    /// How many files are served to the observatories of [`Library::flags`].
+    /// The number of files that are served to the observatories of [`Library::flags`].
     pub(crate) fn files(&self) -> usize {
         let handle = self.handle();
         let known = handle

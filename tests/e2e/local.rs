@@ -10,7 +10,7 @@ use crate::origin::Origin;
 use crate::rig::{Rig, within};
 use crate::{content, server_flag};
 
-/// How often something is tried while somebody else interferes.
+/// Attempts of one operation while other threads interfere.
 const ROUNDS: usize = 4_000;
 
 fn mounted() -> (Origin, Rig) {
@@ -59,7 +59,7 @@ fn a_change_of_mode_never_follows_a_link_out_of_the_store() {
     let (_origin, rig) = mounted();
     let outside = tempfile::NamedTempFile::new().unwrap();
     fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o600)).unwrap();
-    // What lies beside the config files is not kept by the kernel: each open looks at what is there now.
+    // The kernel does not remember the user's files in config: each open looks the name up again.
     let name = rig.path("config/roman/f");
     fs::write(&name, "").unwrap();
     let stored = rig.store().join("config/roman");
@@ -273,7 +273,7 @@ fn a_pipe_put_into_the_store_never_hangs_an_open() {
     rustix::fs::mknodat(rustix::fs::CWD, stored.join("p"), fifo, 0o666.into(), 0).unwrap();
     let opener = move || {
         for round in 0..ROUNDS {
-            // Who waits for the other end of a pipe does so by his own will.
+            // Without NONBLOCK an open of a pipe waits for its other end.
             let mut options = OpenOptions::new();
             options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
             let _ = match round % 3 {

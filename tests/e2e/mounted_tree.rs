@@ -1,4 +1,4 @@
-//! What programs see through a mount, and do there: a small observatory, served from this process.
+//! The tree as programs see and use it through a mount: a small observatory, served from this process.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

@@ -201,7 +201,7 @@ fn a_second_mount_point_is_named() {
     says(&said, &["sooner: crds-fs umount /", "/second"]);
 }
 
-/// What is mounted in it has to go first.
+/// A file system mounted in the mount has to be unmounted first.
 #[test]
 fn what_is_mounted_in_it_is_named() {
     let said = script(

@@ -43,7 +43,7 @@ fn files_renamed_over_victims_of_eviction_stay() {
         )
         .unwrap();
     }
-    // What is the user's counts too, and cannot be evicted: room for the large file remains.
+    // Overrides count too and cannot be evicted: room for the large file remains.
     let begun = Barrier::new(2);
     std::thread::scope(|scope| {
         let (rig, begun) = (&rig, &begun);

@@ -251,7 +251,7 @@ fn best_references_are_looked_up_and_explained() {
     );
     let unknown = page.get(&question("roman_9999.pmap", ID));
     assert_eq!(unknown.status, 404, "{}", unknown.body);
-    // What comes from outside is text.
+    // Markup in a request is shown as text.
     let hostile = "\"><script>alert('x')</script>&amp;";
     for (context, dataset) in [(hostile, ID), ("roman-latest", hostile), ("../..", "../../etc")] {
         let wrong = page.get(&question(context, dataset));
@@ -343,7 +343,7 @@ fn a_mount_that_does_not_answer_holds_nothing_up() {
     let page = Page::of(&rig);
     page.once_it_has(">well<");
     rig.signal(Signal::STOP);
-    // What was known is shown meanwhile.
+    // The last known facts are shown meanwhile.
     let body = page.once_it_has(">does not answer<");
     assert!(
         body.contains("--lazy") && body.contains(&rig.store().display().to_string()),

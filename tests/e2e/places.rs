@@ -1,4 +1,4 @@
-//! Where things are mounted and kept: directories that are missing, that hold something else, that are mounted already.
+//! Mount points and stores: directories that are missing, that hold something else, that are mounted already.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -195,7 +195,7 @@ fn without_a_place_for_its_log_it_mounts_and_says_so() {
     failed(&named, 1, &["cannot log to '/proc/nowhere/log'"]);
 }
 
-/// What is fetched would be fetched by the other mount.
+/// A cache cannot lie in another mount: that one would fetch every file itself.
 #[test]
 fn a_cache_in_a_mount_is_refused() {
     let place = Place::new();

@@ -17,7 +17,7 @@ use crate::origin::{Behaviour, Origin};
 use crate::rig::{Rig, eventually, program, within};
 use crate::{FLAT, PMAP, content, server_flag};
 
-/// Where the user's own files are: all four areas take them.
+/// The directories that take the user's own files.
 const AREAS: [&str; 4] = ["config", "mappings", "references", "pickles"];
 
 /// A mount that needs no server.

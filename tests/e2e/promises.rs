@@ -10,7 +10,7 @@ use crate::origin::{Behaviour, Origin};
 use crate::rig::Rig;
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
-/// What a call that changes something came to.
+/// The errno of a call that has failed.
 fn errno<T>(result: io::Result<T>) -> Option<i32> {
     result.err().and_then(|error| error.raw_os_error())
 }

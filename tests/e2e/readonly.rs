@@ -132,7 +132,7 @@ fn many_mounts_read(origin: &Origin, home: &Path, by_mount: bool, remembers: boo
             let status: serde_json::Value = serde_json::from_str(&status).unwrap();
             assert_eq!(status["store_writable"], false);
             if again {
-                // What was verified once is not hashed again, as far as anything can be remembered.
+                // A verified file is not hashed again, if the mount has a place to remember it.
                 let hashed = if remembers { 0 } else { 2 };
                 assert_eq!(status["counters"]["adopted"], hashed);
             }

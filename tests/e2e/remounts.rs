@@ -1,4 +1,4 @@
-//! What a second mount of a store answers: the same as the first.
+//! The answers of a second mount of a store: the same as those of the first.
 
 use std::fs;
 

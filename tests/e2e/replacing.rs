@@ -41,7 +41,7 @@ impl Bench {
         self.elsewhere.path().join(Self::name(name))
     }
 
-    /// Whether a tool says that all went well; it ends in any case.
+    /// Runs a tool to its end. True if its exit status is 0.
     fn succeeds(&self, program: &str, arguments: &[&str]) -> bool {
         let tool = Command::new(program)
             .args(arguments)
@@ -52,7 +52,7 @@ impl Bench {
         wait(tool).success()
     }
 
-    /// How often a file was downloaded.
+    /// The number of requests for a file.
     fn downloads(&self, name: &str) -> usize {
         self.origin.asked(name).len()
     }
@@ -155,7 +155,7 @@ fn removing_many_names_in_a_row_removes_all_copies() {
     assert_eq!(bench.rig.stored(), Vec::<PathBuf>::new());
 }
 
-/// What `.crds-fs/files` says of a file.
+/// The state of a file by `.crds-fs/files`.
 fn state(rig: &Rig, name: &str) -> String {
     let text = fs::read_to_string(rig.path(".crds-fs/files").join(Bench::name(name))).unwrap();
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -198,7 +198,7 @@ fn what_is_renamed_into_place_with_the_catalogued_content_is_a_copy() {
     assert!(!rig.store().join(".crds-fs/quarantine").exists());
 }
 
-/// What somebody still writes to is not the catalogued file, whatever it holds at the moment.
+/// A file that somebody still writes to is not the catalogued one, whatever it holds at the moment.
 #[test]
 fn what_is_still_written_to_stays_the_users() {
     use std::io::Write as _;

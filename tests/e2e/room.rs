@@ -98,7 +98,7 @@ fn files_of_an_existing_cache_are_not_evicted_unless_a_size_is_given() {
     rig.umount();
 }
 
-/// What does not come costs nobody a copy.
+/// A file that cannot be fetched costs no copy of another one.
 #[test]
 fn nothing_is_evicted_for_a_file_that_does_not_come() {
     let origin = Origin::start(eight());
@@ -276,7 +276,7 @@ fn what_lies_in_quarantine_is_counted_and_told() {
     assert!(rig.read(path(NEW)).is_ok());
 }
 
-/// Which copy was used last is known after the mount has ended, however it was told to.
+/// The copy that was used last is known after the mount has ended, by an unmount or by a signal.
 #[test]
 fn the_order_of_use_survives_the_end_of_the_mount() {
     for terminated in [false, true] {

@@ -112,7 +112,7 @@ fn a_command_is_told_cache_observatory_and_context_and_asks_no_server() {
     origin.refuse();
     let own = place.run(&["--context", "roman_0001", "--offline", "--", "env"]);
     assert!(done(&own).contains(&format!("CRDS_CONTEXT={PMAP}\n")));
-    // Where nothing is known of it, that is said, and the command runs.
+    // Without a known context that is told, and the command runs.
     let elsewhere = Place::new(&server_flag(&origin));
     let output = elsewhere.run(&["--", "env"]);
     assert!(
@@ -165,7 +165,7 @@ fn the_context_is_that_of_the_release_that_the_command_imports() {
     };
     assert_eq!(told(&place.run(&["--", &strun])), "jwst_0001.pmap");
     assert_eq!(origin.called("get_build_context"), [json!(["jwst", "1.18.0"])]);
-    // What the user says counts more.
+    // The user's --context counts more.
     let own = place.run(&["--context", "jwst_0002.pmap", "--", &strun]);
     assert_eq!(told(&own), "jwst_0002.pmap");
     // It is remembered: without a network it is the same.

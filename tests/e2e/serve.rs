@@ -133,7 +133,7 @@ fn digests_are_remembered_as_long_as_the_files_stay() {
 fn where_the_cache_cannot_be_written_the_users_own_directory_remembers() {
     let root = cache();
     let cache = root.path().join("cache");
-    // What nobody may write root leaves alone, though it could.
+    // A directory that nobody may write is left alone by root as well.
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o555)).unwrap();
     start_and_end(root.path(), "127.0.0.1:0");
     let (_, second) = start_and_end(root.path(), "127.0.0.1:0");
@@ -145,7 +145,7 @@ fn where_the_cache_cannot_be_written_the_users_own_directory_remembers() {
     let (_, again) = start_and_end(root.path(), "127.0.0.1:0");
     assert!(again.contains("the digests of 3 were remembered"), "{again}");
     assert_eq!(fs::read(cache.join(".crds-fs")).unwrap(), b"a file");
-    // Where nothing can be written at all it serves all the same.
+    // It serves also when it can write nowhere.
     fs::remove_dir_all(root.path().join("own")).unwrap();
     fs::write(root.path().join("own"), "a file").unwrap();
     let (out, third) = start_and_end(root.path(), "127.0.0.1:0");

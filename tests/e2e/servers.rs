@@ -1,4 +1,4 @@
-//! Which server is asked: the one that the user names, at once, and no other.
+//! The choice of the server: the one that the user names is asked, at once, and no other.
 
 use std::fs;
 
@@ -28,7 +28,7 @@ fn filled() -> (Rig, Origin, Quiet) {
     (rig, old, quiet)
 }
 
-/// How much a server had been asked.
+/// The requests for files and the calls that a server had received at a moment after which it is to receive no more.
 struct Quiet(usize, usize);
 
 impl Quiet {

@@ -69,7 +69,7 @@ fn what_one_mount_fetches_all_have() {
     }
     let status = mounts.rigs[1].json(".crds-fs/status.json").unwrap();
     assert_eq!(status["shared"]["leases_held"], 0);
-    // What a mount has verified it knows the next time.
+    // Files that a mount has verified are known to its next run.
     for rig in &mut mounts.rigs {
         rig.umount();
     }

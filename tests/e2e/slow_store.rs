@@ -38,7 +38,7 @@ const TTL: Duration = Duration::ZERO;
 struct Gate {
     state: Mutex<(usize, bool)>,
     changed: Condvar,
-    /// Whether looks at the size of the file system wait as well.
+    /// Calls that ask for the size of the file system wait as well.
     keeps_room: AtomicBool,
 }
 
@@ -560,7 +560,7 @@ fn the_status_is_told_while_the_disk_says_nothing() {
             }
         });
     });
-    // Where the disk does not answer, it is what was known of it before.
+    // The status of a disk that does not answer is the one that was known before.
     let after = catch_unwind(|| {
         within({
             let path = rig.path(".crds-fs/status.json");

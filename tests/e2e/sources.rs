@@ -25,7 +25,7 @@ fn file_url(directory: &Path) -> String {
     format!("file://{}", directory.display())
 }
 
-/// What the status says of the sources of Roman's files: name, state, files.
+/// The sources of Roman's files by the status: name, state, files.
 fn sources(rig: &Rig) -> Vec<(String, String, u64)> {
     let status = rig.json(".crds-fs/status.json").unwrap();
     let sources = status["observatories"][0]["sources"].as_array().unwrap();
@@ -156,7 +156,7 @@ fn with_a_cache_as_its_source_a_mount_needs_no_server() {
         assert!(told_url(&rig, DARK).starts_with("file:///"));
         let config = fs::read_to_string(rig.path("config/roman/server_config")).unwrap();
         assert!(config.contains(&file_url(&directory)), "{config}");
-        // What it does not have is gone.
+        // A file that the only source does not have is gone.
         fs::remove_dir_all(directory.join("mappings")).unwrap();
         rig.umount();
         let _ = fs::remove_dir_all(rig.store().join("mappings"));

@@ -145,7 +145,7 @@ fn a_mount_is_chosen_by_the_working_directory_and_the_environment() {
             .env("CRDS_PATH", rig.mountpoint());
         assert_eq!(&chosen(&command.output().unwrap()), place);
     }
-    // Where nothing says which, each has its line.
+    // With nothing to choose one mount by, each has its line.
     let all = status(&["--json"], Path::new("/"));
     let mounts = json(&all)["mounts"].as_array().unwrap().clone();
     let line = |place: &str| mounts.iter().find(|line| line["mountpoint"] == place).unwrap();
@@ -449,7 +449,7 @@ fn a_watch_draws_in_place_follows_a_remount_and_gives_the_terminal_back() {
     let _ = child.wait();
 }
 
-/// Who opened it has passed it on; who has it was given it, or maps it.
+/// The process that has the file open is named, not the one that opened it and passed its descriptor on.
 #[test]
 fn who_has_a_file_open_is_told_whoever_opened_it() {
     let origin = Origin::start(content());

@@ -1,4 +1,5 @@
-//! What somebody has put into the store that is no file, or not that file alone: nothing hangs, nothing outside is touched.
+//! A store into which somebody has put pipes, sockets, links and directories in place of files: nothing hangs, nothing outside
+//! is touched.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +12,7 @@ use crate::origin::{Behaviour, Origin};
 use crate::rig::{Rig, within};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
-/// Where crds-fs itself keeps something.
+/// Files in which crds-fs itself keeps something.
 const OWN: [&str; 9] = [
     ".crds-fs/lock",
     ".crds-fs/format",
@@ -23,7 +24,7 @@ const OWN: [&str; 9] = [
     "config/roman/ref_cache_subdir_mode",
     "config/roman/bad_files.txt",
 ];
-/// Where files lie and arrive.
+/// Final and temporary names of files of the catalog.
 const FILES: [&str; 4] = [
     "references/roman/roman_wfi_flat_0001.asdf",
     "mappings/roman/roman_0001.pmap",

@@ -26,7 +26,7 @@ fn mounted(origin: &Origin, tier: &Path) -> Rig {
     Rig::mounted(&[&server_flag(origin)], &["--tier", &tier])
 }
 
-/// What the status says of the tier.
+/// The tier as the status describes it.
 fn tier(rig: &Rig) -> Value {
     rig.json(".crds-fs/status.json").unwrap()["tier"].clone()
 }
@@ -379,7 +379,7 @@ fn commands_on_a_cache_directory_know_it() {
     let asked = origin.all_asked();
     let (cache, _) = run(&["fetch", DARK, FLAT]);
     assert_eq!(origin.all_asked(), asked);
-    // What is wrong is fetched anew, from there.
+    // A wrong copy is fetched anew, from the tier.
     let copy = cache.path().join(reference(DARK));
     fs::write(&copy, b"wrong").unwrap();
     let output = program()

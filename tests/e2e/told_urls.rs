@@ -1,4 +1,4 @@
-//! Where the URLs that a server tells, and its redirects, may lead.
+//! The limits of URLs that a server tells, and of its redirects.
 
 use std::fs;
 
@@ -53,7 +53,7 @@ fn servers_lead_to_no_files_of_this_machine() {
     );
     drop(rig);
 
-    // What the user says may name files.
+    // A URL of the user's own may be of the scheme file.
     let mut rig = Rig::new(&[&server_flag(&origin)], &[]);
     rig.set("CRDS_REFERENCE_URI", &format!("file://{}", below.display()));
     rig.mount();

@@ -51,7 +51,7 @@ fn verify_tells_what_is_wrong_and_repairs_it() {
     });
 }
 
-/// What is wrong and cannot be had is told with the reason, and is not lost.
+/// A wrong file that cannot be fetched anew is told with the reason, and is not lost.
 #[test]
 fn what_cannot_be_repaired_is_told() {
     let origin = Origin::start(content());
@@ -154,7 +154,7 @@ fn what_killed_processes_leave_is_told_and_removed() {
     assert!(!left.exists());
 }
 
-/// What is held stays held when it is set aside and fetched anew, through a mount too.
+/// A held file stays held when it is set aside and fetched anew, through a mount too.
 #[test]
 fn a_held_copy_whose_bytes_have_changed_is_repaired_in_a_mount() {
     let before = Origin::start(content().share(FLAT, &Blob::random("others", 20_000)));

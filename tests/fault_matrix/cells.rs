@@ -22,7 +22,7 @@ pub(crate) const MEMORY: u64 = 256 << 20;
 /// The contents of all large files.
 static LARGE: LazyLock<Blob> = LazyLock::new(|| Blob::random("large", 80_000_000));
 
-/// What a cell was to show, and what it showed.
+/// One cell: a fault, the files that are opened under it, and all that was not as it should be.
 pub(crate) struct Cell {
     pub(crate) fault: &'static str,
     pub(crate) shape: Shape,
@@ -52,7 +52,7 @@ impl Shape {
             .collect()
     }
 
-    /// What a server has for these faults, by number: files for each state, and small ones that nothing happens to.
+    /// The files of a server for the faults of these numbers: some for each state, and small ones that nothing happens to.
     pub(crate) fn content(self, faults: std::ops::Range<usize>) -> Content {
         let mut content = Content {
             observatory: "roman",
@@ -88,7 +88,7 @@ pub(crate) fn server_flag(origin: &Origin) -> String {
     format!("roman={}", origin.url())
 }
 
-/// How the opens of some files ended: how many by errno.
+/// The outcomes of the opens of some files: the number of opens by errno.
 pub(crate) type Ends = BTreeMap<i32, usize>;
 
 /// A mount under test, its server, and what is right.
@@ -175,13 +175,13 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Why a file could not be had, in words.
+    /// The reason in words for which a file could not be opened.
     fn reason(&self, name: &str) -> Option<String> {
         let told = self.rig.json(Path::new(".crds-fs/files").join(path(name)))?;
         Some(told["error"]["message"].as_str()?.to_owned())
     }
 
-    /// What is not right under final names in the store.
+    /// The files under final names in the store that have wrong bytes, or should not be there.
     pub(crate) fn wrong_in_store(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut places: Vec<PathBuf> = ["mappings", "references"]
@@ -207,7 +207,7 @@ impl<'a> Bench<'a> {
         wrong
     }
 
-    /// How the mount is not well: its status does not answer, or a good file does not open.
+    /// The faults of the mount as a whole: its status does not answer, or a good file does not open.
     pub(crate) fn unwell(&self, good: Option<String>) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.rig.json(".crds-fs/status.json").is_none() {
@@ -257,13 +257,13 @@ impl<'a> Bench<'a> {
     /// Gives their room back.
     pub(crate) fn drop_copies(&self, names: &[String]) {
         for name in names {
-            // What is not there need not go.
+            // Some are not there.
             let _ = fs::remove_file(self.rig.path(path(name)));
         }
     }
 }
 
-/// How a file in the store is not right.
+/// The difference between a file in the store and the right bytes, in words.
 fn difference(at: &Path, right: &Blob) -> Option<String> {
     match fs::read(at) {
         Ok(found) if *found == **right => None,

@@ -39,7 +39,7 @@ const PATIENT: [&str; 4] = ["--stall-timeout", "30s", "--timeout", "60s"];
 /// With this a mount asks for a new catalog all the time.
 const CURIOUS: [&str; 2] = ["--catalog-ttl", "300ms"];
 
-/// What one mount is used for.
+/// The faults that are tried in one mount.
 #[derive(Clone, Copy)]
 enum Job {
     /// These faults of files, one after the other.
@@ -125,7 +125,7 @@ fn report(findings: Findings, took: Duration) {
 }
 
 impl Job {
-    /// What the cells showed. A step that cannot go on is a mismatch, not the end of all others.
+    /// The cells with all that was wrong in them. A step that cannot go on is a mismatch, and the other jobs still run.
     fn run(self) -> Findings {
         let (name, shape) = match self {
             Self::Files(shape, faults) => (faults.first().map_or("", |fault| fault.name), shape),
@@ -193,7 +193,7 @@ fn run_files(shape: Shape, faults: &'static [Fault]) -> Findings {
     Findings { cells, peak }
 }
 
-/// What is wrong in a cell of a fault of files, which ends with it.
+/// Begins a fault of files, opens them, and ends it. Returns all that was wrong.
 fn run_cell(
     bench: &Bench<'_>,
     fault: &Fault,
@@ -232,7 +232,7 @@ fn run_service(shape: Shape, fault: &'static Fault) -> Findings {
     let content = origin.content();
     let names = shape.names(State::Cold, 0);
     fault.begin(&origin, shape, &names);
-    // What is large is read, not awaited.
+    // A large file that comes is no reason for short time limits.
     let patience = if fault.expected(shape, State::Cold) == libc::ETIMEDOUT {
         &IMPATIENT
     } else {
@@ -264,7 +264,7 @@ fn run_service(shape: Shape, fault: &'static Fault) -> Findings {
     let bench = Bench::new(&origin, &arguments, Some(prepared.store()));
     let mut bench = bench.with_right(content.files.clone());
     bench.rig.mount_untouched();
-    // What the store has kept is shown at once. When it asks for the second time the first answer has been dealt with.
+    // The catalog of the store is shown at once. With the second question for a new one the first answer has been taken in.
     let before = origin.called("get_server_info").len();
     let _ = fs::read_dir(bench.rig.path("references/roman"));
     let new = await_look(|| at_least(origin.called("get_server_info").len(), before + 2));
@@ -328,7 +328,7 @@ impl Fault {
     }
 }
 
-/// Whether a request goes on where an earlier one ended.
+/// True if a request continues an earlier one from where that ended.
 fn goes_on(request: &Asked) -> bool {
     let from = request
         .range

@@ -6,7 +6,7 @@ use libc::{EACCES, EBADMSG, EHOSTUNREACH, ENODATA, ENOENT, EREMOTEIO, ETIMEDOUT}
 
 use crate::origin::{Behaviour, Content, encoded};
 
-/// What is opened.
+/// The number and the size of the files that are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shape {
     /// One file that comes in one request.
@@ -17,7 +17,7 @@ pub(crate) enum Shape {
     Large,
 }
 
-/// What is there of it before.
+/// The part of each file that is in the store before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     /// Nothing.
@@ -33,7 +33,7 @@ pub(crate) const SHAPES: [Shape; 3] = [Shape::Small, Shape::Many, Shape::Large];
 /// Opening works, and what is read is right.
 pub(crate) const WELL: i32 = 0;
 
-/// What goes wrong.
+/// The misbehaviour of the server.
 pub(crate) enum What {
     /// The requests for files of this size are answered so, one by one; the last behaviour stays.
     Files(fn(usize) -> Vec<Behaviour>),
@@ -53,7 +53,7 @@ pub(crate) struct Fault {
     cold: i32,
     half: i32,
     cached: i32,
-    /// What is otherwise in parts of the table.
+    /// Other errnos, for some shapes in some states.
     except: &'static [(Shape, State, i32)],
 }
 
@@ -256,7 +256,7 @@ pub(crate) static SERVICE: LazyLock<Vec<Fault>> = LazyLock::new(|| {
                 }
             }),
         ),
-        // What is there of a file that no catalog names any more is a file like the user's own.
+        // A copy of a file that no catalog names any more is a file like the user's own.
         says(
             "the catalog shrinks",
             [ENOENT, ENOENT, WELL],

@@ -56,7 +56,7 @@ pub struct Options {
     pub stale: f64,
     /// `flock` and `fcntl` locks.
     pub locks: Locks,
-    /// Whether there are hard links; EPERM if not.
+    /// Hard links can be made; EPERM if false.
     pub links: bool,
     /// The clock of the server is so many seconds ahead of everybody else's.
     pub clock: i64,

@@ -137,7 +137,7 @@ fn a_node_sees_at_once_what_it_does_itself() {
     fs::remove_file(&moved).unwrap();
     assert!(names(&nodes.a("")).is_empty());
     assert!(fs::metadata(&file).is_err());
-    // What this node has open itself it goes on with.
+    // A file that this node itself has open stays usable.
     assert_eq!(opened.metadata().unwrap().len(), 13);
 }
 
@@ -184,7 +184,7 @@ fn creation_and_links_are_decided_in_one_place() {
         fs::write(nodes.b("other"), "b").unwrap();
         let linked = fs::hard_link(nodes.b("other"), nodes.b("linked"));
         assert_eq!(linked.unwrap_err().kind(), ErrorKind::AlreadyExists);
-        // Who was told that a name is there can open it, unless the node is stubborn.
+        // A node that was told that a name exists can open it, unless it is stubborn.
         for name in ["made", "linked"] {
             assert_eq!(File::open(nodes.b(name)).is_ok(), !stubborn, "{name}");
         }
@@ -254,7 +254,7 @@ fn what_others_remove_is_stale() {
     );
     fs::remove_file(nodes.a("file")).unwrap();
     let mut byte = [0];
-    // What the kernel has read ahead it still has.
+    // A read behind the pages that the kernel has read ahead.
     assert_eq!(number(others.read_at(&mut byte, 2 << 20)), Some(libc::ESTALE));
     own.read_exact_at(&mut byte, 2 << 20).unwrap();
     assert!(!nodes.b("file").exists());
@@ -346,7 +346,7 @@ fn the_clock_of_the_server_is_another_one() {
         .duration_since(SystemTime::now())
         .unwrap();
     assert!(ahead > Duration::from_secs(500));
-    // What somebody sets is what everybody sees.
+    // A time that a node sets is the same on all nodes.
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     file.set_modified(time).unwrap();
     assert_eq!(fs::metadata(nodes.b("file")).unwrap().modified().unwrap(), time);

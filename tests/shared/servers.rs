@@ -1,4 +1,4 @@
-//! What servers of shared file systems do besides being late: quotas that are told at close, root that is nobody, locks
+//! Faults of the servers of shared file systems besides being late: quotas that are told at close, root that is nobody, locks
 //! that want a file open for writing.
 
 use std::fs;

@@ -77,7 +77,8 @@ fn mounts_agree_where_a_file_has_one_name_only() {
     });
 }
 
-/// What killed mounts have left goes when it is old, and what others are about to use stays, whatever the nodes take the time for.
+/// Files that killed mounts have left are removed when they are old, and those that others are about to use stay, whatever time
+/// the clocks of the nodes show.
 #[test]
 fn ages_are_told_by_the_clock_of_the_server() {
     for clock in [-86_400, 86_400] {

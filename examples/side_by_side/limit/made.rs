@@ -12,7 +12,7 @@ use fuser::{FileAttr, INodeNo};
 
 use super::attr;
 
-/// What was made, by inode and by name.
+/// The files and directories made so far, by inode and by name.
 pub(super) struct Made(Mutex<State>);
 
 struct State {

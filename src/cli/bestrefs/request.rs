@@ -205,7 +205,7 @@ fn check(args: &Args) -> Result<(), Failure> {
             ));
         }
         1 => {}
-        // What stood behind --explain.
+        // A word behind --explain counts as a dataset.
         _ => {
             return Err(Failure::usage(format!(
                 "'{}' is not the name of a type: write --explain=TYPE, or --explain and --types TYPE",

@@ -190,7 +190,7 @@ fn room(facts: &CacheFacts, directory: &DirectoryFacts) -> Option<Check> {
     if facts.read_only || !directory.is_writable {
         return None;
     }
-    // What is left of a disk that is small.
+    // A small disk cannot keep the default free: a twentieth of it, 1 MiB at least.
     let fitting = (total / 20).max(1 << 20) >> 20;
     let mended = format!("export CRDS_FS_KEEP_FREE={fitting}M");
     Some(if keep_free >= total {

@@ -235,7 +235,7 @@ impl Progress {
     pub(super) fn finish(&self, begun: Instant) -> String {
         // A terminal that is gone is no failure.
         let _ = self.bars.clear();
-        // What is on its way when a fetch is interrupted is not drawn again.
+        // Transfers that go on when a fetch is interrupted would draw their bars again.
         self.bars.set_draw_target(ProgressDrawTarget::hidden());
         let bytes = self.state.lock().ended;
         let milliseconds = u64::try_from(begun.elapsed().as_millis())

@@ -264,7 +264,7 @@ impl Opened {
                 let told = described(&mount, &key).and_then(|report| report.error);
                 match told {
                     Some(failure) => {
-                        // Who asks names the file.
+                        // The caller names the file itself.
                         let name = format!("{key}: ");
                         let why = failure.message.strip_prefix(&name);
                         Failure::new(why.unwrap_or(&failure.message))

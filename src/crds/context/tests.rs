@@ -61,7 +61,7 @@ fn contexts_are_read_as_people_write_them() {
         ("ROMAN-Latest", "roman_0055.pmap"),
         ("LATEST", "roman_0055.pmap"),
         ("ROMAN-2020-11-06T16:42:44", "roman_0001.pmap"),
-        // What begins with an observatory may be the user's own file.
+        // A name that begins with an observatory may be that of the user's own file.
         ("roman_Mine.pmap", "roman_Mine.pmap"),
     ] {
         assert_eq!(mapping(text).as_deref(), Ok(expected), "{text}");

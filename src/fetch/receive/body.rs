@@ -169,7 +169,7 @@ impl Receiver {
                     writer.catch_up().await?;
                     heard += self.excuse_since(begun).saturating_duration_since(begun);
                 }
-                // Whether that was too long is seen before the next wait.
+                // The loop checks before the next wait if that was too long.
                 None => {}
             }
             // Another stream may have taken over the end of the part.

@@ -92,7 +92,7 @@ impl Receiver {
                 }
                 () = about_to_end.notified() => {}
                 () = tokio::time::sleep_until(look_at) => self.part_map().look_at_streams(Instant::now()),
-                // Where all streams have stopped, nobody else writes down how far they have come.
+                // A record of the progress also when all streams have stopped: they write none then.
                 () = tokio::time::sleep_until(record_at) => result = result.and(self.save_progress().await),
             }
         }

@@ -258,7 +258,7 @@ tests! {
         let (bytes, other) = (content(90_000), "hst_acs_darkfile_0002.fits");
         let settings = FetchSettings { outage: Duration::from_secs(5), ..world::settings() };
         let world = World::new(&[(FILE, &bytes), (other, &bytes)], settings);
-        // What is wrong with one file says nothing of others.
+        // An error about one file says nothing of the source's other files.
         world.place.then([Act::Fail(RemoteErrorKind::NotFound)]);
         assert_eq!(world.fails(FILE).await, FetchErrorKind::Gone);
         world.place.always(Some(Act::Fail(RemoteErrorKind::Unreachable)));

@@ -14,7 +14,7 @@ const THERE: &str = "http://127.0.0.2/tier/references/hst/hst_acs_darkfile_0001.
 /// A world with a tier.
 struct Tiered {
     world: World,
-    /// What is written there.
+    /// The files that were written to the tier.
     destination: MemoryDestination,
 }
 

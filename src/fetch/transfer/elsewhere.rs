@@ -37,7 +37,7 @@ impl Transfer<'_> {
                 Sought::There => self.look().await?,
             }
         }
-        // What is there changes all the time.
+        // The file comes and goes; fetched without a lease in the end.
         Ok(Here::Not)
     }
 

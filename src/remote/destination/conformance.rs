@@ -1,4 +1,4 @@
-//! What every kind of destination must do, whatever it writes to.
+//! Requirements on every kind of destination, whatever it writes to, as one suite of tests.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -23,7 +23,7 @@ const NAME: &str = "references/roman/a b.asdf";
 trait Bench {
     fn destination(&self) -> Arc<dyn Destination>;
     fn url(&self) -> Url;
-    /// What is there under the name.
+    /// The bytes under the name, if there are any.
     fn found(&self) -> Option<Vec<u8>>;
     /// Puts this there, or nothing.
     fn put(&self, content: Option<&[u8]>);
@@ -111,7 +111,7 @@ async fn stays(bench: &dyn Bench, content: &[u8], file: &Upload) {
     bench.put(None);
 }
 
-/// What is not the file is never written.
+/// Bytes of another size or digest than those of the upload are never written.
 async fn damaged(bench: &dyn Bench, content: &[u8], file: &Upload) {
     let mut other = content.to_vec();
     other.push(b'x');
@@ -180,7 +180,7 @@ struct Stored {
     parts: BTreeMap<String, Vec<u8>>,
     uploads: usize,
     fault: Option<Fault>,
-    /// What another one writes.
+    /// The object that another client writes at the moment of the next write.
     race: Option<Vec<u8>>,
 }
 

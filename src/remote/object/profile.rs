@@ -76,7 +76,7 @@ fn profile<'a>(text: &'a str, section: &str) -> BTreeMap<&'a str, &'a str> {
     let mut is_inside = false;
     let mut found = BTreeMap::new();
     for line in text.lines() {
-        // What is indented belongs to the setting above.
+        // An indented line belongs to the setting above it.
         if line.starts_with([' ', '\t', '#', ';']) {
             continue;
         }

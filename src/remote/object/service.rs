@@ -198,7 +198,7 @@ impl Connector {
         };
         let (response, from) = self.client.send(&request.url, build, timeout).await?;
         let status = response.status();
-        // What the crate makes something of.
+        // Statuses that the crate itself acts upon; all others are failures.
         let is_answer = match status {
             StatusCode::NOT_MODIFIED | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => true,
             StatusCode::NOT_FOUND => request.method == Method::HEAD,

@@ -157,7 +157,7 @@ proptest! {
             prop_assert!(["https", "http", "file", "s3", "gs", "az"].contains(&parsed.unwrap().scheme()));
             prop_assert!(url.with_credentials().contains("hst_acs_dark_0001.fits"));
         }
-        // What it is shown as means the same, unless it has secrets.
+        // The text that is shown parses to the same place, unless it has secrets.
         let shown = setting.place.to_string();
         if !shown.contains("***") {
             prop_assert_eq!(shown.parse::<SourcePlace>(), Ok(setting.place));

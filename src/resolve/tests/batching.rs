@@ -157,7 +157,7 @@ async fn a_queue_behind_a_server_that_has_stalled_ends_at_the_time_limit() {
     }
     let took = before.elapsed();
     assert!(took >= limit && took < limit * 2, "{took:?}");
-    // What waits is dropped, but for those that got the first four's slots at that moment.
+    // Waiting calls are dropped, but for those that got the first four's slots at that moment.
     tokio::time::sleep(limit * 10).await;
     assert!(archive.requests().len() <= 8, "{}", archive.requests().len());
 }

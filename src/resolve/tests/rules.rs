@@ -114,7 +114,7 @@ async fn remote_asks_always() {
     assert_eq!(fetched(&world).len(), 0);
 }
 
-/// What an earlier run found in another mode is found anew, and serves where the server cannot be reached.
+/// An answer that an earlier run found in another mode is found anew, and serves where the server cannot be reached.
 #[tokio::test]
 async fn another_mode_finds_anew_what_is_remembered() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! Which parameters decide about an rmap's answer, beside the date.
+//! The parameters that decide about an rmap's answer, beside the date.
 
 use crate::rules::eval::expression::Expression;
 use crate::rules::eval::hooks::{self, Hook};

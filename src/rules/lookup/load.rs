@@ -297,7 +297,7 @@ fn conditions(
     let mut compiled = Vec::new();
     if let Some(Item::Dict(pairs)) = fields.get("parkey_relevance") {
         for (name, source) in fields.tree.pairs(pairs) {
-            // What is a comment has an expression of the client's own, and its source is never read.
+            // A comment has an expression of the client's own; its source is never read.
             let name = fields.tree.text(name);
             if comments.contains(&name) {
                 continue;

@@ -174,7 +174,7 @@ impl<T: Texts> Provider<T> {
             versions: Mutex::default(),
         };
         kept.note(name, compiled.version);
-        // What another thread has kept meanwhile stays: its rules may be linked already.
+        // A context that another thread has kept meanwhile stays: its rules may be linked already.
         let mut contexts = self.contexts.lock();
         let kept = contexts.get_or_insert(name.to_owned(), || Arc::new(kept));
         Ok(open(Arc::clone(kept)))

@@ -179,7 +179,7 @@ fn changes_are_told_in_the_clients_words() {
     );
     assert_eq!(found.mappings.added, ["hst_acs_mdriztab_0001.rmap"]);
     assert_eq!(found.mappings.removed, ["hst_acs_biasfile_0001.rmap"]);
-    // What another rmap names too has not gone.
+    // A reference that another rmap names too has not gone.
     assert_eq!(
         found.references.added,
         ["B.fits", "d.fits", "e.fits", "f.fits", "h.fits"]

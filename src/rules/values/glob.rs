@@ -60,7 +60,7 @@ impl Glob {
     pub(crate) fn matches(&self, value: &str) -> bool {
         let mut pieces = &self.0[..];
         let mut rest = value.chars();
-        // Where to go on when what follows the last run does not fit: the run takes one character more.
+        // The point to go on from when the pieces behind the last run do not fit: the run takes one character more.
         let mut retry: Option<(&[Piece], std::str::Chars<'_>)> = None;
         loop {
             let mut ahead = rest.clone();

@@ -93,7 +93,7 @@ impl Pattern {
         if element.contains(['|', '*']) {
             let mut pieces = alternatives(element);
             if pieces.is_empty() {
-                // What is left of the client's pattern matches an empty text.
+                // Without alternatives the client's pattern is empty, and matches an empty text.
                 pieces.push("");
             }
             return Ok(Self::Glob(pieces.into_iter().map(Glob::new).collect()));

@@ -51,7 +51,7 @@ impl Disk {
         let disk = rustix::fs::fstatvfs(self.root.as_fd())
             .map_err(|error| StoreError::io("measure", ".", error.into()))?;
         let mut free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        // What arrives lies in the state directory before it is copied.
+        // Partial files lie in the state directory, on another disk, before they are copied.
         if let Some(shared) = self.shared().filter(|shared| !shared.same_disk()) {
             free = free.min(free_in(&self.state_dir, shared.state_path())?);
         }

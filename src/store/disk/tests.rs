@@ -186,7 +186,7 @@ fn a_new_catalog_is_compared_with_what_is_there() {
         Found::Absent
     ));
     assert!(!path(&dir, &rule).exists());
-    // What was not fetched may be somebody's work.
+    // A file that was not fetched may be somebody's work.
     fs::write(path(&dir, &rule), b"mine").unwrap();
     assert!(matches!(
         store.open(&rule, entry(b"new!")).unwrap(),

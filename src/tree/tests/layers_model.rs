@@ -241,7 +241,7 @@ impl World {
 
     async fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         self.stat(from).await?;
-        // What is there need not be.
+        // The target need not exist.
         let _ = self.stat(to).await;
         let ((from, name), (to, new_name)) = (from.rsplit_once('/').unwrap(), to.rsplit_once('/').unwrap());
         let (from, to) = (self.stat(from).await?.ino, self.stat(to).await?.ino);

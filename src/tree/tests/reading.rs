@@ -22,7 +22,7 @@ async fn opening_downloads_once() {
     assert_eq!(fixture.errno(&error), 9, "EBADF");
 }
 
-/// What this process itself has open, as the publisher and transfers have, is nobody's.
+/// Files that this process itself has open, for publishing or receiving them, do not count as open.
 #[tokio::test]
 async fn a_file_is_open_while_a_caller_has_a_handle_of_it() {
     let fixture = fixture();

@@ -1,4 +1,4 @@
-//! What a site server answers by itself, what it asks upstream, and what it remembers of that.
+//! The answers of a site server: those that it gives by itself, those that it asks upstream, and those that it remembers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -113,7 +113,7 @@ fn calls_are_answered_by_all_that_is_known_while_upstream_is_away() {
     let best = |ids: &Value| site.result("get_best_references_by_ids", &json!([PMAP, ids, null, true]));
     let first = best(&json!([DATASET]));
     assert_eq!(first["headers"][IN_TWO_PARTS], header());
-    // What the catalog does not tell is asked upstream, whose own error is told.
+    // Fields that the catalog does not have are asked upstream, whose own error is told.
     let whole = json!(["roman", [DARK], null]);
     assert!(site.error("get_file_info_map", &whole).starts_with("OtherError"));
 

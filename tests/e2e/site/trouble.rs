@@ -1,4 +1,4 @@
-//! What clients are told when a site server cannot give a file.
+//! The errors that clients get when a site server cannot give a file.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What a node remembers of a shared file system: inodes, names, attributes, listings.
+//! The memory of a node about a shared file system: inodes, names, attributes, listings.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -35,7 +35,7 @@ struct Node {
     listing: Option<(Instant, Arc<Vec<Listed>>)>,
     /// This node has removed a name of it, and goes on with what it has open, as NFS does.
     removed_here: bool,
-    /// When it was first seen that it has no name any more.
+    /// The time at which this node first saw that the file has no name any more.
     gone: Option<Instant>,
 }
 
@@ -184,7 +184,7 @@ impl Memory {
         }
     }
 
-    /// Whether a file that has so many names is stale here: at once where it is opened or looked at by name, after a while
+    /// True if a file with so many names is stale on this node: at once where it is opened or looked at by name, after a while
     /// where it is open.
     pub(super) fn is_stale(&mut self, ino: u64, links: u64, open: bool) -> bool {
         let Some(node) = self.nodes.get_mut(&ino) else {

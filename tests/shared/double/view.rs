@@ -71,7 +71,7 @@ impl View {
         memory.set_attributes(parent, stat.map(|stat| self.attributes(parent, &stat)));
     }
 
-    /// Whether the reply to a request that was done is lost.
+    /// Decides at random that the reply to a request that was done is lost.
     fn is_lost(&self) -> bool {
         fastrand::u32(..1000) < self.options.lost
     }
@@ -348,7 +348,7 @@ impl View {
         Ok(FileHandle(handle))
     }
 
-    /// Whether nobody has a lock that excludes another.
+    /// The answer to a question for a lock that excludes another: there is none, or locks do not work here.
     pub(super) fn is_unlocked(&self) -> io::Result<()> {
         match self.options.locks {
             Locks::Granted | Locks::Honest => Ok(()),

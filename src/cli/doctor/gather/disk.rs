@@ -67,7 +67,7 @@ pub(super) async fn cache(
 ) -> Option<CacheFacts> {
     let is_by_variable =
         settings.cache.is_none() && place.is_some() && place == settings::variable(environment, "CRDS_PATH");
-    // What is misspelt leads nowhere.
+    // A misspelt path is not looked up: it would be another one than the user means.
     let place = place.filter(|place| !(is_by_variable && is_misspelt(place)));
     let place = place.map(PathBuf::from);
     let mount = place.as_deref().and_then(|place| mount_at(mounts, place));

@@ -217,7 +217,7 @@ pub(super) fn others(variables: &Variables<'_>) -> Vec<Check> {
                 Some(Place::Nothing { above: false }) => {
                     Check::wrong(name, format!("'{value}' is not there")).mended_by(format!("unset {name}"))
                 }
-                // What crds-fs makes by itself.
+                // A missing directory below one that is there; crds-fs makes its own by itself.
                 Some(Place::Nothing { above: true }) if !name.starts_with("CRDS_FS_") => {
                     Check::wrong(name, format!("'{value}' is not there")).mended_by(format!("unset {name}"))
                 }

@@ -403,7 +403,7 @@ fn variables_that_lead_past_a_mount() {
         .set("CRDS_MAPPATH", "/other")
         .at("CRDS_MAPPATH", plain(&[]));
     elsewhere.finds("CRDS_MAPPATH", State::Wrong, "unset CRDS_MAPPATH");
-    // What says nothing leads nowhere.
+    // Settings that switch something off lead clients nowhere else.
     let nothing = World::default()
         .mounted(&["jwst"])
         .set("CRDS_OBSERVATORY", "jwst")

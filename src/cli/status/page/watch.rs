@@ -112,7 +112,7 @@ impl Watch {
         self.asked.send_replace(now);
         let mut seen = self.seen.clone();
         let fresh = seen.wait_for(|(when, _)| now.duration_since(*when) < LIVE);
-        // What is known is shown, however old.
+        // After that the last snapshot is shown, however old.
         let _ = tokio::time::timeout(PATIENCE, fresh).await;
         Arc::clone(&self.seen.borrow().1)
     }

@@ -158,7 +158,7 @@ impl Opened {
             return;
         }
         for key in evicted {
-            // What cannot be looked at is gone, or goes within a second.
+            // A lookup makes the mount carry out the removal; without one it does so within a second.
             let _ = fs::symlink_metadata(path_in_mount(self.mountpoint(), key));
         }
     }

@@ -109,7 +109,7 @@ fn parts_begin_at_multiples() {
     );
     assert_eq!(streams.len(), 9);
     assert!(is_sound(&map));
-    // What is left of a part is cut at the multiple nearest to its middle, if each half is long enough.
+    // The rest of a part is cut at the multiple nearest to its middle, if each half is long enough.
     assert_eq!(middle(0, 1_024, 256), 512);
     assert_eq!(middle(300, 1_024, 256), 768);
     assert_eq!(middle(10, 1_000, 256), 512);

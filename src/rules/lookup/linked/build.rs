@@ -163,7 +163,7 @@ impl Linked {
         if dependencies.era && *self.deciding.era.get_or_insert(date) != date {
             return None;
         }
-        // What has no slot here is missing from every header.
+        // A parameter without a slot here is missing from every header.
         let deciding = dependencies.deciding.iter().filter_map(linked);
         let deciding = deciding.map(|slot| place_of(&mut self.deciding.slots, slot));
         let deciding = deciding.collect::<Option<Box<[u16]>>>()?;

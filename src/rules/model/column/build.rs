@@ -119,7 +119,7 @@ struct Builder {
 impl Builder {
     fn new(elements: &[&str], numbers: &[u32]) -> Self {
         let bytes = elements.iter().map(|element| element.len()).sum::<usize>();
-        // Where the next row of each element goes: in the end, where its rows end.
+        // The place of the next row of each element; in the end, the end of its rows.
         let mut ends = vec![0; elements.len() + 1];
         for &number in numbers {
             if let Some(count) = ends.get_mut(number as usize + 1) {
@@ -258,7 +258,7 @@ impl Builder {
             let count = rest.iter().take_while(|(own, _)| *own == number).count();
             let (own, others) = rest.split_at(count);
             rest = others;
-            // What matches any known value matches the one that stands for all of them.
+            // Elements that match any known value match the one that stands for all of them.
             let own = if number == EVERYTHING { &matches } else { own };
             let places = match own {
                 [(_, element)] if self.general.is_empty() => Some(self.places(*element)),

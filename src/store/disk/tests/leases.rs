@@ -76,7 +76,7 @@ fn one_fetches_and_the_others_find_what_he_brings() {
     put(one, &rule(), b"good").unwrap();
     one.end_seeking(&rule());
     assert_eq!(seek(other, &mut seekers[1]), Sought::There);
-    // Who does not see the name yet sees the lease: it outlives the publication.
+    // A mount that does not see the name yet sees the lease, which outlives the publication.
     assert_eq!(mounts.leases().len(), 1);
     fs::rename(path(&mounts.dir, &rule()), mounts.dir.path().join("late")).unwrap();
     assert!(matches!(seek(third, &mut seekers[2]), Sought::Wait(_)));

@@ -31,7 +31,7 @@ impl Place {
         DiskStore::open(self.dir.path(), self.options()).unwrap()
     }
 
-    /// What lies in a directory below `.crds-fs`.
+    /// The names in a directory below `.crds-fs`.
     fn own(&self, directory: &str) -> Vec<std::ffi::OsString> {
         let names = fs::read_dir(self.dir.path().join(".crds-fs").join(directory));
         names
@@ -189,7 +189,7 @@ fn a_shared_store_and_one_alone_exclude_each_other() {
     ));
 }
 
-/// Where a file has one name only, who makes a store writes the format after the file is there.
+/// A mount that makes a store without hard links creates the format file first and writes it afterwards.
 #[test]
 fn a_format_that_another_mount_is_about_to_write_is_awaited() {
     let place = Place::new();
