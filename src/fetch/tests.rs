@@ -456,6 +456,24 @@ tests! {
         }
     }
 
+    async fn a_file_whose_name_another_took_for_a_moment_is_fetched_again() {
+        for length in [90_000, 7000] {
+            let bytes = content(length);
+            let world = World::with(&bytes);
+            world.place.then([Act::Stall(1000)]);
+            let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
+            while world.fetcher.counters().bytes < 1000 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let dir = world.dir.as_ref().unwrap().path();
+            std::fs::write(dir.join("mine"), b"mine").unwrap();
+            world.fetcher.store().move_in(std::path::Path::new("mine"), &key(FILE)).unwrap();
+            std::fs::remove_file(dir.join("references/hst").join(FILE)).unwrap();
+            assert_eq!(world::bytes_of(&open.await.unwrap().unwrap()), bytes);
+            world.check_store();
+        }
+    }
+
     async fn small_files_do_not_queue_behind_large_ones() {
         let (large, small) = (content(2_000_000), content(1000));
         let names: Vec<String> = (0..20).map(|number| format!("hst_acs_darkfile_{number:04}.fits")).collect();

@@ -17,6 +17,9 @@ use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
 use crate::remote::RemoteErrorKind;
 use crate::store::{Found, HoldingKind, LeaseSeeker, Partial, Store, StoreError};
 
+/// The number of times that a file is fetched again because another one took its name and went away again.
+const TRIES: u32 = 3;
+
 mod choice;
 mod elsewhere;
 mod work;
@@ -116,6 +119,7 @@ impl Transfer<'_> {
 
     async fn go(&mut self) -> Answer {
         let mut seeker = LeaseSeeker::default();
+        let mut tries = 0;
         loop {
             let slot = Arc::new(self.slot().await?);
             let answer = match self.here_or_leased(&mut seeker).await {
@@ -126,7 +130,19 @@ impl Transfer<'_> {
                     continue;
                 }
                 Ok(Here::Provided(provided)) => Ok(provided),
-                Ok(Here::Not) => self.go_on(&slot).await,
+                Ok(Here::Not) => match self.go_on(&slot).await {
+                    Ok(Some(provided)) => Ok(provided),
+                    Ok(None) if tries < TRIES => {
+                        tries += 1;
+                        seeker = LeaseSeeker::default();
+                        continue;
+                    }
+                    Ok(None) => {
+                        let message = "other files take its name and go away again; open it once more";
+                        Err(FetchError::new(FetchErrorKind::Store, self.key(), message))
+                    }
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             };
             slot.lane().note_end(answer.as_ref().err());
@@ -134,7 +150,8 @@ impl Transfer<'_> {
         }
     }
 
-    async fn go_on(&mut self, slot: &Arc<Slot>) -> Answer {
+    /// Fetches the file. There is none where another file took its name meanwhile and went away again.
+    async fn go_on(&mut self, slot: &Arc<Slot>) -> Result<Option<Provided>, FetchError> {
         self.prepare(slot).await?;
         let tier = self.sources.iter().position(|source| source.is_tier);
         let mut machine = StateMachine::new(&self.inner.settings, self.sources.len()).with_tier(tier);
@@ -426,7 +443,7 @@ impl Transfer<'_> {
         step
     }
 
-    async fn publish(&mut self) -> Answer {
+    async fn publish(&mut self) -> Result<Option<Provided>, FetchError> {
         let stored = if let Some(stored) = self.stored.take() {
             stored
         } else {
@@ -443,7 +460,7 @@ impl Transfer<'_> {
             published.await?
         };
         let Stored::File(provided) = stored else {
-            return self.open_local().await;
+            return self.open_other().await;
         };
         self.inner.metrics.downloads.add(1);
         self.note_served();
@@ -454,11 +471,11 @@ impl Transfer<'_> {
             self.in_flight.progress().0,
             self.in_flight.age()
         );
-        Ok(provided)
+        Ok(Some(provided))
     }
 
-    /// Opens the user's own file, which has taken the name of this one.
-    async fn open_local(&self) -> Answer {
+    /// Opens the file that has taken the name of this one meanwhile: the user's own, or one that came into a shared store.
+    async fn open_other(&self) -> Result<Option<Provided>, FetchError> {
         let entry = self.entry;
         let provided = self.blocking(move |store, key| {
             let found = match store.open(key, entry)? {
@@ -467,10 +484,7 @@ impl Transfer<'_> {
             };
             Provided::found(key, found, entry)
         });
-        provided.await?.ok_or_else(|| {
-            let message = "a local file took its name and went away again; open it once more";
-            FetchError::new(FetchErrorKind::Store, self.key(), message)
-        })
+        provided.await
     }
 
     /// Cleans up after a failure: keeps the bytes that have arrived if the next attempt can resume from them, and
