@@ -2,10 +2,12 @@
 //! Each step of each is put in any order by shuttle, and each has a clock of its own.
 //!
 //! What must hold whatever happens: the file under the final name is the first whole one, nobody is kept waiting for
-//! longer than the time of silence after the last sign of life, and whoever lives has the file in the end.
+//! longer than the time of silence after the last sign of life, and whoever lives has the file in the end. Names that were
+//! looked up in vain stay absent for a while.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot lock has failed")]
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use shuttle::rand::{Rng as _, thread_rng};
@@ -16,16 +18,30 @@ use shuttle::thread;
 #[path = "../src/store/leases.rs"]
 mod leases;
 
-use leases::{Creation, Known, LeaseFiles, Presence, Seeking, Sought, seek};
+use leases::{Creation, Known, LeaseFiles, Phase, Presence, Seeking, Sought, seek};
 
 const ITERATIONS: usize = 3_000;
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// A lease: who made it, and how often it was renewed.
+/// The time for which a name stays absent that was looked up in vain, at most, in milliseconds.
+const LATE: u64 = 3_000;
+
+/// A lease: who made it, how often it was renewed, and whether its file is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u32,
     renewals: u32,
+    is_published: bool,
+}
+
+impl Stamp {
+    fn new(inode: u32, renewals: u32) -> Self {
+        Self {
+            inode,
+            renewals,
+            is_published: false,
+        }
+    }
 }
 
 /// What the shared directory has.
@@ -37,6 +53,8 @@ struct Directory {
     /// A part of the file, by its length, that a client of another kind has written.
     part: Option<u32>,
     inodes: u32,
+    /// The leases of those who have died.
+    died: Vec<u32>,
     downloads: usize,
     signs: u32,
 }
@@ -45,9 +63,12 @@ struct Directory {
 struct One {
     number: usize,
     directory: Arc<Mutex<Directory>>,
-    own: std::cell::Cell<u32>,
+    own: Cell<u32>,
+    clock: Cell<Duration>,
+    /// The time until which the file stays absent.
+    absent_until: Cell<Duration>,
     /// The lease as it was when the leases of all files were looked at, and when that was.
-    known: std::cell::Cell<Option<(Stamp, Duration)>>,
+    known: Cell<Option<(Stamp, Duration)>>,
 }
 
 impl LeaseFiles for One {
@@ -61,24 +82,39 @@ impl LeaseFiles for One {
         directory.inodes += 1;
         directory.signs += 1;
         let inode = directory.inodes;
-        directory.lease = Some(Stamp { inode, renewals: 0 });
+        directory.lease = Some(Stamp::new(inode, 0));
         self.own.set(inode);
         Creation::Made
     }
 
     fn lease(&self, now: Duration) -> Option<Known<Stamp>> {
-        let stamp = self.directory.lock().unwrap().lease?;
+        let directory = self.directory.lock().unwrap();
+        let stamp = directory.lease?;
         let known = self.known.get().filter(|(known, _)| *known == stamp);
         let since = known.map_or(now, |(_, since)| since);
-        Some(Known { stamp, since })
+        let phase = if directory.died.contains(&stamp.inode) && thread_rng().gen_bool(0.3) {
+            Phase::Abandoned
+        } else if stamp.is_published {
+            Phase::Published
+        } else {
+            Phase::Fetching
+        };
+        Some(Known { stamp, phase, since })
     }
 
     fn file(&self) -> Presence<Stamp> {
+        if self.clock.get() < self.absent_until.get() {
+            return Presence::Absent;
+        }
         let directory = self.directory.lock().unwrap();
         match (directory.file, directory.part) {
             (Some(_), _) => Presence::Whole,
-            (None, Some(renewals)) => Presence::Part(Stamp { inode: 0, renewals }),
-            (None, None) => Presence::Absent,
+            (None, Some(renewals)) => Presence::Part(Stamp::new(0, renewals)),
+            (None, None) => {
+                let late = Duration::from_millis(thread_rng().gen_range(0..LATE));
+                self.absent_until.set(self.clock.get() + late);
+                Presence::Absent
+            }
         }
     }
 
@@ -118,28 +154,51 @@ impl One {
         }
         // A second name: whoever comes later finds it taken.
         self.directory.lock().unwrap().file.get_or_insert(self.number);
-        self.give_back();
+        if may_die && thread_rng().gen_bool(0.3) {
+            return false;
+        }
+        let mut directory = self.directory.lock().unwrap();
+        let lease = directory.lease.as_mut();
+        if let Some(lease) = lease.filter(|lease| lease.inode == self.own.get()) {
+            lease.is_published = true;
+            directory.signs += 1;
+        }
+        drop(directory);
+        if thread_rng().gen_bool(0.5) {
+            self.give_back();
+        }
         true
     }
 
+    /// Lets its own clock go on.
+    fn pass(&self, time: Duration) {
+        self.clock.set(self.clock.get() + time);
+    }
+
     fn run(&self, may_die: bool) -> bool {
-        let (mut seeking, mut clock, mut waited) = (Seeking::new(SILENCE), Duration::ZERO, Duration::ZERO);
+        let (mut seeking, mut waited) = (Seeking::new(SILENCE), Duration::ZERO);
         if thread_rng().gen_bool(0.5) {
             let lease = self.directory.lock().unwrap().lease;
-            self.known.set(lease.map(|lease| (lease, clock)));
-            clock += Duration::from_secs(thread_rng().gen_range(0..15));
+            self.known.set(lease.map(|lease| (lease, self.clock.get())));
+            self.pass(Duration::from_secs(thread_rng().gen_range(0..15)));
             thread::yield_now();
         }
         loop {
             let may_take = thread_rng().gen_bool(0.7);
-            match seek(&mut seeking, self, clock, may_take) {
-                Sought::Fetch => return self.fetch(may_die),
+            match seek(&mut seeking, self, self.clock.get(), may_take) {
+                Sought::Fetch => {
+                    let lives = self.fetch(may_die);
+                    if !lives {
+                        self.directory.lock().unwrap().died.push(self.own.get());
+                    }
+                    return lives;
+                }
                 Sought::There => return true,
                 Sought::Free => thread::yield_now(),
                 Sought::Wait(pause) => {
                     assert!(!pause.is_zero() && pause <= SILENCE);
                     // Looking takes time as well.
-                    clock += pause + Duration::from_millis(thread_rng().gen_range(0..100));
+                    self.pass(pause + Duration::from_millis(thread_rng().gen_range(0..100)));
                     waited += pause;
                     let signs = self.directory.lock().unwrap().signs;
                     assert!(waited <= SILENCE * (signs + 2), "kept waiting for {waited:?}");
@@ -163,8 +222,10 @@ fn run(count: usize, mortal: usize, part: Option<u32>) {
                 let one = One {
                     number,
                     directory: Arc::clone(&directory),
-                    own: std::cell::Cell::new(u32::MAX),
-                    known: std::cell::Cell::new(None),
+                    own: Cell::new(u32::MAX),
+                    clock: Cell::default(),
+                    absent_until: Cell::default(),
+                    known: Cell::default(),
                 };
                 let lives = one.run(number < mortal);
                 let published = directory.lock().unwrap().file;

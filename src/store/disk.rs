@@ -88,6 +88,9 @@ impl Drop for DiskStore {
         }
         self.publisher.end(&self.disk);
         self.disk.end_leases();
+        if let Some(shared) = self.disk.shared() {
+            shared.end_session(&self.disk.state_dir);
+        }
     }
 }
 

@@ -3,8 +3,12 @@
 //!
 //! They save bandwidth and decide about nothing else: without leases, or with leases that are wrong in any way, files are
 //! fetched more often than once, and every file in the store is right all the same. Whoever holds one shows signs of life
-//! while bytes come. An observer for whom nothing has changed for a while, by its own clock, takes the lease over. A part
-//! of the file under its final name, which clients of other kinds write, counts as a sign of life of its writer.
+//! while bytes come, and says at the end that the file is published. An observer for whom nothing has changed for a while,
+//! by its own clock, takes the lease over. A part of the file under its final name, which clients of other kinds write,
+//! counts as a sign of life of its writer.
+//!
+//! An observer looks at the lease, and not at the name of the file while that is being fetched: network file systems
+//! remember for seconds that a name was absent, and a name that has not been looked up meanwhile is seen at once.
 //!
 //! [`Seeking`] is the state machine of one who wants to fetch. It is pure; [`seek`] takes its steps with a [`LeaseFiles`].
 
@@ -13,6 +17,11 @@ use std::time::Duration;
 /// The pauses between looks at another's lease: the first one, and the longest.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest one while the file is published and only its name is not seen yet.
+const LONGEST_PAUSE_FOR_NAME: Duration = Duration::from_millis(250);
+/// The time for which a file is not looked at while another fetches it, in times of silence. Clients of other kinds may have
+/// brought it meanwhile.
+const LOOK_AFTER: u32 = 3;
 /// The most times in a row that a lease is found to be in the way without being waited for: then it is in the way for good,
 /// as a file of somebody else in a directory that cannot be written.
 const IN_THE_WAY: u32 = 8;
@@ -39,11 +48,24 @@ pub(crate) enum Creation {
     Refused,
 }
 
+/// The state of a lease of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its owner fetches the file, if he is alive.
+    Fetching,
+    /// Its owner has published the file, which may be seen late.
+    Published,
+    /// Its owner is known to be dead.
+    Abandoned,
+}
+
 /// A lease of another, as it is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Known<S> {
     /// Its stamp.
     pub(crate) stamp: S,
+    /// Its state.
+    pub(crate) phase: Phase,
     /// The time since which it is known to this process with this stamp.
     pub(crate) since: Duration,
 }
@@ -89,7 +111,7 @@ enum Step<S> {
     Create,
     /// Look at the file, holding the lease.
     Check,
-    /// Look at the file, then at the lease.
+    /// Look at the lease, and at the file if need be.
     Look,
     /// Remove a lease that shows no sign of life.
     Displace(S),
@@ -102,6 +124,8 @@ pub(crate) struct Seeking<S> {
     next: Step<S>,
     /// The signs of life that were seen last, and when they were first seen.
     watched: Option<(Signs<S>, Duration)>,
+    /// The time at which the file was looked at last.
+    looked_at: Option<Duration>,
     /// A part of the file that nobody is writing any more.
     dead: Option<S>,
     pause: Duration,
@@ -125,6 +149,7 @@ impl<S: Copy + PartialEq> Seeking<S> {
             silence,
             next: Step::Create,
             watched: None,
+            looked_at: None,
             dead: None,
             pause: PAUSE,
             in_the_way: 0,
@@ -178,15 +203,31 @@ impl<S: Copy + PartialEq> Seeking<S> {
         }
     }
 
-    /// The consequence of a look at the file and at the lease.
-    fn looked(&mut self, file: Presence<S>, lease: Option<Known<S>>, now: Duration) -> Option<Sought> {
+    /// Whether the file is to be looked at as well, now that the lease of another is like this.
+    fn needs_file(&self, lease: Option<Known<S>>, now: Duration) -> bool {
+        let is_being_fetched = lease.is_some_and(|lease| lease.phase == Phase::Fetching);
+        let has_part = self.watched.is_some_and(|(signs, _)| signs.part.is_some());
+        let is_due = |at: Duration| now.saturating_sub(at) >= self.silence.saturating_mul(LOOK_AFTER);
+        !is_being_fetched || has_part || self.looked_at.is_none_or(is_due)
+    }
+
+    /// The consequence of a look at the lease, and at the file unless that was not needed.
+    fn looked(
+        &mut self,
+        file: Option<Presence<S>>,
+        lease: Option<Known<S>>,
+        now: Duration,
+    ) -> Option<Sought> {
+        if file.is_some() {
+            self.looked_at = Some(now);
+        }
         let part = match file {
-            Presence::Whole => {
+            Some(Presence::Whole) => {
                 self.next = Step::Create;
                 return Some(Sought::There);
             }
-            Presence::Part(part) => Some(part).filter(|part| self.dead != Some(*part)),
-            Presence::Absent => None,
+            Some(Presence::Part(part)) => Some(part).filter(|part| self.dead != Some(*part)),
+            Some(Presence::Absent) | None => None,
         };
         let stamp = lease.map(|lease| lease.stamp);
         let signs = Signs { lease: stamp, part };
@@ -201,15 +242,20 @@ impl<S: Copy + PartialEq> Seeking<S> {
             _ => now,
         };
         self.watched = Some((signs, since));
+        let phase = lease.map(|lease| lease.phase);
         let left = self.silence.saturating_sub(now.saturating_sub(since));
-        if left.is_zero() {
+        if left.is_zero() || part.is_none() && phase == Some(Phase::Abandoned) {
             self.dead = part.or(self.dead);
             self.next = stamp.map_or(Step::Create, Step::Displace);
             return None;
         }
         self.has_waited = true;
         self.in_the_way = 0;
-        let pause = self.pause.min(left);
+        let longest = match phase {
+            Some(Phase::Published) => LONGEST_PAUSE_FOR_NAME,
+            _ => LONGEST_PAUSE,
+        };
+        let pause = self.pause.min(longest).min(left);
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
         Some(Sought::Wait(pause))
     }
@@ -247,7 +293,8 @@ pub(crate) fn seek<F: LeaseFiles>(
             Step::Look => {
                 // The lease first: it outlives the publication, so that who sees neither knows that nobody has published.
                 let lease = files.lease(now);
-                seeking.looked(files.file(), lease, now)
+                let file = seeking.needs_file(lease, now).then(|| files.file());
+                seeking.looked(file, lease, now)
             }
         };
         if let Some(result) = result {
@@ -268,6 +315,8 @@ mod tests {
     #[derive(Default)]
     struct Others {
         lease: Option<u32>,
+        /// Its state, if it is not being fetched.
+        phase: Option<Phase>,
         /// The lease that was seen earlier, and when.
         seen: Option<(u32, Duration)>,
         file: Option<Presence<u32>>,
@@ -277,6 +326,8 @@ mod tests {
         /// The lease cannot be removed.
         stays: bool,
         done: Vec<&'static str>,
+        /// Looks at the file.
+        looks: u32,
     }
 
     impl LeaseFiles for RefCell<Others> {
@@ -300,11 +351,14 @@ mod tests {
             let stamp = others.lease.filter(|_| !others.hides)?;
             let seen = others.seen.filter(|(seen, _)| *seen == stamp);
             let since = seen.map_or(now, |(_, since)| since);
-            Some(Known { stamp, since })
+            let phase = others.phase.unwrap_or(Phase::Fetching);
+            Some(Known { stamp, phase, since })
         }
 
         fn file(&self) -> Presence<u32> {
-            self.borrow().file.unwrap_or(Presence::Absent)
+            let mut others = self.borrow_mut();
+            others.looks += 1;
+            others.file.unwrap_or(Presence::Absent)
         }
 
         fn displace(&self, stale: u32) {
@@ -368,8 +422,55 @@ mod tests {
         }
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
         files.borrow_mut().file = Some(Presence::Whole);
+        files.borrow_mut().phase = Some(Phase::Published);
         assert_eq!(seek(&mut seeking, &files, seconds(2), false), Sought::There);
         assert!(seeking.has_waited() && !seeking.has_displaced());
+    }
+
+    /// A name that is looked up in vain is remembered as absent.
+    #[test]
+    fn a_file_that_is_being_fetched_is_looked_at_when_its_lease_says_that_it_is_published() {
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
+        for now in 0..=9 {
+            files.borrow_mut().lease = Some(now);
+            let sought = seek(&mut seeking, &files, seconds(now.into()), true);
+            assert!(matches!(sought, Sought::Wait(_)));
+        }
+        assert_eq!(files.borrow().looks, 1);
+        files.borrow_mut().phase = Some(Phase::Published);
+        for looks in 2..5 {
+            let soon = Sought::Wait(LONGEST_PAUSE_FOR_NAME);
+            assert_eq!(seek(&mut seeking, &files, seconds(10), true), soon);
+            assert_eq!(files.borrow().looks, looks);
+        }
+        files.borrow_mut().file = Some(Presence::Whole);
+        assert_eq!(seek(&mut seeking, &files, seconds(10), true), Sought::There);
+    }
+
+    #[test]
+    fn a_file_that_another_brings_while_it_is_being_fetched_is_seen_after_a_while() {
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
+        for now in 0..30 {
+            files.borrow_mut().lease = Some(now);
+            let sought = seek(&mut seeking, &files, seconds(now.into()), true);
+            assert!(matches!(sought, Sought::Wait(_)));
+            files.borrow_mut().file = Some(Presence::Whole);
+        }
+        assert_eq!(seek(&mut seeking, &files, seconds(30), true), Sought::There);
+    }
+
+    #[test]
+    fn a_lease_whose_owner_is_known_to_be_dead_is_taken_over_at_once() {
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
+        files.borrow_mut().phase = Some(Phase::Abandoned);
+        assert_eq!(seek(&mut seeking, &files, seconds(0), true), Sought::Fetch);
+        assert!(seeking.has_displaced() && !seeking.has_waited());
+        // A client of another kind may be at it all the same.
+        let (files, mut seeking) = (held(), Seeking::new(SILENCE));
+        files.borrow_mut().phase = Some(Phase::Abandoned);
+        files.borrow_mut().file = Some(Presence::Part(1));
+        let sought = seek(&mut seeking, &files, seconds(0), true);
+        assert!(matches!(sought, Sought::Wait(_)));
     }
 
     #[test]

@@ -151,6 +151,31 @@ fn who_waits_for_a_mount_that_is_killed_goes_on_by_himself() {
 }
 
 #[test]
+fn a_mount_that_was_killed_does_not_wait_for_itself_when_it_is_there_again() {
+    let mut mounts = Mounts::new(1);
+    mounts
+        .origin
+        .set_each(DARK, &[Behaviour::StallAfter(1000), Behaviour::Well]);
+    std::thread::scope(|scope| {
+        let rig = &mounts.rigs[0];
+        scope.spawn(|| rig.read(format!("references/roman/{DARK}")).unwrap_err());
+        mounts.origin.wait_for_stalled(1);
+        rig.kill_shared();
+    });
+    mounts.rigs[0].reap();
+    let lease = mounts.store().join(".crds-fs/leases/roman").join(DARK);
+    assert!(lease.exists());
+    mounts.rigs[0].mount();
+    mounts.reads(DARK);
+    let status = mounts.rigs[0].json(".crds-fs/status.json").unwrap();
+    let shared = &status["shared"];
+    assert_eq!(
+        (&shared["waited"], &shared["leases_taken_over"]),
+        (&0.into(), &1.into())
+    );
+}
+
+#[test]
 fn a_file_that_another_client_puts_there_is_checked_and_used() {
     let mounts = Mounts::new(2);
     let directory = mounts.store().join("references/roman");

@@ -91,12 +91,12 @@ impl Leases {
         }
     }
 
-    /// Ends a lease a while after its file has been published.
-    pub(super) fn note_published(&self, key: &FileKey, term: Duration) {
-        if let Some(held) = self.state.lock().held.get_mut(key) {
-            held.over = Some(Instant::now() + term);
-            held.file = None;
-        }
+    /// Ends a lease a while after its file has been published. Gives its file, which is not renewed any more.
+    pub(super) fn note_published(&self, key: &FileKey, term: Duration) -> Option<Arc<File>> {
+        let mut state = self.state.lock();
+        let held = state.held.get_mut(key)?;
+        held.over = Some(Instant::now() + term);
+        held.file.take()
     }
 
     /// Notes how a lease of another is, and gives the time since which it is known like that.

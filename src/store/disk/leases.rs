@@ -1,21 +1,24 @@
 //! The leases of a shared store on the disk: `.crds-fs/leases/OBSERVATORY/NAME`, a line for people, renewed by its times.
 //!
 //! A thread renews those of this mount while their transfers show signs of life. A lease outlives the publication of its
-//! file by its term, for those who do not see the new name at once.
+//! file by its term, for those who do not see the new name at once. Its time of modification is 1970 then, which tells
+//! them that there is a new name to be seen.
+//!
+//! A mount that was killed leaves its leases. The next one with its state directory knows them by its mark.
 //!
 //! One who waits for a lease lets the thread look at all the others as well, so that a mount waits once, not once for each
 //! lease, for another mount that has been killed.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions};
-use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens, openat};
 
 use super::files::is_young_part;
 use super::lock;
@@ -26,13 +29,15 @@ use super::{Disk, FileState};
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory};
 use crate::store::StoreError;
 use crate::store::layout::place;
-use crate::store::leases::{Creation, Known, LeaseFiles, Presence, Seeking, Sought, seek};
+use crate::store::leases::{Creation, Known, LeaseFiles, Phase, Presence, Seeking, Sought, seek};
 use crate::store::verified::Identity;
 
 /// The directory of leases in `.crds-fs`.
 pub(super) const LEASES: &str = "leases";
 /// Leases are renewed so many times within their term.
 const RENEWALS: u32 = 10;
+/// The limit on the line of a lease, in bytes.
+const LINE_LIMIT: u64 = 1024;
 
 /// The leases to renew, and the files whose leases are over.
 type Due = (Vec<(FileKey, Arc<File>)>, Vec<FileKey>);
@@ -139,16 +144,9 @@ impl Disk {
     /// Renews the leases whose transfers show signs of life, and removes those that are over.
     pub(super) fn renew_leases(&self, shared: &Shared) {
         let (alive, over) = self.due(shared);
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
-        };
-        let times = Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
+        let now = times(UTIME_NOW, UTIME_NOW);
         for (key, file) in alive {
-            if let Err(error) = futimens(&*file, &times) {
+            if let Err(error) = futimens(&*file, &now) {
                 log::debug!("the lease on {key} is not renewed: {error}");
             }
         }
@@ -230,6 +228,25 @@ pub(super) fn survey(shared: &Shared, observatory: Observatory) {
     shared.leases().note_others(observatory, &seen, now);
 }
 
+/// Notes in a lease of this mount that its file is published; it ends a term later.
+pub(super) fn note_published(shared: &Shared, key: &FileKey) {
+    let Some(file) = shared.leases().note_published(key, shared.term()) else {
+        return;
+    };
+    if let Err(error) = futimens(&*file, &times(UTIME_OMIT, 0)) {
+        log::debug!("the lease on {key} does not say that the file is published: {error}");
+    }
+}
+
+/// Times to set: the beginning of 1970 where the nanoseconds say nothing else.
+fn times(access: i64, modification: i64) -> Timestamps {
+    let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    Timestamps {
+        last_access: time(access),
+        last_modification: time(modification),
+    }
+}
+
 /// Removes a lease of this mount. One that another has taken over meanwhile is his, and stays as far as that can be seen.
 pub(super) fn give_back(shared: &Shared, key: &FileKey) {
     let Some(held) = shared.leases().state.lock().held.remove(key) else {
@@ -260,6 +277,15 @@ struct FilesOfLease<'a> {
 }
 
 impl FilesOfLease<'_> {
+    /// Whether a lease is that of the mount that had the state directory before this one, and was killed.
+    fn is_abandoned(&self, lease: &File) -> bool {
+        let Some(mark) = self.shared.mark_of_predecessor() else {
+            return false;
+        };
+        let mut line = String::new();
+        lease.take(LINE_LIMIT).read_to_string(&mut line).is_ok() && line.trim_end().ends_with(mark)
+    }
+
     fn make(&self) -> io::Result<File> {
         let (own, path) = (self.shared.own(), lease_path(self.key));
         let mut options = OpenOptions::new();
@@ -309,14 +335,21 @@ impl LeaseFiles for FilesOfLease<'_> {
     /// owner may read it, or it is no file at all.
     fn lease(&self, now: Duration) -> Option<Known<Identity>> {
         let (own, path) = (self.shared.own(), lease_path(self.key));
-        let metadata = match state_dir::open_plain(own, &path) {
-            Ok(Plain::File(_, metadata)) => metadata,
+        let (file, metadata) = match state_dir::open_plain(own, &path) {
+            Ok(Plain::File(file, metadata)) => (Some(file), metadata),
             Ok(Plain::Absent) => return None,
-            Ok(Plain::Link | Plain::Other) | Err(_) => own.symlink_metadata(&path).ok()?,
+            Ok(Plain::Link | Plain::Other) | Err(_) => (None, own.symlink_metadata(&path).ok()?),
         };
         let stamp = Identity::of(&metadata);
+        let phase = if file.is_some_and(|file| self.is_abandoned(&file)) {
+            Phase::Abandoned
+        } else if (stamp.seconds, stamp.nanoseconds) == (0, 0) {
+            Phase::Published
+        } else {
+            Phase::Fetching
+        };
         let since = self.shared.leases().note_other(self.key, stamp, now);
-        Some(Known { stamp, since })
+        Some(Known { stamp, phase, since })
     }
 
     fn file(&self) -> Presence<Identity> {

@@ -361,7 +361,7 @@ impl Disk {
     fn end_lease_of_published(&self, key: &FileKey, has_name: bool) {
         if let Some(shared) = self.shared() {
             if has_name {
-                shared.leases().note_published(key, shared.term());
+                leases::note_published(shared, key);
             } else {
                 leases::give_back(shared, key);
             }

@@ -31,6 +31,8 @@ pub(super) const INCOMING: &str = "incoming";
 /// The text of the marker after the identity.
 const EXPLANATION: &str = "This cache is used by several mounts of crds-fs (--shared). One without --shared refuses it, \
     since it would evict and move files that others use.\nIf no such mount uses it any more, this file can be removed.\n";
+/// The file in a state directory with the token of the mount that uses it: where that was killed, the next one finds it.
+const SESSION: &str = "session";
 /// The number of state directories of one store on one node.
 const MOUNTS: usize = 1000;
 
@@ -44,6 +46,8 @@ pub(super) struct Shared {
     state_path: PathBuf,
     /// The part of temporary names that no other mount has.
     token: String,
+    /// The end of the leases of the mount that had the state directory before, if it was killed.
+    mark_of_predecessor: Option<String>,
     /// Whether the state directory is on the store's file system.
     same_disk: bool,
     device: u64,
@@ -83,20 +87,21 @@ impl Shared {
         }
         super::tags::settle(root, &own, &beside)?;
         let state = state.ok_or(StoreError::NoState)?;
-        let (state_dir, lock, state_path) = own_state(&state.join(format!("shared-{id}")), &token)?;
+        let state = own_state(&state.join(format!("shared-{id}")), &token)?;
         let device = |dir: &Dir| {
             let metadata = dir.dir_metadata();
             metadata.map_err(|error| StoreError::io("look at", ".", error))
         };
-        let (device, own_device) = (device(root)?.dev(), device(&state_dir)?.dev());
+        let (device, own_device) = (device(root)?.dev(), device(&state.dir)?.dev());
         if keeps_group_out {
             warn_of_modes(root);
         }
         let shared = Self {
             own,
-            _state: lock,
-            state_path,
+            _state: state.lock,
+            state_path: state.path,
             token,
+            mark_of_predecessor: state.predecessor.map(|token| mark_of(&token)),
             same_disk: device == own_device,
             device,
             listing: Mutex::default(),
@@ -106,7 +111,7 @@ impl Shared {
             clock,
             begun,
         };
-        Ok((state_dir, shared))
+        Ok((state.dir, shared))
     }
 
     /// `.crds-fs` in the store.
@@ -211,7 +216,22 @@ impl Shared {
 
     /// The part of other names that no other mount has.
     pub(super) fn mark(&self) -> String {
-        format!(".{}", self.token)
+        mark_of(&self.token)
+    }
+
+    /// Notes in the state directory that its mount has left nothing behind.
+    pub(super) fn end_session(&self, state: &Dir) {
+        if let Err(error) = naming::remove(state, Path::new(SESSION)) {
+            log::debug!(
+                "the end of the session is not noted in {}: {error}",
+                self.state_path.display()
+            );
+        }
+    }
+
+    /// The end of the leases that a mount of this node has left that was killed.
+    pub(super) fn mark_of_predecessor(&self) -> Option<&str> {
+        self.mark_of_predecessor.as_deref()
     }
 }
 
@@ -261,8 +281,22 @@ fn mark(own: &Dir, beside: &Path) -> Result<(String, bool), StoreError> {
     Ok((id, agreed.is_new))
 }
 
+fn mark_of(token: &str) -> String {
+    format!(".{token}")
+}
+
+/// A state directory of a mount's own.
+struct StateDirectory {
+    dir: Dir,
+    /// Held as long as it is used, where locks mean anything.
+    lock: Option<Lock>,
+    path: PathBuf,
+    /// The token of the mount that was killed while it used it.
+    predecessor: Option<String>,
+}
+
 /// A state directory of this mount's own below `state`: one that an earlier mount of this node has left, else a new one.
-fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>, PathBuf), StoreError> {
+fn own_state(state: &Path, token: &str) -> Result<StateDirectory, StoreError> {
     let host = lock::host().replace(['/', '\0'], "_");
     for number in 0..MOUNTS {
         let path = state.join(format!("{host}-{number}"));
@@ -270,7 +304,15 @@ fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>, PathBuf), 
         match lock::take_truthfully(&dir) {
             Ok(Truthful::Locked(lock)) => {
                 state_dir::check_format(&dir, Missing::Make)?;
-                return Ok((dir, Some(lock), path));
+                let session = Path::new(SESSION);
+                let predecessor = state_dir::read_text(&dir, session, SMALL_LIMIT)?;
+                state_dir::replace(&dir, session, token.as_bytes(), Durable::No)?;
+                return Ok(StateDirectory {
+                    dir,
+                    lock: Some(lock),
+                    path,
+                    predecessor: predecessor.filter(|token| !token.is_empty()),
+                });
             }
             Ok(Truthful::Unknown) => break,
             Err(StoreError::InUse { .. }) => {}
@@ -285,7 +327,12 @@ fn own_state(state: &Path, token: &str) -> Result<(Dir, Option<Lock>, PathBuf), 
     );
     let dir = made(&path)?;
     state_dir::check_format(&dir, Missing::Make)?;
-    Ok((dir, None, path))
+    Ok(StateDirectory {
+        dir,
+        lock: None,
+        path,
+        predecessor: None,
+    })
 }
 
 fn made(path: &Path) -> Result<Dir, StoreError> {

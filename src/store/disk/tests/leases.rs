@@ -12,6 +12,7 @@ use crate::store::leases::Sought;
 struct Mounts {
     dir: TempDir,
     state: TempDir,
+    options: StoreOptions,
     stores: Vec<DiskStore>,
 }
 
@@ -26,7 +27,12 @@ impl Mounts {
         };
         let stores = (0..count).map(|_| DiskStore::open(dir.path(), options.clone()).unwrap());
         let stores = stores.collect();
-        Self { dir, state, stores }
+        Self {
+            dir,
+            state,
+            options,
+            stores,
+        }
     }
 
     fn leases(&self) -> Vec<PathBuf> {
@@ -76,8 +82,11 @@ fn one_fetches_and_the_others_find_what_he_brings() {
     put(one, &rule(), b"good").unwrap();
     one.end_seeking(&rule());
     assert_eq!(seek(other, &mut seekers[1]), Sought::There);
-    // A mount that does not see the name yet sees the lease, which outlives the publication.
-    assert_eq!(mounts.leases().len(), 1);
+    // A mount that does not see the name yet sees the lease, which outlives the publication and tells of it.
+    let leases = mounts.leases();
+    assert_eq!(leases.len(), 1);
+    let modified = fs::metadata(&leases[0]).unwrap().modified().unwrap();
+    assert_eq!(modified, SystemTime::UNIX_EPOCH);
     fs::rename(path(&mounts.dir, &rule()), mounts.dir.path().join("late")).unwrap();
     assert!(matches!(seek(third, &mut seekers[2]), Sought::Wait(_)));
     fs::rename(mounts.dir.path().join("late"), path(&mounts.dir, &rule())).unwrap();
@@ -167,6 +176,31 @@ fn who_has_waited_for_one_lease_of_a_dead_mount_waits_for_none_of_the_others() {
     }
     let counts = shared(other).leases().counts();
     assert_eq!((counts.waited, counts.taken_over), (1, 4));
+}
+
+#[test]
+fn the_leases_of_a_mount_that_was_killed_hold_its_successor_back_no_more() {
+    let mut mounts = Mounts::new(2, LONG);
+    let (killed, other) = (mounts.stores.remove(0), mounts.stores.remove(0));
+    assert_eq!(seek(&killed, &mut LeaseSeeker::default()), Sought::Fetch);
+    let session = shared(&killed).state_path().join("session");
+    let token = fs::read(&session).unwrap();
+    // A process that is killed gives back its locks and nothing else.
+    let lease = mounts.leases().remove(0);
+    let kept = lease.with_extension("kept");
+    fs::hard_link(&lease, &kept).unwrap();
+    drop(killed);
+    assert!(!session.exists());
+    fs::write(&session, token).unwrap();
+    fs::rename(&kept, &lease).unwrap();
+
+    let successor = DiskStore::open(mounts.dir.path(), mounts.options.clone()).unwrap();
+    assert!(matches!(
+        seek(&other, &mut LeaseSeeker::default()),
+        Sought::Wait(_)
+    ));
+    assert_eq!(seek(&successor, &mut LeaseSeeker::default()), Sought::Fetch);
+    assert_eq!(shared(&successor).leases().counts().taken_over, 1);
 }
 
 #[test]
