@@ -13,9 +13,9 @@
 //! First nobody is killed: mounts ask for each file that no client downloads 1.05 times at most. Then, on a new directory
 //! and with some files that come slowly, mounts are killed at random while files are removed below them. For each mount that
 //! has died while it fetched a file, an open of that file takes `--patience` at most: five seconds without a sign of life,
-//! half of a lease, then the transfer, and the name that a view may show three seconds late. At the end all files are removed
-//! and read once more, so that leases left behind would show, and the shared directory is looked through. Exit status 1 when
-//! anything was wrong, with what.
+//! half of a lease, then the transfer, and the name that a view may show three seconds late. Of a file whose open takes longer
+//! the mounts' logs are shown. At the end all files are removed and read once more, so that leases left behind would show, and
+//! the shared directory is looked through. Exit status 1 when anything was wrong, with what.
 //!
 //! A client of 13.x writes under the final name itself, and over what is there. Who has that file open meanwhile reads its
 //! beginning only: that is counted, and wrong bytes in it are not excused.
@@ -272,10 +272,14 @@ fn finish(
         nodes.iter_mut().try_for_each(Node::done)?;
     }
     nodes.iter_mut().for_each(Node::leave);
+    let logs: Vec<_> = nodes
+        .iter()
+        .filter_map(|node| node.log().map(Path::to_owned))
+        .collect();
     for node in nodes.drain(..) {
         report.node(node.end()?);
     }
-    report.waits(Duration::from_secs(options.patience));
+    report.waits(Duration::from_secs(options.patience), &logs);
     if !options.apart {
         report
             .problems

@@ -80,6 +80,11 @@ pub(crate) fn serve_view(words: &[String]) -> Fallible<()> {
     Ok(())
 }
 
+/// The log of the mount of a node.
+pub(crate) fn log(setup: &Setup) -> PathBuf {
+    setup.scratch.join("log")
+}
+
 /// A mount of crds-fs; killed and taken away when dropped.
 pub(crate) struct Mount {
     setup: Setup,
@@ -104,12 +109,11 @@ impl Mount {
         self.setup.scratch.join("mnt")
     }
 
-    fn log(&self) -> PathBuf {
-        self.setup.scratch.join("log")
-    }
-
     fn start_process(&mut self) -> Fallible<()> {
-        let log = OpenOptions::new().create(true).append(true).open(self.log())?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log(&self.setup))?;
         let mut command = program::command(&self.setup.binary);
         command
             .args(["mount", "--foreground", "--observatory", library::OBSERVATORY])
@@ -170,7 +174,7 @@ impl Mount {
 
     /// The end of the log.
     fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let log = fs::read_to_string(log(&self.setup)).unwrap_or_default();
         let lines: Vec<_> = log.lines().rev().take(5).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
@@ -204,7 +208,7 @@ impl Mount {
 
     /// Warnings and errors of the log, the same ones together, with how often each was said.
     pub(crate) fn complaints(&self) -> Vec<(String, u64)> {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let log = fs::read_to_string(log(&self.setup)).unwrap_or_default();
         let mut counts = std::collections::BTreeMap::new();
         for line in log
             .lines()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::mount::PATIENCE;
 use crate::node::{self, ClientSetup, Setup};
 use crate::readers::Seen;
-use crate::{Fallible, program};
+use crate::{Fallible, mount, program};
 
 /// What a node has told at its end.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub(crate) struct Told {
 /// A node with a mount or a client; killed, with all that it has started, when dropped.
 pub(crate) struct Node {
     name: String,
+    /// The log of its mount.
+    log: Option<PathBuf>,
     process: Child,
     input: Option<ChildStdin>,
     lines: Receiver<String>,
@@ -31,7 +33,9 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node with a mount.
     pub(crate) fn mount(setup: &Setup) -> Fallible<Self> {
-        Self::start(&setup.name, &serde_json::to_string(setup)?)
+        let mut node = Self::start(&setup.name, &serde_json::to_string(setup)?)?;
+        node.log = Some(mount::log(setup));
+        Ok(node)
     }
 
     /// Starts a node with a Python client.
@@ -49,10 +53,16 @@ impl Node {
         let (mut process, lines) = start(setup)?;
         Ok(Self {
             name: name.to_owned(),
+            log: None,
             input: process.stdin.take(),
             process,
             lines,
         })
+    }
+
+    /// The log of its mount, if it has one.
+    pub(crate) fn log(&self) -> Option<&Path> {
+        self.log.as_deref()
     }
 
     /// Waits until it can be told what to do.

@@ -1,6 +1,8 @@
 //! What is seen, and what is made of it.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::library;
@@ -58,7 +60,7 @@ impl Report {
     }
 
     /// Sums up what the nodes have told.
-    pub(crate) fn waits(&mut self, patience: Duration) {
+    pub(crate) fn waits(&mut self, patience: Duration, logs: &[PathBuf]) {
         let told = std::mem::take(&mut self.told);
         let (mut reads, mut cut, mut short) = (0, 0, 0);
         let (mut errors, mut said) = (BTreeMap::new(), BTreeMap::new());
@@ -119,9 +121,37 @@ impl Report {
             if wait.seconds > (patience * leases).as_secs_f64() {
                 self.problems
                     .add(format!("opening {} took {:.1} s", wait.file, wait.seconds));
+                show_history(wait, &told, logs);
             }
         }
     }
+}
+
+/// Shows what the mounts have said of a file that was waited for.
+fn show_history(wait: &Wait, told: &[Told], logs: &[PathBuf]) {
+    println!(
+        "   {} was opened after {:.1} s at {}:",
+        wait.file,
+        wait.seconds,
+        time(wait.end)
+    );
+    for (file, at) in told.iter().flat_map(|node| &node.seen.deaths) {
+        if *file == wait.file {
+            println!("     who fetched it was killed at {}", time(*at));
+        }
+    }
+    for (number, log) in logs.iter().enumerate() {
+        let log = fs::read_to_string(log).unwrap_or_default();
+        for line in log.lines().filter(|line| line.contains(&wait.file)) {
+            println!("     {number} {line}");
+        }
+    }
+}
+
+/// A time in seconds since 1970, as the logs have it.
+fn time(seconds: f64) -> String {
+    let time = jiff::Timestamp::UNIX_EPOCH.checked_add(Duration::from_secs_f64(seconds));
+    time.map_or_else(|error| error.to_string(), |time| format!("{time:.3}"))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
