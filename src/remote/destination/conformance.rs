@@ -1,21 +1,19 @@
 //! Requirements on every kind of destination, whatever it writes to, as one suite of tests.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use percent_encoding::percent_decode_str;
 use sha1::{Digest as _, Sha1};
 
 use super::{Destination, DirectoryDestination, Put, PutError, Upload};
 use crate::crds::{Sha1Sum, Url};
-use crate::remote::conformance::{SECRET, nobody, variables};
-use crate::remote::http::{HttpClient, HttpSettings};
-use crate::remote::loopback::{Loopback, Reply, Seen, reply};
+use crate::remote::conformance::SECRET;
 use crate::remote::memory::{Fault, MemoryDestination};
-use crate::remote::object::ObjectDestination;
+
+mod objects;
+
+use objects::Objects;
 
 const NAME: &str = "references/roman/a b.asdf";
 
@@ -173,199 +171,6 @@ fn is_silent(error: &PutError) {
     }
 }
 
-/// The objects of a store, and the parts of those to come.
-#[derive(Default)]
-struct Stored {
-    object: Option<Vec<u8>>,
-    parts: BTreeMap<String, Vec<u8>>,
-    uploads: usize,
-    fault: Option<Fault>,
-    /// The object that another client writes at the moment of the next write.
-    race: Option<Vec<u8>>,
-}
-
-impl Stored {
-    fn answer(&mut self, scheme: &str, seen: &Seen) -> Reply {
-        let error = |status: &str, code: &str| {
-            let text = format!("<Error><Code>{code}</Code><Message>as told</Message></Error>");
-            Reply::Keep(reply(status, &["Content-Type: application/xml"], text))
-        };
-        let method = seen.head.split(' ').next().unwrap_or_default();
-        let query = seen.path().split_once('?').map_or("", |(_, query)| query);
-        let field = |name: &str| {
-            let fields = query.split('&').filter_map(|field| field.split_once('='));
-            fields
-                .into_iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.to_owned())
-        };
-        let is_part = field("partNumber").is_some() || field("comp").as_deref() == Some("block");
-        let ends =
-            method == "POST" && field("uploadId").is_some() || field("comp").as_deref() == Some("blocklist");
-        let is_write = matches!(method, "PUT" | "POST");
-        if is_write {
-            match self.fault.take() {
-                Some(Fault::Forbidden) => return error("403 Forbidden", "AccessDenied"),
-                Some(Fault::Full) => return error("507 Insufficient Storage", "QuotaExceeded"),
-                Some(Fault::Broken) => return error("500 Internal Server Error", "InternalError"),
-                fault => self.fault = fault,
-            }
-        }
-        let creates = is_write && !is_part && (ends || !query.contains("uploads"));
-        if creates && let Some(other) = self.race.take() {
-            self.object = Some(other);
-        }
-        let condition = match scheme {
-            "gs" => seen.header("x-goog-if-generation-match").as_deref() == Some("0"),
-            _ => seen.header("if-none-match").as_deref() == Some("*"),
-        };
-        let head = "ETag: \"tag\"\r\nLast-Modified: Mon, 02 Mar 2026 10:00:00 GMT";
-        match method {
-            "HEAD" => match &self.object {
-                None => Reply::Keep(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec()),
-                Some(object) => {
-                    let text = format!(
-                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{head}\r\n\r\n",
-                        object.len()
-                    );
-                    Reply::Keep(text.into_bytes())
-                }
-            },
-            "GET" => match &self.object {
-                None => error("404 Not Found", "NoSuchKey"),
-                Some(object) => Reply::Keep(reply("200 OK", &[head], object)),
-            },
-            "DELETE" => {
-                self.parts.clear();
-                self.uploads = 0;
-                Reply::Keep(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())
-            }
-            "POST" if query.contains("uploads") => {
-                self.uploads += 1;
-                let text =
-                    "<InitiateMultipartUploadResult><UploadId>one</UploadId></InitiateMultipartUploadResult>";
-                Reply::Keep(reply("200 OK", &[], text))
-            }
-            _ if is_part => {
-                let number = field("partNumber").or(field("blockid")).unwrap();
-                let number = percent_decode_str(&number).decode_utf8_lossy();
-                self.parts.insert(
-                    format!("{:04}{number}", self.parts.len()),
-                    seen.body.clone().into_bytes(),
-                );
-                let sum = seen.header("x-amz-checksum-sha256");
-                assert_eq!(sum.is_some(), scheme == "s3", "{}", seen.head);
-                let sum = sum
-                    .map(|sum| format!("x-amz-checksum-sha256: {sum}"))
-                    .unwrap_or_default();
-                let headers: Vec<&str> = [head, sum.as_str()]
-                    .into_iter()
-                    .filter(|one| !one.is_empty())
-                    .collect();
-                Reply::Keep(reply("201 Created", &headers, ""))
-            }
-            _ if condition && self.object.is_some() => error("412 Precondition Failed", "PreconditionFailed"),
-            _ if ends => {
-                assert!(
-                    scheme != "s3" || condition,
-                    "the end of an upload has a condition"
-                );
-                let mut parts = std::mem::take(&mut self.parts);
-                // Blocks of earlier tries that are not named stay aside.
-                parts.retain(|id, _| scheme != "az" || seen.body.contains(id.get(4..).unwrap_or_default()));
-                let parts: Vec<_> = parts.into_values().collect();
-                self.object = Some(parts.concat());
-                self.uploads = 0;
-                let text =
-                    "<CompleteMultipartUploadResult><ETag>\"tag\"</ETag></CompleteMultipartUploadResult>";
-                Reply::Keep(reply("201 Created", &[head], text))
-            }
-            _ => {
-                assert!(condition, "every write has a condition: {}", seen.head);
-                self.object = Some(seen.body.clone().into_bytes());
-                Reply::Keep(reply("201 Created", &[head], ""))
-            }
-        }
-    }
-}
-
-/// An object store on this machine.
-struct Objects {
-    stored: Arc<Mutex<Stored>>,
-    scheme: &'static str,
-    destination: Arc<dyn Destination>,
-    unreachable: Arc<dyn Destination>,
-    _loopback: Loopback,
-}
-
-impl Objects {
-    async fn start(scheme: &'static str) -> Self {
-        let stored = Arc::new(Mutex::new(Stored::default()));
-        let shared = Arc::clone(&stored);
-        let loopback = Loopback::start(move |seen| {
-            let path = seen.path().split('?').next().unwrap_or_default();
-            let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
-            let path = path.trim_start_matches("/account");
-            assert_eq!(path, format!("/bucket/crds/{NAME}"));
-            shared.lock().answer(scheme, seen)
-        })
-        .await;
-        let at = |address: &str| -> Arc<dyn Destination> {
-            let client = HttpClient::new(HttpSettings::default());
-            Arc::new(ObjectDestination::new(client, variables(scheme, address)))
-        };
-        Self {
-            stored,
-            scheme,
-            destination: at(&loopback.url),
-            unreachable: at(&format!("http://{}", nobody().await)),
-            _loopback: loopback,
-        }
-    }
-}
-
-impl Bench for Objects {
-    fn destination(&self) -> Arc<dyn Destination> {
-        Arc::clone(&self.destination)
-    }
-
-    fn url(&self) -> Url {
-        let root = Url::new(&format!("{}://bucket/crds", self.scheme));
-        NAME.split('/').fold(root, |url, part| url.below(part))
-    }
-
-    fn found(&self) -> Option<Vec<u8>> {
-        self.stored.lock().object.clone()
-    }
-
-    fn put(&self, content: Option<&[u8]>) {
-        self.stored.lock().object = content.map(<[u8]>::to_vec);
-    }
-
-    fn fail(&self, fault: Fault, content: &[u8]) -> bool {
-        let mut stored = self.stored.lock();
-        if fault == Fault::Race {
-            // Parts become an object whether or not there is one, where the store cannot be asked not to.
-            if self.scheme != "s3" && content.len() > 16 << 20 {
-                return false;
-            }
-            stored.race = Some(content.to_vec());
-        } else {
-            stored.fault = Some(fault);
-        }
-        true
-    }
-
-    fn unreachable(&self) -> Option<Arc<dyn Destination>> {
-        Some(Arc::clone(&self.unreachable))
-    }
-
-    fn is_clean(&self) -> bool {
-        // Azure forgets parts by itself.
-        self.scheme == "az" || self.stored.lock().uploads == 0
-    }
-}
-
 #[tokio::test]
 async fn s3_conforms() {
     conforms(&Objects::start("s3").await).await;
@@ -503,27 +308,4 @@ async fn what_killed_processes_have_left_goes_when_it_is_old() {
         .collect();
     names.sort();
     assert_eq!(names, [".crds-fs-0002.tmp", "a b.asdf", "own.tmp"]);
-}
-
-/// A store may tell no length, and send without an end.
-#[tokio::test]
-async fn an_object_without_an_end_is_another_one() {
-    let content = content(1000);
-    let chunk = format!("{:x}\r\n{}\r\n", 2000, "x".repeat(2000));
-    let loopback = Loopback::start(move |seen| {
-        if seen.head.starts_with("PUT") {
-            return Reply::Keep(reply("412 Precondition Failed", &[], ""));
-        }
-        let head = "HTTP/1.1 200 OK\r\nETag: \"tag\"\r\nTransfer-Encoding: chunked\r\n\r\n";
-        Reply::Stall(format!("{head}{chunk}").into_bytes())
-    })
-    .await;
-    let client = HttpClient::new(HttpSettings::default());
-    let destination = ObjectDestination::new(client, variables("s3", &loopback.url));
-    let (url, upload) = (Url::new("s3://bucket/crds/a.asdf"), upload(&content));
-    let error = destination.put(&url, &upload).await.unwrap_err();
-    assert!(
-        matches!(&error, PutError::Other(other) if other.message.contains("more than")),
-        "{error:?}"
-    );
 }
