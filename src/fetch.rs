@@ -5,22 +5,19 @@
 //! dropped.
 
 use std::fmt;
-use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 #[cfg(test)]
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::crds::{CatalogEntry, FileKey, Observatory, Url};
+use crate::crds::{FileKey, Observatory, Url};
 use crate::metrics::Durations;
 use crate::remote::{Destination, Endpoints, Origin};
-use crate::store::{Found, HoldingKind, Store, StoreError};
+use crate::store::{HoldingKind, Store};
 
 mod catalogs;
 mod counters;
@@ -30,9 +27,11 @@ mod error;
 mod histogram;
 mod in_flight;
 mod lanes;
+mod open;
 mod origins;
 mod outcome;
 mod own_rules;
+mod provided;
 mod rate;
 mod receive;
 pub(crate) mod remedy;
@@ -53,6 +52,7 @@ pub(crate) use error::{FetchError, FetchErrorKind};
 pub(crate) use in_flight::TransferStatus;
 pub(crate) use outcome::Outcome;
 pub(crate) use own_rules::{OwnVersion, own_version};
+pub(crate) use provided::Provided;
 pub(crate) use remedy::of_request;
 pub(crate) use settings::{CatalogSettings, FetchSettings};
 pub(crate) use short_work::short_work;
@@ -64,7 +64,7 @@ pub(crate) use write_back::{TierStatus, WriteBackCounts, WriteBackStatus};
 
 use counters::Metrics;
 use early_timer::EarlyTimer;
-use in_flight::{InFlightTable, Joined};
+use in_flight::InFlightTable;
 use lanes::Lanes;
 use origins::Origins;
 use sources::SourceStates;
@@ -96,42 +96,6 @@ impl FileState {
             Self::Fetching { .. } => "fetching",
             Self::Cached => "cached",
             Self::Local => "local",
-        }
-    }
-}
-
-/// An open file of the store.
-#[derive(Debug, Clone)]
-pub(crate) struct Provided {
-    /// The file. It is shared: read with positions only.
-    pub file: Arc<File>,
-    /// The entry of the catalog with which it was compared; `None` for the user's own file in place of a catalogued one.
-    pub entry: Option<CatalogEntry>,
-    /// Its length in bytes when it was opened.
-    pub length: u64,
-    /// Its device and inode number, which stay the same as long as it is open.
-    pub identity: (u64, u64),
-}
-
-impl Provided {
-    /// An open file of the store, which is looked at.
-    fn new(key: &FileKey, file: Arc<File>, entry: Option<CatalogEntry>) -> Result<Self, StoreError> {
-        let looked = file.metadata();
-        let metadata = looked.map_err(|error| StoreError::io("look at", key.name.as_str(), error))?;
-        Ok(Self {
-            length: metadata.len(),
-            identity: (metadata.dev(), metadata.ino()),
-            file,
-            entry,
-        })
-    }
-
-    /// A file that the store has found, if it can be given out. The catalog has this entry for it.
-    fn found(key: &FileKey, found: Found, entry: CatalogEntry) -> Result<Option<Self>, StoreError> {
-        match found {
-            Found::Catalogued(file) => Self::new(key, file, Some(entry)).map(Some),
-            Found::Local(file) => Self::new(key, file, None).map(Some),
-            Found::Absent | Found::Unverified => Ok(None),
         }
     }
 }
@@ -207,90 +171,6 @@ impl Fetcher {
             .runtime
             .spawn_blocking(move || restored.origins.restore(&*restored.store));
         Self { inner }
-    }
-
-    /// A verified open file. What the store has is answered with a few system calls; for everything else there is a
-    /// future, which may be dropped at any time: the transfer goes on. The file is shared: read with positions only.
-    pub(crate) fn open(&self, key: &FileKey) -> Outcome<Arc<File>, FetchError> {
-        self.provide(key).map(|provided| Ok(provided?.file))
-    }
-
-    /// As [`Fetcher::open`], for who has to know which contents they are: by what the catalog says by then, which may be
-    /// another one than when the file was looked up.
-    pub(crate) fn provide(&self, key: &FileKey) -> Outcome<Provided, FetchError> {
-        let Some(info) = self.inner.catalogs.current(key.observatory) else {
-            return self.provide_after_catalog(key);
-        };
-        match info.catalog().get(key.name.as_str()) {
-            Some(entry) => self.provide_entry(key, entry),
-            None => Outcome::Ready(Err(FetchError::not_in_catalog(key))),
-        }
-    }
-
-    fn provide_after_catalog(&self, key: &FileKey) -> Outcome<Provided, FetchError> {
-        match self.inner.catalogs.load(key.observatory) {
-            Outcome::Ready(Ok(_)) => self.provide(key),
-            Outcome::Ready(Err(error)) => Outcome::Ready(Err(error)),
-            Outcome::Later(load) => {
-                let (fetcher, key) = (self.clone(), key.clone());
-                Outcome::Later(Box::pin(async move {
-                    load.await?;
-                    fetcher.provide(&key).wait().await
-                }))
-            }
-        }
-    }
-
-    fn provide_entry(&self, key: &FileKey, entry: CatalogEntry) -> Outcome<Provided, FetchError> {
-        let inner = &self.inner;
-        let opened = inner.store.open(key, entry).and_then(|found| {
-            let is_absent = matches!(found, Found::Absent);
-            Ok((is_absent, Provided::found(key, found, entry)?))
-        });
-        let is_absent = match opened {
-            Ok((_, Some(provided))) => {
-                inner.metrics.hits.add(1);
-                return Outcome::Ready(Ok(provided));
-            }
-            Ok((is_absent, None)) => is_absent,
-            Err(error) => return Outcome::Ready(Err(FetchError::store(key, error))),
-        };
-        if inner.end.is_cancelled() {
-            return Outcome::Ready(Err(FetchError::shutting_down(key)));
-        }
-        if is_absent {
-            if inner.is_offline(key.observatory) {
-                return Outcome::Ready(Err(FetchError::offline(key)));
-            }
-            if let Some(error) = inner
-                .running
-                .recent_failure(key, entry, inner.settings.failure_memory)
-            {
-                return Outcome::Ready(Err(error));
-            }
-        }
-        inner.metrics.misses.add(1);
-        let wait = OpenWait::begin(inner, key.observatory);
-        let in_flight = match inner.running.join(key, self.url(key), entry) {
-            Joined::Running(in_flight) => in_flight,
-            Joined::New(in_flight) => {
-                inner.set_early_timer();
-                let task = transfer::run(Arc::clone(inner), Arc::clone(&in_flight), entry);
-                inner.tasks.spawn_on(task, &inner.runtime);
-                in_flight
-            }
-        };
-        let (fetcher, key, arrival) = (self.clone(), key.clone(), in_flight.wait());
-        Outcome::Later(Box::pin(async move {
-            let answer = arrival.await;
-            drop(wait);
-            if in_flight.entry() == entry {
-                return answer;
-            }
-            // The transfer went by another catalog, which gives the name other contents, and has left the table: each
-            // further turn needs a further catalog.
-            fetcher.provide(&key).wait().await
-        }))
     }
 
     /// The state of a file, from memory.
@@ -473,30 +353,6 @@ impl fmt::Debug for Fetcher {
         out.debug_struct("Fetcher")
             .field("settings", &self.inner.settings)
             .finish_non_exhaustive()
-    }
-}
-
-/// An open that waits, whose time is counted when this is dropped: it has its answer, or has left.
-struct OpenWait {
-    inner: Arc<Inner>,
-    observatory: Observatory,
-    since: Instant,
-}
-
-impl OpenWait {
-    fn begin(inner: &Arc<Inner>, observatory: Observatory) -> Self {
-        Self {
-            inner: Arc::clone(inner),
-            observatory,
-            since: Instant::now(),
-        }
-    }
-}
-
-impl Drop for OpenWait {
-    fn drop(&mut self) {
-        let waits = &self.inner.metrics.open_waits;
-        waits.note(self.observatory, self.since.elapsed());
     }
 }
 

@@ -2,20 +2,17 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use sha1::{Digest as _, Sha1};
-use tempfile::TempDir;
 
-use super::{
-    DiskStore, Files as _, Found, HoldingKind, MemoryStore, Part, Record, ReferenceLayout, Sharing, Store,
-    StoreError, StoreOptions,
-};
+use super::{Found, HoldingKind, Part, Record, ReferenceLayout, Store, StoreError};
 use crate::crds::{CatalogEntry, FileKey, Observatory, Sha1Sum};
 
+mod subjects;
 mod upkeep;
 
+use subjects::{Disk, Memory, Shared};
 use upkeep::{
     a_copy_is_evicted_by_name_unless_it_must_stay, what_is_held_stays_whatever_has_to_go,
     what_lies_under_a_name_is_told,
@@ -29,109 +26,6 @@ trait Subject {
 
     /// Puts a file of the user's under a name.
     fn put_own(&self, key: &FileKey, contents: &[u8]);
-}
-
-struct Memory(MemoryStore);
-
-impl Memory {
-    fn new(limit: Option<u64>) -> Self {
-        Self(MemoryStore::with_size(limit))
-    }
-}
-
-impl Subject for Memory {
-    fn store(&self) -> &dyn Store {
-        &self.0
-    }
-
-    fn layout(&self) -> ReferenceLayout {
-        ReferenceLayout::Flat
-    }
-
-    fn put_own(&self, key: &FileKey, contents: &[u8]) {
-        self.0.put_local(key, contents).unwrap();
-    }
-}
-
-/// A directory for a store with a layout.
-fn with_layout(layout: ReferenceLayout) -> TempDir {
-    let dir = TempDir::new().unwrap();
-    let config = dir.path().join("config/jwst");
-    std::fs::create_dir_all(&config).unwrap();
-    std::fs::write(config.join("ref_cache_subdir_mode"), layout.as_str()).unwrap();
-    dir
-}
-
-struct Disk {
-    store: DiskStore,
-    layout: ReferenceLayout,
-    dir: TempDir,
-}
-
-impl Disk {
-    fn new(layout: ReferenceLayout, limit: Option<u64>) -> Self {
-        let dir = with_layout(layout);
-        let options = StoreOptions {
-            cache_size: limit,
-            keep_free: 0,
-            ..StoreOptions::default()
-        };
-        let store = DiskStore::open(dir.path(), options).unwrap();
-        Self { store, layout, dir }
-    }
-}
-
-/// A shared store that this is alone with.
-struct Shared {
-    disk: Disk,
-    _state: TempDir,
-}
-
-impl Shared {
-    fn new(layout: ReferenceLayout) -> Self {
-        let dir = with_layout(layout);
-        let state = TempDir::new().unwrap();
-        let options = StoreOptions {
-            keep_free: 0,
-            sharing: Sharing::Shared,
-            state: Some(state.path().to_owned()),
-            ..StoreOptions::default()
-        };
-        let store = DiskStore::open(dir.path(), options).unwrap();
-        Self {
-            disk: Disk { store, layout, dir },
-            _state: state,
-        }
-    }
-}
-
-impl Subject for Shared {
-    fn store(&self) -> &dyn Store {
-        &self.disk.store
-    }
-
-    fn layout(&self) -> ReferenceLayout {
-        self.disk.layout
-    }
-
-    fn put_own(&self, key: &FileKey, contents: &[u8]) {
-        self.disk.put_own(key, contents);
-    }
-}
-
-impl Subject for Disk {
-    fn store(&self) -> &dyn Store {
-        &self.store
-    }
-
-    fn layout(&self) -> ReferenceLayout {
-        self.layout
-    }
-
-    fn put_own(&self, key: &FileKey, contents: &[u8]) {
-        std::fs::write(self.dir.path().join("mine"), contents).unwrap();
-        self.store.move_in(Path::new("mine"), key).unwrap();
-    }
 }
 
 /// Every test for every implementation.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::SystemTime;
 
 use cap_std::ambient_authority;
@@ -12,10 +12,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::leases::Seeking;
 use super::ledger::Ledger;
-use super::verified::Origin;
 use super::{
-    Evicted, Files, Found, Holding, HoldingKind, LeaseSeeker, Partial, Record, ReferenceLayout, Sought,
-    StoreError, Transfers, Unkept,
+    Evicted, Files, Found, Holding, LeaseSeeker, Partial, Record, ReferenceLayout, Sought, StoreError,
+    Transfers, Unkept,
 };
 use crate::crds::{CatalogEntry, FileKey, FileName, Observatory, Sha1Sum};
 
@@ -27,6 +26,7 @@ mod file_state;
 mod files;
 mod holds;
 mod index;
+mod indexing;
 mod lease_table;
 mod leases;
 mod leftovers;
@@ -63,8 +63,8 @@ mod tests;
 
 pub(crate) use digests::Digests;
 use durability::Durability;
-use file_state::{Event, Guards, Refused, State as FileState};
-use index::{Entry, ObservatoryIndex};
+use file_state::{Guards, Refused, State as FileState};
+use index::{Entry, Index, ObservatoryIndex};
 use moments::Moments;
 use possession::{Access, Possession};
 use publisher::{Publisher, Queue};
@@ -119,28 +119,6 @@ struct Disk {
     remembers: bool,
     /// The owner of what this process makes in `state_dir`, if that had to be found out.
     owner: OnceLock<Option<u32>>,
-}
-
-/// Everything that is known of the store without asking the disk.
-#[derive(Debug)]
-struct Index {
-    observatories: HashMap<Observatory, ObservatoryIndex>,
-    ledger: Ledger,
-    evicted: Evicted,
-    /// Whether copies may be evicted to make room.
-    evicts: bool,
-    /// Among them such that crds-fs did not fetch itself.
-    any_copy: bool,
-    /// Open files, whose handles later openers share.
-    open: HashMap<FileKey, Weak<File>>,
-    /// The partial files of transfers that run.
-    running: HashMap<FileKey, Weak<File>>,
-    /// The contents of quarantine when they were counted last.
-    quarantined: Quarantined,
-    /// The version of the order of use that was saved last.
-    saved_order: u64,
-    /// The senders to which every change goes.
-    watchers: Vec<mpsc::Sender<FileKey>>,
 }
 
 impl DiskStore {
@@ -417,107 +395,6 @@ impl Transfers for DiskStore {
 
     fn sweep(&self, observatory: Observatory, is_named: &dyn Fn(&str) -> bool) {
         self.disk.sweep_partials(observatory, is_named);
-    }
-}
-
-impl Index {
-    fn entry(&self, key: &FileKey) -> Option<&Entry> {
-        self.observatories.get(&key.observatory)?.get(&key.name)
-    }
-
-    /// Whether the file is open.
-    fn is_open(&self, key: &FileKey) -> bool {
-        transfer::is_open(&self.open, key)
-    }
-
-    /// Whether a copy is not to be evicted now: somebody has it open, or it is held.
-    fn must_stay(&self, key: &FileKey) -> bool {
-        self.is_open(key) || self.ledger.held().contains(key)
-    }
-
-    /// Whether the user's own file has the name.
-    fn is_local(&self, key: &FileKey) -> bool {
-        self.state(key) == FileState::Override
-    }
-
-    /// Whether `entry` is the last publication of this file and has not got its final name yet.
-    fn is_pending(&self, key: &FileKey, entry: &Entry) -> bool {
-        self.entry(key)
-            .is_some_and(|known| known.state == FileState::Verified && known.identity == entry.identity)
-    }
-
-    /// The state of a file.
-    fn state(&self, key: &FileKey) -> FileState {
-        match self.entry(key) {
-            Some(entry) => entry.state,
-            None if transfer::is_open(&self.running, key) => FileState::Arriving,
-            None => FileState::Absent,
-        }
-    }
-
-    /// Changes the state of a file. Its entry stays, unless nothing has the name afterwards: then it is removed and
-    /// returned.
-    fn enter(&mut self, guard: &Guard<'_>, event: Event) -> Result<Option<Entry>, Refused> {
-        let key = guard.key();
-        let state = self.state(key).on(event)?;
-        if !matches!(state, FileState::Absent | FileState::Arriving) {
-            return Ok(None);
-        }
-        let gone = self.observatories.get_mut(&key.observatory);
-        let gone = gone.and_then(|files| files.take(&key.name));
-        if gone.is_some() {
-            self.tell(key);
-            self.ledger.remove(key);
-            self.open.remove(key);
-        }
-        Ok(gone)
-    }
-
-    /// Changes the state of a file and replaces its entry; returns the entry in its new state.
-    fn enter_with(&mut self, guard: &Guard<'_>, event: Event, entry: Entry) -> Result<Entry, Refused> {
-        let key = guard.key();
-        let state = self.state(key).on(event)?;
-        let entry = Entry { state, ..entry };
-        // A file that is verified, or gets its name, takes the same blocks as before.
-        let shown = |entry: &Entry| (entry.kind() == HoldingKind::Local, entry.blocks);
-        if event == Event::Override || self.entry(key).map(shown) != Some(shown(&entry)) {
-            self.tell(key);
-        }
-        // A file that gets its name was not used again.
-        if event != Event::Name {
-            self.count(key, &entry, SystemTime::now());
-        }
-        if state == FileState::Override {
-            self.open.remove(key);
-        }
-        if let Some(files) = self.observatories.get_mut(&key.observatory) {
-            files.put(key.name.clone(), entry);
-        }
-        Ok(entry)
-    }
-
-    /// Enters a file that was found in a directory.
-    fn find(&mut self, key: &FileKey, entry: Entry, used: SystemTime) {
-        if let Some(files) = self.observatories.get_mut(&key.observatory) {
-            files.put(key.name.clone(), entry);
-            self.count(key, &entry, used);
-            self.tell(key);
-        }
-    }
-
-    fn tell(&mut self, key: &FileKey) {
-        self.watchers.retain(|watcher| watcher.send(key.clone()).is_ok());
-    }
-
-    /// Counts the bytes of a file that was last used at `used`.
-    fn count(&mut self, key: &FileKey, entry: &Entry, used: SystemTime) {
-        match entry.kind() {
-            HoldingKind::Catalogued => {
-                let evictable = self.evicts && (self.any_copy || entry.origin == Origin::Fetched);
-                self.ledger.add_copy(key, entry.bytes(), evictable, used);
-            }
-            HoldingKind::Unverified | HoldingKind::Local => self.ledger.add_kept(key, entry.bytes(), used),
-        }
     }
 }
 

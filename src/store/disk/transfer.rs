@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::file_state::{Event, State};
 use super::files::{DiskSpace, free_in};
-use super::index::Entry;
+use super::index::{Entry, is_open};
 use super::moments::Moment;
 use super::partials::{on_disk, partial_path};
 use super::publisher::{Admission, Pending};
@@ -263,11 +263,6 @@ impl Disk {
             index.ledger.took(&key, bytes);
         }
     }
-}
-
-/// Whether the file is open.
-pub(super) fn is_open(open: &std::collections::HashMap<FileKey, Weak<File>>, key: &FileKey) -> bool {
-    open.get(key).is_some_and(|file| file.strong_count() > 0)
 }
 
 /// Allocates all blocks of a reserved file, so that a full disk shows now or not at all. The length stays.
