@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
 
-use super::ops::{Attr, Backing, Caller, FileSystem, Ino, Invalidation, Lookup, Opened, Outcome, ROOT};
+use super::ops::{
+    Attr, Backing, Caller, FileSystem, Ino, Invalidation, Lookup, Opened, Outcome, ROOT, SetAttr,
+};
 use super::{CrdsTree, Error, TreeOptions};
 use crate::crds::{FileKind, Observatory, Sha1Sum};
 use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
@@ -205,10 +207,16 @@ impl Making {
     fn instrument(self) -> Self {
         let directory = self
             .directory
+            .clone()
             .unwrap_or_else(|| Arc::new(TempDir::new().unwrap()));
         let config = directory.path().join("config/hst");
         std::fs::create_dir_all(&config).unwrap();
         std::fs::write(config.join("ref_cache_subdir_mode"), "instrument\n").unwrap();
+        self.again(directory)
+    }
+
+    /// In the directory of a mount that has ended.
+    fn again(self, directory: Arc<TempDir>) -> Self {
         Self {
             directory: Some(directory),
             ..self
@@ -297,8 +305,13 @@ fn now<T>(outcome: Outcome<T, Error>) -> Result<T, Error> {
 }
 
 impl Fixture {
-    fn errno(&self, error: &Error) -> i32 {
-        self.tree.errno(error)
+    /// The errno of a call that must have failed.
+    #[track_caller]
+    fn errno<T>(&self, result: Result<T, Error>) -> i32 {
+        match result {
+            Ok(_) => panic!("this must fail"),
+            Err(error) => self.tree.errno(&error),
+        }
     }
 
     async fn find(&self, parent: Ino, name: &str) -> Result<Option<Attr>, Error> {
@@ -308,9 +321,20 @@ impl Fixture {
         }
     }
 
+    /// The attributes of an inode.
+    async fn attr(&self, ino: Ino) -> Result<Attr, Error> {
+        let (attr, _) = self.tree.getattr(CALLER, ino, None).wait().await?;
+        Ok(attr)
+    }
+
+    async fn setattr(&self, ino: Ino, change: SetAttr) -> Result<Attr, Error> {
+        let (attr, _) = self.tree.setattr(CALLER, ino, change).wait().await?;
+        Ok(attr)
+    }
+
     /// The attributes of what is at `path`, as the kernel would find it.
     async fn stat(&self, path: &str) -> Result<Attr, Error> {
-        let mut attr = self.tree.getattr(CALLER, ROOT, None).wait().await?.0;
+        let mut attr = self.attr(ROOT).await?;
         for name in path.split('/').filter(|name| !name.is_empty()) {
             attr = self.find(attr.ino, name).await?.ok_or(Error::NotFound)?;
         }
@@ -417,6 +441,15 @@ impl Fixture {
         let (parent, name) = path.rsplit_once('/').unwrap();
         let parent = self.stat(parent).await?.ino;
         self.tree.rmdir(CALLER, parent, OsStr::new(name)).wait().await
+    }
+
+    /// Puts a file of the user's over a catalogued name, and gives its attributes.
+    async fn put_over(&self, path: &str, contents: &[u8]) -> Attr {
+        let (directory, _) = path.rsplit_once('/').unwrap();
+        let mine = format!("{directory}/mine");
+        let made = self.create(&mine, 0, contents).await.unwrap();
+        self.rename(&mine, path).await.unwrap();
+        made
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<(), Error> {

@@ -52,7 +52,7 @@ async fn the_users_files_are_counted_when_they_are_closed_changed_moved_or_remov
             size: Some(4),
             ..SetAttr::default()
         };
-        fixture.tree.setattr(CALLER, ino, shorter).wait().await.unwrap();
+        fixture.setattr(ino, shorter).await.unwrap();
         assert_eq!(fixture.used(), 4);
         let opened = fixture.open(path, O_RDWR).await.unwrap();
         let allocated = fixture.tree.fallocate(opened.handle, 0, 0, 100);
@@ -74,8 +74,7 @@ async fn overrides_are_counted_when_they_change() {
     let path = "references/hst/v8q14451j_idc.fits";
     fixture.read(path).await.unwrap();
     assert_eq!(fixture.used(), contents("v8q14451j_idc.fits").len() as u64);
-    fixture.create("references/hst/mine", 0, b"mine").await.unwrap();
-    fixture.rename("references/hst/mine", path).await.unwrap();
+    fixture.put_over(path, b"mine").await;
     fixture.comes_to_use(4).await;
     fixture.write(path, 4, b" and more").await;
     assert_eq!(fixture.used(), 13);
