@@ -80,6 +80,28 @@ fn catalogued(found: &Found) -> &Arc<File> {
     }
 }
 
+/// Checks that a file which may be the wanted one is found to be another when it is hashed.
+#[track_caller]
+fn is_found_to_differ(store: &DiskStore, key: &FileKey, wanted: &[u8]) {
+    let opened = store.open(key, entry(wanted)).unwrap();
+    assert!(matches!(opened, Found::Unverified), "{opened:?}");
+    let verified = store.verify(key, entry(wanted)).unwrap();
+    assert!(matches!(verified, Found::Absent), "{verified:?}");
+}
+
+/// The record of a transfer of 10 bytes, with parts by their start, end and progress.
+fn record(parts: &[(u64, u64, u64)]) -> Record {
+    Record {
+        url: "http://127.0.0.1/".into(),
+        validator: Some("\"v\"".into()),
+        size: 10,
+        parts: parts
+            .iter()
+            .map(|&(start, end, done)| Part { start, end, done })
+            .collect(),
+    }
+}
+
 fn path(dir: &TempDir, key: &FileKey) -> PathBuf {
     dir.path().join(file_path(ReferenceLayout::Flat, key))
 }
@@ -257,15 +279,6 @@ fn publication_replaces_nothing() {
 fn transfers_go_on_after_a_restart() {
     let dir = TempDir::new().unwrap();
     let data = key("hst_acs_dark_0001.fits");
-    let record = |parts: &[(u64, u64, u64)]| Record {
-        url: "http://127.0.0.1/".into(),
-        validator: Some("\"v\"".into()),
-        size: 10,
-        parts: parts
-            .iter()
-            .map(|&(start, end, done)| Part { start, end, done })
-            .collect(),
-    };
     {
         let store = open(&dir);
         let partial = store.begin(&data).unwrap();

@@ -61,14 +61,7 @@ fn a_file_that_was_replaced_in_the_same_length_is_noticed() {
         fs::write(dir.path().join("new"), b"evil").unwrap();
         fs::rename(dir.path().join("new"), &path).unwrap();
         let store = running.unwrap_or_else(|| open(&dir));
-        assert!(matches!(
-            store.open(&rule, entry(b"good")).unwrap(),
-            Found::Unverified
-        ));
-        assert!(matches!(
-            store.verify(&rule, entry(b"good")).unwrap(),
-            Found::Absent
-        ));
+        is_found_to_differ(&store, &rule, b"good");
         assert_eq!(quarantined(&dir), [b"evil"]);
         assert!(store.holding(&rule).is_none());
     }
@@ -173,16 +166,7 @@ fn partial_files_that_nobody_wants_any_more_are_swept_away() {
         key("hst_acs_dark_0002.fits"),
         key("hst_acs_dark_0003.fits"),
     );
-    let record = Record {
-        url: "http://127.0.0.1/".into(),
-        validator: Some("\"v\"".into()),
-        size: 10,
-        parts: vec![Part {
-            start: 0,
-            end: 10,
-            done: 4,
-        }],
-    };
+    let record = record(&[(0, 10, 4)]);
     for key in [&wanted, &unnamed, &old] {
         let partial = store.begin(key).unwrap();
         partial.file.write_all_at(b"0123", 0).unwrap();

@@ -182,17 +182,7 @@ fn what_a_crash_leaves_of_a_verified_file_is_used_again() {
     let (store, data) = (&halted.store, key("hst_acs_dark_0001.fits"));
     store.reserve(&data, 10).unwrap();
     let partial = store.begin(&data).unwrap();
-    let record = Record {
-        url: "http://127.0.0.1/".into(),
-        validator: Some("\"v\"".into()),
-        size: 10,
-        parts: vec![Part {
-            start: 0,
-            end: 10,
-            done: 0,
-        }],
-    };
-    store.record(&data, &record).unwrap();
+    store.record(&data, &record(&[(0, 10, 0)])).unwrap();
     partial.file.write_all_at(b"0123456789", 0).unwrap();
     store.publish(&data, &partial, sum(b"0123456789")).unwrap();
     let after = TempDir::new().unwrap();

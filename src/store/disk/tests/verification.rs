@@ -42,25 +42,11 @@ fn a_new_catalog_is_compared_with_what_is_there() {
     let store = open(&dir);
     let rule = key("hst_0001.pmap");
     put(&store, &rule, b"old!").unwrap();
-    assert!(matches!(
-        store.open(&rule, entry(b"new!")).unwrap(),
-        Found::Unverified
-    ));
-    assert!(matches!(
-        store.verify(&rule, entry(b"new!")).unwrap(),
-        Found::Absent
-    ));
+    is_found_to_differ(&store, &rule, b"new!");
     assert!(!path(&dir, &rule).exists());
     // A file that was not fetched may be somebody's work.
     fs::write(path(&dir, &rule), b"mine").unwrap();
-    assert!(matches!(
-        store.open(&rule, entry(b"new!")).unwrap(),
-        Found::Unverified
-    ));
-    assert!(matches!(
-        store.verify(&rule, entry(b"new!")).unwrap(),
-        Found::Absent
-    ));
+    is_found_to_differ(&store, &rule, b"new!");
     assert_eq!(quarantined(&dir), [b"mine"]);
 }
 
@@ -84,11 +70,7 @@ fn a_copy_that_a_new_catalog_supersedes_is_removed() {
             }
             let store = running;
             let held = File::open(path(&dir, &rule)).unwrap();
-            assert!(matches!(
-                store.open(&rule, entry(new)).unwrap(),
-                Found::Unverified
-            ));
-            assert!(matches!(store.verify(&rule, entry(new)).unwrap(), Found::Absent));
+            is_found_to_differ(&store, &rule, new);
             assert!(!path(&dir, &rule).exists());
             assert!(quarantined(&dir).is_empty());
             assert_eq!(store.usage().unwrap().used, 0);
