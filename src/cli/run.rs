@@ -66,17 +66,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         .map(Arc::new);
     let record = args.record.as_deref().map(NewLockFile::at).transpose()?;
     if let Some(mounted) = mounted_at(&directory)? {
-        only_the_cache(args, &mounted)?;
-        let target = Target::Mount(mounted.clone());
-        let settings = target.settings(&TargetFlags::default(), MountFlags::default(), &environment)?;
-        let mount = CommandMount {
-            mountpoint: &mounted,
-            settings: &settings,
-            opened: Opened::mount(&mounted)?,
-            runtime: runtime()?,
-        };
-        let (status, _) = mount.run(args, &environment, lock.as_deref())?;
-        return Ok(status);
+        return run_on(&mounted, args, &environment, lock.as_deref());
     }
     if is_named {
         directories::make(&directory)?;
@@ -116,6 +106,26 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let (status, _) = ended?;
     recorded?;
     stopped?;
+    Ok(status)
+}
+
+/// Runs the command on a mount that is there already, and gives its exit status.
+fn run_on(
+    mounted: &Path,
+    args: &Args,
+    environment: &Environment,
+    lock: Option<&LockFile>,
+) -> Result<u8, Failure> {
+    only_the_cache(args, mounted)?;
+    let target = Target::Mount(mounted.to_owned());
+    let settings = target.settings(&TargetFlags::default(), MountFlags::default(), environment)?;
+    let mount = CommandMount {
+        mountpoint: mounted,
+        settings: &settings,
+        opened: Opened::mount(mounted)?,
+        runtime: runtime()?,
+    };
+    let (status, _) = mount.run(args, environment, lock)?;
     Ok(status)
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
@@ -121,21 +122,7 @@ impl Shared {
         let asked = if own_rules { info.default_context() } else { None };
         let asked = asked.unwrap_or(&question.context);
         match self.ask(question, asked, dataset, info).await {
-            Ok(found) if only_here => {
-                let header = found
-                    .header
-                    .ok_or_else(|| question.not_computable("the server does not tell its parameters"))?;
-                let known = {
-                    let memory = &mut self.lock().memory;
-                    memory.keep_header(question, asked, &header, now);
-                    memory.header(question, now)
-                };
-                let fresh = known.fresh.unwrap_or(KnownHeader {
-                    header,
-                    is_whole: *asked == question.context,
-                });
-                self.compute(question, &fresh.header, fresh.is_whole).await
-            }
+            Ok(found) if only_here => self.compute_from(question, asked, found, now).await,
             Ok(found) => Ok(self.by_server(question, found)),
             // The server's answer for this very context, however old, goes before a computed one, unless none of it is wanted.
             Err(error)
@@ -156,6 +143,29 @@ impl Shared {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Computes an answer from the header that the server has told under the context `asked`, and from what was known.
+    async fn compute_from(
+        &self,
+        question: &Question,
+        asked: &FileName,
+        told: ServerAnswer,
+        now: SystemTime,
+    ) -> Result<Resolved, ResolveError> {
+        let header = told
+            .header
+            .ok_or_else(|| question.not_computable("the server does not tell its parameters"))?;
+        let known = {
+            let memory = &mut self.lock().memory;
+            memory.keep_header(question, asked, &header, now);
+            memory.header(question, now)
+        };
+        let fresh = known.fresh.unwrap_or(KnownHeader {
+            header,
+            is_whole: *asked == question.context,
+        });
+        self.compute(question, &fresh.header, fresh.is_whole).await
     }
 
     async fn find_by_header(

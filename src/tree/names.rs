@@ -295,15 +295,7 @@ impl Core {
         if self.fixed_in(&from_directory, name).is_some() {
             return Err(Error::NotPermitted("this name is kept by crds-fs"));
         }
-        if let Some((file, true)) = self.catalogued_at(&from)
-            && !self.is_overridden(&file)
-        {
-            let to = self.own_path(new_parent, new_name);
-            if new_name == name && to.is_ok_and(|(_, to)| to != from && is_cache_directory(&to)) {
-                self.refused_moves.note(caller.tid, Self::number_of(&file));
-            }
-            return Err(Error::Immutable(file.key));
-        }
+        self.refuse_to_move(caller, (&from, name), (new_parent, new_name))?;
         let (to_directory, to) = self.own_path(new_parent, new_name)?;
         let found = self.find_dir(parent, &from_directory)?;
         match self.fixed_in(&to_directory, new_name) {
@@ -339,6 +331,25 @@ impl Core {
         self.touch_directory(parent);
         self.touch_directory(new_parent);
         Ok(())
+    }
+
+    /// Refuses to move a catalogued file, and notes who tried to move it into a directory of the other layout.
+    fn refuse_to_move(
+        &self,
+        caller: Caller,
+        (from, name): (&Path, &OsStr),
+        (new_parent, new_name): (Ino, &OsStr),
+    ) -> Result<(), Error> {
+        match self.catalogued_at(from) {
+            Some((file, true)) if !self.is_overridden(&file) => {
+                let to = self.own_path(new_parent, new_name);
+                if new_name == name && to.is_ok_and(|(_, to)| to != from && is_cache_directory(&to)) {
+                    self.refused_moves.note(caller.tid, Self::number_of(&file));
+                }
+                Err(Error::Immutable(file.key))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Renames one of the user's files to a name that no catalog has.

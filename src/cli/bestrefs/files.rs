@@ -207,25 +207,26 @@ impl Updater {
             Err(error) => return Ok(complain(&Failure::from(error).to_string())),
         }
         let bad_files = self.bad_files(lookup, context);
-        for (reftype, file) in plan
-            .references
-            .iter()
-            .filter(|(_, file)| bad_files.contains(file))
-        {
-            let text = format!(
-                "File '{}' is bad. Use is not recommended,  results may not be scientifically valid.",
-                file.to_uppercase()
-            );
-            good &= if self.options.allow_bad_references {
-                warn(&format!("For {data} {instrument} {reftype} {text}"))
-            } else {
-                let reftype = reftype.to_uppercase();
-                complain(&format!(
-                    "instrument='{instrument}' type='{reftype}' data='{data}' ::  {text}"
-                ))
-            };
+        let recommended = plan.references.iter();
+        for (reftype, file) in recommended.filter(|(_, file)| bad_files.contains(file)) {
+            good &= self.tell_bad_file(&data, &instrument, reftype, file);
         }
         Ok(good)
+    }
+
+    /// Tells of a bad file that is recommended; false if that is an error.
+    fn tell_bad_file(&self, data: &str, instrument: &str, reftype: &str, file: &str) -> bool {
+        let text = format!(
+            "File '{}' is bad. Use is not recommended,  results may not be scientifically valid.",
+            file.to_uppercase()
+        );
+        if self.options.allow_bad_references {
+            return warn(&format!("For {data} {instrument} {reftype} {text}"));
+        }
+        let reftype = reftype.to_uppercase();
+        complain(&format!(
+            "instrument='{instrument}' type='{reftype}' data='{data}' ::  {text}"
+        ))
     }
 
     /// Prints the updates of a file that were written, or would be.

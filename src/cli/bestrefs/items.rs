@@ -11,7 +11,7 @@ use super::explain;
 use super::lookup::Lookup;
 use super::render::{self, warn};
 use super::subject::{Item, instrument};
-use crate::cli::target::Session;
+use crate::cli::target::{DatasetAnswers, Session};
 use crate::cli::{Failure, output};
 use crate::crds::DatasetName;
 use crate::rules::Memory;
@@ -65,21 +65,7 @@ fn by_id(
 ) -> bool {
     let id = Value::from(dataset.display()).to_string();
     let types = lookup.reftypes.only.as_ref();
-    let wanted =
-        |reftype: &str| types.is_none_or(|types| types.iter().any(|own| own.eq_ignore_ascii_case(reftype)));
-    let answers = |context: &str| {
-        let mut found = archive::answers(session, context, dataset).map_err(|why| {
-            let name = dataset.display();
-            if Path::new(&name).is_file() {
-                format!("{why}; for the file of that name write --files {name}")
-            } else {
-                why
-            }
-        })?;
-        found.answers.retain(|reftype, _| wanted(reftype));
-        lookup.want(context, || found.files());
-        Ok::<_, String>(found)
-    };
+    let answers = |context: &str| answers(lookup, context, session, dataset);
     let mut complete = true;
     for context in contexts {
         if lookup.explain {
@@ -119,6 +105,29 @@ fn by_id(
         }
     }
     complete
+}
+
+/// The answers for a dataset of the archive, of the types that are asked for.
+fn answers(
+    lookup: &Lookup<'_>,
+    context: &str,
+    session: &Session,
+    dataset: &DatasetName,
+) -> Result<DatasetAnswers, String> {
+    let types = lookup.reftypes.only.as_ref();
+    let wanted =
+        |reftype: &str| types.is_none_or(|types| types.iter().any(|own| own.eq_ignore_ascii_case(reftype)));
+    let mut found = archive::answers(session, context, dataset).map_err(|why| {
+        let name = dataset.display();
+        if Path::new(&name).is_file() {
+            format!("{why}; for the file of that name write --files {name}")
+        } else {
+            why
+        }
+    })?;
+    found.answers.retain(|reftype, _| wanted(reftype));
+    lookup.want(context, || found.files());
+    Ok(found)
 }
 
 /// The types asked for by name that none of these answers has, in lower case.

@@ -125,18 +125,8 @@ impl Request {
             // There is no other source of answers.
             dirs.check().map_err(Failure::new)?;
         }
-        let settings = if has_ids || args.fetch {
-            // It is for subjects that do not tell their own.
-            let mut environment = environment.clone();
-            environment.remove("CRDS_OBSERVATORY");
-            let mut settings = target.settings(&args.target, MountFlags::default(), &environment)?;
-            if args.fetch {
-                settings.share();
-            }
-            Some(settings)
-        } else {
-            None
-        };
+        let settings = (has_ids || args.fetch).then(|| server_settings(&args, &target, environment));
+        let settings = settings.transpose()?;
         let named = ["CRDS_FS_CONTEXT", "CRDS_CONTEXT"]
             .into_iter()
             .filter(|_| args.context.is_empty())
@@ -168,6 +158,18 @@ impl Request {
             subjects: subjects(args, environment)?,
         })
     }
+}
+
+/// The settings for asking servers, and for fetching.
+fn server_settings(args: &Args, target: &Target, environment: &Environment) -> Result<Settings, Failure> {
+    // It is for subjects that do not tell their own.
+    let mut environment = environment.clone();
+    environment.remove("CRDS_OBSERVATORY");
+    let mut settings = target.settings(&args.target, MountFlags::default(), &environment)?;
+    if args.fetch {
+        settings.share();
+    }
+    Ok(settings)
 }
 
 /// Types of references whose names have digits in them.

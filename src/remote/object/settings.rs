@@ -66,53 +66,10 @@ impl CloudSettings {
         name: &str,
         connector: Connector,
     ) -> Result<Arc<dyn ObjectStore>, String> {
-        // Tries are counted by who asks.
-        let retry = RetryConfig {
-            max_retries: 0,
-            ..RetryConfig::default()
-        };
-        let built: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
-            "s3" => {
-                let own = self.with_profile(name);
-                let mut builder = AmazonS3Builder::new();
-                for (key, value) in own.of::<AmazonS3ConfigKey>("AWS_") {
-                    builder = builder.with_config(key, value);
-                }
-                if let Some(anonymous) = own.anonymous("AWS_", name) {
-                    builder = builder.with_skip_signature(anonymous);
-                }
-                if connector.writes() && !self.0.contains_key("AWS_CHECKSUM_ALGORITHM") {
-                    // Then the store compares what has come.
-                    builder = builder.with_checksum_algorithm(Checksum::SHA256);
-                }
-                let builder = builder.with_bucket_name(name).with_retry(retry);
-                let built = builder.with_http_connector(connector).build();
-                built.map(|store| Arc::new(store) as _)
-            }
-            "gs" => {
-                let mut builder = GoogleCloudStorageBuilder::new();
-                for (key, value) in self.of::<GoogleConfigKey>("GOOGLE_") {
-                    builder = builder.with_config(key, value);
-                }
-                if let Some(anonymous) = self.anonymous("GOOGLE_", name) {
-                    builder = builder.with_skip_signature(anonymous);
-                }
-                let builder = builder.with_bucket_name(name).with_retry(retry);
-                let built = builder.with_http_connector(connector).build();
-                built.map(|store| Arc::new(store) as _)
-            }
-            _ => {
-                let mut builder = MicrosoftAzureBuilder::new();
-                for (key, value) in self.of::<AzureConfigKey>("AZURE_") {
-                    builder = builder.with_config(key, value);
-                }
-                if let Some(anonymous) = self.anonymous("AZURE_", name) {
-                    builder = builder.with_skip_signature(anonymous);
-                }
-                let builder = builder.with_container_name(name).with_retry(retry);
-                let built = builder.with_http_connector(connector).build();
-                built.map(|store| Arc::new(store) as _)
-            }
+        let built = match scheme {
+            "s3" => self.amazon(name, connector),
+            "gs" => self.google(name, connector),
+            _ => self.azure(name, connector),
         };
         built.map_err(|error| {
             let reason =
@@ -124,6 +81,47 @@ impl CloudSettings {
             };
             format!("the settings of the bucket make no sense: {reason} (variables {variables})")
         })
+    }
+
+    fn amazon(&self, name: &str, connector: Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let own = self.with_profile(name);
+        let mut builder = AmazonS3Builder::new();
+        for (key, value) in own.of::<AmazonS3ConfigKey>("AWS_") {
+            builder = builder.with_config(key, value);
+        }
+        if let Some(anonymous) = own.anonymous("AWS_", name) {
+            builder = builder.with_skip_signature(anonymous);
+        }
+        if connector.writes() && !self.0.contains_key("AWS_CHECKSUM_ALGORITHM") {
+            // Then the store compares what has come.
+            builder = builder.with_checksum_algorithm(Checksum::SHA256);
+        }
+        let builder = builder.with_bucket_name(name).with_retry(no_retry());
+        Ok(Arc::new(builder.with_http_connector(connector).build()?))
+    }
+
+    fn google(&self, name: &str, connector: Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let mut builder = GoogleCloudStorageBuilder::new();
+        for (key, value) in self.of::<GoogleConfigKey>("GOOGLE_") {
+            builder = builder.with_config(key, value);
+        }
+        if let Some(anonymous) = self.anonymous("GOOGLE_", name) {
+            builder = builder.with_skip_signature(anonymous);
+        }
+        let builder = builder.with_bucket_name(name).with_retry(no_retry());
+        Ok(Arc::new(builder.with_http_connector(connector).build()?))
+    }
+
+    fn azure(&self, name: &str, connector: Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let mut builder = MicrosoftAzureBuilder::new();
+        for (key, value) in self.of::<AzureConfigKey>("AZURE_") {
+            builder = builder.with_config(key, value);
+        }
+        if let Some(anonymous) = self.anonymous("AZURE_", name) {
+            builder = builder.with_skip_signature(anonymous);
+        }
+        let builder = builder.with_container_name(name).with_retry(no_retry());
+        Ok(Arc::new(builder.with_http_connector(connector).build()?))
     }
 
     /// These settings with what the user's profile says beside. Its keys are not for buckets that anybody may read.
@@ -154,5 +152,13 @@ impl CloudSettings {
         let named = |variable: &str| variable.starts_with(prefix) && self.0.contains_key(variable);
         let is_public = prefix == "AWS_" && PUBLIC.contains(&bucket);
         Some(is_public || !CREDENTIALS.into_iter().any(named))
+    }
+}
+
+/// No tries in the crate: who asks counts them.
+fn no_retry() -> RetryConfig {
+    RetryConfig {
+        max_retries: 0,
+        ..RetryConfig::default()
     }
 }
