@@ -196,6 +196,10 @@ impl Fetcher {
         let info = self.inner.catalogs.current(key.observatory);
         let entry = info.and_then(|info| info.catalog().get(key.name.as_str()));
         let failure = self.inner.running.last_failure(key, entry);
+        // Without a network a file may still come, from the user.
+        let failure = failure.filter(|(_, error)| {
+            error.kind != FetchErrorKind::Offline || self.inner.store.holding(key).is_none()
+        });
         failure.or_else(|| {
             let mut unkept = self.inner.store.unkept();
             // A later transfer may have brought it.

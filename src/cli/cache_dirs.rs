@@ -135,12 +135,30 @@ impl Texts for CacheDirs {
                 io::ErrorKind::NotFound => LoadErrorKind::Absent,
                 _ => LoadErrorKind::Mapping,
             };
-            LoadError::new(
-                kind,
-                format!("Can't load file {name} : {}: {error}", path.display()),
-            )
+            let path = path.display();
+            let why = if is_of_transfer(&error) {
+                format!("; 'crds-fs status {path}' tells why")
+            } else {
+                String::new()
+            };
+            LoadError::new(kind, format!("Can't load file {name} : {path}: {error}{why}"))
         })
     }
+}
+
+/// Whether an open of a file in a mount failed since the file could not be fetched.
+fn is_of_transfer(error: &io::Error) -> bool {
+    let numbers = [
+        libc::ENETDOWN,
+        libc::EHOSTUNREACH,
+        libc::ETIMEDOUT,
+        libc::EREMOTEIO,
+        libc::ENODATA,
+        libc::EBADMSG,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|number| numbers.contains(&number))
 }
 
 /// The observatory in the name of a mapping: its base name up to the first `_`, then up to the first `.`.

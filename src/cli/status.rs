@@ -10,6 +10,7 @@ mod page;
 mod screen;
 mod watch;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::target::STATUS;
 use super::target::find::{self, Chosen};
 use super::{Failure, output, settings};
+use crate::crds::FileName;
 use crate::fetch::FetchErrorKind;
 use crate::mount::unmount;
 use crate::tree::report::{CatalogState, StatusReport};
@@ -32,7 +34,7 @@ const UNREADABLE: &str = "the status is not as it should be";
 /// default context means nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The mount point, or a path below it; for a file its own status is shown [default: the mount that the working
+    /// The mount point, or a path below it; for a file, or the name of one, its own status is shown [default: the mount that the working
     /// directory is in, else $CRDS_PATH, else all there are].
     #[arg(value_name = "MOUNTPOINT | FILE")]
     mountpoint: Option<PathBuf>,
@@ -87,7 +89,11 @@ enum Subject {
 
 impl Subject {
     fn choose(args: &Args) -> Result<Self, Failure> {
-        let chosen = find::choose(args.mountpoint.as_deref(), &settings::environment())?;
+        let named = args.mountpoint.as_deref();
+        if let Some(name) = named.and_then(bare_name) {
+            return Self::of_name(&name);
+        }
+        let chosen = find::choose(named, &settings::environment())?;
         Ok(match chosen {
             Chosen::One(mountpoint) => Self::One {
                 mountpoint,
@@ -95,6 +101,26 @@ impl Subject {
             },
             Chosen::Several(_) => Self::Several,
         })
+    }
+
+    /// The file of this name in the mount that is found without one.
+    fn of_name(name: &FileName) -> Result<Self, Failure> {
+        let Chosen::One(mountpoint) = find::choose(None, &settings::environment())? else {
+            return Err(Failure::new(format!(
+                "'{name}' may be in any of several mounts: name it by its path ('crds-fs status' lists the mounts)"
+            )));
+        };
+        unmount::find(&mountpoint)?.must_answer()?;
+        match file::path_of(&mountpoint, name) {
+            Some(path) => Ok(Self::One {
+                path: Some(path),
+                mountpoint,
+            }),
+            None => Err(Failure::new(format!(
+                "there is no '{name}' here, and none in the catalogs of the mount at '{}'",
+                mountpoint.display()
+            ))),
+        }
     }
 
     fn report(&self, json: bool, look: &Look) -> Result<Report, Failure> {
@@ -110,6 +136,15 @@ impl Subject {
             },
         }
     }
+}
+
+/// A path that is a mere name of a rule or reference, and leads nowhere.
+fn bare_name(path: &Path) -> Option<FileName> {
+    let name: FileName = path.to_str()?.parse().ok()?;
+    let is_absent = path
+        .symlink_metadata()
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    (is_absent && name.extension().is_some()).then_some(name)
 }
 
 /// The text to print, and a description of what is wrong, if anything is.
@@ -128,23 +163,24 @@ fn one(mountpoint: &Path, json: bool, look: &Look) -> Result<Report, Failure> {
     })
 }
 
-/// The reasons why a mount that answers is not well; `None` when it is.
+/// The reasons why a mount that answers is not well, one a line; `None` when it is. Remedies stand in the report itself.
 fn trouble(status: &StatusReport) -> Option<String> {
-    let catalogs = status.observatories.iter().filter_map(|observatory| {
-        let error = observatory.error.as_ref()?;
-        // Without a network on purpose nothing has failed.
-        let failed =
-            observatory.state == CatalogState::Failed && error.kind != FetchErrorKind::Offline.as_str();
-        failed.then(|| {
-            let remedy = error.remedy.as_ref();
-            format!(
-                "the catalog of {} cannot be had: {}{}",
-                observatory.name,
-                error.message,
-                remedy.map_or_else(String::new, |remedy| format!("; {remedy}"))
-            )
-        })
-    });
+    // Where a network is down all servers fail alike.
+    let mut catalogs: Vec<(&str, Vec<&str>)> = Vec::new();
+    for observatory in &status.observatories {
+        let failed = observatory.error.as_ref().filter(|error| {
+            // Without a network on purpose nothing has failed.
+            observatory.state == CatalogState::Failed && error.kind != FetchErrorKind::Offline.as_str()
+        });
+        let Some(error) = failed else { continue };
+        match catalogs.iter_mut().find(|(message, _)| *message == error.message) {
+            Some((_, names)) => names.push(&observatory.name),
+            None => catalogs.push((&error.message, vec![&observatory.name])),
+        }
+    }
+    let catalogs = catalogs
+        .into_iter()
+        .map(|(message, names)| format!("no catalog of {}: {message}", names.join(", ")));
     let contexts = status
         .observatories
         .iter()
@@ -156,7 +192,7 @@ fn trouble(status: &StatusReport) -> Option<String> {
         )
     });
     let failed: Vec<String> = removed.into_iter().chain(catalogs).chain(contexts).collect();
-    (!failed.is_empty()).then(|| failed.join("; "))
+    (!failed.is_empty()).then(|| failed.join("\n         "))
 }
 
 fn text_of(bytes: Vec<u8>) -> Result<String, Failure> {
@@ -165,4 +201,28 @@ fn text_of(bytes: Vec<u8>) -> Result<String, Failure> {
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
     serde_json::from_str(text).map_err(|error| Failure::because(UNREADABLE, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_catalogs_have_failed_of_is_told_once() {
+        let failed = |name: &str, message: &str| {
+            serde_json::json!({
+                "name": name, "state": "failed",
+                "error": {"kind": "unreachable", "message": message, "remedy": "look", "when": ""},
+            })
+        };
+        let status = serde_json::json!({"observatories": [
+            failed("hst", "nobody"), failed("jwst", "404"), failed("roman", "nobody"),
+            {"name": "tobs", "state": "failed", "error": {"kind": "offline", "message": "offline", "when": ""}},
+        ]});
+        let told = trouble(&serde_json::from_value(status).unwrap()).unwrap();
+        assert_eq!(
+            told,
+            "no catalog of hst, roman: nobody\n         no catalog of jwst: 404"
+        );
+    }
 }

@@ -135,7 +135,7 @@ impl FetchError {
     }
 
     pub(super) fn offline(subject: &impl ToString) -> Self {
-        let message = "it is not in the store and there is no server to ask (offline)";
+        let message = "it is not in the cache, and there is no server to ask (offline)";
         Self::new(FetchErrorKind::Offline, subject, message)
     }
 

@@ -310,25 +310,9 @@ impl InFlightTable {
     /// Ends a transfer: remembers a failure, removes the transfer from the table, and tells those who wait. In this
     /// order, so that an open that comes in between finds the file in the store or the failure in the memory.
     pub(super) fn complete(&self, in_flight: &Arc<InFlight>, answer: Answer) {
-        {
-            let mut failed = self.failed();
-            match &answer {
-                Ok(_) => drop(failed.by_file.pop(&in_flight.key)),
-                Err(error) => {
-                    let at = SystemTime::now();
-                    let failure = Failure {
-                        when: Instant::now(),
-                        at,
-                        entry: in_flight.entry(),
-                        error: error.clone(),
-                    };
-                    failed.by_file.put(in_flight.key.clone(), failure);
-                    failed.last.push_back((at, error.clone()));
-                    if failed.last.len() > LAST {
-                        failed.last.pop_front();
-                    }
-                }
-            }
+        match &answer {
+            Ok(_) => drop(self.failed().by_file.pop(&in_flight.key)),
+            Err(error) => self.note_failure(&in_flight.key, in_flight.entry(), error),
         }
         if answer.is_ok() {
             self.served.lock().put(in_flight.key.clone(), in_flight.served());
@@ -340,6 +324,23 @@ impl InFlightTable {
             State::Failed
         });
         in_flight.result.send_replace(Some(answer));
+    }
+
+    /// Remembers a failure to provide a file with this catalog entry.
+    pub(super) fn note_failure(&self, key: &FileKey, entry: CatalogEntry, error: &FetchError) {
+        let at = SystemTime::now();
+        let failure = Failure {
+            when: Instant::now(),
+            at,
+            entry,
+            error: error.clone(),
+        };
+        let mut failed = self.failed();
+        failed.by_file.put(key.clone(), failure);
+        failed.last.push_back((at, error.clone()));
+        if failed.last.len() > LAST {
+            failed.last.pop_front();
+        }
     }
 
     /// The last failure of the file with this catalog entry, if it is younger than `memory`.

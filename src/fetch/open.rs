@@ -62,7 +62,9 @@ impl Fetcher {
         }
         if is_absent {
             if inner.is_offline(key.observatory) {
-                return Outcome::Ready(Err(FetchError::offline(key)));
+                let error = FetchError::offline(key);
+                inner.running.note_failure(key, entry, &error);
+                return Outcome::Ready(Err(error));
             }
             if let Some(error) = inner
                 .running

@@ -247,6 +247,8 @@ tests! {
         assert!(is_ready(&refused));
         assert_eq!(refused.wait().await.unwrap_err().kind, FetchErrorKind::Offline);
         assert_eq!(world.archive.count(), calls);
+        let told = world.fetcher.last_error(&key("hst_0001.pmap"));
+        assert_eq!(told.map(|error| error.kind), Some(FetchErrorKind::Offline));
     }
 
     async fn a_file_that_vanishes_from_the_store_is_fetched_again() {

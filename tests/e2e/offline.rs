@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::library::Library;
 use crate::origin::{Behaviour, Content, Origin};
-use crate::rig::Rig;
+use crate::rig::{Rig, program};
 use crate::{DARK, FLAT, PMAP, content, server_flag};
 
 fn origin() -> Origin {
@@ -51,6 +51,16 @@ fn a_restart_without_server_has_what_was_there() {
             Err(libc::ENOENT)
         );
         assert_eq!(rig.read(&flat), Err(errno));
+        // By its bare name too, with the reason and what helps.
+        let output = program()
+            .args(["status", FLAT])
+            .env("CRDS_PATH", rig.mountpoint())
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(told.starts_with(&format!("{flat}: remote")), "{told}");
+        let reason = argument.map_or("cannot be reached", |_| "mount without --offline");
+        assert!(told.contains("failed:") && told.contains(reason), "{told}");
         assert_eq!(rig.read(format!("bestrefs/{PMAP}/OTHER.WFI01/dark")), Err(errno));
         rig.umount();
     }

@@ -181,6 +181,17 @@ fn a_mount_is_chosen_by_the_working_directory_and_the_environment() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains("has died"), "{output:?}");
     }
+    let lookup = [
+        "bestrefs",
+        "--mount",
+        &one,
+        "--header",
+        "A=1",
+        "--context",
+        "roman_0001.pmap",
+    ];
+    let output = program().args(lookup).output().unwrap();
+    assert!(text(&output.stderr).contains("has died"), "{output:?}");
     assert_eq!(of(&second, &[]).status.code(), Some(0));
 }
 

@@ -10,6 +10,7 @@ use crate::cli::flags::MountFlags;
 use crate::cli::settings::{Environment, Settings, observatory, truth, variable};
 use crate::cli::target::{Missing, Origin, Target};
 use crate::crds::Observatory;
+use crate::mount::unmount;
 use crate::rules::LookupOptions;
 
 /// A call, with everything that follows from arguments and environment.
@@ -120,6 +121,11 @@ impl Request {
             }
             _ => CacheDirs::of_environment(environment),
         };
+        if let Target::Mount(root) = &target
+            && dirs == CacheDirs::of_cache(root)
+        {
+            unmount::find(root)?.must_answer()?;
+        }
         let has_ids = args.datasets.iter().any(|name| !name.contains('='));
         if !has_ids && !args.fetch && !args.context.iter().any(|name| name.contains('/')) {
             // There is no other source of answers.

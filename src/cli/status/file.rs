@@ -8,6 +8,7 @@ use super::describe::{progress, shown, waiting};
 use super::look::{Look, Tone};
 use super::{Report, parse};
 use crate::cli::{Failure, output};
+use crate::crds::{FileName, Observatory};
 use crate::fetch::FileState;
 use crate::mount::processes::is_open_to_us;
 use crate::mount::unmount;
@@ -62,6 +63,16 @@ pub(super) fn report(
         },
         trouble: None,
     }))
+}
+
+/// The path of the file of this name in the mount at `mountpoint`, if one of its catalogs has it. Nothing is fetched.
+pub(super) fn path_of(mountpoint: &Path, name: &FileName) -> Option<PathBuf> {
+    let below = mountpoint.join(".crds-fs/files").join(name.kind().area());
+    let report: FileReport = Observatory::ALL.iter().find_map(|observatory| {
+        let text = fs::read_to_string(below.join(observatory.as_str()).join(name.as_str()));
+        parse(&text.ok()?).ok()
+    })?;
+    Some(mountpoint.join(report.path))
 }
 
 /// The path below the mount point of the description of the file at a path below it; `None` if no catalog can have the
