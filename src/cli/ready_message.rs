@@ -1,6 +1,8 @@
 //! The message of `crds-fs mount` when the file system is there: the directory, and on a first mount the state of each server.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use super::settings::Settings;
 use crate::crds::{FileName, Observatory, ServerInfo};
 use crate::fetch::{Catalogs, FetchError};
 use crate::machine::shell_word;
+use crate::mount::Owner;
 use crate::mount::device::is_handed_over;
 use crate::store::Store;
 
@@ -22,17 +25,17 @@ const CATALOG_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Catalogs) -> String {
     let mountpoint = settings.mountpoint.display().to_string();
     let mut text = format!("mounted at '{mountpoint}'; the log is '{}'\n", log.display());
-    let store = Arc::clone(catalogs.store());
-    if let Ok(Some(problem)) = tokio::task::spawn_blocking(move || no_room(&*store)).await {
-        log::warn!("{problem}");
+    let (store, cache) = (Arc::clone(catalogs.store()), settings.cache.clone());
+    let wants_to_write = !settings.read_only && !settings.offline;
+    let look = move || problems(&*store, cache.as_deref(), wants_to_write);
+    for problem in tokio::task::spawn_blocking(look).await.unwrap_or_default() {
         _ = writeln!(text, "{problem}");
     }
-    let new: Vec<Observatory> = {
+    let (kept, new): (Vec<Observatory>, Vec<Observatory>) = {
         let catalogs = catalogs.clone();
         let look = move || {
             let all = catalogs.observatories().iter().copied();
-            all.filter(|observatory| !has_catalog(&catalogs, *observatory))
-                .collect()
+            all.partition(|observatory| has_catalog(&catalogs, *observatory))
         };
         tokio::task::spawn_blocking(look).await.unwrap_or_default()
     };
@@ -42,6 +45,14 @@ pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Ca
     let lines = join_all(new.iter().map(|observatory| line(*observatory, catalogs))).await;
     let failed = lines.iter().any(|(_, is_of_network)| *is_of_network);
     text.extend(lines.into_iter().map(|(line, _)| line));
+    if !kept.is_empty() {
+        let kept: Vec<&str> = kept.iter().map(|observatory| observatory.as_str()).collect();
+        _ = writeln!(
+            text,
+            "{}: the catalog that is in the cache, which is renewed when it is used",
+            kept.join(", ")
+        );
+    }
     if failed {
         _ = writeln!(text, "    {DOCTOR}");
     }
@@ -52,20 +63,45 @@ pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Ca
     let mountpoint = shell_word(&mountpoint);
     _ = writeln!(
         text,
-        "next: export CRDS_PATH={mountpoint}; unset CRDS_SERVER_URL      (how it is: crds-fs status {mountpoint})"
+        "next: eval \"$(crds-fs env {mountpoint})\"      (how it is: crds-fs status {mountpoint})"
     );
     text
 }
 
+/// The reasons why nothing can be fetched into a store, or not by others of the group that it is for.
+fn problems(store: &dyn Store, directory: Option<&Path>, wants_to_write: bool) -> Vec<&'static str> {
+    let mut problems = Vec::new();
+    if store.is_writable() {
+        problems.extend(no_room(store).inspect(|problem| log::warn!("{problem}")));
+    } else if wants_to_write {
+        problems.push(
+            "the cache cannot be written: what is in it can be read, and nothing is fetched; choose one of your own with \
+             --cache, or say --read-only if that is meant",
+        );
+    }
+    if store.is_shared() && directory.is_some_and(is_closed_to_group) {
+        problems.push(
+            "the cache is for a group, but what this mount makes in it cannot be written by the group: unmount, say \
+             'umask 002', and mount again",
+        );
+    }
+    problems
+}
+
 /// The problem that nothing more can be fetched into a store for want of room, if that is so.
-fn no_room(store: &dyn Store) -> Option<String> {
+fn no_room(store: &dyn Store) -> Option<&'static str> {
     let usage = store.usage().ok()?;
-    let is_full = usage.available == 0 && store.is_writable() && usage.limit.is_none();
-    is_full.then(|| {
+    (usage.available == 0 && usage.limit.is_none()).then_some(
         "nothing can be fetched: less of the cache's disk is free than --keep-free leaves (1 GiB unless it is given); make room, \
-         or mount with a smaller --keep-free or with --cache on another disk"
-            .to_owned()
-    })
+         or mount with a smaller --keep-free or with --cache on another disk",
+    )
+}
+
+/// Whether a directory is for a group, by its set-group-id bit, and the umask of this process keeps the group out.
+fn is_closed_to_group(directory: &Path) -> bool {
+    const FOR_GROUP: u32 = 0o2020;
+    let mode = fs::metadata(directory).map_or(0, |metadata| metadata.mode());
+    mode & FOR_GROUP == FOR_GROUP && Owner::current().umask & 0o020 != 0
 }
 
 fn has_catalog(catalogs: &Catalogs, observatory: Observatory) -> bool {

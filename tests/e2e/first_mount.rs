@@ -1,9 +1,10 @@
 //! The messages of a first mount, whatever the server does; and contexts that are known to be wrong.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use crate::mounts;
 use crate::origin::{Behaviour, Origin};
@@ -101,7 +102,7 @@ fn a_first_mount_tells_what_is_there_and_what_is_next() {
         &said,
         &[
             "roman: context roman_0001.pmap, 3 files\n",
-            &format!("export CRDS_PATH={path}"),
+            &format!("next: eval \"$(crds-fs env {path})\""),
             &log.display().to_string(),
             &format!("mounted at '{path}'"),
         ],
@@ -118,6 +119,58 @@ fn a_first_mount_tells_what_is_there_and_what_is_next() {
     assert_eq!(quiet.mount(&server_flag(&origin), &["-q"]), "");
 }
 
+/// A directory that the mount cannot write, or that it would close to its group: its users would only see errors.
+#[test]
+fn a_mount_tells_that_nothing_can_be_kept_and_that_its_group_is_kept_out() {
+    let origin = Origin::start(content());
+    let place = Place::new();
+    let store = place.root.path().join("store");
+    fs::create_dir_all(store.join("mappings")).unwrap();
+    let cache = store.to_str().unwrap();
+    let mode = |mode| fs::set_permissions(&store, Permissions::from_mode(mode)).unwrap();
+    mode(0o555);
+    let unwritable = "the cache cannot be written";
+    says(
+        &place.mount(&server_flag(&origin), &["--cache", cache]),
+        &[unwritable],
+    );
+    place.umount();
+    let said = place.mount(&server_flag(&origin), &["--cache", cache, "--read-only"]);
+    assert!(!said.contains(unwritable), "it was meant: {said}");
+    place.umount();
+    mode(0o2775);
+    for (umask, is_closed) in [("022", true), ("002", false)] {
+        let program = program();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]);
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let output = shell
+            .arg(program.get_program())
+            .args([
+                "mount",
+                "--shared",
+                "--cache",
+                cache,
+                "--server",
+                &server_flag(&origin),
+            ])
+            .args(["--observatory", "roman"])
+            .arg(place.path())
+            .env("HOME", place.root.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.contains("the cache is for a group"), is_closed, "{said}");
+        place.umount();
+    }
+}
+
 #[test]
 fn a_server_that_is_slow_keeps_no_mount_waiting() {
     let origin = Origin::start(content());
@@ -130,7 +183,7 @@ fn a_server_that_is_slow_keeps_no_mount_waiting() {
             "roman: ",
             &origin.url(),
             "has not told its catalog yet",
-            "export CRDS_PATH",
+            "next: eval",
         ],
     );
     origin.mend();
@@ -142,7 +195,7 @@ fn a_server_that_is_slow_keeps_no_mount_waiting() {
 #[track_caller]
 fn fails(server: &str, words: &[&str]) {
     let (place, said) = first_mount(server, &[]);
-    says(&said, &["no catalog: ", "export CRDS_PATH"]);
+    says(&said, &["no catalog: ", "next: eval"]);
     says(&said, words);
     assert!(
         !said.contains("get_server_info/crds-fs-"),

@@ -73,7 +73,9 @@ pub(super) async fn second(root: &Path, server: Handle, step: u32) -> Result<u32
     stage.again().await?;
     stage.without_server().await?;
     output::line("")?;
-    output::line("All of it held. On your data: crds-fs mount ~/crds_cache; export CRDS_PATH=~/crds_cache")?;
+    output::line(
+        "All of it held. On your data: crds-fs mount ~/crds_cache; eval \"$(crds-fs env ~/crds_cache)\"",
+    )?;
     Ok(stage.step)
 }
 
