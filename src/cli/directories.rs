@@ -142,7 +142,7 @@ pub(super) fn must_not_be_another(directory: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "'{}' is no CRDS cache, and has other things in it ({}): name a new or empty directory for the cache",
+        "'{}' is no CRDS cache, and has other things in it ({}): name the directory of one, or a new or empty one",
         directory.display(),
         tell(&others)
     )))

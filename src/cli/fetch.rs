@@ -84,6 +84,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Missing::Make
     };
     let target = Target::choose(&args.target, &environment, missing)?;
+    target.must_be_cache()?;
     let flags = MountFlags {
         common: CacheFlags {
             jobs: args.jobs.clone(),

@@ -10,10 +10,10 @@ mod session;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Failure;
 use super::flags::{CacheFlags, MountFlags};
 use super::settings::{Environment, Settings};
 use super::suggestions::SERVERS;
+use super::{Failure, directories};
 use crate::crds::Observatory;
 use crate::store::Sharing;
 pub(super) use find::STATUS;
@@ -143,6 +143,14 @@ impl Target {
             Ok((Self::Servers, Origin::Default))
         } else {
             Err(which(flags)?)
+        }
+    }
+
+    /// Refuses a directory that holds something else than a CRDS cache, in which nothing is to be looked for or kept.
+    pub(super) fn must_be_cache(&self) -> Result<(), Failure> {
+        match self {
+            Self::Cache(directory) => directories::must_not_be_another(directory),
+            Self::Mount(_) | Self::Servers => Ok(()),
         }
     }
 

@@ -27,6 +27,7 @@ pub(super) fn with_target<T>(
         environment.remove(unchecked);
     }
     let target = Target::choose(flags, &environment, Missing::Refuse)?;
+    target.must_be_cache()?;
     let settings = target.settings(flags, MountFlags::default(), &environment)?;
     let session = Session::open(&target, settings)?;
     let done = session.wait(work(Arc::clone(session.target()), session.settings()));

@@ -72,6 +72,18 @@ fn a_directory_with_something_else_in_it_is_not_mounted_over() {
         assert!(!is_mounted(&home));
         assert_eq!(fs::read_dir(&home).unwrap().count(), 1, "nothing was put into it");
     }
+    for arguments in [
+        &["verify", "--cache", &name][..],
+        &["hold", "--list", "--cache", &name],
+        &["fetch", "--cache", &name, "roman_0001.pmap"],
+    ] {
+        failed(
+            &place.run(arguments),
+            1,
+            &["'thesis.tex'", "is no CRDS cache", &name],
+        );
+        assert_eq!(fs::read_dir(&home).unwrap().count(), 1, "nothing was put into it");
+    }
     done(&place.run(&["mount", "--cache", &place.name("elsewhere"), &name]));
     assert!(is_mounted(&home));
     done(&place.run(&["umount", &name]));
