@@ -40,9 +40,15 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Err(_) if context.contains('/') => Ok(None),
         Err(error) => Err(Failure::usage(error.to_string())),
     };
-    let observatory = match named(&args.new)?.or(named(&args.old)?) {
-        None => default_observatory(&args.target, &environment)?,
-        named => named,
+    let observatory = match (named(&args.old)?, named(&args.new)?) {
+        (Some(old), Some(new)) if old != new => {
+            return Err(Failure::usage(format!(
+                "{} is of {old}, {} of {new}: only contexts of one observatory can be compared",
+                args.old, args.new
+            )));
+        }
+        (None, None) => default_observatory(&args.target, &environment)?,
+        (old, new) => new.or(old),
     };
     let source = RuleSource::open(&args.target, &environment, observatory)?;
     let found = literal(&source, &args.old, observatory)

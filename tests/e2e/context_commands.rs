@@ -462,6 +462,13 @@ fn what_cannot_be_compared_is_named_with_a_remedy() {
         "{}",
         said(&levels)
     );
+    let other = run(&["diff", OLD, "hst-latest", "--server", &server]);
+    assert_eq!(other.status.code(), Some(2), "{}", said(&other));
+    assert!(
+        said(&other).contains("only contexts of one observatory"),
+        "{}",
+        said(&other)
+    );
     let nonsense = run(&["diff", OLD, "newest", "--server", &server]);
     assert_eq!(nonsense.status.code(), Some(2), "{}", said(&nonsense));
 }
