@@ -69,25 +69,25 @@ struct CommandLine {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Demo(demo::Args),
     Mount(mount::Args),
-    Bestrefs(bestrefs::Args),
-    Completions(completions::Args),
-    Doctor(doctor::Args),
+    Umount(umount::Args),
     Env(env::Args),
+    Status(status::Args),
+    Run(run::Args),
     Fetch(fetch::Args),
+    Hold(hold::Args),
+    Release(hold::ReleaseArgs),
+    Evict(evict::Args),
+    Verify(verify::Args),
+    Bestrefs(bestrefs::Args),
     Contexts(contexts::Args),
     Context(context::Args),
     Diff(diff::Args),
-    Verify(verify::Args),
-    Evict(evict::Args),
-    Hold(hold::Args),
-    Release(hold::ReleaseArgs),
-    Man(man::Args),
-    Run(run::Args),
     Serve(serve::Args),
-    Status(status::Args),
-    Umount(umount::Args),
+    Doctor(doctor::Args),
+    Demo(demo::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Runs the command that the process's arguments ask for.

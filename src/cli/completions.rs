@@ -4,7 +4,7 @@ use clap_complete::Shell;
 
 use super::{Failure, output};
 
-/// Print the script with which a shell completes crds-fs's commands, options and values.
+/// Print the script with which a shell completes crds-fs's commands, options and values
 ///
 /// bash: crds-fs completions bash > ~/.local/share/bash-completion/completions/crds-fs
 ///

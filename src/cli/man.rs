@@ -8,7 +8,7 @@ use clap_mangen::Man;
 
 use super::{Failure, output};
 
-/// Write the manual pages, crds-fs(1) and one for each command, or print the first of them.
+/// Write the manual pages, crds-fs(1) and one for each command, or print the first of them
 ///
 /// Install them for yourself: crds-fs man ~/.local/share/man/man1
 ///

@@ -20,6 +20,7 @@ const NO_LOG: &str = "/dev/null";
 ///
 /// The directory shows every rule and reference of the observatories as plain files; they are fetched when they are
 /// opened, and kept in the same directory, under the mount. Without -f it returns as soon as the file system answers.
+/// 'crds-fs umount' takes it away. Each option can be a variable as well: CRDS_FS_CACHE_SIZE=200G is --cache-size 200G.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory to mount on [default: $CRDS_PATH].
