@@ -52,6 +52,7 @@ mod router;
 mod rules;
 mod sending;
 mod services;
+mod slots;
 mod tls;
 mod traffic;
 mod upstream;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::sending::Sending;
+use super::slots::{Slot, Slots};
 use super::tls::Tls;
 use super::traffic::Traffic;
 use super::watched::{Watched, Watching};
@@ -24,7 +25,7 @@ use super::watched::{Watched, Watching};
 /// Limits of connections and of what comes over them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time. Further clients wait until one of them closes.
+    /// Connections at a time. For a further client the one that has been idle for longest is closed; where none is, it waits.
     pub connections: usize,
     /// The time in which a request's head must have come; after it an idle connection is closed, too.
     pub head: Duration,
@@ -59,70 +60,72 @@ pub(super) struct Shared {
 
 /// Accepts connections until the server stops, each a task of its own.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, connections: TaskTracker) {
-    let slots = Arc::new(Semaphore::new(
-        shared.limits.connections.clamp(1, Semaphore::MAX_PERMITS),
-    ));
+    let limit = shared.limits.connections;
+    let slots = Slots::new(NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN));
     let mut told = false;
     loop {
-        if slots.available_permits() == 0 && !std::mem::replace(&mut told, true) {
-            let limit = shared.limits.connections;
-            log::warn!("all {limit} connections are in use (--max-connections): further clients wait");
-        }
-        let slot = tokio::select! {
-            slot = Arc::clone(&slots).acquire_owned() => slot,
-            () = shared.stop.cancelled() => return,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shared.stop.cancelled() => return,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let _slot = slot;
-                    let _open = shared.traffic.opened();
-                    converse(stream, peer, &shared).await;
-                });
-            }
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: the connections that are open will give some back.
                 log::warn!("cannot accept a connection: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
             }
+        };
+        if slots.are_taken() && !std::mem::replace(&mut told, true) {
+            log::warn!(
+                "all {limit} connections are in use (--max-connections): idle ones are closed for further clients, \
+                 which wait where none is idle"
+            );
         }
+        let slot = tokio::select! {
+            Some(slot) = slots.claim() => slot,
+            () = shared.stop.cancelled() => return,
+        };
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let _open = shared.traffic.opened();
+            converse(stream, peer, slot, &shared).await;
+        });
     }
 }
 
 /// Answers the requests of one connection.
-async fn converse(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+async fn converse(stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>, shared: &Arc<Shared>) {
     if let Err(error) = stream.set_nodelay(true) {
         log::debug!("cannot switch off Nagle's algorithm: {error}");
     }
-    let stream = Sending::new(stream, shared.limits.stalled);
+    let stream = Sending::new(stream, shared.limits.stalled, Arc::clone(&slot));
     let Some(tls) = &shared.tls else {
-        return answer(stream, peer, shared).await;
+        return answer(stream, peer, slot, shared).await;
     };
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(shared.limits.head, tls.accept(stream)) => shaken,
+        () = slot.closed() => return,
         () = shared.stop.cancelled() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => answer(stream, peer, shared).await,
+        Ok(Ok(stream)) => answer(stream, peer, slot, shared).await,
         Ok(Err(error)) => log::debug!("{}: no TLS connection: {error}", peer.ip()),
         Err(_) => log::debug!("{}: no TLS connection in time", peer.ip()),
     }
 }
 
-/// Answers requests until the connection closes, or until the server stops and the time of grace is over.
-async fn answer<S>(stream: S, peer: SocketAddr, shared: &Arc<Shared>)
+/// Answers requests until the connection closes or is closed for another one, or until the server stops and the time of
+/// grace is over.
+async fn answer<S>(stream: S, peer: SocketAddr, slot: Arc<Slot>, shared: &Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = TowerToHyperService::new(shared.router.clone());
-    let traffic = Arc::clone(&shared.traffic);
+    let (traffic, asked) = (Arc::clone(&shared.traffic), Arc::clone(&slot));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let watched = Watched::begin(&traffic, peer.ip(), &request);
+        let watched = Watched::begin(&traffic, peer.ip(), &request, asked.begin());
         let answering = router.call(request);
         async move {
             let Ok(response) = answering.await;
@@ -135,11 +138,21 @@ where
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = shared.stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(shared.limits.grace, connection).await.ok()
+    let mut gives_way = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break Some(ended),
+            () = slot.closed(), if !gives_way => {
+                if slot.is_idle() {
+                    return;
+                }
+                gives_way = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = shared.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                break tokio::time::timeout(shared.limits.grace, connection).await.ok();
+            }
         }
     };
     if let Some(Err(error)) = ended {

@@ -2,26 +2,32 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A stream that fails with [`io::ErrorKind::TimedOut`] when nothing of what is written goes out for so long.
+use super::slots::Slot;
+
+/// A stream that fails with [`io::ErrorKind::TimedOut`] when nothing of what is written goes out for so long, and whose slot
+/// is told when all has gone out.
 pub(super) struct Sending<S> {
     stream: S,
     limit: Duration,
+    slot: Arc<Slot>,
     /// Runs while a write waits.
     waiting: Pin<Box<Sleep>>,
     waits: bool,
 }
 
 impl<S> Sending<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
+    pub(super) fn new(stream: S, limit: Duration, slot: Arc<Slot>) -> Self {
         Self {
             stream,
             limit,
+            slot,
             waiting: Box::pin(sleep(limit)),
             waits: false,
         }
@@ -77,7 +83,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Sending<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() {
+            self.slot.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -87,14 +97,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Sending<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use tokio::io::AsyncWriteExt as _;
 
+    use super::super::slots::Slots;
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_given_up() {
         let (near, mut far) = tokio::io::duplex(10);
-        let mut sending = Sending::new(near, Duration::from_secs(60));
+        let slot = Slots::new(NonZeroUsize::MIN).claim().await.unwrap();
+        let mut sending = Sending::new(near, Duration::from_secs(60), slot);
         sending.write_all(b"0123456789").await.unwrap();
         let error = sending.write_all(b"more").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -12,6 +12,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::access_log::Entry;
 use super::reply::Came;
+use super::slots::UnderWay;
 use super::traffic::{Kind, Traffic};
 
 /// The status in the log of a request whose client left before there was an answer, as nginx has it.
@@ -26,11 +27,17 @@ pub(super) struct Watched {
     kind: Kind,
     begun: Instant,
     entry: Entry,
+    _under_way: UnderWay,
 }
 
 impl Watched {
     /// A request whose head has come. Of its target the path alone is kept.
-    pub(super) fn begin<B>(traffic: &Arc<Traffic>, client: IpAddr, request: &Request<B>) -> Self {
+    pub(super) fn begin<B>(
+        traffic: &Arc<Traffic>,
+        client: IpAddr,
+        request: &Request<B>,
+        under_way: UnderWay,
+    ) -> Self {
         let path = request.uri().path();
         Self {
             traffic: Arc::clone(traffic),
@@ -46,6 +53,7 @@ impl Watched {
                 seconds: 0.0,
                 came: None,
             },
+            _under_way: under_way,
         }
     }
 }

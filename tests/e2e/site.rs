@@ -278,14 +278,13 @@ fn https_is_spoken_with_a_certificate_that_can_be_replaced() {
 }
 
 #[test]
-fn clients_that_send_nothing_are_closed_and_too_many_wait() {
+fn clients_that_send_nothing_are_closed() {
     let origin = Origin::start(content());
-    let site = Site::of(&origin, &["--max-connections", "2", "--idle-timeout", "1s"]);
+    let site = Site::of(&origin, &["--idle-timeout", "1s"]);
     let mut slow = TcpStream::connect(site.address).unwrap();
     slow.write_all(b"GET /.counters HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         .unwrap();
     let mut silent = TcpStream::connect(site.address).unwrap();
-    // It has its turn when the others have lost theirs.
     assert_eq!(site.get(DARK).status, 200);
     for stream in [&mut slow, &mut silent] {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -371,18 +370,59 @@ fn requests_are_logged_and_counted() {
 fn no_more_connections_are_open_than_allowed() {
     let origin = Origin::start(content());
     let site = Site::of(&origin, &["--max-connections", "2"]);
-    let held = [(); 2].map(|()| TcpStream::connect(site.address).unwrap());
     thread::scope(|scope| {
+        let (origin, site) = (&origin, &site);
+        let both = [DARK, FLAT].map(|name| {
+            origin.set(name, Behaviour::StallBeforeHead);
+            scope.spawn(move || site.get(name))
+        });
+        origin.wait_for_stalled(2);
         let third = scope.spawn(|| site.metrics());
         eventually("both are in use", || {
             site.log().contains("all 2 connections are in use")
         });
-        drop(held);
+        origin.release();
         let metrics = third.join().unwrap();
         let open = metrics
             .lines()
             .find_map(|line| line.strip_prefix("crds_fs_serve_open_connections "));
         assert!(matches!(open, Some("1" | "2")), "{metrics}");
+        for busy in both {
+            assert_eq!(busy.join().unwrap().status, 200);
+        }
+    });
+}
+
+#[test]
+fn connections_without_a_request_give_way_to_further_clients() {
+    let origin = Origin::start(content());
+    let site = Site::of(&origin, &["--max-connections", "4", "--idle-timeout", "1h"]);
+    origin.set(DARK, Behaviour::StallBeforeHead);
+    thread::scope(|scope| {
+        let busy = scope.spawn(|| site.get(DARK));
+        origin.wait_for_stalled(1);
+        let idle: Vec<_> = (0..12)
+            .map(|number| {
+                let mut stream = TcpStream::connect(site.address).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+                match number % 3 {
+                    0 => {}
+                    1 => stream.write_all(&request[..30]).unwrap(),
+                    _ => {
+                        stream.write_all(request).unwrap();
+                        stream.read_exact(&mut [0; 10]).unwrap();
+                    }
+                }
+                stream
+            })
+            .collect();
+        for _ in 0..4 {
+            assert_eq!(site.get(FLAT).status, 200);
+        }
+        origin.release();
+        assert_eq!(busy.join().unwrap().status, 200, "a request is no idleness");
+        drop(idle);
     });
 }
 

@@ -27,7 +27,8 @@ pub(super) struct ConnectionFlags {
     /// The form of the log of requests: the common log format, or a JSON object a line.
     #[arg(long, value_name = "text|json", env = "CRDS_FS_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"], hide_possible_values = true)]
     log_format: String,
-    /// Let further clients wait while so many connections are open.
+    /// Open so many connections at a time. For a further client the one that has been idle for longest is closed; where none
+    /// is, it waits.
     #[arg(long, value_name = "N", env = "CRDS_FS_MAX_CONNECTIONS", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: u32,
     /// Close a connection over which no request comes for so long.
