@@ -40,7 +40,27 @@ pub enum ComputedBy {
     Here,
 }
 
+/// The bytes that an entry of a map takes in memory beside its texts, roughly.
+const ENTRY: usize = 64;
+
+/// The bytes that a header takes in memory, roughly.
+pub(super) fn memory(header: &Header) -> usize {
+    let entries = header.iter();
+    entries
+        .map(|(name, value)| name.len() + value.len() + ENTRY)
+        .sum()
+}
+
 impl Answer {
+    /// The bytes that it takes in memory with its header, roughly.
+    pub(super) fn memory(&self) -> usize {
+        let types = self.types.iter();
+        let types: usize = types
+            .map(|(name, answer)| name.as_str().len() + answer.memory() + ENTRY)
+            .sum();
+        types + self.header.as_deref().map_or(0, memory)
+    }
+
     /// The best reference of a type, where that is one file.
     pub fn file(&self, reftype: &str) -> Option<&FileName> {
         match self.types.get(reftype) {
@@ -160,6 +180,16 @@ impl TypeAnswer {
         one.into_iter()
             .chain(several.into_iter().flatten())
             .chain(named.into_iter().flat_map(BTreeMap::values))
+    }
+
+    /// The bytes of its texts, and of the entries that hold them.
+    fn memory(&self) -> usize {
+        let files: usize = self.files().map(|name| name.as_str().len() + ENTRY).sum();
+        let names: usize = match self {
+            Self::Named(names) => names.keys().map(String::len).sum(),
+            _ => 0,
+        };
+        files + names + self.reason().map_or(0, str::len)
     }
 
     /// The reason for which there is no file, where there is none.

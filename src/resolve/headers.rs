@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::answer::Header;
+use super::answer::{Header, memory};
 use crate::crds::FileName;
 
 /// Contexts under which a header is kept; the oldest goes first.
@@ -65,6 +65,11 @@ impl Headers {
         for told in &mut self.0 {
             told.when = UNIX_EPOCH;
         }
+    }
+
+    /// The bytes that all take in memory, roughly.
+    pub(super) fn memory(&self) -> usize {
+        self.iter().map(|told| memory(&told.header)).sum()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Told> {

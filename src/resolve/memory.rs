@@ -6,15 +6,15 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lru::LruCache;
-
 use super::answer::{Answer, ComputedBy, Header};
 use super::error::ResolveError;
 use super::headers::{Headers, Told};
 use crate::crds::{BuildVersion, DatasetName, FileName, Observatory};
 
+mod bounded;
 mod saved;
 
+use bounded::Bounded;
 use saved::{Builds, Snapshot};
 
 /// A question: a dataset under a literal context.
@@ -68,29 +68,33 @@ pub(super) struct KnownHeaders {
 /// Answers, failures and headers.
 pub(super) struct Memory {
     lifetimes: Lifetimes,
-    answers: LruCache<Question, Arc<Answer>>,
+    answers: Bounded<Question, Arc<Answer>>,
     /// Questions whose answer is only one to fall back on, see [`Memory::doubt`].
     doubted: HashSet<Question>,
-    failures: LruCache<Question, (ResolveError, SystemTime)>,
-    headers: LruCache<(Observatory, DatasetName), Headers>,
+    failures: Bounded<Question, (ResolveError, SystemTime)>,
+    headers: Bounded<(Observatory, DatasetName), Headers>,
     /// The server that was asked, by URL.
     servers: BTreeMap<Observatory, String>,
     builds: Builds,
     changes: u64,
 }
 
+/// The most bytes of all answers, of all failures and of all headers that are remembered. An answer and a header of a real
+/// archive have some thousand each.
+const MAX_BYTES: usize = 64 << 20;
+
 /// The most releases that are remembered.
 const MAX_BUILDS: usize = 1000;
 
 impl Memory {
-    /// An empty memory for at most `capacity` answers, and as many failures and headers.
+    /// An empty memory for at most `capacity` answers, and as many failures and headers, as far as they are not too large.
     pub(super) fn new(lifetimes: Lifetimes, capacity: NonZeroUsize) -> Self {
         Self {
             lifetimes,
-            answers: LruCache::new(capacity),
+            answers: Bounded::new(capacity, MAX_BYTES),
             doubted: HashSet::new(),
-            failures: LruCache::new(capacity),
-            headers: LruCache::new(capacity),
+            failures: Bounded::new(capacity, MAX_BYTES),
+            headers: Bounded::new(capacity, MAX_BYTES),
             servers: BTreeMap::new(),
             builds: Builds::new(),
             changes: 0,
@@ -132,7 +136,7 @@ impl Memory {
         {
             self.keep_header(&question, &question.context, header, answer.when);
         }
-        self.answers.put(question, Arc::clone(answer));
+        self.answers.put(question, Arc::clone(answer), answer.memory());
         self.changes += 1;
     }
 
@@ -156,7 +160,10 @@ impl Memory {
     }
 
     fn tell(&mut self, key: (Observatory, DatasetName), told: Told) {
-        self.headers.get_or_insert_mut(key, Headers::default).keep(told);
+        let mut headers = self.headers.pop(&key).unwrap_or_default();
+        headers.keep(told);
+        let bytes = headers.memory();
+        self.headers.put(key, headers, bytes);
     }
 
     /// Has the answers of these origins found anew, however young they are: an earlier run found them in another mode.
@@ -170,7 +177,9 @@ impl Memory {
 
     /// Keeps a failure for its short while.
     pub(super) fn keep_failure(&mut self, question: Question, error: &ResolveError, now: SystemTime) {
-        self.failures.put(question, (error.clone(), now));
+        // Most of a failure is its text, which may be a server's.
+        let bytes = error.to_string().len();
+        self.failures.put(question, (error.clone(), now), bytes);
     }
 
     /// Forgets the failures of an observatory: a new catalog may mend them.
@@ -339,7 +348,8 @@ impl Memory {
                 context: answer.context.clone(),
                 dataset: answer.dataset.clone(),
             };
-            self.answers.put(question, Arc::new(answer));
+            let bytes = answer.memory();
+            self.answers.put(question, Arc::new(answer), bytes);
         }
         Ok(())
     }

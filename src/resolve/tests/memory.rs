@@ -218,3 +218,36 @@ fn what_another_server_told_is_old() {
         assert_eq!(after.header(&asked, now).fresh.is_some(), fresh, "{url}");
     }
 }
+
+#[test]
+fn large_answers_failures_and_headers_are_kept_as_far_as_there_is_room() {
+    const WORDS: usize = 1 << 20;
+    let mut memory = memory(1000);
+    for number in 0..200 {
+        let asked = question(&format!("D{number}"));
+        let mut large = Answer::clone(&answer(&asked, at(0)));
+        let wordy = TypeAnswer::NotFound(format!("NOT FOUND {}", "x".repeat(WORDS)));
+        large.types.insert("dark".parse().unwrap(), wordy);
+        let header: Header = [("WORDS".to_owned(), "x".repeat(WORDS))].into();
+        large.header = Some(Arc::new(header));
+        memory.keep(asked, &Arc::new(large));
+        let failed = ResolveError::UnknownDataset {
+            dataset: String::new(),
+            text: "x".repeat(WORDS),
+        };
+        memory.keep_failure(question(&format!("F{number}")), &failed, at(0));
+    }
+    let mut known = [0; 3];
+    for number in 0..200 {
+        let asked = question(&format!("D{number}"));
+        known[0] += usize::from(memory.answer(&asked).is_some());
+        known[1] += usize::from(memory.header(&asked, at(0)).at_all.is_some());
+        let failed = memory.recall(&question(&format!("F{number}")), at(0));
+        known[2] += usize::from(matches!(failed, Recall::Failed(_)));
+    }
+    assert_eq!(known, [31, 63, 63], "64 MiB of each");
+    assert!(
+        memory.answer(&question("D199")).is_some(),
+        "what came last is there"
+    );
+}
