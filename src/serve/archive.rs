@@ -114,8 +114,8 @@ enum Part {
     Instrument,
 }
 
-/// Adds the names in one directory; a directory that is not there holds none, and one that cannot be read is left out
-/// with a warning.
+/// Adds the names in one directory, links followed; a directory that is not there holds none, and one that cannot be read is
+/// left out with a warning.
 fn collect(directory: &Path, part: Part, found: &mut BTreeMap<FileName, PathBuf>) {
     let skipped = |error: io::Error| {
         log::warn!(
@@ -128,22 +128,23 @@ fn collect(directory: &Path, part: Part, found: &mut BTreeMap<FileName, PathBuf>
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Err(error) => return skipped(error),
     };
+    let mut seen = BTreeSet::new();
+    let mut is_new = |directory: &Path| fs::canonicalize(directory).is_ok_and(|place| seen.insert(place));
     for entry in entries {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => return skipped(error),
         };
         let path = entry.path();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            // Only a real directory is an instrument: jref and the like are links to one that is read anyway.
-            if matches!(part, Part::References) {
-                collect(&path, Part::Instrument, found);
-            }
-            continue;
-        }
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => {}
-            Ok(metadata) if metadata.is_dir() => continue,
+            Ok(metadata) if metadata.is_dir() => {
+                // Those of an instrument; jref and the like are links to another one of these.
+                if matches!(part, Part::References) && is_new(&path) {
+                    collect(&path, Part::Instrument, found);
+                }
+                continue;
+            }
             Ok(_) => {
                 log::warn!("{} is not served: it is no regular file", path.display());
                 continue;

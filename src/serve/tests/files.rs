@@ -84,6 +84,33 @@ async fn nothing_else_is_reachable() {
 }
 
 #[tokio::test]
+async fn links_to_another_disk_are_followed() {
+    let (cache, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let references = cache.path().join("references/hst");
+    fs::create_dir_all(&references).unwrap();
+    fs::create_dir(disk.path().join("wfc3")).unwrap();
+    fs::write(disk.path().join("wfc3/x_drk.fits"), DARK).unwrap();
+    fs::write(disk.path().join("y_drk.fits"), DARK).unwrap();
+    for (name, target) in [
+        ("wfc3", disk.path().join("wfc3")),
+        ("iref", "wfc3".into()),
+        ("y_drk.fits", disk.path().join("y_drk.fits")),
+        ("nothing.fits", "none".into()),
+        ("round", "..".into()),
+    ] {
+        std::os::unix::fs::symlink(target, references.join(name)).unwrap();
+    }
+    // The directory of an observatory may be a link as well.
+    std::os::unix::fs::symlink(&references, cache.path().join("references/roman")).unwrap();
+    let server = Server::bind(cache.path(), Options::default()).await.unwrap();
+    for observatory in [Observatory::Hst, Observatory::Roman] {
+        assert_eq!(server.files(observatory), 2, "{observatory}");
+    }
+    let rig = Rig { server, cache };
+    assert_eq!(rig.file(&[]).await.body, DARK);
+}
+
+#[tokio::test]
 async fn the_configuration_is_a_python_literal() {
     let rig = rig().await;
     let get = |name: &'static str| {
