@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::envelope::{Call, MethodResult, RpcError};
+use super::description_text::SERVER_INFO;
+use super::envelope::{Answer, Call, RpcError};
+use super::file_info::{FILE_INFO_MAP, FileInfoMap};
 use super::methods;
 use super::services::{Place, Services};
 use crate::crds::Observatory;
@@ -13,7 +15,7 @@ pub(super) async fn answer(
     observatory: Observatory,
     base: String,
     call: Call,
-) -> MethodResult {
+) -> Result<Answer, RpcError> {
     services.counters.called(methods::known_name(&call.method));
     let Some(service) = services.get(observatory) else {
         return Err(RpcError::other("the observatory is gone"));
@@ -21,14 +23,18 @@ pub(super) async fn answer(
     if let Place::Cache(upstream) = &service.place
         && let Some(answered) = upstream.answer(&call).await
     {
-        return answered;
+        return answered.map(Answer::Whole);
     }
     let info = service.info().await.map_err(RpcError::no_contact)?;
+    if call.method == FILE_INFO_MAP {
+        return FileInfoMap::new(observatory, info, &call.params).map(|map| Answer::InParts(Box::new(map)));
+    }
     let _turn = services.turns.acquire().await;
     let services = Arc::clone(services);
     // Rules are read from disk and evaluated, and may have to be fetched: nothing for a thread that answers others.
     let answered = tokio::task::spawn_blocking(move || match services.get(observatory) {
-        Some(service) => methods::answer(service, &info, &base, &call),
+        Some(service) if call.method == SERVER_INFO => Ok(Answer::Text(service.description.of(&info, &base))),
+        Some(service) => methods::answer(service, &info, &base, &call).map(Answer::Whole),
         None => Err(RpcError::other("the observatory is gone")),
     });
     answered

@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::iter;
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::crds::json;
+use super::file_info::FileInfoMap;
+use crate::crds::{Observatory, json};
 
 /// A call, taken out of its envelope.
 #[derive(Debug)]
@@ -29,6 +32,16 @@ pub(super) struct RpcError {
 
 /// A result, or the error that is told.
 pub(super) type MethodResult = Result<Value, RpcError>;
+
+/// The result of a call.
+pub(super) enum Answer {
+    /// As a value.
+    Whole(Value),
+    /// As JSON.
+    Text(Bytes),
+    /// As parts of JSON, which are made when they are sent.
+    InParts(Box<FileInfoMap>),
+}
 
 impl RpcError {
     pub(super) fn new(name: &'static str, message: impl Display) -> Self {
@@ -109,17 +122,38 @@ impl Call {
 }
 
 /// The reply's body.
-pub(super) fn reply(id: &Value, answer: Result<Value, RpcError>) -> Value {
-    match answer {
-        Ok(result) => json!({"error": null, "jsonrpc": "1.0", "id": id, "result": result}),
+pub(super) fn reply(id: &Value, answer: MethodResult) -> Value {
+    let (error, result) = match answer {
+        Ok(result) => (Value::Null, result),
         Err(error) => {
             let message = format!("{}: {}", error.name, escape(&error.message));
-            json!({
-                "error": {"name": error.name, "code": 500, "message": message, "data": null},
-                "jsonrpc": "1.0", "id": id, "result": null,
-            })
+            let error = json!({"name": error.name, "code": 500, "message": message, "data": null});
+            (error, Value::Null)
         }
-    }
+    };
+    // The result may be large: it is moved.
+    let fields = [
+        ("error", error),
+        ("jsonrpc", "1.0".into()),
+        ("id", id.clone()),
+        ("result", result),
+    ];
+    Value::Object(
+        fields
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect(),
+    )
+}
+
+/// The parts of a reply's body, of those of its result.
+pub(super) fn reply_in_parts<P: Iterator<Item = Bytes>>(
+    id: &Value,
+    result: P,
+) -> impl Iterator<Item = Bytes> + use<P> {
+    let begin = format!(r#"{{"error":null,"jsonrpc":"1.0","id":{id},"result":"#);
+    let end = Bytes::from_static(b"}");
+    iter::once(begin.into()).chain(result).chain(iter::once(end))
 }
 
 /// The servers escape their texts for HTML.
@@ -178,6 +212,16 @@ impl Params {
                 .collect::<Result<_, _>>()
                 .map(Some),
             _ => Err(invalid(what, "an array of strings")),
+        }
+    }
+
+    /// Refuses an observatory that a server is not; null is the server's own.
+    pub(super) fn check_observatory(&self, index: usize, served: Observatory) -> Result<(), RpcError> {
+        match self.optional_text(index, "the observatory")? {
+            Some(other) if !other.eq_ignore_ascii_case(served.as_str()) => Err(RpcError::other(
+                format_args!("this server serves '{served}', not '{other}'"),
+            )),
+            _ => Ok(()),
         }
     }
 

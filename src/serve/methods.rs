@@ -1,6 +1,6 @@
 //! The JSON-RPC methods (spec/crds-service 1.3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -8,10 +8,12 @@ use serde_json::{Map, Value, json};
 use super::arguments::{known_types, too_many};
 use super::datasets::{Dataset, Datasets};
 use super::description::MAX_PER_CALL;
+use super::description_text::SERVER_INFO;
 use super::envelope::{Call, MethodResult, Params, RpcError};
+use super::file_info::{FILE_INFO_MAP, fields};
 use super::services::Service;
 use crate::crds::catalog::CatalogItem;
-use crate::crds::{CatalogEntry, FileKind, FileName, ServerInfo};
+use crate::crds::{FileKind, FileName, ServerInfo};
 
 /// A call with all that its answer may depend on.
 struct MethodCall<'a> {
@@ -24,10 +26,8 @@ struct MethodCall<'a> {
 
 type Method = fn(&MethodCall<'_>) -> MethodResult;
 
-/// Every method that is answered.
+/// Every method whose answer is a value.
 const METHODS: &[(&str, Method)] = &[
-    ("get_server_info", server_info),
-    ("get_file_info_map", file_info_map),
     ("get_file_info", file_info),
     ("get_mapping_names", mapping_names),
     ("get_reference_names", reference_names),
@@ -60,7 +60,10 @@ const PASSED_ON: [&str; 5] = [
 /// The name under which calls of a method are counted.
 pub(super) fn known_name(method: &str) -> &'static str {
     let here = METHODS.iter().map(|(name, _)| *name);
-    let known = here.chain(PASSED_ON).find(|name| *name == method);
+    let known = here
+        .chain(PASSED_ON)
+        .chain([SERVER_INFO, FILE_INFO_MAP])
+        .find(|name| *name == method);
     known.unwrap_or("(unknown)")
 }
 
@@ -82,17 +85,8 @@ pub(super) fn answer(service: &Service, info: &ServerInfo, base: &str, call: &Ca
 }
 
 impl MethodCall<'_> {
-    /// Refuses an observatory that this server is not; null is the server's own.
     fn check_observatory(&self, index: usize) -> Result<(), RpcError> {
-        match self.params.optional_text(index, "the observatory")? {
-            Some(other) if !other.eq_ignore_ascii_case(self.service.observatory.as_str()) => {
-                Err(RpcError::other(format_args!(
-                    "this server serves '{}', not '{other}'",
-                    self.service.observatory
-                )))
-            }
-            _ => Ok(()),
-        }
+        self.params.check_observatory(index, self.service.observatory)
     }
 
     /// The mapping that a parameter means, which may be symbolic or a date.
@@ -105,92 +99,12 @@ impl MethodCall<'_> {
         let catalog = self.info.catalog();
         catalog.at(catalog.index_of(name)?)
     }
-
-    /// The fields of a file, as texts.
-    fn fields(&self, file: CatalogItem<'_>) -> Map<String, Value> {
-        let text = file.name;
-        let bad = self.info.bad_files().contains(text);
-        let CatalogEntry { size, sha1 } = file.entry;
-        let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
-        let parts: Vec<_> = text
-            .rsplit_once('.')
-            .map_or(text, |(stem, _)| stem)
-            .split('_')
-            .collect();
-        let named = parts.first() == Some(&self.service.observatory.as_str());
-        let part = |index: usize| {
-            parts
-                .get(index)
-                .copied()
-                .filter(|_| named && parts.len() > index + 1)
-                .unwrap_or("none")
-        };
-        let pairs = [
-            ("name", text.to_owned()),
-            ("observatory", self.service.observatory.to_string()),
-            ("instrument", part(1).to_owned()),
-            ("filekind", part(2).to_owned()),
-            (
-                "type",
-                if file.kind().is_mapping() {
-                    "mapping"
-                } else {
-                    "reference"
-                }
-                .to_owned(),
-            ),
-            ("size", or_none(size.map(|size| size.to_string()))),
-            ("sha1sum", or_none(sha1.map(|sha1| sha1.to_string()))),
-            ("state", "operational".to_owned()),
-            ("rejected", bad.to_string()),
-            ("blacklisted", "false".to_owned()),
-        ];
-        pairs
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), Value::String(value)))
-            .collect()
-    }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "a method like the others")]
-fn server_info(call: &MethodCall<'_>) -> MethodResult {
-    Ok(call.info.clone().served_at(call.base).to_json())
-}
-
-fn file_info_map(call: &MethodCall<'_>) -> MethodResult {
-    call.check_observatory(0)?;
-    let files = call.params.optional_texts(1, "files")?;
-    let wanted = call.params.optional_texts(2, "fields")?;
-    let wanted = wanted.map(BTreeSet::from_iter);
-    let fields = |file: CatalogItem<'_>| {
-        let mut fields = call.fields(file);
-        if let Some(wanted) = &wanted {
-            fields.retain(|key, _| wanted.contains(key.as_str()));
-        }
-        Value::Object(fields)
-    };
-    let answer: Map<_, _> = match files {
-        None => call
-            .info
-            .catalog()
-            .iter()
-            .map(|file| (file.name.to_owned(), fields(file)))
-            .collect(),
-        Some(names) => names
-            .into_iter()
-            .map(|name| {
-                let known = call.file(name).map(fields);
-                (name.to_owned(), known.unwrap_or_else(|| json!("NOT FOUND")))
-            })
-            .collect(),
-    };
-    Ok(Value::Object(answer))
 }
 
 fn file_info(call: &MethodCall<'_>) -> MethodResult {
     let name = call.params.text(1, "the file name")?;
     let file = call.file(name).ok_or_else(|| unknown_file(name))?;
-    Ok(Value::Object(call.fields(file)))
+    Ok(Value::Object(fields(call.service.observatory, call.info, file)))
 }
 
 fn unknown_file(name: &str) -> RpcError {

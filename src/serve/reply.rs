@@ -1,7 +1,10 @@
 //! Plain HTTP replies.
 
-use axum::body::Body;
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
 use axum::http::{Response, StatusCode, header};
+use futures_util::stream;
 use hyper::ext::ReasonPhrase;
 use serde_json::Value;
 
@@ -27,9 +30,29 @@ impl Came {
     }
 }
 
+/// A reply in parts up to about this size, in bytes, is made whole and tells its length.
+const SMALL: usize = 64 << 10;
+
+/// The type of JSON-RPC replies.
+const JSON_RPC: &str = "application/json-rpc";
+
 /// A JSON-RPC reply.
 pub(super) fn json(value: &Value) -> Response<Body> {
-    respond(StatusCode::OK, "application/json-rpc", value.to_string().into())
+    respond(StatusCode::OK, JSON_RPC, value.to_string().into())
+}
+
+/// A JSON-RPC reply in parts, which are made when they can be sent, where there are many.
+pub(super) fn json_in_parts(mut parts: impl Iterator<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let (mut first, mut length) = (Vec::<Bytes>::new(), 0);
+    while length < SMALL {
+        let Some(part) = parts.next() else {
+            return respond(StatusCode::OK, JSON_RPC, Body::from(first.concat()));
+        };
+        length += part.len();
+        first.push(part);
+    }
+    let parts = first.into_iter().chain(parts).map(Ok::<_, Infallible>);
+    respond(StatusCode::OK, JSON_RPC, Body::from_stream(stream::iter(parts)))
 }
 
 /// A reply that nothing is here, and why.

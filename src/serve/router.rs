@@ -1,5 +1,6 @@
 //! Routes of requests.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use axum::routing::{get, post};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use super::envelope::{self, Call};
+use super::envelope::{self, Answer, Call};
 use super::reply::{self, not_found, text};
 use super::services::{Service, Services};
 use super::traffic::Traffic;
@@ -183,7 +184,14 @@ async fn answer_call(context: &Context, observatory: &str, request: Request<Body
             (id, Err(error))
         }
     };
-    reply::json(&envelope::reply(&id, answered))
+    match answered {
+        Ok(Answer::Text(text)) => reply::json_in_parts(envelope::reply_in_parts(&id, iter::once(text))),
+        Ok(Answer::InParts(parts)) => {
+            reply::json_in_parts(envelope::reply_in_parts(&id, parts.map(Into::into)))
+        }
+        Ok(Answer::Whole(result)) => reply::json(&envelope::reply(&id, Ok(result))),
+        Err(error) => reply::json(&envelope::reply(&id, Err(error))),
+    }
 }
 
 async fn file(

@@ -12,6 +12,7 @@ use super::archive::{self, Files, HashProgress};
 use super::counters::Counters;
 use super::datasets::Datasets;
 use super::description::Description;
+use super::description_text::DescriptionText;
 use super::envelope::RpcError;
 use super::rules::Rules;
 use super::upstream::Upstream;
@@ -35,6 +36,7 @@ pub(super) struct Service {
     pub(super) observatory: Observatory,
     pub(super) place: Place,
     pub(super) rules: Rules,
+    pub(super) description: DescriptionText,
 }
 
 /// The place of the files that are served.
@@ -67,6 +69,7 @@ impl Services {
             let service = Service {
                 observatory,
                 rules: Rules::of_files(observatory, Arc::clone(&files)),
+                description: DescriptionText::default(),
                 place: Place::Directory(Directory {
                     files,
                     datasets: Arc::clone(&datasets),
@@ -90,6 +93,7 @@ impl Services {
             let service = Service {
                 observatory,
                 rules: Rules::of_cache(observatory, cache),
+                description: DescriptionText::default(),
                 place: Place::Cache(upstream),
             };
             (observatory, service)
