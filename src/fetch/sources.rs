@@ -113,14 +113,9 @@ impl Inner {
         Some(FetchError::remote(key, &last).at(url))
     }
 
-    /// Moves the sources that are left alone behind the others, and the tier as long as it fails: it is no transfer's task to
-    /// try it.
+    /// Moves the sources that are left alone behind the others.
     fn order(&self, observatory: Observatory, sources: &mut [Source]) {
-        sources.sort_by_cached_key(|source| {
-            let states = &self.source_states;
-            let fails = source.is_tier && states.is_failing(observatory, source.number);
-            fails || states.is_left_alone(observatory, source.number)
-        });
+        sources.sort_by_cached_key(|source| self.source_states.is_left_alone(observatory, source.number));
     }
 
     /// Tries the tier in the background if it has failed and its time is over.
@@ -276,5 +271,35 @@ pub(super) fn add_served(served: &mut Vec<Served>, url: &Url, bytes: u64) {
             url: url.clone(),
             bytes,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_a_source_and_of_a_file() {
+        let failure = |kind, hint: Option<Hint>| {
+            let error = RemoteError::new(kind, "s3://bucket/x", "told to fail");
+            let error = hint.map_or(error.clone(), |hint| error.with_hint(hint));
+            (is_of_source(&error), is_absence(&error))
+        };
+        for (kind, hint, of_source, absent) in [
+            (RemoteErrorKind::NotFound, None, false, true),
+            (RemoteErrorKind::Denied, None, false, true),
+            (RemoteErrorKind::NotFound, Some(Hint::NoBucket), true, false),
+            (RemoteErrorKind::Denied, Some(Hint::Credentials), true, false),
+            (RemoteErrorKind::Server, None, true, false),
+            (RemoteErrorKind::Server, Some(Hint::Behind), false, false),
+            (RemoteErrorKind::TimedOut, Some(Hint::Behind), false, false),
+            (RemoteErrorKind::NoSuchRange, None, false, false),
+        ] {
+            assert_eq!(
+                failure(kind, hint.clone()),
+                (of_source, absent),
+                "{kind:?} {hint:?}"
+            );
+        }
     }
 }

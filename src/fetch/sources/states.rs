@@ -10,6 +10,9 @@ use super::Source;
 use crate::crds::{FileKey, Observatory, ReferenceLayout, Url};
 use crate::remote::RemoteError;
 
+#[cfg(test)]
+mod tests;
+
 /// The time for which a source that gave a wrong file is asked after all others.
 pub(in crate::fetch) const LEFT_ALONE: Duration = Duration::from_secs(600);
 

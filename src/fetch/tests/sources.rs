@@ -88,7 +88,21 @@ tests! {
             assert_eq!(world.place.asked(), [(3000, None, false), (0, None, false)]);
             assert_eq!(served(&world), [('1', u64::try_from(length).unwrap())]);
             assert_eq!(world.fetcher.counters().mismatches, 1);
+            assert!(world.fetcher.wrong_files().is_empty(), "nobody knows whose bytes are wrong");
             world.check_store();
+        }
+    }
+
+    async fn without_a_digest_bytes_of_two_sources_are_never_put_together() {
+        for length in [90_000, 7000] {
+            let (bytes, old) = (content(length), content(length + 1)[1..].to_vec());
+            let first = mirror(&old);
+            let unchecked = FetchSettings { checksums: false, ..super::world::settings() };
+            let world = World::with_mirrors_by(unchecked, &bytes, &[&first]);
+            first.then([Act::Drop(3000)]);
+            first.then([Act::Fail(RemoteErrorKind::NotFound)]);
+            assert_eq!(world.open(FILE).await.unwrap(), bytes);
+            assert_eq!(world.place.asked(), [(0, None, false)]);
         }
     }
 

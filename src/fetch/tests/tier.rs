@@ -66,6 +66,8 @@ tests! {
         for length in [420_000, 90_000, 7000] {
             let bytes = content(length);
             let (world, tier) = world(&bytes);
+            world.fetcher.catalogs().load(Observatory::Hst).wait().await.unwrap();
+            assert_ne!(world.fetcher.url(&key(FILE)).unwrap().as_str(), THERE, "nobody knows whether it has it");
             assert_eq!(world.open(FILE).await.unwrap(), bytes);
             // In both layouts, since it may have either.
             assert_eq!((tier.asked().len(), world.place.asked().is_empty()), (2, false));
@@ -156,6 +158,52 @@ tests! {
             world.place.always(Some(Act::Stall(0)));
             assert_eq!(world.fails(FILE).await, FetchErrorKind::TimedOut, "{kind:?}");
         }
+    }
+
+    async fn neither_are_its_lies() {
+        let (bytes, lie) = (content(90_000), content(90_001)[1..].to_vec());
+        let (world, tier) = world(&bytes);
+        tier.put(FILE, &lie);
+        world.place.always(Some(Act::Fail(RemoteErrorKind::Unreachable)));
+        assert_eq!(world.fails(FILE).await, FetchErrorKind::Unreachable);
+    }
+
+    async fn a_lie_of_the_server_is_not_its_own() {
+        let bytes = content(90_000);
+        let (world, _) = world(&bytes);
+        world.place.then([Act::Flip(7)]);
+        assert_eq!(world.open(FILE).await.unwrap(), bytes);
+        let counts = world.settle().await.write_back.counts;
+        assert_eq!((counts.wrong_files, counts.written_files), (0, 1));
+    }
+
+    async fn its_layout_is_not_guessed_from_failures_and_mappings() {
+        let mappings: Vec<_> = (1..7).map(|number| format!("hst_acs_darkfile_000{number}.rmap")).collect();
+        let bytes = content(7000);
+        let (world, tier) = world(&bytes);
+        let (mut listed, bytes_of_one) = (vec![(FILE, Some(bytes.as_slice()))], b"{}".as_slice());
+        for name in &mappings {
+            world.place.put(name, bytes_of_one);
+            listed.push((name, Some(bytes_of_one)));
+        }
+        world.archive.say(Ok(super::world::description(&listed)));
+        tier.always(Some(Act::Fail(RemoteErrorKind::Server)));
+        for _ in 0..6 {
+            if world.fetcher.store().holding(&key(FILE)).is_some() {
+                world.fetcher.store().remove(&key(FILE)).unwrap();
+            }
+            assert_eq!(world.open(FILE).await.unwrap(), bytes);
+            tokio::time::sleep(LEFT_ALONE * 2).await;
+        }
+        tier.always(None);
+        world.again(&bytes).await;
+        tokio::time::sleep(LEFT_ALONE * 2).await;
+        for name in &mappings {
+            assert_eq!(world.open(name).await.unwrap(), bytes_of_one);
+        }
+        let before = tier.asked().len();
+        world.again(&bytes).await;
+        assert_eq!(tier.asked().len() - before, 2, "it may still have references in either");
     }
 
     async fn as_the_last_resort_it_is_asked_though_it_failed() {

@@ -81,6 +81,14 @@ impl World {
 
     /// A world with one file of this content, and mirrors that are asked first.
     pub(in crate::fetch) fn with_mirrors(bytes: &[u8], mirrors: &[&Arc<Place>]) -> Self {
+        Self::with_mirrors_by(settings(), bytes, mirrors)
+    }
+
+    pub(in crate::fetch) fn with_mirrors_by(
+        settings: FetchSettings,
+        bytes: &[u8],
+        mirrors: &[&Arc<Place>],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = Arc::new(Place::default());
         place.put(FILE, bytes);
@@ -90,7 +98,7 @@ impl World {
             disk_store(&dir),
             places.map(Arc::clone).collect(),
             &archive,
-            settings(),
+            settings,
             CatalogSettings::default(),
         );
         Self {
