@@ -114,6 +114,48 @@ fn a_place_that_fails_is_tried_by_one_file_after_longer_and_longer_times() {
 }
 
 #[test]
+fn a_file_that_fails_again_and_again_is_given_up() {
+    let mut now = Instant::now();
+    let mut queue = filled(1, now);
+    for tries in 1..=TRIES {
+        let item = take(&mut queue, now);
+        queue.end(item, Ended::Failed(error()), now);
+        let waits = u64::from(tries < TRIES);
+        assert_eq!(queue.status(now).queued_files, waits, "{tries}");
+        now += LONGEST_PAUSE * 2;
+    }
+    let status = queue.status(now);
+    assert_eq!((status.queued_bytes, status.counts.unwritten_files), (0, 1));
+}
+
+#[test]
+fn the_end_waits_for_what_can_be_written() {
+    let now = Instant::now();
+    assert!(Queue::new().is_at_rest());
+    let mut queue = filled(2, now);
+    assert!(!queue.is_at_rest(), "they wait to be written");
+    let (first, second) = (take(&mut queue, now), take(&mut queue, now));
+    queue.end(first, Ended::Failed(error()), now);
+    assert!(!queue.is_at_rest(), "one is under way");
+    let told = queue.end(second, Ended::Refused(error()), now);
+    assert!(told.is_some_and(|told| told.contains("only read from")));
+    assert_eq!(queue.status(now).state, WriteBackState::ReadOnly);
+    assert!(queue.is_at_rest());
+}
+
+#[test]
+fn what_is_left_at_the_end_is_counted_once() {
+    let now = Instant::now();
+    let mut queue = filled(3, now);
+    let first = take(&mut queue, now);
+    assert_eq!(queue.close(), (3, 300));
+    assert_eq!(queue.end(first, Ended::Stopped, now), None);
+    let status = queue.status(now);
+    assert_eq!((status.queued_files, status.counts.unwritten_files), (0, 3));
+    assert_eq!(queue.next(now, false), Next::End);
+}
+
+#[test]
 fn a_place_that_lets_nobody_write_is_not_tried_for_each_file() {
     for (ended, state, pause) in [
         (Ended::Refused(error()), WriteBackState::ReadOnly, REFUSED_PAUSE),
