@@ -399,6 +399,23 @@ async fn object_stores_say_what_is_wrong() {
     assert!(!format!("{settings:?}").contains(SECRET), "{settings:?}");
 }
 
+#[tokio::test]
+async fn a_signature_goes_to_no_other_server() {
+    let other = Loopback::start(|_| Reply::Keep(reply("200 OK", &["ETag: \"x\""], "abc"))).await;
+    let location = format!("Location: {}/elsewhere", other.url);
+    let named =
+        Loopback::start(move |_| Reply::Keep(reply("307 Temporary Redirect", &[&location], ""))).await;
+    let url = Url::new("s3://bucket/crds/a.fits");
+    let origin = ObjectOrigin::new(client(), variables("s3", &named.url));
+    let object = origin.get(&url, None, None).await.unwrap();
+    assert_eq!(object.length, Some(3));
+    let asked = |server: &Loopback, header: &str| server.seen()[0].header(header);
+    for header in ["authorization", "x-amz-date", "x-amz-content-sha256"] {
+        assert!(asked(&named, header).is_some(), "{header}");
+        assert_eq!(asked(&other, header), None, "{header}");
+    }
+}
+
 struct Memory(MemoryOrigin);
 
 impl Bench for Memory {

@@ -33,7 +33,7 @@ trait Bench {
     fn is_clean(&self) -> bool;
 }
 
-fn upload(content: &[u8]) -> Upload {
+pub(super) fn upload(content: &[u8]) -> Upload {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(content).unwrap();
     Upload {

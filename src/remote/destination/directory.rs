@@ -18,6 +18,9 @@ use super::{Destination, Put, PutError, Sum, Upload, other};
 use crate::crds::Url;
 use crate::remote::error::{RemoteError, RemoteErrorKind};
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes that are copied at a time.
 const CHUNK: usize = 1 << 20;
 

@@ -128,6 +128,8 @@ async fn parts_that_were_not_asked_for_are_refused() {
         (PART, "bytes 2-5/4", "2345"),
         (PART, "bytes 5-2/10", "2345"),
         (PART, "bytes 2-4/10", "2345"),
+        (PART, "bytes 1-5/10", "12345"),
+        (PART, "bytes 3-5/10", "345"),
         (PART, "bytes 2-18446744073709551615/*", "2345"),
         (PART, "nonsense", "2345"),
         (None, "bytes 2-5/10", "2345"),

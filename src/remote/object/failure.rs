@@ -182,6 +182,13 @@ mod tests {
             ),
             (
                 RemoteErrorKind::Server,
+                "RequestLimitExceeded",
+                None,
+                RemoteErrorKind::Busy,
+                "(RequestLimitExceeded)",
+            ),
+            (
+                RemoteErrorKind::Server,
                 "InternalError",
                 None,
                 RemoteErrorKind::Server,
@@ -201,5 +208,9 @@ mod tests {
         }
         let plain = RemoteError::new(RemoteErrorKind::Denied, "s3://b/x", "403");
         assert_eq!(explained(plain.clone(), "<html>", None, true), plain);
+        let unsigned = explained(plain, "<html>", None, false);
+        assert!(unsigned.message.contains("was not signed"), "{unsigned}");
+        let absent = RemoteError::new(RemoteErrorKind::NotFound, "s3://b/x", "404");
+        assert_eq!(explained(absent.clone(), "<html>", None, false), absent);
     }
 }

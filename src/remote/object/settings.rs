@@ -162,3 +162,84 @@ fn no_retry() -> RetryConfig {
         ..RetryConfig::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(set: &[(&str, &str)]) -> CloudSettings {
+        set.iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn only_what_is_about_object_stores_is_kept() {
+        let kept = settings(&[
+            ("HOME", "/home/me"),
+            ("PATH", "/bin"),
+            ("MY_AWS_REGION", "x"),
+            ("AWS_REGION", ""),
+            ("AZURE_STORAGE_TOKEN", "secret"),
+        ]);
+        assert_eq!(format!("{kept:?}"), "{\"AZURE_STORAGE_TOKEN\", \"HOME\"}");
+    }
+
+    #[test]
+    fn requests_are_signed_where_there_are_credentials_for_the_store() {
+        let (aws, google) = ("AWS_", "GOOGLE_");
+        let key = ("AWS_ACCESS_KEY_ID", "KEY");
+        let token = ("GOOGLE_BEARER_TOKEN", "TOKEN");
+        for (set, prefix, bucket, anonymous) in [
+            (&[][..], aws, "own", Some(true)),
+            (&[key], aws, "own", Some(false)),
+            (&[key], aws, "stpubdata", Some(true)),
+            (&[("AWS_REGION", "x")], aws, "own", Some(true)),
+            (&[key], google, "own", Some(true)),
+            (&[token], google, "stpubdata", Some(false)),
+            (&[key, ("AWS_SKIP_SIGNATURE", "true")], aws, "own", None),
+            (
+                &[token, ("AWS_SKIP_SIGNATURE", "true")],
+                google,
+                "own",
+                Some(false),
+            ),
+        ] {
+            assert_eq!(
+                settings(set).anonymous(prefix, bucket),
+                anonymous,
+                "{set:?} {prefix} {bucket}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_profile_are_for_own_buckets_and_mixed_with_no_others() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".aws")).unwrap();
+        let credentials = "[default]\naws_access_key_id=ONE\naws_secret_access_key=one\n";
+        std::fs::write(home.path().join(".aws/credentials"), credentials).unwrap();
+        let home = ("HOME", home.path().to_str().unwrap());
+        for (set, bucket, keys) in [
+            (&[home][..], "own", [Some("ONE"), Some("one")]),
+            (&[home], "stpubdata", [None, None]),
+            (&[home, ("AWS_SKIP_SIGNATURE", "true")], "own", [None, None]),
+            (
+                &[home, ("AWS_WEB_IDENTITY_TOKEN_FILE", "/x")],
+                "own",
+                [None, None],
+            ),
+            (&[home, ("AWS_ACCESS_KEY_ID", "KEY")], "own", [Some("KEY"), None]),
+            (
+                &[home, ("GOOGLE_BEARER_TOKEN", "x")],
+                "own",
+                [Some("ONE"), Some("one")],
+            ),
+        ] {
+            let found = settings(set).with_profile(bucket);
+            let found = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+                .map(|name| found.0.get(name).map(String::as_str));
+            assert_eq!(found, keys, "{set:?} {bucket}");
+        }
+    }
+}
