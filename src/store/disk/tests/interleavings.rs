@@ -78,6 +78,28 @@ fn a_victim_that_was_opened_meanwhile_stays() {
     assert!(matches!(*held.lock(), Some(Found::Catalogued(_))));
 }
 
+/// The bytes of a file change after they were hashed, and it is the same file.
+#[test]
+fn what_is_written_to_while_it_is_hashed_is_no_copy() {
+    let dir = TempDir::new().unwrap();
+    let rule = key("hst_0001.pmap");
+    put_over_outside(&dir, &rule, b"good");
+    let store = shared(&dir, options());
+    let target = path(&dir, &rule);
+    store.disk.moments.plan(Moment::Hashed, move || {
+        let file = File::options().write(true).open(target).unwrap();
+        file.write_all_at(b"evil", 0).unwrap();
+        // A clock may stand still for a moment.
+        let later = SystemTime::now() + std::time::Duration::from_secs(60);
+        file.set_modified(later).unwrap();
+    });
+    for found in ["while it is hashed", "afterwards"] {
+        let verified = store.verify(&rule, entry(b"good")).unwrap();
+        assert!(!matches!(verified, Found::Catalogued(_)), "{found}");
+    }
+    assert_eq!(quarantined(&dir), [b"evil"]);
+}
+
 /// While a file in the store is hashed, and found to be wrong, the user puts another one there.
 #[test]
 fn what_came_while_the_file_before_was_hashed_stays() {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::super::moments::Moment;
 use super::*;
 
+mod sharing;
+
 /// A directory for a shared store, and one for the state of those who use it.
 struct Place {
     dir: TempDir,
