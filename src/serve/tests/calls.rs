@@ -313,3 +313,23 @@ async fn large_requests_have_limited_room() {
     waits.read_exact(&mut told).await.unwrap();
     assert_eq!(&told, b"HTTP/1.1 100");
 }
+
+#[tokio::test]
+async fn calls_about_another_observatory_are_refused() {
+    let rig = rig().await;
+    for (method, params) in [
+        ("get_file_info_map", json!(["jwst"])),
+        ("list_mappings", json!(["jwst", "*"])),
+        ("list_references", json!(["jwst", "*"])),
+        ("get_default_context", json!(["jwst"])),
+        ("get_build_context", json!(["jwst", "1.0"])),
+        ("get_context_history", json!(["jwst"])),
+    ] {
+        let told = rig.rpc_error(method, params).await;
+        assert!(told.contains("this server serves"), "{method}: {told}");
+    }
+    for version in ["", "1.0 or so", "1.0'"] {
+        let told = rig.rpc_error("get_build_context", json!(["hst", version])).await;
+        assert!(told.contains("invalid calibration software version"), "{told}");
+    }
+}

@@ -60,6 +60,27 @@ async fn files_come_whole_or_in_parts() {
     );
 }
 
+/// What caches in between ask again and again costs them no bytes.
+#[tokio::test]
+async fn who_has_the_file_is_told_so() {
+    let rig = rig().await;
+    let etag = rig.file(&[]).await.headers["etag"].clone();
+    let is_kept = "public, max-age=31536000, immutable";
+    for (given, is_known) in [
+        (etag.clone(), true),
+        (format!("W/{etag}"), true),
+        (format!("\"other\", {etag}"), true),
+        ("*".to_owned(), true),
+        ("\"other\"".to_owned(), false),
+    ] {
+        let reply = rig.file(&[("If-None-Match", &given)]).await;
+        let expected = if is_known { (304, 0) } else { (200, DARK.len()) };
+        assert_eq!((reply.status, reply.body.len()), expected, "{given}");
+        assert_eq!(reply.headers["etag"], etag, "{given}");
+        assert_eq!(reply.headers["cache-control"], is_kept, "{given}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_else_is_reachable() {
     let rig = rig().await;
