@@ -17,7 +17,7 @@ impl Fetcher {
         self.provide(key).map(|provided| Ok(provided?.file))
     }
 
-    /// As [`Fetcher::open`], for who has to know which contents they are: by what the catalog says by then, which may be
+    /// As [`Fetcher::open`], with the catalog's entry by which the file was verified: the catalog of that moment may be
     /// another one than when the file was looked up.
     pub(crate) fn provide(&self, key: &FileKey) -> Outcome<Provided, FetchError> {
         let Some(info) = self.inner.catalogs.current(key.observatory) else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The time over which the rate is smoothed: what came so long ago counts a third of what comes now.
+/// The time over which the rate is smoothed: bytes that came so long ago count a third of those that come now.
 const MEMORY: Duration = Duration::from_secs(3);
 
 /// The smoothed rate of a transfer.

@@ -172,7 +172,7 @@ fn enter(mode: DaemonMode) -> nix::Result<()> {
     match mode {
         DaemonMode::Detached(output) => {
             // It leaves the session when it is ready, not before: an automounter lets nobody past its trap but the process
-            // group of who mounts.
+            // group that mounts.
             let nothing = File::open("/dev/null")
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
             nix::unistd::dup2_stdin(&nothing)?;

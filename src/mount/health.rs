@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(entry(directory.path()).server(), Server::Gone);
     }
 
-    /// Opening a FIFO waits for who writes into it, as a hanging mount lets wait.
+    /// Opening a FIFO waits for a writer, as a look at a hanging mount waits.
     #[test]
     fn what_hangs_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();

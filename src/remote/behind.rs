@@ -6,7 +6,7 @@ use super::error::RemoteErrorKind;
 /// The name of the header, in lower case.
 pub(crate) const PROXY_STATUS: &str = "proxy-status";
 
-/// The name of whoever says it. Caches on the way may add what they have to say behind it.
+/// The name of this server in the header. Caches on the way may add members of their own behind it.
 const NAME: &str = "crds-fs";
 
 /// The most letters of the details.
@@ -35,7 +35,7 @@ impl Behind {
         }
     }
 
-    /// The kind of failure that it is to whoever asked.
+    /// The kind of failure that the client of this server gets.
     pub(super) const fn kind(self) -> RemoteErrorKind {
         match self {
             Self::Unreachable => RemoteErrorKind::Unreachable,

@@ -139,7 +139,7 @@ pub(crate) struct StoredReport {
 pub(crate) struct SourceStateReport {
     /// The source as it was named, without credentials; `crds` for the URLs that the server tells.
     pub source: String,
-    /// Whether it is the tier: what it does not have is asked of the others.
+    /// Whether it is the tier: files that it does not have are asked of the other sources.
     pub tier: bool,
     /// `unused`, `ready`, `failing` or `wrong`: it gave a wrong file. Others are asked before the last two.
     pub state: String,

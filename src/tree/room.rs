@@ -1,4 +1,4 @@
-//! The space that the store uses and has left, for who must not wait long for its disk.
+//! The space that the store uses and has left, for callers that must not wait long for its disk.
 
 use std::sync::Arc;
 

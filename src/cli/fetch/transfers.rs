@@ -18,7 +18,7 @@ use crate::crds::{CatalogEntry, FileKey};
 /// Small files at a time, for each large one.
 const SMALL_PER_JOB: usize = 4;
 
-/// Files are brought by these, whoever wants them.
+/// Fetches the files of one command, so many small and large ones at a time, and keeps the result of each.
 pub(super) struct Transfers<'a> {
     target: &'a Opened,
     progress: Progress,

@@ -183,7 +183,7 @@ impl SourceStates {
         });
     }
 
-    /// Notes that the tier does not have a reference in either layout. After some it is flat for who writes to it.
+    /// Notes that the tier does not have a reference in either layout. After some such references files are written to it flat.
     pub(in crate::fetch) fn note_absent(&self, observatory: Observatory, tier: usize) {
         self.with(observatory, tier, |state| {
             state.absent += 1;

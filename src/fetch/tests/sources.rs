@@ -283,7 +283,7 @@ tests! {
         assert_eq!(error.kind, FetchErrorKind::Unreachable);
         assert!(error.to_string().contains(FILE) && !error.to_string().contains(other), "{error}");
         assert_eq!(world.place.asked().len(), asked);
-        // One transfer looks whether it is over, and the others go on without.
+        // One transfer tries the source again; the others do without it until that has succeeded.
         tokio::time::sleep(Duration::from_secs(4)).await;
         world.place.always(Some(Act::Slow));
         let (looks, told) = tokio::join!(world.open(FILE), world.open(other));

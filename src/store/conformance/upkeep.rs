@@ -67,7 +67,7 @@ pub(super) fn what_lies_under_a_name_is_told(subject: &impl Subject) {
     assert_eq!(other, Finding::WrongDigest(sum(b"rules")));
     let longer = store.examine(&rule, wanted(b"more rules")).unwrap();
     assert_eq!(longer, Finding::WrongLength(5));
-    // It is right all the same for who wants what is there.
+    // By the entry of the file that is there it is right all the same.
     assert_eq!(store.examine(&rule, wanted(b"rules")).unwrap(), Finding::Right);
     catalogued(&store.open(&rule, wanted(b"rules")).unwrap());
 }

@@ -1,4 +1,5 @@
-//! Small files of which whoever comes first decides the text, for all who share a store and may start at the same moment.
+//! Small files with a text that is the same for all mounts of a shared store: the first one that writes it decides, also where
+//! several start at the same moment.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;

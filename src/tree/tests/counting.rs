@@ -23,7 +23,7 @@ impl Fixture {
         self.tree.release(opened.handle);
     }
 
-    /// Waits until this is what the files take: what comes with the release of a file is counted behind it.
+    /// Waits until the files take so many bytes: a file is counted in the background, after its release.
     async fn comes_to_use(&self, bytes: u64) {
         let counted = async {
             while self.used() != bytes {
