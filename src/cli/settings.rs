@@ -339,8 +339,8 @@ impl SettingSources<'_> {
             let shown = shown.join(",");
             match spec.observatory() {
                 Some(whose) if !observatories.contains(&whose) => Err(format!(
-                    "'{spec}' is a context of {whose}, but only {shown} is shown: add {whose} to --observatory, or name \
-                     a context of {shown}"
+                    "'{spec}' is a context of {whose}, but only {shown} is shown: add {whose} to --observatory, name a \
+                     context of {shown}, or none"
                 )),
                 None if matches!(spec, ContextSpec::Literal(_)) => Err(format!(
                     "'{spec}' begins with no observatory, so it is no context: name one such as jwst_1322.pmap or \

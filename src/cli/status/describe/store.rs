@@ -18,7 +18,7 @@ pub(super) fn write(status: &StatusReport, look: &Look) -> String {
     look.item("cache", &place, tone)
         + &shared(status.shared.as_ref(), look)
         + &space(&status.space, look)
-        + &kept(&status.space, look)
+        + &kept(status, look)
 }
 
 /// The dealings of this mount with others who use the store.
@@ -79,7 +79,8 @@ fn space(space: &SpaceReport, look: &Look) -> String {
 }
 
 /// The files that stay, those that had to go, and those that are left over. Nothing is said of what there is none of.
-fn kept(space: &SpaceReport, look: &Look) -> String {
+fn kept(status: &StatusReport, look: &Look) -> String {
+    let space = &status.space;
     let several = |files: u64, bytes: u64| format!("{} with {}", output::files(files), output::size(bytes));
     let mut text = String::new();
     if space.held_files > 0 {
@@ -101,8 +102,13 @@ fn kept(space: &SpaceReport, look: &Look) -> String {
         text += &look.item("partial", &words, Tone::Plain);
     }
     if space.quarantined_files > 0 {
+        let hidden = if status.store == status.mountpoint {
+            " after 'crds-fs umount'"
+        } else {
+            ""
+        };
         let words = format!(
-            "{} in .crds-fs/quarantine in the cache: look through them",
+            "{} in .crds-fs/quarantine in the cache: look through them{hidden}",
             several(space.quarantined_files, space.quarantined_bytes)
         );
         text += &look.item("quarantine", &words, Tone::Doubtful);

@@ -61,7 +61,7 @@ fn a_file_gets_stable_text() {
   held        1 file with 2.0 KiB, never evicted
   evicted     2 files with 4.0 KiB, to make room
   partial     512 B of interrupted transfers, which go on from there
-  quarantine  1 file with 10 B in .crds-fs/quarantine in the cache: look through them
+  quarantine  1 file with 10 B in .crds-fs/quarantine in the cache: look through them after 'crds-fs umount'
   opens       999 of 1000 from the cache (99.9%), 1 waited
   fetched     3 files with 4.0 KiB, 1 retry, 2 failures
 
