@@ -44,7 +44,6 @@ pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Ca
     }
     let lines = join_all(new.iter().map(|observatory| line(*observatory, catalogs))).await;
     let failed = lines.iter().any(|(_, is_of_network)| *is_of_network);
-    text.extend(lines.into_iter().map(|(line, _)| line));
     if !kept.is_empty() {
         let kept: Vec<&str> = kept.iter().map(|observatory| observatory.as_str()).collect();
         _ = writeln!(
@@ -53,6 +52,7 @@ pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Ca
             kept.join(", ")
         );
     }
+    text.extend(lines.into_iter().map(|(line, _)| line));
     if failed {
         _ = writeln!(text, "    {DOCTOR}");
     }
