@@ -2,12 +2,25 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use serde_json::Value;
+
 use super::description_text::SERVER_INFO;
-use super::envelope::{Answer, Call, RpcError};
+use super::envelope::{Call, RpcError};
 use super::file_info::{FILE_INFO_MAP, FileInfoMap};
 use super::methods;
 use super::services::{Place, Services};
 use crate::crds::Observatory;
+
+/// The result of a call.
+pub(super) enum Answer {
+    /// As a value.
+    Whole(Value),
+    /// As JSON.
+    Text(Bytes),
+    /// As parts of JSON, which are made when they are sent.
+    InParts(Box<FileInfoMap>),
+}
 
 /// Answers a call for a client that knows the server as `base`.
 pub(super) async fn answer(

@@ -7,7 +7,6 @@ use std::iter;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::file_info::FileInfoMap;
 use crate::crds::{Observatory, json};
 
 /// A call, taken out of its envelope.
@@ -32,16 +31,6 @@ pub(super) struct RpcError {
 
 /// A result, or the error that is told.
 pub(super) type MethodResult = Result<Value, RpcError>;
-
-/// The result of a call.
-pub(super) enum Answer {
-    /// As a value.
-    Whole(Value),
-    /// As JSON.
-    Text(Bytes),
-    /// As parts of JSON, which are made when they are sent.
-    InParts(Box<FileInfoMap>),
-}
 
 impl RpcError {
     pub(super) fn new(name: &'static str, message: impl Display) -> Self {

@@ -181,7 +181,7 @@ mod tests {
                     .as_bytes(),
             );
             let map = FileInfoMap::new(Observatory::Hst, Arc::clone(&info), &call.unwrap().params);
-            Vec::from_iter(map.unwrap())
+            map.unwrap().collect::<Vec<_>>()
         };
         let value = |parts: &[String]| serde_json::from_str::<Value>(&parts.concat()).unwrap();
         let whole = parts(json!(["hst", null, null]));

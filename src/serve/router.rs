@@ -13,7 +13,8 @@ use axum::routing::{get, post};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use super::envelope::{self, Answer, Call};
+use super::calls::Answer;
+use super::envelope::{self, Call};
 use super::reply::{self, not_found, text};
 use super::services::{Service, Services};
 use super::traffic::Traffic;
