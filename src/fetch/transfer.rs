@@ -14,7 +14,6 @@ use super::sources::{Located, Source};
 use super::state_machine::{Event, State, StateMachine, Step};
 use super::{Inner, Provided};
 use crate::crds::{CatalogEntry, FileKey, Sha1Sum, Url};
-use crate::remote::{RemoteError, RemoteErrorKind};
 use crate::store::{Found, HoldingKind, LeaseSeeker, Partial, Store, StoreError};
 
 /// The number of times that a file is fetched again because another one took its name and went away again.
@@ -350,32 +349,6 @@ impl Transfer<'_> {
             }
             Err(Break::Store(error)) => return Err(FetchError::store(&key, error).at(&url)),
         })
-    }
-
-    /// Notes a fault of a source for the opens that wait, and as the reason of a failure.
-    fn note_fault(
-        &mut self,
-        tried: usize,
-        error: &RemoteError,
-        reason: &mut FetchError,
-    ) -> Result<(), FetchError> {
-        let fault = FetchError::remote(&self.in_flight.key, error);
-        log::debug!("{fault}");
-        if self.is_mere_tier(tried) {
-            return Ok(());
-        }
-        self.receiver()?.note_fault(&fault);
-        // Silence tells less than what was told before, whatever ends it: the server, or the time limit in the
-        // middle of a try.
-        let is_silent = error.kind == RemoteErrorKind::TimedOut;
-        let is_first = matches!(
-            reason.kind,
-            FetchErrorKind::ShuttingDown | FetchErrorKind::TimedOut
-        );
-        if !is_silent || is_first {
-            *reason = fault;
-        }
-        Ok(())
     }
 
     async fn verify(

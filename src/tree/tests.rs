@@ -1,24 +1,21 @@
 //! The tree without FUSE: a store in a temporary directory, a server and files in memory.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use sha1::{Digest, Sha1};
 use tempfile::TempDir;
 
 use super::ops::{
     Attr, Backing, Caller, FileSystem, Ino, Invalidation, Lookup, Opened, Outcome, ROOT, SetAttr,
 };
 use super::{CrdsTree, Error, TreeOptions};
-use crate::crds::{FileKind, Observatory, Sha1Sum};
+use crate::crds::Observatory;
 use crate::fetch::{CatalogSettings, CatalogSource, Catalogs, FetchSettings, Fetcher};
 use crate::remote::memory::MemoryOrigin;
-use crate::remote::{CrdsServer, Endpoints, RemoteError, RemoteErrorKind, Settings};
+use crate::remote::{CrdsServer, Endpoints, Settings};
 use crate::resolve::{BadFilePolicy, ResolveOptions, Resolver};
 use crate::store::{DiskStore, Store, StoreOptions};
 
@@ -31,7 +28,10 @@ mod looking;
 mod many;
 mod model;
 mod reading;
+mod server;
 mod writing;
+
+use server::Server;
 
 const CALLER: Caller = Caller {
     tid: 0,
@@ -46,112 +46,6 @@ const O_CREAT: i32 = 0o100;
 const O_EXCL: i32 = 0o200;
 const O_TRUNC: i32 = 0o1000;
 const O_APPEND: i32 = 0o2000;
-
-/// A server that knows what it is told.
-struct Server {
-    observatory: Observatory,
-    state: Mutex<ServerState>,
-}
-
-#[derive(Default)]
-struct ServerState {
-    files: BTreeMap<String, Vec<u8>>,
-    bad: Vec<String>,
-    answers: BTreeMap<String, Value>,
-    unreachable: bool,
-    calls: Vec<String>,
-}
-
-impl Server {
-    fn base(&self) -> String {
-        format!("http://{}.test/", self.observatory)
-    }
-
-    fn info(&self) -> Value {
-        let state = self.state.lock();
-        let observatory = self.observatory.as_str();
-        let catalog: serde_json::Map<String, Value> = state
-            .files
-            .iter()
-            .map(|(name, contents)| {
-                let sha1 = Sha1Sum::from_bytes(Sha1::digest(contents).into()).to_string();
-                (
-                    name.clone(),
-                    json!({"size": contents.len().to_string(), "sha1sum": sha1}),
-                )
-            })
-            .collect();
-        let mappings: Vec<&String> = state
-            .files
-            .keys()
-            .filter(|name| FileKind::of(name).is_mapping())
-            .collect();
-        let context = mappings
-            .iter()
-            .rfind(|name| FileKind::of(name) == FileKind::Pmap)
-            .map_or("", |name| name.as_str());
-        json!({
-            "observatory": observatory, "latest_context": context, "operational_context": context,
-            "edit_context": context, "versions_context": "", "context_history": [], "mappings": mappings,
-            "bad_files_list": state.bad, "download_metadata": catalog, "force_remote_mode": 0,
-            "last_synced": "2026-01-01 00:00:00",
-            "mapping_url": {observatory: self.base()}, "reference_url": {observatory: self.base()},
-        })
-    }
-}
-
-impl CrdsServer for Server {
-    fn observatory(&self) -> Observatory {
-        self.observatory
-    }
-
-    fn url(&self) -> &'static str {
-        "http://crds.test"
-    }
-
-    fn call<'a>(&'a self, method: &'a str, params: Value) -> BoxFuture<'a, Result<Value, RemoteError>> {
-        self.state.lock().calls.push(method.to_owned());
-        let answer = if self.state.lock().unreachable {
-            Err(RemoteError::new(
-                RemoteErrorKind::Unreachable,
-                self.url(),
-                "connection refused",
-            ))
-        } else if method == "get_server_info" {
-            Ok(self.info())
-        } else if method == "get_best_references_by_ids" {
-            let state = self.state.lock();
-            let mut found = serde_json::Map::new();
-            let mut headers = serde_json::Map::new();
-            for id in params[1]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-            {
-                let id = id.to_ascii_uppercase();
-                let unknown = json!([false, format!("NOT FOUND dataset ID does not exist '{id}'")]);
-                found.insert(
-                    id.clone(),
-                    state
-                        .answers
-                        .get(&id)
-                        .map_or(unknown, |types| json!([true, types])),
-                );
-                headers.insert(id, json!({"INSTRUME": "ACS"}));
-            }
-            found.insert("headers".into(), headers.into());
-            Ok(found.into())
-        } else {
-            Err(RemoteError::new(
-                RemoteErrorKind::Rpc,
-                self.url(),
-                "no such method",
-            ))
-        };
-        Box::pin(async move { answer })
-    }
-}
 
 /// A tree with all that is below it.
 struct Fixture {

@@ -6,7 +6,7 @@ use crate::fetch::error::{FetchError, FetchErrorKind};
 use crate::fetch::receive::Receiver;
 use crate::fetch::sources::{Source, is_absence, is_of_source};
 use crate::fetch::state_machine::StateMachine;
-use crate::remote::RemoteError;
+use crate::remote::{RemoteError, RemoteErrorKind};
 
 /// Whether nobody has answered.
 fn is_silence(error: &FetchError) -> bool {
@@ -61,6 +61,32 @@ impl Transfer<'_> {
     /// Whether a source is the tier, and not the only one: then its failures are not those of the transfer.
     pub(super) fn is_mere_tier(&self, source: usize) -> bool {
         self.sources.len() > 1 && self.sources.get(source).is_some_and(|source| source.is_tier)
+    }
+
+    /// Notes a fault of a source for the opens that wait, and as the reason of a failure.
+    pub(super) fn note_fault(
+        &mut self,
+        tried: usize,
+        error: &RemoteError,
+        reason: &mut FetchError,
+    ) -> Result<(), FetchError> {
+        let fault = FetchError::remote(&self.in_flight.key, error);
+        log::debug!("{fault}");
+        if self.is_mere_tier(tried) {
+            return Ok(());
+        }
+        self.receiver()?.note_fault(&fault);
+        // Silence tells less than what was told before, whatever ends it: the server, or the time limit in the
+        // middle of a try.
+        let is_silent = error.kind == RemoteErrorKind::TimedOut;
+        let is_first = matches!(
+            reason.kind,
+            FetchErrorKind::ShuttingDown | FetchErrorKind::TimedOut
+        );
+        if !is_silent || is_first {
+            *reason = fault;
+        }
+        Ok(())
     }
 
     /// Notes that a source is left because of a failure, which is the transfer's for now.
