@@ -25,7 +25,7 @@ use super::moments::Moment;
 use super::naming::make_dirs;
 use super::partials::partial_path;
 use super::possession::Access;
-use super::{Disk, Guard, leases};
+use super::{Disk, Guard};
 use crate::crds::FileKey;
 use crate::store::layout::place;
 use crate::store::verified::{Identity, Mark};
@@ -324,8 +324,6 @@ impl Disk {
         };
         let mut directories = BTreeSet::new();
         for (one, named) in batch.into_iter().zip(named) {
-            let key = one.key.clone();
-            let has_name = matches!(named, Ok(Named::In(_) | Named::Dropped));
             match named {
                 Ok(Named::In(directory)) => {
                     directories.insert(directory);
@@ -342,7 +340,6 @@ impl Disk {
                     self.queue.failed(Some(&one.key), error);
                 }
             }
-            self.end_lease_of_published(&key, has_name);
         }
         for directory in directories {
             let synced = self
@@ -355,17 +352,6 @@ impl Disk {
             }
         }
         self.moments.reach(Moment::NamesSynced);
-    }
-
-    /// Ends the lease on a file that was published, or could not be.
-    fn end_lease_of_published(&self, key: &FileKey, has_name: bool) {
-        if let Some(shared) = self.shared() {
-            if has_name {
-                leases::note_published(shared, key);
-            } else {
-                leases::give_back(shared, key);
-            }
-        }
     }
 
     /// Makes the bytes of files durable and gives them their names.

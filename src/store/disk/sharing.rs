@@ -18,6 +18,7 @@ use sha1::{Digest as _, Sha1};
 use super::file_state::State;
 use super::files::{digest, opened_identity};
 use super::index::Entry;
+use super::leases;
 use super::moments::Moment;
 use super::naming::{make_dirs, new_file};
 use super::partials::partial_path;
@@ -40,7 +41,8 @@ const SET_GROUP: u32 = 0o2000;
 const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 impl Disk {
-    /// Publishes files, several at a time; with a result for each.
+    /// Publishes files, several at a time; with a result for each. The lease on each ends as soon as that is known, since
+    /// others of the batch may take long.
     pub(super) fn share_batch(&self, shared: &Shared, batch: &[Pending]) -> Vec<Result<Named, StoreError>> {
         let left = Mutex::new(batch.iter().enumerate());
         let results = Mutex::new(Vec::with_capacity(batch.len()));
@@ -51,6 +53,11 @@ impl Disk {
                         let next = left.lock().next();
                         let Some((at, one)) = next else { return };
                         let named = self.share_file(shared, one);
+                        if matches!(named, Ok(Named::In(_) | Named::Dropped)) {
+                            leases::note_published(shared, &one.key);
+                        } else {
+                            leases::give_back(shared, &one.key);
+                        }
                         results.lock().push((at, named));
                     }
                 });

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+use super::super::moments::Moment;
 use super::*;
 use crate::store::LeaseSeeker;
 use crate::store::leases::Sought;
@@ -136,6 +137,43 @@ fn who_ends_leaves_no_lease_on_what_he_has_published() {
     assert_eq!(mounts.leases().len(), 1);
     store.close().unwrap();
     assert!(mounts.leases().is_empty());
+}
+
+/// Another file of the batch may meet one whose name is seen late, which takes seconds.
+#[test]
+fn a_lease_tells_of_the_publication_before_others_of_the_batch_have_their_names() {
+    let mounts = Mounts::new(1, LONG);
+    let store = &mounts.stores[0];
+    let keys = ["hst_0001.pmap", "hst_0002.pmap", "hst_0003.pmap"].map(key);
+    for key in &keys {
+        assert_eq!(seek_of(store, key, &mut LeaseSeeker::default()), Sought::Fetch);
+    }
+    // The first file is published by itself, while the two others come into the next batch.
+    let (go_on, waits) = std::sync::mpsc::channel();
+    store
+        .disk
+        .moments
+        .plan(Moment::DataSynced, move || waits.recv().unwrap());
+    let directory = mounts.dir.path().join(".crds-fs/leases/hst");
+    let is_told = move |name: &str| {
+        let modified = fs::metadata(directory.join(name)).unwrap().modified().unwrap();
+        modified == SystemTime::UNIX_EPOCH
+    };
+    store.disk.moments.plan_nth(Moment::Named, 3, move || {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !["hst_0002.pmap", "hst_0003.pmap"]
+            .iter()
+            .any(|name| is_told(name))
+        {
+            assert!(Instant::now() < end, "the file that has its name is not told of");
+            std::thread::yield_now();
+        }
+    });
+    for key in &keys {
+        publish(store, key, b"good").unwrap();
+    }
+    go_on.send(()).unwrap();
+    store.disk.queue.flush().unwrap();
 }
 
 #[test]
