@@ -137,12 +137,17 @@ impl Url {
         Self::new(&text)
     }
 
-    /// The same URL without a slash at its end.
+    /// The same URL without the slashes at its end, and the blanks between and before them.
     #[must_use]
     pub(crate) fn without_slash(&self) -> Self {
-        match self.with_credentials().strip_suffix('/') {
-            Some(text) => Self::new(text),
-            None => self.clone(),
+        let text = self.with_credentials();
+        let scheme = text.find("://").map_or(0, |at| at + "://".len());
+        let (scheme, rest) = text.split_at(scheme);
+        let rest = rest.trim_end_matches(|end: char| end == '/' || end.is_whitespace());
+        if scheme.len() + rest.len() == text.len() {
+            self.clone()
+        } else {
+            Self::new(&format!("{scheme}{rest}"))
         }
     }
 

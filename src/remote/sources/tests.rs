@@ -29,6 +29,7 @@ fn a_root_has_the_places_of_a_cache() {
     for root in [
         "https://me:pw@mirror/crds",
         "https://me:pw@mirror/crds/",
+        "https://me:pw@mirror/crds//",
         "file:///grp/crds",
         "s3://bucket/crds",
     ] {
