@@ -90,6 +90,8 @@ class Site(unittest.TestCase):
 
     def clients(self, count, url, name):
         """The results of so many clients that begin at the same moment."""
+        # Clients that make the same directory at the same moment fail.
+        os.makedirs(self.rig.path(name), exist_ok=True)
         context = multiprocessing.get_context("fork")
         begin, results = context.Barrier(count), context.Queue()
         processes = [
