@@ -1,8 +1,6 @@
 //! The message of `crds-fs mount` when the file system is there: the directory, and on a first mount the state of each server.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +12,6 @@ use super::settings::Settings;
 use crate::crds::{FileName, Observatory, ServerInfo};
 use crate::fetch::{Catalogs, FetchError};
 use crate::machine::shell_word;
-use crate::mount::Owner;
 use crate::mount::device::is_handed_over;
 use crate::store::Store;
 
@@ -25,9 +22,9 @@ const CATALOG_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Catalogs) -> String {
     let mountpoint = settings.mountpoint.display().to_string();
     let mut text = format!("mounted at '{mountpoint}'; the log is '{}'\n", log.display());
-    let (store, cache) = (Arc::clone(catalogs.store()), settings.cache.clone());
+    let store = Arc::clone(catalogs.store());
     let wants_to_write = !settings.read_only && !settings.offline;
-    let look = move || problems(&*store, cache.as_deref(), wants_to_write);
+    let look = move || problems(&*store, wants_to_write);
     for problem in tokio::task::spawn_blocking(look).await.unwrap_or_default() {
         _ = writeln!(text, "{problem}");
     }
@@ -69,7 +66,7 @@ pub(super) async fn ready_message(settings: &Settings, log: &Path, catalogs: &Ca
 }
 
 /// The reasons why nothing can be fetched into a store, or not by others of the group that it is for.
-fn problems(store: &dyn Store, directory: Option<&Path>, wants_to_write: bool) -> Vec<&'static str> {
+fn problems(store: &dyn Store, wants_to_write: bool) -> Vec<&'static str> {
     let mut problems = Vec::new();
     if store.is_writable() {
         problems.extend(no_room(store).inspect(|problem| log::warn!("{problem}")));
@@ -79,7 +76,7 @@ fn problems(store: &dyn Store, directory: Option<&Path>, wants_to_write: bool) -
              --cache, or say --read-only if that is meant",
         );
     }
-    if store.is_shared() && directory.is_some_and(is_closed_to_group) {
+    if store.keeps_group_out() {
         problems.push(
             "the cache is for a group, but what this mount makes in it cannot be written by the group: unmount, say \
              'umask 002', and mount again",
@@ -95,13 +92,6 @@ fn no_room(store: &dyn Store) -> Option<&'static str> {
         "nothing can be fetched: less of the cache's disk is free than --keep-free leaves (1 GiB unless it is given); make room, \
          or mount with a smaller --keep-free or with --cache on another disk",
     )
-}
-
-/// Whether a directory is for a group, by its set-group-id bit, and the umask of this process keeps the group out.
-fn is_closed_to_group(directory: &Path) -> bool {
-    const FOR_GROUP: u32 = 0o2020;
-    let mode = fs::metadata(directory).map_or(0, |metadata| metadata.mode());
-    mode & FOR_GROUP == FOR_GROUP && Owner::current().umask & 0o020 != 0
 }
 
 fn has_catalog(catalogs: &Catalogs, observatory: Observatory) -> bool {

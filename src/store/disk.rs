@@ -253,6 +253,10 @@ impl Files for DiskStore {
         self.disk.shared().map(Shared::state_path)
     }
 
+    fn keeps_group_out(&self) -> bool {
+        self.disk.shared().is_some_and(Shared::keeps_group_out)
+    }
+
     fn load_index(&self, observatory: Observatory) -> Result<(), StoreError> {
         self.disk.ensure_indexed(observatory)?;
         if let Some(shared) = self.disk.shared() {

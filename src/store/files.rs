@@ -29,6 +29,11 @@ pub(crate) trait Files: Send + Sync + 'static {
         self.shared_state().is_some()
     }
 
+    /// Whether the store is for a group that cannot write to what this process makes in it.
+    fn keeps_group_out(&self) -> bool {
+        false
+    }
+
     /// The directory of what this process has of its own of a store that is shared; `None` for any other.
     fn shared_state(&self) -> Option<&Path> {
         None

@@ -51,7 +51,7 @@ pub(crate) enum Creation {
 /// The state of a lease of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Its owner fetches the file, if he is alive.
+    /// Its owner fetches the file, if it is alive.
     Fetching,
     /// Its owner has published the file, which may be seen late.
     Published,

@@ -46,6 +46,8 @@ pub(super) struct Shared {
     state_path: PathBuf,
     /// The part of temporary names that no other mount has.
     token: String,
+    /// Whether the store is for a group that cannot write to what this mount makes in it.
+    keeps_group_out: bool,
     /// The end of the leases of the mount that had the state directory before, if it was killed.
     mark_of_predecessor: Option<String>,
     /// Whether the state directory is on the store's file system.
@@ -93,14 +95,19 @@ impl Shared {
             metadata.map_err(|error| StoreError::io("look at", ".", error))
         };
         let (device, own_device) = (device(root)?.dev(), device(&state.dir)?.dev());
+        let keeps_group_out = keeps_group_out && is_for_group(root);
         if keeps_group_out {
-            warn_of_modes(root);
+            log::warn!(
+                "the store is for a group, but directories that this mount makes in it will not be writable for the group: \
+                 set the umask to 002 before mounting (UMask=0002 in a systemd unit)"
+            );
         }
         let shared = Self {
             own,
             _state: state.lock,
             state_path: state.path,
             token,
+            keeps_group_out,
             mark_of_predecessor: state.predecessor.map(|token| mark_of(&token)),
             same_disk: device == own_device,
             device,
@@ -169,6 +176,11 @@ impl Shared {
                 log::error!("the thread that lists a directory has panicked");
             }
         }
+    }
+
+    /// Whether the store is for a group that cannot write to what this mount makes in it.
+    pub(super) fn keeps_group_out(&self) -> bool {
+        self.keeps_group_out
     }
 
     /// Whether files can get their final names from the state directory by a link.
@@ -341,14 +353,9 @@ fn made(path: &Path) -> Result<Dir, StoreError> {
     Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)
 }
 
-/// Warns where the store is meant for a group and the umask of this process keeps that out.
-fn warn_of_modes(root: &Dir) {
+/// Whether a store is meant for a group, by the set-group-id bit of its directory.
+fn is_for_group(root: &Dir) -> bool {
     const FOR_GROUP: u32 = 0o2020;
     let mode = root.dir_metadata().map_or(0, |metadata| metadata.mode());
-    if mode & FOR_GROUP == FOR_GROUP {
-        log::warn!(
-            "the store is for a group, but directories that this mount makes in it will not be writable for the group: set the \
-             umask to 002 before mounting (UMask=0002 in a systemd unit)"
-        );
-    }
+    mode & FOR_GROUP == FOR_GROUP
 }
