@@ -38,6 +38,22 @@ async fn arrived(world: &World, bytes: u64) {
     panic!("{:?}", world.fetcher.transfers());
 }
 
+/// Begins to open the file, and lets one of the user's own take its name in the middle of the transfer.
+async fn open_while_a_local_file_comes(
+    world: &World,
+) -> tokio::task::JoinHandle<Result<Arc<std::fs::File>, FetchError>> {
+    world.place.then([Act::Stall(1000)]);
+    let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
+    while world.fetcher.counters().bytes < 1000 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let dir = world.dir.as_ref().unwrap().path();
+    std::fs::write(dir.join("mine"), b"mine").unwrap();
+    let mine = std::path::Path::new("mine");
+    world.fetcher.store().move_in(mine, &key(FILE)).unwrap();
+    open
+}
+
 tests! {
     async fn a_file_is_fetched_once_and_then_there() {
         let bytes = content(50_000);
@@ -174,14 +190,7 @@ tests! {
         for length in [90_000, 7000] {
             let bytes = content(length);
             let world = World::with(&bytes);
-            world.place.then([Act::Stall(1000)]);
-            let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
-            while world.fetcher.counters().bytes < 1000 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            let dir = world.dir.as_ref().unwrap().path();
-            std::fs::write(dir.join("mine"), b"mine").unwrap();
-            world.fetcher.store().move_in(std::path::Path::new("mine"), &key(FILE)).unwrap();
+            let open = open_while_a_local_file_comes(&world).await;
             assert_eq!(world::bytes_of(&open.await.unwrap().unwrap()), b"mine");
             assert_eq!(world.fetcher.state(&key(FILE)), FileState::Local);
             assert_eq!(world.open(FILE).await.unwrap(), b"mine");
@@ -192,15 +201,9 @@ tests! {
         for length in [90_000, 7000] {
             let bytes = content(length);
             let world = World::with(&bytes);
-            world.place.then([Act::Stall(1000)]);
-            let open = tokio::spawn(world.fetcher.open(&key(FILE)).wait());
-            while world.fetcher.counters().bytes < 1000 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            let dir = world.dir.as_ref().unwrap().path();
-            std::fs::write(dir.join("mine"), b"mine").unwrap();
-            world.fetcher.store().move_in(std::path::Path::new("mine"), &key(FILE)).unwrap();
-            std::fs::remove_file(dir.join("references/hst").join(FILE)).unwrap();
+            let open = open_while_a_local_file_comes(&world).await;
+            let references = world.dir.as_ref().unwrap().path().join("references/hst");
+            std::fs::remove_file(references.join(FILE)).unwrap();
             assert_eq!(world::bytes_of(&open.await.unwrap().unwrap()), bytes);
             world.check_store();
         }

@@ -23,7 +23,10 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-#[allow(unused_imports, reason = "what this has to do with waiting")]
+#[allow(
+    unused_imports,
+    reason = "shared by several test binaries, each of which uses a part"
+)]
 pub use waiting::{PATIENCE, at_least, equal, eventually, wait, within};
 
 /// A mount of its own for one test. It is taken away at the end, also after a failure.
